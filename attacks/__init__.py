@@ -1,0 +1,1 @@
+"""Attacks: membership inference (numpy only) and gradient leakage."""

@@ -1,0 +1,1 @@
+"""Data sets, their loaders, and masks of who was trained on."""

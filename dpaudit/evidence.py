@@ -1,0 +1,101 @@
+"""What an audit can find: lower bounds, estimates, credible intervals, findings. Different types on purpose.
+
+Only a `LowerBound` is compared with a claim. An `Estimate` carries no guarantee and a `CredibleInterval` holds
+under its prior, so neither can be passed where a bound is wanted.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from dpaudit import _check
+from dpaudit.claim import ADJACENCIES, UNITS, Adjacency, Unit
+from dpaudit.errors import InputError
+
+
+@dataclass(frozen=True)
+class LowerBound:
+    """ε is at least ``epsilon``, said with ``confidence``; never a bare number.
+
+    Args:
+        epsilon: the bound, at least 0 and at most ``ceiling``.
+        delta: the δ it holds for.
+        confidence: probability, over the audit's own randomness, that a true ε is not below the bound.
+        method: name of the bound, as in `dpaudit.registry`.
+        adjacency: neighbouring data sets it speaks of.
+        unit: ``record`` or ``user``.
+        assumptions: what must be true for it to hold, one sentence each.
+        ceiling: what a perfect attack could have certified on the same number of trials.
+        family: empty when it holds by the definition of differential privacy; otherwise the family of mechanisms
+            within which it holds ("Gaussian noise on the accounted sampler").
+        trials: number of independent membership coins behind it.
+    """
+
+    epsilon: float
+    delta: float
+    confidence: float
+    method: str
+    adjacency: Adjacency
+    unit: Unit
+    assumptions: tuple[str, ...]
+    ceiling: float
+    trials: int
+    family: str = ""
+
+    def __post_init__(self) -> None:
+        _check.nonnegative("epsilon", self.epsilon)
+        _check.delta("delta", self.delta)
+        _check.open_unit("confidence", self.confidence)
+        _check.one_of("adjacency", self.adjacency, ADJACENCIES)
+        _check.one_of("unit", self.unit, UNITS)
+        if not self.epsilon <= self.ceiling + 1e-9 * max(1.0, self.ceiling):
+            raise InputError(f"epsilon {self.epsilon!r} is above its ceiling {self.ceiling!r}.")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A guess at ε without a guarantee; it cannot be compared with a claim."""
+
+    epsilon: float
+    delta: float
+    method: str
+    note: str
+
+
+@dataclass(frozen=True)
+class CredibleInterval:
+    """ε lies in [low, high] with posterior probability ``credibility`` under the stated prior.
+
+    It is not a confidence bound.
+    """
+
+    low: float
+    high: float
+    delta: float
+    credibility: float
+    method: str
+    prior: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something a check saw that should not be there.
+
+    Args:
+        check: name of the check.
+        severity: ``violation`` contradicts the claim; ``warning`` does not by itself.
+        fed: what was put in.
+        observed: what came out.
+        expected: what a right implementation gives.
+        remedy: how to mend it.
+        true_epsilon: the ε there really is, when it can be computed.
+        rung: rung of the audit ladder that saw it.
+    """
+
+    check: str
+    severity: Literal["violation", "warning"]
+    fed: str
+    observed: str
+    expected: str
+    remedy: str
+    rung: int
+    true_epsilon: float | None = None

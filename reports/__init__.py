@@ -1,0 +1,1 @@
+"""Reports drawn from results. They read a `Result` and never run anything."""
