@@ -10,7 +10,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import metadata
+from importlib import import_module, metadata
 from typing import Any
 
 from dpaudit.errors import MissingDependency
@@ -77,3 +77,19 @@ def _import() -> Any:
 
 tf: Any = _import()
 keras: Any = tf.keras
+
+
+def tensorflow_privacy_module(path: str) -> Any:
+    """A submodule of TensorFlow Privacy, for example ``privacy.optimizers.dp_optimizer_keras``.
+
+    Raises:
+        MissingDependency: TensorFlow Privacy is not installed.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # deprecations inside TensorFlow Probability, which it imports
+        try:
+            return import_module(f"tensorflow_privacy.{path}")
+        except ImportError as error:
+            raise MissingDependency(
+                f"this step needs TensorFlow Privacy: pip install tensorflow-privacy==0.9.0 ({error})"
+            ) from error

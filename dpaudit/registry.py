@@ -32,8 +32,15 @@ DATASETS: Mapping[str, str] = MappingProxyType(
         "mnist-5000": "dpaudit.data.bundled:mnist_5000",
     }
 )
+ARCHITECTURES: Mapping[str, str] = MappingProxyType(
+    {
+        "cnn": "dpaudit.training.architecture:Cnn",
+        "keras-json": "dpaudit.training.architecture:KerasJson",
+        "mlp": "dpaudit.training.architecture:Mlp",
+    }
+)
 KINDS: Mapping[str, Mapping[str, str]] = MappingProxyType(
-    {"membership": MEMBERSHIP, "trainers": TRAINERS, "datasets": DATASETS}
+    {"membership": MEMBERSHIP, "trainers": TRAINERS, "architectures": ARCHITECTURES, "datasets": DATASETS}
 )
 
 

@@ -41,6 +41,10 @@ class Trainer(Protocol):
         """Train on the records where ``included`` (records,) is true."""
         ...
 
+    def restore(self, weights: dict[str, npt.NDArray[np.float32]], dataset: Dataset) -> TrainedModel:
+        """The model again from the stored ``weights`` of a `TrainedModel`."""
+        ...
+
     def mechanism(self, records: int) -> GaussianSteps | None:
         """What the accountant is told for a training on ``records`` records; None without DP. Loads no TensorFlow."""
         ...

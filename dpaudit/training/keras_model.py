@@ -1,0 +1,77 @@
+"""What the trainers that use Keras share: losses per task, and a trained Keras model as a `TrainedModel`."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dpaudit._check import BoolArray, FloatArray
+from dpaudit._tensorflow import keras, tf
+from dpaudit.claim import GaussianSteps
+from dpaudit.data.dataset import Dataset, Task
+from dpaudit.errors import InputError
+from dpaudit.training.trainer import TrainedModel
+
+
+def per_example_loss(task: Task) -> Any:
+    """The Keras loss of a task on logits, one value per example (reduction NONE)."""
+    none = keras.losses.Reduction.NONE
+    if task == "multiclass":
+        return keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction=none)
+    if task == "regression":
+        return keras.losses.MeanSquaredError(reduction=none)
+    return keras.losses.BinaryCrossentropy(from_logits=True, reduction=none)
+
+
+def mean_loss(task: Task) -> Any:
+    """The Keras loss of a task on logits, averaged over the batch."""
+    loss = per_example_loss(task)
+    return type(loss).from_config({**loss.get_config(), "reduction": keras.losses.Reduction.SUM_OVER_BATCH_SIZE})
+
+
+def targets(dataset: Dataset) -> npt.NDArray[np.generic]:
+    """Labels in the shape Keras losses want: (records,) for classes, (records, outputs) otherwise."""
+    if dataset.task == "multiclass":
+        return dataset.labels
+    return dataset.labels.reshape(len(dataset), -1).astype(np.float32)
+
+
+def training_records(dataset: Dataset, included: BoolArray, batch_size: int) -> Dataset:
+    """The included records, refused when they do not fill one batch."""
+    records = dataset.take(included)
+    if len(records) < batch_size:
+        raise InputError(
+            f"batch_size {batch_size} is larger than the {len(records)} training records of {dataset.name}."
+        )
+    return records
+
+
+def shuffled_batches(records: Dataset, batch_size: int, *, seed: int, drop_remainder: bool) -> Any:
+    """A ``tf.data`` pipeline that reshuffles every epoch, as the users of Keras write it."""
+    pairs = tf.data.Dataset.from_tensor_slices((records.features, targets(records)))
+    shuffled = pairs.shuffle(len(records), seed=seed, reshuffle_each_iteration=True)
+    return shuffled.batch(batch_size, drop_remainder=drop_remainder)
+
+
+def trained(model: Any, mechanism: GaussianSteps | None) -> TrainedModel:
+    """A Keras model as a `TrainedModel`: logits in inference mode, weights by position and name."""
+
+    @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]  # TensorFlow has no types
+    def forward(features: Any) -> Any:
+        return model(features, training=False)
+
+    def predict(features: npt.NDArray[np.float32]) -> FloatArray:
+        parts = [forward(tf.constant(features[i : i + 2048])).numpy() for i in range(0, len(features), 2048)]
+        return np.concatenate(parts).astype(np.float64)
+
+    weights = {f"{i:03d}:{variable.name}": variable.numpy() for i, variable in enumerate(model.weights)}
+    return TrainedModel(predict, weights, mechanism)
+
+
+def restored(model: Any, weights: dict[str, npt.NDArray[np.float32]], mechanism: GaussianSteps | None) -> TrainedModel:
+    """A fresh Keras model with stored weights."""
+    values = [weights[key] for key in sorted(weights)]
+    if [value.shape for value in values] != [tuple(variable.shape) for variable in model.weights]:
+        raise InputError("the stored weights do not fit the architecture of the plan.")
+    model.set_weights(values)
+    return trained(model, mechanism)

@@ -1,0 +1,114 @@
+"""Plain training with Keras, without privacy: what the DP models are compared with."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from dpaudit import _check
+from dpaudit._check import BoolArray
+from dpaudit.claim import GaussianSteps
+from dpaudit.data.dataset import Dataset
+from dpaudit.errors import AuditFailed, InputError
+from dpaudit.training.architecture import Architecture
+from dpaudit.training.trainer import TrainedModel
+
+Optimizer = Literal["sgd", "adam"]
+
+
+@dataclass(frozen=True)
+class Sgd:
+    """``compile`` and ``fit`` with SGD or Adam on shuffled batches.
+
+    Args:
+        architecture: what is trained.
+        epochs: passes over the training records.
+        batch_size: records per step.
+        learning_rate: step size.
+        momentum: of SGD.
+        optimizer: ``sgd`` or ``adam``.
+        until_accuracy: stop at the end of the first epoch whose training accuracy reaches this; 1.0 trains until the
+            records are memorised. None trains all epochs.
+    """
+
+    architecture: Architecture
+    epochs: int = 20
+    batch_size: int = 32
+    learning_rate: float = 0.1
+    momentum: float = 0.0
+    optimizer: Optimizer = "sgd"
+    until_accuracy: float | None = None
+
+    def __post_init__(self) -> None:
+        _check.integer("epochs", self.epochs, at_least=1)
+        _check.integer("batch_size", self.batch_size, at_least=1)
+        _check.positive("learning_rate", self.learning_rate)
+        _check.probability("momentum", self.momentum)
+        _check.one_of("optimizer", self.optimizer, get_args(Optimizer))
+        if self.until_accuracy is not None:
+            _check.probability("until_accuracy", self.until_accuracy)
+        if self.optimizer != "sgd" and self.momentum:
+            raise InputError(f"momentum belongs to the sgd optimizer, got {self.momentum} with {self.optimizer}.")
+
+    def mechanism(self, records: int) -> GaussianSteps | None:
+        """None: there is no noise, so nothing is promised."""
+        return None
+
+    def restore(self, weights: dict[str, npt.NDArray[np.float32]], dataset: Dataset) -> TrainedModel:
+        """The model again from stored weights."""
+        from dpaudit.training.keras_model import restored
+
+        return restored(self.architecture(dataset.features.shape[1:], dataset.outputs), weights, None)
+
+    def __call__(self, dataset: Dataset, included: BoolArray, *, seed: int) -> TrainedModel:
+        """Train on the included records.
+
+        Raises:
+            InputError: fewer records than one batch, or ``until_accuracy`` for a task without classes.
+            AuditFailed: ``until_accuracy`` was not reached within ``epochs``, or the loss is not finite.
+        """
+        from dpaudit._tensorflow import keras
+        from dpaudit.training.keras_model import mean_loss, shuffled_batches, trained, training_records
+
+        if self.until_accuracy is not None and dataset.task not in ("multiclass", "binary"):
+            raise InputError(f"until_accuracy needs classes; the task of {dataset.name} is {dataset.task}.")
+        records = training_records(dataset, included, self.batch_size)
+        keras.utils.set_random_seed(seed)
+        model = self.architecture(dataset.features.shape[1:], dataset.outputs)
+        optimizer = (
+            keras.optimizers.Adam(self.learning_rate)
+            if self.optimizer == "adam"
+            else keras.optimizers.SGD(self.learning_rate, momentum=self.momentum)
+        )
+        model.compile(optimizer, mean_loss(dataset.task))
+        batches = shuffled_batches(records, self.batch_size, seed=seed, drop_remainder=False)
+        result = trained(model, None)
+        wanted = self.until_accuracy
+        accuracy = 0.0
+        for _ in range(self.epochs):
+            loss = model.fit(batches, epochs=1, verbose=0).history["loss"][-1]
+            if not np.isfinite(loss):
+                raise AuditFailed(f"the training loss became {loss}; a lower learning_rate than {self.learning_rate}?")
+            if wanted is not None:
+                accuracy = float((classes(result.predict(records.features)) == records.classes).mean())
+                if accuracy >= wanted:
+                    break
+        else:
+            if wanted is not None:
+                raise AuditFailed(
+                    f"training accuracy is {accuracy:.3f} after {self.epochs} epochs, below until_accuracy {wanted}; "
+                    "more epochs or another learning_rate would be needed."
+                )
+        return trained(model, None)
+
+
+def classes(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Predicted classes of logits (records, outputs); one output is the logit of class 1.
+
+    >>> classes(np.array([[0.2], [-1.0]]))
+    array([1, 0])
+    """
+    if logits.shape[1] == 1:
+        return (logits[:, 0] > 0).astype(np.int64)
+    return np.asarray(logits.argmax(axis=1), np.int64)

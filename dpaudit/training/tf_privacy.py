@@ -1,0 +1,137 @@
+"""DP-SGD as the users of TensorFlow Privacy write it: its optimizers and models through ``compile`` and ``fit``."""
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from dpaudit import _check
+from dpaudit._check import BoolArray
+from dpaudit.claim import GaussianSteps, Shuffled
+from dpaudit.data.dataset import Dataset
+from dpaudit.errors import AuditFailed, InputError
+from dpaudit.training.architecture import Architecture
+from dpaudit.training.trainer import TrainedModel
+
+Optimizer = Literal[
+    "sgd", "adam", "adagrad", "vectorized-sgd", "vectorized-adam", "vectorized-adagrad", "dp-sequential"
+]
+
+
+@dataclass(frozen=True)
+class TFPrivacy:
+    """TensorFlow Privacy 0.9's Keras optimizers, its vectorized ones, or ``DPSequential`` with SGD.
+
+    The records are reshuffled every epoch and the last partial batch is dropped, because the optimizers need batches
+    that ``num_microbatches`` divides. The noise comes from TensorFlow's seeded generator: good for audits, not for a
+    model that is released.
+
+    Args:
+        architecture: what is trained.
+        l2_norm_clip: largest norm of one microbatch's gradient.
+        noise_multiplier: standard deviation of the noise over the clip norm; 0 adds none.
+        epochs: passes over the training records.
+        batch_size: records per step.
+        learning_rate: step size.
+        num_microbatches: parts of a batch whose mean gradients are clipped; None is one example in each.
+        optimizer: which of TensorFlow Privacy's classes.
+    """
+
+    architecture: Architecture
+    l2_norm_clip: float
+    noise_multiplier: float
+    epochs: int = 20
+    batch_size: int = 50
+    learning_rate: float = 0.1
+    num_microbatches: int | None = None
+    optimizer: Optimizer = "sgd"
+
+    def __post_init__(self) -> None:
+        _check.positive("l2_norm_clip", self.l2_norm_clip)
+        _check.nonnegative("noise_multiplier", self.noise_multiplier)
+        _check.integer("epochs", self.epochs, at_least=1)
+        _check.integer("batch_size", self.batch_size, at_least=1)
+        _check.positive("learning_rate", self.learning_rate)
+        _check.one_of("optimizer", self.optimizer, get_args(Optimizer))
+        if self.num_microbatches is not None:
+            _check.integer("num_microbatches", self.num_microbatches, at_least=1)
+            if self.batch_size % self.num_microbatches:
+                raise InputError(
+                    f"num_microbatches must divide batch_size {self.batch_size}, got {self.num_microbatches}."
+                )
+
+    @property
+    def microbatches(self) -> int:
+        """Number of microbatches in a batch."""
+        return self.num_microbatches or self.batch_size
+
+    def mechanism(self, records: int) -> GaussianSteps:
+        """What the accountant is told.
+
+        With several examples in a microbatch one record can turn a clipped mean around, so that the sum changes by up
+        to twice the clip norm: the noise counts half.
+        """
+        batches = records // self.batch_size
+        if batches < 1:
+            raise InputError(f"batch_size {self.batch_size} is larger than the {records} training records.")
+        alone = self.microbatches == self.batch_size
+        effective = self.noise_multiplier if alone else self.noise_multiplier / 2
+        return GaussianSteps(effective, self.epochs * batches, Shuffled(batches))
+
+    def restore(self, weights: dict[str, npt.NDArray[np.float32]], dataset: Dataset) -> TrainedModel:
+        """The model again from stored weights."""
+        from dpaudit.training.keras_model import restored
+
+        return restored(self.architecture(dataset.features.shape[1:], dataset.outputs), weights, None)
+
+    def __call__(self, dataset: Dataset, included: BoolArray, *, seed: int) -> TrainedModel:
+        """Train on the included records.
+
+        Raises:
+            InputError: fewer records than one batch.
+            AuditFailed: the trained weights are not finite.
+        """
+        from dpaudit._tensorflow import keras
+        from dpaudit.training.keras_model import per_example_loss, shuffled_batches, trained, training_records
+
+        records = training_records(dataset, included, self.batch_size)
+        keras.utils.set_random_seed(seed)
+        model = self.architecture(dataset.features.shape[1:], dataset.outputs)
+        if self.optimizer == "dp-sequential":
+            model = self._dp_sequential(model)
+            model.compile(keras.optimizers.SGD(self.learning_rate), per_example_loss(dataset.task))
+        else:
+            model.compile(self._dp_optimizer(), per_example_loss(dataset.task))
+        batches = shuffled_batches(records, self.batch_size, seed=seed, drop_remainder=True)
+        model.fit(batches, epochs=self.epochs, verbose=0)
+        if not all(np.isfinite(value).all() for value in model.get_weights()):
+            raise AuditFailed(f"the weights are not finite; a lower learning_rate than {self.learning_rate}?")
+        return trained(model, self.mechanism(len(records)))
+
+    def _dp_optimizer(self) -> Any:
+        from dpaudit._tensorflow import tensorflow_privacy_module
+
+        vectorized = self.optimizer.startswith("vectorized-")
+        module = tensorflow_privacy_module(
+            "privacy.optimizers.dp_optimizer_keras" + ("_vectorized" if vectorized else "")
+        )
+        base = {"sgd": "SGD", "adam": "Adam", "adagrad": "Adagrad"}[self.optimizer.removeprefix("vectorized-")]
+        optimizer = getattr(module, f"{'Vectorized' if vectorized else ''}DPKeras{base}Optimizer")
+        return optimizer(
+            l2_norm_clip=self.l2_norm_clip,
+            noise_multiplier=self.noise_multiplier,
+            num_microbatches=self.microbatches,
+            learning_rate=self.learning_rate,
+        )
+
+    def _dp_sequential(self, model: Any) -> Any:
+        from dpaudit._tensorflow import keras, tensorflow_privacy_module
+
+        if not isinstance(model, keras.Sequential):
+            raise InputError("dp-sequential needs a Sequential architecture; the sgd optimizer takes any.")
+        if self.microbatches != self.batch_size:
+            raise InputError("dp-sequential clips single examples; leave num_microbatches out.")
+        module = tensorflow_privacy_module("privacy.keras_models.dp_keras_model")
+        # XLA draws its own random numbers: with it the same seed would give another model at every training.
+        return module.DPSequential(self.l2_norm_clip, self.noise_multiplier, use_xla=False, layers=[*model.layers])
