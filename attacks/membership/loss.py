@@ -1,0 +1,27 @@
+"""Loss threshold attack, `Yeom et al. (2018) <https://arxiv.org/abs/1709.01604>`_."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from dpaudit._check import FloatArray
+from dpaudit.signals import Signals
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Members are the records the target fits best. Needs no reference models.
+
+    Scored by φ, of which the loss softplus(-φ) is a falling function: the order of the losses is kept where the
+    losses themselves round to 0.
+
+    >>> Loss()(Signals.from_logits([[2.0, 0.0], [0.0, 1.0]], [0, 0]))
+    array([ 2., -1.])
+    """
+
+    version: ClassVar[str] = "loss/1"
+    formula: ClassVar[str] = "φ = log p_y - log(1 - p_y), ordered as -loss"
+    paper: ClassVar[str] = "Yeom et al. (2018), arXiv 1709.01604"
+
+    def __call__(self, signals: Signals) -> FloatArray:
+        """Scores, shape (records,)."""
+        return signals.phi.copy()

@@ -1,0 +1,170 @@
+"""The ROC curve of an attack, with ties taken as one step and exact intervals where they are read off."""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy.stats import beta
+
+from dpaudit import _check
+from dpaudit._check import FloatArray, IntArray
+from dpaudit.errors import InputError
+from dpaudit.scores import Scores
+
+# With fewer expected false positives than this, a TPR at that FPR is read off a handful of records.
+MEASURABLE = 10
+
+
+@dataclass(frozen=True)
+class TprAtFpr:
+    """The highest TPR an attack reaches while its FPR stays at or below ``fpr``.
+
+    Args:
+        fpr: the false-positive rate allowed.
+        tpr: share of members accused there.
+        low: lower end of the exact interval (Clopper and Pearson 1934) on the TPR at that threshold.
+        high: upper end.
+        confidence: of the interval, two-sided; it takes the threshold as given.
+        threshold: score at and above which records are accused; infinite when nobody is.
+        true_positives: members accused.
+        false_positives: non-members accused.
+        measurable: whether at least ten non-members are expected above the threshold (n ≥ 10 / fpr).
+    """
+
+    fpr: float
+    tpr: float
+    low: float
+    high: float
+    confidence: float
+    threshold: float
+    true_positives: int
+    false_positives: int
+    measurable: bool
+
+
+@dataclass(frozen=True)
+class Roc:
+    """True-positive rate against false-positive rate, one point per distinct score (the ends of tie blocks).
+
+    Args:
+        fpr: shape (points,), from 0 to 1.
+        tpr: shape (points,), from 0 to 1.
+        thresholds: shape (points,); records scored at or above are accused. The first is infinite.
+        members: number of members.
+        nonmembers: number of non-members; 1 / nonmembers is the smallest FPR above 0 that can be seen.
+
+    >>> roc = Roc.of(Scores([3.0, 2.0, 2.0], [2.0, 1.0]))
+    >>> roc.fpr, roc.tpr.round(3)
+    (array([0. , 0. , 0.5, 1. ]), array([0.   , 0.333, 1.   , 1.   ]))
+    """
+
+    fpr: FloatArray
+    tpr: FloatArray
+    thresholds: FloatArray
+    members: int
+    nonmembers: int
+
+    @classmethod
+    def of(cls, scores: Scores) -> "Roc":
+        """The curve of an attack's scores."""
+        order = np.argsort(scores.values, kind="stable")[::-1]
+        values, truth = scores.values[order], scores.truth[order]
+        ends: IntArray = np.append(np.flatnonzero(np.diff(values)), values.size - 1)
+        true_positives = np.cumsum(truth)[ends]
+        return cls(
+            fpr=np.append(0.0, (ends + 1 - true_positives) / scores.nonmember.size),
+            tpr=np.append(0.0, true_positives / scores.member.size),
+            thresholds=np.append(np.inf, values[ends]),
+            members=scores.member.size,
+            nonmembers=scores.nonmember.size,
+        )
+
+    @cached_property
+    def auc(self) -> float:
+        """Area under the curve: how often a member outscores a non-member, ties counted half.
+
+        >>> Roc.of(Scores([3.0, 2.0], [2.0, 1.0])).auc
+        0.875
+        """
+        return float(np.sum(np.diff(self.fpr) * (self.tpr[1:] + self.tpr[:-1]) / 2))
+
+    @cached_property
+    def advantage(self) -> float:
+        """Largest TPR - FPR (Yeom et al. 2018), in [0, 1]."""
+        return float(np.max(self.tpr - self.fpr))
+
+    @property
+    def fpr_floor(self) -> float:
+        """The smallest false-positive rate above 0 that this many non-members can show."""
+        return 1 / self.nonmembers
+
+    def tpr_at(self, fpr: float, *, confidence: float = 0.95) -> TprAtFpr:
+        """TPR where the FPR is at most ``fpr``, with its exact interval.
+
+        >>> at = Roc.of(Scores([3.0, 2.0, 2.0], [2.0, 1.0])).tpr_at(0.1)
+        >>> at.true_positives, at.false_positives, at.measurable
+        (1, 0, False)
+        """
+        allowed = _check.probability("fpr", fpr)
+        point = int(np.searchsorted(self.fpr, allowed * (1 + 1e-12), side="right")) - 1
+        hits = round(float(self.tpr[point]) * self.members)
+        low, high = clopper_pearson(np.array([hits]), self.members, confidence)
+        return TprAtFpr(
+            fpr=allowed,
+            tpr=float(self.tpr[point]),
+            low=float(low[0]),
+            high=float(high[0]),
+            confidence=confidence,
+            threshold=float(self.thresholds[point]),
+            true_positives=hits,
+            false_positives=round(float(self.fpr[point]) * self.nonmembers),
+            measurable=allowed > 0 and self.nonmembers * allowed >= MEASURABLE * (1 - 1e-12),
+        )
+
+    def band(self, *, confidence: float = 0.95) -> tuple[FloatArray, FloatArray]:
+        """Pointwise exact interval of the TPR at every point of the curve, for drawing: (low, high)."""
+        return clopper_pearson(np.rint(self.tpr * self.members), self.members, confidence)
+
+
+def clopper_pearson(successes: object, trials: int, confidence: float) -> tuple[FloatArray, FloatArray]:
+    """Exact two-sided interval of binomial proportions (Clopper and Pearson 1934), vectorised: (low, high).
+
+    >>> low, high = clopper_pearson(np.array([0, 5]), 10, 0.95)
+    >>> low.round(4), high.round(4)
+    (array([0.    , 0.1871]), array([0.3085, 0.8129]))
+    """
+    tail = (1 - _check.open_unit("confidence", confidence)) / 2
+    n = _check.integer("trials", trials, at_least=1)
+    k = _check.finite("successes", successes)
+    with np.errstate(invalid="ignore"):  # the two corners, where the interval touches 0 or 1, follow
+        low = np.where(k == 0, 0.0, beta.ppf(tail, k, n - k + 1))
+        high = np.where(k == n, 1.0, beta.ppf(1 - tail, k + 1, n - k))
+    return low, high
+
+
+def auc_standard_error(scores: Scores) -> float:
+    """Standard error of the AUC over records (`DeLong et al. (1988) <https://doi.org/10.2307/2531595>`_).
+
+    It takes the records as independent, which records scored by one and the same model are not quite.
+
+    Raises:
+        InputError: fewer than two records on a side.
+
+    >>> round(auc_standard_error(Scores([3.0, 2.0, 0.0], [2.0, 1.0])), 4)
+    0.3118
+    """
+    m, n = scores.member.size, scores.nonmember.size
+    if min(m, n) < 2:
+        raise InputError(f"a standard error needs 2 members and 2 non-members, got {m} and {n}.")
+    wins = _share_below(scores.nonmember, scores.member)
+    losses = 1 - _share_below(scores.member, scores.nonmember)
+    return math.sqrt(float(np.var(wins, ddof=1)) / m + float(np.var(losses, ddof=1)) / n)
+
+
+def _share_below(reference: FloatArray, values: FloatArray) -> FloatArray:
+    """Share of ``reference`` below each value, ties counted half."""
+    ordered = np.sort(reference)
+    left = np.searchsorted(ordered, values, side="left")
+    share: FloatArray = (left + np.searchsorted(ordered, values, side="right")) / (2 * reference.size)
+    return share
