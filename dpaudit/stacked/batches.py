@@ -1,0 +1,79 @@
+"""Which records are in which batch: drawn outside TensorFlow, from (seed, model, step) alone, so they can be checked.
+
+Three ways to sample, each the event its accountant is told (`dpaudit.claim`): Poisson, fixed size, shuffled.
+"""
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import binom
+
+from dpaudit import _check
+from dpaudit.claim import FixedSize, Poisson, Sampling, Shuffled
+from dpaudit.errors import InputError
+from dpaudit.stacked.randomness import generator
+
+SamplingName = Literal["poisson", "fixed-size", "shuffled"]
+Batches = npt.NDArray[np.int32]
+
+
+def sampling_event(name: SamplingName, records: int, batch_size: int) -> Sampling:
+    """What the accountant is told of batches of (expected) ``batch_size`` out of ``records``.
+
+    >>> sampling_event("poisson", 1000, 100)
+    Poisson(rate=0.1)
+    """
+    if records < batch_size:
+        raise InputError(f"batch_size {batch_size} is larger than the {records} training records.")
+    if name == "poisson":
+        return Poisson(batch_size / records)
+    if name == "fixed-size":
+        return FixedSize(batch_size, records)
+    return Shuffled(-(-records // batch_size))
+
+
+def longest_batch(sampling: Sampling, records: int, steps: int, *, tolerance: float) -> tuple[int, float]:
+    """The length batches are padded to, and a bound on the probability that any of ``steps`` batches is longer.
+
+    A longer Poisson batch is cut, which leaves the procedure the accountant assumed; the bound (a union over the
+    steps of the binomial tail) is the slack that is added to δ.
+
+    >>> longest_batch(Poisson(0.1), 1000, 100, tolerance=1e-9)[0]
+    178
+    >>> longest_batch(FixedSize(100, 1000), 1000, 100, tolerance=1e-9)
+    (100, 0.0)
+    """
+    _check.open_unit("tolerance", tolerance)
+    if isinstance(sampling, FixedSize):
+        return sampling.batch_size, 0.0
+    if isinstance(sampling, Shuffled):
+        return -(-records // sampling.batches_per_epoch), 0.0
+    limit = min(records, max(1, int(binom.isf(tolerance / steps, records, sampling.rate))))
+    return limit, float(min(1.0, steps * binom.sf(limit, records, sampling.rate)))
+
+
+def draw(sampling: Sampling, records: int, *, seed: int, model: int, steps: range, length: int) -> Batches:
+    """Record numbers of the batches of some steps, shape (steps, length), -1 where a batch is shorter.
+
+    A Poisson batch longer than ``length`` keeps a uniformly chosen part of it.
+    """
+    batches = np.full((len(steps), length), -1, np.int32)
+    order = np.empty(0, np.int64)
+    shuffled_in = -1
+    for row, step in enumerate(steps):
+        if isinstance(sampling, Shuffled):
+            epoch, part = divmod(step, sampling.batches_per_epoch)
+            if epoch != shuffled_in:
+                order, shuffled_in = generator(seed, model, "shuffle", epoch).permutation(records), epoch
+            chosen = order[part * length : (part + 1) * length]
+        elif isinstance(sampling, FixedSize):
+            rng = generator(seed, model, "fixed-size", step)
+            chosen = rng.choice(records, sampling.batch_size, replace=False, shuffle=False)
+        else:
+            rng = generator(seed, model, "poisson", step)
+            chosen = np.flatnonzero(rng.random(records) < sampling.rate)
+            if chosen.size > length:
+                chosen = rng.choice(chosen, length, replace=False)
+        batches[row, : chosen.size] = chosen
+    return batches

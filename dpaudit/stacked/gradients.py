@@ -1,0 +1,101 @@
+"""Gradients of many models at once: per-example norms, and sums of clipped per-example gradients.
+
+One backward pass gives the gradient of every layer's output; norms and weighted sums follow from that and the
+layer's input (`dpaudit.stacked.contributions`), so no per-example gradient is held where a cheaper exact form exists.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from dpaudit._tensorflow import tf
+from dpaudit.stacked.contributions import Contribution
+from dpaudit.stacked.network import Network, Parameters
+from dpaudit.stacked.randomness import Stream
+
+# Outputs (models, examples, ...) and targets -> one loss per model and example.
+Loss = Callable[[Any, Any], Any]
+
+
+class ClippedSum(NamedTuple):
+    """Sum of clipped per-example gradients of each model.
+
+    Args:
+        gradients: one tensor per trainable variable, each with a leading model axis.
+        norms: L2 norm of each example's gradient before clipping, shape (models, examples).
+        losses: shape (models, examples).
+    """
+
+    gradients: list[Any]
+    norms: Any
+    losses: Any
+
+
+def clipped_sum(
+    network: Network,
+    parameters: Parameters,
+    x: Any,
+    targets: Any,
+    *,
+    loss: Loss,
+    clip: float,
+    present: Any = None,
+    dropout: Stream | None = None,
+) -> ClippedSum:
+    """Σ over examples of g · min(1, clip / |g|), g the gradient of one example's loss over all trained variables.
+
+    Args:
+        network: what is differentiated.
+        parameters: where.
+        x: inputs, (examples, ...) or (models, examples, ...).
+        targets: of the same leading shape.
+        loss: per example.
+        clip: L2 norm above which an example's gradient is scaled down.
+        present: 1 for examples that count and 0 for padding, shape (models, examples); None counts all.
+        dropout: randomness of dropout; None switches it off.
+
+    Guarantees:
+        Adding or removing one example changes each model's sum by at most ``clip`` in L2 norm.
+    """
+    contributions, losses = _contributions(network, parameters, x, targets, loss, dropout)
+    norms = tf.sqrt(tf.add_n([contribution.squared_norms for contribution in contributions]))
+    weights = clip / tf.maximum(norms, clip)
+    if present is not None:
+        weights *= present
+    return ClippedSum(_sums(contributions, weights), norms, losses)
+
+
+def plain_sum(
+    network: Network,
+    parameters: Parameters,
+    x: Any,
+    targets: Any,
+    *,
+    loss: Loss,
+    present: Any = None,
+    dropout: Stream | None = None,
+) -> tuple[list[Any], Any]:
+    """Σ over examples of their gradients without clipping, and the losses; arguments as in `clipped_sum`."""
+    contributions, losses = _contributions(network, parameters, x, targets, loss, dropout)
+    return _sums(contributions, tf.ones_like(losses) if present is None else present), losses
+
+
+def per_example_norms(network: Network, parameters: Parameters, x: Any, targets: Any, *, loss: Loss) -> Any:
+    """L2 norm of each example's gradient over all trained variables, shape (models, examples)."""
+    contributions, _ = _contributions(network, parameters, x, targets, loss, None)
+    return tf.sqrt(tf.add_n([contribution.squared_norms for contribution in contributions]))
+
+
+def _contributions(
+    network: Network, parameters: Parameters, x: Any, targets: Any, loss: Loss, dropout: Stream | None
+) -> tuple[list[Contribution], Any]:
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        outputs, taps = network.traced(parameters, network.per_model(x), dropout, tape.watch)
+        losses = loss(outputs, targets)
+        total = tf.reduce_sum(losses)
+    slopes = tape.gradient(total, [tap.z for tap in taps], unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    pairs = zip(taps, slopes, strict=True)
+    return [tap.node.weighted.contribution(tap.x, slope) for tap, slope in pairs], losses  # type: ignore[union-attr]
+
+
+def _sums(contributions: list[Contribution], weights: Any) -> list[Any]:
+    return [gradient for contribution in contributions for gradient in contribution.weighted_sum(weights)]

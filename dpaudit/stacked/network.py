@@ -1,0 +1,363 @@
+"""A Keras model read into a program that runs many copies of it.
+
+Parameters are a tuple of float32 tensors, one per Keras variable and in the order of ``model.weights``, each with a
+leading model axis. Everything a copy computes depends on its own slice only.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dpaudit._check import FloatArray
+from dpaudit._tensorflow import keras, tf
+from dpaudit.errors import InputError
+from dpaudit.stacked.layers import READERS, WeightedLayer
+from dpaudit.stacked.randomness import Stream, generator, uniform
+
+# Keras layers without weights that treat every example by itself: applied as they are.
+PER_EXAMPLE = frozenset(
+    (
+        "Activation",
+        "Add",
+        "Average",
+        "AveragePooling1D",
+        "AveragePooling2D",
+        "Concatenate",
+        "Cropping2D",
+        "ELU",
+        "Flatten",
+        "GlobalAveragePooling1D",
+        "GlobalAveragePooling2D",
+        "GlobalMaxPooling1D",
+        "GlobalMaxPooling2D",
+        "LeakyReLU",
+        "MaxPooling1D",
+        "MaxPooling2D",
+        "Maximum",
+        "Minimum",
+        "Multiply",
+        "Permute",
+        "ReLU",
+        "Rescaling",
+        "Reshape",
+        "Softmax",
+        "Subtract",
+        "ThresholdedReLU",
+        "UpSampling2D",
+        "ZeroPadding2D",
+    )
+)
+MIXES_EXAMPLES = frozenset(("BatchNormalization", "SyncBatchNormalization"))
+
+Parameters = tuple[Any, ...]
+Watch = Callable[[Any], None]
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A weight of the Keras model."""
+
+    name: str
+    shape: tuple[int, ...]
+    trainable: bool
+
+
+@dataclass(frozen=True)
+class Node:
+    """One layer of the graph: which earlier nodes it reads and which variables it owns."""
+
+    name: str
+    inputs: tuple[int, ...]
+    variables: tuple[int, ...]
+    weighted: WeightedLayer | None
+    trainable: bool
+    plain: Any  # the Keras layer or activation applied after it, None for the identity
+    dropout: float
+
+
+@dataclass(frozen=True)
+class Tap:
+    """What a weighted layer saw in one forward pass: its node, its input, and its output before the activation."""
+
+    node: Node
+    x: Any
+    z: Any
+
+
+@dataclass(frozen=True)
+class Network:
+    """Many copies of one Keras model as one TensorFlow program.
+
+    >>> from dpaudit._tensorflow import keras
+    >>> network = Network.from_keras(keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]))
+    >>> parameters = network.initial(seed=1, models=range(5))
+    >>> network.forward(parameters, np.zeros((2, 4), np.float32)).shape.as_list()
+    [5, 2, 3]
+    """
+
+    nodes: tuple[Node, ...]
+    variables: tuple[Variable, ...]
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    model: Any
+
+    @classmethod
+    def from_keras(cls, model: Any) -> "Network":
+        """Read a Sequential or acyclic Functional model with one input and one output.
+
+        Raises:
+            InputError: a layer the stacked engine cannot run or that mixes examples, a regulariser, a layer used
+                twice, or no trainable weights; the message names the layer and the trainer that can take it.
+        """
+        return _read(cls, model)
+
+    @property
+    def trainable(self) -> tuple[int, ...]:
+        """Positions of the variables that are trained."""
+        return tuple(i for i, variable in enumerate(self.variables) if variable.trainable)
+
+    def initial(self, *, seed: int, models: Sequence[int]) -> Parameters:
+        """Freshly initialised copies, each from (seed, model) alone; frozen variables keep the model's own values.
+
+        Args:
+            seed: of the whole family of models.
+            models: number of each model in that family, for example ``range(64)`` or a part of it.
+        """
+        initializers = _initializers(self.model)
+        values = []
+        for position, variable in enumerate(self.variables):
+            copies = [
+                initializers[position](variable.shape, seed, model, position)
+                if variable.trainable
+                else self.model.weights[position]
+                for model in models
+            ]
+            values.append(tf.stack([tf.convert_to_tensor(copy) for copy in copies]))
+        return tuple(values)
+
+    def stack(self, weights: Sequence[Sequence[npt.NDArray[np.float32]]]) -> Parameters:
+        """Parameters from each copy's weights, in the order of ``model.get_weights()``."""
+        for i, copy in enumerate(weights):
+            shapes = [np.shape(value) for value in copy]
+            wanted = [variable.shape for variable in self.variables]
+            if shapes != wanted:
+                raise InputError(f"weights of model {i} must have shapes {wanted}, got {shapes}.")
+        return tuple(tf.constant(np.stack(column), tf.float32) for column in zip(*weights, strict=True))
+
+    def weights(self, parameters: Parameters, index: int) -> list[npt.NDArray[np.float32]]:
+        """Weights of one copy, in the order of ``model.get_weights()``."""
+        return [np.asarray(value[index]) for value in parameters]
+
+    def to_keras(self, parameters: Parameters, index: int) -> Any:
+        """One copy as a new Keras model."""
+        copy = self.model.__class__.from_config(self.model.get_config())
+        copy.build((None, *self.input_shape))
+        copy.set_weights(self.weights(parameters, index))
+        return copy
+
+    def forward(self, parameters: Parameters, x: Any, *, dropout: Stream | None = None) -> Any:
+        """Outputs of every copy, shape (models, examples, ...).
+
+        Args:
+            parameters: of this network.
+            x: inputs, either shared by the models (examples, ...) or their own (models, examples, ...).
+            dropout: where dropout takes its randomness from; None is inference.
+        """
+        return self.traced(parameters, self.per_model(x), dropout, lambda _: None)[0]
+
+    def predict(self, parameters: Parameters, x: npt.NDArray[np.float32], *, batch_size: int = 1024) -> FloatArray:
+        """Outputs of every copy on shared inputs (examples, ...), float64, in batches."""
+        forward = tf.function(self.forward, reduce_retracing=True)
+        parts = [
+            forward(parameters, tf.constant(x[start : start + batch_size], tf.float32)).numpy()
+            for start in range(0, len(x), batch_size)
+        ]
+        outputs: FloatArray = np.concatenate(parts, axis=1).astype(np.float64)
+        return outputs
+
+    def per_model(self, x: Any) -> Any:
+        """Inputs with a leading model axis, of length 1 when they are shared."""
+        tensor = tf.convert_to_tensor(x)
+        rank = len(self.input_shape)
+        if tuple(tensor.shape[tensor.shape.rank - rank :]) != self.input_shape or tensor.shape.rank not in (
+            rank + 1,
+            rank + 2,
+        ):
+            raise InputError(
+                f"inputs must have shape (examples, *{self.input_shape}) or (models, examples, *{self.input_shape}), "
+                f"got {tuple(tensor.shape)}."
+            )
+        return tensor if tensor.shape.rank == rank + 2 else tensor[None]
+
+    def traced(self, parameters: Parameters, x: Any, dropout: Stream | None, watch: Watch) -> tuple[Any, list[Tap]]:
+        """Outputs, and the taps of the trained layers; ``watch`` is called on each tap's z before it is used."""
+        models = parameters[0].shape[0]
+        values = [x]
+        taps = []
+        for node in self.nodes:
+            inputs = [values[i] for i in node.inputs]
+            if node.weighted is not None:
+                value = node.weighted.apply([parameters[i] for i in node.variables], inputs[0])
+                if node.trainable:
+                    watch(value)
+                    taps.append(Tap(node, inputs[0], value))
+                value = value if node.plain is None else node.plain(value)
+            elif node.dropout:
+                value = inputs[0] if dropout is None else _dropped(inputs[0], node, dropout, models)
+            else:
+                value = _merged(node.plain, inputs, models)
+            values.append(value)
+        return _as_stack(values[-1], models), taps
+
+
+def _read(cls: type[Network], model: Any) -> Network:
+    if not hasattr(model, "get_config") or type(model).__name__ not in ("Sequential", "Functional", "Model"):
+        raise InputError(
+            f"the stacked engine reads Sequential and Functional Keras models, got {type(model).__name__}."
+        )
+    if not model.built:
+        raise InputError("the model has no input shape yet; start it with keras.Input(shape).")
+    if not isinstance(model.input_shape, tuple) or not isinstance(model.output_shape, tuple):
+        raise InputError("the stacked engine takes models with one input and one output.")
+    if any(size is None for size in model.input_shape[1:]):
+        raise InputError(f"the stacked engine needs a fixed input shape, got {model.input_shape[1:]}.")
+    position = {id(variable): i for i, variable in enumerate(model.weights)}
+    nodes: list[Node] = []
+    output = _append(model, 0, nodes, position)
+    if output != len(nodes):
+        raise InputError("the model's output must be its last layer.")
+    variables = tuple(
+        Variable(variable.name, tuple(variable.shape), any(variable is other for other in model.trainable_weights))
+        for variable in model.weights
+    )
+    if not any(variable.trainable for variable in variables):
+        raise InputError("the model has no trainable weights; there is nothing to train.")
+    return cls(tuple(nodes), variables, tuple(model.input_shape[1:]), tuple(model.output_shape[1:]), model)
+
+
+def _append(model: Any, source: int, nodes: list[Node], position: dict[int, int]) -> int:
+    """Append a model's layers, reading from value ``source``; return the value that is its output."""
+    config = model.get_config()
+    if type(model).__name__ == "Sequential":
+        value = source
+        for layer in model.layers:
+            value = _append_layer(layer, (value,), nodes, position)
+        return value
+    value_of: dict[str, int] = {}
+    for entry in config["layers"]:
+        layer, name = model.get_layer(entry["name"]), entry["name"]
+        if entry["class_name"] == "InputLayer":
+            value_of[name] = source
+            continue
+        if len(entry["inbound_nodes"]) != 1:
+            raise InputError(f"layer {name!r} is used {len(entry['inbound_nodes'])} times; {_ELSEWHERE}")
+        inbound = entry["inbound_nodes"][0]
+        if any(len(call) > 3 and call[3] for call in inbound) or not all(isinstance(call, list) for call in inbound):
+            raise InputError(f"layer {name!r} is called with extra arguments; {_ELSEWHERE}")
+        value_of[name] = _append_layer(layer, tuple(value_of[call[0]] for call in inbound), nodes, position)
+    (output,) = config["output_layers"] if isinstance(config["output_layers"][0], list) else [config["output_layers"]]
+    return value_of[output[0]]
+
+
+_ELSEWHERE = "the trainer 'tf-privacy' (with DP) or 'sgd' (without) trains any Keras model, 'function' anything else."
+
+
+def _append_layer(layer: Any, inputs: tuple[int, ...], nodes: list[Node], position: dict[int, int]) -> int:
+    kind = type(layer).__name__
+    if kind in ("Sequential", "Functional"):
+        return _append(layer, inputs[0], nodes, position)
+    if kind in MIXES_EXAMPLES:
+        raise InputError(
+            f"layer {layer.name!r} ({kind}) mixes the examples of a batch, so an example has no gradient of its own to "
+            "clip, and it keeps averages of the data that no noise covers; use GroupNormalization or "
+            "LayerNormalization, or the trainer 'sgd' to train it without DP."
+        )
+    for name in ("kernel_regularizer", "bias_regularizer", "activity_regularizer", "embeddings_regularizer"):
+        if getattr(layer, name, None) is not None:
+            raise InputError(
+                f"layer {layer.name!r} has a {name}: that loss is not per example; use the trainer's weight_decay."
+            )
+    for name in ("kernel_constraint", "bias_constraint", "embeddings_constraint"):
+        if getattr(layer, name, None) is not None:
+            raise InputError(
+                f"layer {layer.name!r} has a {name}, which the stacked engine does not apply; {_ELSEWHERE}"
+            )
+    weighted, plain, rate = None, None, 0.0
+    if kind in READERS:
+        weighted = READERS[kind](layer)
+        activation = getattr(layer, "activation", None)
+        plain = None if activation is keras.activations.linear else activation
+    elif kind == "Dropout":
+        if layer.noise_shape is not None:
+            raise InputError(f"layer {layer.name!r} has a noise_shape, which the stacked engine does not support.")
+        rate = float(layer.rate)
+    elif kind in PER_EXAMPLE:
+        plain = layer
+    elif kind != "InputLayer":
+        raise InputError(f"layer {layer.name!r} ({kind}) is not supported by the stacked engine; {_ELSEWHERE}")
+    else:
+        return inputs[0]
+    variables = tuple(position[id(variable)] for variable in layer.weights)
+    trainable = bool(layer.trainable_weights) and len(layer.trainable_weights) == len(layer.weights)
+    nodes.append(Node(layer.name, inputs, variables, weighted, trainable, plain, rate))
+    return len(nodes)
+
+
+def _merged(layer: Any, inputs: list[Any], models: int) -> Any:
+    """A Keras layer without weights, applied with models and examples merged into one batch axis."""
+    if layer is None:
+        return inputs[0]
+    if len({value.shape[0] for value in inputs}) > 1:
+        inputs = [_as_stack(value, models) for value in inputs]
+    leading = inputs[0].shape[0]
+    merged = [tf.reshape(value, [-1, *value.shape[2:]]) for value in inputs]
+    value = layer(merged if len(merged) > 1 else merged[0])
+    return tf.reshape(value, [leading, tf.shape(inputs[0])[1], *value.shape[1:]])
+
+
+def _as_stack(value: Any, models: int) -> Any:
+    if value.shape[0] == models:
+        return value
+    return tf.broadcast_to(value, [models, *tf.unstack(tf.shape(value))[1:]])
+
+
+def _dropped(x: Any, node: Node, stream: Stream, models: int) -> Any:
+    stack = _as_stack(x, models)
+    width = int(stack.shape[2:].num_elements())
+    kept = uniform(stream.named(node.name), tf.shape(stack)[1] * width) >= node.dropout
+    return tf.where(tf.reshape(kept, tf.shape(stack)), stack / (1 - node.dropout), 0.0)
+
+
+def _initializers(model: Any) -> list[Callable[[tuple[int, ...], int, int, int], Any]]:
+    """For each variable: (shape, seed, model, position) -> its initial value under the layer's own initialiser."""
+    by_variable: dict[int, Any] = {}
+    for layer in model._flatten_layers(include_self=False, recursive=True):
+        for variable, name in _initialised_by(layer):
+            by_variable[id(variable)] = getattr(layer, name)
+    return [_draw(by_variable.get(id(variable))) for variable in model.weights]
+
+
+def _initialised_by(layer: Any) -> list[tuple[Any, str]]:
+    names = {
+        "kernel": "kernel_initializer",
+        "depthwise_kernel": "depthwise_initializer",
+        "bias": "bias_initializer",
+        "embeddings": "embeddings_initializer",
+        "gamma": "gamma_initializer",
+        "beta": "beta_initializer",
+    }
+    pairs = [(getattr(layer, variable, None), name) for variable, name in names.items()]
+    return [(variable, name) for variable, name in pairs if variable is not None and hasattr(layer, name)]
+
+
+def _draw(initializer: Any) -> Callable[[tuple[int, ...], int, int, int], Any]:
+    def draw(shape: tuple[int, ...], seed: int, model: int, position: int) -> Any:
+        config = initializer.get_config()
+        if "seed" in config:
+            config["seed"] = int(generator(seed, model, "initial", position).integers(2**31 - 1))
+        return initializer.from_config(config)(shape)
+
+    return draw
