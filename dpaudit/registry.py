@@ -4,19 +4,47 @@ A new attack, bound or trainer is one file and one line here; the contract tests
 A third party registers one through the entry-point group ``dpaudit.<kind>``, for example ``dpaudit.membership``.
 """
 
+import dataclasses
+import inspect
+import typing
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
 from types import MappingProxyType
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import to_json
+
 from dpaudit import _check
+from dpaudit.errors import InputError
 
 MEMBERSHIP: Mapping[str, str] = MappingProxyType(
     {
         "attack-p": "dpaudit.attacks.membership.attack_p:AttackP",
+        "attack-r": "dpaudit.attacks.membership.attack_r:AttackR",
+        "auto": "dpaudit.attacks.membership.auto:Auto",
+        "base": "dpaudit.attacks.membership.base:Base",
+        "base-offline": "dpaudit.attacks.membership.base:BaseOffline",
+        "calibrated": "dpaudit.attacks.membership.calibrated:Calibrated",
+        "classifier": "dpaudit.attacks.membership.classifier:Classifier",
+        "confidence": "dpaudit.attacks.membership.confidence:Confidence",
+        "entropy": "dpaudit.attacks.membership.entropy:Entropy",
+        "gap": "dpaudit.attacks.membership.gap:Gap",
+        "hinge": "dpaudit.attacks.membership.hinge:Hinge",
+        "lira": "dpaudit.attacks.membership.lira:Lira",
+        "lira-offline": "dpaudit.attacks.membership.lira_offline:LiraOffline",
+        "lira-offline-density": "dpaudit.attacks.membership.lira_offline:LiraOfflineDensity",
         "loss": "dpaudit.attacks.membership.loss:Loss",
         "modified-entropy": "dpaudit.attacks.membership.modified_entropy:ModifiedEntropy",
+        "multi-signal-lira": "dpaudit.attacks.membership.multi_signal:MultiSignalLira",
+        "offset": "dpaudit.attacks.membership.calibrated:Offset",
+        "quantile": "dpaudit.attacks.membership.quantile:Quantile",
+        "risk-score": "dpaudit.attacks.membership.risk_score:RiskScore",
+        "rmia": "dpaudit.attacks.membership.rmia:Rmia",
+        "rmia-offline": "dpaudit.attacks.membership.rmia:RmiaOffline",
+        "robustness": "dpaudit.attacks.membership.gap:Robustness",
+        "trajectory": "dpaudit.attacks.membership.trajectory:Trajectory",
     }
 )
 TRAINERS: Mapping[str, str] = MappingProxyType(
@@ -64,3 +92,55 @@ def resolve(kind: str, name: str) -> Any:
     table = names(kind)
     module, _, attribute = table[_check.one_of("name", name, list(table))].partition(":")
     return getattr(import_module(module), attribute)
+
+
+def first_line(kind: str, name: str) -> str:
+    """What a name stands for: the first line of its docstring.
+
+    >>> first_line("architectures", "mlp")
+    'Dense layers of the given widths; none of them is logistic regression.'
+    """
+    return (inspect.getdoc(resolve(kind, name)) or "").partition("\n")[0]
+
+
+def build(kind: str, name: str, parameters: Mapping[str, Any], *, where: str, **parts: Any) -> Any:
+    """A frozen dataclass by name, its parameters checked against its fields.
+
+    Args:
+        kind: kind of thing.
+        name: its name.
+        parameters: field -> value, as read from TOML.
+        where: place in the plan, for the message.
+        parts: fields that were built already.
+
+    Raises:
+        InputError: unknown name or parameter (with the nearest known one), wrong type, missing parameter, or a value
+            the class itself refuses.
+
+    >>> build("architectures", "mlp", {"hidden": [8, 4]}, where="architecture")
+    Mlp(hidden=(8, 4), activation='relu')
+    """
+    known = resolve(kind, name)
+    fields = {field.name: field for field in dataclasses.fields(known) if field.init and field.name not in parts}
+    hints = typing.get_type_hints(known)
+    values = dict(parts)
+    for key, value in parameters.items():
+        if key not in fields:
+            options = ", ".join(map(repr, fields)) or "none"
+            raise InputError(f"{where}: {key!r} is not known; known are {options}.{_check.nearest(key, fields)}")
+        try:
+            # Through JSON, so that a TOML list is a tuple where one is wanted while "1" is still no number.
+            values[key] = TypeAdapter(hints[key]).validate_json(to_json(value), strict=True)
+        except ValidationError as error:
+            raise InputError(f"{where}: {key}: {error.errors()[0]['msg']}, got {value!r}.") from error
+    missing = [
+        key
+        for key, field in fields.items()
+        if key not in values and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise InputError(f"{where}: {missing[0]!r} is missing.")
+    try:
+        return known(**values)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error

@@ -35,6 +35,7 @@ class Signals:
         queries: the same models and records seen through other fixed queries (an augmentation, a perturbation).
         checkpoints: the same records at earlier checkpoints of the target and of the references, in order.
         features: the records themselves, shape (records, ...), for attacks that look at them.
+        reference_log_probabilities: of the reference models, shape (models, records, classes).
         floored: how many values of φ were cut off at the smallest number the input could still tell from 0.
     """
 
@@ -47,6 +48,7 @@ class Signals:
     queries: "tuple[Signals, ...]" = ()
     checkpoints: "tuple[Signals, ...]" = ()
     features: FloatArray | None = None
+    reference_log_probabilities: FloatArray | None = None
     floored: int = 0
 
     def __post_init__(self) -> None:
@@ -67,6 +69,14 @@ class Signals:
             raise InputError(
                 f"included must have the shape of the reference signals {self.reference.shape}, "
                 f"got {self.included.shape}."
+            )
+        if self.reference_log_probabilities is not None and (
+            self.log_probabilities is None
+            or self.reference_log_probabilities.shape != (len(self.reference), *self.log_probabilities.shape)
+        ):
+            raise InputError(
+                "log-probabilities of the references must have shape (models, records, classes) like the target's, "
+                f"got {self.reference_log_probabilities.shape}."
             )
         self._check_companions()
 
@@ -124,6 +134,12 @@ class Signals:
             )
         return self.log_probabilities, self.labels
 
+    def correct(self) -> BoolArray:
+        """Whether the likeliest class is the true one, shape (records,)."""
+        log_p, labels = self.classes()
+        right: BoolArray = log_p.argmax(axis=1) == labels
+        return right
+
     def with_references(self, reference: object, included: object) -> "Signals":
         """The same signals with φ of reference models (models, records) and who each was trained on, same shape."""
         phi = _check.finite("reference signals", reference, ndim=2)
@@ -131,6 +147,98 @@ class Signals:
 
     def __len__(self) -> int:
         return self.phi.size
+
+
+@dataclass(frozen=True)
+class PoolSignals:
+    """Signals of a pool of models in complementary pairs: each model is a target, the others are its references.
+
+    Models 2k and 2k + 1 share the records out between them. Leaving out the target *and* its partner leaves exactly
+    as many models with a record as without it, whoever was the target; leaving out the target alone would show its
+    membership in the counts.
+
+    Args:
+        phi: φ of every model, shape (models, records).
+        included: which model was trained on which record, shape (models, records).
+        labels: true classes, shape (records,); None where the task has none.
+        log_probabilities: shape (models, records, classes); None when only φ is kept.
+        population: φ of the models on records that none of them was trained on, shape (models, population).
+        population_labels: true classes of those, shape (population,).
+        queries: φ of the same models and records under other fixed queries, each (models, records).
+        features: the records themselves, shape (records, ...).
+        population_features: the records of the population, shape (population, ...).
+        population_log_probabilities: shape (models, population, classes).
+
+    Raises:
+        InputError: shapes differ, or the models are not in complementary pairs.
+    """
+
+    phi: FloatArray
+    included: BoolArray
+    labels: IntArray | None = None
+    log_probabilities: FloatArray | None = None
+    population: FloatArray | None = None
+    population_labels: IntArray | None = None
+    queries: tuple[FloatArray, ...] = ()
+    features: FloatArray | None = None
+    population_features: FloatArray | None = None
+    population_log_probabilities: FloatArray | None = None
+
+    def __post_init__(self) -> None:
+        phi = _check.finite("φ of the pool", self.phi, ndim=2)
+        object.__setattr__(self, "phi", phi)
+        if self.included.shape != phi.shape or self.included.dtype != np.bool_:
+            raise InputError(f"included must be true/false of shape {phi.shape}, got {self.included.shape}.")
+        if len(phi) < 2 or len(phi) % 2 or not np.array_equal(self.included[0::2], ~self.included[1::2]):
+            raise InputError(
+                f"the {len(phi)} models of a pool must come in complementary pairs: of models 2k and 2k + 1, exactly "
+                "one is trained on each record."
+            )
+        if self.population is not None and self.population.shape[:1] != phi.shape[:1]:
+            raise InputError(
+                f"population signals must come from the {len(phi)} models, got shape {self.population.shape}."
+            )
+        for index, query in enumerate(self.queries):
+            if query.shape != phi.shape:
+                raise InputError(f"queries[{index}] must have shape {phi.shape}, got {query.shape}.")
+
+    def __len__(self) -> int:
+        return len(self.phi)
+
+    def target(self, model: int) -> Signals:
+        """One model as the target, all others but its partner as references. Its own membership is left out.
+
+        >>> pool = PoolSignals(np.zeros((4, 1)), np.array([[True], [False], [False], [True]]))
+        >>> pool.target(0).included
+        array([[False],
+               [ True]])
+        """
+        others = [i for i in range(len(self)) if i // 2 != model // 2]
+        population = None
+        if self.population is not None:
+            population = Signals(
+                self.population[model],
+                self.population_labels,
+                _row(self.population_log_probabilities, model),
+                self.population[others],
+                np.zeros((len(others), self.population.shape[1]), bool),
+                features=self.population_features,
+            )
+        return Signals(
+            self.phi[model],
+            self.labels,
+            _row(self.log_probabilities, model),
+            self.phi[others],
+            self.included[others],
+            population,
+            tuple(Signals(q[model], self.labels, None, q[others], self.included[others]) for q in self.queries),
+            features=self.features,
+            reference_log_probabilities=None if self.log_probabilities is None else self.log_probabilities[others],
+        )
+
+
+def _row(array: FloatArray | None, model: int) -> FloatArray | None:
+    return None if array is None else array[model]
 
 
 def logit_scaled_confidence(logits: FloatArray, labels: IntArray) -> FloatArray:

@@ -1,0 +1,80 @@
+"""The command line: ``dpaudit``. One file per command; the work is done by the Python functions of the same names."""
+
+import logging
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import click
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+
+from dpaudit.cli.doctor import doctor
+from dpaudit.cli.init import init
+from dpaudit.cli.list import list_names
+from dpaudit.cli.report import report
+from dpaudit.cli.run import run
+from dpaudit.cli.schema import schema
+from dpaudit.cli.score import score
+from dpaudit.errors import AuditFailed, InputError, MissingDependency
+from dpaudit.log import Log
+
+CONTRADICTED, BAD_INPUT, TOO_WEAK, FAILED, INTERRUPTED = 1, 2, 3, 4, 130
+
+app = typer.Typer(
+    name="dpaudit",
+    help="Measure what a trained model leaks, and whether that contradicts the privacy it claims.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    epilog="Exit codes: 0 consistent, 1 contradicted, 2 bad input, 3 too weak (with --require-power), 4 failed.",
+)
+app.command()(run)
+app.command()(score)
+app.command()(report)
+app.command()(init)
+app.command("list")(list_names)
+app.command()(doctor)
+app.command()(schema)
+
+
+def main() -> None:
+    """Entry point: every way out is an exit code that means one thing."""
+    errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    logging.basicConfig(level="WARNING", format="%(message)s", handlers=[RichHandler(console=errors, show_path=False)])
+    try:
+        # Click's own standalone mode turns Ctrl-C into exit 1, which here means a contradicted claim.
+        code = app(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(BAD_INPUT)
+    except (InputError, MissingDependency) as error:
+        errors.print(f"dpaudit: {error}")
+        sys.exit(BAD_INPUT)
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        errors.print("dpaudit: interrupted; start it again to go on from what is stored.")
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of standard output has gone (`dpaudit list | head`): nothing is wrong, and nothing more to say.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:  # noqa: BLE001  # the last resort: named, logged with its traceback, and exit 4
+        errors.print(f"dpaudit: the audit could not finish: {_one_line(error)} (traceback in {_traceback_log(error)})")
+        sys.exit(FAILED)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _one_line(error: Exception) -> str:
+    text = str(error).strip().splitlines()
+    return text[0] if isinstance(error, AuditFailed) and text else f"{type(error).__name__}: {text[0] if text else ''}"
+
+
+def _traceback_log(error: Exception) -> Path:
+    """The run's log where there is one, else a file of its own."""
+    path: Path | None = getattr(error, "log", None)
+    if path is None:
+        path = Path(tempfile.mkdtemp(prefix="dpaudit-")) / "log.jsonl"
+        Log(path).failure(error)
+    return path

@@ -1,0 +1,30 @@
+"""``dpaudit list``."""
+
+import json as json_module
+from typing import Annotated
+
+import typer
+
+from dpaudit.cli.options import Json
+
+
+def list_names(
+    kind: Annotated[str | None, typer.Argument(help="Only this kind, for example membership or trainers.")] = None,
+    json: Json = False,
+) -> None:
+    """List the attacks, bounds, trainers, architectures and data sets a plan can name."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from dpaudit import registry
+
+    kinds = [kind] if kind is not None else sorted(registry.KINDS)
+    known = {each: registry.names(each) for each in kinds}
+    if json:
+        typer.echo(json_module.dumps(known, indent=1))
+        return
+    table = Table("kind", "name", "what it is", box=None)
+    for each, entries in known.items():
+        for name in entries:
+            table.add_row(each, name, registry.first_line(each, name))
+    Console(highlight=False, markup=False).print(table)

@@ -1,0 +1,11 @@
+"""Options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Out = Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the result and the report.")]
+Seed = Annotated[int | None, typer.Option(min=0, help="Seed of everything random.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table; the exit code says it.")]

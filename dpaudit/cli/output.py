@@ -1,0 +1,30 @@
+"""What a command that ends with a result prints and returns."""
+
+import sys
+from pathlib import Path
+
+import typer
+from rich.console import Console
+
+from dpaudit.files import write_text
+from dpaudit.reports.html import page
+from dpaudit.reports.text import table
+from dpaudit.result import Result
+
+
+def finish(result: Result, *, folder: Path | None, json: bool, quiet: bool) -> None:
+    """Write ``result.json`` and ``report.html``, print the table or the JSON, exit 1 when a claim is contradicted."""
+    if folder is not None:
+        write_text(folder / "result.json", result.json())
+        write_text(folder / "report.html", page(result))
+    if json:
+        sys.stdout.write(result.json())
+    elif not quiet:
+        console = Console(highlight=False)
+        console.print(table(result))
+        for found in result.comparisons:
+            console.print(f"{found.subject}: {found.sentence}", markup=False, soft_wrap=True)
+        if folder is not None:
+            console.print(f"report: {folder / 'report.html'}", markup=False, soft_wrap=True)
+    if result.contradicted:
+        raise typer.Exit(1)

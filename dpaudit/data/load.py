@@ -1,0 +1,88 @@
+"""A data set by name or from a file: NPZ, CSV or Parquet."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dpaudit import _check, registry
+from dpaudit.data.dataset import Dataset, Task
+from dpaudit.errors import InputError
+from dpaudit.files import read_npz
+
+SUFFIXES = (".csv", ".npz", ".parquet")
+
+
+def load(source: str, *, task: Task = "multiclass", label: str = "label", user: str | None = None) -> Dataset:
+    """A data set.
+
+    Args:
+        source: a registered name such as ``digits``, or a path. NPZ files hold ``features``, ``labels`` and perhaps
+            ``users``; tables hold one numeric column per feature.
+        task: what is predicted, for files.
+        label: column of the labels, for tables.
+        user: column that says whose record it is, for tables.
+
+    Raises:
+        InputError: unknown name, missing or unreadable file, a missing column, values that are not numbers.
+
+    >>> load("digits").name
+    'digits'
+    """
+    path = Path(source)
+    if path.suffix not in SUFFIXES:
+        if path.suffix or "/" in source:
+            raise InputError(f"data source {source!r} must end in {', '.join(SUFFIXES)} or be a known name.")
+        dataset = registry.resolve("datasets", source)()
+        assert isinstance(dataset, Dataset)
+        return dataset
+    if path.suffix == ".npz":
+        return _from_npz(path, task)
+    return _from_table(path, task, label, user)
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A CSV or Parquet file.
+
+    Raises:
+        InputError: it is missing, empty or unreadable.
+    """
+    try:
+        return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+    except FileNotFoundError as error:
+        raise InputError(f"cannot read {path}: no such file.") from error
+    except (OSError, ValueError, UnicodeDecodeError, pd.errors.ParserError) as error:
+        raise InputError(f"cannot read {path}: {str(error).splitlines()[0]}.") from error
+
+
+def column(table: pd.DataFrame, name: str, where: object) -> pd.Series:
+    """A column of a table.
+
+    Raises:
+        InputError: there is none of that name; the message offers the nearest.
+    """
+    if name not in table.columns:
+        names = [str(known) for known in table.columns]
+        raise InputError(f"{where} has no column {name!r}; it has {', '.join(names)}.{_check.nearest(name, names)}")
+    return table[name]
+
+
+def _from_npz(path: Path, task: Task) -> Dataset:
+    arrays = read_npz(path)
+    for needed in ("features", "labels"):
+        if needed not in arrays:
+            raise InputError(f"{path} has no array {needed!r}; it has {', '.join(sorted(arrays)) or 'none'}.")
+    return Dataset(path.stem, arrays["features"], arrays["labels"], task, arrays.get("users"))
+
+
+def _from_table(path: Path, task: Task, label: str, user: str | None) -> Dataset:
+    table = read_table(path)
+    labels = column(table, label, path).to_numpy()
+    users = None if user is None else column(table, user, path).to_numpy()
+    features = table.drop(columns=[name for name in (label, user) if name is not None])
+    for name in features.columns:
+        if not pd.api.types.is_numeric_dtype(features[name]):
+            raise InputError(f"column {name!r} of {path} holds {features[name].dtype}; features must be numbers.")
+    if features.shape[1] == 0:
+        raise InputError(f"{path} has no feature columns beside {label!r}.")
+    return Dataset(path.stem, features.to_numpy(np.float64), labels, task, users)

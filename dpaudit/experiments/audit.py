@@ -1,0 +1,80 @@
+"""What every experiment of one audit shares."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from dpaudit._check import BoolArray, FloatArray
+from dpaudit.claim import Adjacency, Claim, Unit
+from dpaudit.data.dataset import Dataset
+from dpaudit.progress import Progress
+from dpaudit.seeds import derived
+from dpaudit.training.trainer import TrainedModel, Trainer
+
+Design = Literal["one-run", "many-runs"]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A trained model under audit.
+
+    Args:
+        name: as in the plan.
+        trainer: what trained it, and would train a reference model the same way.
+        model: the trained model.
+        claim: what it promises; None when it promises nothing.
+    """
+
+    name: str
+    trainer: Trainer
+    model: TrainedModel
+    claim: Claim | None
+
+
+@dataclass(frozen=True)
+class Audit:
+    """The data, the coins, the models and the error level that the experiments of a run share.
+
+    Args:
+        dataset: the audited records; each was a member of every subject's training data by a fair coin.
+        member: the coins, shape (records,).
+        population: records that no subject was trained on and that are not audited.
+        subjects: the models under audit.
+        unit: unit the membership coins are about.
+        adjacency: neighbouring data sets that one coin makes.
+        design: whether the scores of one model are one experiment (``one-run``) or independent trials.
+        delta: δ at which ε is measured.
+        confidence: of each single lower bound, so that all bounds of the audit hold together at the plan's confidence.
+        seed: of the audit.
+        folder: the run folder; heavy intermediate results go below it.
+        progress: where long steps say how far they are.
+    """
+
+    dataset: Dataset
+    member: BoolArray
+    population: Dataset
+    subjects: tuple[Subject, ...]
+    unit: Unit
+    adjacency: Adjacency
+    design: Design
+    delta: float
+    confidence: float
+    seed: int
+    folder: Path
+    progress: Progress
+
+    def seed_for(self, *words: object) -> int:
+        """A seed for one purpose of this audit."""
+        return derived(self.seed, *words)
+
+    def logits(self, subject: Subject) -> tuple[FloatArray, FloatArray]:
+        """Outputs of a subject on the audited records and on the population, each (records, outputs)."""
+        return subject.model.predict(self.dataset.features), subject.model.predict(self.population.features)
+
+    def __post_init__(self) -> None:
+        if self.member.shape != (len(self.dataset),) or self.member.dtype != np.bool_:
+            raise ValueError(
+                f"member must be {len(self.dataset)} booleans, got {self.member.dtype}{self.member.shape}."
+            )

@@ -1,0 +1,268 @@
+"""A plan: everything an audit does, decided before anything is measured. TOML in, typed and complete out."""
+
+import hashlib
+import json
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from dpaudit import _check, registry
+from dpaudit.claim import Adjacency, Claim, Unit
+from dpaudit.data.dataset import Task
+from dpaudit.data.load import SUFFIXES
+from dpaudit.errors import InputError
+from dpaudit.experiments import membership
+from dpaudit.experiments.audit import Design
+from dpaudit.files import read_text
+from dpaudit.training.trainer import Trainer
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+SCHEMA = 1
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class DataSettings(_Table):
+    """``[data]``: what is audited.
+
+    ``population`` is the share of the records set aside: no model is trained on them and they are not audited.
+    """
+
+    source: str
+    task: Task = "multiclass"
+    label: str = "label"
+    user: str | None = None
+    population: float = Field(default=0.2, gt=0, lt=1)
+
+
+class ArchitectureSettings(BaseModel):
+    """``[architecture]``: a kind, with its parameters beside it."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    kind: str
+
+    def build(self) -> Any:
+        """The architecture."""
+        return registry.build("architectures", self.kind, self.model_extra or {}, where="architecture")
+
+
+class ClaimSettings(_Table):
+    """``[model.claim]``: what is promised, when it is not what follows from the training."""
+
+    epsilon: float = Field(ge=0)
+    delta: float = Field(ge=0, lt=1)
+    unit: Unit = "record"
+    adjacency: Adjacency = "add-remove"
+    source: str = "stated in the plan"
+
+
+class ModelSettings(BaseModel):
+    """``[[model]]``: a model under audit: a name, a trainer and the trainer's parameters."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    name: str
+    trainer: str
+    claim: ClaimSettings | None = None
+    architecture: ArchitectureSettings | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_a_file_name(cls, name: str) -> str:
+        return _file_name(name)
+
+    def build(self, shared: ArchitectureSettings | None) -> Trainer:
+        """The trainer, with the model's own architecture or the plan's."""
+        where = f"model {self.name!r}"
+        settings = self.architecture or shared
+        if settings is None:
+            raise InputError(f"{where}: there is no [architecture] in the plan and none in the model.")
+        trainer: Trainer = registry.build(
+            "trainers", self.trainer, self.model_extra or {}, where=where, architecture=settings.build()
+        )
+        return trainer
+
+    def stated_claim(self) -> Claim | None:
+        """The claim of the plan; None when it should follow from the training."""
+        if self.claim is None:
+            return None
+        claim = self.claim
+        return Claim(claim.epsilon, claim.delta, unit=claim.unit, adjacency=claim.adjacency, source=claim.source)
+
+
+class AuditSettings(_Table):
+    """``[audit]``: at which δ, how sure, and what one training is worth."""
+
+    delta: float = Field(default=1e-5, ge=0, lt=1)
+    confidence: float = Field(default=0.95, gt=0, lt=1)
+    design: Design = "one-run"
+
+
+class Plan(_Table):
+    """A whole plan. Nothing in it depends on what is measured."""
+
+    plan_schema: Literal[1] = Field(default=1, alias="schema")
+    name: str
+    seed: int = Field(ge=0)
+    data: DataSettings
+    architecture: ArchitectureSettings | None = None
+    model: list[ModelSettings] = Field(min_length=1)
+    audit: AuditSettings = AuditSettings()
+    membership: membership.Settings | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_a_file_name(cls, name: str) -> str:
+        return _file_name(name)
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> "Plan":
+        names = [model.name for model in self.model]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two models are called {twice[0]!r}")
+        return self
+
+    def trainers(self) -> dict[str, Trainer]:
+        """Trainers by model name; every parameter is checked, nothing is trained."""
+        return {model.name: model.build(self.architecture) for model in self.model}
+
+    def bounds(self) -> int:
+        """Lower bounds in the whole audit; its error level is shared among them."""
+        per_model = sum(part.bounds() for part in (self.membership,) if part is not None)
+        return per_model * len(self.model)
+
+    def toml(self) -> str:
+        """The resolved plan as TOML, with every default written out."""
+        return tomli_w.dumps(self.model_dump(by_alias=True, exclude_none=True, mode="json"))
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the resolved plan: equal plans run to equal results."""
+        canonical = json.dumps(self.model_dump(by_alias=True, mode="json"), sort_keys=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def load_plan(path: Path, overrides: Sequence[str] = ()) -> Plan:
+    """Read a plan, with ``key=value`` overrides such as ``audit.delta=1e-6`` or ``model.no-dp.epochs=5``.
+
+    Relative paths in a plan are relative to the plan's folder.
+
+    Raises:
+        InputError: the file is missing or no TOML, a key is unknown (the nearest known one is offered), a value has the
+            wrong type or is out of range, a trainer or attack refuses its parameters.
+    """
+    table = parse_toml(read_text(path), path)
+    for override in overrides:
+        _override(table, override)
+    data = table.get("data")
+    if isinstance(data, dict) and isinstance(data.get("source"), str) and Path(data["source"]).suffix in SUFFIXES:
+        data["source"] = str((path.parent / data["source"]).resolve())
+    return plan_from(table, where=str(path))
+
+
+def plan_from(table: dict[str, Any], *, where: str = "plan") -> Plan:
+    """A plan from a table, checked down to the parameters of every trainer and attack."""
+    try:
+        plan = Plan.model_validate_json(json.dumps(table, default=str))
+    except ValidationError as error:
+        raise InputError(f"{where}: {first_error(error, Plan)}") from error
+    plan.trainers()
+    for model in plan.model:
+        model.stated_claim()
+    if plan.membership is not None:
+        for attack in plan.membership.attacks:
+            attack.build()
+    if plan.bounds() == 0:
+        raise InputError(f"{where}: the plan measures nothing; add a [membership] table.")
+    return plan
+
+
+def parse_toml(text: str, where: object) -> dict[str, Any]:
+    """TOML text as a table.
+
+    Raises:
+        InputError: it is no TOML.
+    """
+    try:
+        table: dict[str, Any] = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{where} is not valid TOML: {error}.") from error
+    return table
+
+
+def first_error(error: ValidationError, model: type[BaseModel]) -> str:
+    """The first problem of a validation in one line: where, what, and the nearest known key."""
+    problems = error.errors()
+    problem = problems[0]
+    place = ".".join(str(part) for part in problem["loc"]) or "the whole"
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    if problem["type"] == "extra_forbidden":
+        known = _keys_at(model, problem["loc"][:-1])
+        hint = _check.nearest(str(problem["loc"][-1]), known)
+        return f"{place}: this key is not known; known are {', '.join(known)}.{hint}{more}"
+    if problem["type"] == "missing":
+        return f"{place}: this key is missing.{more}"
+    message = problem["msg"].removeprefix("Value error, ")
+    shown = "" if isinstance(problem["input"], dict | list) else f", got {problem['input']!r}"
+    return f"{place}: {message[0].lower()}{message[1:]}{shown}.{more}"
+
+
+def _keys_at(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
+    """Known keys of the table at a place in a plan."""
+    current: Any = model
+    for part in place:
+        if isinstance(part, int):
+            continue
+        field = next((f for key, f in current.model_fields.items() if part in (key, f.alias)), None)
+        candidates = [field.annotation, *getattr(field.annotation, "__args__", ())] if field is not None else []
+        tables = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
+        if not tables:
+            return []
+        current = tables[0]
+    return [field.alias or key for key, field in current.model_fields.items()]
+
+
+def _override(table: dict[str, Any], text: str) -> None:
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise InputError(f"an override must be key=value, got {text!r}.")
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value  # a bare word is a string, so that the shell needs no nested quotes
+    *parents, last = key.strip().split(".")
+    place: Any = table
+    for step in parents:
+        if isinstance(place, list):
+            named = [entry for entry in place if isinstance(entry, dict) and entry.get("name") == step]
+            if not named:
+                names = [str(entry.get("name")) for entry in place if isinstance(entry, dict)]
+                raise InputError(f"override {text!r}: nothing is called {step!r}.{_check.nearest(step, names)}")
+            place = named[0]
+        elif isinstance(place, dict):
+            place = place.setdefault(step, {})
+        else:
+            raise InputError(f"override {text!r}: {step!r} lies below a value that is no table.")
+    if not isinstance(place, dict):
+        raise InputError(f"override {text!r}: name one of the entries, for example {parents[-1]}.NAME.{last}=...")
+    place[last] = parsed
+
+
+def _file_name(name: str) -> str:
+    if not NAME.fullmatch(name):
+        raise ValueError(
+            "must be 1 to 64 letters, digits, dots, dashes or underscores, starting with a letter or digit"
+        )
+    return name

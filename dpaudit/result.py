@@ -1,0 +1,166 @@
+"""What an audit found: typed, JSON both ways, enough to draw the report again and to gate on."""
+
+import platform
+import sys
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from dpaudit.claim import Adjacency, GaussianSteps, Unit
+from dpaudit.compare import Comparison
+from dpaudit.data.dataset import Dataset
+from dpaudit.errors import InputError
+from dpaudit.experiments import membership
+from dpaudit.files import read_text
+from dpaudit.promise import Promise
+
+SCHEMA = 1
+VERSIONS_OF = (
+    "dpaudit", "numpy", "scipy", "pandas", "scikit-learn", "dp-accounting",
+    "tensorflow", "tf-keras", "tensorflow-privacy",
+)  # fmt: skip
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
+
+
+class Provenance(_Part):
+    """Where the numbers come from."""
+
+    created: str
+    versions: dict[str, str]
+    platform: str
+    seed: int | None
+    plan: str | None
+    plan_fingerprint: str | None
+
+
+class DataSummary(_Part):
+    """The audited data, without a single record of it."""
+
+    name: str
+    records: int
+    members: int
+    population: int
+    fingerprint: str | None
+    licence: str
+
+
+class ErrorLevel(_Part):
+    """How the audit's one error level is shared among its lower bounds (a union bound)."""
+
+    confidence: float
+    bounds: int
+    per_bound: float
+
+    @classmethod
+    def shared(cls, confidence: float, bounds: int) -> "ErrorLevel":
+        """One error level shared equally among all lower bounds, so that they all hold together.
+
+        >>> ErrorLevel.shared(0.95, 5).per_bound
+        0.99
+        """
+        return cls(confidence=confidence, bounds=bounds, per_bound=round(1 - (1 - confidence) / bounds, 12))
+
+
+class Utility(_Part):
+    """How good the model is: accuracy of a classifier, mean squared error of a regression."""
+
+    metric: Literal["accuracy", "mean squared error"]
+    train: float
+    test: float
+
+
+class ModelResult(_Part):
+    """One model under audit."""
+
+    name: str
+    trainer: str
+    parameters: dict[str, Any]
+    mechanism: GaussianSteps | None
+    promise: Promise | None
+    utility: Utility | None
+
+
+class Result(_Part):
+    """A whole audit."""
+
+    result_schema: Literal[1] = Field(default=1, alias="schema")
+    name: str
+    title: str
+    unit: Unit
+    adjacency: Adjacency
+    delta: float
+    provenance: Provenance
+    data: DataSummary
+    level: ErrorLevel
+    models: list[ModelResult]
+    comparisons: list[Comparison]
+    membership: membership.Outcome | None = None
+    timing: dict[str, float] = {}
+
+    def comparison(self, model: str) -> Comparison | None:
+        """The verdict on one model; None when it promises nothing."""
+        return next((found for found in self.comparisons if found.subject == model), None)
+
+    @property
+    def contradicted(self) -> bool:
+        """Whether any claim is contradicted."""
+        return any(found.verdict == "contradicted" for found in self.comparisons)
+
+    def json(self) -> str:  # type: ignore[override]  # pydantic's deprecated method of the same name
+        """The text of ``result.json``."""
+        return self.model_dump_json(by_alias=True, indent=1) + "\n"
+
+
+def load_result(path: Path) -> Result:
+    """Read a ``result.json``.
+
+    Raises:
+        InputError: it is missing, no JSON, or not a result of this schema.
+    """
+    return result_from_json(read_text(path), where=str(path))
+
+
+def result_from_json(text: str, *, where: str) -> Result:
+    """A result from JSON text."""
+    try:
+        return Result.model_validate_json(text)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        place = ".".join(str(part) for part in problem["loc"]) or "the whole"
+        raise InputError(f"{where} is not a result of schema {SCHEMA}: {place}: {problem['msg']}.") from error
+
+
+def provenance(*, seed: int | None, plan: str | None = None, fingerprint: str | None = None) -> Provenance:
+    """Versions, machine and time of this audit."""
+    versions = {"python": platform.python_version()}
+    for name in VERSIONS_OF:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    return Provenance(
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        versions=versions,
+        platform=f"{platform.system()} {platform.machine()}, {sys.implementation.name}",
+        seed=seed,
+        plan=plan,
+        plan_fingerprint=fingerprint,
+    )
+
+
+def summary(dataset: Dataset, *, members: int, population: int) -> DataSummary:
+    """What a result says about its data."""
+    return DataSummary(
+        name=dataset.name,
+        records=len(dataset),
+        members=members,
+        population=population,
+        fingerprint=dataset.fingerprint,
+        licence=dataset.licence,
+    )

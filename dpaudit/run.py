@@ -1,0 +1,229 @@
+"""Run a plan: the one place that knows the order of the steps."""
+
+import logging
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dpaudit._check import BoolArray
+from dpaudit.claim import Adjacency, Unit
+from dpaudit.compare import compare
+from dpaudit.data.dataset import Dataset
+from dpaudit.data.inclusion import fair_coins
+from dpaudit.data.load import load
+from dpaudit.errors import InputError
+from dpaudit.experiments import membership
+from dpaudit.experiments.audit import Audit, Subject
+from dpaudit.files import read_npz, write_npz, write_text
+from dpaudit.log import Log
+from dpaudit.plan import ModelSettings, Plan, load_plan
+from dpaudit.progress import Progress, Silent
+from dpaudit.promise import promise
+from dpaudit.result import ErrorLevel, ModelResult, Result, Utility, provenance, summary
+from dpaudit.seeds import derived
+from dpaudit.training.trainer import TrainedModel, Trainer
+
+logger = logging.getLogger(__name__)
+ADJACENCY: Adjacency = "add-remove"  # one fair coin per record decides whether it is there or not
+UNIT: Unit = "record"
+
+
+def run(plan: Plan | str | Path, *, folder: Path | None = None, progress: Progress | None = None) -> Result:
+    """Train, attack, bound, compare with theory.
+
+    Args:
+        plan: a plan, or the path of one.
+        folder: where the run lives; default ``runs/<plan name>``. A run that was interrupted goes on from what is
+            stored there; a folder that holds another plan is refused and left as it is.
+        progress: where long steps say how far they are; default nowhere.
+
+    Returns:
+        The result, also written as ``result.json`` in the folder.
+
+    Raises:
+        InputError: bad plan, data or folder.
+        AuditFailed: a training did not reach what the plan asks for.
+    """
+    if not isinstance(plan, Plan):
+        plan = load_plan(Path(plan))
+    folder = folder if folder is not None else Path("runs") / plan.name
+    begin = time.monotonic()
+    log = Log(folder / "log.jsonl")
+    _claim_folder(folder, plan)
+    log.event("started", plan=plan.fingerprint)
+    try:
+        result = _run(plan, folder, progress or Silent(), log)
+    except BaseException as error:
+        # The log is a courtesy here: what went wrong is raised in any case.
+        with suppress(InputError):
+            log.failure(error)
+        error.log = log.path  # type: ignore[attr-defined]  # the command line names it
+        raise
+    result = result.model_copy(update={"timing": {**result.timing, "total": round(time.monotonic() - begin, 3)}})
+    write_text(folder / "result.json", result.json())
+    log.event("finished", seconds=result.timing["total"])
+    return result
+
+
+def _run(plan: Plan, folder: Path, progress: Progress, log: Log) -> Result:
+    timing: dict[str, float] = {}
+
+    def timed(step: str, work: Callable[[], Any]) -> Any:
+        begin = time.monotonic()
+        value = work()
+        timing[step] = round(time.monotonic() - begin, 3)
+        log.event("step", step=step, seconds=timing[step])
+        return value
+
+    data = plan.data
+    everything: Dataset = timed("data", lambda: load(data.source, task=data.task, label=data.label, user=data.user))
+    aside = population_mask(len(everything), data.population, seed=derived(plan.seed, "population"))
+    records, population = everything.take(~aside), everything.take(aside)
+    member = fair_coins(len(records), seed=derived(plan.seed, "coins"))
+    if not 0 < member.sum() < len(records):
+        raise InputError(f"all {len(records)} records of {records.name} fell on one side of the coin; more are needed.")
+    trained: list[tuple[ModelSettings, Trainer, TrainedModel]] = []
+    with progress.task("training", len(plan.model)) as advance:
+        for settings, trainer in zip(plan.model, plan.trainers().values(), strict=True):
+            seed = derived(plan.seed, "train", settings.name)
+            key = f"{settings.name}-{derived(0, plan.fingerprint, records.fingerprint, settings.name):08x}"
+            model = timed(
+                f"train {settings.name}",
+                partial(trained_or_stored, trainer, records, member, seed=seed, path=folder / "models" / f"{key}.npz"),
+            )
+            trained.append((settings, trainer, model))
+            advance(1)
+    models, subjects = [], []
+    with progress.task("accounting", len(trained)) as advance:
+        for settings, trainer, model in trained:
+            promised = promise(
+                model.mechanism,
+                settings.stated_claim(),
+                delta=plan.audit.delta,
+                adjacency=ADJACENCY,
+                unit=UNIT,
+            )
+            claim = promised.claim if promised is not None else None
+            subjects.append(Subject(settings.name, trainer, model, claim))
+            models.append(
+                ModelResult(
+                    name=settings.name,
+                    trainer=settings.trainer,
+                    parameters=settings.model_extra or {},
+                    mechanism=model.mechanism,
+                    promise=promised,
+                    utility=utility(model, records.take(member), records.take(~member), population),
+                )
+            )
+            advance(1)
+    level = ErrorLevel.shared(plan.audit.confidence, plan.bounds())
+    audit = Audit(
+        dataset=records,
+        member=member,
+        population=population,
+        subjects=tuple(subjects),
+        unit=UNIT,
+        adjacency=ADJACENCY,
+        design=plan.audit.design,
+        delta=plan.audit.delta,
+        confidence=level.per_bound,
+        seed=plan.seed,
+        folder=folder,
+        progress=progress,
+    )
+    settings_of_membership = plan.membership
+    membership_outcome = (
+        timed("membership", partial(membership.run, settings_of_membership, audit))
+        if settings_of_membership is not None
+        else None
+    )
+    comparisons = [
+        compare(subject.name, subject.claim, membership_outcome.bounds(subject.name))
+        for subject in subjects
+        if subject.claim is not None and membership_outcome is not None
+    ]
+    return Result(
+        schema=1,
+        name=plan.name,
+        title=f"Privacy audit of {plan.name}",
+        unit=UNIT,
+        adjacency=ADJACENCY,
+        delta=plan.audit.delta,
+        provenance=provenance(seed=plan.seed, plan=plan.toml(), fingerprint=plan.fingerprint),
+        data=summary(records, members=int(member.sum()), population=len(population)),
+        level=level,
+        models=models,
+        comparisons=comparisons,
+        membership=membership_outcome,
+        timing=timing,
+    )
+
+
+def population_mask(records: int, share: float, *, seed: int) -> BoolArray:
+    """Records set aside, shape (records,): a random ``share`` of them, at least one on each side.
+
+    >>> int(population_mask(10, 0.2, seed=1).sum())
+    2
+    """
+    count = round(share * records)
+    if not 0 < count < records:
+        raise InputError(f"population {share} of {records} records leaves {count} aside; both sides need records.")
+    mask = np.zeros(records, bool)
+    mask[np.random.default_rng(seed).permutation(records)[:count]] = True
+    return mask
+
+
+def trained_or_stored(trainer: Trainer, records: Dataset, member: BoolArray, *, seed: int, path: Path) -> TrainedModel:
+    """A trained model, from the run folder when an earlier run of the same plan left it there."""
+    mechanism = trainer.mechanism(int(member.sum()))
+    if path.exists():
+        try:
+            stored = trainer.restore(read_npz(path), records)
+        except InputError as error:
+            logger.warning("the stored model cannot be used and is trained anew: %s", error)
+        else:
+            return TrainedModel(stored.predict, stored.weights, mechanism)
+    model = trainer(records, member, seed=seed)
+    write_npz(path, model.weights)
+    return model
+
+
+def utility(model: TrainedModel, members: Dataset, nonmembers: Dataset, population: Dataset) -> Utility:
+    """Accuracy (or mean squared error) on the training records and on records the model never saw."""
+
+    def measured(*parts: Dataset) -> float:
+        hits = np.concatenate([_per_record(part, model.predict(part.features)) for part in parts])
+        return round(float(hits.mean()), 6)
+
+    return Utility(
+        metric="mean squared error" if members.task == "regression" else "accuracy",
+        train=measured(members),
+        test=measured(nonmembers, population),
+    )
+
+
+def _per_record(part: Dataset, outputs: Any) -> Any:
+    if part.task == "regression":
+        return ((outputs - part.labels.reshape(len(part), -1)) ** 2).mean(axis=1)
+    if part.task == "multiclass":
+        return outputs.argmax(axis=1) == part.labels
+    return ((outputs > 0) == (part.labels.reshape(len(part), -1) == 1)).mean(axis=1)
+
+
+def _claim_folder(folder: Path, plan: Plan) -> None:
+    """Write the resolved plan into the folder, or refuse a folder that belongs to another plan."""
+    there = folder / "plan.toml"
+    if there.exists():
+        if load_plan(there).fingerprint != plan.fingerprint:
+            raise InputError(
+                f"{folder} holds a run of another plan and is kept as it is; give another --out folder or another name."
+            )
+        return
+    if folder.exists() and any(path.name != "log.jsonl" for path in folder.iterdir()):
+        raise InputError(f"{folder} exists, is not empty and holds no run; give another --out folder.")
+    write_text(there, plan.toml())
