@@ -1,12 +1,14 @@
 """Population attack with a calibrated threshold, `Ye et al. (2022) <https://arxiv.org/abs/2111.09679>`_."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from dpaudit import _check
 from dpaudit._check import FloatArray
+from dpaudit.attacks.membership.loss import Loss
+from dpaudit.attacks.membership.modified_entropy import ModifiedEntropy
 from dpaudit.errors import InputError
 from dpaudit.signals import Signals
 
@@ -15,12 +17,13 @@ from dpaudit.signals import Signals
 class AttackP:
     """How unusual a loss this small is among records known to be outside the training data.
 
-    The ROC is that of the loss attack; what is gained is a threshold with a known false-positive rate: for a
+    The ROC is that of the statistic; what is gained is a threshold with a known false-positive rate: for a
     non-member drawn like the population, 1 - score is a p-value, so "score ≥ 1 - α" accuses it with probability at
     most α. With n population records the smallest p-value is 1/(n + 1).
 
     Args:
         per_class: compare with population records of the same class only.
+        statistic: what is compared; ``modified-entropy`` per class are Song and Mittal's thresholds.
 
     Raises:
         InputError: there is no population, or a class has no record in it.
@@ -31,18 +34,23 @@ class AttackP:
     """
 
     per_class: bool = False
+    statistic: Literal["loss", "modified-entropy"] = "loss"
 
     version: ClassVar[str] = "attack-p/1"
-    formula: ClassVar[str] = "1 - (1 + #{population losses ≤ loss}) / (n + 1)"
+    formula: ClassVar[str] = "1 - (1 + #{population at least as member-like}) / (n + 1)"
     paper: ClassVar[str] = "Ye et al. (2022), arXiv 2111.09679"
+
+    def __post_init__(self) -> None:
+        _check.one_of("statistic", self.statistic, ("loss", "modified-entropy"))
 
     def __call__(self, signals: Signals) -> FloatArray:
         """Scores in [0, 1), shape (records,)."""
         population = signals.population
         if population is None:
             raise InputError("attack-p needs a population: records known to be outside the training data.")
+        values, reference = self._statistic(signals), self._statistic(population)
         if not self.per_class:
-            return _one_minus_p(signals.phi, population.phi)
+            return _one_minus_p(values, reference)
         if signals.labels is None or population.labels is None:
             raise InputError("attack-p per class needs the true classes of the records and of the population.")
         missing = np.setdiff1d(signals.labels, population.labels)
@@ -51,11 +59,11 @@ class AttackP:
         scores = np.empty_like(signals.phi)
         for label in np.unique(signals.labels):
             rows = signals.labels == label
-            scores[rows] = _one_minus_p(signals.phi[rows], population.phi[population.labels == label])
+            scores[rows] = _one_minus_p(values[rows], reference[population.labels == label])
         return scores
 
     def threshold(self, population: Signals, fpr: float) -> float:
-        """The φ above which a record is accused with a false-positive rate of at most ``fpr``.
+        """The statistic above which a record is accused with a false-positive rate of at most ``fpr``.
 
         Raises:
             InputError: the population is too small for this rate.
@@ -70,7 +78,10 @@ class AttackP:
                 f"a false-positive rate of {wanted:g} needs a population of at least {int(np.ceil(1 / wanted)) - 1} "
                 f"records, got {len(population)}."
             )
-        return float(np.sort(population.phi)[-rank])
+        return float(np.sort(self._statistic(population))[-rank])
+
+    def _statistic(self, signals: Signals) -> FloatArray:
+        return Loss()(signals) if self.statistic == "loss" else ModifiedEntropy()(signals)
 
 
 def _one_minus_p(phi: FloatArray, population: FloatArray) -> FloatArray:

@@ -1,0 +1,80 @@
+"""BASE: confidence over the references' mean confidence, `Lassila et al. (2025) <https://arxiv.org/abs/2505.24089>`_."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from dpaudit import _check
+from dpaudit._check import FloatArray
+from dpaudit.attacks.membership._confidence import leaving_pairs_out, log_confidence, log_mean
+from dpaudit.signals import PoolSignals, Signals
+
+
+@dataclass(frozen=True)
+class Base:
+    """How much more sure the target is of the true class than reference models are on average.
+
+    Half of the references should have been trained on each record. RMIA without its population has the same order,
+    and on small data this is the strongest attack with 1 to 16 references.
+
+    Raises:
+        InputError: there are no reference models.
+
+    >>> Base()(Signals(np.array([0.0]), reference=np.array([[0.0], [0.0]]), included=np.array([[True], [False]])))
+    array([0.])
+    """
+
+    version: ClassVar[str] = "base/1"
+    formula: ClassVar[str] = "log p_y - log( mean over references of p_y )"
+    paper: ClassVar[str] = "Lassila et al. (2025), arXiv 2505.24089"
+
+    def __call__(self, signals: Signals) -> FloatArray:
+        """Scores, shape (records,)."""
+        reference = log_confidence(signals.reference)
+        return log_confidence(signals.phi) - log_mean(reference, np.ones(reference.shape, bool))
+
+    def leave_pair_out(self, pool: PoolSignals) -> FloatArray:
+        """Scores of every model as the target without its pair, shape (models, records)."""
+        log_p = log_confidence(pool.phi)
+        scores = np.empty_like(log_p)
+        for first, mean in leaving_pairs_out(log_p, np.ones(log_p.shape, bool)):
+            scores[first : first + 2] = log_p[first : first + 2] - mean
+        return scores
+
+
+@dataclass(frozen=True)
+class BaseOffline:
+    """BASE when no reference was trained on the audited records: their mean counts only in part.
+
+    Args:
+        scale: weight of the references' mean log-confidence, fixed beforehand, never tuned on a target.
+
+    Raises:
+        InputError: a record has no reference trained without it.
+
+    >>> BaseOffline()(Signals(np.array([0.0]), reference=np.array([[0.0]]), included=np.array([[False]]))).round(3)
+    array([-0.464])
+    """
+
+    scale: float = 0.33
+
+    version: ClassVar[str] = "base-offline/1"
+    formula: ClassVar[str] = "log p_y - scale · log( mean over references without the record of p_y )"
+    paper: ClassVar[str] = "Lassila et al. (2025), arXiv 2505.24089"
+
+    def __post_init__(self) -> None:
+        _check.probability("scale", self.scale)
+
+    def __call__(self, signals: Signals) -> FloatArray:
+        """Scores, shape (records,)."""
+        mean = log_mean(log_confidence(signals.reference), ~signals.included)
+        return log_confidence(signals.phi) - self.scale * mean
+
+    def leave_pair_out(self, pool: PoolSignals) -> FloatArray:
+        """Scores of every model as the target without its pair, shape (models, records)."""
+        log_p = log_confidence(pool.phi)
+        scores = np.empty_like(log_p)
+        for first, mean in leaving_pairs_out(log_p, ~pool.included):
+            scores[first : first + 2] = log_p[first : first + 2] - self.scale * mean
+        return scores

@@ -1,0 +1,121 @@
+"""Attackers trained by scikit-learn on reference models, `Shokri et al. (2017) <https://arxiv.org/abs/1610.05820>`_."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from dpaudit import _check
+from dpaudit._check import BoolArray, FloatArray
+from dpaudit.attacks.membership._shadow import folds, from_references
+from dpaudit.signals import Signals
+
+Model = Literal["logistic", "mlp", "forest", "neighbours"]
+MODELS: tuple[str, ...] = ("logistic", "mlp", "forest", "neighbours")
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A classifier learns from the references how members look, and scores the target.
+
+    Its features are φ of the record (and of its queries and checkpoints) and, where all classes are known, the margin,
+    the sorted probabilities and the true class. It is cross-fitted over records: no record is scored by a classifier
+    that saw the same record on any model.
+
+    Args:
+        model: ``logistic`` regression, ``mlp``, random ``forest`` or k-nearest ``neighbours``.
+        folds: parts of the records, at least 2.
+        rows: learn from at most this many rows.
+        seed: of the folds and of the classifier.
+
+    Raises:
+        InputError: there are no reference models.
+    """
+
+    model: Model = "logistic"
+    folds: int = 3
+    rows: int = 20_000
+    seed: int = 0
+
+    version: ClassVar[str] = "classifier/1"
+    formula: ClassVar[str] = "log-odds of membership by a classifier of φ, margin, sorted log-probabilities and class"
+    paper: ClassVar[str] = "Shokri et al. (2017), arXiv 1610.05820"
+
+    def __post_init__(self) -> None:
+        _check.one_of("model", self.model, MODELS)
+        _check.integer("folds", self.folds, at_least=2)
+        _check.integer("rows", self.rows, at_least=2)
+
+    def __call__(self, signals: Signals) -> FloatArray:
+        """Scores, shape (records,)."""
+        # What the target shows and the references do not (all probabilities) would be learnt from nothing.
+        full = signals.reference_log_probabilities is not None
+        return from_references(
+            signals,
+            lambda observed: features(observed, full=full),
+            self._fit_and_score,
+            number=self.folds,
+            seed=self.seed,
+            rows=self.rows,
+        )
+
+    def cross_fitted(self, signals: Signals, member: object) -> FloatArray:
+        """Scores without references, for an attacker who knows the membership of every record but those it scores.
+
+        It learns from the target itself, as the trained attackers of TensorFlow Privacy do; the records of a fold are
+        scored by a classifier that has seen neither them nor their membership.
+
+        Args:
+            signals: of the target.
+            member: membership of the records, shape (records,).
+        """
+        truth = _check.flags("membership", member, length=len(signals))
+        table = features(signals, full=signals.log_probabilities is not None)
+        scores = np.empty(len(signals))
+        for learn, score in folds(len(signals), number=self.folds, seed=self.seed):
+            scores[score] = self._fit_and_score(table[learn], truth[learn], table[score])
+        return scores
+
+    def _fit_and_score(self, known: FloatArray, member: BoolArray, unknown: FloatArray) -> FloatArray:
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+
+        fitted = make_pipeline(StandardScaler(), _estimator(self.model, self.seed)).fit(known, member)
+        # A share of exactly 0 or 1 (all trees agree) has no finite log-odds; the order is kept.
+        share = fitted.predict_proba(unknown)[:, 1]
+        clipped = np.clip(share, 1e-12, 1 - 1e-12)
+        log_odds: FloatArray = np.log(clipped) - np.log1p(-clipped)
+        return log_odds
+
+
+def _estimator(model: Model, seed: int) -> Any:
+    # The grids of TensorFlow Privacy's attackers, narrowed to one setting each: nothing is tuned on a target.
+    match model:
+        case "logistic":
+            from sklearn.linear_model import LogisticRegression
+
+            return LogisticRegression(max_iter=1000)
+        case "mlp":
+            from sklearn.neural_network import MLPClassifier
+
+            return MLPClassifier((64,), early_stopping=True, random_state=seed)
+        case "forest":
+            from sklearn.ensemble import RandomForestClassifier
+
+            return RandomForestClassifier(min_samples_leaf=5, random_state=seed)
+        case "neighbours":
+            from sklearn.neighbors import KNeighborsClassifier
+
+            return KNeighborsClassifier(50)
+
+
+def features(signals: Signals, *, full: bool) -> FloatArray:
+    """What a trained attacker looks at, shape (records, features); ``full`` takes the probabilities of all classes."""
+    columns = [view.phi for view in (signals, *signals.queries, *signals.checkpoints)]
+    if full:
+        log_p, labels = signals.classes()
+        own = np.arange(log_p.shape[1]) == labels[:, None]
+        columns.append(log_p[own] - np.where(own, -np.inf, log_p).max(axis=1))
+        columns.extend(np.sort(log_p, axis=1)[:, ::-1].T)
+        columns.extend(own.astype(np.float64).T)
+    return np.column_stack(columns)
