@@ -1,9 +1,17 @@
 from .claim import Claim as Claim
+from .compare import Comparison as Comparison
 from .data.dataset import Dataset as Dataset
 from .evidence import CredibleInterval as CredibleInterval
 from .evidence import Estimate as Estimate
 from .evidence import Finding as Finding
 from .evidence import LowerBound as LowerBound
+from .pipeline import run as run
+from .plan import Plan as Plan
+from .plan import load_plan as load_plan
+from .result import Result as Result
+from .result import load_result as load_result
+from .score import audit_predictions as audit_predictions
+from .score import audit_scores as audit_scores
 from .scores import Scores as Scores
 from .signals import Signals as Signals
 

@@ -25,7 +25,7 @@ def run(
     from dpaudit.cli.output import finish
     from dpaudit.plan import load_plan
     from dpaudit.progress import on_standard_error
-    from dpaudit.run import run as run_plan
+    from dpaudit.pipeline import run as run_plan
 
     overrides = [*(set_ or []), *([] if seed is None else [f"seed={seed}"])]
     loaded = load_plan(plan, overrides)

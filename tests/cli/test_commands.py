@@ -1,0 +1,182 @@
+"""The commands as people type them: what they print, where, and with which exit code."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+WITHOUT_TENSORFLOW = """
+import sys
+for name in ("tensorflow", "tf_keras", "keras", "tensorflow_privacy"):
+    sys.modules[name] = None
+from dpaudit.cli import main
+main()
+"""
+
+
+def dpaudit(*arguments: object, cwd: Path) -> "subprocess.CompletedProcess[str]":
+    """Run the command in a process in which TensorFlow cannot be imported."""
+    words = [sys.executable, "-c", WITHOUT_TENSORFLOW, *map(str, arguments)]
+    environment = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1"}
+    return subprocess.run(words, capture_output=True, text=True, cwd=cwd, check=False, env=environment)
+
+
+@pytest.fixture
+def scores(tmp_path: Path) -> Path:
+    """Scores of a model that leaks: members are three standard deviations higher."""
+    rng = np.random.default_rng(1)
+    member = rng.random(2000) < 0.5
+    table = pd.DataFrame({"score": rng.normal(size=2000) + 3 * member, "member": member.astype(int)})
+    table.to_csv(tmp_path / "scores.csv", index=False)
+    table.to_parquet(tmp_path / "scores.parquet")
+    np.savez(tmp_path / "scores.npz", score=table["score"], member=table["member"])
+    return tmp_path
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "npz"])
+def test_score_reads_every_format_and_writes_a_report(scores: Path, suffix: str) -> None:
+    """A contradicted claim is exit 1; the result and the report lie in the folder."""
+    done = dpaudit("score", f"scores.{suffix}", "--epsilon", "0.5", "--out", f"out-{suffix}", cwd=scores)
+    assert done.returncode == 1, done.stderr
+    assert "contradicted" in done.stdout
+    assert done.stderr == ""
+    result = json.loads((scores / f"out-{suffix}" / "result.json").read_text())
+    assert result["comparisons"][0]["verdict"] == "contradicted"
+    assert "<html" in (scores / f"out-{suffix}" / "report.html").read_text()
+
+
+def test_score_formats_agree_and_json_is_json(scores: Path) -> None:
+    """The same scores give the same bound whatever file they come in."""
+    found = []
+    for suffix in ("csv", "parquet", "npz"):
+        done = dpaudit("score", f"scores.{suffix}", "--json", cwd=scores)
+        assert done.returncode == 0
+        found.append(json.loads(done.stdout)["membership"]["attacks"][0]["bound"]["epsilon"])
+    assert found[0] == found[1] == found[2] > 1
+
+
+def test_a_claim_above_the_truth_is_consistent_and_one_above_the_ceiling_too_weak(scores: Path) -> None:
+    """Exit 0 both times, with different words."""
+    consistent = dpaudit("score", "scores.csv", "--epsilon", "5", cwd=scores)
+    assert (consistent.returncode, "consistent" in consistent.stdout) == (0, True)
+    weak = dpaudit("score", "scores.csv", "--epsilon", "50", cwd=scores)
+    assert (weak.returncode, "too weak" in weak.stdout) == (0, True)
+
+
+def test_bad_score_files_are_exit_2_with_one_line(scores: Path) -> None:
+    """Standard output stays empty, standard error has one line that names the file or the column."""
+    frame = pd.read_csv(scores / "scores.csv")
+    frame.assign(score=np.where(frame.index == 7, np.nan, frame["score"])).to_csv(scores / "nan.csv", index=False)
+    frame.assign(score=np.where(frame.index == 7, np.inf, frame["score"])).to_csv(scores / "inf.csv", index=False)
+    frame[frame["member"] == 1].to_csv(scores / "onesided.csv", index=False)
+    frame.iloc[:0].to_csv(scores / "norows.csv", index=False)
+    frame.assign(member="yes").to_csv(scores / "words.csv", index=False)
+    (scores / "empty.csv").write_text("")
+    (scores / "cut.npz").write_bytes((scores / "scores.npz").read_bytes()[:300])
+    np.savez(scores / "pickled.npz", score=np.array([{}], object), member=np.array([1]))
+    np.savez(scores / "lengths.npz", score=np.zeros(3), member=np.array([1, 0]))
+    cases = {
+        ("nan.csv",): "1 of 2000 values are NaN or infinite, the first at index 7 is nan",
+        ("inf.csv",): "the first at index 7 is inf",
+        ("onesided.csv",): "are members",
+        ("norows.csv",): "must not be empty",
+        ("words.csv",): "must be true/false or 1/0",
+        ("empty.csv",): "cannot read empty.csv",
+        ("missing.csv",): "no such file",
+        ("scores.txt",): "must end in .csv, .npz, .parquet",
+        ("cut.npz",): "truncated or not an NPZ file",
+        ("pickled.npz",): "pickled Python objects",
+        ("lengths.npz",): "membership must have 3 values, got 2",
+        ("scores.csv", "--score-column", "scor"): "Did you mean 'score'?",
+        ("scores.csv", "--delta", "1"): "delta must be in [0, 1), got 1.0",
+        ("scores.csv", "--delta", "-0.1"): "delta must be in [0, 1), got -0.1",
+        ("scores.csv", "--epsilon", "-1"): "epsilon must be at least 0, got -1.0",
+        ("scores.csv", "--epsilon", "nan"): "epsilon must be finite",
+        ("scores.csv", "--confidence", "1"): "confidence must be in (0, 1), got 1.0",
+        ("scores.csv", "--design", "onerun"): "Did you mean 'one-run'?",
+        ("scores.csv", "--unit", "usr"): "Did you mean 'user'?",
+    }
+    for arguments, message in cases.items():
+        done = dpaudit("score", *arguments, cwd=scores)
+        assert done.returncode == 2, (arguments, done.stdout, done.stderr)
+        assert done.stdout == "", arguments
+        assert message in done.stderr, (arguments, done.stderr)
+        assert done.stderr.count("\n") == 1, (arguments, done.stderr)
+
+
+def test_a_read_only_folder_is_exit_2(scores: Path) -> None:
+    """A file where a folder should be cannot be written into, whoever runs the test."""
+    (scores / "file").write_text("")
+    done = dpaudit("score", "scores.csv", "--out", "file/below", cwd=scores)
+    assert (done.returncode, "cannot write" in done.stderr) == (2, True)
+
+
+def test_report_draws_a_result_again(scores: Path) -> None:
+    """`result.json` alone is enough."""
+    dpaudit("score", "scores.csv", "--epsilon", "0.5", "--out", "first", cwd=scores)
+    first = (scores / "first" / "report.html").read_text()
+    (scores / "first" / "report.html").unlink()
+    done = dpaudit("report", "first", cwd=scores)
+    assert done.returncode == 0, done.stderr
+    assert (scores / "first" / "report.html").read_text() == first
+
+
+def test_report_refuses_what_is_no_result(tmp_path: Path) -> None:
+    """Other JSON, no JSON, nothing."""
+    (tmp_path / "other.json").write_text("{}")
+    (tmp_path / "text.json").write_text("hello")
+    for name in ("other.json", "text.json", "missing.json"):
+        done = dpaudit("report", name, cwd=tmp_path)
+        assert done.returncode == 2, done.stderr
+        assert name in done.stderr
+
+
+def test_init_writes_a_plan_that_is_valid_and_keeps_what_is_there(tmp_path: Path) -> None:
+    """The second time nothing is overwritten."""
+    assert dpaudit("init", cwd=tmp_path).returncode == 0
+    from dpaudit.plan import load_plan
+
+    assert load_plan(tmp_path / "plan.toml").name == "my-audit"
+    again = dpaudit("init", cwd=tmp_path)
+    assert (again.returncode, "exists and is kept" in again.stderr) == (2, True)
+
+
+def test_list_schema_and_doctor(tmp_path: Path) -> None:
+    """They answer without TensorFlow, as tables and as JSON."""
+    assert "attack-p" in dpaudit("list", "membership", cwd=tmp_path).stdout
+    assert "mlp" in json.loads(dpaudit("list", "--json", cwd=tmp_path).stdout)["architectures"]
+    assert "Did you mean 'membership'?" in dpaudit("list", "membersip", cwd=tmp_path).stderr
+    for what in ("plan", "result"):
+        assert json.loads(dpaudit("schema", what, cwd=tmp_path).stdout)["properties"]
+    assert dpaudit("schema", "plans", cwd=tmp_path).returncode == 2
+    found = {check["what"]: check for check in json.loads(dpaudit("doctor", "--json", cwd=tmp_path).stdout)}
+    assert found["numpy"]["ok"]
+    training = found.get("tensorflow", found.get("training"))
+    assert training is not None
+    assert not training["ok"]
+    assert training["mend"]
+
+
+def test_usage_errors_are_exit_2_and_never_1(tmp_path: Path) -> None:
+    """Exit 1 means a contradicted claim and nothing else."""
+    for arguments in (["nonsense"], ["score"], ["score", "a.csv", "--epsilon", "many"], ["run", "missing.toml"]):
+        done = dpaudit(*arguments, cwd=tmp_path)
+        assert done.returncode == 2, arguments
+
+
+def test_an_uncaught_failure_is_exit_4_with_a_log(tmp_path: Path) -> None:
+    """Whatever breaks inside, it cannot be mistaken for a verdict; the log has the traceback."""
+    code = "import dpaudit.cli.list as broken\nbroken.list_names.__wrapped__ = None\n"
+    code += "from dpaudit import registry\nregistry.KINDS = 1 / 1j\n" + WITHOUT_TENSORFLOW
+    done = subprocess.run(
+        [sys.executable, "-c", code, "list"], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert done.returncode == 4, (done.stdout, done.stderr)
+    log = Path(done.stderr.rsplit("traceback in ", 1)[1].strip().rstrip(")"))
+    assert "Traceback" in log.read_text()

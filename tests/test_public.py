@@ -1,0 +1,47 @@
+"""The public surface is a list with a test, and importing it loads no TensorFlow."""
+
+from collections.abc import Callable
+
+import dpaudit
+
+
+def test_every_public_name_is_there_sorted_and_documented() -> None:
+    """`__all__` is what the stub lists, and nothing in it is without a docstring."""
+    names = [name for name in dpaudit.__all__ if name != "__version__"]
+    assert names == sorted(names)
+    for name in names:
+        assert getattr(dpaudit, name).__doc__, name
+
+
+def test_the_doors_on_numpy_alone(run_without_tensorflow: Callable[[str], str]) -> None:
+    """Everything that trains nothing works where TensorFlow cannot even be imported."""
+    printed = run_without_tensorflow(
+        "import numpy as np, dpaudit\nfrom dpaudit.reports.html import page\n"
+        "for name in dpaudit.__all__: getattr(dpaudit, name)\n"
+        "rng = np.random.default_rng(1); member = rng.random(1000) < 0.5\n"
+        "logits = rng.normal(size=(1000, 3)); labels = rng.integers(0, 3, 1000)\n"
+        "logits[np.arange(1000), labels] += 4.0 * member\n"
+        "result = dpaudit.audit_predictions(logits, labels, member, epsilon=0.1)\n"
+        "print(result.contradicted, len(page(result)) > 10_000)\n"
+    )
+    assert printed.split() == ["True", "True"]
+
+
+def test_public_functions_are_not_hidden_by_modules(run_without_tensorflow: Callable[[str], str]) -> None:
+    """Importing a submodule must not replace a public function of the same name."""
+    printed = run_without_tensorflow(
+        "import pkgutil, importlib, dpaudit\n"
+        "for module in pkgutil.iter_modules(dpaudit.__path__):\n"
+        "    if module.name != '_tensorflow': importlib.import_module('dpaudit.' + module.name)\n"
+        "print([name for name in dpaudit.__all__ if type(getattr(dpaudit, name)).__name__ == 'module'])"
+    )
+    assert printed.strip() == "[]"
+
+
+def test_importing_dpaudit_loads_little(run_without_tensorflow: Callable[[str], str]) -> None:
+    """The pytest plugin lives in this package, so its import must cost nothing."""
+    printed = run_without_tensorflow(
+        "import sys, dpaudit\n"
+        "print([name for name in ('numpy', 'scipy', 'pandas', 'sklearn', 'pydantic', 'matplotlib') if name in sys.modules])"
+    )
+    assert printed.strip() == "[]"
