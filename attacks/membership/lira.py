@@ -1,6 +1,6 @@
 """Likelihood-ratio attack with references on both sides, `Carlini et al. (2022) <https://arxiv.org/abs/2112.03570>`_.
 
-The default variance follows the idea of `BaVarIA (2026) <https://arxiv.org/abs/2603.11799>`_.
+The default variance follows the idea of `Brännvall (2026) <https://arxiv.org/abs/2603.11799>`_, BaVarIA.
 """
 
 from dataclasses import dataclass
@@ -51,7 +51,9 @@ class Lira:
 
     version: ClassVar[str] = "lira/1"
     formula: ClassVar[str] = "mean over queries of log f(φ | trained with) - log f(φ | trained without)"
-    paper: ClassVar[str] = "Carlini et al. (2022), arXiv 2112.03570; shrunk variance: arXiv 2603.11799"
+    paper: ClassVar[str] = (
+        "Carlini et al. (2022), arXiv 2112.03570; shrunk: Brännvall (2026), arXiv 2603.11799"
+    )
 
     def __post_init__(self) -> None:
         _check.one_of("variance", self.variance, VARIANCES)
