@@ -13,12 +13,16 @@ from dpaudit import _check
 from dpaudit._check import BoolArray, FloatArray
 from dpaudit.data.dataset import Task
 from dpaudit.errors import InputError
-from dpaudit.signals import FLOOR, Signals, logit_scaled_confidence
+from dpaudit.signals import (
+    FLOOR,
+    Signals,
+    confidence_from_probabilities,
+    in_unit_interval,
+    log_odds,
+    logit_scaled_confidence,
+)
 
 Kind = Literal["logits", "probabilities"]
-
-# Probabilities rounded to float16 or printed with three decimals still sum to one within this, for up to 20 classes.
-SUM_TOLERANCE = 0.01
 
 
 class Phi(NamedTuple):
@@ -131,40 +135,15 @@ def _multiclass(outputs: FloatArray, labels: object, kind: Kind) -> Phi:
     _rows(outputs.shape[-2], truth.size)
     if kind == "logits":
         return Phi(logit_scaled_confidence(outputs, truth), 0)
-    _in_unit(outputs)
-    total = outputs.sum(axis=-1)
-    off = np.abs(total - 1) > SUM_TOLERANCE
-    if off.any():
-        raise InputError(
-            f"probabilities must sum to 1 for each record; {int(off.sum())} of {off.size} do not, "
-            f"one sums to {total[off][0]:g}. Logits, perhaps?"
-        )
-    own = np.arange(outputs.shape[-1]) == truth[:, None]
-    right = np.where(own, outputs, 0.0).sum(axis=-1)
-    rest = np.where(own, 0.0, outputs).sum(axis=-1)
-    return _odds(right, rest)
+    return Phi(*confidence_from_probabilities(outputs, truth))
 
 
 def _signed(outputs: FloatArray, positive: BoolArray, kind: Kind) -> Phi:
     """φ of one number for "yes", where ``positive`` says whether yes is true."""
     if kind == "logits":
         return Phi(np.where(positive, outputs, -outputs), 0)
-    _in_unit(outputs)
-    return _odds(np.where(positive, outputs, 1 - outputs), np.where(positive, 1 - outputs, outputs))
-
-
-def _odds(right: FloatArray, rest: FloatArray) -> Phi:
-    floored = int(((right < FLOOR) | (rest < FLOOR)).sum())
-    return Phi(np.log(np.maximum(right, FLOOR)) - np.log(np.maximum(rest, FLOOR)), floored)
-
-
-def _in_unit(outputs: FloatArray) -> None:
-    bad = (outputs < 0) | (outputs > 1)
-    if bad.any():
-        raise InputError(
-            f"probabilities must be in [0, 1]; {int(bad.sum())} of {bad.size} are not, one is {outputs[bad][0]:g}. "
-            "Logits, perhaps?"
-        )
+    in_unit_interval(outputs)
+    return Phi(*log_odds(np.where(positive, outputs, 1 - outputs), np.where(positive, 1 - outputs, outputs)))
 
 
 def _rows(outputs: int, labels: int) -> None:

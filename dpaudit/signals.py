@@ -17,6 +17,8 @@ from dpaudit.errors import InputError
 
 # Below it a loss or a probability is a rounding to 0, not a measurement.
 FLOOR = 1e-300
+# Probabilities rounded to float16, or printed with three decimals, still sum to one within this.
+SUM_TOLERANCE = 0.01
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,18 @@ class Signals:
             log_probabilities=log_softmax(z, axis=1),
             population=population,
         )
+
+    @classmethod
+    def from_probabilities(cls, probabilities: object, labels: object) -> "Signals":
+        """From a classifier's probabilities (records, classes); those that round to 0 or 1 are floored and counted.
+
+        >>> Signals.from_probabilities([[0.25, 0.75]], [1]).phi.round(4)
+        array([1.0986])
+        """
+        p = _check.finite("probabilities", probabilities, ndim=2)
+        y = _check.labels("labels", labels, classes=p.shape[1], length=p.shape[0])
+        phi, floored = confidence_from_probabilities(p, y)
+        return cls(phi=phi, labels=y, log_probabilities=np.log(np.maximum(p, FLOOR)), floored=floored)
 
     @property
     def loss(self) -> FloatArray:
@@ -256,3 +270,40 @@ def logit_scaled_confidence(logits: FloatArray, labels: IntArray) -> FloatArray:
     true_class = np.take_along_axis(logits, np.broadcast_to(labels[:, None], (*logits.shape[:-1], 1)), axis=-1)[..., 0]
     others: FloatArray = logsumexp(np.where(own, -np.inf, logits), axis=-1)
     return np.asarray(true_class, np.float64) - others
+
+
+def confidence_from_probabilities(probabilities: FloatArray, labels: IntArray) -> tuple[FloatArray, int]:
+    """φ from probabilities (..., records, classes), and how many values were cut off at the floor.
+
+    1 - p_y is taken as the sum of the others: the difference would round where the sum does not.
+
+    Raises:
+        InputError: a value outside [0, 1], or a record whose probabilities do not sum to 1 within 0.01.
+    """
+    in_unit_interval(probabilities)
+    total = probabilities.sum(axis=-1)
+    off = np.abs(total - 1) > SUM_TOLERANCE
+    if off.any():
+        raise InputError(
+            f"probabilities must sum to 1 for each record; {int(off.sum())} of {off.size} do not, "
+            f"one sums to {total[off][0]:g}. Logits, perhaps?"
+        )
+    own = np.arange(probabilities.shape[-1]) == labels[:, None]
+    return log_odds(np.where(own, probabilities, 0.0).sum(axis=-1), np.where(own, 0.0, probabilities).sum(axis=-1))
+
+
+def log_odds(right: FloatArray, wrong: FloatArray) -> tuple[FloatArray, int]:
+    """log(right / wrong) of two probabilities, each cut off at the floor, and how many were."""
+    floored = int(((right < FLOOR) | (wrong < FLOOR)).sum())
+    odds: FloatArray = np.log(np.maximum(right, FLOOR)) - np.log(np.maximum(wrong, FLOOR))
+    return odds, floored
+
+
+def in_unit_interval(probabilities: FloatArray) -> None:
+    """Refuse values that cannot be probabilities."""
+    bad = (probabilities < 0) | (probabilities > 1)
+    if bad.any():
+        raise InputError(
+            f"probabilities must be in [0, 1]; {int(bad.sum())} of {bad.size} are not, one is "
+            f"{probabilities[bad][0]:g}. Logits, perhaps?"
+        )
