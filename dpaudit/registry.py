@@ -60,6 +60,12 @@ DATASETS: Mapping[str, str] = MappingProxyType(
         "mnist-5000": "dpaudit.data.bundled:mnist_5000",
     }
 )
+BOUNDS: Mapping[str, str] = MappingProxyType(
+    {
+        "clopper-pearson": "dpaudit.bounds.clopper_pearson:ClopperPearson",
+        "one-run": "dpaudit.bounds.one_run:OneRun",
+    }
+)
 ARCHITECTURES: Mapping[str, str] = MappingProxyType(
     {
         "cnn": "dpaudit.training.architecture:Cnn",
@@ -68,7 +74,13 @@ ARCHITECTURES: Mapping[str, str] = MappingProxyType(
     }
 )
 KINDS: Mapping[str, Mapping[str, str]] = MappingProxyType(
-    {"membership": MEMBERSHIP, "trainers": TRAINERS, "architectures": ARCHITECTURES, "datasets": DATASETS}
+    {
+        "architectures": ARCHITECTURES,
+        "bounds": BOUNDS,
+        "datasets": DATASETS,
+        "membership": MEMBERSHIP,
+        "trainers": TRAINERS,
+    }
 )
 
 

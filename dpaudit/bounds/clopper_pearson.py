@@ -1,0 +1,99 @@
+"""Exact bound from false-positive and false-negative counts of independent trainings; any mechanism.
+
+`Jagielski, Ullman and Oprea (2020) <https://arxiv.org/abs/2006.07709>`_, `Nasr et al. (2021)
+<https://arxiv.org/abs/2101.04535>`_: with Clopper-Pearson upper bounds on both error rates, each at half the level,
+(ε, δ)-differential privacy bounds 1 - FNR by e^ε FPR + δ and 1 - FPR by e^ε FNR + δ.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import betaincinv
+
+from dpaudit import _check
+from dpaudit._check import FloatArray
+from dpaudit.bounds.selection import Counts, ThresholdSelection, threshold_counts
+from dpaudit.claim import Adjacency, Unit
+from dpaudit.evidence import LowerBound
+from dpaudit.scores import Scores
+
+ASSUMPTIONS = (
+    "each trial is a training of its own, independent of the others given whether the record was in",
+    "the threshold was chosen without the trials it is judged on",
+)
+
+
+@dataclass(frozen=True)
+class ClopperPearson:
+    """Clopper-Pearson bound on many independent trainings.
+
+    >>> from dpaudit.bounds.selection import Fixed
+    >>> scores = Scores(np.full(500, 1.0), np.full(500, -1.0))
+    >>> bound = ClopperPearson(Fixed(0.0))(scores, delta=0.0, confidence=0.99, adjacency="add-remove", unit="record")
+    >>> round(bound.epsilon, 2)
+    4.54
+    """
+
+    selection: ThresholdSelection
+
+    def __call__(
+        self, scores: Scores, *, delta: float, confidence: float, adjacency: Adjacency, unit: Unit
+    ) -> LowerBound:
+        """Lower bound on ε from scores of independent trials."""
+        slack, level = _check.delta("delta", delta), 1 - _check.open_unit("confidence", confidence)
+
+        def criterion(part: Scores, thresholds: FloatArray) -> FloatArray:
+            alarms = _above(part.nonmember, thresholds)
+            misses = part.member.size - _above(part.member, thresholds)
+            return _bound(misses, part.member.size, alarms, part.nonmember.size, slack, level)
+
+        chosen = threshold_counts(scores, self.selection, criterion)
+        ceiling = chosen.bound(lambda counts, at: clopper_pearson(_perfect(counts), slack, at), level)
+        return LowerBound(
+            epsilon=chosen.bound(lambda counts, at: clopper_pearson(counts, slack, at), level),
+            delta=slack,
+            confidence=confidence,
+            method="clopper-pearson",
+            adjacency=adjacency,
+            unit=unit,
+            assumptions=ASSUMPTIONS,
+            ceiling=ceiling,
+            trials=chosen.trials,
+        )
+
+
+def clopper_pearson(counts: Counts, delta: float, level: float) -> float:
+    """Lower bound on ε at ``level`` (the probability of being above the truth), from counts.
+
+    >>> round(clopper_pearson(Counts(90, 10, 5, 95), 1e-5, 0.05), 4)
+    1.988
+    """
+    errors = np.array([counts.false_negatives]), np.array([counts.false_positives])
+    slack, alpha = _check.delta("delta", delta), _check.open_unit("level", level)
+    return float(_bound(errors[0], counts.members, errors[1], counts.nonmembers, slack, alpha)[0])
+
+
+def _bound(
+    misses: FloatArray, members: int, alarms: FloatArray, nonmembers: int, delta: float, level: float
+) -> FloatArray:
+    fnr, fpr = upper_rate(misses, members, level / 2), upper_rate(alarms, nonmembers, level / 2)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs = np.log(np.maximum(0.0, np.stack([(1 - fnr - delta) / fpr, (1 - fpr - delta) / fnr])))
+    best: FloatArray = np.maximum(0.0, logs.max(axis=0))
+    return best
+
+
+def upper_rate(errors: object, trials: int, level: float) -> FloatArray:
+    """Clopper-Pearson upper confidence bound on a rate, one-sided at ``level``; 1 when every trial was an error."""
+    k = np.asarray(errors, np.float64)
+    rates: FloatArray = np.where(k >= trials, 1.0, betaincinv(k + 1, np.maximum(trials - k, 1e-300), 1 - level))
+    return rates
+
+
+def _above(side: FloatArray, thresholds: FloatArray) -> FloatArray:
+    above: FloatArray = side.size - np.searchsorted(np.sort(side), thresholds, side="right").astype(np.float64)
+    return above
+
+
+def _perfect(counts: Counts) -> Counts:
+    return Counts(counts.members, 0, 0, counts.nonmembers)

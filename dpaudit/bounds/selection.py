@@ -1,0 +1,343 @@
+"""How a threshold, or a number of guesses, is chosen: a type of its own, because an unpaid choice breaks every bound.
+
+`Fixed` and `FixedGuesses` were decided before any score was seen. `HeldOut` looks at one part of the trials and is
+judged on the rest. `Union` and `UnionGuesses` try a list decided beforehand and pay for its length. `CrossFit` holds
+out every part once and averages the p-values. A choice made after looking at the same scores cannot be expressed.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+import numpy as np
+from scipy.optimize import brentq
+
+from dpaudit import _check
+from dpaudit._check import BoolArray, FloatArray
+from dpaudit.errors import InputError
+from dpaudit.scores import Scores
+
+CANDIDATES = 256  # thresholds tried on a held-out part; more change the chosen one by less than its own noise
+LARGEST_HELD_OUT = 50_000  # records: a threshold is known to a fraction of a percent by then
+SHARES = tuple(float(share) for share in np.geomspace(0.01, 1.0, 13))
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """A threshold decided before the scores were seen: a score above it says "member"."""
+
+    threshold: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "threshold", _check.number("threshold", self.threshold))
+
+
+@dataclass(frozen=True)
+class FixedGuesses:
+    """Numbers of guesses decided beforehand: the highest scores say "member", the lowest "non-member".
+
+    Args:
+        members: how many of the highest scores are guessed.
+        nonmembers: how many of the lowest scores are guessed.
+        seed: breaks ties between equal scores; it must not depend on membership.
+    """
+
+    members: int
+    nonmembers: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        _check.integer("guesses of members", self.members, at_least=0)
+        _check.integer("guesses of non-members", self.nonmembers, at_least=0)
+        _check.integer("seed", self.seed, at_least=0)
+        if self.members + self.nonmembers == 0:
+            raise InputError("guesses must be at least 1 in total, got 0 + 0.")
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Choose on a random part of the trials, judge on the rest.
+
+    Args:
+        seed: of the split.
+        fraction: share of the trials spent on choosing (at most 50,000 of them).
+    """
+
+    seed: int
+    fraction: float = 0.3
+
+    def __post_init__(self) -> None:
+        _check.integer("seed", self.seed, at_least=0)
+        _check.open_unit("held-out fraction", self.fraction)
+
+
+@dataclass(frozen=True)
+class Union:
+    """Thresholds listed before the scores were seen; each is tested at its share of the level."""
+
+    thresholds: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        values = _check.vector("thresholds", np.asarray(self.thresholds, np.float64))
+        object.__setattr__(self, "thresholds", tuple(values.tolist()))
+
+
+@dataclass(frozen=True)
+class UnionGuesses:
+    """Shares of the canaries to guess, listed beforehand: half of each share from the top, half from the bottom."""
+
+    shares: tuple[float, ...]
+    seed: int
+
+    def __post_init__(self) -> None:
+        values = _check.vector("shares of guesses", np.asarray(self.shares, np.float64))
+        if not ((values > 0) & (values <= 1)).all():
+            raise InputError(f"shares of guesses must be in (0, 1], got {self.shares!r}.")
+        object.__setattr__(self, "shares", tuple(values.tolist()))
+        _check.integer("seed", self.seed, at_least=0)
+
+
+@dataclass(frozen=True)
+class CrossFit:
+    """Choose on all folds but one, judge on that one, for every fold; twice the mean of the p-values is a p-value.
+
+    The mean holds whatever the dependence between folds is: `Vovk and Wang (2020) <https://arxiv.org/abs/1212.4966>`_.
+    """
+
+    seed: int
+    folds: int = 2
+
+    def __post_init__(self) -> None:
+        _check.integer("seed", self.seed, at_least=0)
+        _check.integer("folds", self.folds, at_least=2)
+
+
+ThresholdSelection = Fixed | Union | HeldOut | CrossFit
+GuessSelection = FixedGuesses | UnionGuesses | HeldOut | CrossFit
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Outcomes of a threshold on independent trials; members are the positives.
+
+    >>> Counts(90, 10, 5, 95).members
+    100
+    """
+
+    true_positives: int
+    false_negatives: int
+    false_positives: int
+    true_negatives: int
+
+    def __post_init__(self) -> None:
+        for name in ("true_positives", "false_negatives", "false_positives", "true_negatives"):
+            _check.integer(name, getattr(self, name), at_least=0)
+        if self.members == 0 or self.nonmembers == 0:
+            raise InputError(f"counts must hold members and non-members, got {self.members} and {self.nonmembers}.")
+
+    @property
+    def members(self) -> int:
+        """Trials with the record."""
+        return self.true_positives + self.false_negatives
+
+    @property
+    def nonmembers(self) -> int:
+        """Trials without it."""
+        return self.false_positives + self.true_negatives
+
+    @property
+    def trials(self) -> int:
+        """All trials."""
+        return self.members + self.nonmembers
+
+    @property
+    def correct(self) -> int:
+        """Right guesses when every trial is guessed."""
+        return self.true_positives + self.true_negatives
+
+
+@dataclass(frozen=True)
+class Guesses:
+    """Outcome of guessing: ``correct`` of ``made`` guesses were right, among ``canaries`` that could be guessed.
+
+    >>> Guesses(canaries=1000, made=100, correct=95).made
+    100
+    """
+
+    canaries: int
+    made: int
+    correct: int
+
+    def __post_init__(self) -> None:
+        _check.integer("canaries", self.canaries, at_least=1)
+        _check.integer("guesses made", self.made, at_least=0, at_most=self.canaries)
+        _check.integer("correct guesses", self.correct, at_least=0, at_most=self.made)
+
+    @property
+    def trials(self) -> int:
+        """All canaries, guessed or not."""
+        return self.canaries
+
+
+Evidence = TypeVar("Evidence", Counts, Guesses)
+
+
+@dataclass(frozen=True)
+class Chosen(Generic[Evidence]):
+    """Evidence after the choice was paid for: ``pieces`` share the level by ``rule``."""
+
+    pieces: tuple[Evidence, ...]
+    rule: str = field(default="single")
+
+    @property
+    def trials(self) -> int:
+        """Trials behind the judgement, not those spent on choosing."""
+        if self.rule == "mean":
+            return sum(piece.trials for piece in self.pieces)
+        return self.pieces[0].trials
+
+    def bound(self, value: Callable[[Evidence, float], float], level: float) -> float:
+        """Lower bound at ``level`` from ``value(evidence, level)``, which must not decrease with the level."""
+        if self.rule == "single":
+            return value(self.pieces[0], level)
+        if self.rule == "union":
+            return max(value(piece, level / len(self.pieces)) for piece in self.pieces)
+        return _mean_bound(lambda at: [value(piece, at) for piece in self.pieces], level)
+
+
+def threshold_counts(
+    scores: Scores, selection: ThresholdSelection, criterion: Callable[[Scores, FloatArray], FloatArray]
+) -> Chosen[Counts]:
+    """Counts at the threshold(s) of a selection; ``criterion(part, thresholds)`` ranks them on held-out scores."""
+    match selection:
+        case Fixed(threshold):
+            return Chosen((count(scores, threshold),))
+        case Union(thresholds):
+            return Chosen(tuple(count(scores, threshold) for threshold in thresholds), "union")
+        case HeldOut():
+            choosing, judging = _held_out(scores, selection)
+            return Chosen((count(judging, _best_threshold(choosing, criterion)),))
+        case CrossFit():
+            pairs = _folds(scores, selection)
+            return Chosen(tuple(count(fold, _best_threshold(rest, criterion)) for rest, fold in pairs), "mean")
+
+
+def guess_counts(scores: Scores, selection: GuessSelection, criterion: Callable[[Guesses], float]) -> Chosen[Guesses]:
+    """Right guesses for the number(s) of guesses of a selection; ``criterion`` ranks candidates on held-out scores."""
+    match selection:
+        case FixedGuesses(members, nonmembers, seed):
+            if members + nonmembers > len(scores):
+                raise InputError(f"guesses must be at most the {len(scores)} canaries, got {members} + {nonmembers}.")
+            return Chosen((_guess(_ranked(scores, seed), members, nonmembers),))
+        case UnionGuesses(shares, seed):
+            ranked = _ranked(scores, seed)
+            return Chosen(tuple(_guess(ranked, *_pair(share, share, len(scores))) for share in shares), "union")
+        case HeldOut(seed=seed):
+            choosing, judging = _held_out(scores, selection)
+            top, bottom = _best_shares(_ranked(choosing, seed), criterion)
+            return Chosen((_guess(_ranked(judging, seed), *_pair(top, bottom, len(judging))),))
+        case CrossFit(seed=seed):
+            pieces = []
+            for rest, fold in _folds(scores, selection):
+                top, bottom = _best_shares(_ranked(rest, seed), criterion)
+                pieces.append(_guess(_ranked(fold, seed), *_pair(top, bottom, len(fold))))
+            return Chosen(tuple(pieces), "mean")
+
+
+def count(scores: Scores, threshold: float) -> Counts:
+    """Outcomes of one threshold.
+
+    >>> count(Scores([2.0, 3.0], [1.0, 2.5]), 2.2)
+    Counts(true_positives=1, false_negatives=1, false_positives=1, true_negatives=1)
+    """
+    positives = int(np.count_nonzero(scores.member > threshold))
+    alarms = int(np.count_nonzero(scores.nonmember > threshold))
+    return Counts(positives, scores.member.size - positives, alarms, scores.nonmember.size - alarms)
+
+
+def _held_out(scores: Scores, selection: HeldOut) -> tuple[Scores, Scores]:
+    rng = np.random.default_rng(selection.seed)
+    fraction = min(selection.fraction, LARGEST_HELD_OUT / len(scores))
+    parts = []
+    for side in (scores.member, scores.nonmember):
+        held = rng.random(side.size) < fraction
+        if held.all() or not held.any():
+            raise InputError(
+                f"a held-out fraction of {selection.fraction:g} leaves an empty part of {side.size} scores; "
+                "use more trials, or a threshold fixed beforehand."
+            )
+        parts.append((side[held], side[~held]))
+    (member, others), (nonmember, rest) = parts
+    return Scores(member, nonmember), Scores(others, rest)
+
+
+def _folds(scores: Scores, selection: CrossFit) -> Iterator[tuple[Scores, Scores]]:
+    rng = np.random.default_rng(selection.seed)
+    if min(scores.member.size, scores.nonmember.size) < 2 * selection.folds:
+        raise InputError(
+            f"{selection.folds} folds need at least {2 * selection.folds} members and as many non-members, "
+            f"got {scores.member.size} and {scores.nonmember.size}."
+        )
+    member = rng.permutation(scores.member.size) % selection.folds
+    nonmember = rng.permutation(scores.nonmember.size) % selection.folds
+    for fold in range(selection.folds):
+        rest = Scores(scores.member[member != fold], scores.nonmember[nonmember != fold])
+        yield rest, Scores(scores.member[member == fold], scores.nonmember[nonmember == fold])
+
+
+def _best_threshold(part: Scores, criterion: Callable[[Scores, FloatArray], FloatArray]) -> float:
+    ordered = np.unique(part.values)
+    if ordered.size == 1:
+        return float(ordered[0])
+    # Finer in the tails, where the best threshold of a strong leak lies.
+    spread = (1 - np.cos(np.linspace(0, np.pi, min(CANDIDATES, ordered.size - 1)))) / 2
+    left = np.unique(np.rint(spread * (ordered.size - 2)).astype(np.int64))
+    thresholds = (ordered[left] + ordered[left + 1]) / 2
+    return float(thresholds[int(np.argmax(criterion(part, thresholds)))])
+
+
+def _ranked(scores: Scores, seed: int) -> BoolArray:
+    """Membership from the lowest to the highest score; ties in random order, for their order must not tell."""
+    order = np.random.default_rng(seed).permutation(len(scores))
+    ranking = np.argsort(scores.values[order], kind="stable")
+    truth: BoolArray = scores.truth[order][ranking]
+    return truth
+
+
+def _guess(ranked: BoolArray, members: int, nonmembers: int) -> Guesses:
+    right = int(ranked[ranked.size - members :].sum()) + nonmembers - int(ranked[:nonmembers].sum())
+    return Guesses(canaries=ranked.size, made=members + nonmembers, correct=right)
+
+
+def _pair(top: float, bottom: float, canaries: int) -> tuple[int, int]:
+    members = math.ceil(top * canaries / 2)
+    return members, min(math.floor(bottom * canaries / 2), canaries - members)
+
+
+def _best_shares(ranked: BoolArray, criterion: Callable[[Guesses], float]) -> tuple[float, float]:
+    pairs = (
+        [(share, share) for share in SHARES] + [(share, 0.0) for share in SHARES] + [(0.0, share) for share in SHARES]
+    )
+    values = []
+    for top, bottom in pairs:
+        members, nonmembers = _pair(top, bottom, ranked.size)
+        values.append(criterion(_guess(ranked, members, nonmembers)) if members + nonmembers else -math.inf)
+    return pairs[int(np.argmax(values))]
+
+
+def _mean_bound(bounds: Callable[[float], list[float]], level: float) -> float:
+    """Largest ε that twice the mean p-value still rejects; p_k(ε) is the smallest level at which bound k exceeds ε."""
+    levels = np.concatenate([np.geomspace(1e-9, 0.01, 15), np.linspace(0.0125, 0.25, 20)])
+    table = np.array([bounds(float(at)) for at in levels])
+
+    def excess(figure: float) -> float:
+        rejected = table > figure
+        first = np.argmax(rejected, axis=0)
+        values = np.where(rejected.any(axis=0), levels[first], 1.0)  # rounded up to the next level: conservative
+        return 2 * float(values.mean()) - level
+
+    if excess(0.0) > 0:
+        return 0.0
+    high = float(table.max())
+    return float(brentq(excess, 0.0, high, xtol=1e-9)) if excess(high) > 0 else high
