@@ -51,9 +51,7 @@ class Lira:
 
     version: ClassVar[str] = "lira/1"
     formula: ClassVar[str] = "mean over queries of log f(φ | trained with) - log f(φ | trained without)"
-    paper: ClassVar[str] = (
-        "Carlini et al. (2022), arXiv 2112.03570; shrunk: Brännvall (2026), arXiv 2603.11799"
-    )
+    paper: ClassVar[str] = "Carlini et al. (2022), arXiv 2112.03570; shrunk: Brännvall (2026), arXiv 2603.11799"
 
     def __post_init__(self) -> None:
         _check.one_of("variance", self.variance, VARIANCES)

@@ -1,0 +1,86 @@
+"""Self-test of a membership experiment: without a leak, does it find none?"""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.stats import t as student
+
+from dpaudit import _check
+from dpaudit._check import FloatArray
+from dpaudit.attacks.membership.pools import Attack, leave_pair_out
+from dpaudit.errors import AuditFailed
+from dpaudit.roc import Roc
+from dpaudit.scores import Scores
+from dpaudit.signals import PoolSignals
+
+
+@dataclass(frozen=True)
+class NullCheck:
+    """The AUC of an attack on signals that cannot leak.
+
+    Args:
+        auc: mean over pairs of targets and shuffles.
+        standard_error: of the mean.
+        low: lowest mean that passes.
+        high: highest mean that passes.
+        targets: models attacked.
+    """
+
+    auc: float
+    standard_error: float
+    low: float
+    high: float
+    targets: int
+
+
+def null_check(
+    attack: Attack, pool: PoolSignals, *, seed: int, targets: int = 64, false_alarms: float = 1e-4
+) -> NullCheck:
+    """Shuffle every record's signals among the models, attack as before, and demand an AUC of one half.
+
+    Shuffling keeps the design, the records' difficulty and the shape of the signals, and breaks every tie between a
+    signal and its model's training data. An AUC off one half means that the experiment itself shows membership (a
+    count, an order, a label), and its results are worth nothing.
+
+    Args:
+        attack: the attack.
+        pool: the signals of the real experiment.
+        seed: of the shuffles.
+        targets: shuffle until at least so many models were attacked.
+        false_alarms: probability that a sound experiment fails.
+
+    Raises:
+        AuditFailed: the AUC is not one half.
+    """
+    _check.open_unit("false_alarms", false_alarms)
+    rng = np.random.default_rng(seed)
+    pairs: list[float] = []
+    repeats = max(math.ceil(targets / len(pool)), 1)
+    for _ in range(repeats):
+        scores = leave_pair_out(attack, _shuffled(pool, rng))
+        aucs = [Roc.of(Scores.join(row, truth)).auc for row, truth in zip(scores, pool.included, strict=True)]
+        # The two models of a pair are attacked with the same references: their mean is one observation.
+        pairs += [(first + second) / 2 for first, second in zip(aucs[0::2], aucs[1::2], strict=True)]
+    mean, error = float(np.mean(pairs)), float(np.std(pairs, ddof=1)) / math.sqrt(len(pairs))
+    width = float(student.ppf(1 - false_alarms / 2, len(pairs) - 1)) * error
+    if abs(mean - 0.5) > width:
+        raise AuditFailed(
+            f"the null self-test failed: on signals that cannot leak the attack has an AUC of {mean:.4f}, expected "
+            f"0.5 ± {width:.4f}. The experiment itself shows membership; nothing it finds can be trusted."
+        )
+    return NullCheck(mean, error, 0.5 - width, 0.5 + width, len(pool) * repeats)
+
+
+def _shuffled(pool: PoolSignals, rng: np.random.Generator) -> PoolSignals:
+    order = np.argsort(rng.random(pool.phi.shape), axis=0)
+
+    def moved(values: FloatArray) -> FloatArray:
+        return np.take_along_axis(values, order if values.ndim == 2 else order[..., None], axis=0)
+
+    return replace(
+        pool,
+        phi=moved(pool.phi),
+        queries=tuple(moved(query) for query in pool.queries),
+        log_probabilities=None if pool.log_probabilities is None else moved(pool.log_probabilities),
+    )

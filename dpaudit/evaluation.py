@@ -1,0 +1,308 @@
+"""What an attack achieved over the targets of a pool, in slices of the records, and on single records."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import false_discovery_control, norm, rankdata
+
+from dpaudit import _check
+from dpaudit._check import FloatArray
+from dpaudit.errors import InputError
+from dpaudit.roc import Roc, auc_standard_error
+from dpaudit.scores import Scores
+
+
+@dataclass(frozen=True)
+class Mean:
+    """Mean over targets with its standard error: models are the unit, records of one model are not independent."""
+
+    mean: float
+    standard_error: float
+
+
+@dataclass(frozen=True)
+class OverTargets:
+    """An attack on every model of a pool in turn.
+
+    Args:
+        targets: number of models attacked.
+        auc: area under each target's ROC.
+        advantage: largest TPR - FPR of each target.
+        fprs: false-positive rates.
+        tpr_at_fpr: TPR at each of them, per target and averaged.
+        fpr_floor: smallest false-positive rate above 0 that one target can show.
+        pooled_auc: of all targets' scores thrown together.
+        pooled_tpr_at_fpr: likewise; not what an attacker with one target has, who knows nothing of a common threshold.
+    """
+
+    targets: int
+    auc: Mean
+    advantage: Mean
+    fprs: tuple[float, ...]
+    tpr_at_fpr: tuple[Mean, ...]
+    fpr_floor: float
+    pooled_auc: float
+    pooled_tpr_at_fpr: tuple[float, ...]
+
+
+def over_targets(scores: object, included: object, *, fprs: Sequence[float]) -> OverTargets:
+    """Join the truth to the scores of every target and average.
+
+    Args:
+        scores: shape (models, records), each row with its own model as the target.
+        included: which model was trained on which record, shape (models, records).
+        fprs: false-positive rates to read the TPR at.
+
+    Raises:
+        InputError: shapes differ, fewer than two targets, or a target without members or non-members.
+
+    >>> result = over_targets([[2.0, 1.0], [1.0, 2.0]], [[1, 0], [0, 1]], fprs=(0.1,))
+    >>> result.auc
+    Mean(mean=1.0, standard_error=0.0)
+    """
+    values = _check.finite("scores", scores, ndim=2)
+    member = np.asarray(included)
+    if member.shape != values.shape or len(values) < 2:
+        raise InputError(
+            f"scores and membership must have shape (models, records) with 2 models or more, got {values.shape} and "
+            f"{member.shape}."
+        )
+    joined = [Scores.join(row, truth) for row, truth in zip(values, member, strict=True)]
+    rocs = [Roc.of(one) for one in joined]
+    pooled = Roc.of(
+        Scores(np.concatenate([one.member for one in joined]), np.concatenate([one.nonmember for one in joined]))
+    )
+    return OverTargets(
+        targets=len(rocs),
+        auc=mean_over([roc.auc for roc in rocs]),
+        advantage=mean_over([roc.advantage for roc in rocs]),
+        fprs=tuple(fprs),
+        tpr_at_fpr=tuple(mean_over([roc.tpr_at(fpr).tpr for roc in rocs]) for fpr in fprs),
+        fpr_floor=max(roc.fpr_floor for roc in rocs),
+        pooled_auc=pooled.auc,
+        pooled_tpr_at_fpr=tuple(pooled.tpr_at(fpr).tpr for fpr in fprs),
+    )
+
+
+def mean_over(values: Sequence[float]) -> Mean:
+    """Mean and standard error of at least two values.
+
+    >>> mean_over([1.0, 3.0])
+    Mean(mean=2.0, standard_error=1.0)
+    """
+    if len(values) < 2:
+        raise InputError(f"a standard error needs 2 values or more, got {len(values)}.")
+    return Mean(float(np.mean(values)), float(np.std(values, ddof=1)) / math.sqrt(len(values)))
+
+
+@dataclass(frozen=True)
+class Slice:
+    """An attack on part of the records.
+
+    Args:
+        by: what the records were sliced by.
+        value: which part.
+        members: members in it.
+        nonmembers: non-members in it.
+        auc: of the attack within the slice.
+        auc_standard_error: over records.
+        tpr_at_fpr: TPR at `Slices.fpr` within the slice.
+        p_value: one-sided, that the AUC is above one half, adjusted for all slices looked at (Holm 1979).
+    """
+
+    by: str
+    value: str
+    members: int
+    nonmembers: int
+    auc: float
+    auc_standard_error: float
+    tpr_at_fpr: float
+    p_value: float
+
+
+@dataclass(frozen=True)
+class Slices:
+    """An attack in every slice that could be judged.
+
+    Args:
+        fpr: the false-positive rate of `Slice.tpr_at_fpr`.
+        found: the slices, in order.
+        left_out: ``by = value`` of slices with fewer than two members or two non-members.
+    """
+
+    fpr: float
+    found: tuple[Slice, ...]
+    left_out: tuple[str, ...]
+
+
+def sliced(scores: object, member: object, groups: Mapping[str, object], *, fpr: float) -> Slices:
+    """Judge an attack within parts of the records, with one error level for all parts together.
+
+    Args:
+        scores: shape (records,).
+        member: membership, shape (records,).
+        groups: what to slice by -> the value of every record, shape (records,).
+        fpr: the false-positive rate to read the TPR at.
+
+    >>> result = sliced([3, 2, 1, 0, 1], [1, 1, 0, 0, 1], {"class": [0, 0, 0, 0, 1]}, fpr=0.1)
+    >>> result.found[0].auc, result.left_out
+    (1.0, ('class = 1',))
+    """
+    values = _check.vector("scores", scores)
+    truth = _check.flags("membership", member, length=values.size)
+    found: list[Slice] = []
+    left_out: list[str] = []
+    for by, labels in groups.items():
+        column = np.asarray(labels)
+        if column.shape != values.shape:
+            raise InputError(f"slices by {by} must have one value for each of {values.size} records.")
+        for value in np.unique(column):
+            rows = column == value
+            if min(truth[rows].sum(), (~truth[rows]).sum()) < 2:
+                left_out.append(f"{by} = {value}")
+                continue
+            joined = Scores.join(values[rows], truth[rows])
+            roc, error = Roc.of(joined), auc_standard_error(joined)
+            found.append(
+                Slice(
+                    by,
+                    str(value),
+                    roc.members,
+                    roc.nonmembers,
+                    roc.auc,
+                    error,
+                    roc.tpr_at(fpr).tpr,
+                    _above_half(joined, roc.auc),
+                )
+            )
+    adjusted = holm([one.p_value for one in found])
+    corrected = tuple(Slice(**{**one.__dict__, "p_value": p}) for one, p in zip(found, adjusted, strict=True))
+    return Slices(fpr, corrected, tuple(left_out))
+
+
+def _above_half(scores: Scores, auc: float) -> float:
+    """One-sided p-value of the Mann-Whitney test with ties; exact permutation variance, normal approximation."""
+    m, n = scores.member.size, scores.nonmember.size
+    _, ties = np.unique(scores.values, return_counts=True)
+    total = m + n
+    variance = (total + 1 - float((ties**3 - ties).sum()) / (total * (total - 1))) / (12 * m * n)
+    return 1.0 if variance <= 0 else float(norm.sf((auc - 0.5) / math.sqrt(variance)))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values adjusted so that all together raise a false alarm as rarely as one would (Holm 1979).
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    order = np.argsort(p_values)
+    adjusted = np.empty(len(p_values))
+    running = 0.0
+    for rank, index in enumerate(order):
+        running = max(running, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = running
+    return [round(float(p), 15) for p in adjusted]
+
+
+def standard_groups(
+    *, labels: object = None, loss: object = None, correct: object = None, bins: int = 5
+) -> dict[str, npt.NDArray[np.generic]]:
+    """The usual slices: true class, quantile of the loss, whether the model is right.
+
+    >>> standard_groups(loss=[0.1, 0.2, 0.3, 0.4], bins=2)["loss"].tolist()
+    ['0-50 %', '0-50 %', '50-100 %', '50-100 %']
+    """
+    groups: dict[str, npt.NDArray[np.generic]] = {}
+    if labels is not None:
+        groups["class"] = np.asarray(labels)
+    if correct is not None:
+        groups["classified"] = np.where(np.asarray(correct), "right", "wrong")
+    if loss is not None:
+        values = _check.vector("loss", loss)
+        edges = np.quantile(values, np.linspace(0, 1, bins + 1)[1:-1])
+        index = np.searchsorted(edges, values, side="left")
+        names = [f"{100 * i / bins:g}-{100 * (i + 1) / bins:g} %" for i in range(bins)]
+        groups["loss"] = np.array(names)[index]
+    return groups
+
+
+@dataclass(frozen=True)
+class Exposed:
+    """Records whose membership shows, by identifier only.
+
+    Args:
+        records: identifiers, most exposed first.
+        gaps: mean signal with the record minus mean without it, in the same order.
+        p_values: of each, before the correction.
+        fdr: expected share of wrongly listed records, at most.
+        tested: how many records were tested.
+        smallest_p: the smallest p-value this many pairs of models can give; when it is above ``fdr / tested``,
+            a single exposed record could not have been listed.
+    """
+
+    records: tuple[int, ...]
+    gaps: tuple[float, ...]
+    p_values: tuple[float, ...]
+    fdr: float
+    tested: int
+    smallest_p: float
+
+
+def exposed(phi: object, included: object, *, fdr: float = 0.05) -> Exposed:
+    """Which records a model gives away, from a pool in complementary pairs, at a controlled false discovery rate.
+
+    Of each pair of models exactly one was trained on the record, by a coin. If training on it made no difference the
+    sign of the difference within a pair would be a fair coin too, so Wilcoxon's signed-rank test is exact. The list
+    is cut where Benjamini and Hochberg (1995) put it.
+
+    Args:
+        phi: signals, shape (models, records).
+        included: which model was trained on which record, shape (models, records), pairs (2k, 2k + 1).
+        fdr: false discovery rate.
+
+    Raises:
+        InputError: the models are not in complementary pairs.
+    """
+    values = _check.finite("φ of the pool", phi, ndim=2)
+    member = np.asarray(included)
+    if member.shape != values.shape or not np.array_equal(member[0::2], ~member[1::2]):
+        raise InputError("the models must come in complementary pairs: of 2k and 2k + 1 one is trained on each record.")
+    difference = np.where(member[0::2], values[0::2] - values[1::2], values[1::2] - values[0::2])
+    p = signed_rank_p_values(difference)
+    kept = np.flatnonzero(false_discovery_control(p) <= _check.open_unit("fdr", fdr))
+    gaps = difference.mean(axis=0)
+    order = kept[np.lexsort((-gaps[kept], p[kept]))]
+    return Exposed(
+        records=tuple(order.tolist()),
+        gaps=tuple(gaps[order].tolist()),
+        p_values=tuple(p[order].tolist()),
+        fdr=fdr,
+        tested=p.size,
+        smallest_p=0.5 ** len(difference),
+    )
+
+
+def signed_rank_p_values(difference: FloatArray) -> FloatArray:
+    """Exact one-sided p-values that differences (pairs, records) tend to be positive (Wilcoxon 1945), per record.
+
+    Given their sizes the signs are fair coins, whatever order equal sizes are put in; a difference of 0 counts as
+    negative, which can only make the p-value larger.
+
+    >>> signed_rank_p_values(np.array([[1.0], [2.0], [3.0]]))
+    array([0.125])
+    """
+    pairs = len(difference)
+    ranks = rankdata(np.abs(difference), method="ordinal", axis=0)
+    positive = np.where(difference > 0, ranks, 0).sum(axis=0).astype(np.int64)
+    ways = np.zeros(pairs * (pairs + 1) // 2 + 1)  # as probabilities: the counts overflow beyond 62 pairs
+    ways[0] = 1.0
+    for rank in range(1, pairs + 1):
+        shifted = np.zeros_like(ways)
+        shifted[rank:] = ways[:-rank]
+        ways = (ways + shifted) / 2
+    upper = np.cumsum(ways[::-1])[::-1]
+    result: FloatArray = np.minimum(upper[positive], 1.0)
+    return result
