@@ -1,0 +1,183 @@
+"""Rung 1 for federated aggregation: beside the checks of any mechanism, client weights and a clip that adapts.
+
+One client is one example: its update is clipped to C, the server adds noise z·C and divides by the clients per round.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import stats
+
+from dpaudit._check import FloatArray
+from dpaudit.claim import Claim
+from dpaudit.evidence import Finding
+from dpaudit.forensics.adapters import Aggregate, aggregator
+from dpaudit.forensics.epsilon import EpsilonOf, epsilon_under
+from dpaudit.forensics.inspection import LEVEL, Inspection, inspect_mechanism
+from dpaudit.forensics.measure import noise_scale
+from dpaudit.forensics.mechanism import SHAPES, Array, Mechanism, Stated
+from dpaudit.forensics.probe import Probe
+
+ROUNDS = 12
+HEAVY = 10.0
+WEIGHT_CALLS = 64
+
+
+@dataclass(frozen=True)
+class Server:
+    """A federated server under test.
+
+    Args:
+        start: returns a new aggregation, (model, updates, weights) -> new model; one that adapts its clip keeps it.
+        adaptive: whether it adapts its clip from round to round.
+        clients: clients in a round.
+        shapes: shapes of the model's arrays.
+        weight: number of examples an ordinary client reports.
+    """
+
+    start: Callable[[], Aggregate]
+    adaptive: bool = False
+    clients: int = 32
+    shapes: tuple[tuple[int, ...], ...] = SHAPES
+    weight: float = 1.0
+
+    def first_round(self) -> Aggregate:
+        """An aggregation that answers as in its first round: one that adapts is started anew for each call."""
+        if not self.adaptive:
+            return self.start()
+        return lambda model, updates, weights: self.start()(model, updates, weights)
+
+    def mechanism(self) -> Mechanism:
+        """Its first round as a mechanism."""
+
+        def build() -> Mechanism:
+            fixed = aggregator(self.first_round(), shapes=self.shapes, clients=self.clients, weight=self.weight)
+            return replace(fixed, name="server")
+
+        return replace(build(), fresh=build)
+
+
+def inspect_server(
+    server: Server, stated: Stated, *, seed: int, claim: Claim | None = None, level: float = LEVEL
+) -> Inspection:
+    """Ask a federated server whether it clips, adds noise, weighs and adapts as it says.
+
+    Args:
+        server: how to start it.
+        stated: clip norm (the first one when it adapts), noise multiplier, and clients per round as the denominator.
+        seed: seed of the canaries' directions.
+        claim: where it is given with its composition, findings carry the ε there really is.
+        level: chance that a right server gets a violation.
+    """
+    found = inspect_mechanism(server.mechanism(), stated, seed=seed, claim=claim, level=level / 2)
+    probe = Probe(server.mechanism(), stated, level / 4, seed)
+    epsilon_of = epsilon_under(claim)
+    more = check_weights(probe, server, epsilon_of)
+    if server.adaptive:
+        more += check_adaptive_clip(probe, server, epsilon_of)
+    warnings = [finding for finding in found.findings if finding.severity == "warning"]
+    return replace(found, findings=(*found.violations, *more, *warnings), level=level)
+
+
+def check_weights(probe: Probe, server: Server, epsilon_of: EpsilonOf) -> list[Finding]:
+    """A client that reports ten times the examples must not move the model further."""
+    unit = probe.direction(None)
+    aggregate = server.first_round()
+    first_half = np.arange(server.clients) < server.clients // 2
+    # Half of the clients push one way, half the other, so that any preference shows.
+    updates = probe.arrays(10 * probe.stated.clip * np.where(first_half, 1.0, -1.0)[:, None] * unit)
+    pushes = []
+    for factor in (1.0, HEAVY):
+        weights = np.where(first_half, factor, 1.0).astype(np.float32) * np.float32(server.weight)
+        rounds = [aggregate(_origin(server), updates, weights) for _ in range(WEIGHT_CALLS)]
+        pushes.append(np.array([_flat(new) @ unit for new in rounds]))
+    gap = abs(float(pushes[1].mean() - pushes[0].mean()))
+    error = math.sqrt(float(sum(push.var(ddof=1) for push in pushes)) / WEIGHT_CALLS)
+    threshold = stats.t.isf(probe.level / 2, WEIGHT_CALLS - 1) * error
+    if gap <= threshold + 1e-3 * probe.stated.sensitivity(server.clients):
+        return []
+    # Among n clients one of weight w has the share w / (w + n - 1), where the noise is made for 1 / n.
+    worst = HEAVY * server.clients / (HEAVY + server.clients - 1)
+    return [
+        Finding(
+            check="client weights",
+            severity="violation",
+            fed=f"half of the clients report {HEAVY:g} times as many examples",
+            observed=f"their updates count more: one such client among {server.clients} moves the model up to "
+            f"{worst:.3g} times as far as the noise is made for",
+            expected="every clipped update counts once",
+            remedy="average clipped updates with equal weights, or scale the noise to the largest weight",
+            rung=1,
+            true_epsilon=epsilon_of(probe.stated.noise_multiplier / worst),
+        )
+    ]
+
+
+def check_adaptive_clip(probe: Probe, server: Server, epsilon_of: EpsilonOf) -> list[Finding]:
+    """Over rounds of long and of short updates the noise must follow the clip, and the clip the updates."""
+    findings: list[Finding] = []
+    clips, noises = _rounds(probe, server, 1e3)
+    ratio = noises / clips / probe.stated.noise_multiplier
+    # The clip is known up to the noise of one coordinate over the clients; the noise up to its χ² interval.
+    margin = noise_scale(np.ones(probe.coordinates - 1), level=probe.level / (4 * ROUNDS))
+    blur = 1 + stats.norm.isf(probe.level / (4 * ROUNDS)) * probe.stated.noise_multiplier / server.clients
+    worst = int(np.argmin(ratio))
+    if ratio[worst] * margin.high * blur < 1:
+        findings.append(
+            Finding(
+                check="stale clip",
+                severity="violation",
+                fed=f"{ROUNDS} rounds of clients with updates of norm 1000 C",
+                observed=f"in round {worst + 1} updates were clipped to {clips[worst]:.3g} and the noise was made for "
+                f"{noises[worst] / probe.stated.noise_multiplier:.3g}",
+                expected="noise of noise_multiplier x the clip of the same round",
+                remedy="compute the noise from the clip that was applied",
+                rung=1,
+                true_epsilon=epsilon_of(float(ratio[worst]) * probe.stated.noise_multiplier),
+            )
+        )
+    if clips[-1] * blur**2 < clips[0]:
+        findings.append(_direction("long", "fell", "grow"))
+    else:
+        _, noises = _rounds(probe, server, 1e-3)
+        if noises[-1] * margin.low > noises[0] * margin.high:
+            findings.append(_direction("short", "grew", "fall"))
+    return findings
+
+
+def _direction(name: str, did: str, should: str) -> Finding:
+    return Finding(
+        check="clip direction",
+        severity="violation",
+        fed=f"{ROUNDS} rounds of clients with {name} updates",
+        observed=f"the clip {did}",
+        expected=f"it should {should}, towards the quantile",
+        remedy="the clip grows when more than the wanted share of updates is clipped: mind the sign",
+        rung=1,
+    )
+
+
+def _origin(server: Server) -> list[Array]:
+    return [np.zeros(shape, np.float32) for shape in server.shapes]
+
+
+def _flat(model: Sequence[Array]) -> FloatArray:
+    return np.concatenate([np.ravel(array).astype(np.float64) for array in model])
+
+
+def _rounds(probe: Probe, server: Server, factor: float) -> tuple[FloatArray, FloatArray]:
+    """Clip (read off the movement along the updates) and noise deviation (off the rest) of each round."""
+    aggregate = server.start()
+    unit = probe.direction(None)
+    updates = probe.arrays(np.tile(factor * probe.stated.clip * unit, (server.clients, 1)))
+    weights = np.full(server.clients, server.weight, np.float32)
+    divisor = probe.stated.divisor(server.clients)
+    clips, noises = [], []
+    for _ in range(ROUNDS):
+        release = _flat(aggregate(_origin(server), updates, weights)) * divisor
+        along = float(release @ unit)
+        clips.append(abs(along) / server.clients)
+        noises.append(float(np.linalg.norm(release - along * unit)) / math.sqrt(probe.coordinates - 1))
+    return np.array(clips), np.array(noises)
