@@ -98,7 +98,9 @@ class Stated:
 
     def clipped_sum(self, gradients: Sequence[Array]) -> list[FloatArray]:
         """Σ clip(gᵢ, C) / denominator: the release without its noise."""
-        flat = np.concatenate([np.reshape(g, (len(g), int(np.prod(g.shape[1:])))).astype(np.float64) for g in gradients], axis=1)
+        flat = np.concatenate(
+            [np.reshape(g, (len(g), int(np.prod(g.shape[1:])))).astype(np.float64) for g in gradients], axis=1
+        )
         norms = np.linalg.norm(flat, axis=1)
         factor = np.minimum(1.0, self.clip / np.maximum(norms, np.finfo(np.float64).tiny))
         return [np.tensordot(factor, g.astype(np.float64), axes=1) / self.divisor(len(g)) for g in gradients]
