@@ -1,57 +1,64 @@
-"""Mean confidence of the reference models, as logarithms, also with one pair of models left out."""
+"""Mean confidence of the reference models, also with one pair of models left out."""
 
 from collections.abc import Iterator
 
 import numpy as np
-from scipy.special import logsumexp
 
 from dpaudit._check import BoolArray, FloatArray
 from dpaudit.errors import InputError
-from dpaudit.signals import FLOOR
+
+# Below exp(-690) = 1e-300 a confidence counts as that.
+LOWEST = -690.0
+
+
+def confidence(phi: FloatArray) -> FloatArray:
+    """p_y, any shape. Small ones keep their relative precision: 1 / (1 + exp(-φ)) never subtracts."""
+    p: FloatArray = 1 / (1 + np.exp(-np.maximum(phi, LOWEST)))
+    return p
 
 
 def log_confidence(phi: FloatArray) -> FloatArray:
     """log p_y = -softplus(-φ), any shape."""
-    logarithm: FloatArray = -np.logaddexp(0.0, -phi)
+    logarithm: FloatArray = -np.logaddexp(0.0, -np.maximum(phi, LOWEST))
     return logarithm
 
 
-def log_mean(log_p: FloatArray, where: BoolArray) -> FloatArray:
-    """log of the mean confidence over the models (axis 0) with ``where``, shape (records,).
+def mean(p: FloatArray, where: BoolArray | None = None) -> FloatArray:
+    """Mean confidence over the models (axis 0), or those with ``where``, shape (records,).
 
     Raises:
         InputError: a record has no such model.
     """
-    count = where.sum(axis=0)
+    if where is None:
+        count, total = np.full(p.shape[1], len(p)), p.sum(axis=0)
+    else:
+        count, total = where.sum(axis=0), np.einsum("mr,mr->r", p, where)
     if not count.all():
         raise InputError(
             f"{int((count == 0).sum())} of {count.size} records have no reference model on one side "
             f"(trained with them, or without), the first at index {int(np.argmin(count))}."
         )
-    mean: FloatArray = logsumexp(np.where(where, log_p, -np.inf), axis=0) - np.log(count)
-    return mean
+    result: FloatArray = total / count
+    return result
 
 
-def leaving_pairs_out(log_p: FloatArray, where: BoolArray) -> Iterator[tuple[int, FloatArray]]:
-    """(first model of the pair, log mean confidence over all other models with ``where``) for every pair.
+def leaving_pairs_out(p: FloatArray, where: BoolArray | None = None) -> Iterator[tuple[int, FloatArray]]:
+    """(first model of the pair, mean confidence over all other models, or those with ``where``) for every pair.
 
     Sums of the pairs before and of the pairs after are added up: taking one confidence out of a total by
     subtraction would leave rounding where the others are small.
 
     Raises:
-        InputError: a record has no model left.
+        InputError: there is only one pair.
     """
-    top = np.where(where, log_p, -np.inf).max(axis=0)
-    top = np.where(np.isfinite(top), top, 0.0)
-    p = np.where(where, np.exp(np.minimum(log_p - top, 0.0)), 0.0)
-    pairs = p[0::2] + p[1::2]
-    counts = where[0::2].astype(np.int64) + where[1::2]
+    kept = p if where is None else p * where
+    pairs = kept[0::2] + kept[1::2]
+    if len(pairs) < 2:
+        raise InputError(f"leaving a pair out of {len(p)} models leaves no reference; use at least 4 models.")
+    # Each pair has a record on both sides once, so what is left has as many models with every record as without.
+    left = (2 if where is None else 1) * (len(pairs) - 1)
     after = np.concatenate([np.cumsum(pairs[:0:-1], axis=0)[::-1], np.zeros((1, p.shape[1]))])
     before = np.zeros(p.shape[1])
-    count = counts.sum(axis=0)
     for index, pair in enumerate(pairs):
-        left = count - counts[index]
-        if not left.all():
-            raise InputError(f"leaving a pair out of {len(p)} models leaves no reference; use at least 4 models.")
-        yield 2 * index, np.log(np.maximum(before + after[index], FLOOR)) + top - np.log(left)
+        yield 2 * index, (before + after[index]) / left
         before = before + pair

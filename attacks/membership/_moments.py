@@ -1,7 +1,9 @@
 """Mean and spread of the reference models' φ with and without each record, also with one pair of models left out."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -71,12 +73,16 @@ def leaving_pairs_out(phi: FloatArray, included: BoolArray) -> Iterator[tuple[in
         yield first, Sides(inside.without(with_record), outside.without(without_record))
 
 
-class Spread(NamedTuple):
-    """A location-scale law per record: Student-t with ``degrees`` degrees of freedom, normal when they are infinite."""
+@dataclass(frozen=True)
+class Spread:
+    """A location-scale law per record: Student-t with ``degrees`` degrees of freedom, normal when they are infinite.
+
+    ``location`` and ``scale`` have shape (records,); ``degrees`` is one number when all records have as many models.
+    """
 
     location: FloatArray
     scale: FloatArray
-    degrees: FloatArray
+    degrees: FloatArray | float
 
     def z(self, phi: FloatArray) -> FloatArray:
         """Standardised φ, shape (records,)."""
@@ -86,15 +92,21 @@ class Spread(NamedTuple):
     def log_density(self, phi: FloatArray) -> FloatArray:
         """Log-density of φ, shape (records,)."""
         squared = np.square(self.z(phi))
-        if np.isinf(self.degrees).all():
-            normal: FloatArray = -0.5 * squared - np.log(self.scale) - 0.5 * np.log(2 * np.pi)
-            return normal
-        nu, back = np.unique(self.degrees, return_inverse=True)  # a handful of counts, so few values of gammaln
-        constant = (gammaln((nu + 1) / 2) - gammaln(nu / 2) - 0.5 * np.log(np.pi * nu))[back]
-        student: FloatArray = (
-            constant - np.log(self.scale) - 0.5 * (self.degrees + 1) * np.log1p(squared / self.degrees)
-        )
+        if isinstance(self.degrees, float) and math.isinf(self.degrees):
+            return self._offset - 0.5 * squared
+        student: FloatArray = self._offset - 0.5 * (self.degrees + 1) * np.log1p(squared / self.degrees)
         return student
+
+    @cached_property
+    def _offset(self) -> FloatArray:
+        """The part of the log-density that does not depend on φ."""
+        nu = np.asarray(self.degrees)
+        if np.isinf(nu).all():
+            constant = np.asarray(-0.5 * np.log(2 * np.pi))
+        else:
+            constant = gammaln((nu + 1) / 2) - gammaln(nu / 2) - 0.5 * np.log(np.pi * nu)
+        offset: FloatArray = constant - np.log(self.scale)
+        return offset
 
 
 def spread(moments: Moments, variance: Variance, *, location: FloatArray | None = None) -> Spread:
@@ -104,18 +116,17 @@ def spread(moments: Moments, variance: Variance, *, location: FloatArray | None 
         InputError: a record has too few models on this side, or φ does not vary at all.
     """
     centre = moments.mean if location is None else location
-    infinite = np.full_like(centre, np.inf)
     match variance:
         case "raw":
-            return Spread(centre, np.full_like(centre, np.sqrt(_raw_variance(moments))), infinite)
+            return Spread(centre, np.full_like(centre, np.sqrt(_raw_variance(moments))), np.inf)
         case "residual":
             need(moments, 2, "a pooled residual variance")
             pooled = _pooled_residuals(moments, centre)
-            return Spread(centre, np.full_like(centre, np.sqrt(_above_zero(pooled))), infinite)
+            return Spread(centre, np.full_like(centre, np.sqrt(_above_zero(pooled))), np.inf)
         case "per-record":
             need(moments, 2, "a variance per record")
             # The published code adds 1e-30 to the standard deviation of records whose signals are all equal.
-            return Spread(centre, np.sqrt(moments.squares / moments.count) + 1e-30, infinite)
+            return Spread(centre, np.sqrt(moments.squares / moments.count) + 1e-30, np.inf)
         case "shrunk":
             return _student(moments, centre)
 
@@ -135,7 +146,8 @@ def _student(moments: Moments, centre: FloatArray) -> Spread:
     else:
         # One model per side: the only spread there is lies between records, which is an upper bound.
         common, prior = _raw_variance(moments), FALLBACK_DEGREES
-    degrees = prior + moments.count - 1
+    equal = moments.count.min() == moments.count.max()
+    degrees = prior + (float(moments.count[0]) if equal else moments.count) - 1
     scale = ((prior - 2) * common + moments.squares) / degrees * (1 + 1 / moments.count)
     return Spread(centre, np.sqrt(scale), degrees)
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from dpaudit import _check
 from dpaudit._check import FloatArray
-from dpaudit.attacks.membership._confidence import leaving_pairs_out, log_confidence, log_mean
+from dpaudit.attacks.membership._confidence import confidence, leaving_pairs_out, log_confidence, mean
 from dpaudit.signals import PoolSignals, Signals
 
 
@@ -31,15 +31,15 @@ class Base:
 
     def __call__(self, signals: Signals) -> FloatArray:
         """Scores, shape (records,)."""
-        reference = log_confidence(signals.reference)
-        return log_confidence(signals.phi) - log_mean(reference, np.ones(reference.shape, bool))
+        score: FloatArray = log_confidence(signals.phi) - np.log(mean(confidence(signals.reference)))
+        return score
 
     def leave_pair_out(self, pool: PoolSignals) -> FloatArray:
         """Scores of every model as the target without its pair, shape (models, records)."""
         log_p = log_confidence(pool.phi)
         scores = np.empty_like(log_p)
-        for first, mean in leaving_pairs_out(log_p, np.ones(log_p.shape, bool)):
-            scores[first : first + 2] = log_p[first : first + 2] - mean
+        for first, expected in leaving_pairs_out(confidence(pool.phi)):
+            scores[first : first + 2] = log_p[first : first + 2] - np.log(expected)
         return scores
 
 
@@ -68,13 +68,13 @@ class BaseOffline:
 
     def __call__(self, signals: Signals) -> FloatArray:
         """Scores, shape (records,)."""
-        mean = log_mean(log_confidence(signals.reference), ~signals.included)
-        return log_confidence(signals.phi) - self.scale * mean
+        expected = mean(confidence(signals.reference), ~signals.included)
+        return log_confidence(signals.phi) - self.scale * np.log(expected)
 
     def leave_pair_out(self, pool: PoolSignals) -> FloatArray:
         """Scores of every model as the target without its pair, shape (models, records)."""
         log_p = log_confidence(pool.phi)
         scores = np.empty_like(log_p)
-        for first, mean in leaving_pairs_out(log_p, ~pool.included):
-            scores[first : first + 2] = log_p[first : first + 2] - self.scale * mean
+        for first, expected in leaving_pairs_out(confidence(pool.phi), ~pool.included):
+            scores[first : first + 2] = log_p[first : first + 2] - self.scale * np.log(expected)
         return scores

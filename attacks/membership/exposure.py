@@ -10,7 +10,10 @@ from dpaudit.errors import InputError
 
 
 def exposure(perplexities: object, reference: object) -> FloatArray:
-    """log2 of the number of secrets there could be, minus log2 of the rank of this one among them.
+    """log2 of the number of candidates, minus log2 of the rank of this secret among them.
+
+    The candidates are the references and the secret itself. TensorFlow Privacy counts the references alone, which is
+    log2((n + 1) / n) less.
 
     Args:
         perplexities: log-perplexity of each planted secret under the model, shape (secrets,).

@@ -3,7 +3,7 @@
 The default variance follows the idea of `Brännvall (2026) <https://arxiv.org/abs/2603.11799>`_, BaVarIA.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -84,5 +84,5 @@ class Lira:
         with_record = spread(both.inside, self.variance, location=inside)
         without_record = spread(both.outside, self.variance, location=outside)
         if self.variance == "raw":
-            without_record = without_record._replace(scale=with_record.scale)
+            without_record = replace(without_record, scale=with_record.scale)
         return with_record, without_record

@@ -4,11 +4,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from scipy.special import expit
 
 from dpaudit import _check
 from dpaudit._check import FloatArray
-from dpaudit.attacks.membership._confidence import leaving_pairs_out, log_confidence, log_mean
+from dpaudit.attacks.membership._confidence import confidence, leaving_pairs_out, mean
 from dpaudit.errors import InputError
 from dpaudit.signals import PoolSignals, Signals
 
@@ -46,21 +45,19 @@ class Rmia:
     def __call__(self, signals: Signals) -> FloatArray:
         """Scores in (0, 1), shape (records,)."""
         population = _population(signals)
-        log_p = log_confidence(signals.reference)
-        mean = _between(log_mean(log_p, signals.included), log_mean(log_p, ~signals.included))
-        z_mean = log_mean(log_confidence(population.reference), ~population.included)
-        return _score(log_confidence(signals.phi) - mean, log_confidence(population.phi) - z_mean, gamma=self.gamma)
+        p = confidence(signals.reference)
+        expected = (mean(p, signals.included) + mean(p, ~signals.included)) / 2
+        expected_z = mean(confidence(population.reference))
+        return _score(confidence(signals.phi) / expected, confidence(population.phi) / expected_z, gamma=self.gamma)
 
     def leave_pair_out(self, pool: PoolSignals) -> FloatArray:
         """Scores of every model as the target without its pair, shape (models, records)."""
-        log_p, log_z = log_confidence(pool.phi), log_confidence(_pool_population(pool))
-        scores = np.empty_like(log_p)
-        inside, outside = leaving_pairs_out(log_p, pool.included), leaving_pairs_out(log_p, ~pool.included)
-        anywhere = leaving_pairs_out(log_z, np.ones(log_z.shape, bool))
-        for (first, with_record), (_, without_record), (_, z_mean) in zip(inside, outside, anywhere, strict=True):
-            mean = _between(with_record, without_record)
+        p, z = confidence(pool.phi), confidence(_pool_population(pool))
+        scores = np.empty_like(p)
+        # As many references with every record as without: the mean of the two means is the mean of all.
+        for (first, expected), (_, expected_z) in zip(leaving_pairs_out(p), leaving_pairs_out(z), strict=True):
             for model in (first, first + 1):
-                scores[model] = _score(log_p[model] - mean, log_z[model] - z_mean, gamma=self.gamma)
+                scores[model] = _score(p[model] / expected, z[model] / expected_z, gamma=self.gamma)
         return scores
 
 
@@ -93,37 +90,28 @@ class RmiaOffline:
     def __call__(self, signals: Signals) -> FloatArray:
         """Scores in (0, 1), shape (records,)."""
         population = _population(signals)
-        mean = self._extended(log_mean(log_confidence(signals.reference), ~signals.included))
-        z_mean = self._extended(log_mean(log_confidence(population.reference), ~population.included))
-        return _score(log_confidence(signals.phi) - mean, log_confidence(population.phi) - z_mean, gamma=self.gamma)
+        expected = self._extended(mean(confidence(signals.reference), ~signals.included))
+        expected_z = self._extended(mean(confidence(population.reference)))
+        return _score(confidence(signals.phi) / expected, confidence(population.phi) / expected_z, gamma=self.gamma)
 
     def leave_pair_out(self, pool: PoolSignals) -> FloatArray:
         """Scores of every model as the target without its pair, shape (models, records)."""
-        log_p, log_z = log_confidence(pool.phi), log_confidence(_pool_population(pool))
-        scores = np.empty_like(log_p)
-        outside = leaving_pairs_out(log_p, ~pool.included)
-        anywhere = leaving_pairs_out(log_z, np.ones(log_z.shape, bool))
-        for (first, without_record), (_, z_mean) in zip(outside, anywhere, strict=True):
-            mean, z_extended = self._extended(without_record), self._extended(z_mean)
+        p, z = confidence(pool.phi), confidence(_pool_population(pool))
+        scores = np.empty_like(p)
+        outside = leaving_pairs_out(p, ~pool.included)
+        for (first, without_record), (_, z_mean) in zip(outside, leaving_pairs_out(z), strict=True):
+            expected, expected_z = self._extended(without_record), self._extended(z_mean)
             for model in (first, first + 1):
-                scores[model] = _score(log_p[model] - mean, log_z[model] - z_extended, gamma=self.gamma)
+                scores[model] = _score(p[model] / expected, z[model] / expected_z, gamma=self.gamma)
         return scores
 
-    def _extended(self, log_out: FloatArray) -> FloatArray:
-        if self.a == 1:
-            return log_out
-        extended: FloatArray = np.logaddexp(np.log1p(self.a) + log_out, np.log1p(-self.a)) - np.log(2)
-        return extended
+    def _extended(self, outside: FloatArray) -> FloatArray:
+        return ((1 + self.a) * outside + (1 - self.a)) / 2
 
 
-def _between(log_in: FloatArray, log_out: FloatArray) -> FloatArray:
-    between: FloatArray = np.logaddexp(log_in, log_out) - np.log(2)
-    return between
-
-
-def _score(log_x: FloatArray, log_z: FloatArray, *, gamma: float) -> FloatArray:
-    beaten = np.searchsorted(np.sort(log_z), log_x - np.log(gamma), side="right")
-    scores: FloatArray = (beaten + expit(log_x)) / (log_z.size + 1)
+def _score(ratio: FloatArray, ratio_z: FloatArray, *, gamma: float) -> FloatArray:
+    beaten = np.searchsorted(np.sort(ratio_z), ratio / gamma, side="right")
+    scores: FloatArray = (beaten + ratio / (1 + ratio)) / (ratio_z.size + 1)
     return scores
 
 
