@@ -175,6 +175,8 @@ def labels(name: str, value: object, *, classes: int | None = None, length: int 
 
 
 def _numeric(name: str, value: object) -> FloatArray:
+    if np.size(value) == 0:  # type: ignore[arg-type]  # whatever it is, it has a size
+        return np.empty(np.shape(value))  # type: ignore[arg-type]  # an empty table column has no type worth checking
     if isinstance(value, np.ndarray) and value.dtype == object:
         raise InputError(f"{name} must be numbers, got an array of Python objects.")
     array: Any = np.asarray(value)

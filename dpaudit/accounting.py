@@ -128,7 +128,12 @@ def event(mechanism: GaussianSteps) -> Any:
 
 
 def epsilon(
-    mechanism: GaussianSteps, *, delta: float, adjacency: Adjacency = "add-remove", group: int = 1
+    mechanism: GaussianSteps,
+    *,
+    delta: float,
+    adjacency: Adjacency = "add-remove",
+    group: int = 1,
+    grid: float = GRID,
 ) -> Accounted:
     """What theory allows at ``delta``: an upper bound on ε, except for shuffled batches, where it says so.
 
@@ -137,6 +142,7 @@ def epsilon(
         delta: in [0, 1).
         adjacency: ``add-remove`` and ``zero-out`` move a batch sum by one clip norm, ``replace-one`` by two.
         group: how many records may change at once, each clipped on its own (user-level privacy of record-level DP-SGD).
+        grid: spacing of the discretised loss; a wider one is faster and more pessimistic.
 
     Raises:
         InputError: fixed-size batches under add-remove, which changes the number of records, or for a group.
@@ -157,7 +163,7 @@ def epsilon(
         if mechanism.sampling.rate == 1 and mechanism.slack == 0:
             mu = _sensitivity(adjacency) * group * math.sqrt(mechanism.steps) / mechanism.noise_multiplier
             return Accounted(gaussian_epsilon(mu, delta), delta, adjacency, "exact Gaussian")
-        profile, method, note = _Profile(_loss_distribution(mechanism, adjacency, group)), "PLD", ""
+        profile, method, note = _Profile(_loss_distribution(mechanism, adjacency, group, grid)), "PLD", ""
     figure = _invert_profile(profile, delta, mechanism.slack)
     if isinstance(mechanism.sampling, Shuffled):
         note = "figure for Poisson sampling; the batches were shuffled, for which no tight upper bound is known"
@@ -165,11 +171,14 @@ def epsilon(
     return Accounted(figure, delta, adjacency, method, note=note)
 
 
-def trade_off(mechanism: GaussianSteps, *, adjacency: Adjacency = "add-remove", group: int = 1) -> TradeOff:
+def trade_off(
+    mechanism: GaussianSteps, *, adjacency: Adjacency = "add-remove", group: int = 1, grid: float = GRID
+) -> TradeOff:
     """The trade-off curve of the mechanism, pessimistic (never below the truth) up to float rounding.
 
     It comes from the privacy loss distribution by Neyman and Pearson; fixed-size batches have only their Rényi curve.
-    For shuffled batches it is the Poisson curve and optimistic, as in `epsilon`.
+    For shuffled batches it is the Poisson curve and optimistic, as in `epsilon`. ``grid`` is the spacing of the
+    discretised loss: a wider one is faster and more pessimistic.
 
     >>> curve = trade_off(GaussianSteps(1.0, 1000, Poisson(0.01)))
     >>> round(curve.tpr_at(0.01), 4)
@@ -179,18 +188,18 @@ def trade_off(mechanism: GaussianSteps, *, adjacency: Adjacency = "add-remove", 
     _check.integer("group", group, at_least=1)
     if mechanism.noise_multiplier == 0:
         return TradeOff(np.array([0.0, 1.0]), np.array([1.0, 1.0]))
-    return _trade_off(mechanism, adjacency, group)
+    return _trade_off(mechanism, adjacency, group, _check.positive("grid", grid))
 
 
 @lru_cache(maxsize=64)
-def _trade_off(mechanism: GaussianSteps, adjacency: Adjacency, group: int) -> TradeOff:
+def _trade_off(mechanism: GaussianSteps, adjacency: Adjacency, group: int, grid: float) -> TradeOff:
     if isinstance(mechanism.sampling, FixedSize):
         _refuse_fixed_size(adjacency, group)
         accountant = _fixed_size_accountant(mechanism)
         epsilons = np.concatenate([np.linspace(0, 1, 101), np.geomspace(1.01, 60, 400)])
         curve = from_profile(epsilons, np.array([accountant.get_delta(e) for e in epsilons]))
     else:
-        curve = _neyman_pearson(_loss_distribution(mechanism, adjacency, group))
+        curve = _neyman_pearson(_loss_distribution(mechanism, adjacency, group, grid))
     if mechanism.slack == 0:
         return curve
     fpr = np.clip(curve.fpr - mechanism.slack, 0, 1)
@@ -413,24 +422,24 @@ def _invert_profile(profile: Callable[[float], float], delta: float, slack: floa
 
 
 @lru_cache(maxsize=64)
-def _loss_distribution(mechanism: GaussianSteps, adjacency: Adjacency, group: int) -> Any:
+def _loss_distribution(mechanism: GaussianSteps, adjacency: Adjacency, group: int, grid: float) -> Any:
     sigma, steps, rate = mechanism.noise_multiplier, mechanism.steps, mechanism.sampling.rate
     if rate == 1:
         deviation = sigma / (_sensitivity(adjacency) * group * math.sqrt(steps))
-        return privacy_loss_distribution.from_gaussian_mechanism(deviation, value_discretization_interval=GRID)
+        return privacy_loss_distribution.from_gaussian_mechanism(deviation, value_discretization_interval=grid)
     if adjacency != "replace-one" and group == 1:
         single = privacy_loss_distribution.from_gaussian_mechanism(
-            sigma, value_discretization_interval=GRID, sampling_prob=rate
+            sigma, value_discretization_interval=grid, sampling_prob=rate
         )
         return single.self_compose(steps)
     counts = np.arange(group + 1.0)
     weights = binom.pmf(np.arange(group + 1), group, rate)
     if adjacency == "replace-one":
-        forward = _mixture(sigma, counts, weights, -counts, weights)
+        forward = _mixture(sigma, counts, weights, -counts, weights, grid=grid)
         return privacy_loss_distribution.PrivacyLossDistribution(forward.self_compose(steps))
     nothing = (np.zeros(1), np.ones(1))
-    remove = _mixture(sigma, counts, weights, *nothing)
-    add = _mixture(sigma, *nothing, counts, weights, decreasing=True)
+    remove = _mixture(sigma, counts, weights, *nothing, grid=grid)
+    add = _mixture(sigma, *nothing, counts, weights, grid=grid, decreasing=True)
     return privacy_loss_distribution.PrivacyLossDistribution(remove.self_compose(steps), add.self_compose(steps))
 
 
@@ -441,6 +450,7 @@ def _mixture(
     lower: FloatArray,
     lower_weights: FloatArray,
     *,
+    grid: float,
     decreasing: bool = False,
 ) -> Any:
     """Pessimistic loss distribution of one mixture of normals against another; the loss is monotone in x."""
@@ -456,11 +466,11 @@ def _mixture(
     centres = np.concatenate([upper, lower])
     ends = np.array([centres.min() - TAIL * sigma, centres.max() + TAIL * sigma])
     first, last = np.sort(loss(ends)).tolist()
-    grid = np.arange(math.floor(first / GRID), math.ceil(last / GRID) + 1)
+    marks = np.arange(math.floor(first / grid), math.ceil(last / grid) + 1)
     # A dense table brings every root within a cell; δ is stationary there, so two chord steps leave no visible error.
     table = np.linspace(ends[0], ends[1], 200_001)
     values = sign * loss(table)
-    wanted = sign * grid * GRID
+    wanted = sign * marks * grid
     at = np.clip(np.searchsorted(values, wanted), 1, table.size - 1)
     slope = np.maximum((values[at] - values[at - 1]) / (table[1] - table[0]), 1e-300)
     x = table[at - 1] + (wanted - values[at - 1]) / slope
@@ -471,9 +481,9 @@ def _mixture(
         tail: FloatArray = ndtr(sign * (centres - x[:, None]) / sigma) @ weights
         return tail
 
-    deltas = above(upper, upper_weights) - np.exp(grid * GRID) * above(lower, lower_weights)
+    deltas = above(upper, upper_weights) - np.exp(marks * grid) * above(lower, lower_weights)
     deltas = np.minimum.accumulate(np.clip(deltas, 0.0, 1.0))
-    return pld_pmf.create_pmf_pessimistic_connect_dots_fixed_gap(GRID, int(grid[0]), int(grid[-1]), deltas)
+    return pld_pmf.create_pmf_pessimistic_connect_dots_fixed_gap(grid, int(marks[0]), int(marks[-1]), deltas)
 
 
 def _neyman_pearson(pld: Any) -> TradeOff:

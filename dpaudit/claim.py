@@ -78,17 +78,20 @@ class GaussianSteps:
         steps: number of releases.
         sampling: how the batches were really drawn.
         slack: probability that the training left the accounted procedure (a truncated batch); it is added to δ.
+        unit: whose contribution is clipped and noised as one: a ``record``'s gradient or a ``user``'s update.
     """
 
     noise_multiplier: float
     steps: int
     sampling: Sampling
     slack: float = 0.0
+    unit: Unit = "record"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "noise_multiplier", _check.nonnegative("noise_multiplier", self.noise_multiplier))
         _check.integer("steps", self.steps, at_least=1)
         _check.delta("slack", self.slack)
+        _check.one_of("unit", self.unit, UNITS)
 
 
 @dataclass(frozen=True)

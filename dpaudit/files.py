@@ -74,12 +74,15 @@ def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
         InputError: it is missing, truncated, no NPZ file, or holds pickled arrays.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as stream:
+            archive = np.load(stream, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise InputError(f"cannot read {path}: it is a single array, not an NPZ archive.")
             return {name: archive[name] for name in archive.files}
     except FileNotFoundError as error:
         raise InputError(f"cannot read {path}: no such file.") from error
+    except InputError:
+        raise
     except ValueError as error:
         if "allow_pickle" in str(error):
             raise InputError(

@@ -24,6 +24,7 @@ from dpaudit.log import Log
 from dpaudit.plan import ModelSettings, Plan, load_plan
 from dpaudit.progress import Progress, Silent
 from dpaudit.promise import promise
+from dpaudit.reports.html import write_report
 from dpaudit.result import ErrorLevel, ModelResult, Result, Utility, provenance, summary
 from dpaudit.seeds import derived
 from dpaudit.training.trainer import TrainedModel, Trainer
@@ -43,7 +44,7 @@ def run(plan: Plan | str | Path, *, folder: Path | None = None, progress: Progre
         progress: where long steps say how far they are; default nowhere.
 
     Returns:
-        The result, also written as ``result.json`` in the folder.
+        The result, also written as ``result.json`` in the folder, with ``report.html`` and the figures beside it.
 
     Raises:
         InputError: bad plan, data or folder.
@@ -66,6 +67,7 @@ def run(plan: Plan | str | Path, *, folder: Path | None = None, progress: Progre
         raise
     result = result.model_copy(update={"timing": {**result.timing, "total": round(time.monotonic() - begin, 3)}})
     write_text(folder / "result.json", result.json())
+    write_report(result, folder)
     log.event("finished", seconds=result.timing["total"])
     return result
 

@@ -16,7 +16,7 @@ from dpaudit.claim import Adjacency, Claim, Unit
 from dpaudit.data.dataset import Task
 from dpaudit.data.load import SUFFIXES
 from dpaudit.errors import InputError
-from dpaudit.experiments import membership
+from dpaudit.experiments.membership import Settings as MembershipSettings
 from dpaudit.experiments.audit import Design
 from dpaudit.files import read_text
 from dpaudit.training.trainer import Trainer
@@ -27,6 +27,7 @@ else:
     import tomli as tomllib
 
 SCHEMA = 1
+MANY = 10**6  # records enough for any batch, to ask a trainer for its noise before the data is read
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -119,7 +120,7 @@ class Plan(_Table):
     architecture: ArchitectureSettings | None = None
     model: list[ModelSettings] = Field(min_length=1)
     audit: AuditSettings = AuditSettings()
-    membership: membership.Settings | None = None
+    membership: MembershipSettings | None = None
 
     @field_validator("name")
     @classmethod
@@ -178,9 +179,13 @@ def plan_from(table: dict[str, Any], *, where: str = "plan") -> Plan:
         plan = Plan.model_validate_json(json.dumps(table, default=str))
     except ValidationError as error:
         raise InputError(f"{where}: {first_error(error, Plan)}") from error
-    plan.trainers()
-    for model in plan.model:
-        model.stated_claim()
+    for model, trainer in zip(plan.model, plan.trainers().values(), strict=True):
+        stated, mechanism = model.stated_claim(), trainer.mechanism(MANY)
+        if stated is not None and mechanism is not None and mechanism.noise_multiplier == 0:
+            raise InputError(
+                f"{where}: model {model.name!r} claims ε = {stated.epsilon:g} with noise_multiplier 0: "
+                "without noise ε is infinite."
+            )
     if plan.membership is not None:
         for attack in plan.membership.attacks:
             attack.build()
@@ -255,8 +260,10 @@ def _override(table: dict[str, Any], text: str) -> None:
             place = place.setdefault(step, {})
         else:
             raise InputError(f"override {text!r}: {step!r} lies below a value that is no table.")
-    if not isinstance(place, dict):
+    if isinstance(place, list):
         raise InputError(f"override {text!r}: name one of the entries, for example {parents[-1]}.NAME.{last}=...")
+    if not isinstance(place, dict):
+        raise InputError(f"override {text!r}: {last!r} lies below a value that is no table.")
     place[last] = parsed
 
 

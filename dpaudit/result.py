@@ -1,5 +1,6 @@
 """What an audit found: typed, JSON both ways, enough to draw the report again and to gate on."""
 
+import math
 import platform
 import sys
 from datetime import datetime, timezone
@@ -8,12 +9,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import to_json
 
 from dpaudit.claim import Adjacency, GaussianSteps, Unit
 from dpaudit.compare import Comparison
 from dpaudit.data.dataset import Dataset
-from dpaudit.errors import InputError
-from dpaudit.experiments import membership
+from dpaudit.errors import AuditFailed, InputError
+from dpaudit.evidence import Finding, LowerBound
+from dpaudit.experiments.membership import Outcome as MembershipOutcome
 from dpaudit.files import read_text
 from dpaudit.promise import Promise
 
@@ -25,7 +28,7 @@ VERSIONS_OF = (
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Provenance(_Part):
@@ -100,7 +103,7 @@ class Result(_Part):
     level: ErrorLevel
     models: list[ModelResult]
     comparisons: list[Comparison]
-    membership: membership.Outcome | None = None
+    membership: MembershipOutcome | None = None
     timing: dict[str, float] = {}
 
     def comparison(self, model: str) -> Comparison | None:
@@ -108,13 +111,43 @@ class Result(_Part):
         return next((found for found in self.comparisons if found.subject == model), None)
 
     @property
+    def outcomes(self) -> list[MembershipOutcome]:
+        """What the experiments of this audit found, one entry for each that ran."""
+        return [outcome for outcome in (self.membership,) if outcome is not None]
+
+    def bounds(self, model: str) -> list[LowerBound]:
+        """Every lower bound on one model's ε."""
+        return [bound for outcome in self.outcomes for bound in outcome.bounds(model)]
+
+    def findings(self, model: str) -> list[Finding]:
+        """Everything a check saw on one model that should not be there."""
+        return [
+            finding for outcome in self.outcomes if hasattr(outcome, "findings") for finding in outcome.findings(model)
+        ]
+
+    @property
     def contradicted(self) -> bool:
         """Whether any claim is contradicted."""
         return any(found.verdict == "contradicted" for found in self.comparisons)
 
     def json(self) -> str:  # type: ignore[override]  # pydantic's deprecated method of the same name
-        """The text of ``result.json``."""
-        return self.model_dump_json(by_alias=True, indent=1) + "\n"
+        """The text of ``result.json``; infinite values are the string "Infinity".
+
+        Raises:
+            AuditFailed: a value is NaN, which no part of an audit may pass on.
+        """
+        content = self.model_dump(by_alias=True)
+        if (place := _nan_in(content)) is not None:
+            raise AuditFailed(f"{place} of the result is NaN; please report this with the plan.")
+        return to_json(content, indent=1, inf_nan_mode="strings").decode() + "\n"
+
+
+def _nan_in(value: object, place: str = "") -> str | None:
+    """Where the first NaN is."""
+    if isinstance(value, float):
+        return place if math.isnan(value) else None
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
+    return next((found for key, part in items if (found := _nan_in(part, f"{place}.{key}".lstrip(".")))), None)
 
 
 def load_result(path: Path) -> Result:

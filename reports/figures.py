@@ -13,8 +13,8 @@ from dpaudit.result import ModelResult, Result
 # Drawn with these, written as CSS variables with the light theme as fall-back: the page turns them dark.
 INK, MUTED, PAPER, SHADE = "#1d2733", "#6b7785", "#fffffe", "#e9edf1"
 VARIABLES = {INK: "--ink", MUTED: "--muted", PAPER: "--paper", SHADE: "--shade"}
-# Okabe and Ito's palette, which colour-blind readers can tell apart; without its black and yellow.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
+# Okabe and Ito's palette, which colour-blind readers can tell apart; without black, yellow and vermilion (the promise).
+COLOURS = ("#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 PROMISED = "#d55e00"
 DASHES: tuple[Any, ...] = ("solid", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
 
@@ -62,7 +62,9 @@ def roc(result: Result, model: ModelResult) -> str:
     best = max(attacks, key=lambda attack: attack.auc)
     floor = 1 / best.nonmembers
     start = 10 ** math.floor(math.log10(floor))
-    figure, axes = _canvas(4.4, 3.9)
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    figure, axes = _canvas(4.6, 4.6)
     axes.axvspan(start, min(1.0, 10 * floor), color=SHADE, lw=0)
     axes.plot([start, 1], [start, 1], color=MUTED, lw=1, ls=(0, (1, 2)), label="guessing")
     band_x, low, high = _visible(best, start)
@@ -88,8 +90,11 @@ def roc(result: Result, model: ModelResult) -> str:
     axes.set_xlabel("false-positive rate")
     axes.set_ylabel("true-positive rate")
     axes.set_title(_short(model.name), color=INK, size=10)
-    legend = axes.legend(loc="lower right", fontsize=7.5, frameon=False, labelcolor=INK)
-    legend.set_zorder(5)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(base=10, numticks=8))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
+        axis.set_minor_formatter(NullFormatter())
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False, labelcolor=INK)
     return _svg(figure, f"ROC curves of {len(attacks)} attacks on {model.name}, log-log")
 
 

@@ -29,10 +29,12 @@ def page(result: Result) -> str:
     )
 
 
-def save_figures(result: Result, folder: Path) -> None:
-    """Write the figures as SVG files."""
+def write_report(result: Result, folder: Path) -> None:
+    """Write ``report.html``, and the figures as SVG files of their own."""
+    write_text(folder / "report.html", page(result))
     if result.membership is None:
         return
+    folder = folder / "figures"
     write_text(folder / "promise.svg", figures.promise_against_measurement(result))
     for model in result.models:
         if figures.attacks_on(result, model.name):
@@ -57,7 +59,9 @@ def headline(result: Result) -> str:
 
 def in_words(attack: AttackOutcome) -> str:
     """What an attacker can do, for a reader who knows no ROC curve."""
-    point = attack.tpr_at_fpr[0]
+    point = min((point for point in attack.tpr_at_fpr if point.measurable), key=lambda point: point.fpr, default=None)
+    if point is None:
+        return f"Too few records ({attack.nonmembers} non-members) to say how many members an attacker finds."
     return (
         f"An attacker who wrongly accuses {_share(point.fpr)} people finds {_percent(point.tpr)} "
         f"({_percent(point.low)} to {_percent(point.high)}) of the real members; guessing finds {_percent(point.fpr)}."

@@ -1,5 +1,6 @@
 """A result as a table for the terminal, and the numbers in words."""
 
+from rich.markup import escape
 from rich.table import Table
 
 from dpaudit.reports.figures import strongest
@@ -9,19 +10,19 @@ MARKS = {"contradicted": "bold red", "consistent": "green", "too weak": "yellow"
 
 
 def table(result: Result) -> Table:
-    """One row per model: promise, measurement, verdict, utility."""
-    drawn = Table(title=result.title, title_justify="left", box=None, header_style="bold")
-    for heading, justify in (
-        ("model", "left"), ("promised ε", "right"), ("measured ε ≥", "right"), ("ceiling", "right"),
-        ("best attack", "left"), ("AUC", "right"), ("TPR at 1 % FPR", "right"), ("train", "right"), ("test", "right"),
-        ("verdict", "left"),
-    ):  # fmt: skip
-        drawn.add_column(heading, justify=justify, overflow="fold")  # type: ignore[arg-type]  # a literal of rich
+    """One row per model: promise, measurement, verdict, utility. It fits 80 columns when the names are short."""
+    drawn = Table(title=result.title, title_justify="left", box=None, header_style="bold", padding=(0, 1, 0, 0))
+    drawn.add_column("model", overflow="fold", min_width=8)
+    for heading in ("promised\nε ≤", "measured\nε ≥", "ceiling", "AUC", "train", "test"):
+        drawn.add_column(heading, justify="right", no_wrap=True)
+    drawn.add_column("verdict", no_wrap=True)
     for model in result.models:
         drawn.add_row(*_row(result, model))
+    shuffled = any(model.promise is not None and model.promise.optimistic for model in result.models)
     drawn.caption = (
         f"ε at δ = {result.delta:g}, {result.adjacency} of one {result.unit}; all bounds hold together with "
-        f"{result.level.confidence:.0%} confidence"
+        f"{result.level.confidence:.0%} confidence."
+        + (" * as if the batches were Poisson-sampled; they were shuffled, so this is optimistic." if shuffled else "")
     )
     drawn.caption_justify = "left"
     return drawn
@@ -35,21 +36,11 @@ def verdict(result: Result, model: str) -> str:
 
 def _row(result: Result, model: ModelResult) -> list[str]:
     best = strongest(result, model.name)
-    promise = (
-        "none"
-        if model.promise is None
-        else f"{model.promise.claim.epsilon:.3g}{'*' if model.promise.optimistic else ''}"
+    promise = "none" if model.promise is None else f"{model.promise.claim.epsilon:.3g}"
+    mark = "*" if model.promise is not None and model.promise.optimistic else ""
+    measured = (
+        ["", "", ""] if best is None else [f"{best.bound.epsilon:.3f}", f"{best.bound.ceiling:.2f}", f"{best.auc:.3f}"]
     )
-    measured = ["", "", "", "", ""]
-    if best is not None:
-        at_one_percent = next(point for point in best.tpr_at_fpr if point.fpr == 0.01)
-        measured = [
-            f"{best.bound.epsilon:.3f}",
-            f"{best.bound.ceiling:.2f}",
-            best.attack,
-            f"{best.auc:.3f}",
-            f"{at_one_percent.tpr:.1%}",
-        ]
     utility = ["", ""] if model.utility is None else [f"{model.utility.train:.3f}", f"{model.utility.test:.3f}"]
     word = verdict(result, model.name)
-    return [model.name, promise, *measured, *utility, f"[{MARKS[word]}]{word}[/]"]
+    return [escape(model.name), promise + mark, *measured, *utility, f"[{MARKS[word]}]{word}[/]"]

@@ -6,17 +6,12 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
-from dpaudit.files import write_text
-from dpaudit.reports.html import page
 from dpaudit.reports.text import table
 from dpaudit.result import Result
 
 
 def finish(result: Result, *, folder: Path | None, json: bool, quiet: bool) -> None:
-    """Write ``result.json`` and ``report.html``, print the table or the JSON, exit 1 when a claim is contradicted."""
-    if folder is not None:
-        write_text(folder / "result.json", result.json())
-        write_text(folder / "report.html", page(result))
+    """Print the table or the JSON, say where the report is, exit 1 when a claim is contradicted."""
     if json:
         sys.stdout.write(result.json())
     elif not quiet:

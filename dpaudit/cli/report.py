@@ -13,11 +13,10 @@ def report(
     out: Out = None,
 ) -> None:
     """Draw the report of a result again; nothing is trained or measured."""
-    from dpaudit.files import write_text
-    from dpaudit.reports.html import page
+    from dpaudit.reports.html import write_report
     from dpaudit.result import load_result
 
     source = result / "result.json" if result.is_dir() else result
-    target = (out or source.parent) / "report.html"
-    write_text(target, page(load_result(source)))
-    typer.echo(f"report: {target}")
+    folder = out or source.parent
+    write_report(load_result(source), folder)
+    typer.echo(f"report: {folder / 'report.html'}")

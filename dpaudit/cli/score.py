@@ -25,6 +25,8 @@ def score(
 ) -> None:
     """Audit scores you already have, of a model of any framework."""
     from dpaudit.cli.output import finish
+    from dpaudit.files import write_text
+    from dpaudit.reports.html import write_report
     from dpaudit.score import audit_scores
 
     columns = _columns(file, score_column, member_column)
@@ -39,6 +41,9 @@ def score(
         name=file.stem,
         seed=seed or 0,
     )
+    if out is not None:
+        write_text(out / "result.json", result.json())
+        write_report(result, out)
     finish(result, folder=out, json=json, quiet=quiet)
 
 

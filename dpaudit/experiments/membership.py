@@ -17,7 +17,7 @@ from dpaudit.roc import Roc, TprAtFpr, auc_standard_error
 from dpaudit.scores import Scores
 from dpaudit.signals import Signals
 
-FPRS = (0.01, 0.001)
+FPRS = (0.1, 0.01, 0.001)
 CURVE_POINTS = 400
 
 

@@ -1,0 +1,54 @@
+"""Exact confidence limits for a rate, `Clopper and Pearson (1934) <https://doi.org/10.1093/biomet/26.4.404>`_."""
+
+import numpy as np
+from scipy.special import betaincinv
+
+from dpaudit import _check
+from dpaudit._check import FloatArray
+from dpaudit.errors import InputError
+
+
+def lower_rate(hits: object, trials: int, level: float) -> FloatArray:
+    """One-sided lower limit at ``level`` of a rate that produced ``hits`` of ``trials``; 0 when there was none.
+
+    >>> float(lower_rate(10, 10, 0.05).round(4))
+    0.7411
+    """
+    k, n = _counts(hits, trials)
+    alpha = _check.open_unit("level", level)
+    limits: FloatArray = np.where(k <= 0, 0.0, betaincinv(np.maximum(k, 1e-300), n - k + 1, alpha))
+    return limits
+
+
+def upper_rate(hits: object, trials: int, level: float) -> FloatArray:
+    """One-sided upper limit at ``level``; 1 when every trial was a hit.
+
+    >>> float(upper_rate(0, 10, 0.05).round(4))
+    0.2589
+    """
+    k, n = _counts(hits, trials)
+    alpha = _check.open_unit("level", level)
+    # 1 - betaincinv(..., alpha) of the misses would cancel for small rates.
+    limits: FloatArray = np.where(k >= n, 1.0, betaincinv(k + 1, np.maximum(n - k, 1e-300), 1 - alpha))
+    return limits
+
+
+def interval(hits: object, trials: int, confidence: float) -> tuple[FloatArray, FloatArray]:
+    """Two-sided limits with at least ``confidence``.
+
+    >>> low, high = interval(5, 10, 0.95)
+    >>> round(float(low), 4), round(float(high), 4)
+    (0.1871, 0.8129)
+    """
+    tail = (1 - _check.open_unit("confidence", confidence)) / 2
+    return lower_rate(hits, trials, tail), upper_rate(hits, trials, tail)
+
+
+def _counts(hits: object, trials: int) -> tuple[FloatArray, int]:
+    n = _check.integer("trials", trials, at_least=1)
+    k = _check.finite("hits", hits)
+    bad = (k < 0) | (k > n) | (k != np.floor(k))
+    if bad.any():
+        first = k[bad].flat[0] if k.ndim else float(k)
+        raise InputError(f"hits must be whole numbers from 0 to {n}, got {float(first):g}.")
+    return k, n
