@@ -6,7 +6,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-import click
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
@@ -18,9 +17,12 @@ from dpaudit.cli.report import report
 from dpaudit.cli.run import run
 from dpaudit.cli.schema import schema
 from dpaudit.cli.score import score
+from dpaudit.cli.verify import verify
 from dpaudit.errors import AuditFailed, InputError, MissingDependency
 from dpaudit.log import Log
 
+# Newer Typers carry a Click of their own, older ones use the installed one: this is the class either way.
+USAGE_ERROR: type[Exception] = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
 CONTRADICTED, BAD_INPUT, TOO_WEAK, FAILED, INTERRUPTED = 1, 2, 3, 4, 130
 
 app = typer.Typer(
@@ -33,6 +35,7 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command()(score)
+app.command()(verify)
 app.command()(report)
 app.command()(init)
 app.command("list")(list_names)
@@ -47,15 +50,14 @@ def main() -> None:
     try:
         # Click's own standalone mode turns Ctrl-C into exit 1, which here means a contradicted claim.
         code = app(standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
+    except USAGE_ERROR as error:
+        error.show()  # type: ignore[attr-defined]  # of Click
         sys.exit(BAD_INPUT)
     except (InputError, MissingDependency) as error:
         errors.print(f"dpaudit: {error}")
         sys.exit(BAD_INPUT)
-    except (KeyboardInterrupt, click.exceptions.Abort):
-        errors.print("dpaudit: interrupted; start it again to go on from what is stored.")
-        sys.exit(INTERRUPTED)
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
     except BrokenPipeError:
         # The reader of standard output has gone (`dpaudit list | head`): nothing is wrong, and nothing more to say.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -63,6 +65,8 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001  # the last resort: named, logged with its traceback, and exit 4
         errors.print(f"dpaudit: the audit could not finish: {_one_line(error)} (traceback in {_traceback_log(error)})")
         sys.exit(FAILED)
+    if code == INTERRUPTED:
+        errors.print("dpaudit: interrupted; start it again to go on from what is stored.")
     sys.exit(code if isinstance(code, int) else 0)
 
 

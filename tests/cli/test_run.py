@@ -1,0 +1,65 @@
+"""`dpaudit run` as people start it: quiet streams, an interruption, a report."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.tf
+COMMAND = [sys.executable, "-m", "dpaudit"]
+SMALL = ["--set", "model.no-dp.epochs=2", "--set", "model.dp.epochs=1", "--set", "architecture.hidden=[8]"]
+
+
+def environment() -> dict[str, str]:
+    """A wide terminal, no colour, one thread for each pool of TensorFlow."""
+    return {**os.environ, "COLUMNS": "200", "NO_COLOR": "1", "TF_NUM_INTRAOP_THREADS": "1"}
+
+
+def test_init_then_run(tmp_path: Path) -> None:
+    """What `init` writes runs; results on standard output, nothing of TensorFlow's noise anywhere."""
+    subprocess.run([*COMMAND, "init"], cwd=tmp_path, check=True, capture_output=True)
+    done = subprocess.run(
+        [*COMMAND, "run", "plan.toml", *SMALL],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment(),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "dp " in done.stdout
+    assert "report: runs/my-audit/report.html" in done.stdout
+    for line in done.stderr.splitlines():
+        assert line.startswith(("training:", "attacking:", "accounting:")), line
+    again = subprocess.run(
+        [*COMMAND, "run", "plan.toml", *SMALL, "--json", "--quiet"],
+        cwd=tmp_path, capture_output=True, text=True, check=False, env=environment(),
+    )  # fmt: skip
+    assert again.stderr == ""
+    assert json.loads(again.stdout)["name"] == "my-audit"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is a signal of POSIX systems")
+def test_ctrl_c_is_neither_a_verdict_nor_half_a_file(tmp_path: Path) -> None:
+    """Exit 130, one line, no temporary file, and no result that was not finished."""
+    subprocess.run([*COMMAND, "init"], cwd=tmp_path, check=True, capture_output=True)
+    words = [*COMMAND, "run", "plan.toml", "--set", "model.no-dp.epochs=100000", "--quiet"]
+    process = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=environment())
+    log = tmp_path / "runs" / "my-audit" / "log.jsonl"
+    deadline = time.monotonic() + 120
+    while not log.exists() or '"data"' not in log.read_text():
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.1)
+    time.sleep(2)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "interrupted" in errors
+    assert not list(tmp_path.rglob("*.part"))
+    assert not (tmp_path / "runs" / "my-audit" / "result.json").exists()
