@@ -62,8 +62,21 @@ DATASETS: Mapping[str, str] = MappingProxyType(
 )
 BOUNDS: Mapping[str, str] = MappingProxyType(
     {
+        "accuracy": "dpaudit.bounds.accuracy:Accuracy",
         "clopper-pearson": "dpaudit.bounds.clopper_pearson:ClopperPearson",
+        "conditional": "dpaudit.bounds.conditional:Conditional",
         "one-run": "dpaudit.bounds.one_run:OneRun",
+        "one-run-trade-off": "dpaudit.bounds.one_run_trade_off:OneRunTradeOff",
+        "one-shot": "dpaudit.bounds.one_shot:OneShotBound",
+        "sequential": "dpaudit.bounds.sequential:Sequential",
+        "whole-curve": "dpaudit.bounds.whole_curve:WholeCurve",
+    }
+)
+ESTIMATES: Mapping[str, str] = MappingProxyType(
+    {
+        "joint-beta": "dpaudit.bounds.joint_beta:JointBeta",
+        "one-shot": "dpaudit.bounds.one_shot:OneShot",
+        "ratio": "dpaudit.bounds.ratios:Ratio",
     }
 )
 ARCHITECTURES: Mapping[str, str] = MappingProxyType(
@@ -78,6 +91,7 @@ KINDS: Mapping[str, Mapping[str, str]] = MappingProxyType(
         "architectures": ARCHITECTURES,
         "bounds": BOUNDS,
         "datasets": DATASETS,
+        "estimates": ESTIMATES,
         "membership": MEMBERSHIP,
         "trainers": TRAINERS,
     }

@@ -8,13 +8,13 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import betaincinv
 
 from dpaudit import _check
 from dpaudit._check import FloatArray
 from dpaudit.bounds.selection import Counts, ThresholdSelection, threshold_counts
 from dpaudit.claim import Adjacency, Unit
 from dpaudit.evidence import LowerBound
+from dpaudit.intervals import upper_rate
 from dpaudit.scores import Scores
 
 ASSUMPTIONS = (
@@ -81,13 +81,6 @@ def _bound(
         logs = np.log(np.maximum(0.0, np.stack([(1 - fnr - delta) / fpr, (1 - fpr - delta) / fnr])))
     best: FloatArray = np.maximum(0.0, logs.max(axis=0))
     return best
-
-
-def upper_rate(errors: object, trials: int, level: float) -> FloatArray:
-    """Clopper-Pearson upper confidence bound on a rate, one-sided at ``level``; 1 when every trial was an error."""
-    k = np.asarray(errors, np.float64)
-    rates: FloatArray = np.where(k >= trials, 1.0, betaincinv(k + 1, np.maximum(trials - k, 1e-300), 1 - level))
-    return rates
 
 
 def _above(side: FloatArray, thresholds: FloatArray) -> FloatArray:

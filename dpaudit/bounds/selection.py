@@ -245,6 +245,23 @@ def guess_counts(scores: Scores, selection: GuessSelection, criterion: Callable[
             return Chosen(tuple(pieces), "mean")
 
 
+def held_out_cuts(
+    scores: Scores, selection: HeldOut | CrossFit, criterion: Callable[[Guesses], float]
+) -> list[tuple[Scores, float, float]]:
+    """Parts to judge, each with the two thresholds its other part chose: guess below the first and above the second."""
+    parts = [_held_out(scores, selection)] if isinstance(selection, HeldOut) else list(_folds(scores, selection))
+    cuts = []
+    for choosing, judging in parts:
+        ordered = np.sort(choosing.values)
+        members, nonmembers = _pair(*_best_shares(_ranked(choosing, selection.seed), criterion), ordered.size)
+        low = ordered[nonmembers - 1] if nonmembers else -np.inf
+        high = ordered[ordered.size - members - 1] if members < ordered.size else -np.inf
+        cuts.append(
+            (judging, min(float(low), float(high)) if members else float(low), float(high) if members else np.inf)
+        )
+    return cuts
+
+
 def count(scores: Scores, threshold: float) -> Counts:
     """Outcomes of one threshold.
 

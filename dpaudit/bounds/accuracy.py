@@ -1,0 +1,110 @@
+"""Exact binomial bound from the share of right guesses over independent fair-coin trials.
+
+Under a fair coin no test is right more often than (1 + TV) / 2, with TV the total variation of the trade-off curve, so
+the number of right guesses is at most binomial with that rate. One threshold, fixed beforehand, uses every trial.
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from scipy.special import ndtri
+
+from dpaudit import _check
+from dpaudit._check import FloatArray
+from dpaudit.accounting import gaussian_epsilon
+from dpaudit.bounds.null import Definition, Gaussian, Mechanism, accuracy, strongest_refuted
+from dpaudit.bounds.selection import ThresholdSelection, threshold_counts
+from dpaudit.claim import Adjacency, Unit
+from dpaudit.evidence import LowerBound
+from dpaudit.intervals import lower_rate
+from dpaudit.scores import Scores
+
+Trials = Literal["runs", "steps", "one-run-assumed-independent"]
+INDEPENDENCE = {
+    "runs": "each trial is a training of its own with its own fair coin",
+    "steps": "each trial is a step of its own with its own fair coin and fresh noise",
+    "one-run-assumed-independent": (
+        "the canaries of one run leak independently of each other; this is assumed, not proved, and false for "
+        "mechanisms that sometimes leak all of them"
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Accuracy bound over independent fair-coin trials, against any family of curves.
+
+    Args:
+        selection: how the threshold is chosen; midway between the two worlds is best for Gaussian leaks.
+        trials: why the trials are independent. Canaries of one run are not; for them one must ask by name.
+        null: the curves to refute.
+
+    >>> from dpaudit.bounds.selection import Fixed
+    >>> scores = Scores(np.repeat([1.0, -1.0], [400, 100]), np.repeat([-1.0, 1.0], [400, 100]))
+    >>> bound = Accuracy(Fixed(0.0), "runs")
+    >>> round(bound(scores, delta=1e-5, confidence=0.95, adjacency="add-remove", unit="record").epsilon, 3)
+    7.228
+    """
+
+    selection: ThresholdSelection
+    trials: Trials
+    null: Definition | Gaussian | Mechanism = field(default_factory=Gaussian)
+
+    def __post_init__(self) -> None:
+        _check.one_of("trials", self.trials, tuple(INDEPENDENCE))
+
+    def __call__(
+        self, scores: Scores, *, delta: float, confidence: float, adjacency: Adjacency, unit: Unit
+    ) -> LowerBound:
+        """Lower bound on ε from scores of independent fair-coin trials."""
+        slack, level = _check.delta("delta", delta), 1 - _check.open_unit("confidence", confidence)
+
+        def criterion(part: Scores, thresholds: FloatArray) -> FloatArray:
+            hits = part.member.size - np.searchsorted(np.sort(part.member), thresholds, side="right")
+            rejections = np.searchsorted(np.sort(part.nonmember), thresholds, side="right")
+            return np.asarray(hits / part.member.size + rejections / part.nonmember.size, np.float64)
+
+        chosen = threshold_counts(scores, self.selection, criterion)
+
+        def value(correct: int, trials: int, at: float) -> float:
+            return accuracy_bound(correct, trials, slack, at, null=self.null)
+
+        return LowerBound(
+            epsilon=chosen.bound(lambda counts, at: value(counts.correct, counts.trials, at), level),
+            delta=slack,
+            confidence=confidence,
+            method="accuracy",
+            adjacency=adjacency,
+            unit=unit,
+            assumptions=(INDEPENDENCE[self.trials], "the threshold was chosen without the trials it is judged on"),
+            ceiling=chosen.bound(lambda counts, at: value(counts.trials, counts.trials, at), level),
+            trials=chosen.trials,
+            family=self.null.family,
+        )
+
+
+def accuracy_bound(
+    correct: int, trials: int, delta: float, level: float, *, null: Definition | Gaussian | Mechanism | None = None
+) -> float:
+    """Lower bound on ε at ``level`` from ``correct`` right guesses of ``trials``; Gaussian unless said otherwise.
+
+    >>> round(accuracy_bound(800, 1000, 1e-5, 0.05), 5)
+    7.22762
+    """
+    total = _check.integer("trials", trials, at_least=1)
+    right = _check.integer("correct guesses", correct, at_least=0, at_most=total)
+    slack, alpha = _check.delta("delta", delta), _check.open_unit("level", level)
+    if right == 0:
+        return 0.0
+    rate = float(lower_rate(right, total, alpha))
+    match null:
+        case Gaussian() | None:
+            return gaussian_epsilon(2 * max(0.0, float(ndtri(rate))), slack)
+        case Definition():
+            return math.log(max(1.0, (rate - slack) / (1 - rate)))
+        case Mechanism():
+            return strongest_refuted(
+                lambda strength: rate - accuracy(null.curve(strength, slack)), null, slack, tolerance=1e-4
+            )

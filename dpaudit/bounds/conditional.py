@@ -1,0 +1,110 @@
+"""Conditional exact binomial bound for independent fair-coin trials, abstentions allowed; any mechanism.
+
+A rule fixed beforehand guesses "in", "out" or nothing. Over the fair coin, P[right] ≤ e^ε P[wrong] + δ, so among the
+trials it guesses it is right at a rate of at most (e^ε + δ / g) / (1 + e^ε), with g the probability that it guesses.
+At δ = 0 that is a plain binomial; otherwise a tenth of the level pays for a lower bound on g.
+"""
+
+import math
+from dataclasses import dataclass
+
+from dpaudit import _check
+from dpaudit.bounds.selection import (
+    Chosen,
+    CrossFit,
+    Fixed,
+    Guesses,
+    HeldOut,
+    Union,
+    held_out_cuts,
+)
+from dpaudit.claim import Adjacency, Unit
+from dpaudit.evidence import LowerBound
+from dpaudit.intervals import lower_rate
+from dpaudit.scores import Scores
+
+ASSUMPTIONS = (
+    "each trial is a training (or a step) of its own with its own fair coin",
+    "the thresholds were chosen without the trials they are judged on",
+)
+SHARE_FOR_RATE = 0.1  # of the level; the guessing rate needs little
+
+
+@dataclass(frozen=True)
+class Conditional:
+    """Conditional exact binomial bound over independent fair-coin trials; holds for any mechanism.
+
+    A fixed threshold guesses every trial; a held-out choice may abstain between two thresholds.
+
+    >>> import numpy as np
+    >>> scores = Scores(np.full(500, 1.0), np.full(500, -1.0))
+    >>> bound = Conditional(Fixed(0.0))
+    >>> round(bound(scores, delta=0.0, confidence=0.95, adjacency="add-remove", unit="record").epsilon, 3)
+    5.809
+    """
+
+    selection: Fixed | Union | HeldOut | CrossFit
+
+    def __call__(
+        self, scores: Scores, *, delta: float, confidence: float, adjacency: Adjacency, unit: Unit
+    ) -> LowerBound:
+        """Lower bound on ε from scores of independent fair-coin trials."""
+        slack, level = _check.delta("delta", delta), 1 - _check.open_unit("confidence", confidence)
+        chosen = self._choose(scores, slack, level)
+
+        def ceiling(guesses: Guesses, at: float) -> float:
+            every = guesses.canaries
+            return max(
+                conditional(Guesses(every, every, every), slack, at),
+                conditional(Guesses(every, guesses.made, guesses.made), slack, at),
+            )
+
+        return LowerBound(
+            epsilon=chosen.bound(lambda guesses, at: conditional(guesses, slack, at), level),
+            delta=slack,
+            confidence=confidence,
+            method="conditional",
+            adjacency=adjacency,
+            unit=unit,
+            assumptions=ASSUMPTIONS,
+            ceiling=chosen.bound(ceiling, level),
+            trials=chosen.trials,
+        )
+
+    def _choose(self, scores: Scores, delta: float, level: float) -> Chosen[Guesses]:
+        match self.selection:
+            case Fixed(threshold):
+                return Chosen((guess_outside(scores, threshold, threshold),))
+            case Union(thresholds):
+                return Chosen(tuple(guess_outside(scores, cut, cut) for cut in thresholds), "union")
+            case HeldOut() | CrossFit():
+                cuts = held_out_cuts(scores, self.selection, lambda guesses: conditional(guesses, delta, level))
+                pieces = tuple(guess_outside(judging, low, high) for judging, low, high in cuts)
+                return Chosen(pieces, "single" if isinstance(self.selection, HeldOut) else "mean")
+
+
+def guess_outside(scores: Scores, low: float, high: float) -> Guesses:
+    """Guess "member" above ``high``, "non-member" at or below ``low``, nothing between.
+
+    >>> guess_outside(Scores([2.0, 0.5], [-1.0, 0.4]), 0.0, 1.0)
+    Guesses(canaries=4, made=2, correct=2)
+    """
+    hits, misses = int((scores.member > high).sum()), int((scores.member <= low).sum())
+    alarms, rejections = int((scores.nonmember > high).sum()), int((scores.nonmember <= low).sum())
+    return Guesses(len(scores), hits + misses + alarms + rejections, hits + rejections)
+
+
+def conditional(guesses: Guesses, delta: float, level: float) -> float:
+    """Lower bound on ε at ``level`` from the guesses of independent fair-coin trials.
+
+    >>> round(conditional(Guesses(1000, 1000, 800), 0.0, 0.05), 5)
+    1.25433
+    """
+    slack, alpha = _check.delta("delta", delta), _check.open_unit("level", level)
+    if guesses.correct == 0:
+        return 0.0
+    every = guesses.made == guesses.canaries
+    guessing = 1.0 if every or slack == 0 else float(lower_rate(guesses.made, guesses.canaries, SHARE_FOR_RATE * alpha))
+    left = alpha if every or slack == 0 else (1 - SHARE_FOR_RATE) * alpha
+    rate = float(lower_rate(guesses.correct, guesses.made, left))
+    return math.log(max(1.0, (rate - slack / guessing) / (1 - rate)))

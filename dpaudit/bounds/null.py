@@ -1,0 +1,227 @@
+"""What a test compares the attack with: the trade-off curves that belong to an ε.
+
+A bound is found by asking which curves the counts refute. `Definition` holds every (ε, δ)-private mechanism and needs
+nothing; `Gaussian` and `Mechanism` hold one curve per strength, refute much more with the same counts, and are valid
+only for mechanisms of that family, which the bound says.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Protocol
+
+from scipy.optimize import brentq
+
+from dpaudit.accounting import TradeOff, gaussian_epsilon, gaussian_mu, trade_off
+from dpaudit.accounting import epsilon as accounted
+from dpaudit.claim import Adjacency, GaussianSteps
+from dpaudit.errors import InputError
+
+COARSE = 1e-3  # loss grid of the curves tried on the way; pessimistic at any spacing, its error is below 1e-7
+STRONGEST = 50.0  # ε beyond which a family is not followed: the bound then reports about this much and stays valid
+WEAKEST = 1e-3  # strength below which nothing is reported
+NORMAL = NormalDist()
+
+
+class Curve(Protocol):
+    """A trade-off curve: what `TradeOff` offers, or a closed form of it."""
+
+    @property
+    def total_variation(self) -> float:
+        """Largest TPR - FPR."""
+
+    def tpr_at(self, fpr: float) -> float:
+        """Largest true-positive rate."""
+
+    def fpr_at(self, tpr: float) -> float:
+        """Smallest false-positive rate."""
+
+
+class Null(Protocol):
+    """Curves of growing strength, and the ε of each."""
+
+    @property
+    def family(self) -> str:
+        """Empty for every mechanism, else the family in words."""
+
+    def curve(self, strength: float, delta: float) -> Curve:
+        """The curve of a strength, "in" against "out"."""
+
+    def epsilon(self, strength: float, delta: float) -> float:
+        """ε of a strength; grows with it."""
+
+    def strength(self, epsilon: float, delta: float) -> float:
+        """The inverse of `epsilon`."""
+
+    def symmetric(self, strength: float, delta: float) -> Curve:
+        """A curve that holds for "in" against "out" and for "out" against "in"."""
+
+
+@dataclass(frozen=True)
+class ApproximateCurve:
+    """All that (ε, δ)-differential privacy says: two straight lines and their mirror images."""
+
+    epsilon: float
+    delta: float
+
+    @property
+    def total_variation(self) -> float:
+        """(e^ε - 1 + 2 δ) / (e^ε + 1)."""
+        return math.tanh(self.epsilon / 2) + 2 * self.delta / (1 + math.exp(self.epsilon))
+
+    def tpr_at(self, fpr: float) -> float:
+        """Largest true-positive rate."""
+        rising = math.exp(self.epsilon) * fpr + self.delta
+        return min(1.0, rising, 1 - math.exp(-self.epsilon) * max(0.0, 1 - self.delta - fpr))
+
+    def fpr_at(self, tpr: float) -> float:
+        """Smallest false-positive rate."""
+        return max(
+            0.0, math.exp(-self.epsilon) * (tpr - self.delta), 1 - self.delta - math.exp(self.epsilon) * (1 - tpr)
+        )
+
+
+@dataclass(frozen=True)
+class GaussianCurve:
+    """N(0, 1) against N(μ, 1), in closed form."""
+
+    mu: float
+
+    @property
+    def total_variation(self) -> float:
+        """2 Φ(μ / 2) - 1."""
+        return math.erf(self.mu / math.sqrt(8))
+
+    def tpr_at(self, fpr: float) -> float:
+        """Φ(Φ⁻¹(FPR) + μ)."""
+        return fpr if fpr in (0.0, 1.0) else _normal_cdf(NORMAL.inv_cdf(fpr) + self.mu)
+
+    def fpr_at(self, tpr: float) -> float:
+        """Φ(Φ⁻¹(TPR) - μ)."""
+        return tpr if tpr in (0.0, 1.0) else _normal_cdf(NORMAL.inv_cdf(tpr) - self.mu)
+
+
+@dataclass(frozen=True)
+class Definition:
+    """Every (ε, δ)-differentially private mechanism: no family, nothing assumed. The strength is ε."""
+
+    family: str = ""
+
+    def curve(self, strength: float, delta: float) -> Curve:
+        """The curve of (ε, δ)."""
+        return ApproximateCurve(strength, delta)
+
+    symmetric = curve
+
+    def epsilon(self, strength: float, delta: float) -> float:
+        """ε itself."""
+        return strength
+
+    def strength(self, epsilon: float, delta: float) -> float:
+        """ε itself."""
+        return epsilon
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """Mechanisms that leak as one Gaussian release: μ-Gaussian differential privacy. The strength is μ."""
+
+    family: str = "Gaussian noise without amplification by sampling (μ-Gaussian differential privacy)"
+
+    def curve(self, strength: float, delta: float) -> Curve:
+        """N(0, 1) against N(μ, 1)."""
+        return GaussianCurve(strength)
+
+    symmetric = curve
+
+    def epsilon(self, strength: float, delta: float) -> float:
+        """ε of μ at δ."""
+        return gaussian_epsilon(strength, delta)
+
+    def strength(self, epsilon: float, delta: float) -> float:
+        """μ of ε at δ."""
+        return gaussian_mu(epsilon, delta)
+
+
+@dataclass(frozen=True)
+class Mechanism:
+    """DP-SGD as claimed, with less (or more) noise than claimed: "the noise there really is".
+
+    The strength is the factor by which the noise is too small; 1 is the claim.
+
+    Args:
+        steps: the mechanism claimed; its sampler, number of steps and adjacency are taken as true.
+        adjacency: of the claim.
+    """
+
+    steps: GaussianSteps
+    adjacency: Adjacency
+
+    def __post_init__(self) -> None:
+        if self.steps.noise_multiplier == 0:
+            raise InputError("a mechanism without noise promises nothing and cannot be a null hypothesis.")
+
+    @property
+    def family(self) -> str:
+        """The family in words."""
+        sampling = self.steps.sampling
+        return f"{self.steps.steps} Gaussian steps with {type(sampling).__name__} sampling at rate {sampling.rate:g}"
+
+    def scaled(self, strength: float) -> GaussianSteps:
+        """The mechanism with its noise divided by the strength."""
+        return GaussianSteps(
+            self.steps.noise_multiplier / strength, self.steps.steps, self.steps.sampling, self.steps.slack
+        )
+
+    def curve(self, strength: float, delta: float) -> TradeOff:
+        """Curve from the privacy loss distribution."""
+        return trade_off(self.scaled(strength), adjacency=self.adjacency, grid=COARSE)
+
+    def symmetric(self, strength: float, delta: float) -> TradeOff:
+        """The curve and its mirror image."""
+        return self.curve(strength, delta).symmetric()
+
+    def epsilon(self, strength: float, delta: float) -> float:
+        """ε of the scaled mechanism; 0 at strength 0, where the noise is infinite."""
+        if strength == 0:
+            return 0.0
+        return accounted(self.scaled(strength), delta=delta, adjacency=self.adjacency, grid=COARSE).epsilon
+
+    def strength(self, epsilon: float, delta: float) -> float:
+        """The factor at which the mechanism has this ε."""
+        return _bracketed(lambda factor: self.epsilon(factor, delta) - epsilon, tolerance=1e-6)
+
+
+def strongest_refuted(margin: Callable[[float], float], null: Null, delta: float, *, tolerance: float) -> float:
+    """ε of the largest strength that the data refute: ``margin`` is positive up to it and negative beyond.
+
+    The figure is rounded down by the relative ``tolerance`` of the search, never up.
+    """
+    low, high = WEAKEST, 1.0
+    if margin(low) <= 0:
+        return 0.0
+    while margin(high) > 0:
+        if null.epsilon(high, delta) > STRONGEST:
+            return null.epsilon(high, delta)
+        low, high = high, 1.5 * high
+    at = math.exp(brentq(lambda log: margin(math.exp(log)), math.log(low), math.log(high), xtol=tolerance))
+    return null.epsilon(at * (1 - 2 * tolerance), delta)
+
+
+def accuracy(curve: Curve) -> float:
+    """Largest probability of a right guess under a fair coin: (1 + TV) / 2."""
+    return (1 + curve.total_variation) / 2
+
+
+def _bracketed(excess: Callable[[float], float], *, tolerance: float) -> float:
+    low, high = 0.5, 1.5
+    while excess(low) > 0:
+        low /= 2
+    while excess(high) < 0:
+        high *= 1.5
+    return float(brentq(excess, low, high, xtol=tolerance, rtol=tolerance))
+
+
+def _normal_cdf(x: float) -> float:
+    return math.erfc(-x / math.sqrt(2)) / 2

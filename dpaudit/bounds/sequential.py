@@ -1,0 +1,173 @@
+"""An audit that may stop at any time and go on in the next release: betting on accuracy against a null.
+
+If every fair-coin trial is guessed right with probability at most p₀ given the past, the wealth of a gambler who backs
+right guesses is an e-process: at any stopping time its mean is at most 1, so wealth of 1 / level refutes the null
+(Ville's inequality; `Gonzalez et al. (2025) <https://arxiv.org/abs/2509.07055>`_ audit this way). The bet here is
+spread evenly over all rates p in (p₀, 1], which has a closed form and depends only on the counts:
+
+    W(n, v) = ∫ p^v (1 - p)^(n - v) dp / ((1 - p₀) p₀^v (1 - p₀)^(n - v)).
+"""
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass, field
+
+from scipy.optimize import brentq
+from scipy.special import betainc, betaln
+
+from dpaudit import _check
+from dpaudit.bounds.accuracy import INDEPENDENCE, Trials
+from dpaudit.bounds.null import Definition, Gaussian, Mechanism, accuracy, strongest_refuted
+from dpaudit.bounds.selection import Fixed, count
+from dpaudit.claim import Adjacency, Unit
+from dpaudit.errors import InputError
+from dpaudit.evidence import LowerBound
+from dpaudit.scores import Scores
+
+
+@dataclass(frozen=True)
+class Wealth:
+    """Wealth of the gambler against "right guesses come at a rate of at most ``null_accuracy``".
+
+    Args:
+        null_accuracy: p₀ in [1/2, 1): (1 + TV) / 2 of the claim.
+        trials: trials bet on so far.
+        correct: right guesses among them.
+        carried: logarithm of the wealth brought along from releases with other claims.
+
+    >>> wealth = Wealth(0.6).observe(correct=90, trials=100)
+    >>> wealth.refutes(0.05)
+    True
+    >>> Wealth.from_json(wealth.to_json()) == wealth
+    True
+    """
+
+    null_accuracy: float
+    trials: int = 0
+    correct: int = 0
+    carried: float = 0.0
+
+    def __post_init__(self) -> None:
+        rate = _check.number("null_accuracy", self.null_accuracy)
+        if not 0.5 <= rate < 1:
+            raise InputError(
+                f"null_accuracy must be in [0.5, 1), got {rate!r}; at 1 no number of trials says anything."
+            )
+        _check.integer("trials", self.trials, at_least=0)
+        _check.integer("correct guesses", self.correct, at_least=0, at_most=self.trials)
+        _check.number("carried", self.carried)
+
+    def observe(self, *, correct: int, trials: int) -> "Wealth":
+        """The wealth after more trials."""
+        _check.integer("trials", trials, at_least=0)
+        _check.integer("correct guesses", correct, at_least=0, at_most=trials)
+        return dataclasses.replace(self, trials=self.trials + trials, correct=self.correct + correct)
+
+    def under(self, null_accuracy: float) -> "Wealth":
+        """Go on against another claim with the wealth so far as the stake; refuted is then "every claim was true"."""
+        return Wealth(null_accuracy, carried=self.log_wealth)
+
+    @property
+    def log_wealth(self) -> float:
+        """Logarithm of the wealth: the e-value of all trials so far."""
+        return self.carried + log_wealth(self.correct, self.trials, self.null_accuracy)
+
+    @property
+    def e_value(self) -> float:
+        """The wealth itself; infinite where it exceeds what a float holds."""
+        return math.exp(self.log_wealth) if self.log_wealth < 700 else math.inf
+
+    def refutes(self, level: float) -> bool:
+        """Whether the wealth has reached 1 / level; valid whenever one looks."""
+        return self.log_wealth >= -math.log(_check.open_unit("level", level))
+
+    def to_json(self) -> str:
+        """All there is to keep between releases."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Wealth":
+        """Go on from what `to_json` wrote."""
+        try:
+            state = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise InputError(f"a saved wealth must be JSON, got {text[:40]!r}.") from error
+        known = {each.name for each in dataclasses.fields(cls)}
+        if not isinstance(state, dict) or set(state) != known:
+            raise InputError(f"a saved wealth must hold exactly {', '.join(sorted(known))}, got {text[:80]!r}.")
+        return cls(**state)
+
+
+@dataclass(frozen=True)
+class Sequential:
+    """Anytime-valid accuracy bound by betting; looking at it after every trial costs nothing.
+
+    >>> import numpy as np
+    >>> scores = Scores(np.repeat([1.0, -1.0], [400, 100]), np.repeat([-1.0, 1.0], [400, 100]))
+    >>> bound = Sequential(Fixed(0.0), "steps")
+    >>> round(bound(scores, delta=1e-5, confidence=0.95, adjacency="add-remove", unit="record").epsilon, 2)
+    6.49
+    """
+
+    selection: Fixed
+    trials: Trials
+    null: Definition | Gaussian | Mechanism = field(default_factory=Gaussian)
+
+    def __call__(
+        self, scores: Scores, *, delta: float, confidence: float, adjacency: Adjacency, unit: Unit
+    ) -> LowerBound:
+        """Lower bound on ε from the trials so far."""
+        slack, level = _check.delta("delta", delta), 1 - _check.open_unit("confidence", confidence)
+        counts = count(scores, self.selection.threshold)
+        return LowerBound(
+            epsilon=sequential(counts.correct, counts.trials, slack, level, null=self.null),
+            delta=slack,
+            confidence=confidence,
+            method="sequential",
+            adjacency=adjacency,
+            unit=unit,
+            assumptions=(
+                INDEPENDENCE[self.trials],
+                "the threshold was fixed beforehand",
+                "the number of trials may depend on the outcomes so far",
+            ),
+            ceiling=sequential(counts.trials, counts.trials, slack, level, null=self.null),
+            trials=counts.trials,
+            family=self.null.family,
+        )
+
+
+def sequential(
+    correct: int, trials: int, delta: float, level: float, *, null: Definition | Gaussian | Mechanism
+) -> float:
+    """Lower bound on ε at ``level`` that holds at every stopping time.
+
+    >>> round(sequential(90, 100, 1e-5, 0.05, null=Definition()), 2)
+    1.35
+    """
+    slack, goal = _check.delta("delta", delta), -math.log(_check.open_unit("level", level))
+    total = _check.integer("trials", trials, at_least=1)
+    right = _check.integer("correct guesses", correct, at_least=0, at_most=total)
+    share = right / total
+    if share <= 0.5 or log_wealth(right, total, 0.5) < goal:
+        return 0.0
+    # Wealth falls from above the goal at p₀ = 1/2 to below it at the observed share.
+    rate = brentq(lambda p: log_wealth(right, total, p) - goal, 0.5, min(share, 1 - 1e-12), xtol=1e-14)
+    return strongest_refuted(lambda strength: rate - accuracy(null.curve(strength, slack)), null, slack, tolerance=1e-6)
+
+
+def log_wealth(correct: int, trials: int, null_accuracy: float) -> float:
+    """log W(n, v) of the mixture bet."""
+    wrong = trials - correct
+    p = null_accuracy
+    mass = float(betainc(wrong + 1, correct + 1, 1 - p))
+    if mass == 0:
+        return -math.inf
+    return (
+        float(betaln(correct + 1, wrong + 1))
+        + math.log(mass)
+        - math.log1p(-p)
+        - correct * math.log(p)
+        - wrong * math.log1p(-p)
+    )
