@@ -1,0 +1,253 @@
+"""A claims file: what a model is held to, release after release. TOML in, typed and complete out.
+
+It is a file of its own (``claims.toml``) or the table ``[tool.dpaudit]`` of a project's ``pyproject.toml``.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from dpaudit import _check
+from dpaudit.claim import Adjacency, Claim, FixedSize, GaussianSteps, Poisson, Sampling, Shuffled, Unit
+from dpaudit.errors import InputError
+from dpaudit.files import read_text
+from dpaudit.plan import parse_toml
+
+SamplingName = Literal["poisson", "fixed-size", "shuffled"]
+SAMPLINGS: dict[type, SamplingName] = {Poisson: "poisson", FixedSize: "fixed-size", Shuffled: "shuffled"}
+PLACES = ("claims.toml", "pyproject.toml")
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class _OnAModel(_Table):
+    """What every claim has: a name of its own, and the model it is about."""
+
+    id: str = Field(min_length=1, max_length=200)
+    model: str | None = None
+
+
+class EpsilonClaim(_OnAModel):
+    """``kind = "epsilon"``: the model is (ε, δ)-differentially private.
+
+    ``model`` may be left out when a result holds one model. ``sampling`` says which sampling the number was accounted
+    for; a training that sampled otherwise contradicts it.
+    """
+
+    kind: Literal["epsilon"]
+    epsilon: float = Field(ge=0)
+    delta: float = Field(ge=0, lt=1)
+    unit: Unit
+    adjacency: Adjacency
+    sampling: SamplingName | None = None
+
+    def claim(self) -> Claim:
+        """The claim as it is judged."""
+        return Claim(self.epsilon, self.delta, unit=self.unit, adjacency=self.adjacency, source=f"claim {self.id}")
+
+
+class MechanismClaim(_OnAModel):
+    """``kind = "mechanism"``: the model was trained by this mechanism; its whole trade-off curve follows.
+
+    Give ``rate`` with Poisson sampling, ``batch_size`` and ``records`` with fixed-size batches, ``batches_per_epoch``
+    with shuffled ones. ``l2_norm_clip``, when given, must be the clip norm the training recorded.
+    """
+
+    kind: Literal["mechanism"]
+    noise_multiplier: float = Field(gt=0)
+    steps: int = Field(ge=1)
+    sampling: SamplingName
+    rate: float | None = Field(default=None, gt=0, le=1)
+    batch_size: int | None = Field(default=None, ge=1)
+    records: int | None = Field(default=None, ge=1)
+    batches_per_epoch: int | None = Field(default=None, ge=1)
+    l2_norm_clip: float | None = Field(default=None, gt=0)
+    delta: float = Field(gt=0, lt=1)
+    unit: Unit
+    adjacency: Adjacency
+
+    @model_validator(mode="after")
+    def _parameters_fit_the_sampling(self) -> "MechanismClaim":
+        wanted = {
+            "poisson": {"rate"},
+            "fixed-size": {"batch_size", "records"},
+            "shuffled": {"batches_per_epoch"},
+        }[self.sampling]
+        given = {
+            name for name in ("rate", "batch_size", "records", "batches_per_epoch") if getattr(self, name) is not None
+        }
+        if given != wanted:
+            raise ValueError(f"{self.sampling} sampling needs {' and '.join(sorted(wanted))} and nothing else")
+        self.mechanism()
+        return self
+
+    def mechanism(self) -> GaussianSteps:
+        """The mechanism as its accountant sees it."""
+        sampling: Sampling
+        if self.rate is not None:
+            sampling = Poisson(self.rate)
+        elif self.batch_size is not None and self.records is not None:
+            sampling = FixedSize(self.batch_size, self.records)
+        else:
+            sampling = Shuffled(self.batches_per_epoch or 0)
+        return GaussianSteps(self.noise_multiplier, self.steps, sampling)
+
+
+class _Measured(_OnAModel):
+    """A claim on a metric: of one attack, or of every attack on the model when none is named."""
+
+    metric: str
+    attack: str | None = None
+
+    @field_validator("metric")
+    @classmethod
+    def _metric_is_known(cls, metric: str) -> str:
+        parse_metric(metric)
+        return metric
+
+
+class CeilingClaim(_Measured):
+    """``kind = "ceiling"``: a metric is at most ``max``, judged by the edges of its interval."""
+
+    kind: Literal["ceiling"]
+    max: float = Field(ge=0, le=1)
+
+
+class NoGrowthClaim(_Measured):
+    """``kind = "no-growth"``: a metric has not grown by more than ``tolerance`` since the baseline."""
+
+    kind: Literal["no-growth"]
+    tolerance: float = Field(ge=0, le=1)
+
+
+AnyClaim = Annotated[EpsilonClaim | MechanismClaim | CeilingClaim | NoGrowthClaim, Field(discriminator="kind")]
+
+
+class Claims(_Table):
+    """A whole claims file.
+
+    ``result`` and ``baseline`` are judged when none are given elsewhere; they are relative to the file's folder.
+    ``confidence`` is the probability with which a model that keeps every claim passes. Where it is left out, tests on
+    metrics share 0.05 and the lower bounds on ε add what their audit spent on them.
+    """
+
+    claims_schema: Literal[1] = Field(default=1, alias="schema")
+    result: str | None = None
+    baseline: str | None = None
+    confidence: float | None = Field(default=None, gt=0, lt=1)
+    claim: list[AnyClaim] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _ids_differ(self) -> "Claims":
+        ids = [claim.id for claim in self.claim]
+        twice = sorted({each for each in ids if ids.count(each) > 1})
+        if twice:
+            raise ValueError(f"two claims have the id {twice[0]!r}")
+        return self
+
+
+def load_claims(path: Path) -> Claims:
+    """Read a claims file, or ``[tool.dpaudit]`` of a ``pyproject.toml``.
+
+    Raises:
+        InputError: the file is missing or no TOML, holds no claim, a key is unknown (the nearest known one is offered),
+            or a value has the wrong type or is out of range.
+    """
+    table = parse_toml(read_text(path), path)
+    if path.name == "pyproject.toml":
+        tool = table.get("tool", {})
+        found = tool.get("dpaudit") if isinstance(tool, dict) else None
+        if not isinstance(found, dict):
+            raise InputError(f"{path} has no [tool.dpaudit] table with claims.")
+        table = found
+    claims = claims_from(table, where=str(path))
+    beside = {
+        key: str(path.parent / value)
+        for key, value in {"result": claims.result, "baseline": claims.baseline}.items()
+        if value is not None
+    }
+    return claims.model_copy(update=beside)
+
+
+def find_claims(folder: Path) -> Path:
+    """``claims.toml`` of a folder, else its ``pyproject.toml`` with a ``[tool.dpaudit]`` table.
+
+    Raises:
+        InputError: there is neither.
+    """
+    for path in (folder / name for name in PLACES):
+        if path.is_file() and (path.name != "pyproject.toml" or "[tool.dpaudit" in read_text(path)):
+            return path
+    raise InputError(
+        "there are no claims: give --claims FILE, or write claims.toml or a [tool.dpaudit] table in pyproject.toml."
+    )
+
+
+def claims_from(table: dict[str, Any], *, where: str = "claims") -> Claims:
+    """Claims from a table, checked.
+
+    >>> table = {"id": "low", "kind": "ceiling", "metric": "auc", "max": 0.6}
+    >>> claims_from({"claim": [table]}).claim[0].id
+    'low'
+    """
+    try:
+        return Claims.model_validate_json(json.dumps(table, default=str))
+    except ValidationError as error:
+        raise InputError(f"{where}: {_first_error(error)}") from error
+
+
+def parse_metric(text: str) -> tuple[str, float | None]:
+    """A metric's name and the false-positive rate it is read at.
+
+    >>> parse_metric("tpr@fpr=0.01"), parse_metric("auc")
+    (('tpr', 0.01), ('auc', None))
+    """
+    name, at, rate = text.partition("@fpr=")
+    if name == "tpr" and at:
+        try:
+            fpr = float(rate)
+        except ValueError as error:
+            raise InputError(f"metric {text!r}: the false-positive rate must be a number, got {rate!r}.") from error
+        if not 0 < fpr < 1:
+            raise InputError(f"metric {text!r}: the false-positive rate must be in (0, 1), got {rate}.")
+        return "tpr", fpr
+    if text in METRICS:
+        return text, None
+    raise InputError(
+        f"metric must be one of {', '.join(map(repr, METRICS))} or 'tpr@fpr=0.01', got {text!r}."
+        f"{_check.nearest(text, METRICS)}"
+    )
+
+
+METRICS = ("advantage", "auc")
+
+
+def _first_error(error: ValidationError) -> str:
+    """The first problem in one line: which claim, which key, what would be right."""
+    # An unknown key says more than the missing one it was meant to be.
+    problem = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
+    place = ".".join(str(part) for part in problem["loc"]) or "the whole"
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if problem["type"] == "extra_forbidden":
+        known = _known_keys(problem["loc"])
+        hint = _check.nearest(str(problem["loc"][-1]), known)
+        return f"{place}: this key is not known; known are {', '.join(known)}.{hint}{more}"
+    if problem["type"] == "missing":
+        return f"{place}: this key is missing.{more}"
+    message = problem["msg"].removeprefix("Value error, ").rstrip(".")
+    simple = isinstance(problem["input"], str | int | float)
+    shown = f", got {problem['input']!r:.80}" if simple and "got " not in message else ""
+    return f"{place}: {message[0].lower()}{message[1:]}{shown}.{more}"
+
+
+def _known_keys(place: tuple[int | str, ...]) -> list[str]:
+    """Keys of the table that holds an unknown one: of the file, or of the claim's kind."""
+    kinds: dict[str, type[BaseModel]] = {
+        "epsilon": EpsilonClaim, "mechanism": MechanismClaim, "ceiling": CeilingClaim, "no-growth": NoGrowthClaim,
+    }  # fmt: skip
+    table = kinds.get(str(place[-2]), Claims) if len(place) > 1 else Claims
+    return [field.alias or key for key, field in table.model_fields.items()]

@@ -1,0 +1,73 @@
+"""``dpaudit verify``."""
+
+import json as json_module
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dpaudit.cli.options import Json, Quiet
+
+
+def verify(
+    results: Annotated[
+        list[Path] | None, typer.Argument(help="Results to judge: result.json files or folders of runs.")
+    ] = None,
+    claims: Annotated[
+        list[Path] | None,
+        typer.Option(help="Claims files; default claims.toml or [tool.dpaudit] of pyproject.toml in this folder."),
+    ] = None,
+    baseline: Annotated[Path | None, typer.Option(help="Result that no-growth claims compare with.")] = None,
+    require_power: Annotated[
+        bool, typer.Option("--require-power", help="Exit 3 when the audit was too weak to judge a claim.")
+    ] = False,
+    junit: Annotated[Path | None, typer.Option(help="Also write JUnit XML here.")] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(help="Also append a Markdown table here, e.g. to $GITHUB_STEP_SUMMARY.")
+    ] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Judge results against claims: 0 consistent, 1 contradicted, 3 too weak (with --require-power)."""
+    from dataclasses import asdict
+
+    from rich.console import Console
+
+    from dpaudit.claims import find_claims, load_claims
+    from dpaudit.errors import InputError
+    from dpaudit.files import read_text, write_text
+    from dpaudit.reports import gate as report
+    from dpaudit.result import load_result
+    from dpaudit.verify import verify as judge
+
+    files = [load_claims(path) for path in claims or [find_claims(Path())]]
+    paths = results or [Path(file.result) for file in files if file.result is not None]
+    if not paths:
+        raise InputError("there is no result to judge: give result.json files, or result = ... in the claims file.")
+    baselines = [baseline] if baseline else [Path(file.baseline) for file in files if file.baseline is not None]
+    if len({path.resolve() for path in baselines}) > 1:
+        raise InputError(f"the claims files name {len(baselines)} baselines; give one with --baseline.")
+    before = load_result(_of_run(baselines[0])) if baselines else None
+    gate = judge([load_result(_of_run(path)) for path in paths], files, baseline=before)
+    code = gate.exit_code(require_power=require_power)
+    if junit is not None:
+        write_text(junit, report.junit(gate, require_power=require_power))
+    if markdown is not None:
+        write_text(markdown, (read_text(markdown) if markdown.exists() else "") + report.markdown(gate))
+    if json:
+        document = {
+            "schema": 1, "exit_code": code, "false_alarms": gate.false_alarms,
+            "judgements": [asdict(each) for each in gate.judgements],
+        }  # fmt: skip
+        typer.echo(json_module.dumps(document, indent=1))
+    elif not quiet:
+        console = Console(highlight=False)
+        console.print(report.table(gate))
+        for each in gate.judgements:
+            console.print(report.printable(f"{each.claim}: {each.sentence}"), markup=False, soft_wrap=True)
+    if code:
+        raise typer.Exit(code)
+
+
+def _of_run(path: Path) -> Path:
+    return path / "result.json" if path.is_dir() else path

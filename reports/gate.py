@@ -1,0 +1,91 @@
+"""A gate's judgements for a terminal, for a pull request, and for a build server."""
+
+import re
+from xml.etree import ElementTree
+
+from rich.markup import escape
+from rich.table import Table
+
+from dpaudit.reports.text import MARKS
+from dpaudit.verify import Gate, Judgement
+
+SYMBOLS = {"contradicted": "❌", "consistent": "✅", "too weak": "❔"}
+# XML 1.0 has no way to write these, not even escaped.
+NOT_IN_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+LONGEST = 300  # of a name in a Markdown cell: a step summary holds one mebibyte
+
+
+def table(gate: Gate) -> Table:
+    """One row for each judgement."""
+    drawn = Table(box=None, header_style="bold", caption=gate.flakiness, caption_justify="left")
+    for heading in ("claim", "result", "model", "promised", "measured", "verdict"):
+        drawn.add_column(heading, overflow="fold")
+    for each in gate.judgements:
+        words = (each.claim, each.result, each.model, each.promised, each.measured)
+        drawn.add_row(*(escape(printable(word)) for word in words), f"[{MARKS[each.verdict]}]{each.verdict}[/]")
+    return drawn
+
+
+def markdown(gate: Gate) -> str:
+    """A short table that fits a CI step summary or a comment on a pull request."""
+    lines = ["### Privacy claims", "", "| | claim | model | promised | measured | |", "|---|---|---|---|---|---|"]
+    lines += [
+        f"| {SYMBOLS[each.verdict]} | {_cell(each.claim)} | {_cell(f'{each.result} / {each.model}')} "
+        f"| {_cell(each.promised)} | {_cell(each.measured)} | **{each.verdict}** |"
+        for each in gate.judgements
+    ]
+    lines += [""] + [f"- {_cell(each.claim)}: {_cell(each.sentence)}" for each in gate.judgements]
+    return "\n".join([*lines, "", gate.flakiness, ""])
+
+
+def junit(gate: Gate, *, require_power: bool = False) -> str:
+    """JUnit XML: one test case for each judgement.
+
+    A contradicted claim is a failure. One that the audit was too weak to judge is skipped, never passed; it is a
+    failure too when power is required.
+    """
+    suite = ElementTree.Element("testsuite", name="dpaudit", tests=str(len(gate.judgements)))
+    counts = {"failure": 0, "skipped": 0}
+    for each in gate.judgements:
+        case = ElementTree.SubElement(
+            suite, "testcase", classname=_xml(f"{each.result}.{each.model}"), name=_xml(each.claim), time="0"
+        )
+        tag = _tag(each, require_power)
+        if tag is not None:
+            counts[tag] += 1
+            ElementTree.SubElement(case, tag, message=_xml(f"{each.verdict}: {each.sentence}"))
+        ElementTree.SubElement(case, "system-out").text = _xml(each.sentence)
+    suite.set("failures", str(counts["failure"]))
+    suite.set("skipped", str(counts["skipped"]))
+    suite.set("errors", "0")
+    root = ElementTree.Element("testsuites")
+    root.append(suite)
+    ElementTree.indent(root)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
+
+
+def printable(text: str) -> str:
+    """Text on one line without control characters, so that a name cannot drive a terminal.
+
+    >>> printable("a\\x1b[31mb\\nc")
+    'a�[31mb c'
+    """
+    return "".join(c if c.isprintable() else "�" for c in " ".join(text.split()))
+
+
+def _tag(each: Judgement, require_power: bool) -> str | None:
+    if each.verdict == "contradicted" or (each.verdict == "too weak" and require_power):
+        return "failure"
+    return "skipped" if each.verdict == "too weak" else None
+
+
+def _xml(text: str) -> str:
+    return NOT_IN_XML.sub("�", text)
+
+
+def _cell(text: str) -> str:
+    """Text as it is: no HTML, no link, no mention and no further column comes of it."""
+    short = printable(text)
+    short = short if len(short) <= LONGEST else f"{short[: LONGEST - 1]}…"
+    short = re.sub(r"([\\`*_{}\[\]#|!~])", r"\\\1", short.replace("&", "&amp;"))
+    return short.replace("<", "&lt;").replace(">", "&gt;").replace("@", "&#64;")
