@@ -1,0 +1,286 @@
+"""Federated training round by round: one federation, or many of them stacked, and a ledger of what each released."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from dpaudit import _check
+from dpaudit._check import BoolArray, FloatArray, IntArray
+from dpaudit._tensorflow import tf
+from dpaudit.errors import AuditFailed, InputError
+from dpaudit.seeds import derived
+from dpaudit.stacked.gradients import Loss
+from dpaudit.stacked.network import Network, Parameters
+from dpaudit.stacked.optimizers import Optimizer, Sgd
+from dpaudit.stacked.randomness import Stream
+from dpaudit.stacked.schedules import Constant, Schedule
+from dpaudit.training.federated.aggregation import Aggregator, Mean
+from dpaudit.training.federated.compression import Compression, Whole
+from dpaudit.training.federated.ledger import Entry
+from dpaudit.training.federated.local import Local, Task, Trainees
+from dpaudit.training.federated.participation import AllClients, Participation, Trouble
+from dpaudit.training.federated.queries import Aggregation
+
+SLOTS = 16  # clients trained at a time: past it batched products no longer get faster on a CPU
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a federation trains.
+
+    Args:
+        rounds: rounds.
+        participation: how clients are sampled.
+        local: what a client does.
+        learning_rate: of the clients, by round.
+        aggregator: what the server makes of the updates.
+        server: optimiser of the server, fed the average update as if it were a negative gradient.
+        server_learning_rate: its step size; 1 with plain `Sgd` is FedAvg.
+        compression: what is sent.
+        trouble: drop-outs and stragglers.
+    """
+
+    rounds: int
+    participation: Participation = AllClients()  # noqa: RUF009  # frozen values, here and below
+    local: Local = Local()  # noqa: RUF009
+    learning_rate: Schedule = Constant(0.1)  # noqa: RUF009
+    aggregator: Aggregator = Mean()  # noqa: RUF009
+    server: Optimizer = Sgd()  # noqa: RUF009
+    server_learning_rate: float = 1.0
+    compression: Compression = Whole()  # noqa: RUF009
+    trouble: Trouble = Trouble()  # noqa: RUF009
+
+    def __post_init__(self) -> None:
+        _check.integer("rounds", self.rounds, at_least=1)
+        _check.positive("server_learning_rate", self.server_learning_rate)
+
+
+@dataclass(frozen=True)
+class Canaries:
+    """Clients that send a chosen update instead of training: the clip norm times a unit vector.
+
+    Args:
+        directions: unit vectors over the trained variables, shape (canaries, coordinates).
+        present: which of them are on the roster, shape (canaries,). The others keep their place and send nothing.
+        norm: what they send without clipping at the server; with it they send the clip of the round.
+    """
+
+    directions: npt.NDArray[np.float32]
+    present: BoolArray
+    norm: float = 1.0
+
+    def __post_init__(self) -> None:
+        directions = _check.finite("canary directions", self.directions, ndim=2).astype(np.float32)
+        if not np.allclose(np.linalg.norm(directions, axis=1), 1, atol=1e-3):
+            raise InputError("canary directions must be unit vectors.")
+        object.__setattr__(self, "directions", directions)
+        object.__setattr__(self, "present", _check.flags("present canaries", self.present, length=len(directions)))
+        _check.positive("norm", self.norm)
+
+
+class Moment(NamedTuple):
+    """One federation in one round, for an observer.
+
+    Args:
+        federation: its position among the stacked ones.
+        before: all weights before the round, in the order of ``model.get_weights()``.
+        mean: the released average update, one array per trained variable; None when the round was given up.
+        clients: who answered; canaries come after the real clients.
+        updates: what they sent, decoded, before clipping: arrays (clients, ...) per trained variable.
+        weights: records of each, shape (clients,).
+        entry: the ledger's line.
+    """
+
+    federation: int
+    before: list[npt.NDArray[np.float32]]
+    mean: list[npt.NDArray[np.float32]] | None
+    clients: list[int]
+    updates: list[npt.NDArray[np.float32]]
+    weights: FloatArray
+    entry: Entry
+
+
+Observer = Callable[[Moment], None]
+Rows = Sequence[IntArray]
+
+
+def simulate(
+    network: Network,
+    models: Parameters,
+    recipe: Recipe,
+    *,
+    features: npt.NDArray[np.float32],
+    targets: npt.NDArray[np.generic],
+    rows: Sequence[Rows],
+    loss: Loss,
+    seed: int,
+    canaries: Canaries | None = None,
+    observe: Observer | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> tuple[Parameters, list[list[Entry]]]:
+    """Train federations in lockstep; returns their models and the ledger of each.
+
+    Args:
+        network: what is trained.
+        models: where each federation starts, tensors (federations, ...).
+        recipe: how.
+        features: of all records, shape (records, ...).
+        targets: of all records.
+        rows: for each federation the records of each client of the roster. A client without records is absent.
+        loss: per example, outputs are (clients, examples, ...).
+        seed: of the federations; federation f of two stackings is the same.
+        canaries: clients added to the end of every roster.
+        observe: called after each round of each federation.
+        progress: called with the number of rounds done.
+
+    Raises:
+        InputError: rosters of different lengths, a federation without any record, rows beyond the data.
+        AuditFailed: a model's weights are no longer finite.
+    """
+    federations = models[0].shape[0]
+    roster = _checked(rows, federations, len(features), len(targets))
+    total = roster + (len(canaries.present) if canaries is not None else 0)
+    expected = recipe.participation.expected(total)
+    shapes = tuple(network.variables[i].shape for i in network.trainable)
+    seeds = [derived(seed, "federation", f) for f in range(federations)]
+    aggregations = [Aggregation(recipe.aggregator, shapes, expected, recipe.participation, s) for s in seeds]
+    states = [aggregation.start() for aggregation in aggregations]
+    at_once = max(1, round(expected * federations))
+    slots = -(-at_once // -(-at_once // SLOTS))  # equal shares, so that no slot of the last ones stays empty
+    held = tf.constant(features, tf.float32), tf.constant(targets)
+    trainees = Trainees(network, recipe.local, *held, loss, slots, derived(seed, "clients"))
+    server = [recipe.server.start(models[i]) for i in network.trainable]
+    rates = recipe.learning_rate(recipe.rounds)
+    ledgers: list[list[Entry]] = [[] for _ in range(federations)]
+    for number in range(recipe.rounds):
+        turns = [_turn(recipe, f, rows[f], canaries, total, seeds[f], number) for f in range(federations)]
+        tasks = [task for turn in turns for task in turn.tasks]
+        flat = _flat(trainees(models, tasks, round_number=number, rate=float(rates[number]))) if tasks else None
+        means: list[list[Any] | None] = []
+        at = 0
+        for f, turn in enumerate(turns):
+            aggregation = aggregations[f]
+            sent = _sent(flat, slice(at, at + len(turn.tasks)), turn, canaries, aggregation.clip(states[f]), shapes)
+            at += len(turn.tasks)
+            keys = Stream.start(seeds[f], turn.clients, f"compression {number}").keys
+            decoded = sent if isinstance(recipe.compression, Whole) else recipe.compression(sent, keys=keys)
+            updates = _split(decoded, shapes)
+            released = aggregation(states[f], updates, turn.weights, turn.clients, round_number=number)
+            states[f] = released.state
+            means.append(released.mean)
+            entry = Entry(
+                number=number,
+                asked=turn.asked,
+                answered=len(turn.clients),
+                expected=expected,
+                clip=released.clip,
+                noise_multiplier=released.noise_multiplier,
+                refused=released.refused,
+                given_up=released.mean is None,
+                bytes_sent=len(turn.clients) * recipe.compression.bytes_per_client(int(decoded.shape[1])),
+            )
+            ledgers[f].append(entry)
+            if observe is not None:
+                mean = None if released.mean is None else [np.asarray(m) for m in released.mean]
+                before = network.weights(models, f)
+                observe(Moment(f, before, mean, turn.clients, [u.numpy() for u in updates], turn.weights, entry))
+        models, server = _served(network, models, server, means, recipe, number)
+        if progress is not None:
+            progress(number + 1)
+    _refuse_divergence(network, models)
+    return models, ledgers
+
+
+class _Turn(NamedTuple):
+    asked: int
+    clients: list[int]
+    weights: FloatArray
+    tasks: list[Task]
+    canaries: IntArray
+
+
+def _turn(
+    recipe: Recipe, federation: int, rows: Rows, canaries: Canaries | None, total: int, seed: int, number: int
+) -> _Turn:
+    present = np.array([own.size > 0 for own in rows] + ([] if canaries is None else canaries.present.tolist()))
+    asked = recipe.participation(total, round_number=number, seed=derived(seed, "participation")) & present
+    answers = recipe.trouble(total, round_number=number, seed=derived(seed, "trouble"))
+    there = asked & answers.answers
+    real = np.flatnonzero(there[: len(rows)])
+    # Numbers differ between federations, so that no two clients anywhere share their randomness.
+    tasks = [Task(federation, federation * total + int(c), rows[c], float(answers.share[c])) for c in real]
+    extra = np.flatnonzero(there[len(rows) :])
+    clients = [int(c) for c in np.flatnonzero(there)]
+    weights = np.array([float(rows[c].size) for c in real] + [1.0] * extra.size)
+    return _Turn(int(asked.sum()), clients, weights, tasks, extra)
+
+
+def _sent(
+    flat: Any,
+    own: slice,
+    turn: _Turn,
+    canaries: Canaries | None,
+    clip: float | None,
+    shapes: Sequence[tuple[int, ...]],
+) -> Any:
+    """What the clients of a round send, shape (clients, coordinates)."""
+    coordinates = sum(int(np.prod(shape)) for shape in shapes)
+    parts = [flat[own] if flat is not None else tf.zeros((0, coordinates))]
+    if canaries is not None:
+        if canaries.directions.shape[1] != coordinates:
+            raise InputError(
+                f"canary directions have {canaries.directions.shape[1]} coordinates, the model trains {coordinates}."
+            )
+        length = canaries.norm if clip is None else clip
+        parts.append(tf.constant(length * canaries.directions[turn.canaries], tf.float32))
+    return tf.concat(parts, axis=0)
+
+
+def _served(
+    network: Network, models: Parameters, server: list[Any], means: list[list[Any] | None], recipe: Recipe, number: int
+) -> tuple[Parameters, list[Any]]:
+    """The server's step in every federation; one that gave its round up stays where it is."""
+    changed, states = list(models), []
+    for k, (position, own) in enumerate(zip(network.trainable, server, strict=True)):
+        shape = models[position].shape[1:]
+        gradient = tf.stack([tf.zeros(shape) if mean is None else -mean[k] for mean in means])
+        change, new = recipe.server(gradient, own, recipe.server_learning_rate, tf.constant(number))
+        acts = tf.reshape(tf.constant([mean is not None for mean in means]), [-1] + [1] * len(shape))
+        changed[position] = tf.where(acts, models[position] + change, models[position])
+        states.append(tuple(tf.where(acts, fresh, old) for old, fresh in zip(own, new, strict=True)))
+    return tuple(changed), states
+
+
+def _flat(updates: list[Any]) -> Any:
+    return tf.concat([tf.reshape(update, [tf.shape(update)[0], -1]) for update in updates], axis=1)
+
+
+def _split(flat: Any, shapes: Sequence[tuple[int, ...]]) -> list[Any]:
+    parts = tf.split(flat, [int(np.prod(shape)) for shape in shapes], axis=1)
+    return [tf.reshape(part, [-1, *shape]) for part, shape in zip(parts, shapes, strict=True)]
+
+
+def _checked(rows: Sequence[Rows], federations: int, records: int, targets: int) -> int:
+    if records != targets:
+        raise InputError(f"features and targets must have one row per record, got {records} and {targets}.")
+    if len(rows) != federations:
+        raise InputError(f"{federations} federations need as many rosters, got {len(rows)}.")
+    lengths = sorted({len(roster) for roster in rows})
+    if len(lengths) != 1:
+        raise InputError(f"stacked federations must have rosters of one length, got {lengths}.")
+    for f, roster in enumerate(rows):
+        everything = np.concatenate([np.asarray(own, np.int64) for own in roster]) if roster else np.empty(0, np.int64)
+        if everything.size == 0:
+            raise InputError(f"federation {f} has no client with data; {len(roster)} are on its roster.")
+        if everything.min() < 0 or everything.max() >= records:
+            raise InputError(f"clients of federation {f} name record {everything.max()}, there are {records}.")
+    return lengths[0]
+
+
+def _refuse_divergence(network: Network, models: Parameters) -> None:
+    for variable, value in zip(network.variables, models, strict=True):
+        if not np.isfinite(value.numpy()).all():
+            raise AuditFailed(f"the federation diverged: {variable.name} is not finite; a lower learning rate?")
