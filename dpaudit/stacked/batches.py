@@ -33,24 +33,35 @@ def sampling_event(name: SamplingName, records: int, batch_size: int) -> Samplin
     return Shuffled(-(-records // batch_size))
 
 
-def longest_batch(sampling: Sampling, records: int, steps: int, *, tolerance: float) -> tuple[int, float]:
+def longest_batch(
+    sampling: Sampling, records: int, batch_size: int, steps: int, *, tolerance: float
+) -> tuple[int, float]:
     """The length batches are padded to, and a bound on the probability that any of ``steps`` batches is longer.
 
     A longer Poisson batch is cut, which leaves the procedure the accountant assumed; the bound (a union over the
     steps of the binomial tail) is the slack that is added to δ.
 
-    >>> longest_batch(Poisson(0.1), 1000, 100, tolerance=1e-9)[0]
+    >>> longest_batch(Poisson(0.1), 1000, 100, 100, tolerance=1e-9)[0]
     178
-    >>> longest_batch(FixedSize(100, 1000), 1000, 100, tolerance=1e-9)
+    >>> longest_batch(FixedSize(100, 1000), 1000, 100, 100, tolerance=1e-9)
     (100, 0.0)
     """
     _check.open_unit("tolerance", tolerance)
-    if isinstance(sampling, FixedSize):
-        return sampling.batch_size, 0.0
-    if isinstance(sampling, Shuffled):
-        return -(-records // sampling.batches_per_epoch), 0.0
+    if not isinstance(sampling, Poisson):
+        return batch_size, 0.0
     limit = min(records, max(1, int(binom.isf(tolerance / steps, records, sampling.rate))))
     return limit, float(min(1.0, steps * binom.sf(limit, records, sampling.rate)))
+
+
+def usual_lengths(sampling: Sampling, records: int, batch_size: int, *, copies: int) -> list[int]:
+    """Lengths below the longest that are worth a program of their own: most steps of ``copies`` batches fit them.
+
+    >>> usual_lengths(Poisson(0.05), 5000, 250, copies=1)
+    [263, 277]
+    """
+    if not isinstance(sampling, Poisson) or sampling.rate == 1:
+        return [batch_size] if not isinstance(sampling, Poisson) else [records]
+    return [int(binom.isf(share / copies, records, sampling.rate)) for share in (0.2, 0.04)]
 
 
 def draw(sampling: Sampling, records: int, *, seed: int, model: int, steps: range, length: int) -> Batches:

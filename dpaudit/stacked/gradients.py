@@ -94,7 +94,7 @@ def _contributions(
         total = tf.reduce_sum(losses)
     slopes = tape.gradient(total, [tap.z for tap in taps], unconnected_gradients=tf.UnconnectedGradients.ZERO)
     pairs = zip(taps, slopes, strict=True)
-    return [tap.node.weighted.contribution(tap.x, slope) for tap, slope in pairs], losses  # type: ignore[union-attr]
+    return [tap.node.weighted.contribution(tap.a, slope) for tap, slope in pairs], losses  # type: ignore[union-attr]
 
 
 def _sums(contributions: list[Contribution], weights: Any) -> list[Any]:

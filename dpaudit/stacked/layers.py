@@ -1,8 +1,8 @@
 """Layers with weights, applied to M models at once, and what each adds to a per-example gradient.
 
-A layer is read off a Keras layer. ``apply`` maps its weights, each (models, ...), and its input (models, examples,
-...) to its output before the activation; ``contribution`` maps that input and the output's gradient to norms and
-weighted sums. An input that all models share may have a leading axis of 1.
+A layer is read off a Keras layer. ``prepare`` turns its input (models, examples, ...) into what its weights meet,
+``apply`` maps the weights, each (models, ...), and that to the output before the activation, and ``contribution`` maps
+that and the output's gradient to norms and weighted sums. An input that all models share may have a leading axis of 1.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,17 +13,23 @@ from typing import Any, Protocol
 from dpaudit._tensorflow import tf
 from dpaudit.errors import InputError
 from dpaudit.stacked.contributions import Contribution, kernel, lookup, materialised
+from dpaudit.stacked.shapes import dynamic_shape, for_models, positions
+from dpaudit.stacked.windows import Window
 
 
 class WeightedLayer(Protocol):
     """A layer whose weights get per-example gradients."""
 
-    def apply(self, weights: list[Any], x: Any) -> Any:
+    def prepare(self, x: Any) -> Any:
+        """What the weights meet: the input, its patches, its normalised form, or its ids."""
+        ...
+
+    def apply(self, weights: list[Any], a: Any) -> Any:
         """Output before the activation."""
         ...
 
-    def contribution(self, x: Any, d: Any) -> Contribution:
-        """Per-example gradients of the weights, given the input and the gradient of the output."""
+    def contribution(self, a: Any, d: Any) -> Contribution:
+        """Per-example gradients of the weights, given what they met and the gradient of the output."""
         ...
 
 
@@ -38,54 +44,48 @@ class Dense:
         """From ``keras.layers.Dense``."""
         return cls(layer.use_bias)
 
-    def apply(self, weights: list[Any], x: Any) -> Any:
-        """Z = x W + b."""
-        flat = x if x.shape.rank == 3 else tf.reshape(x, [x.shape[0], -1, x.shape[-1]])
-        z = tf.matmul(flat, weights[0])
-        if self.bias:
-            z += weights[1][:, None, :]
-        return z if x.shape.rank == 3 else tf.reshape(z, [z.shape[0], *_dynamic(x)[1:-1], z.shape[-1]])
+    def prepare(self, x: Any) -> Any:
+        """The input."""
+        return x
 
-    def contribution(self, x: Any, d: Any) -> Contribution:
+    def apply(self, weights: list[Any], a: Any) -> Any:
+        """Input times kernel, plus bias."""
+        return _affine(a, weights[0], weights[1] if self.bias else None)
+
+    def contribution(self, a: Any, d: Any) -> Contribution:
         """One position for each entry of the middle axes."""
-        return kernel(_positions(x), _positions(d), bias=self.bias)
+        return kernel(positions(a), positions(d), bias=self.bias)
 
 
 @dataclass(frozen=True)
 class Conv2D:
-    """Two-dimensional convolution, channels last."""
+    """Two-dimensional convolution, channels last: the patches of the input times the kernel."""
 
-    size: tuple[int, int]
-    strides: tuple[int, int]
-    padding: str
-    dilation: tuple[int, int]
+    window: Window
     bias: bool
 
     @classmethod
     def read(cls, layer: Any) -> "Conv2D":
         """From ``keras.layers.Conv2D``."""
         _require(layer, data_format="channels_last", groups=1)
-        return cls(layer.kernel_size, layer.strides, layer.padding.upper(), layer.dilation_rate, layer.use_bias)
+        return cls(Window(layer.kernel_size, layer.strides, layer.padding, layer.dilation_rate), layer.use_bias)
 
-    def apply(self, weights: list[Any], x: Any) -> Any:
-        """One convolution per model."""
-        z = tf.stack(
-            [
-                tf.nn.conv2d(_model(x, m), weights[0][m], self.strides, self.padding, dilations=self.dilation)
-                for m in range(weights[0].shape[0])
-            ]
-        )
-        return z + weights[1][:, None, None, None, :] if self.bias else z
+    def prepare(self, x: Any) -> Any:
+        """The patches, (models, examples, rows, columns, inputs)."""
+        return self.window.patches(x)
 
-    def contribution(self, x: Any, d: Any) -> Contribution:
-        """The kernel's product with every patch."""
-        patches = _patches(x, self.size, self.strides, self.padding, self.dilation)
-        sums = kernel(_positions(patches), _positions(d), bias=self.bias)
-        shape = [d.shape[0], *self.size, x.shape[-1], d.shape[-1]]
+    def apply(self, weights: list[Any], a: Any) -> Any:
+        """Patches times kernel, plus bias."""
+        return _affine(a, self.window.arranged(weights[0]), weights[1] if self.bias else None)
+
+    def contribution(self, a: Any, d: Any) -> Contribution:
+        """One position for each patch."""
+        sums = kernel(positions(a), positions(d), bias=self.bias)
+        channels = a.shape[-1] // (self.window.size[0] * self.window.size[1])
 
         def weighted_sum(weights: Any) -> list[Any]:
             first, *rest = sums.weighted_sum(weights)
-            return [tf.reshape(first, shape), *rest]
+            return [self.window.restored(first, channels), *rest]
 
         return Contribution(sums.squared_norms, weighted_sum)
 
@@ -94,43 +94,46 @@ class Conv2D:
 class DepthwiseConv2D:
     """One kernel per input channel, channels last."""
 
-    size: tuple[int, int]
-    strides: tuple[int, int]
-    padding: str
-    dilation: tuple[int, int]
+    window: Window
     bias: bool
 
     @classmethod
     def read(cls, layer: Any) -> "DepthwiseConv2D":
         """From ``keras.layers.DepthwiseConv2D``."""
         _require(layer, data_format="channels_last")
-        return cls(layer.kernel_size, layer.strides, layer.padding.upper(), layer.dilation_rate, layer.use_bias)
+        return cls(Window(layer.kernel_size, layer.strides, layer.padding, layer.dilation_rate), layer.use_bias)
 
-    def apply(self, weights: list[Any], x: Any) -> Any:
-        """One depthwise convolution per model."""
-        strides = [1, *self.strides, 1]
-        z = tf.stack(
-            [
-                tf.nn.depthwise_conv2d(_model(x, m), weights[0][m], strides, self.padding, dilations=self.dilation)
-                for m in range(weights[0].shape[0])
-            ]
-        )
+    def prepare(self, x: Any) -> Any:
+        """The patches by channel, (models, examples, rows, columns, taps, channels)."""
+        patches = self.window.patches(x)
+        return tf.reshape(patches, [*dynamic_shape(patches)[:-1], -1, x.shape[-1]])
+
+    def apply(self, weights: list[Any], a: Any) -> Any:
+        """Sum over the taps of each channel, plus bias."""
+        arranged = self.window.arranged(weights[0])
+        taps = tf.reshape(arranged, [weights[0].shape[0], a.shape[-2], a.shape[-1], arranged.shape[-1]])
+        z = tf.reduce_sum(a[..., None] * taps[:, None, None, None], axis=4)
+        z = tf.reshape(z, [*dynamic_shape(z)[:-2], z.shape[-2] * z.shape[-1]])
         return z + weights[1][:, None, None, None, :] if self.bias else z
 
-    def contribution(self, x: Any, d: Any) -> Contribution:
+    def contribution(self, a: Any, d: Any) -> Contribution:
         """Per-example gradients are as small as the kernel, so they are held."""
-        channels = x.shape[-1]
-        taps = self.size[0] * self.size[1]
-        patches = _positions(_patches(x, self.size, self.strides, self.padding, self.dilation))
-        a = tf.reshape(patches, [*_dynamic(patches)[:3], taps, channels])
-        columns = _positions(d)
-        split = tf.reshape(columns, [*_dynamic(columns)[:3], channels, columns.shape[-1] // channels])
-        gradient = tf.einsum("mbpkc,mbpcq->mbkcq", _for_models(a, d.shape[0]), split)
-        shape = [d.shape[0], tf.shape(d)[1], *self.size, channels, split.shape[-1]]
-        per_example = [tf.reshape(gradient, shape)]
+        taps, channels = a.shape[-2:]
+        columns = positions(d)
+        split = tf.reshape(columns, [*dynamic_shape(columns)[:3], channels, -1])
+        rows = tf.reshape(a, [a.shape[0], tf.shape(a)[1], -1, taps, channels])
+        gradient = tf.einsum("mbpkc,mbpcq->mbkcq", for_models(rows, d.shape[0]), split)
+        per_example = [gradient]
         if self.bias:
             per_example.append(tf.reduce_sum(columns, axis=2))
-        return materialised(per_example)
+        sums = materialised(per_example)
+
+        def weighted_sum(weights: Any) -> list[Any]:
+            first, *rest = sums.weighted_sum(weights)
+            kernel_rows = tf.reshape(first, [d.shape[0], taps * channels, split.shape[-1]])
+            return [self.window.restored(kernel_rows, channels), *rest]
+
+        return Contribution(sums.squared_norms, weighted_sum)
 
 
 @dataclass(frozen=True)
@@ -170,33 +173,33 @@ class Normalization:
         groups = layer.input_shape[-1] if layer.groups == -1 else layer.groups
         return cls(groups, 1, layer.epsilon, layer.scale, layer.center)
 
-    def apply(self, weights: list[Any], x: Any) -> Any:
-        """Normalised, times γ, plus β."""
-        z = self._normalised(x)
-        remaining = list(weights)
-        if self.scale:
-            z *= self._aligned(remaining.pop(0), x)
-        if self.center:
-            z += self._aligned(remaining.pop(0), x)
-        return z
-
-    def contribution(self, x: Any, d: Any) -> Contribution:
-        """Per-example gradients are as small as γ and β, so they are held."""
-        between = list(range(2, x.shape.rank - self.axes))
-        per_example = []
-        if self.scale:
-            per_example.append(tf.reduce_sum(d * self._normalised(x), axis=between))
-        if self.center:
-            per_example.append(tf.reduce_sum(d, axis=between))
-        return materialised(per_example)
-
-    def _normalised(self, x: Any) -> Any:
+    def prepare(self, x: Any) -> Any:
+        """The input with mean 0 and variance 1 over the normalised axes."""
         if self.groups:
-            shape = _dynamic(x)
+            shape = dynamic_shape(x)
             grouped = tf.reshape(x, [*shape[:-1], self.groups, x.shape[-1] // self.groups])
             axes = [*range(2, grouped.shape.rank - 2), grouped.shape.rank - 1]
             return tf.reshape(_standardised(grouped, axes, self.epsilon), shape)
         return _standardised(x, list(range(x.shape.rank - self.axes, x.shape.rank)), self.epsilon)
+
+    def apply(self, weights: list[Any], a: Any) -> Any:
+        """Normalised, times γ, plus β."""
+        remaining = list(weights)
+        if self.scale:
+            a *= self._aligned(remaining.pop(0), a)
+        if self.center:
+            a += self._aligned(remaining.pop(0), a)
+        return a
+
+    def contribution(self, a: Any, d: Any) -> Contribution:
+        """Per-example gradients are as small as γ and β, so they are held."""
+        between = list(range(2, a.shape.rank - self.axes))
+        per_example = []
+        if self.scale:
+            per_example.append(tf.reduce_sum(d * a, axis=between))
+        if self.center:
+            per_example.append(tf.reduce_sum(d, axis=between))
+        return materialised(per_example)
 
     def _aligned(self, weight: Any, x: Any) -> Any:
         ones = [1] * (x.shape.rank - 1 - self.axes)
@@ -215,15 +218,18 @@ class Embedding:
         _require(layer, mask_zero=False)
         return cls(layer.input_dim)
 
-    def apply(self, weights: list[Any], x: Any) -> Any:
-        """Rows of the table."""
-        ids = _for_models(tf.cast(x, tf.int32), weights[0].shape[0])
-        return tf.gather(weights[0], ids, batch_dims=1)
+    def prepare(self, x: Any) -> Any:
+        """The ids."""
+        return tf.cast(x, tf.int32)
 
-    def contribution(self, x: Any, d: Any) -> Contribution:
+    def apply(self, weights: list[Any], a: Any) -> Any:
+        """Rows of the table."""
+        return tf.gather(weights[0], for_models(a, weights[0].shape[0]), batch_dims=1)
+
+    def contribution(self, a: Any, d: Any) -> Contribution:
         """A sum over equal ids."""
-        ids = _for_models(tf.cast(x, tf.int32), d.shape[0])
-        return lookup(tf.reshape(ids, [*_dynamic(ids)[:2], _count(ids.shape[2:])]), _positions(d), rows=self.rows)
+        ids = for_models(a, d.shape[0])
+        return lookup(tf.reshape(ids, [*dynamic_shape(ids)[:2], -1]), positions(d), rows=self.rows)
 
 
 READERS: Mapping[str, Callable[[Any], WeightedLayer]] = MappingProxyType(
@@ -253,28 +259,9 @@ def _standardised(x: Any, axes: list[int], epsilon: float) -> Any:
     return centred * tf.math.rsqrt(tf.reduce_mean(centred * centred, axis=axes, keepdims=True) + epsilon)
 
 
-def _model(x: Any, index: int) -> Any:
-    return x[0] if x.shape[0] == 1 else x[index]
-
-
-def _for_models(x: Any, models: int) -> Any:
-    return x if x.shape[0] == models else tf.broadcast_to(x, [models, *_dynamic(x)[1:]])
-
-
-def _dynamic(x: Any) -> list[Any]:
-    sizes = tf.shape(x)
-    return [size if size is not None else sizes[i] for i, size in enumerate(x.shape)]
-
-
-def _count(shape: Any) -> int:
-    return int(shape.num_elements())
-
-
-def _positions(x: Any) -> Any:
-    return tf.reshape(x, [x.shape[0], tf.shape(x)[1], _count(x.shape[2:-1]), x.shape[-1]])
-
-
-def _patches(x: Any, size: tuple[int, int], strides: tuple[int, int], padding: str, dilation: tuple[int, int]) -> Any:
-    merged = tf.reshape(x, [-1, *x.shape[2:]])
-    patches = tf.image.extract_patches(merged, [1, *size, 1], [1, *strides, 1], [1, *dilation, 1], padding)
-    return tf.reshape(patches, [x.shape[0], -1, *patches.shape[1:]])
+def _affine(a: Any, weight: Any, bias: Any) -> Any:
+    flat = a if a.shape.rank == 3 else tf.reshape(a, [a.shape[0], -1, a.shape[-1]])
+    z = tf.matmul(flat, weight)
+    if bias is not None:
+        z += bias[:, None, :]
+    return z if a.shape.rank == 3 else tf.reshape(z, [z.shape[0], *dynamic_shape(a)[1:-1], z.shape[-1]])

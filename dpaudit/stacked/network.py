@@ -16,6 +16,8 @@ from dpaudit._tensorflow import keras, tf
 from dpaudit.errors import InputError
 from dpaudit.stacked.layers import READERS, WeightedLayer
 from dpaudit.stacked.randomness import Stream, generator, uniform
+from dpaudit.stacked.shapes import for_models
+from dpaudit.stacked.windows import Window
 
 # Keras layers without weights that treat every example by itself: applied as they are.
 PER_EXAMPLE = frozenset(
@@ -76,14 +78,15 @@ class Node:
     trainable: bool
     plain: Any  # the Keras layer or activation applied after it, None for the identity
     dropout: float
+    pooling: Window | None
 
 
 @dataclass(frozen=True)
 class Tap:
-    """What a weighted layer saw in one forward pass: its node, its input, and its output before the activation."""
+    """What a weighted layer did in one forward pass: what its weights met, and its output before the activation."""
 
     node: Node
-    x: Any
+    a: Any
     z: Any
 
 
@@ -200,17 +203,20 @@ class Network:
         for node in self.nodes:
             inputs = [values[i] for i in node.inputs]
             if node.weighted is not None:
-                value = node.weighted.apply([parameters[i] for i in node.variables], inputs[0])
+                met = node.weighted.prepare(inputs[0])
+                value = node.weighted.apply([parameters[i] for i in node.variables], met)
                 if node.trainable:
                     watch(value)
-                    taps.append(Tap(node, inputs[0], value))
+                    taps.append(Tap(node, met, value))
                 value = value if node.plain is None else node.plain(value)
             elif node.dropout:
                 value = inputs[0] if dropout is None else _dropped(inputs[0], node, dropout, models)
+            elif node.pooling is not None:
+                value = node.pooling.largest(inputs[0])
             else:
                 value = _merged(node.plain, inputs, models)
             values.append(value)
-        return _as_stack(values[-1], models), taps
+        return for_models(values[-1], models), taps
 
 
 def _read(cls: type[Network], model: Any) -> Network:
@@ -285,7 +291,7 @@ def _append_layer(layer: Any, inputs: tuple[int, ...], nodes: list[Node], positi
             raise InputError(
                 f"layer {layer.name!r} has a {name}, which the stacked engine does not apply; {_ELSEWHERE}"
             )
-    weighted, plain, rate = None, None, 0.0
+    weighted, plain, rate, pooling = None, None, 0.0, None
     if kind in READERS:
         weighted = READERS[kind](layer)
         activation = getattr(layer, "activation", None)
@@ -294,6 +300,8 @@ def _append_layer(layer: Any, inputs: tuple[int, ...], nodes: list[Node], positi
         if layer.noise_shape is not None:
             raise InputError(f"layer {layer.name!r} has a noise_shape, which the stacked engine does not support.")
         rate = float(layer.rate)
+    elif kind == "MaxPooling2D" and layer.data_format == "channels_last":
+        pooling = Window(layer.pool_size, layer.strides, layer.padding)
     elif kind in PER_EXAMPLE:
         plain = layer
     elif kind != "InputLayer":
@@ -302,7 +310,7 @@ def _append_layer(layer: Any, inputs: tuple[int, ...], nodes: list[Node], positi
         return inputs[0]
     variables = tuple(position[id(variable)] for variable in layer.weights)
     trainable = bool(layer.trainable_weights) and len(layer.trainable_weights) == len(layer.weights)
-    nodes.append(Node(layer.name, inputs, variables, weighted, trainable, plain, rate))
+    nodes.append(Node(layer.name, inputs, variables, weighted, trainable, plain, rate, pooling))
     return len(nodes)
 
 
@@ -311,21 +319,15 @@ def _merged(layer: Any, inputs: list[Any], models: int) -> Any:
     if layer is None:
         return inputs[0]
     if len({value.shape[0] for value in inputs}) > 1:
-        inputs = [_as_stack(value, models) for value in inputs]
+        inputs = [for_models(value, models) for value in inputs]
     leading = inputs[0].shape[0]
     merged = [tf.reshape(value, [-1, *value.shape[2:]]) for value in inputs]
     value = layer(merged if len(merged) > 1 else merged[0])
     return tf.reshape(value, [leading, tf.shape(inputs[0])[1], *value.shape[1:]])
 
 
-def _as_stack(value: Any, models: int) -> Any:
-    if value.shape[0] == models:
-        return value
-    return tf.broadcast_to(value, [models, *tf.unstack(tf.shape(value))[1:]])
-
-
 def _dropped(x: Any, node: Node, stream: Stream, models: int) -> Any:
-    stack = _as_stack(x, models)
+    stack = for_models(x, models)
     width = int(stack.shape[2:].num_elements())
     kept = uniform(stream.named(node.name), tf.shape(stack)[1] * width) >= node.dropout
     return tf.where(tf.reshape(kept, tf.shape(stack)), stack / (1 - node.dropout), 0.0)

@@ -3,8 +3,8 @@
 A model is therefore the same whichever others it was stacked with, whichever worker ran it, and after a resume.
 Inside a TensorFlow program the numbers come from Threefry-2x32 with 20 rounds, a counter-based generator
 (`Salmon et al. (2011) <https://doi.org/10.1145/2063384.2063405>`_), outside it from numpy's Philox.
-Normals are the inverse distribution function of 23-bit uniforms: |z| stays below 5.4, which is good for audits and
-research and not for a model whose noise protects someone.
+The noise is float32 from a seed that the audit knows: good for audits and research, not for a model whose noise
+protects someone.
 """
 
 import hashlib
@@ -20,6 +20,17 @@ from dpaudit._tensorflow import tf
 _ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
 _PARITY = 0x1BD11BDA
 _NAMED = 0x6E616D65
+_LANES = 16
+_LOG = (
+    -1.1514610310e-1,
+    1.1676998740e-1,
+    -1.2420140846e-1,
+    1.4249322787e-1,
+    -1.6668057665e-1,
+    2.0000714765e-1,
+    -2.4999993993e-1,
+    3.3333331174e-1,
+)
 
 
 def generator(seed: int, model: int, purpose: str, *counters: int) -> np.random.Generator:
@@ -75,24 +86,74 @@ def threefry(key0: Any, key1: Any, x0: Any, x1: Any) -> tuple[Any, Any]:
     return x0, x1
 
 
-def words(stream: Stream, count: Any) -> Any:
-    """Random uint32 words, shape (models, count)."""
-    half = (count + 1) // 2
-    index = tf.bitcast(tf.range(half), tf.uint32)[None, :]
-    step = tf.bitcast(stream.step, tf.uint32)
-    first, second = threefry(stream.keys[:, :1], stream.keys[:, 1:], index, step)
-    return tf.concat([first, second], axis=1)[:, :count]
-
-
 def uniform(stream: Stream, count: Any) -> Any:
     """Uniform float32 in (0, 1), symmetric about 1/2, shape (models, count)."""
-    mantissa = tf.bitwise.right_shift(words(stream, count), _word(9))
+    index = tf.bitcast(tf.range((count + 1) // 2), tf.uint32)[None, :]
+    words = threefry(stream.keys[:, :1], stream.keys[:, 1:], index, tf.bitcast(stream.step, tf.uint32))
+    mantissa = tf.bitwise.right_shift(tf.concat(words, axis=1)[:, :count], _word(9))
     return tf.cast(tf.bitcast(mantissa, tf.int32), tf.float32) * 2.0**-23 + 2.0**-24
 
 
-def normal(stream: Stream, count: Any) -> Any:
-    """Standard normal float32, shape (models, count)."""
-    return math.sqrt(2) * tf.math.erfinv(2 * uniform(stream, count) - 1)
+def normal(stream: Stream, count: int) -> Any:
+    """Standard normal float32, shape (models, count).
+
+    Box and Muller's transform of a 31-bit radius and a 32-bit angle, so |z| < 6.7.
+    """
+    if stream.keys.shape[0] == 1:
+        return _normal(stream.keys[0], stream.step, count)[None]
+    return tf.map_fn(lambda key: _normal(key, stream.step, count), stream.keys, fn_output_signature=tf.float32)
+
+
+def _normal(key: Any, step: Any, count: int) -> Any:
+    # What is odd here makes XLA emit vector code on CPUs (measured: 2.6 against 20 to 70 ns a number): one axis, a
+    # length that splits evenly, and both results as one complex number behind a branch that is always taken, so that
+    # the words are not computed once more for each half.
+    half = -(-count // (2 * _LANES)) * _LANES
+
+    def pairs() -> Any:
+        index = tf.bitcast(tf.range(half), tf.uint32)
+        return _box_muller(*threefry(key[:1], key[1:], index, tf.bitcast(step, tf.uint32)[None]))
+
+    both = tf.cond(step >= 0, pairs, lambda: tf.zeros([half], tf.complex64))
+    return tf.concat([tf.math.real(both), tf.math.imag(both)], axis=0)[:count]
+
+
+def _box_muller(radius: Any, angle: Any) -> Any:
+    """Two independent standard normals as one complex number, from two random words."""
+    u = tf.cast(tf.bitcast(tf.bitwise.right_shift(radius, _word(1)), tf.int32), tf.float32) * 2.0**-31 + 2.0**-32
+    length = tf.sqrt(-2 * _log(u))
+    bits = tf.bitcast(angle, tf.int32)
+    # 30 bits are an angle within an eighth of a turn to either side; one bit swaps the axes, one is a sign.
+    x = tf.cast(tf.bitwise.right_shift(tf.bitwise.left_shift(bits, 2), 2), tf.float32) * (math.pi * 2.0**-31)
+    sine, cosine = _sine_cosine(x)
+    sign = tf.bitwise.bitwise_and(bits, tf.constant(-(2**31), tf.int32))
+    cosine = tf.bitcast(tf.bitwise.bitwise_xor(tf.bitcast(cosine, tf.int32), sign), tf.float32)
+    swap = tf.bitwise.bitwise_and(bits, 2**30) > 0
+    return tf.complex(length * tf.where(swap, sine, cosine), length * tf.where(swap, cosine, sine))
+
+
+def _log(x: Any) -> Any:
+    """Natural logarithm of normal float32 above 0, to float32 rounding: exponent plus the series of log1p.
+
+    The polynomial is the classic minimax one of the Cephes library (Moshier 1992) on [√½, √2); written out, it
+    compiles to a few vector instructions.
+    """
+    bits = tf.bitcast(x, tf.int32)
+    exponent = tf.bitwise.right_shift(bits - 0x3F3504F3, 23)
+    m = tf.bitcast(bits - tf.bitwise.left_shift(exponent, 23), tf.float32) - 1.0
+    square = m * m
+    series = 7.0376836292e-2
+    for coefficient in _LOG:
+        series = series * m + coefficient
+    return tf.cast(exponent, tf.float32) * math.log(2) + (m - 0.5 * square + series * m * square)
+
+
+def _sine_cosine(x: Any) -> tuple[Any, Any]:
+    """Sine and cosine on [-π/4, π/4] to float32 rounding (the same library's polynomials)."""
+    square = x * x
+    sine = x + x * square * (-1.6666654611e-1 + square * (8.3321608736e-3 + square * -1.9515295891e-4))
+    tail = 4.166664568298827e-2 + square * (-1.388731625493765e-3 + square * 2.443315711809948e-5)
+    return sine, 1 - 0.5 * square + square * square * tail
 
 
 def _key(seed: int, model: int, purpose: str, *counters: int) -> Any:

@@ -1,7 +1,8 @@
-"""Training of many copies at once: whole blocks of steps inside one TensorFlow function."""
+"""Training of many copies at once: blocks of steps as one compiled TensorFlow program."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ from dpaudit._tensorflow import tf
 from dpaudit.claim import GaussianSteps, Sampling
 from dpaudit.data.dataset import Task
 from dpaudit.errors import AuditFailed, InputError
-from dpaudit.stacked.batches import draw, longest_batch
+from dpaudit.stacked.batches import draw, longest_batch, usual_lengths
+from dpaudit.stacked.cost import cost
 from dpaudit.stacked.gradients import clipped_sum, plain_sum
 from dpaudit.stacked.losses import per_example_loss
 from dpaudit.stacked.network import Network, Parameters
@@ -20,7 +22,7 @@ from dpaudit.stacked.optimizers import Optimizer, Sgd
 from dpaudit.stacked.randomness import Stream, normal
 from dpaudit.stacked.schedules import Constant, Schedule
 
-BLOCK_BYTES = 2**26  # of batch indices handed to TensorFlow at a time
+BLOCK_BYTES = 2**24  # of input features handed to the program at a time
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Recipe:
         noise_multiplier: standard deviation of the noise over ``clip``; 0 clips without noise.
         weight_decay: times learning rate and parameter, subtracted outside of what is clipped and noised.
         tolerance: bound on the probability that any Poisson batch of a training is longer than its padding.
+        compiled: compile with XLA: several times faster, after some seconds of compilation.
 
     Raises:
         InputError: noise without a clip norm, or a value out of range.
@@ -51,6 +54,7 @@ class Recipe:
     noise_multiplier: float = 0.0
     weight_decay: float = 0.0
     tolerance: float = 1e-9
+    compiled: bool = True
 
     def __post_init__(self) -> None:
         _check.integer("steps", self.steps, at_least=1)
@@ -66,21 +70,28 @@ class Recipe:
         """What the accountant is told; None without clipping."""
         if self.clip is None:
             return None
-        _, slack = longest_batch(sampling, records, self.steps, tolerance=self.tolerance)
+        _, slack = longest_batch(sampling, records, self.batch_size, self.steps, tolerance=self.tolerance)
         return GaussianSteps(self.noise_multiplier, self.steps, sampling, slack)
+
+
+@dataclass(frozen=True)
+class Member:
+    """One copy to train: its number in the family of models, the records it may see, and how batches are drawn."""
+
+    model: int
+    rows: npt.NDArray[np.int64]
+    sampling: Sampling
 
 
 def train(
     network: Network,
     parameters: Parameters,
     recipe: Recipe,
+    members: Sequence[Member],
     *,
     features: npt.NDArray[np.float32],
     targets: npt.NDArray[np.generic],
-    rows: Sequence[npt.NDArray[np.int64]],
-    sampling: Sequence[Sampling],
     seed: int,
-    models: Sequence[int],
     progress: Callable[[int], None] | None = None,
 ) -> Parameters:
     """Train copies of a network, each on its own records; returns their parameters.
@@ -89,77 +100,134 @@ def train(
         network: what is trained.
         parameters: where each copy starts.
         recipe: how.
+        members: one for each copy; with the seed, its number fixes batches, noise and dropout.
         features: of all records, shape (records, ...).
         targets: of all records.
-        rows: for each copy the records it may see.
-        sampling: for each copy how batches are drawn from them.
         seed: of the family of models.
-        models: number of each copy in that family; with the seed it fixes batches, noise and dropout.
-        progress: called with the number of steps done after each block.
+        progress: called now and then with the steps done since the last call, summed over the copies.
 
     Raises:
         InputError: the numbers of copies disagree.
         AuditFailed: a copy's weights are no longer finite.
     """
     copies = parameters[0].shape[0]
-    if not len(rows) == len(sampling) == len(models) == copies:
-        raise InputError(
-            f"{copies} copies need as many rows, samplings and models, got {len(rows)}, {len(sampling)}, {len(models)}."
-        )
-    lengths = [
-        longest_batch(event, len(own), recipe.steps, tolerance=recipe.tolerance)[0]
-        for event, own in zip(sampling, rows, strict=True)
+    if len(members) != copies:
+        raise InputError(f"{copies} copies need as many members, got {len(members)}.")
+    limits = [
+        longest_batch(member.sampling, len(member.rows), recipe.batch_size, recipe.steps, tolerance=recipe.tolerance)[0]
+        for member in members
     ]
-    width = max(lengths)
+    width = max(limits)
+    size = min(copies, cost(network).stack(recipe.batch_size))
+    trained = []
+    for first in range(0, copies, size):
+        chosen = slice(first, min(first + size, copies))
+        group = members[chosen]
+        lengths = sorted(
+            {
+                min(width, max(column))
+                for column in zip(
+                    *(
+                        usual_lengths(member.sampling, len(member.rows), recipe.batch_size, copies=len(group))
+                        for member in group
+                    ),
+                    strict=True,
+                )
+            }
+            | {width}
+        )
+        trained.append(
+            _train_group(
+                network,
+                tuple(value[chosen] for value in parameters),
+                recipe,
+                group,
+                tuple(lengths),
+                features,
+                targets,
+                seed,
+                progress,
+            )
+        )
+    whole = tuple(tf.concat(columns, axis=0) for columns in zip(*trained, strict=True))
+    _refuse_divergence(network, whole, [member.model for member in members])
+    return whole
+
+
+def _train_group(
+    network: Network,
+    parameters: Parameters,
+    recipe: Recipe,
+    members: Sequence[Member],
+    lengths: tuple[int, ...],
+    features: npt.NDArray[np.float32],
+    targets: npt.NDArray[np.generic],
+    seed: int,
+    progress: Callable[[int], None] | None,
+) -> Parameters:
+    width = lengths[-1]
+    models = [member.model for member in members]
     rates = recipe.learning_rate(recipe.steps).astype(np.float32)
     noise = Stream.start(seed, models, "noise")
     dropout = Stream.start(seed, models, "dropout")
-    held = tf.constant(features, tf.float32), tf.constant(targets)
     state = tuple(recipe.optimizer.start(parameters[i]) for i in network.trainable)
-    block = _block(network, recipe)
-    size = max(1, min(recipe.steps, BLOCK_BYTES // (4 * copies * width)))
+    block = _block(network, recipe, lengths)
+    row_bytes = max(1, features[:1].nbytes * width * len(members))
+    size = max(1, min(recipe.steps, BLOCK_BYTES // row_bytes))
     for start in range(0, recipe.steps, size):
         steps = range(start, min(start + size, recipe.steps))
-        indices = np.full((copies, len(steps), width), -1, np.int32)
-        for copy, own in enumerate(rows):
-            batches = draw(sampling[copy], len(own), seed=seed, model=models[copy], steps=steps, length=lengths[copy])
-            indices[copy, :, : lengths[copy]] = np.where(batches < 0, -1, own[batches])
+        rows = np.zeros((size, len(members), width), np.int64)
+        filled = np.zeros((size, len(members)), np.int32)
+        for copy, member in enumerate(members):
+            batches = draw(member.sampling, len(member.rows), seed=seed, model=member.model, steps=steps, length=width)
+            filled[: len(steps), copy] = (batches >= 0).sum(axis=1)
+            rows[: len(steps), copy] = member.rows[np.maximum(batches, 0)]
+        padded = np.zeros(size, np.float32)
+        padded[: len(steps)] = rates[start : steps[-1] + 1]
         parameters, state = block(
             parameters,
             state,
-            *held,
-            tf.constant(indices),
+            tf.constant(features[rows]),
+            tf.constant(targets[rows]),
+            tf.constant(filled),
             tf.constant(start),
-            tf.constant(rates[start : steps[-1] + 1]),
+            tf.constant(len(steps)),
+            tf.constant(padded),
             noise.keys,
             dropout.keys,
         )
         if progress is not None:
-            progress(steps[-1] + 1)
-    _refuse_divergence(network, parameters, models)
+            progress(len(steps) * len(members))
     return parameters
 
 
-def _block(network: Network, recipe: Recipe) -> Callable[..., tuple[Parameters, Any]]:
-    loss = lambda outputs, targets: per_example_loss(recipe.task, outputs, targets)  # noqa: E731
+@lru_cache(maxsize=16)
+def _block(network: Network, recipe: Recipe, lengths: tuple[int, ...]) -> Callable[..., tuple[Parameters, Any]]:
+    """A program that runs a block of steps; a step's batch is cut to the shortest of ``lengths`` that holds it."""
 
-    def step(
-        parameters: Any, state: Any, x: Any, y: Any, present: Any, rate: Any, noise: Stream, dropout: Stream
-    ) -> Any:
+    def loss(outputs: Any, targets: Any) -> Any:
+        return per_example_loss(recipe.task, outputs, targets)
+
+    def sums(parameters: Any, x: Any, y: Any, filled: Any, dropout: Stream) -> Any:
+        present = tf.cast(tf.range(x.shape[1])[None, :] < filled[:, None], tf.float32)
         if recipe.clip is None:
-            sums, _ = plain_sum(network, parameters, x, y, loss=loss, present=present, dropout=dropout)
-            divisor = tf.maximum(tf.reduce_sum(present, axis=1), 1.0)
+            return plain_sum(network, parameters, x, y, loss=loss, present=present, dropout=dropout)[0]
+        return clipped_sum(
+            network, parameters, x, y, loss=loss, clip=recipe.clip, present=present, dropout=dropout
+        ).gradients
+
+    def update(parameters: Any, state: Any, totals: list[Any], filled: Any, rate: Any, noise: Stream) -> Any:
+        trainable = network.trainable
+        sizes = [int(np.prod(network.variables[i].shape)) for i in trainable]
+        if recipe.clip is not None and recipe.noise_multiplier:
+            drawn = tf.split(recipe.clip * recipe.noise_multiplier * normal(noise, sum(sizes)), sizes, axis=1)
+            totals = [total + tf.reshape(part, total.shape) for total, part in zip(totals, drawn, strict=True)]
+        if recipe.clip is None:
+            divisor = tf.maximum(tf.cast(filled, tf.float32), 1.0)
         else:
-            sums = clipped_sum(
-                network, parameters, x, y, loss=loss, clip=recipe.clip, present=present, dropout=dropout
-            ).gradients
             divisor = tf.constant([float(recipe.batch_size)])
         changed, states = list(parameters), []
-        for position, total, own in zip(network.trainable, sums, state, strict=True):
-            if recipe.clip is not None and recipe.noise_multiplier:
-                variable = network.variables[position]
-                drawn = normal(noise.named(f"{position}"), int(np.prod(variable.shape)))
-                total += recipe.clip * recipe.noise_multiplier * tf.reshape(drawn, tf.shape(total))
+        for position, total, own in zip(trainable, totals, state, strict=True):
             gradient = total / tf.reshape(divisor, [-1] + [1] * (total.shape.rank - 1))
             change, new = recipe.optimizer(gradient, own, rate, noise.step)
             if recipe.weight_decay:
@@ -168,41 +236,34 @@ def _block(network: Network, recipe: Recipe) -> Callable[..., tuple[Parameters, 
             states.append(new)
         return tuple(changed), tuple(states)
 
-    @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]  # TensorFlow has no types
+    @tf.function(jit_compile=recipe.compiled, autograph=False)  # type: ignore[untyped-decorator]  # TensorFlow has no types
     def block(
         parameters: Any,
         state: Any,
         features: Any,
         targets: Any,
-        indices: Any,
+        filled: Any,
         start: Any,
+        count: Any,
         rates: Any,
         noise: Any,
         dropout: Any,
     ) -> Any:
-        filled = tf.reduce_sum(tf.cast(indices >= 0, tf.int32), axis=2)
-        widths = tf.maximum(tf.reduce_max(filled, axis=0), 1)
-
         def body(t: Any, parameters: Any, state: Any) -> Any:
-            rows = indices[:, t, : widths[t]]
-            present = tf.cast(rows >= 0, tf.float32)
-            kept = tf.maximum(rows, 0)
             at = start + t
-            changed = step(
-                parameters,
-                state,
-                tf.gather(features, kept),
-                tf.gather(targets, kept),
-                present,
-                rates[t],
-                Stream(noise, at),
-                Stream(dropout, at),
-            )
-            return t + 1, *changed
+            cuts = [
+                lambda length=length: sums(
+                    parameters, features[t][:, :length], targets[t][:, :length], filled[t], Stream(dropout, at)
+                )
+                for length in lengths
+            ]
+            longest = tf.reduce_max(filled[t])
+            needed = tf.reduce_sum(tf.cast(longest > tf.constant(lengths), tf.int32))
+            totals = tf.switch_case(needed, cuts) if len(cuts) > 1 else cuts[0]()
+            parameters, state = update(parameters, state, totals, filled[t], rates[t], Stream(noise, at))
+            return t + 1, parameters, state
 
-        _, parameters, state = tf.while_loop(
-            lambda t, *_: t < tf.shape(indices)[1], body, (tf.constant(0), parameters, state), maximum_iterations=None
-        )
+        _, parameters, state = tf.while_loop(lambda t, *_: t < count, body, (tf.constant(0), parameters, state))
         return parameters, state
 
     return block  # type: ignore[no-any-return]  # tf.function has no types
@@ -210,8 +271,7 @@ def _block(network: Network, recipe: Recipe) -> Callable[..., tuple[Parameters, 
 
 def _refuse_divergence(network: Network, parameters: Parameters, models: Sequence[int]) -> None:
     for variable, value in zip(network.variables, parameters, strict=True):
-        axes = list(range(1, value.shape.rank))
-        finite = tf.reduce_all(tf.math.is_finite(value), axis=axes).numpy()
+        finite = tf.reduce_all(tf.math.is_finite(value), axis=list(range(1, value.shape.rank))).numpy()
         if not finite.all():
             raise AuditFailed(
                 f"model {models[int(np.argmin(finite))]} diverged: {variable.name} is not finite; "

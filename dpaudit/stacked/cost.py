@@ -1,0 +1,46 @@
+"""What a network costs per example: multiply-adds, and numbers held between the forward and the backward pass."""
+
+import math
+from dataclasses import dataclass
+
+from dpaudit._tensorflow import tf
+from dpaudit.stacked.network import Network
+
+# Below this many multiply-adds per step a copy is too small to keep the machine busy and is stacked with others;
+# above, one copy at a time keeps its parameters and activations in the cache (measured, two cores).
+BUSY = 2e8
+LARGEST_STACK = 64
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Per example of one copy: ``multiply_adds`` of a training step, ``floats`` held; ``parameters`` per copy."""
+
+    multiply_adds: int
+    floats: int
+    parameters: int
+
+    def stack(self, batch_size: int) -> int:
+        """How many copies to train as one program with batches of that length."""
+        work = self.multiply_adds * batch_size
+        return max(1, min(LARGEST_STACK, math.ceil(BUSY / work)))
+
+    def step_bytes(self, copies: int, batch_length: int) -> int:
+        """Predicted peak of one step of ``copies`` copies: activations and slopes, gradients, noise and state."""
+        return 4 * copies * (3 * self.floats * batch_length + 6 * self.parameters)
+
+
+def cost(network: Network) -> Cost:
+    """Measured on the shapes of one example."""
+    parameters = tuple(tf.zeros([1, *variable.shape]) for variable in network.variables)
+    x = tf.zeros([1, 1, *network.input_shape])
+    _, taps = network.traced(parameters, x, None, lambda _: None)
+    floats = multiply_adds = 0
+    for tap in taps:
+        floats += int(tf.size(tap.a)) + int(tf.size(tap.z))
+        kernel = max(
+            (variable.num_elements() for variable in (parameters[i].shape for i in tap.node.variables)), default=0
+        )
+        positions = int(tf.size(tap.z)) // int(tap.z.shape[-1])
+        multiply_adds += 3 * positions * kernel
+    return Cost(multiply_adds, floats, sum(math.prod(variable.shape) for variable in network.variables))
