@@ -4,6 +4,7 @@ import numpy as np
 
 from dpaudit import _check
 from dpaudit._check import BoolArray
+from dpaudit.errors import InputError
 
 
 def fair_coins(records: int, *, seed: int) -> BoolArray:
@@ -17,3 +18,23 @@ def fair_coins(records: int, *, seed: int) -> BoolArray:
     """
     _check.integer("records", records, at_least=1)
     return np.random.default_rng(seed).random(records) < 0.5
+
+
+def complementary_pairs(models: int, records: int, *, seed: int) -> BoolArray:
+    """Who is in which reference model, shape (models, records): models 2k and 2k + 1 share the records out in halves.
+
+    When a model is the target, it and its partner are left out; then as many of the others were trained on each
+    record as were not, whoever the target was.
+
+    >>> complementary_pairs(2, 4, seed=0).sum(axis=0)
+    array([1, 1, 1, 1])
+    """
+    _check.integer("records", records, at_least=2)
+    if _check.integer("models", models, at_least=2) % 2:
+        raise InputError(f"models in pairs must be an even number, got {models}.")
+    rng = np.random.default_rng(seed)
+    included = np.zeros((models, records), bool)
+    for first in range(0, models, 2):
+        included[first, rng.permutation(records)[: records // 2]] = True
+        included[first + 1] = ~included[first]
+    return included

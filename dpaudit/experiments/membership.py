@@ -1,21 +1,38 @@
 """Membership inference on every model of an audit: who was trained on?"""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Protocol, get_args
+from typing import Annotated, Any, ClassVar, Literal, Protocol, get_args
 
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+import numpy.typing as npt
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from dpaudit import _check, registry
+from dpaudit.attacks.membership.auto import Auto
+from dpaudit.attacks.membership.null_check import NullCheck, null_check
+from dpaudit.attacks.membership.pools import leave_pair_out
 from dpaudit.bounds.clopper_pearson import ClopperPearson
 from dpaudit.bounds.one_run import OneRun
 from dpaudit.bounds.selection import HeldOut
 from dpaudit.claim import Adjacency, Unit
+from dpaudit.data.inclusion import complementary_pairs
+from dpaudit.errors import InputError
+from dpaudit.evaluation import (
+    Exposed,
+    OverTargets,
+    Slices,
+    exposed,
+    over_targets,
+    sliced,
+    standard_groups,
+)
 from dpaudit.evidence import LowerBound
-from dpaudit.experiments.audit import Audit, Design, Subject
+from dpaudit.experiments.audit import Audit, Design
+from dpaudit.experiments.references import observed_pool, target_signals
 from dpaudit.roc import Roc, TprAtFpr, auc_standard_error
 from dpaudit.scores import Scores
-from dpaudit.signals import Signals
+from dpaudit.signals import PoolSignals, Signals
 
 FPRS = (0.1, 0.01, 0.001)
 CURVE_POINTS = 400
@@ -60,10 +77,26 @@ def _named(value: object) -> object:
 
 
 class Settings(BaseModel):
-    """``[membership]``: which attacks."""
+    """``[membership]``: which attacks, on how many reference models, and how closely to look.
+
+    ``references`` models are trained like each model under audit, in complementary pairs on halves of the records.
+    They serve its attacks, and each of them is attacked in turn with the others as references (`PoolOutcome`).
+    ``slices``: by ``class``, by quantile of the ``loss``, by whether it is ``classified`` right. ``fdr``: false
+    discovery rate of the list of exposed records.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     attacks: list[Annotated[AttackSettings, BeforeValidator(_named)]] = Field(min_length=1)
+    references: int = Field(default=0, ge=0)
+    slices: list[Literal["class", "loss", "classified"]] = []
+    fdr: float = Field(default=0.05, gt=0, lt=1)
+
+    @field_validator("references")
+    @classmethod
+    def _pairs(cls, references: int) -> int:
+        if references % 2 or references == 2:
+            raise ValueError("must be 0 or an even number from 4 on: references are trained in pairs")
+        return references
 
     def bounds(self) -> int:
         """Lower bounds computed per model."""
@@ -94,6 +127,34 @@ class AttackOutcome(BaseModel):
     tpr_at_fpr: list[TprAtFpr]
     bound: LowerBound
     curve: Curve
+    slices: Slices | None = None
+
+
+class PoolOutcome(BaseModel):
+    """What one attack found on the reference models of one model, each in turn the target.
+
+    ``null`` is the same on shuffled signals, which cannot leak: the self-test of the experiment.
+    """
+
+    model: str
+    attack: str
+    version: str
+    over_targets: OverTargets
+    null: NullCheck
+
+
+class ExposedRecords(BaseModel):
+    """Which records a model like this one gives away, by row number in the audited data."""
+
+    model: str
+    exposed: Exposed
+
+
+class Skipped(BaseModel):
+    """An attack that could not run, and what it lacked."""
+
+    attack: str
+    reason: str
 
 
 class Outcome(BaseModel):
@@ -101,6 +162,11 @@ class Outcome(BaseModel):
 
     design: Design
     attacks: list[AttackOutcome]
+    references: int = 0
+    pools: list[PoolOutcome] = []
+    exposed: list[ExposedRecords] = []
+    skipped: list[Skipped] = []
+    floored: dict[str, int] = {}
 
     def bounds(self, model: str) -> list[LowerBound]:
         """Lower bounds on one model's ε."""
@@ -111,25 +177,71 @@ def run(settings: Settings, audit: Audit) -> Outcome:
     """Attack every subject; membership is joined to the scores here and nowhere before."""
     attacks = [(item.name, item.build()) for item in settings.attacks]
     terms = Terms(audit.design, audit.delta, audit.confidence, audit.adjacency, audit.unit)
-    outcomes = []
-    with audit.progress.task("attacking", len(audit.subjects) * len(attacks)) as advance:
-        for subject in audit.subjects:
-            signals = observed(audit, subject)
+    outcome = Outcome(design=audit.design, attacks=[], references=settings.references)
+    for subject in audit.subjects:
+        pool = None
+        if settings.references:
+            pool = observed_pool(
+                subject.trainer,
+                audit.dataset,
+                complementary_pairs(settings.references, len(audit.dataset), seed=audit.seed_for("pairs")),
+                audit.population,
+                seed=audit.seed_for("references", subject.name),
+                progress=audit.progress,
+            )
+            outcome.exposed.append(
+                ExposedRecords(model=subject.name, exposed=exposed(pool.phi, pool.included, fdr=settings.fdr))
+            )
+        records, population = audit.logits(subject)
+        signals = target_signals(records, audit.dataset, audit.population, population, pool=pool)
+        outcome.floored[subject.name] = signals.floored
+        groups = chosen_groups(signals, settings.slices)
+        with audit.progress.task(f"attacking {subject.name}", len(attacks)) as advance:
             for name, attack in attacks:
-                scores = Scores.join(attack(signals), audit.member)
+                scores = attack(signals)
                 seed = audit.seed_for("held-out half", subject.name, name)
-                outcomes.append(judged(subject.name, name, attack, scores, terms=terms, seed=seed))
+                joined = Scores.join(scores, audit.member)
+                found = judged(subject.name, name, chosen(attack, signals), joined, terms=terms, seed=seed)
+                if groups:
+                    slices = sliced(scores, audit.member, groups, fpr=FPRS[0])
+                    found = found.model_copy(update={"slices": slices})
+                outcome.attacks.append(found)
+                if pool is not None:
+                    outcome.pools.append(
+                        over_pool(subject.name, name, attack, pool, seed=audit.seed_for("null", subject.name, name))
+                    )
                 advance(1)
-    return Outcome(design=audit.design, attacks=outcomes)
+    return outcome
 
 
-def observed(audit: Audit, subject: Subject) -> Signals:
-    """What an attacker sees of a subject: its outputs on the audited records and on the population."""
-    records, population = audit.logits(subject)
-    return Signals.from_logits(
-        records,
-        audit.dataset.labels,
-        population=Signals.from_logits(population, audit.population.labels),
+def chosen(attack: Any, signals: Signals) -> Named:
+    """The attack itself, or the one that ``auto`` takes for these signals: that is what a result records."""
+    named: Named = attack.chosen(signals) if isinstance(attack, Auto) else attack
+    return named
+
+
+def chosen_groups(signals: Signals, slices: Sequence[str]) -> dict[str, npt.NDArray[np.generic]]:
+    """The slices asked for, as far as the signals know them."""
+    groups = standard_groups(
+        labels=signals.labels,
+        loss=signals.loss,
+        correct=None if signals.log_probabilities is None else signals.correct(),
+    )
+    missing = [name for name in slices if name not in groups]
+    if missing:
+        raise InputError(f"slices by {missing[0]} need a classification task.")
+    return {name: groups[name] for name in slices}
+
+
+def over_pool(model: str, name: str, attack: Any, pool: PoolSignals, *, seed: int) -> PoolOutcome:
+    """Each model of a pool in turn the target, its pair left out, and the null self-test of exactly that."""
+    scores = leave_pair_out(attack, pool)
+    return PoolOutcome(
+        model=model,
+        attack=name,
+        version=chosen(attack, pool.target(0)).version,
+        over_targets=over_targets(scores, pool.included, fprs=FPRS),
+        null=null_check(attack, pool, seed=seed),
     )
 
 

@@ -1,0 +1,114 @@
+"""Reference models: trained like the target, on halves of the records, to know what it would do with and without."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from dpaudit._check import BoolArray, FloatArray
+from dpaudit.data.dataset import Dataset
+from dpaudit.outputs import Kind, log_probabilities, observe, phi
+from dpaudit.progress import Progress
+from dpaudit.seeds import derived
+from dpaudit.signals import PoolSignals, Signals
+from dpaudit.training.trainer import TrainedModel, Trainer
+
+
+def observed_pool(
+    trainer: Trainer,
+    dataset: Dataset,
+    included: BoolArray,
+    population: Dataset | None,
+    *,
+    seed: int,
+    progress: Progress,
+) -> PoolSignals:
+    """Train a pool of models and observe each on all records and on the population.
+
+    Args:
+        trainer: the target's.
+        dataset: the records.
+        included: who is in which model, shape (models, records), in complementary pairs.
+        population: records that no model is trained on.
+        seed: of the pool.
+        progress: says how many models are trained.
+    """
+    inside, outside = [], []
+    for model in trained(trainer, dataset, included, seed=seed, progress=progress):
+        inside.append(model.predict(dataset.features))
+        if population is not None:
+            outside.append(model.predict(population.features))
+    classes = dataset.task == "multiclass"
+    outputs = np.stack(inside)
+    others = np.stack(outside) if population is not None else None
+    return PoolSignals(
+        phi=phi(outputs, dataset.labels, task=dataset.task).values,
+        included=included,
+        labels=dataset.classes if classes else None,
+        log_probabilities=log_probabilities(outputs, kind="logits") if classes else None,
+        population=None if population is None else phi(others, population.labels, task=population.task).values,
+        population_labels=population.classes if population is not None and classes else None,
+        population_log_probabilities=log_probabilities(others, kind="logits")
+        if others is not None and classes
+        else None,
+        features=dataset.features.astype(np.float64),
+        population_features=None if population is None else population.features.astype(np.float64),
+    )
+
+
+def trained(
+    trainer: Trainer, dataset: Dataset, included: BoolArray, *, seed: int, progress: Progress
+) -> Iterator[TrainedModel]:
+    """One model after another; model i is the same however many there are."""
+    with progress.task("training reference models", len(included)) as advance:
+        for index, row in enumerate(included):
+            yield trainer(dataset, row, seed=derived(seed, "reference", index))
+            advance(1)
+
+
+def target_signals(
+    outputs: FloatArray,
+    dataset: Dataset,
+    population: Dataset | None,
+    population_outputs: FloatArray | None,
+    *,
+    kind: Kind = "logits",
+    pool: PoolSignals | None = None,
+    rows: BoolArray | None = None,
+) -> Signals:
+    """What an attacker sees of a target, with all models of a pool as its references.
+
+    Args:
+        outputs: of the target on the records, shape (records, outputs).
+        dataset: the records.
+        population: records that neither the target nor a reference was trained on.
+        population_outputs: of the target on those.
+        kind: of the target's outputs.
+        pool: the references.
+        rows: which records of the pool are audited, shape (records of the pool,); all when None.
+    """
+    own = observe(outputs, dataset.labels, task=dataset.task, kind=kind)
+    others = None
+    if population is not None and population_outputs is not None:
+        seen = observe(population_outputs, population.labels, task=population.task, kind=kind)
+        others = Signals(
+            seen.phi,
+            seen.labels,
+            seen.log_probabilities,
+            reference=np.empty((0, len(seen))) if pool is None or pool.population is None else pool.population,
+            included=np.zeros((0 if pool is None else len(pool), len(seen)), bool),
+            features=population.features.astype(np.float64),
+            floored=seen.floored,
+        )
+    kept = slice(None) if rows is None else rows
+    log_p = None if pool is None or pool.log_probabilities is None else pool.log_probabilities[:, kept]
+    return Signals(
+        own.phi,
+        own.labels,
+        own.log_probabilities,
+        reference=np.empty((0, len(own))) if pool is None else pool.phi[:, kept],
+        included=np.empty((0, len(own)), bool) if pool is None else pool.included[:, kept],
+        population=others,
+        features=dataset.features.astype(np.float64),
+        reference_log_probabilities=log_p if own.log_probabilities is not None else None,
+        floored=own.floored,
+    )
