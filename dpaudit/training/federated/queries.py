@@ -65,7 +65,10 @@ class Aggregation:
             raise InputError(f"expected clients in a round must be above 0, got {self.expected!r}.")
         query = _query(self)
         object.__setattr__(self, "_query", query)
-        object.__setattr__(self, "_accumulate", None if query is None else _accumulated(query, self.shapes))
+        if isinstance(self.aggregator, LocalNoise):
+            object.__setattr__(self, "_accumulate", _noised_by_clients(self.aggregator))
+        elif query is not None:
+            object.__setattr__(self, "_accumulate", _accumulated(query, self.shapes))
 
     def start(self) -> Any:
         """State of the first round."""
@@ -104,9 +107,9 @@ class Aggregation:
         match self.aggregator:
             case Mean(weighting):
                 return Released(_weighted(updates, weights, uniform=weighting == "uniform"), None, None, 0, state)
-            case LocalNoise(norm, noise):
+            case LocalNoise(noise_multiplier=noise):
                 keys = Stream.start(self.seed, list(clients), f"own noise {round_number}").keys
-                total = _summed_with_own_noise(updates, keys, norm, noise)
+                total = self._accumulate(updates, keys)  # type: ignore[attr-defined]
                 return Released(self._divided(total), clip, noise or None, refused, state)
             case Distributed():
                 return self._distributed(self.aggregator, updates, refused, state, round_number)
@@ -245,7 +248,7 @@ def _multiplier(aggregator: Aggregator, event: Any) -> float | None:
     return float(sum(part**-2 for part in parts) ** -0.5)
 
 
-@tf.function(reduce_retracing=True, autograph=False)  # type: ignore[untyped-decorator]  # TensorFlow has no types
+@tf.function(autograph=False)  # type: ignore[untyped-decorator]  # TensorFlow has no types
 def _noised(values: list[Any], keys: Any, deviation: Any) -> list[Any]:
     stream = Stream(keys, tf.constant(0))
     return [
@@ -254,7 +257,6 @@ def _noised(values: list[Any], keys: Any, deviation: Any) -> list[Any]:
     ]
 
 
-@tf.function(reduce_retracing=True, autograph=False)  # type: ignore[untyped-decorator]  # TensorFlow has no types
 def _norms(updates: list[Any]) -> Any:
     return tf.sqrt(tf.add_n([tf.reduce_sum(u * u, axis=list(range(1, u.shape.rank))) for u in updates]))
 
@@ -270,18 +272,23 @@ def _weighted(updates: list[Any], weights: FloatArray, *, uniform: bool) -> list
     return [tf.tensordot(tf.constant(shares, tf.float32), update, axes=1) for update in updates]
 
 
-@tf.function(reduce_retracing=True, autograph=False)  # type: ignore[untyped-decorator]  # TensorFlow has no types
-def _summed_with_own_noise(updates: list[Any], keys: Any, clip: float, noise: float) -> list[Any]:
-    stream = Stream(keys, tf.constant(0))
-    factor = clip / tf.maximum(_norms(updates), clip)
-    sums = []
-    for i, update in enumerate(updates):
-        sent = update * _column(factor, update)
-        if noise:
-            drawn = normal(stream.named(f"{i}"), int(np.prod(update.shape[1:])))
-            sent += clip * noise * tf.reshape(drawn, tf.shape(update))
-        sums.append(tf.reduce_sum(sent, axis=0))
-    return sums
+def _noised_by_clients(aggregator: LocalNoise) -> Any:
+    """Updates clipped and noised one by one, and added up; compiled anew for each model, whose shapes it fixes."""
+
+    @tf.function(reduce_retracing=True, autograph=False)  # type: ignore[untyped-decorator]  # TensorFlow has no types
+    def summed(updates: list[Any], keys: Any) -> list[Any]:
+        stream = Stream(keys, tf.constant(0))
+        factor = aggregator.clip / tf.maximum(_norms(updates), aggregator.clip)
+        sums = []
+        for i, update in enumerate(updates):
+            sent = update * _column(factor, update)
+            if aggregator.noise_multiplier:
+                drawn = normal(stream.named(f"{i}"), int(np.prod(update.shape[1:])))
+                sent += aggregator.clip * aggregator.noise_multiplier * tf.reshape(drawn, tf.shape(update))
+            sums.append(tf.reduce_sum(sent, axis=0))
+        return sums
+
+    return summed
 
 
 def _rounded(row: FloatArray, bound: float, rng: np.random.Generator) -> FloatArray:
