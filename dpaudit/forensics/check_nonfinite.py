@@ -15,7 +15,7 @@ OVERFLOW = 1e30  # finite in float32; its square is not
 def check_nonfinite(probe: Probe, noise: FloatArray) -> list[Finding]:
     """A canary with one bad coordinate, its others huge, in an ordinary batch."""
     findings = []
-    scale = float(noise.std())
+    scale = max(float(noise.std()), probe.stated.noise(probe.batch_size))
     limit = 2 * probe.stated.sensitivity(probe.batch_size) + scale * (math.sqrt(2 * math.log(2 / probe.level)) + 8)
     for name, bad in (("NaN", math.nan), ("infinite", math.inf), ("overflowing", OVERFLOW)):
         batch = probe.zeros(probe.batch_size)

@@ -29,7 +29,7 @@ class Scale:
     moves: tuple[Move, ...]
 
 
-def measure_scale(probe: Probe, batch_size: int, *, opposed: bool) -> Scale:
+def measure_scale(probe: Probe, batch_size: int) -> Scale:
     """Noise on a batch of zeros and on an ordinary one, and the moves of the canary portfolio."""
     calls = noise_calls(probe)
     ordinary = np.stack([0.3 * probe.stated.clip * probe.direction(i % len(probe.slices)) for i in range(batch_size)])
@@ -37,7 +37,7 @@ def measure_scale(probe: Probe, batch_size: int, *, opposed: bool) -> Scale:
         batch_size,
         probe.releases(probe.zeros(batch_size), calls),
         noise_of(probe, ordinary, calls),
-        tuple(moves(probe, batch_size, opposed=opposed, level=probe.level / 4)),
+        tuple(moves(probe, batch_size, level=probe.level / 4)),
     )
 
 

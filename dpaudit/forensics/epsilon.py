@@ -13,6 +13,8 @@ EpsilonOf = Callable[[float], float | None]
 # The privacy loss distribution of subsampled steps takes minutes and overflows below this noise multiplier, where ε is
 # in the hundreds anyway; the figure at this noise multiplier is then given, and is less than the truth.
 LEAST_NOISE = 0.25
+# Spacing of the discretised privacy loss; ε differs from the finest by less than 1e-3.
+GRID = 1e-3
 
 
 def epsilon_under(claim: Claim | None) -> EpsilonOf:
@@ -45,4 +47,4 @@ def _epsilon(claim: Claim, noise_multiplier: float) -> float:
         moved = 2 if claim.adjacency == "replace-one" else 1
         return gaussian_epsilon(moved * math.sqrt(mechanism.steps) / noise_multiplier, claim.delta)
     really_run = replace(mechanism, noise_multiplier=max(noise_multiplier, LEAST_NOISE))
-    return epsilon(really_run, delta=claim.delta, adjacency=claim.adjacency).epsilon
+    return epsilon(really_run, delta=claim.delta, adjacency=claim.adjacency, grid=GRID).epsilon

@@ -86,8 +86,7 @@ def inspect_mechanism(
     probe = Probe(replace(subject, release=release), stated, level / SHARES, seed)
     epsilon_of = epsilon_under(claim)
     check_determinism(probe)
-    full = measure_scale(probe, subject.batch_size, opposed=False)
-    small = measure_scale(probe, max(4, subject.batch_size // 4), opposed=True)
+    full, small = (measure_scale(probe, size) for size in (subject.batch_size, max(4, subject.batch_size // 4)))
     findings = [
         *check_scale(probe, full, epsilon_of),
         *check_scale(probe, small, epsilon_of),

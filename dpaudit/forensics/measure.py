@@ -73,24 +73,23 @@ def noise_of(probe: Probe, batch: FloatArray, calls: int) -> FloatArray:
     return noise
 
 
-def moves(probe: Probe, batch_size: int, *, opposed: bool, level: float) -> list[Move]:
+def moves(probe: Probe, batch_size: int, *, level: float) -> list[Move]:
     """One example's movement for every canary of the portfolio, in batches of one size.
 
-    With ``opposed`` one example also turns around a batch of others, which no group of examples can stand in for.
+    Canaries come in groups, but for one that turns a batch of others around: no group can stand in for it.
     """
     places: list[int | None] = [None, *range(len(probe.slices))]
     questions = [
-        *[(f"{batch_size} gradients of norm 10 C {_where(place)}", place, 10.0, True) for place in places],
-        (f"{batch_size} gradients of norm {HUGE:g} C {_where(None)}", None, HUGE, True),
+        *[(f"{batch_size - 1} gradients of norm 10 C {_where(place)}", place, 10.0, True) for place in places],
+        (f"{batch_size - 1} gradients of norm {HUGE:g} C {_where(None)}", None, HUGE, True),
+        (f"one gradient of norm {HUGE:g} C against {batch_size - 1} opposite ones of norm 2 C", None, HUGE, False),
     ]
-    if opposed:
-        others = f"{batch_size - 1} opposite ones of norm 2 C"
-        questions.append((f"one gradient of norm {HUGE:g} C against {others}", None, HUGE, False))
-    each = level / len(questions)
-    return [
-        Move(name, place, _move(probe, place, factor, together, batch_size, level=each), batch_size)
-        for name, place, factor, together in questions
-    ]
+    pairs = [_pair(probe, place, factor, together, batch_size) for _, place, factor, together in questions]
+    if probe.mechanism.reset is not None:
+        sizes = _exactly(probe, pairs)
+    else:
+        sizes = [_by_repetition(probe, pair, level=level / len(pairs)) for pair in pairs]
+    return [Move(name, place, size, batch_size) for (name, place, _, _), size in zip(questions, sizes, strict=True)]
 
 
 def along(probe: Probe, noise: FloatArray, variable: int | None) -> FloatArray:
@@ -98,22 +97,43 @@ def along(probe: Probe, noise: FloatArray, variable: int | None) -> FloatArray:
     return noise if variable is None else noise[:, probe.slices[variable]]
 
 
-def _move(probe: Probe, place: int | None, factor: float, together: bool, size: int, *, level: float) -> Interval:
+@dataclass(frozen=True)
+class _Pair:
+    """Two neighbouring batches that differ in ``group`` examples along ``unit``, and how far that may move."""
+
+    one: FloatArray
+    other: FloatArray
+    unit: FloatArray
+    group: int
+    allowed: float
+
+
+def _pair(probe: Probe, place: int | None, factor: float, together: bool, size: int) -> _Pair:
     unit = probe.direction(place)
     canary = factor * probe.stated.clip * unit
-    if together:
-        group, rest = size, probe.zeros(1)
+    if together:  # one row is left, because not every mechanism takes an empty batch
+        group, rest = size - 1, probe.zeros(1)
     else:
         group, rest = 1, np.tile(-2 * probe.stated.clip * unit, (size - 1, 1))
     one = np.concatenate([np.tile(canary, (group, 1)), rest])
-    other = neighbour(probe, one, group)
-    allowed = group * probe.stated.sensitivity(len(one))
-    if probe.mechanism.reset is not None:
-        difference = probe.release(one, reset=True) - probe.release(other, reset=True)
-        distance = float(np.linalg.norm(difference)) / allowed
-        return Interval(distance, distance, distance)
-    calls = _calls(probe, group, level)
-    gaps = (probe.releases(one, calls) - probe.releases(other, calls)) @ unit / allowed
+    return _Pair(one, neighbour(probe, one, group), unit, group, group * probe.stated.sensitivity(size))
+
+
+def _exactly(probe: Probe, pairs: list[_Pair]) -> list[Interval]:
+    """All first batches after one reset, all second ones after another: call by call the noise is the same."""
+    sides = []
+    for side in ("one", "other"):
+        probe.reset()
+        sides.append([probe.release(getattr(pair, side)) for pair in pairs])
+    sizes = [
+        float(np.linalg.norm(first - second)) / pair.allowed for first, second, pair in zip(*sides, pairs, strict=True)
+    ]
+    return [Interval(size, size, size) for size in sizes]
+
+
+def _by_repetition(probe: Probe, pair: _Pair, *, level: float) -> Interval:
+    calls = _calls(probe, pair.group, level)
+    gaps = (probe.releases(pair.one, calls) - probe.releases(pair.other, calls)) @ pair.unit / pair.allowed
     margin = stats.t.isf(level, calls - 1) * gaps.std(ddof=1) / math.sqrt(calls)
     middle = abs(float(gaps.mean()))
     return Interval(max(0.0, middle - margin), middle, middle + margin)
@@ -133,7 +153,7 @@ def neighbour(probe: Probe, batch: FloatArray, group: int) -> FloatArray:
 
 
 def _calls(probe: Probe, group: int, level: float) -> int:
-    resolution = 0.4 if group == 1 else 0.1 if group >= probe.batch_size else 0.2
+    resolution = 0.4 if group == 1 else 0.1 if group >= probe.batch_size - 1 else 0.2
     wanted = (stats.norm.isf(level) * math.sqrt(2) * probe.stated.noise_multiplier / (group * resolution)) ** 2
     return int(np.clip(math.ceil(wanted), 12, MOST_CALLS))
 

@@ -1,5 +1,6 @@
 """Asking a mechanism questions: batches of chosen gradients in, checked releases out."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -67,8 +68,9 @@ class Probe:
         unit = np.zeros(self.coordinates)
         for index, part in enumerate(self.slices):
             if variable is None or index == variable:
-                draw = rng.standard_normal(part.stop - part.start)
-                unit[part] = draw / np.linalg.norm(draw)
+                # Coordinates of one size, so that a clip of single values shows at its worst.
+                signs = rng.choice((-1.0, 1.0), part.stop - part.start)
+                unit[part] = signs / math.sqrt(signs.size)
         return unit / np.linalg.norm(unit)
 
     def arrays(self, batch: FloatArray) -> list[Array]:
@@ -80,6 +82,12 @@ class Probe:
             for part, shape in zip(self.slices, self.mechanism.shapes, strict=True)
         ]
 
+    def reset(self) -> None:
+        """Put the mechanism back to its start."""
+        if self.mechanism.reset is None:
+            raise InputError("this question needs a mechanism that can be reset.")
+        self.mechanism.reset()
+
     def raw(self, batch: FloatArray, *, reset: bool = False) -> FloatArray:
         """One release as a vector (coordinates,), NaN and infinities included.
 
@@ -87,9 +95,7 @@ class Probe:
             InputError: it raised, or did not return one array per variable in the variable's shape.
         """
         if reset:
-            if self.mechanism.reset is None:
-                raise InputError("this question needs a mechanism that can be reset.")
-            self.mechanism.reset()
+            self.reset()
         gradients = self.arrays(batch)
         try:
             release = self.mechanism.release(gradients)

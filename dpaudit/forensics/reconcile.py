@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from dpaudit import _check
-from dpaudit.accounting import epsilon, shuffle_lower_bound
+from dpaudit.accounting import epsilon
 from dpaudit.claim import Claim, FixedSize, GaussianSteps, Poisson, Sampling, Shuffled
 from dpaudit.errors import InputError
 from dpaudit.evidence import Finding
+from dpaudit.forensics.epsilon import GRID, LEAST_NOISE
 
 # ε is compared to this relative precision: claims are printed with three digits.
 PRECISION = 5e-3
@@ -127,7 +128,7 @@ def _figure(claim: Claim, assumed: GaussianSteps) -> list[Finding]:
                 "claim replace-one adjacency, or sample by Poisson coins",
             )
         ]
-    follows = epsilon(assumed, delta=claim.delta, adjacency=claim.adjacency).epsilon
+    follows = epsilon(assumed, delta=claim.delta, adjacency=claim.adjacency, grid=GRID).epsilon
     if claim.epsilon >= follows * (1 - PRECISION):
         return []
     observed, remedy = (
@@ -135,7 +136,7 @@ def _figure(claim: Claim, assumed: GaussianSteps) -> list[Finding]:
         "state the accountant's figure",
     )
     if claim.adjacency == "replace-one":
-        easier = epsilon(_as_poisson(assumed), delta=claim.delta, adjacency="add-remove").epsilon
+        easier = epsilon(_as_poisson(assumed), delta=claim.delta, adjacency="add-remove", grid=GRID).epsilon
         if math.isclose(claim.epsilon, easier, rel_tol=10 * PRECISION):
             return [
                 _finding(
@@ -203,7 +204,7 @@ def _procedure(claim: Claim, assumed: GaussianSteps, recipe: Recipe) -> list[Fin
                 f"{recipe.batches} batches",
                 f"{type(assumed.sampling).__name__} sampling was accounted",
                 "the sampler that was run",
-                "draw batches by Poisson coins; what an accountant says of other batches is no upper bound",
+                "draw batches by Poisson coins; for shuffled ones see dpaudit.accounting.shuffle_lower_bound",
             )
         )
     if recipe.examples_per_clip > 1:
@@ -245,10 +246,11 @@ def _procedure(claim: Claim, assumed: GaussianSteps, recipe: Recipe) -> list[Fin
 
 
 def _truth(claim: Claim, recipe: Recipe) -> float | None:
-    """ε of what was run: exact by the accountant, a lower bound for shuffled batches, None where it is not known."""
+    """ε of what was run: by the accountant, a lower bound for tiny noise, None where no tight accounting is known."""
     mechanism = recipe.mechanism
     if mechanism.noise_multiplier == 0:
         return math.inf
+    mechanism = replace(mechanism, noise_multiplier=max(mechanism.noise_multiplier, LEAST_NOISE))
     group = recipe.records_per_user if claim.unit == "user" else 1
     if group is None:
         return math.inf
@@ -256,13 +258,9 @@ def _truth(claim: Claim, recipe: Recipe) -> float | None:
         case FixedSize():
             if claim.adjacency == "add-remove" or group > 1:
                 return None
-        case Shuffled(batches):
-            epochs = max(1, round(mechanism.steps / batches))
-            whole = replace(mechanism, steps=epochs * batches)
-            samples = int(min(200_000, max(10_000, 1e7 / (epochs * batches))))
-            least = max(claim.delta, 40 / samples)
-            return shuffle_lower_bound(whole, delta=least, confidence=0.99, samples=samples, seed=0).epsilon
-    return epsilon(mechanism, delta=claim.delta, adjacency=claim.adjacency, group=group).epsilon
+        case Shuffled():
+            return None
+    return epsilon(mechanism, delta=claim.delta, adjacency=claim.adjacency, group=group, grid=GRID).epsilon
 
 
 def _as_poisson(mechanism: GaussianSteps) -> GaussianSteps:

@@ -1,0 +1,148 @@
+"""Let the ladder loose on the zoo: was every fault caught by its rung, and was nothing right mistaken for one?"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from joblib import Parallel, delayed
+from rich.table import Table
+
+from dpaudit import _check
+from dpaudit.errors import InputError
+from dpaudit.zoo.catalogue import FAULTS, RIGHT
+from dpaudit.zoo.fault import Fault, Seen
+
+
+@dataclass(frozen=True)
+class Row:
+    """One fault and what became of it.
+
+    Args:
+        fault: the fault.
+        seen: what its rung saw.
+        seconds: how long the hunt took.
+    """
+
+    fault: Fault
+    seen: Seen
+    seconds: float
+
+    @property
+    def caught(self) -> bool:
+        """Whether the rung that must catch it did."""
+        return bool(self.seen.check)
+
+
+@dataclass(frozen=True)
+class Alarms:
+    """How often a right mechanism was taken for a broken one."""
+
+    mechanism: str
+    runs: int
+    alarms: int
+
+
+@dataclass(frozen=True)
+class ZooReport:
+    """The zoo after an audit.
+
+    Args:
+        rows: one for each fault.
+        right: one for each right mechanism.
+        seconds: how long everything took.
+    """
+
+    rows: tuple[Row, ...]
+    right: tuple[Alarms, ...]
+    seconds: float
+
+    @property
+    def missed(self) -> tuple[str, ...]:
+        """Names of the faults that got away."""
+        return tuple(row.fault.name for row in self.rows if not row.caught)
+
+    @property
+    def passed(self) -> bool:
+        """Whether every fault was caught and no right mechanism raised an alarm."""
+        return not self.missed and not any(found.alarms for found in self.right)
+
+    def table(self) -> Table:
+        """As a table for the terminal."""
+        caught = sum(row.caught for row in self.rows)
+        table = Table(title=f"Bug zoo: {caught} of {len(self.rows)} faults caught in {self.seconds:.0f} s")
+        for column in ("rung", "put into", "fault", "seen by", "σ measured", "seconds"):
+            table.add_column(column, justify="right" if column in ("rung", "σ measured", "seconds") else "left")
+        for row in self.rows:
+            sigma = row.seen.noise_multiplier
+            table.add_row(
+                str(row.fault.rung),
+                row.fault.subject,
+                row.fault.name,
+                row.seen.check or "NOTHING",
+                "" if sigma is None else f"{sigma:.3g}",
+                f"{row.seconds:.2f}",
+            )
+        for found in self.right:
+            table.add_row(
+                "", found.mechanism, "none: it is right", f"{found.alarms} alarms in {found.runs} runs", "", ""
+            )
+        return table
+
+
+def run_zoo(
+    *, seed: int, rungs: Sequence[int] = (0, 1, 2, 4), right_runs: int = 1, tensorflow: bool = True, jobs: int = 1
+) -> ZooReport:
+    """Hunt every fault with the rung that must catch it, and inspect the right mechanisms.
+
+    Args:
+        seed: of the mechanisms' noise and of the canaries.
+        rungs: which rungs of the ladder; their faults are hunted.
+        right_runs: inspections of each right mechanism, each with a seed of its own.
+        tensorflow: whether to hunt in TensorFlow too.
+        jobs: processes.
+
+    Raises:
+        InputError: no fault belongs to the rungs.
+
+    >>> run_zoo(seed=1, rungs=(0,), right_runs=0).missed
+    ()
+    """
+    _check.integer("seed", seed, at_least=0)
+    _check.integer("right_runs", right_runs, at_least=0)
+    _check.integer("jobs", jobs, at_least=1)
+    chosen = [fault for fault in FAULTS if fault.rung in rungs and (tensorflow or not fault.tensorflow)]
+    if not chosen:
+        known = sorted({fault.rung for fault in FAULTS})
+        raise InputError(f"rungs must hold some of {known}, got {list(rungs)}.")
+    names = [
+        name for name, (_, needs_tensorflow) in RIGHT.items() if right_runs and (tensorflow or not needs_tensorflow)
+    ]
+    start = time.perf_counter()
+    # TensorFlow starts once in each process, so its hunts stay together.
+    numpy_hunts = [delayed(_hunt)(fault.name, seed) for fault in chosen if not fault.tensorflow]
+    numpy_hunts += [delayed(_right)(name, seed, right_runs) for name in names if not RIGHT[name][1]]
+    tf_hunts = [delayed(_hunt)(fault.name, seed) for fault in chosen if fault.tensorflow]
+    tf_hunts += [delayed(_right)(name, seed, right_runs) for name in names if RIGHT[name][1]]
+    found = Parallel(n_jobs=jobs)(numpy_hunts + tf_hunts)
+    # Faults hold functions that do not travel between processes: they come back by name.
+    rows = {item[0]: Row(_by_name(item[0]), item[1], item[2]) for item in found if isinstance(item, tuple)}
+    return ZooReport(
+        rows=tuple(rows[fault.name] for fault in chosen),
+        right=tuple(alarms for alarms in found if isinstance(alarms, Alarms)),
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _hunt(name: str, seed: int) -> tuple[str, Seen, float]:
+    start = time.perf_counter()
+    seen = _by_name(name).hunt(seed)
+    return name, seen, time.perf_counter() - start
+
+
+def _by_name(name: str) -> Fault:
+    return next(fault for fault in FAULTS if fault.name == name)
+
+
+def _right(name: str, seed: int, runs: int) -> Alarms:
+    hunt = RIGHT[name][0]
+    return Alarms(name, runs, sum(bool(hunt(seed + run).check) for run in range(runs)))
