@@ -95,6 +95,15 @@ def integer(name: str, value: object, *, at_least: int | None = None, at_most: i
     return clean
 
 
+def printable(text: str) -> str:
+    """Text on one line without control characters, so that a name from a file cannot drive a terminal.
+
+    >>> printable("a\\x1b[31mb\\nc")
+    'a�[31mb c'
+    """
+    return "".join(c if c.isprintable() else "�" for c in " ".join(text.split()))
+
+
 def nearest(name: str, options: Iterable[str]) -> str:
     """`` Did you mean 'x'?`` when one of the options is close, else the empty string.
 

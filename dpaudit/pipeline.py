@@ -19,7 +19,7 @@ from dpaudit.data.load import load
 from dpaudit.errors import InputError
 from dpaudit.experiments import membership
 from dpaudit.experiments.audit import Audit, Subject
-from dpaudit.files import read_npz, write_npz, write_text
+from dpaudit.files import LOCK, alone_in, read_npz, write_npz, write_text
 from dpaudit.log import Log
 from dpaudit.plan import ModelSettings, Plan, load_plan
 from dpaudit.progress import Progress, Silent
@@ -40,7 +40,8 @@ def run(plan: Plan | str | Path, *, folder: Path | None = None, progress: Progre
     Args:
         plan: a plan, or the path of one.
         folder: where the run lives; default ``runs/<plan name>``. A run that was interrupted goes on from what is
-            stored there; a folder that holds another plan is refused and left as it is.
+            stored there; a folder that holds another plan is refused and left as it is. Of two runs in one folder the
+            second waits for the first.
         progress: where long steps say how far they are; default nowhere.
 
     Returns:
@@ -53,12 +54,17 @@ def run(plan: Plan | str | Path, *, folder: Path | None = None, progress: Progre
     if not isinstance(plan, Plan):
         plan = load_plan(Path(plan))
     folder = folder if folder is not None else Path("runs") / plan.name
+    with alone_in(folder):
+        return _run_in(folder, plan, progress or Silent())
+
+
+def _run_in(folder: Path, plan: Plan, progress: Progress) -> Result:
     begin = time.monotonic()
     log = Log(folder / "log.jsonl")
     _claim_folder(folder, plan)
     log.event("started", plan=plan.fingerprint)
     try:
-        result = _run(plan, folder, progress or Silent(), log)
+        result = _run(plan, folder, progress, log)
     except BaseException as error:
         # The log is a courtesy here: what went wrong is raised in any case.
         with suppress(InputError):
@@ -226,6 +232,6 @@ def _claim_folder(folder: Path, plan: Plan) -> None:
                 f"{folder} holds a run of another plan and is kept as it is; give another --out folder or another name."
             )
         return
-    if folder.exists() and any(path.name != "log.jsonl" for path in folder.iterdir()):
+    if folder.exists() and any(path.name not in ("log.jsonl", LOCK) for path in folder.iterdir()):
         raise InputError(f"{folder} exists, is not empty and holds no run; give another --out folder.")
     write_text(there, plan.toml())

@@ -16,8 +16,8 @@ from dpaudit.claim import Adjacency, Claim, Unit
 from dpaudit.data.dataset import Task
 from dpaudit.data.load import SUFFIXES
 from dpaudit.errors import InputError
-from dpaudit.experiments.membership import Settings as MembershipSettings
 from dpaudit.experiments.audit import Design
+from dpaudit.experiments.membership import Settings as MembershipSettings
 from dpaudit.files import read_text
 from dpaudit.training.trainer import Trainer
 
@@ -204,6 +204,8 @@ def parse_toml(text: str, where: object) -> dict[str, Any]:
         table: dict[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{where} is not valid TOML: {error}.") from error
+    except RecursionError as error:
+        raise InputError(f"{where} is nested too deeply.") from error
     return table
 
 

@@ -3,7 +3,6 @@
 import io
 import math
 import re
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -171,6 +170,12 @@ def _escaped(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
 
 
-def names(models: Sequence[ModelResult]) -> list[str]:
-    """File names of the figures of some models."""
-    return [f"roc-{model.name}" for model in models]
+def file_name(result: Result, model: ModelResult) -> str:
+    """Name of a model's figure without its suffix: a name from somebody else's result is no path here.
+
+    A plan's own names stay as they are; others lose what is no letter, digit, dot, dash or underscore, and get the
+    model's number, so that no two meet.
+    """
+    plain = re.sub(r"[^A-Za-z0-9._-]", "_", model.name)[:64]
+    number = result.models.index(model)
+    return f"roc-{model.name}" if plain == model.name else f"roc-{number}-{plain}"

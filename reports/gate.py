@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 from rich.markup import escape
 from rich.table import Table
 
+from dpaudit._check import printable
 from dpaudit.reports.text import MARKS
 from dpaudit.verify import Gate, Judgement
 
@@ -62,15 +63,6 @@ def junit(gate: Gate, *, require_power: bool = False) -> str:
     root.append(suite)
     ElementTree.indent(root)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
-
-
-def printable(text: str) -> str:
-    """Text on one line without control characters, so that a name cannot drive a terminal.
-
-    >>> printable("a\\x1b[31mb\\nc")
-    'a�[31mb c'
-    """
-    return "".join(c if c.isprintable() else "�" for c in " ".join(text.split()))
 
 
 def _tag(each: Judgement, require_power: bool) -> str | None:

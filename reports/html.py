@@ -38,7 +38,7 @@ def write_report(result: Result, folder: Path) -> None:
     write_text(folder / "promise.svg", figures.promise_against_measurement(result))
     for model in result.models:
         if figures.attacks_on(result, model.name):
-            write_text(folder / f"roc-{model.name}.svg", figures.roc(result, model))
+            write_text(folder / f"{figures.file_name(result, model)}.svg", figures.roc(result, model))
 
 
 def headline(result: Result) -> str:

@@ -10,6 +10,8 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
+from dpaudit._check import printable
+from dpaudit.cli.attack import attack
 from dpaudit.cli.doctor import doctor
 from dpaudit.cli.init import init
 from dpaudit.cli.list import list_names
@@ -34,6 +36,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 consistent, 1 contradicted, 2 bad input, 3 too weak (with --require-power), 4 failed.",
 )
 app.command()(run)
+app.command()(attack)
 app.command()(score)
 app.command()(verify)
 app.command()(report)
@@ -54,7 +57,7 @@ def main() -> None:
         error.show()  # type: ignore[attr-defined]  # of Click
         sys.exit(BAD_INPUT)
     except (InputError, MissingDependency) as error:
-        errors.print(f"dpaudit: {error}")
+        errors.print(f"dpaudit: {printable(str(error))}")
         sys.exit(BAD_INPUT)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
@@ -71,8 +74,8 @@ def main() -> None:
 
 
 def _one_line(error: Exception) -> str:
-    text = str(error).strip().splitlines()
-    return text[0] if isinstance(error, AuditFailed) and text else f"{type(error).__name__}: {text[0] if text else ''}"
+    text = printable(str(error).strip().partition("\n")[0])
+    return text if isinstance(error, AuditFailed) and text else f"{type(error).__name__}: {text}"
 
 
 def _traceback_log(error: Exception) -> Path:

@@ -33,6 +33,7 @@ def verify(
 
     from rich.console import Console
 
+    from dpaudit._check import printable
     from dpaudit.claims import find_claims, load_claims
     from dpaudit.errors import InputError
     from dpaudit.files import read_text, write_text
@@ -64,7 +65,7 @@ def verify(
         console = Console(highlight=False)
         console.print(report.table(gate))
         for each in gate.judgements:
-            console.print(report.printable(f"{each.claim}: {each.sentence}"), markup=False, soft_wrap=True)
+            console.print(printable(f"{each.claim}: {each.sentence}"), markup=False, soft_wrap=True)
     if code:
         raise typer.Exit(code)
 

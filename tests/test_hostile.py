@@ -1,0 +1,109 @@
+"""What an interrupted machine or an attacker's file can do to a run: nothing."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dpaudit.errors import InputError
+from dpaudit.files import LOCK, read_npz, read_text
+from dpaudit.reports.html import write_report
+from tests.audits import edited, gaussian_audit
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from dpaudit.files import alone_in
+with alone_in(Path(sys.argv[1])):
+    print("in", flush=True)
+    time.sleep(float(sys.argv[2]))
+print("out", time.monotonic(), flush=True)
+"""
+
+
+def holding(folder: Path, seconds: float) -> "subprocess.Popen[str]":
+    """A process that works in a folder for some seconds."""
+    words = [sys.executable, "-c", HOLD, str(folder), str(seconds)]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_second_run_in_a_folder_waits_for_the_first(tmp_path: Path) -> None:
+    """Two processes are never in one folder at once, and the second says why it waits."""
+    with holding(tmp_path, 1.0) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "in\n"
+        with holding(tmp_path, 0.0) as second:
+            out, complaint = second.communicate(timeout=60)
+        assert float(out.split()[-1]) >= float(first.communicate(timeout=60)[0].split()[-1]) - 0.5
+    assert "waiting for it to end" in complaint
+
+
+def test_killed_run_leaves_no_lock_behind(tmp_path: Path) -> None:
+    """The lock dies with its process, however it dies."""
+    with holding(tmp_path, 600.0) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "in\n"
+        first.send_signal(signal.SIGKILL)
+    assert (tmp_path / LOCK).exists()
+    with holding(tmp_path, 0.0) as second:
+        out, complaint = second.communicate(timeout=60)
+    assert out.startswith("in\nout")
+    assert complaint == ""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the size of files is limited by setrlimit")
+def test_full_disk_is_one_line_and_leaves_nothing_half_written(tmp_path: Path) -> None:
+    """When a file cannot be written to its end the command says so, exits 2, and what was there stays as it was."""
+    rng = np.random.default_rng(1)
+    rows = "".join(f"{x},{int(x > 0)}\n" for x in rng.normal(size=400))
+    (tmp_path / "scores.csv").write_text("score,member\n" + rows)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "result.json").write_text("the last result")
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
+        "sys.argv = ['dpaudit', 'score', 'scores.csv', '--out', 'out']\n"
+        "from dpaudit.cli import main; main()"
+    )
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False, env=environment
+    )
+    assert done.returncode == 2
+    assert "cannot write out/result.json: File too large" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["result.json"]
+    assert (tmp_path / "out" / "result.json").read_text() == "the last result"
+
+
+def test_result_cannot_write_outside_its_folder(tmp_path: Path) -> None:
+    """A model called ``../../escaped`` is drawn inside the folder like any other."""
+    result = gaussian_audit(1.0, seed=1, records=200)
+    model = {**json.loads(result.json())["models"][0], "name": "../../escaped"}
+    attack = {**json.loads(result.json())["membership"]["attacks"][0], "model": "../../escaped"}
+    hostile = edited(result, models=[model], membership={"design": "one-run", "attacks": [attack]})
+    inside = tmp_path / "a" / "b" / "c"
+    write_report(hostile, inside)
+    assert any("roc" in path.name for path in inside.rglob("*.svg"))
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == {p for p in inside.rglob("*") if p.is_file()}
+
+
+def test_archive_that_unpacks_to_a_mountain_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The size is read before anything is unpacked."""
+    np.savez_compressed(tmp_path / "bomb.npz", zeros=np.zeros(10**6))
+    assert (tmp_path / "bomb.npz").stat().st_size < 10_000
+    monkeypatch.setattr("dpaudit.files.LARGEST_ARRAYS", 10**6)
+    with pytest.raises(InputError, match="it unpacks to"):
+        read_npz(tmp_path / "bomb.npz")
+
+
+def test_huge_text_is_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No more than the limit is ever read."""
+    monkeypatch.setattr("dpaudit.files.LARGEST_TEXT", 2**20)
+    (tmp_path / "result.json").write_bytes(b" " * (2**20 + 1))
+    with pytest.raises(InputError, match="larger than 1 MiB"):
+        read_text(tmp_path / "result.json")
