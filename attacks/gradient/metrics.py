@@ -147,12 +147,14 @@ class Fidelity:
         mse: mean squared error.
         psnr: in dB.
         ssim: structural similarity; None when the records are not images.
+        matched: the reconstruction of each record, (records, ...).
         found: whether the attack returned anything for the record; a record left out has the error of ``prior``.
     """
 
     mse: FloatArray
     psnr: FloatArray
     ssim: FloatArray | None
+    matched: FloatArray
     found: FloatArray
 
 
@@ -182,5 +184,6 @@ def fidelity(
         mse=mse(matched, true),
         psnr=psnr(matched, true, span=high - low),
         ssim=ssim(matched, true, span=high - low) if image else None,
+        matched=matched,
         found=(order < len(found)).astype(np.float64),
     )

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from dpaudit import _check
 from dpaudit._check import BoolArray, FloatArray, IntArray
@@ -35,7 +34,7 @@ class Records:
         labels: (units,) or (units, records per user).
     """
 
-    features: npt.NDArray[np.float32]
+    features: Floats
     labels: IntArray
 
     def __post_init__(self) -> None:
@@ -53,7 +52,10 @@ class Records:
 class Contributions(Protocol):
     """What records or users add to a release, each clipped; any model can be attacked through these two."""
 
-    clip: float
+    @property
+    def clip(self) -> float:
+        """Norm every contribution is clipped to."""
+        ...
 
     def total(self, weights: Floats, units: Records, took_part: BoolArray) -> Floats:
         """Sum of the clipped contributions of those who took part.

@@ -4,10 +4,13 @@ from itertools import pairwise
 
 import numpy as np
 
-from dpaudit.attacks.gradient.view import BatchGradient
+from dpaudit._check import FloatArray, IntArray
+from dpaudit.attacks.gradient.view import Arrays, BatchGradient
+
+Images = tuple[FloatArray, IntArray]
 
 
-def weights(sizes, *, seed):
+def weights(sizes: tuple[int, ...], *, seed: int) -> Arrays:
     rng = np.random.default_rng(seed)
     arrays = []
     for i, o in pairwise(sizes):
@@ -16,22 +19,22 @@ def weights(sizes, *, seed):
     return tuple(arrays)
 
 
-def probabilities(arrays, x):
+def probabilities(arrays: Arrays, x: FloatArray) -> FloatArray:
     a = x
     for kernel, bias in zip(arrays[:-2:2], arrays[1:-2:2], strict=True):
         a = np.maximum(a @ kernel + bias, 0)
     z = a @ arrays[-2] + arrays[-1]
     e = np.exp(z - z.max(1, keepdims=True))
-    return e / e.sum(1, keepdims=True)
+    return np.asarray(e / e.sum(1, keepdims=True))
 
 
-def gradient(arrays, x, y):
+def gradient(arrays: Arrays, x: FloatArray, y: IntArray) -> Arrays:
     """Gradient of the mean softmax cross-entropy, one array per weight array."""
     activations = [x]
     for kernel, bias in zip(arrays[:-2:2], arrays[1:-2:2], strict=True):
         activations.append(np.maximum(activations[-1] @ kernel + bias, 0))
     d = (probabilities(arrays, x) - np.eye(arrays[-1].size)[y]) / len(x)
-    found = []
+    found: list[FloatArray] = []
     for layer in range(len(activations) - 1, -1, -1):
         a = activations[layer]
         found = [a.T @ d, d.sum(0), *found]
@@ -39,7 +42,9 @@ def gradient(arrays, x, y):
     return tuple(found)
 
 
-def observed(arrays, x, y, *, noise=0.0, seed=0, knows=()):
+def observed(
+    arrays: Arrays, x: FloatArray, y: IntArray, *, noise: float = 0.0, seed: int = 0, knows: tuple[str, ...] = ()
+) -> BatchGradient:
     """A view of a batch's gradient; ``knows`` may hold "labels"."""
     rng = np.random.default_rng(seed)
     noisy = tuple(g + rng.normal(0, noise, g.shape) if noise else g for g in gradient(arrays, x, y))

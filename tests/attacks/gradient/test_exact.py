@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -8,9 +10,10 @@ from dpaudit.attacks.gradient.spear import Spear
 from dpaudit.attacks.gradient.view import BatchGradient, ClientUpdate, FinalModel, SecureSum
 from dpaudit.errors import AuditFailed, InputError
 from tests.attacks.gradient import mlp
+from tests.attacks.gradient.mlp import Images
 
 
-def test_dense_inversion_is_exact_without_noise(images):
+def test_dense_inversion_is_exact_without_noise(images: Images) -> None:
     """One record through a dense layer comes back to 1e-9 (Phong et al. 2017: the input is ∂L/∂W over ∂L/∂b)."""
     x, y = images
     for seed in range(5):
@@ -20,7 +23,7 @@ def test_dense_inversion_is_exact_without_noise(images):
             assert np.abs(DenseInversion(fit)(view).records - x[seed]).max() < 1e-9
 
 
-def test_dense_inversion_under_noise_follows_the_law():
+def test_dense_inversion_under_noise_follows_the_law() -> None:
     """At noise s on a gradient that is one record's outer product of norm about 1, PSNR is -10 log10(s²|x|²) for the
     best estimator (Schwethelm et al. 2024, arXiv:2402.12861): 40 ± 1 dB at s = 1e-3 and |x|² = 100. One neuron's
     bias gradient is one number with noise s, here 10 times smaller than the kernel's norm. False alarms: the mean of
@@ -41,7 +44,7 @@ def test_dense_inversion_under_noise_follows_the_law():
     assert np.mean(found) == pytest.approx(expected, abs=1.0)
 
 
-def test_neurons_that_saw_one_record_alone_give_it_exactly():
+def test_neurons_that_saw_one_record_alone_give_it_exactly() -> None:
     """In a batch, an input two neurons agree on is a record; mixtures are left out."""
     rng = np.random.default_rng(0)
     x = rng.random((3, 12))
@@ -54,7 +57,7 @@ def test_neurons_that_saw_one_record_alone_give_it_exactly():
 
 
 @pytest.mark.parametrize("batch", [1, 2, 4, 8])
-def test_spear_is_exact(batch):
+def test_spear_is_exact(batch: int) -> None:
     """A batch of 8 through a ReLU layer of width 200 comes back to 1e-9 (Dimitrov et al. 2024: exact)."""
     rng = np.random.default_rng(batch)
     x = rng.random((batch, 100))
@@ -63,7 +66,7 @@ def test_spear_is_exact(batch):
     assert np.abs(found[assignment(found, x)] - x).max() < 1e-9
 
 
-def test_spear_refuses_a_noisy_gradient():
+def test_spear_refuses_a_noisy_gradient() -> None:
     """Noise destroys the rank; SPEAR says so and returns nothing."""
     rng = np.random.default_rng(0)
     arrays = mlp.weights((100, 200, 10), seed=0)
@@ -72,7 +75,7 @@ def test_spear_refuses_a_noisy_gradient():
         Spear()(view)
 
 
-def test_spear_refuses_what_does_not_fit_the_layer():
+def test_spear_refuses_what_does_not_fit_the_layer() -> None:
     """The right rank on the wrong weights is no reconstruction: the ReLU pattern gives it away."""
     rng = np.random.default_rng(0)
     arrays, other = mlp.weights((30, 60, 5), seed=0), mlp.weights((30, 60, 5), seed=1)
@@ -81,7 +84,7 @@ def test_spear_refuses_what_does_not_fit_the_layer():
         Spear(samples=4000)(BatchGradient(other, gradient, 3))
 
 
-def test_label_of_one_record(images):
+def test_label_of_one_record(images: Images) -> None:
     """The sign rule is right for every record (Zhao et al. 2020: by construction)."""
     x, y = images
     arrays = mlp.weights((64, 32, 10), seed=0)
@@ -89,14 +92,14 @@ def test_label_of_one_record(images):
         assert SingleLabel()(mlp.observed(arrays, x[i : i + 1], y[i : i + 1]))[0] == y[i]
 
 
-def test_label_counts_on_an_untrained_net(images):
+def test_label_counts_on_an_untrained_net(images: Images) -> None:
     """Untrained 64-64-10 with auxiliary records: every count right at batch 16; at batch 64 at most one label of a
     batch is wrong and 0.99 are right on average, where guessing reaches 0.845. Twenty batches of each."""
     x, y = images
     arrays = mlp.weights((64, 64, 10), seed=0)
     auxiliary = mlp.probabilities(arrays, x[1000:]).mean(0)
     rng = np.random.default_rng(0)
-    found = {16: [], 64: []}
+    found: dict[int, list[float]] = {16: [], 64: []}
     for batch, overlaps in found.items():
         for _ in range(20):
             rows = rng.choice(1000, batch, replace=False)
@@ -106,7 +109,7 @@ def test_label_counts_on_an_untrained_net(images):
     assert np.mean(found[64]) > 0.99
 
 
-def test_label_counts_of_an_update_over_several_steps(images):
+def test_label_counts_of_an_update_over_several_steps(images: Images) -> None:
     """-update / (learning rate · steps) is the mean gradient on the way: counts of a small-step client are right."""
     x, y = images
     arrays = mlp.weights((64, 64, 10), seed=0)
@@ -119,7 +122,7 @@ def test_label_counts_of_an_update_over_several_steps(images):
     assert overlap(LabelCounts((before + after) / 2)(view), y[rows]) == 1.0
 
 
-def test_one_local_step_is_a_gradient(images):
+def test_one_local_step_is_a_gradient(images: Images) -> None:
     """A client that makes one full-batch step sent its gradient times -learning rate, to 1e-12."""
     x, y = images
     arrays = mlp.weights((64, 20, 10), seed=1)
@@ -129,7 +132,7 @@ def test_one_local_step_is_a_gradient(images):
         assert np.abs(ours - true).max() < 1e-12
 
 
-def test_a_secure_sum_is_one_large_batch(images):
+def test_a_secure_sum_is_one_large_batch(images: Images) -> None:
     """Three clients of four records under secure aggregation look like one batch of twelve."""
     x, y = images
     arrays = mlp.weights((64, 20, 10), seed=1)
@@ -159,7 +162,7 @@ def test_a_secure_sum_is_one_large_batch(images):
         (lambda w, g: ClientUpdate(w, g).as_gradient(), "needs learning_rate"),
     ],
 )
-def test_bad_input_gets_one_clear_line(make, message):
+def test_bad_input_gets_one_clear_line(make: Any, message: str) -> None:
     """What is wrong is said in one line that names it."""
     arrays = mlp.weights((6, 4, 3), seed=0)
     gradient = mlp.gradient(arrays, np.ones((1, 6)), np.array([1]))
@@ -168,7 +171,7 @@ def test_bad_input_gets_one_clear_line(make, message):
     assert "\n" not in str(caught.value)
 
 
-def test_dense_layers_are_found_by_shape():
+def test_dense_layers_are_found_by_shape() -> None:
     """A convolution's kernel has four axes and is no dense layer; a dense layer without a bias is none either."""
     shapes = [(3, 3, 1, 4), (4,), (36, 8), (8, 5), (5,)]
     assert dense_layers(tuple(np.ones(s) for s in shapes)) == [(3, 4)]

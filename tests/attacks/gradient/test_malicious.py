@@ -11,9 +11,10 @@ from dpaudit.attacks.gradient.scanner import scan
 from dpaudit.attacks.gradient.view import BatchGradient, FinalModel
 from dpaudit.errors import InputError
 from tests.attacks.gradient import mlp
+from tests.attacks.gradient.mlp import Images
 
 
-def test_imprint_yield_follows_the_law():
+def test_imprint_yield_follows_the_law() -> None:
     """Records alone in one of K equal bins: n(1 - 1/K)^(n-1), by simulation of 20,000 batches (5 standard errors)."""
     rng = np.random.default_rng(0)
     for records, bins in ((16, 128), (64, 256), (100, 100)):
@@ -22,7 +23,7 @@ def test_imprint_yield_follows_the_law():
         assert expected_isolated(records, bins) == pytest.approx(np.mean(alone), abs=5 * error)
 
 
-def test_imprint_recovers_what_is_alone_in_its_bin(images):
+def test_imprint_recovers_what_is_alone_in_its_bin(images: Images) -> None:
     """On digits at batch 16 and 128 bins exactly the records alone in their bin come back, to 60 dB and better; their
     number is that of the law, 14.2 on average (5 standard errors over 20 batches, 0.26 each)."""
     x, y = images
@@ -39,7 +40,7 @@ def test_imprint_recovers_what_is_alone_in_its_bin(images):
     assert alone_total / 20 == pytest.approx(expected_isolated(16, 128), abs=5 * 0.26)
 
 
-def test_trap_weights_leak_more_than_honest_ones(images):
+def test_trap_weights_leak_more_than_honest_ones(images: Images) -> None:
     """Trap weights make several times more neurons see one record alone (Boenisch et al. 2023), and every record that
     two neurons see alone comes back exactly."""
     x, y = images
@@ -56,7 +57,7 @@ def test_trap_weights_leak_more_than_honest_ones(images):
     assert shares[1] > 2 * shares[0]
 
 
-def test_the_scanner_finds_both_and_leaves_honest_models_alone(images):
+def test_the_scanner_finds_both_and_leaves_honest_models_alone(images: Images) -> None:
     """Imprint and trap layers are named; 100 initialised models and a trained one are not."""
     x, y = images
     for seed in range(100):
@@ -74,7 +75,7 @@ def test_the_scanner_finds_both_and_leaves_honest_models_alone(images):
 
 
 @pytest.mark.parametrize("classes", [2, 5])
-def test_a_released_logistic_regression_gives_its_last_record_away(images, classes):
+def test_a_released_logistic_regression_gives_its_last_record_away(images: Images, classes: int) -> None:
     """scikit-learn's optimum, all records but one known: the missing image and its class come back (Balle et al.
     2022, closed form), as exactly as the optimiser converged."""
     x, y = images
@@ -86,10 +87,11 @@ def test_a_released_logistic_regression_gives_its_last_record_away(images, class
         rest = np.delete(np.arange(len(x)), missing)
         found = LogisticInversion(penalty=1.0)(view, known=Records(x[rest], y[rest]))
         assert psnr(found.records, x[missing : missing + 1])[0] > 40
+        assert found.labels is not None
         assert found.labels[0] == y[missing]
 
 
-def test_a_gradient_is_no_released_model():
+def test_a_gradient_is_no_released_model() -> None:
     """Logistic inversion refuses what it cannot read."""
     arrays = mlp.weights((6, 4, 3), seed=0)
     with pytest.raises(InputError, match="one kernel and one bias"):

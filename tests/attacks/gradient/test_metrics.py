@@ -17,19 +17,19 @@ from dpaudit.data.bundled import digits
 from dpaudit.errors import InputError
 
 
-def test_psnr_of_a_known_error():
+def test_psnr_of_a_known_error() -> None:
     """An error of 0.1 everywhere is 20 dB, by definition."""
     assert psnr(np.full((1, 5), 0.1), np.zeros((1, 5)))[0] == pytest.approx(20.0)
 
 
-def test_psnr_is_capped_so_that_exact_is_a_number():
+def test_psnr_is_capped_so_that_exact_is_a_number() -> None:
     """An exact reconstruction is reported at the cap, not as infinity."""
     assert psnr(np.zeros((1, 5)), np.zeros((1, 5)))[0] == pytest.approx(150.0)
 
 
 @pytest.mark.tf
 @pytest.mark.parametrize("side", [8, 28])
-def test_ssim_agrees_with_tensorflow(side):
+def test_ssim_agrees_with_tensorflow(side: int) -> None:
     """tf.image.ssim with the same window is the reference, to float32 precision."""
     from dpaudit._tensorflow import tf
 
@@ -39,14 +39,14 @@ def test_ssim_agrees_with_tensorflow(side):
     assert ssim(a, (a + b) / 2) == pytest.approx(reference, abs=1e-5)
 
 
-def test_assignment_undoes_a_shuffle():
+def test_assignment_undoes_a_shuffle() -> None:
     """A shuffled batch is matched back record for record."""
     rng = np.random.default_rng(0)
     x, order = rng.random((9, 20)), rng.permutation(9)
     assert (x[order][assignment(x[order], x)] == x).all()
 
 
-def test_label_accuracy_of_guessing_is_zero():
+def test_label_accuracy_of_guessing_is_zero() -> None:
     """The prior's best guess scores 0 ± 0.05 after chance correction and random labels less, over 2,000 batches."""
     rng = np.random.default_rng(0)
     chance = label_chance(np.full(10, 0.1), 64, seed=1)
@@ -57,13 +57,13 @@ def test_label_accuracy_of_guessing_is_zero():
     assert np.mean(drawn) < 0
 
 
-def test_the_uniform_guess_overlaps_much():
+def test_the_uniform_guess_overlaps_much() -> None:
     """At ten balanced classes guessing overlaps by 0.35 at batch 4, 0.69 at 16 and 0.845 at 64: "86 %" is chance."""
     for batch, expected in ((4, 0.35), (16, 0.69), (64, 0.845)):
         assert label_chance(np.full(10, 0.1), batch, seed=0) == pytest.approx(expected, abs=0.01)
 
 
-def test_fidelity_fills_what_is_missing_with_the_prior():
+def test_fidelity_fills_what_is_missing_with_the_prior() -> None:
     """A record the attack gave nothing for has the error of the prior's guess, and says so."""
     truth = np.array([[0.0, 0.0], [1.0, 1.0]])
     found = fidelity(Reconstruction(np.array([[1.0, 1.0]])), truth, prior=np.array([0.5, 0.5]))
@@ -71,13 +71,13 @@ def test_fidelity_fills_what_is_missing_with_the_prior():
     assert found.found.tolist() == [0.0, 1.0]
 
 
-def test_records_outside_the_box_are_refused():
+def test_records_outside_the_box_are_refused() -> None:
     """Images that were not scaled to the box are an input error, not a strange PSNR."""
     with pytest.raises(InputError, match=r"must lie in the box \[0.0, 1.0\], got \[0, 255\]"):
         fidelity(Reconstruction(np.zeros((1, 2))), np.array([[0.0, 255.0]]), prior=np.zeros(2))
 
 
-def test_floors_are_those_of_their_definitions():
+def test_floors_are_those_of_their_definitions() -> None:
     """Each floor equals the PSNR of the guess it names, computed here by hand."""
     data = digits()
     x, y = data.features.astype(np.float64), data.classes
@@ -89,7 +89,7 @@ def test_floors_are_those_of_their_definitions():
     assert (found.best_honest >= found.blank).all()
 
 
-def test_decoys_reject_at_most_at_the_level():
+def test_decoys_reject_at_most_at_the_level() -> None:
     """200 audits whose reconstructions know nothing: at level 5 % at most 5 % reject, up to the binomial's 99.9 %
     quantile (20 of 200); the p-value is exact, so this fails for a right test once in a thousand seeds."""
     rng = np.random.default_rng(0)
@@ -100,7 +100,7 @@ def test_decoys_reject_at_most_at_the_level():
     assert rejected <= 20
 
 
-def test_decoys_see_a_reconstruction():
+def test_decoys_see_a_reconstruction() -> None:
     """A reconstruction at 20 dB is told from decoys every time."""
     rng = np.random.default_rng(0)
     truth = rng.random((20, 16))
@@ -110,6 +110,6 @@ def test_decoys_see_a_reconstruction():
     assert found.kappa == 0.1
 
 
-def test_nearest_candidate():
+def test_nearest_candidate() -> None:
     """Identification is the index of the nearest candidate."""
     assert nearest_candidate(np.array([[0.9], [0.1]]), np.array([[0.0], [1.0]])).tolist() == [1, 0]

@@ -2,15 +2,24 @@
 
 import ast
 import gc
-import importlib.util
 import inspect
 import pkgutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import dpaudit.attacks.gradient as package
-from dpaudit.attacks.gradient.view import BatchGradient, ClientUpdate, FinalModel, SecureSum, Trace
+from dpaudit._check import FloatArray, IntArray
+from dpaudit.attacks.gradient.view import (
+    Arrays,
+    BatchGradient,
+    ClientUpdate,
+    FinalModel,
+    GradientView,
+    SecureSum,
+    Trace,
+)
 from tests.attacks.gradient import mlp
 
 # The side that knows the truth: it makes views from records, plays games, and scores what attacks return.
@@ -18,22 +27,21 @@ TRUTH_SIDE = {"metrics", "floors", "game", "observe"}
 TRUTH_WORDS = {"truth", "true_records", "target", "original", "ground_truth", "hidden", "records_attacked"}
 
 
-def modules():
+def modules() -> list[str]:
     names = [m.name for m in pkgutil.iter_modules(package.__path__)]
     return [n for n in names if n not in TRUTH_SIDE]
 
 
 @pytest.mark.parametrize("name", modules())
-def test_no_attack_takes_or_imports_the_truth(name):
+def test_no_attack_takes_or_imports_the_truth(name: str) -> None:
     """No function of an attack has a parameter for the truth, and no attack imports the side that knows it."""
-    full = f"{package.__name__}.{name}"
-    tree = ast.parse(importlib.util.find_spec(full).loader.get_source(full))
+    tree = ast.parse((Path(package.__path__[0]) / f"{name}.py").read_text())
     imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert not imported & {f"{package.__name__}.{side}" for side in TRUTH_SIDE}
     assert not {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)} & TRUTH_WORDS
 
 
-def views(weights, x, y):
+def views(weights: Arrays, x: FloatArray, y: IntArray) -> list[GradientView]:
     gradient = mlp.gradient(weights, x, y)
     flat = np.concatenate([w.ravel() for w in weights])[None]
     return [
@@ -45,7 +53,7 @@ def views(weights, x, y):
     ]
 
 
-def test_a_view_holds_no_reference_to_the_records():
+def test_a_view_holds_no_reference_to_the_records() -> None:
     """Following every reference from a view, no array is a record or shares memory with the records or the labels."""
     x, y = np.random.default_rng(0).random((3, 6)), np.array([0, 1, 2])
     for view in views(mlp.weights((6, 4, 3), seed=0), x, y):
@@ -62,12 +70,13 @@ def test_a_view_holds_no_reference_to_the_records():
                 stack.extend(gc.get_referents(item))
 
 
-def test_a_view_does_not_change_when_the_caller_writes():
+def test_a_view_does_not_change_when_the_caller_writes() -> None:
     """Views copy: what the caller does to its arrays afterwards reaches no attack."""
     x, y = np.random.default_rng(0).random((3, 6)), np.array([0, 1, 2])
     weights = mlp.weights((6, 4, 3), seed=0)
     view = BatchGradient(weights, mlp.gradient(weights, x, y), 3, y)
     y[:] = 0
     weights[0][:] = 7.0
+    assert view.labels is not None
     assert view.labels.tolist() == [0, 1, 2]
     assert (view.weights[0] != 7.0).all()

@@ -1,29 +1,33 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy.stats import binomtest
 
+from dpaudit._check import FloatArray, IntArray
 from dpaudit.accounting import trade_off
 from dpaudit.attacks.gradient.ceiling import decoding_success, equivalent_mu, orthogonal_success, simplex_success
 from dpaudit.attacks.gradient.dense_network import DenseNetwork, inner_products, squared_norms, weighted_sum
-from dpaudit.attacks.gradient.game import Game, play
+from dpaudit.attacks.gradient.game import Game, Played, play
 from dpaudit.attacks.gradient.prior import CandidateAttack, RecordContributions, Records, UserContributions
-from dpaudit.attacks.gradient.view import FinalModel, Trace
+from dpaudit.attacks.gradient.view import Arrays, FinalModel, Trace
 from dpaudit.claim import GaussianSteps, Poisson
 from dpaudit.errors import InputError
 from tests.attacks.gradient import mlp
+from tests.attacks.gradient.mlp import Images
 
 
-def flat(arrays):
+def flat(arrays: Arrays) -> FloatArray:
     return np.concatenate([a.ravel() for a in arrays])
 
 
-def small(seed, number):
+def small(seed: int, number: int) -> Records:
     rng = np.random.default_rng(seed)
     return Records(rng.uniform(-1, 1, (number, 12)), rng.integers(3, size=number))
 
 
 @pytest.mark.parametrize("stack", [1, 3])
-def test_ghost_sums_equal_per_record_gradients(stack):
+def test_ghost_sums_equal_per_record_gradients(stack: int) -> None:
     """Norms, weighted sums and inner products equal those of gradients written out one record at a time."""
     network = DenseNetwork((12, 7, 3))
     units, rng = small(0, 5), np.random.default_rng(1)
@@ -38,7 +42,7 @@ def test_ghost_sums_equal_per_record_gradients(stack):
     assert inner_products(network, signals, direction) == pytest.approx(np.einsum("snp,sp->sn", each, direction))
 
 
-def test_user_contributions_equal_local_training():
+def test_user_contributions_equal_local_training() -> None:
     """A user's contribution is the clipped change of the weights under local SGD, done here step by step."""
     users = Records(
         np.random.default_rng(0).uniform(-1, 1, (2, 4, 12)), np.random.default_rng(1).integers(3, size=(2, 4))
@@ -52,12 +56,14 @@ def test_user_contributions_equal_local_training():
             step = mlp.gradient(local, users.features[user].astype(np.float64), users.labels[user])
             local = tuple(w - 0.1 * g for w, g in zip(local, step, strict=True))
         update = flat(local) - flat(start)
-        total += update * min(1, 0.05 / np.linalg.norm(update))
+        total += update * min(1.0, 0.05 / float(np.linalg.norm(update)))
     found = contributions.total(flat(start)[None], users, np.ones((1, 2), bool))
     assert found[0] == pytest.approx(total, abs=1e-12)
 
 
-def published(x, y, *, sizes, records, runs, seed):
+def published(
+    x: FloatArray, y: IntArray, *, sizes: tuple[int, ...], records: int, runs: int, seed: int
+) -> tuple[Played, GaussianSteps]:
     """The published setting: inputs in [-1, 1], clip 0.1, σ = 5, 100 full batches, M = 8."""
     units = Records(2 * x - 1, y)
     network = DenseNetwork(sizes)
@@ -69,7 +75,7 @@ def published(x, y, *, sizes, records, runs, seed):
     return play(game, attack, network.initial(seed=1), candidates, runs=runs, seed=seed), game.mechanism
 
 
-def test_prior_attack_is_where_it_was_published(images):
+def test_prior_attack_is_where_it_was_published(images: Images) -> None:
     """σ = 5, T = 100, M = 8: success in [0.60, 0.78] and not above γ(1/8) = 0.80 beyond chance (Hayes et al. 2023).
 
     On 8x8 digits, 120 runs with 500 records: the ceiling for orthogonal candidates is 0.711, its standard error
@@ -81,7 +87,7 @@ def test_prior_attack_is_where_it_was_published(images):
 
 
 @pytest.mark.slow
-def test_prior_attack_on_mnist(mnist):
+def test_prior_attack_on_mnist(mnist: Images) -> None:
     """The same on MNIST and 1,000 records, as published, 300 runs."""
     won, mechanism = published(*mnist, sizes=(784, 10, 10), records=1000, runs=300, seed=0)
     assert 0.60 <= won.successes / 300 <= 0.78
@@ -89,7 +95,7 @@ def test_prior_attack_on_mnist(mnist):
     assert binomtest(won.successes, 300, gamma, alternative="greater").pvalue > 1e-4
 
 
-def test_noise_that_hides_everything_leaves_guessing():
+def test_noise_that_hides_everything_leaves_guessing() -> None:
     """σ = 1e6: success is 1/M; two-sided exact test at 0.1 % false alarms, 400 runs."""
     contributions = RecordContributions(DenseNetwork((12, 7, 3)), 0.1)
     game = Game(contributions, small(1, 20), noise_multiplier=1e6, steps=5, learning_rate=0.1)
@@ -99,10 +105,11 @@ def test_noise_that_hides_everything_leaves_guessing():
 
 
 @pytest.mark.parametrize("unit", ["record", "user"])
-def test_without_noise_the_candidate_is_always_found(unit):
+def test_without_noise_the_candidate_is_always_found(unit: str) -> None:
     """No noise, no privacy: every run names the hidden record or user."""
     network = DenseNetwork((12, 7, 3))
     rng = np.random.default_rng(0)
+    contributions: RecordContributions | UserContributions
     if unit == "record":
         contributions, direction = RecordContributions(network, 0.1), -1
         known, candidates = small(1, 20), small(2, 6)
@@ -114,7 +121,7 @@ def test_without_noise_the_candidate_is_always_found(unit):
     assert won.successes == 20
 
 
-def test_sampled_runs_stay_below_the_bound_and_the_ratio_beats_the_sum():
+def test_sampled_runs_stay_below_the_bound_and_the_ratio_beats_the_sum() -> None:
     """Poisson batches, q = 0.1: success is above guessing and never above γ; the likelihood ratio is no worse than the
     plain sum (Neyman and Pearson), up to two standard errors of 150 paired runs."""
     contributions = RecordContributions(DenseNetwork((12, 7, 3)), 0.05)
@@ -131,7 +138,7 @@ def test_sampled_runs_stay_below_the_bound_and_the_ratio_beats_the_sum():
     assert ratio.successes >= total.successes - 2 * np.sqrt(150 * 0.25)
 
 
-def test_too_little_noise_is_seen_above_the_bound():
+def test_too_little_noise_is_seen_above_the_bound() -> None:
     """The accountant is told σ = 10, the training adds σ = 1: success certainly exceeds the claimed γ."""
     contributions = RecordContributions(DenseNetwork((12, 7, 3)), 0.05)
     game = Game(contributions, small(1, 50), noise_multiplier=1.0, steps=10, learning_rate=0.1)
@@ -141,7 +148,7 @@ def test_too_little_noise_is_seen_above_the_bound():
     assert binomtest(won.successes, 100, gamma, alternative="greater").pvalue < 1e-6
 
 
-def test_the_hidden_index_does_not_reach_the_attack():
+def test_the_hidden_index_does_not_reach_the_attack() -> None:
     """Games that differ in nothing but who was hidden give views whose fields say nothing of it: the trace holds
     weights, releases and published parameters only."""
     assert set(Trace.__dataclass_fields__) == {
@@ -154,7 +161,7 @@ def test_the_hidden_index_does_not_reach_the_attack():
     ("sigma", "simplex", "orthogonal"),
     [(75, 0.152, 0.150), (40, 0.179, 0.175), (21, 0.238, 0.230), (9.5, 0.427, 0.403), (5, 0.749, 0.711)],
 )
-def test_reference_curves(sigma, simplex, orthogonal):
+def test_reference_curves(sigma: float, simplex: float, orthogonal: float) -> None:
     """Best success for a simplex and for orthogonal candidates; both below γ(1/8)."""
     mu = 10 / sigma
     assert simplex_success(mu, 8) == pytest.approx(simplex, abs=6e-4)
@@ -164,7 +171,7 @@ def test_reference_curves(sigma, simplex, orthogonal):
     assert equivalent_mu(gamma, 1 / 8) == pytest.approx(mu, rel=1e-3)
 
 
-def test_decoding_orthogonal_means_reaches_the_integral():
+def test_decoding_orthogonal_means_reaches_the_integral() -> None:
     """Simulated maximum likelihood on orthogonal means equals the integral; 1e5 draws, 4 standard errors."""
     found = decoding_success(2.0 * np.eye(8), draws=100_000, seed=0)
     assert found == pytest.approx(orthogonal_success(2.0, 8), abs=4 * np.sqrt(0.25 / 100_000))
@@ -182,12 +189,12 @@ def test_decoding_orthogonal_means_reaches_the_integral():
         (lambda a, t: t(releases=np.full((2, 115), np.nan)), "must be finite"),
     ],
 )  # fmt: skip
-def test_bad_traces_get_one_clear_line(make, message):
+def test_bad_traces_get_one_clear_line(make: Any, message: str) -> None:
     """What does not go with the attack is refused by name."""
     network = DenseNetwork((12, 7, 3))
     attack = CandidateAttack(RecordContributions(network, 0.1))
 
-    def trace(**changes):
+    def trace(**changes: Any) -> Trace:
         size = (2, network.parameters)
         base = {"weights": np.ones(size), "releases": np.ones(size), "clip": 0.1, "noise_multiplier": 1.0}
         return Trace(**{**base, **changes})
@@ -196,7 +203,7 @@ def test_bad_traces_get_one_clear_line(make, message):
         make(attack, trace)
 
 
-def test_repeated_candidates_are_refused():
+def test_repeated_candidates_are_refused() -> None:
     """Two equal candidates cannot be told apart, so 1/M would not be the chance of guessing."""
     contributions = RecordContributions(DenseNetwork((12, 7, 3)), 0.1)
     twice = small(2, 2)

@@ -1,0 +1,205 @@
+"""Gradient leakage of table rows: mixed columns relaxed, many restarts pooled, entropy as confidence.
+
+`Vero et al. (2023), TabLeak <https://arxiv.org/abs/2210.01785>`_. A categorical column is optimised as the softmax of
+free logits and a continuous one as a sigmoid inside its range; the restarts are matched to the best one row by row and
+pooled. Where the pooled category is sharp the attacker knows, without the truth, that the row leaked.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from dpaudit import _check
+from dpaudit._check import FloatArray, IntArray
+from dpaudit._tensorflow import tf
+from dpaudit.attacks.gradient.objective import Observed, Setting, distance, observe, one_hot, predicted, restored_labels
+from dpaudit.attacks.gradient.victims import Victims
+from dpaudit.attacks.gradient.view import GradientView, Reconstruction
+from dpaudit.errors import InputError
+
+
+@dataclass(frozen=True)
+class Columns:
+    """How a table is encoded: continuous columns first, then one block of indicators per categorical column.
+
+    Args:
+        low: smallest value of each continuous column, shape (continuous,).
+        high: largest value of each.
+        categories: number of values of each categorical column.
+
+    >>> Columns(np.zeros(2), np.ones(2), (3,)).width
+    5
+    """
+
+    low: FloatArray
+    high: FloatArray
+    categories: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "low", _check.vector("low", self.low, empty=True))
+        object.__setattr__(self, "high", _check.vector("high", self.high, length=self.low.size, empty=True))
+        if (self.low >= self.high).any():
+            raise InputError("low must be below high in every continuous column.")
+        for count in self.categories:
+            _check.integer("categories", count, at_least=2)
+
+    @property
+    def continuous(self) -> int:
+        """Continuous columns."""
+        return self.low.size
+
+    @property
+    def width(self) -> int:
+        """Encoded features of a row."""
+        return self.continuous + sum(self.categories)
+
+    @property
+    def blocks(self) -> list[slice]:
+        """Where each categorical column's indicators are."""
+        ends = self.continuous + np.cumsum(self.categories, dtype=int)
+        return [slice(int(end) - count, int(end)) for end, count in zip(ends, self.categories, strict=True)]
+
+    def codes(self, rows: FloatArray) -> IntArray:
+        """The category of each categorical column, (rows, categorical columns)."""
+        picked = [rows[:, block].argmax(1) for block in self.blocks]
+        return np.stack(picked, axis=1) if picked else np.empty((len(rows), 0), np.int64)
+
+
+@dataclass(frozen=True)
+class TabularReconstruction:
+    """Rows with the attacker's own confidence in them.
+
+    Args:
+        rows: decoded, indicators exactly 0 or 1.
+        confidence: one minus the pooled categories' normalised entropy, (rows, categorical columns): 1 is certain.
+        spread: standard deviation of the continuous columns over the restarts, over the column's range.
+    """
+
+    rows: Reconstruction
+    confidence: FloatArray
+    spread: FloatArray
+
+
+@dataclass(frozen=True)
+class Tabular:
+    """TabLeak on a batch of table rows.
+
+    Args:
+        model: Keras model of the victims on encoded rows, logits out.
+        columns: the encoding.
+        restarts: pooled; odd numbers make the median a value that occurred.
+        iterations: Adam steps.
+        rate: of the steps on the free variables.
+        seed: of the starts.
+    """
+
+    model: Any
+    columns: Columns
+    restarts: int = 11
+    iterations: int = 800
+    rate: float = 0.06
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check.integer("restarts", self.restarts, at_least=1)
+        _check.integer("iterations", self.iterations, at_least=1)
+        _check.positive("rate", self.rate)
+
+    def __call__(self, view: GradientView) -> TabularReconstruction:
+        """Reconstruct one batch of rows; all restarts run as one program."""
+        victims = self._victims
+        if victims.record_shape != (self.columns.width,):
+            raise InputError(
+                f"the columns encode {self.columns.width} features, the model takes {victims.record_shape}."
+            )
+        observed, setting, _ = observe(victims, [view])
+        if setting.copies > 1:
+            raise InputError("the tabular attack needs a client that keeps its order or uses full batches.")
+        labels = restored_labels(view)
+        targets = np.repeat(one_hot([labels], victims.classes), self.restarts, axis=0)
+        start = np.random.default_rng(self.seed).standard_normal((self.restarts, setting.records, self.columns.width))
+        free, value = self._program(tf.constant(start), tf.constant(targets), observed, setting)
+        rows, values = self._relaxed(free).numpy(), value.numpy()
+        pooled, spread = self._pooled(rows, values)
+        decoded = pooled.copy()
+        confidence = np.empty((setting.records, len(self.columns.categories)))
+        for number, block in enumerate(self.columns.blocks):
+            share = pooled[:, block] / pooled[:, block].sum(1, keepdims=True)
+            entropy = -(share * np.log(np.maximum(share, 1e-300))).sum(1) / np.log(share.shape[1])
+            confidence[:, number] = 1 - entropy
+            decoded[:, block] = np.eye(share.shape[1])[share.argmax(1)]
+        return TabularReconstruction(Reconstruction(decoded, labels, float(values.min())), confidence, spread)
+
+    def _pooled(self, rows: FloatArray, values: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Match every restart to the best one, then the median of numbers and the mean of category shares."""
+        best = rows[values.argmin()]
+        matched = [r[linear_sum_assignment(((best[:, None] - r[None]) ** 2).sum(2))[1]] for r in rows]
+        stack, cut = np.stack(matched), self.columns.continuous
+        pooled = stack.mean(0)
+        pooled[:, :cut] = np.median(stack[:, :, :cut], axis=0)
+        return pooled, stack[:, :, :cut].std(0) / (self.columns.high - self.columns.low)
+
+    def _relaxed(self, free: Any) -> Any:
+        cut, columns = self.columns.continuous, self.columns
+        parts = [columns.low + (columns.high - columns.low) * tf.sigmoid(free[..., :cut])]
+        parts += [tf.nn.softmax(free[..., block]) for block in columns.blocks]
+        return tf.concat(parts, axis=-1)
+
+    @cached_property
+    def _victims(self) -> Victims:
+        return Victims.of(self.model)
+
+    @cached_property
+    def _program(self) -> Any:
+        victims, iterations = self._victims, self.iterations
+
+        @tf.function  # type: ignore[untyped-decorator]  # TensorFlow has no types
+        def program(free: Any, targets: Any, observed: Observed, setting: Setting) -> Any:
+            which = tf.zeros([free.shape[0]], tf.int32)
+
+            def cosine(free: Any) -> Any:
+                guesses = predicted(victims, observed, setting, self._relaxed(free), targets)
+                return distance("cosine", guesses, observed, which)
+
+            def step(i: Any, free: Any, mean: Any, square: Any) -> Any:
+                with tf.GradientTape() as tape:
+                    tape.watch(free)
+                    value = cosine(free)
+                slope = tf.sign(tape.gradient(value, free))
+                mean, square = 0.9 * mean + 0.1 * slope, 0.999 * square + 0.001 * slope**2
+                t = tf.cast(i + 1, tf.float64)
+                fall = tf.cast(2 * i >= iterations, tf.float64) + tf.cast(4 * i >= 3 * iterations, tf.float64)
+                move = mean / (1 - 0.9**t) / (tf.sqrt(square / (1 - 0.999**t)) + 1e-8)
+                return i + 1, free - self.rate * 10**-fall * move, mean, square
+
+            state = (0, free, tf.zeros_like(free), tf.zeros_like(free))
+            free = tf.while_loop(lambda i, *_: i < iterations, step, state)[1]
+            return free, cosine(free)
+
+        return program
+
+
+def column_accuracy(rows: FloatArray, truth: FloatArray, columns: Columns, *, tolerance: FloatArray) -> FloatArray:
+    """Share of rows with the right value in each column, continuous columns first; rows matched by the caller.
+
+    Args:
+        rows: encoded reconstructions, (rows, width).
+        truth: encoded rows, (rows, width).
+        columns: the encoding.
+        tolerance: largest error that counts as right in each continuous column, (continuous,).
+    """
+    cut = columns.continuous
+    right = [np.abs(rows[:, :cut] - truth[:, :cut]) <= tolerance, columns.codes(rows) == columns.codes(truth)]
+    return np.asarray(np.concatenate(right, axis=1).mean(0))
+
+
+def prior_rows(auxiliary: FloatArray, columns: Columns, records: int) -> FloatArray:
+    """The guess that saw no gradient: medians and most frequent categories, repeated; its accuracy is the floor."""
+    guess = np.median(auxiliary, axis=0)
+    for block in columns.blocks:
+        counts = np.bincount(auxiliary[:, block].argmax(1), minlength=block.stop - block.start)
+        guess[block] = np.eye(counts.size)[counts.argmax()]
+    return np.tile(guess, (records, 1))

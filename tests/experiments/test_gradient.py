@@ -1,0 +1,106 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dpaudit.claim import Adjacency
+from dpaudit.data.bundled import digits
+from dpaudit.errors import InputError
+from dpaudit.experiments import gradient, prior
+from dpaudit.experiments.audit import Audit
+from dpaudit.progress import Silent
+
+ADJACENCY: Adjacency = "add-remove"
+
+
+def audit(folder: Path, *, confidence: float = 0.95) -> Audit:
+    data = digits()
+    rows = np.random.default_rng(0).permutation(len(data))
+    return Audit(
+        dataset=data.take(rows[:1000]),
+        member=np.ones(1000, bool),
+        population=data.take(rows[1000:]),
+        subjects=(),
+        unit="record",
+        adjacency=ADJACENCY,
+        design="one-run",
+        delta=1e-5,
+        confidence=confidence,
+        seed=1,
+        folder=folder,
+        progress=Silent(),
+    )
+
+
+def test_true_noise_is_consistent_and_missing_noise_contradicted(tmp_path: Path) -> None:
+    """σ = 5 as claimed is never above γ; σ = 5 where 20 was claimed is contradicted; 60 games each, 95 % (the first
+    false alarm rate is below 5 %, seed fixed)."""
+    settings = prior.Settings(
+        candidates=[8],
+        noise_multipliers=[5.0, 5.0],
+        claimed_noise=[5.0, 20.0],
+        runs=60,
+        records=200,
+        steps=50,
+    )
+    honest, broken = prior.run(settings, audit(tmp_path)).cells
+    assert honest.verdict.verdict == "consistent"
+    assert honest.orthogonal <= honest.simplex <= honest.gamma
+    assert honest.family.epsilon <= honest.epsilon
+    assert broken.verdict.verdict == "contradicted"
+    assert broken.family.epsilon > broken.epsilon
+
+
+def test_too_few_records_are_refused(tmp_path: Path) -> None:
+    """Known records and candidates must be there."""
+    with pytest.raises(InputError, match="prior: 999 known records and 100 candidates need 1099 records"):
+        prior.run(prior.Settings(candidates=[100], noise_multipliers=[1.0], runs=1), audit(tmp_path))
+
+
+def test_noise_and_epsilon_are_not_both_taken() -> None:
+    """A defence says its noise once."""
+    chosen = gradient.DefenceSettings(name="both", clip=1.0, epsilon=1.0, noise_multiplier=1.0)
+    with pytest.raises(InputError, match="give epsilon or noise_multiplier, not both"):
+        chosen.build(1e-5)
+
+
+def test_noise_of_an_epsilon_is_the_gaussian_mechanism() -> None:
+    """ε = 8 at 1e-5 in one release needs σ = 0.600, ε = 1 needs 3.73 (dp-accounting's Gaussian mechanism)."""
+    assert gradient.noise_for(8.0, 1e-5) == pytest.approx(0.600, abs=1e-3)
+    assert gradient.noise_for(1.0, 1e-5) == pytest.approx(3.73, abs=5e-3)
+
+
+@pytest.mark.tf
+def test_what_is_exact_without_defence_is_gone_with_noise(tmp_path: Path) -> None:
+    """An MLP on digits: dense inversion and matching are exact for one image without defence and see nothing at
+    ε = 8; SPEAR is exact for a batch of four, and refuses the noisy gradient."""
+    settings = gradient.Settings(
+        architecture={"kind": "mlp", "hidden": [80], "activation": "relu"},
+        scenario=[
+            gradient.Scenario(name="one image", batch=1),
+            gradient.Scenario(name="batch of 4", batch=4, knows_labels=True),
+        ],
+        defence=[
+            gradient.DefenceSettings(name="none"),
+            gradient.DefenceSettings(name="ε = 8", clip=1.0, epsilon=8.0),
+        ],
+        attacks=["dense", "spear"],
+        victims=4,
+        utility_steps=20,
+    )
+    outcome = gradient.run(settings, audit(tmp_path))
+    cells = {(c.scenario, c.defence, c.attack): c for c in outcome.cells}
+    exact = cells["one image", "none", "dense"]
+    assert min(exact.psnr) > 100
+    assert (exact.identified, exact.label_accuracy, exact.epsilon) == (4, 1.0, None)
+    assert min(cells["batch of 4", "none", "spear"].psnr) > 100
+    noisy = cells["one image", "ε = 8", "dense"]
+    assert noisy.epsilon == pytest.approx(8.0, abs=1e-6)
+    assert np.mean(noisy.psnr) < np.mean(noisy.floor)
+    assert noisy.verdict is not None
+    assert noisy.verdict.verdict != "contradicted"
+    refused = cells["batch of 4", "ε = 8", "spear"].refused
+    assert refused is not None
+    assert "noise" in refused
+    assert {picture.title for picture in outcome.gallery} == {"original", "none", "ε = 8"}
+    assert {cost.defence for cost in outcome.costs} == {"none", "ε = 8"}
