@@ -49,15 +49,21 @@ MEMBERSHIP: Mapping[str, str] = MappingProxyType(
 )
 TRAINERS: Mapping[str, str] = MappingProxyType(
     {
+        "federated": "dpaudit.training.federated.trainer:Federated",
         "sgd": "dpaudit.training.sgd:Sgd",
         "tf-privacy": "dpaudit.training.tf_privacy:TFPrivacy",
     }
 )
 DATASETS: Mapping[str, str] = MappingProxyType(
     {
+        "adult": "dpaudit.data.optional:adult",
         "breast-cancer": "dpaudit.data.bundled:breast_cancer",
         "digits": "dpaudit.data.bundled:digits",
+        "digits-high": "dpaudit.data.optional:digits_high",
+        "digits-low": "dpaudit.data.optional:digits_low",
+        "line": "dpaudit.data.synthetic:line",
         "mnist-5000": "dpaudit.data.bundled:mnist_5000",
+        "movielens": "dpaudit.data.optional:movielens",
     }
 )
 BOUNDS: Mapping[str, str] = MappingProxyType(
@@ -148,7 +154,7 @@ def build(kind: str, name: str, parameters: Mapping[str, Any], *, where: str, **
     """
     known = resolve(kind, name)
     fields = {field.name: field for field in dataclasses.fields(known) if field.init and field.name not in parts}
-    hints = typing.get_type_hints(known)
+    hints = typing.get_type_hints(known, include_extras=True)
     values = dict(parts)
     for key, value in parameters.items():
         if key not in fields:

@@ -1,0 +1,128 @@
+"""A federation ready to run: model, start, data and recipe built from a plan's trainer."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dpaudit._tensorflow import keras, tf
+from dpaudit.data.dataset import Dataset
+from dpaudit.errors import InputError
+from dpaudit.stacked.losses import per_example_loss
+from dpaudit.stacked.network import Network, Parameters
+from dpaudit.stacked.optimizers import Adam, Optimizer, Sgd
+from dpaudit.stacked.schedules import Constant, Cosine
+from dpaudit.training.federated.ledger import Entry
+from dpaudit.training.federated.local import Local
+from dpaudit.training.federated.simulation import Canaries, Observer, Recipe, Rows, simulate
+from dpaudit.training.federated.trainer import Federated
+from dpaudit.training.keras_model import targets
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Runs federations of one trainer on one data set.
+
+    Args:
+        network: the model; its frozen layers hold what they were pretrained to.
+        start: weights every federation starts from.
+        recipe: how they train.
+        dataset: all records.
+    """
+
+    network: Network
+    start: Parameters
+    recipe: Recipe
+    dataset: Dataset
+
+    def __call__(
+        self,
+        rows: Sequence[Rows],
+        *,
+        seed: int,
+        canaries: Canaries | None = None,
+        observe: Observer | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> tuple[Parameters, list[list[Entry]]]:
+        """Models (federations, ...) and ledgers; ``rows`` are the clients' records in each federation."""
+        task = self.dataset.task
+        return simulate(
+            self.network,
+            tuple(tf.repeat(value, len(rows), axis=0) for value in self.start),
+            self.recipe,
+            features=self.dataset.features,
+            targets=targets(self.dataset),
+            rows=rows,
+            loss=lambda outputs, truth: per_example_loss(task, outputs, truth),
+            seed=seed,
+            canaries=canaries,
+            observe=observe,
+            progress=progress,
+        )
+
+    @property
+    def coordinates(self) -> int:
+        """Number of trained parameters."""
+        return int(sum(np.prod(self.network.variables[i].shape) for i in self.network.trainable))
+
+    def trained_part(self, weights: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float64]:
+        """The trained parameters of ``model.get_weights()`` as one vector."""
+        return np.concatenate([np.ravel(weights[i]) for i in self.network.trainable]).astype(np.float64)
+
+
+def prepared(trainer: Federated, dataset: Dataset, *, seed: int) -> Prepared:
+    """Build what the trainer describes; the seed draws the first weights."""
+    model = trainer.architecture(dataset.features.shape[1:], dataset.outputs)
+    network = Network.from_keras(model)
+    start = network.initial(seed=seed, models=range(1))
+    if trainer.pretraining is not None:
+        network, start = _pretrained(trainer, network, start, model, dataset, seed)
+    rate = Constant if trainer.learning_rate_decay == "constant" else Cosine
+    server: Optimizer = Adam() if trainer.server_optimizer == "adam" else Sgd(trainer.server_momentum)
+    recipe = Recipe(
+        rounds=trainer.rounds,
+        participation=trainer.participation,
+        local=Local(
+            epochs=trainer.local_epochs,
+            batch_size=trainer.batch_size,
+            optimizer=Sgd(trainer.momentum),
+            proximal=trainer.proximal,
+            clip=trainer.local_clip,
+            noise_multiplier=trainer.local_noise_multiplier,
+        ),
+        learning_rate=rate(trainer.learning_rate),
+        aggregator=trainer.aggregator,
+        server=server,
+        server_learning_rate=trainer.server_learning_rate,
+        compression=trainer.compression,
+        trouble=trainer.trouble,
+    )
+    return Prepared(network, start, recipe, dataset)
+
+
+def _pretrained(
+    trainer: Federated, network: Network, start: Parameters, model: Any, dataset: Dataset, seed: int
+) -> tuple[Network, Parameters]:
+    pretraining, public = trainer.pretraining, trainer.public_data(dataset)
+    assert pretraining is not None
+    # A single client that holds everything is ordinary training.
+    recipe = Recipe(
+        rounds=1,
+        local=Local(pretraining.epochs, pretraining.batch_size),
+        learning_rate=Constant(pretraining.learning_rate),
+    )
+    start, _ = Prepared(network, start, recipe, public)([[np.arange(len(public))]], seed=seed)
+    weights = network.weights(start, 0)
+    model.set_weights(weights)
+    weighted = [layer for layer in model.layers if isinstance(layer, keras.layers.Layer) and layer.weights]
+    if pretraining.freeze >= len(weighted):
+        raise InputError(
+            f"freeze {pretraining.freeze} leaves none of the {len(weighted)} layers with weights to train."
+        )
+    for layer in weighted[: pretraining.freeze]:
+        layer.trainable = False
+    # model.weights lists trainable weights first, so freezing may change their order: the weights are read again.
+    frozen = Network.from_keras(model)
+    return frozen, frozen.stack([model.get_weights()])

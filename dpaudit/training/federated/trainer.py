@@ -1,0 +1,183 @@
+"""The trainer ``federated``: a federation as a plan writes it. TensorFlow is loaded when it trains."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import ConfigDict
+
+from dpaudit import _check
+from dpaudit._check import BoolArray, IntArray
+from dpaudit.claim import GaussianSteps, Poisson
+from dpaudit.data.dataset import Dataset
+from dpaudit.data.load import load
+from dpaudit.data.users import Clients, Iid, Natural, rows_of
+from dpaudit.errors import InputError
+from dpaudit.training.architecture import Architecture
+from dpaudit.training.federated.aggregation import Mean, NamedAggregator
+from dpaudit.training.federated.compression import Compression, Whole
+from dpaudit.training.federated.participation import AllClients, Participation, Trouble
+from dpaudit.training.trainer import TrainedModel
+
+Optimizer = Literal["sgd", "adam"]
+Decay = Literal["constant", "cosine"]
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """Training without privacy on public data, before the federation starts.
+
+    Args:
+        source: the public data, a known name or a path; nothing of it is audited.
+        epochs: passes over it.
+        batch_size: records per step.
+        learning_rate: step size.
+        freeze: how many of the first layers with weights stay as they are afterwards.
+    """
+
+    source: str
+    epochs: int = 20
+    batch_size: int = 32
+    learning_rate: float = 0.1
+    freeze: int = 0
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    def __post_init__(self) -> None:
+        _check.integer("epochs", self.epochs, at_least=1)
+        _check.integer("batch_size", self.batch_size, at_least=1)
+        _check.positive("learning_rate", self.learning_rate)
+        _check.integer("freeze", self.freeze, at_least=0)
+
+
+@dataclass(frozen=True)
+class Federated:
+    """A server and its clients: FedAvg, FedSGD, FedProx, server momentum or Adam, and DP for users or records.
+
+    Args:
+        architecture: what is trained.
+        clients: whose record is it: ``natural`` users of the data, or a partition (`dpaudit.data.users`).
+        rounds: rounds.
+        participation: how clients are sampled (`dpaudit.training.federated.participation`).
+        aggregator: what the server makes of the updates (`dpaudit.training.federated.aggregation`).
+        local_epochs: passes of a client over its records in a round.
+        batch_size: records per local step; ``all`` is one step per pass (with one pass: FedSGD).
+        learning_rate: of the clients.
+        learning_rate_decay: over the rounds.
+        momentum: of the clients.
+        proximal: μ of FedProx.
+        local_clip: norm each example's gradient is clipped to: DP-SGD in each client, for records.
+        local_noise_multiplier: of that DP-SGD.
+        server_optimizer: ``sgd`` or ``adam``.
+        server_learning_rate: 1 with ``sgd`` is FedAvg.
+        server_momentum: of ``sgd``.
+        compression: what clients send (`dpaudit.training.federated.compression`).
+        trouble: drop-outs and stragglers.
+        pretraining: public data to start from; None starts from random weights.
+        partition_seed: of the partition, which is part of the data and not of a training's chance.
+    """
+
+    architecture: Architecture
+    clients: Clients = Natural()  # noqa: RUF009  # frozen values, here and below
+    rounds: int = 30
+    participation: Participation = AllClients()  # noqa: RUF009
+    aggregator: NamedAggregator = Mean()  # noqa: RUF009
+    local_epochs: int = 1
+    batch_size: int | Literal["all"] = 32
+    learning_rate: float = 0.1
+    learning_rate_decay: Decay = "constant"
+    momentum: float = 0.0
+    proximal: float = 0.0
+    local_clip: float | None = None
+    local_noise_multiplier: float = 0.0
+    server_optimizer: Optimizer = "sgd"
+    server_learning_rate: float = 1.0
+    server_momentum: float = 0.0
+    compression: Compression = Whole()  # noqa: RUF009
+    trouble: Trouble = Trouble()  # noqa: RUF009
+    pretraining: Pretraining | None = None
+    partition_seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check.integer("rounds", self.rounds, at_least=1)
+        _check.integer("local_epochs", self.local_epochs, at_least=1)
+        if self.batch_size != "all":
+            _check.integer("batch_size", self.batch_size, at_least=1)
+        _check.positive("learning_rate", self.learning_rate)
+        _check.one_of("learning_rate_decay", self.learning_rate_decay, get_args(Decay))
+        _check.probability("momentum", self.momentum)
+        _check.nonnegative("proximal", self.proximal)
+        _check.nonnegative("local_noise_multiplier", self.local_noise_multiplier)
+        _check.one_of("server_optimizer", self.server_optimizer, get_args(Optimizer))
+        _check.positive("server_learning_rate", self.server_learning_rate)
+        _check.probability("server_momentum", self.server_momentum)
+        _check.integer("partition_seed", self.partition_seed, at_least=0)
+        if self.server_momentum and self.server_optimizer != "sgd":
+            raise InputError("server_momentum belongs to the sgd server optimizer.")
+        if self.local_clip is None and self.local_noise_multiplier:
+            raise InputError(f"local_noise_multiplier {self.local_noise_multiplier} needs a local_clip.")
+        if self.local_clip is not None:
+            _check.positive("local_clip", self.local_clip)
+            if not isinstance(self.clients, Iid):
+                raise InputError(
+                    "local_clip needs clients of kind 'iid': with other sizes every client has an ε of its own."
+                )
+        # Which pairs of sampling and aggregator can be accounted is known without data.
+        self.aggregator.mechanism(self.participation, self.rounds)
+
+    def mechanism(self, records: int) -> GaussianSteps | None:
+        """What the accountant is told: per user by the aggregator, else per record by the clients' own DP-SGD."""
+        by_user = self.aggregator.mechanism(self.participation, self.rounds)
+        if by_user is not None or self.local_clip is None:
+            return by_user
+        assert isinstance(self.clients, Iid)
+        size = max(1, records // self.clients.clients)
+        batch = size if self.batch_size == "all" else min(self.batch_size, size)
+        steps = self.rounds * self.local_epochs * -(-size // batch)
+        return GaussianSteps(self.local_noise_multiplier, steps, Poisson(batch / size))
+
+    def owner(self, dataset: Dataset) -> IntArray:
+        """Client of each record, shape (records,)."""
+        return self.clients(dataset, seed=self.partition_seed)
+
+    def restore(self, weights: dict[str, npt.NDArray[np.float32]], dataset: Dataset) -> TrainedModel:
+        """The model again from stored weights."""
+        from dpaudit.training.keras_model import restored
+
+        return restored(self.architecture(dataset.features.shape[1:], dataset.outputs), weights, None)
+
+    def __call__(self, dataset: Dataset, included: BoolArray, *, seed: int) -> TrainedModel:
+        """Train on the included records; a client that is left without records is absent.
+
+        Raises:
+            InputError: no users in the data where natural ones are wanted, no client with records, a roster that does
+                not fit the sampling.
+            AuditFailed: the federation diverged.
+        """
+        from dpaudit.training.keras_model import trained
+
+        prepared = self.prepare(dataset, seed=seed)
+        rows = rows_of(self.owner(dataset), included=included)
+        models, _ = prepared([rows], seed=seed)
+        return trained(prepared.network.to_keras(models, 0), self.mechanism(int(included.sum())))
+
+    def prepare(self, dataset: Dataset, *, seed: int) -> Any:
+        """A `dpaudit.training.federated.prepared.Prepared`: the federation ready to run."""
+        from dpaudit.training.federated.prepared import prepared
+
+        return prepared(self, dataset, seed=seed)
+
+    def public_data(self, dataset: Dataset) -> Dataset:
+        """Data of the pretraining, checked against the data it prepares for."""
+        assert self.pretraining is not None
+        public = load(self.pretraining.source, task=dataset.task)
+        if public.features.shape[1:] != dataset.features.shape[1:] or public.task != dataset.task:
+            raise InputError(
+                f"pretraining data {public.name} has {public.task} records of shape {public.features.shape[1:]}, "
+                f"{dataset.name} {dataset.task} records of shape {dataset.features.shape[1:]}."
+            )
+        if public.outputs > dataset.outputs:
+            raise InputError(
+                f"pretraining data {public.name} has {public.outputs} classes, {dataset.name} only {dataset.outputs}."
+            )
+        return public
