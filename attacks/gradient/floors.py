@@ -12,6 +12,7 @@ from scipy.stats import binomtest
 
 from dpaudit import _check
 from dpaudit._check import FloatArray, IntArray
+from dpaudit.attacks.gradient.columns import Columns
 from dpaudit.attacks.gradient.metrics import psnr
 from dpaudit.errors import InputError
 
@@ -75,6 +76,15 @@ def floors(
         class_mean=class_mean,
         nearest=psnr(other[squared.argmin(1)], true, span=span),
     )
+
+
+def prior_rows(auxiliary: FloatArray, columns: Columns, records: int) -> FloatArray:
+    """The guess that saw no gradient: medians and most frequent categories, repeated; its accuracy is the floor."""
+    guess = np.median(auxiliary, axis=0)
+    for block in columns.blocks:
+        counts = np.bincount(auxiliary[:, block].argmax(1), minlength=block.stop - block.start)
+        guess[block] = np.eye(counts.size)[counts.argmax()]
+    return np.tile(guess, (records, 1))
 
 
 @dataclass(frozen=True)

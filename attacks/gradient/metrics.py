@@ -12,6 +12,7 @@ from scipy.optimize import linear_sum_assignment
 
 from dpaudit import _check
 from dpaudit._check import FloatArray, IntArray
+from dpaudit.attacks.gradient.columns import Columns
 from dpaudit.attacks.gradient.labels import whole_counts
 from dpaudit.attacks.gradient.view import Reconstruction
 from dpaudit.errors import InputError
@@ -131,6 +132,20 @@ def overlap(labels: IntArray, truth: IntArray) -> float:
     return float(np.minimum(np.bincount(clean, minlength=classes), np.bincount(true, minlength=classes)).sum()) / len(
         truth
     )
+
+
+def column_accuracy(rows: FloatArray, truth: FloatArray, columns: Columns, *, tolerance: FloatArray) -> FloatArray:
+    """Share of rows with the right value in each column, continuous columns first; rows matched by the caller.
+
+    Args:
+        rows: encoded reconstructions, (rows, width).
+        truth: encoded rows, (rows, width).
+        columns: the encoding.
+        tolerance: largest error that counts as right in each continuous column, (continuous,).
+    """
+    cut = columns.continuous
+    right = [np.abs(rows[:, :cut] - truth[:, :cut]) <= tolerance, columns.codes(rows) == columns.codes(truth)]
+    return np.asarray(np.concatenate(right, axis=1).mean(0))
 
 
 def nearest_candidate(records: FloatArray, candidates: FloatArray) -> IntArray:

@@ -13,59 +13,13 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from dpaudit import _check
-from dpaudit._check import FloatArray, IntArray
+from dpaudit._check import FloatArray
 from dpaudit._tensorflow import tf
+from dpaudit.attacks.gradient.columns import Columns
 from dpaudit.attacks.gradient.objective import Observed, Setting, distance, observe, one_hot, predicted, restored_labels
 from dpaudit.attacks.gradient.victims import Victims
 from dpaudit.attacks.gradient.view import GradientView, Reconstruction
 from dpaudit.errors import InputError
-
-
-@dataclass(frozen=True)
-class Columns:
-    """How a table is encoded: continuous columns first, then one block of indicators per categorical column.
-
-    Args:
-        low: smallest value of each continuous column, shape (continuous,).
-        high: largest value of each.
-        categories: number of values of each categorical column.
-
-    >>> Columns(np.zeros(2), np.ones(2), (3,)).width
-    5
-    """
-
-    low: FloatArray
-    high: FloatArray
-    categories: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "low", _check.vector("low", self.low, empty=True))
-        object.__setattr__(self, "high", _check.vector("high", self.high, length=self.low.size, empty=True))
-        if (self.low >= self.high).any():
-            raise InputError("low must be below high in every continuous column.")
-        for count in self.categories:
-            _check.integer("categories", count, at_least=2)
-
-    @property
-    def continuous(self) -> int:
-        """Continuous columns."""
-        return self.low.size
-
-    @property
-    def width(self) -> int:
-        """Encoded features of a row."""
-        return self.continuous + sum(self.categories)
-
-    @property
-    def blocks(self) -> list[slice]:
-        """Where each categorical column's indicators are."""
-        ends = self.continuous + np.cumsum(self.categories, dtype=int)
-        return [slice(int(end) - count, int(end)) for end, count in zip(ends, self.categories, strict=True)]
-
-    def codes(self, rows: FloatArray) -> IntArray:
-        """The category of each categorical column, (rows, categorical columns)."""
-        picked = [rows[:, block].argmax(1) for block in self.blocks]
-        return np.stack(picked, axis=1) if picked else np.empty((len(rows), 0), np.int64)
 
 
 @dataclass(frozen=True)
@@ -180,26 +134,3 @@ class Tabular:
             return free, cosine(free)
 
         return program
-
-
-def column_accuracy(rows: FloatArray, truth: FloatArray, columns: Columns, *, tolerance: FloatArray) -> FloatArray:
-    """Share of rows with the right value in each column, continuous columns first; rows matched by the caller.
-
-    Args:
-        rows: encoded reconstructions, (rows, width).
-        truth: encoded rows, (rows, width).
-        columns: the encoding.
-        tolerance: largest error that counts as right in each continuous column, (continuous,).
-    """
-    cut = columns.continuous
-    right = [np.abs(rows[:, :cut] - truth[:, :cut]) <= tolerance, columns.codes(rows) == columns.codes(truth)]
-    return np.asarray(np.concatenate(right, axis=1).mean(0))
-
-
-def prior_rows(auxiliary: FloatArray, columns: Columns, records: int) -> FloatArray:
-    """The guess that saw no gradient: medians and most frequent categories, repeated; its accuracy is the floor."""
-    guess = np.median(auxiliary, axis=0)
-    for block in columns.blocks:
-        counts = np.bincount(auxiliary[:, block].argmax(1), minlength=block.stop - block.start)
-        guess[block] = np.eye(counts.size)[counts.argmax()]
-    return np.tile(guess, (records, 1))

@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 
 from dpaudit._check import FloatArray, IntArray
-from dpaudit.attacks.gradient.metrics import assignment, psnr
+from dpaudit.attacks.gradient.columns import Columns
+from dpaudit.attacks.gradient.floors import prior_rows
+from dpaudit.attacks.gradient.metrics import assignment, column_accuracy, psnr
 from dpaudit.attacks.gradient.view import FinalModel
 from dpaudit.data.bundled import digits
 from dpaudit.errors import InputError
@@ -23,7 +25,7 @@ def test_rows_leak_far_above_the_prior() -> None:
     """A batch of four rows through an untrained MLP: the columns come back far above medians and modes."""
     from dpaudit._tensorflow import keras
     from dpaudit.attacks.gradient.observe import batch_gradient
-    from dpaudit.attacks.gradient.tabular import Columns, Tabular, column_accuracy, prior_rows
+    from dpaudit.attacks.gradient.tabular import Tabular
     from dpaudit.attacks.gradient.victims import Victims
 
     rows, labels = people(400, seed=0)
@@ -52,8 +54,6 @@ def test_rows_leak_far_above_the_prior() -> None:
 
 def test_column_accuracy_counts_columns() -> None:
     """Computed by hand on two rows: one number in tolerance of two, one category right of two."""
-    from dpaudit.attacks.gradient.tabular import Columns, column_accuracy
-
     columns = Columns(np.zeros(1), np.ones(1), (2,))
     rows, truth = np.array([[0.5, 1, 0], [0.9, 1, 0]]), np.array([[0.55, 1, 0], [0.1, 0, 1]])
     assert column_accuracy(rows, truth, columns, tolerance=np.array([0.1])).tolist() == [0.5, 0.5]
@@ -63,7 +63,7 @@ def test_columns_must_fit_the_model() -> None:
     """An encoding of another width is refused."""
     from dpaudit._tensorflow import keras
     from dpaudit.attacks.gradient.observe import batch_gradient
-    from dpaudit.attacks.gradient.tabular import Columns, Tabular
+    from dpaudit.attacks.gradient.tabular import Tabular
     from dpaudit.attacks.gradient.victims import Victims
 
     model = keras.Sequential([keras.Input((10,)), keras.layers.Dense(2)])
