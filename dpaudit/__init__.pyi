@@ -1,3 +1,6 @@
+from .attacking import References as References
+from .attacking import attack_model as attack_model
+from .attacking import attack_predictions as attack_predictions
 from .claim import Claim as Claim
 from .compare import Comparison as Comparison
 from .data.dataset import Dataset as Dataset

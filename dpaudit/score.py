@@ -58,7 +58,7 @@ def audit_scores(
     'contradicted'
     """
     joined = Scores.join(scores, member)
-    return _audited(
+    return audited(
         {"scores": (_Given(), joined)},
         name=name,
         trained_by="given scores",
@@ -104,7 +104,7 @@ def audit_predictions(
         if kind == "logits"
         else Signals.from_probabilities(predictions, labels)
     )
-    return _audited(
+    return audited(
         {
             "loss": (Loss(), Scores.join(Loss()(signals), member)),
             "modified-entropy": (ModifiedEntropy(), Scores.join(ModifiedEntropy()(signals), member)),
@@ -124,7 +124,7 @@ class _Given:
     paper: ClassVar[str] = ""
 
 
-def _audited(
+def audited(
     attacked: dict[str, tuple[membership.Named, Scores]],
     *,
     name: str,
@@ -133,6 +133,7 @@ def _audited(
     epsilon: float | None,
     seed: int,
 ) -> Result:
+    """A result from the scores of attacks on one model, with the truth joined to them."""
     begin = time.monotonic()
     delta, adjacency, unit = terms.delta, terms.adjacency, terms.unit
     stated = None

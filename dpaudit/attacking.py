@@ -1,0 +1,386 @@
+"""Attack somebody's trained model: is it possible to tell who was in its training data?"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dpaudit import _check, registry
+from dpaudit._check import BoolArray, FloatArray
+from dpaudit.claim import Adjacency, Unit
+from dpaudit.data.dataset import Dataset, Task
+from dpaudit.data.inclusion import complementary_pairs
+from dpaudit.data.load import load
+from dpaudit.errors import InputError
+from dpaudit.evaluation import sliced
+from dpaudit.experiments import membership
+from dpaudit.experiments.references import observed_pool, target_signals
+from dpaudit.outputs import Kind, observe
+from dpaudit.progress import Progress, Silent
+from dpaudit.result import Result, Utility
+from dpaudit.score import audited
+from dpaudit.scores import Scores
+from dpaudit.seeds import derived
+from dpaudit.signals import Signals
+from dpaudit.training.trainer import Trainer
+
+if TYPE_CHECKING:
+    from dpaudit.training.load_model import LoadedModel
+
+# By the knowledge they need; an attack whose knowledge is not at hand is left out and named in the result.
+DEFAULT_ATTACKS = (
+    "loss",
+    "confidence",
+    "entropy",
+    "modified-entropy",
+    "hinge",
+    "gap",
+    "attack-p",
+    "quantile",
+    "auto",
+    "base",
+    "rmia",
+    "lira",
+    "attack-r",
+    "calibrated",
+)
+Given = Dataset | str | Path | tuple[object, object]
+
+
+@dataclass(frozen=True)
+class Terms:
+    """On what terms the findings become a lower bound on ε and a verdict.
+
+    Args:
+        epsilon: the claimed ε; None claims nothing.
+        delta: δ of the claim, and at which ε is measured.
+        confidence: that all bounds hold together.
+    """
+
+    epsilon: float | None = None
+    delta: float = 1e-5
+    confidence: float = 0.95
+
+
+@dataclass(frozen=True)
+class References:
+    """What the attacker has besides the target: more records from the same source, and models of its own.
+
+    Args:
+        recipe: how the target was trained: a trainer, or for a model file the parameters of one (``trainer`` and what
+            is not in the file: ``epochs``, ``batch_size``, the noise). The architecture, and where it fits the
+            optimizer, its learning rate and momentum, are read from the file. None trains no reference models.
+        data: further records from the same source, none of which is a member; None when there are none.
+        models: how many to train, an even number from 4 on.
+        records: how many records the target was trained on; the references get as many where the data allow it.
+            None: as many as there are members.
+    """
+
+    recipe: Trainer | Mapping[str, Any] | None = None
+    data: Given | None = None
+    models: int = 16
+    records: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.recipe is None and self.data is None:
+            raise InputError("references need a recipe to train models with, further data, or both.")
+        if self.models % 2 or self.models < 4:
+            raise InputError(f"references must be an even number from 4 on, got {self.models}.")
+        if self.records is not None:
+            _check.integer("records", self.records, at_least=2)
+
+
+def attack_model(
+    model: str | Path | Callable[[Any], object],
+    members: Given,
+    nonmembers: Given,
+    *,
+    references: References | None = None,
+    attacks: Sequence[str] = (),
+    task: Task | None = None,
+    kind: Kind = "logits",
+    terms: Terms = Terms(),  # a frozen value
+    slices: Mapping[str, object] | None = None,
+    name: str = "model",
+    seed: int = 0,
+    progress: Progress | None = None,
+    trust_code: bool = False,
+) -> Result:
+    """Attack a trained model with records it was trained on and records it was not.
+
+    Args:
+        model: a Keras file, or a function from features (records, ...) to outputs (records, outputs) of any framework,
+            which must predict in inference mode.
+        members: records the model was trained on: a `Dataset`, a file, or (features, labels).
+        nonmembers: records from the same source it was not trained on.
+        references: further data and reference models, for the attacks that need them; None trains nothing.
+        attacks: names as in the registry; all that can run when empty.
+        task: what the model predicts; read from the file, or ``multiclass`` for a function.
+        kind: what a function returns, ``logits`` or ``probabilities``. For a file they are logits in any case.
+        terms: of the lower bound and the verdict.
+        slices: further columns to slice the records by, each with one value per record, members first.
+        name: what the report calls the model.
+        seed: of reference models and of everything else that is random.
+        progress: where long steps say how far they are.
+        trust_code: run the code a Lambda layer in the file holds.
+
+    Returns:
+        A result like that of `dpaudit.run`: the same report and gates work on it.
+
+    Raises:
+        InputError: bad file, data that do not fit the model, an attack asked for by name that lacks what it needs.
+
+    >>> rng = np.random.default_rng(0)
+    >>> x, y = rng.normal(size=(400, 2)), np.tile([0, 1], 200)
+    >>> memory = {row.tobytes() for row in x[:200].astype(np.float32)}
+    >>> def predict(features):
+    ...     known = np.array([row.tobytes() in memory for row in features])
+    ...     return np.where(known[:, None], 9.0, 1.0) * np.eye(2)[np.arange(len(features)) % 2]
+    >>> result = attack_model(predict, (x[:200], y[:200]), (x[200:], y[200:]), attacks=["loss"])
+    >>> result.membership.attacks[0].auc
+    1.0
+    """
+    begin = time.monotonic()
+    progress = progress or Silent()
+    recipe = None if references is None else references.recipe
+    predict: Callable[[Any], object]
+    if callable(model):
+        predict, task, keras = model, task or "multiclass", ""
+        if isinstance(recipe, Mapping):
+            raise InputError("a recipe of parameters needs a model file with its architecture; give a trainer instead.")
+    else:
+        from dpaudit.training.load_model import load_model
+
+        loaded = load_model(Path(model), trust_code=trust_code)
+        predict, kind, task, keras = loaded.predict, "logits", task or loaded.task, f", Keras {loaded.keras}"
+        if isinstance(recipe, Mapping):
+            recipe = trainer_from(recipe, loaded)
+    inside, outside = given(members, "members", task), given(nonmembers, "nonmembers", task)
+    _refuse_overlap(inside, outside)
+    audited_records = together(inside, outside, name)
+    member = np.arange(len(audited_records)) < len(inside)
+    outputs = predicted(predict, audited_records)
+    pool, population, rows = None, None, None
+    if references is not None:
+        records, population = _divided(references, audited_records, len(inside), task, seed=seed)
+        if recipe is not None:
+            included = complementary_pairs(references.models, len(records), seed=derived(seed, "pairs"))
+            pool = observed_pool(
+                recipe, records, included, population, seed=derived(seed, "references"), progress=progress
+            )
+            rows = np.arange(len(records)) < len(audited_records)
+    seen = None if population is None else predicted(predict, population)
+    signals = target_signals(outputs, audited_records, population, seen, kind=kind, pool=pool, rows=rows)
+    result = attacked(
+        signals,
+        member,
+        attacks=attacks,
+        terms=terms,
+        slices=slices or {},
+        name=name,
+        trained_by=f"given model{keras}",
+        references=0 if pool is None else len(pool),
+        seed=seed,
+        progress=progress,
+    )
+    utility = _utility(task, signals, outputs, audited_records, member)
+    timing = {"total": round(time.monotonic() - begin, 3)}
+    models = [result.models[0].model_copy(update={"utility": utility})]
+    return result.model_copy(update={"models": models, "timing": timing})
+
+
+def attack_predictions(
+    members: tuple[object, object],
+    nonmembers: tuple[object, object],
+    *,
+    attacks: Sequence[str] = (),
+    task: Task = "multiclass",
+    kind: Kind = "probabilities",
+    terms: Terms = Terms(),  # a frozen value
+    name: str = "predictions",
+    seed: int = 0,
+) -> Result:
+    """The same from predictions one already has: (outputs, labels) of members and of non-members, of any framework.
+
+    >>> rng = np.random.default_rng(0)
+    >>> sure, unsure = np.tile([0.99, 0.01], (50, 1)), np.tile([0.6, 0.4], (50, 1))
+    >>> attack_predictions((sure, [0] * 50), (unsure, [0] * 50), attacks=["loss"]).membership.attacks[0].auc
+    1.0
+    """
+    inside = observe(*members, task=task, kind=kind)
+    observe(*nonmembers, task=task, kind=kind)  # its own message, before the two are joined
+    outputs = np.concatenate([np.asarray(members[0], np.float64), np.asarray(nonmembers[0], np.float64)])
+    labels = np.concatenate([np.asarray(members[1]), np.asarray(nonmembers[1])])
+    signals = observe(outputs, labels, task=task, kind=kind)
+    member = np.arange(len(signals)) < len(inside)
+    return attacked(signals, member, attacks=attacks, terms=terms, name=name, trained_by=f"given {kind}", seed=seed)
+
+
+def attacked(
+    signals: Signals,
+    member: BoolArray,
+    *,
+    attacks: Sequence[str],
+    terms: Terms,
+    name: str,
+    trained_by: str,
+    slices: Mapping[str, object] | None = None,
+    references: int = 0,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Result:
+    """Run attacks on signals, join the truth, and put the findings into a result.
+
+    An attack that is named and cannot run is an error; of the default ones those that lack something are left out,
+    with the reason in the result.
+    """
+    scored: dict[str, tuple[Any, FloatArray]] = {}
+    skipped: list[membership.Skipped] = []
+    names = list(attacks) or list(DEFAULT_ATTACKS)
+    with (progress or Silent()).task("attacking", len(names)) as advance:
+        for one in names:
+            attack = registry.build("membership", one, {}, where=f"attack {one!r}")
+            try:
+                scored[one] = (membership.chosen(attack, signals), attack(signals))
+            except InputError as error:
+                if attacks:
+                    raise
+                skipped.append(membership.Skipped(attack=one, reason=str(error)))
+            advance(1)
+    unit: Unit = "record"
+    adjacency: Adjacency = "add-remove"
+    result = audited(
+        {one: (attack, Scores.join(scores, member)) for one, (attack, scores) in scored.items()},
+        name=name,
+        trained_by=trained_by,
+        terms=membership.Terms("one-run", terms.delta, terms.confidence, adjacency, unit),
+        epsilon=terms.epsilon,
+        seed=seed,
+    )
+    assert result.membership is not None
+    groups = {**membership.chosen_groups(signals, _slices(signals)), **(slices or {})}
+    found = [
+        one.model_copy(update={"slices": sliced(scored[one.attack][1], member, groups, fpr=membership.FPRS[0])})
+        for one in result.membership.attacks
+    ]
+    update = {"attacks": found, "skipped": skipped, "references": references, "floored": {name: signals.floored}}
+    return result.model_copy(update={"membership": result.membership.model_copy(update=update)})
+
+
+def _slices(signals: Signals) -> list[str]:
+    return ["loss"] if signals.log_probabilities is None else ["class", "loss", "classified"]
+
+
+def given(data: Given, what: str, task: Task) -> Dataset:
+    """A data set from what a caller has."""
+    if isinstance(data, Dataset):
+        return data
+    if isinstance(data, str | Path):
+        return load(str(data), task=task)
+    features, labels = data
+    return Dataset(what, np.asarray(features), np.asarray(labels), task)
+
+
+def together(first: Dataset, second: Dataset, name: str) -> Dataset:
+    """Both data sets in one, the first one's records first.
+
+    Raises:
+        InputError: their records have different shapes.
+    """
+    if first.features.shape[1:] != second.features.shape[1:] or first.labels.shape[1:] != second.labels.shape[1:]:
+        raise InputError(
+            f"{first.name} and {second.name} must hold records of the same shape, got {first.features.shape[1:]} and "
+            f"{second.features.shape[1:]}."
+        )
+    return Dataset(
+        name,
+        np.concatenate([first.features, second.features]),
+        np.concatenate([first.labels, second.labels]),
+        first.task,
+        licence=first.licence,
+    )
+
+
+def predicted(predict: Callable[[Any], object], data: Dataset) -> FloatArray:
+    """Outputs of a model on records, one row each.
+
+    Raises:
+        InputError: the model does not take these records, or returns something else than one row per record.
+    """
+    try:
+        raw = predict(data.features)
+    except (ValueError, TypeError, IndexError) as error:
+        raise InputError(
+            f"the model does not take records of shape {data.features.shape[1:]}: {str(error).strip().splitlines()[0]}"
+        ) from error
+    outputs = _check.finite("outputs of the model", np.asarray(raw))
+    if outputs.shape[:1] != (len(data),):
+        raise InputError(f"the model must return one row for each of {len(data)} records, got shape {outputs.shape}.")
+    return outputs
+
+
+def _refuse_overlap(members: Dataset, nonmembers: Dataset) -> None:
+    """A record that is on both sides, or in the population too, makes every number wrong."""
+    both = _rows_of(members) & _rows_of(nonmembers)
+    if both:
+        raise InputError(
+            f"{len(both)} record(s) of {nonmembers.name} are in {members.name} too; they must be disjoint."
+        )
+
+
+def _rows_of(data: Dataset) -> set[bytes]:
+    labels = data.labels.reshape(len(data), -1).astype(np.float64)
+    return {row.tobytes() + label.tobytes() for row, label in zip(data.features, labels, strict=True)}
+
+
+def _divided(
+    references: References, audited_records: Dataset, members: int, task: Task, *, seed: int
+) -> tuple[Dataset, Dataset | None]:
+    """Records that reference models are trained on halves of, and a population that no model has seen.
+
+    The first are the audited records, filled up from the further ones to twice the size of the target's training
+    data. The second is what is left, at least a fifth of the further records.
+    """
+    if references.data is None:
+        return audited_records, None
+    further = given(references.data, "reference data", task)
+    _refuse_overlap(audited_records, further)
+    wanted = 2 * (references.records or members) if references.recipe is not None else 0
+    used = int(np.clip(wanted - len(audited_records), 0, len(further) - -(-len(further) // 5)))
+    order = np.random.default_rng(derived(seed, "reference data")).permutation(len(further))
+    population = further.take(order[used:])
+    if not used:
+        return audited_records, population
+    return together(audited_records, further.take(order[:used]), audited_records.name), population
+
+
+def trainer_from(recipe: Mapping[str, Any], loaded: "LoadedModel") -> Trainer:
+    """A trainer with the architecture of a model file, and what the file says of its optimizer."""
+    parameters = dict(recipe)
+    name = parameters.pop("trainer", "sgd")
+    known = {field.name for field in fields(registry.resolve("trainers", name))}
+    compiled = loaded.compiled
+    if "optimizer" in known and compiled.optimizer in ("sgd", "adam"):
+        parameters.setdefault("optimizer", compiled.optimizer)
+    if "learning_rate" in known and compiled.learning_rate is not None:
+        parameters.setdefault("learning_rate", compiled.learning_rate)
+    if "momentum" in known and compiled.optimizer == "sgd":
+        parameters.setdefault("momentum", compiled.momentum)
+    trainer: Trainer = registry.build("trainers", name, parameters, where="recipe", architecture=loaded.architecture)
+    return trainer
+
+
+def _utility(task: Task, signals: Signals, outputs: FloatArray, records: Dataset, member: BoolArray) -> Utility | None:
+    if task == "regression":
+        labels = records.labels.reshape(len(records), -1).astype(np.float64)
+        error = np.square(outputs.reshape(len(records), -1) - labels).mean(axis=1)
+        return Utility(
+            metric="mean squared error", train=float(error[member].mean()), test=float(error[~member].mean())
+        )
+    if signals.log_probabilities is None:
+        return None
+    right = signals.correct()
+    return Utility(metric="accuracy", train=float(right[member].mean()), test=float(right[~member].mean()))

@@ -1,0 +1,110 @@
+"""``dpaudit attack``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dpaudit.cli.options import Json, Out, Quiet, Seed
+
+if TYPE_CHECKING:
+    from dpaudit.attacking import References
+
+
+def attack(
+    model: Annotated[Path | None, typer.Option(help="Keras model, .keras or .h5, of Keras 2 or 3.")] = None,
+    members: Annotated[Path | None, typer.Option(help="Records it was trained on: CSV, Parquet or NPZ.")] = None,
+    nonmembers: Annotated[Path | None, typer.Option(help="Records of the same kind it was not trained on.")] = None,
+    predictions: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(help="Instead of a model: its outputs on members and on non-members, with a column 'label'."),
+    ] = None,
+    outputs: Annotated[str, typer.Option(help="What the predictions are: probabilities or logits.")] = "probabilities",
+    reference_data: Annotated[Path | None, typer.Option(help="More records of the same kind, none a member.")] = None,
+    recipe: Annotated[
+        Path | None, typer.Option(help="TOML: how it was trained (trainer, epochs, batch_size, noise ...).")
+    ] = None,
+    references: Annotated[int, typer.Option(help="Reference models to train by the recipe.")] = 16,
+    attacks: Annotated[list[str] | None, typer.Option("--attack", help="Only this attack; may be repeated.")] = None,
+    task: Annotated[str | None, typer.Option(help="multiclass, binary, multilabel or regression.")] = None,
+    epsilon: Annotated[float | None, typer.Option(help="Claimed ε; leave it out to claim nothing.")] = None,
+    delta: Annotated[float, typer.Option(help="δ of the claim, and at which ε is measured.")] = 1e-5,
+    confidence: Annotated[float, typer.Option(help="Confidence that all lower bounds hold.")] = 0.95,
+    trust_code: Annotated[bool, typer.Option("--trust-code", help="Run code that the model file holds.")] = False,
+    out: Out = None,
+    seed: Seed = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Attack a trained model: can one tell who was in its training data?"""
+    from dpaudit.attacking import Terms, attack_model, attack_predictions
+    from dpaudit.cli.output import finish
+    from dpaudit.errors import InputError
+    from dpaudit.files import write_text
+    from dpaudit.progress import on_standard_error
+    from dpaudit.reports.html import write_report
+
+    terms = Terms(epsilon, delta, confidence)
+    progress = on_standard_error(quiet=quiet)
+    if predictions is not None:
+        if model is not None or members is not None or nonmembers is not None or recipe is not None:
+            raise InputError("--predictions takes the place of --model, --members, --nonmembers and --recipe.")
+        result = attack_predictions(
+            *(_predictions(file) for file in predictions),
+            attacks=attacks or (),
+            task=task or "multiclass",  # type: ignore[arg-type]  # checked there, with the options named
+            kind=outputs,  # type: ignore[arg-type]  # likewise
+            terms=terms,
+            name=predictions[0].stem,
+            seed=seed or 0,
+        )
+    else:
+        if model is None or members is None or nonmembers is None:
+            raise InputError("give --model, --members and --nonmembers, or --predictions MEMBERS NONMEMBERS.")
+        result = attack_model(
+            model,
+            members,
+            nonmembers,
+            references=_references(recipe, reference_data, references),
+            attacks=attacks or (),
+            task=task,  # type: ignore[arg-type]  # likewise
+            terms=terms,
+            name=model.stem,
+            seed=seed or 0,
+            progress=progress,
+            trust_code=trust_code,
+        )
+    if out is not None:
+        write_text(out / "result.json", result.json())
+        write_report(result, out)
+    finish(result, folder=out, json=json, quiet=quiet)
+
+
+def _references(recipe: Path | None, data: Path | None, models: int) -> "References | None":
+    from dpaudit.attacking import References
+    from dpaudit.files import read_text
+    from dpaudit.plan import parse_toml
+
+    if recipe is None and data is None:
+        return None
+    table: dict[str, Any] | None = None if recipe is None else parse_toml(read_text(recipe), recipe)
+    records = None if table is None else table.pop("records", None)
+    return References(table, None if data is None else str(data), models, records)
+
+
+def _predictions(file: Path) -> tuple[Any, Any]:
+    from dpaudit.data.load import SUFFIXES, column, read_table
+    from dpaudit.errors import InputError
+    from dpaudit.files import read_npz
+
+    if file.suffix not in SUFFIXES:
+        raise InputError(f"{file} must end in {', '.join(SUFFIXES)}.")
+    if file.suffix == ".npz":
+        arrays = read_npz(file)
+        for name in ("outputs", "labels"):
+            if name not in arrays:
+                raise InputError(f"{file} has no array {name!r}; it has {', '.join(sorted(arrays)) or 'none'}.")
+        return arrays["outputs"], arrays["labels"]
+    table = read_table(file)
+    labels = column(table, "label", file).to_numpy()
+    return table.drop(columns="label").to_numpy(), labels
