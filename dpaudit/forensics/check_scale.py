@@ -125,14 +125,15 @@ def _judge(
             )
         return best * sigma, findings
     if noise.low > 1 + TOLERANCE or noise.high < 1 - TOLERANCE:
-        both = "noise and sensitivity differ by one factor" if move.size.estimate > 0 else "noise differs"
+        together = 0.8 < noise.estimate / max(move.size.estimate, 1e-300) < 1.25
+        why = "both are scaled alike" if together else "there is more noise than stated"
         return math.inf, [
             Finding(
                 check="scale",
                 severity="warning",
                 fed=f"batches of {move.batch_size} gradients",
                 observed=f"{noise.estimate:.3g} times the stated noise {where}, {move.size.estimate:.3g} times the "
-                f"stated sensitivity: {both}, and privacy does not suffer",
+                f"stated sensitivity: {why}, and privacy does not suffer",
                 expected="noise and sensitivity as stated",
                 remedy="state the denominator that is used; noise beyond the stated only costs accuracy",
                 rung=1,
