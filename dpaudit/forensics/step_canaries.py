@@ -20,7 +20,9 @@ from scipy import stats
 from dpaudit import _check
 from dpaudit._check import BoolArray, FloatArray
 from dpaudit.accounting import gaussian_mu
-from dpaudit.bounds.accuracy import accuracy_bound
+from dpaudit.bounds.accuracy import INDEPENDENCE, accuracy_bound
+from dpaudit.bounds.null import Gaussian
+from dpaudit.bounds.sequential import Wealth, sequential
 from dpaudit.claim import Claim
 from dpaudit.errors import AuditFailed, InputError
 from dpaudit.evidence import LowerBound
@@ -67,12 +69,15 @@ class StepCanaries:
         canaries: canaries in each step, in orthogonal directions.
         placement: ``dense`` over all variables, or the number of the one variable they lie in.
         norm: norm of a canary over the clip norm; beyond 1 it must be clipped.
+        stop_early: stop as soon as the claim is refuted. Every figure then holds at any stopping time, and is a
+            little weaker after the same number of steps.
     """
 
     steps: int = 400
     canaries: int = 32
     placement: Literal["dense"] | int = "dense"
     norm: float = 10.0
+    stop_early: bool = False
 
     def __post_init__(self) -> None:
         _check.integer("steps", self.steps, at_least=1)
@@ -89,6 +94,8 @@ class StepCanaries:
         level = 1 - _check.open_unit("confidence", confidence)
         if claim.mechanism is None:
             raise InputError("step canaries need a claim with a mechanism: its steps and sampling compose to ε.")
+        if claim.mechanism.noise_multiplier == 0:
+            raise InputError("a claim without noise promises nothing that step canaries could refute.")
         if claim.adjacency != stated.adjacency:
             raise InputError(f"claim and mechanism differ in adjacency: {claim.adjacency} and {stated.adjacency}.")
         subject = mechanism if isinstance(mechanism, Mechanism) else Mechanism(mechanism)
@@ -99,36 +106,74 @@ class StepCanaries:
         if pilot_coins.all() or not pilot_coins.any():
             raise AuditFailed(f"all {pilot_coins.size} coins of the pilot fell alike; use more canaries in a step.")
         threshold = (pilot_answers[pilot_coins].mean() + pilot_answers[~pilot_coins].mean()) / 2
-        coins, answers = _run(probe, directions, self.norm, self.steps, rng)
-        right = int(((answers > threshold) == coins).sum())
         # A replaced example moves the release by two clip norms, any other by one.
         distance = 2 if claim.adjacency == "replace-one" else 1
-        sigma_at_most = _ratio(distance, _least_separation(right, coins.size, level))
+        promised = float(stats.norm.cdf(distance / (2 * claim.mechanism.noise_multiplier)))
+        if self.stop_early:
+            coins, answers = self._until_refuted(probe, directions, threshold, promised, level, rng)
+        else:
+            coins, answers = _run(probe, directions, self.norm, self.steps, rng)
+        right, trials = int(((answers > threshold) == coins).sum()), coins.size
+        at_most = _ratio(distance, self._separation_at_least(right, trials, level))
         return StepAudit(
             noise_multiplier=_ratio(distance, _separation(coins, answers)),
-            noise_multiplier_at_most=sigma_at_most,
+            noise_multiplier_at_most=at_most,
             bound=LowerBound(
-                epsilon=_composed(claim, sigma_at_most),
+                epsilon=_composed(claim, at_most),
                 delta=claim.delta,
                 confidence=confidence,
                 method="step-canaries",
                 adjacency=claim.adjacency,
                 unit=claim.unit,
                 assumptions=(
-                    "each trial is a step of its own with its own fair coin and fresh noise",
+                    INDEPENDENCE["steps"],
                     f"the training had {claim.mechanism.steps} such steps and sampled as claimed",
                     *(["noise is independent in orthogonal directions"] if self.canaries > 1 else []),
                 ),
-                ceiling=_composed(claim, _ratio(distance, _least_separation(coins.size, coins.size, level))),
-                trials=coins.size,
+                ceiling=_composed(claim, _ratio(distance, self._separation_at_least(trials, trials, level))),
+                trials=trials,
                 family=FAMILY,
             ),
-            p_value=_p_value(right, coins.size, distance, claim.mechanism.noise_multiplier),
+            p_value=self._p_value(right, trials, promised),
             correct=right,
-            trials=coins.size,
-            steps=self.steps,
+            trials=trials,
+            steps=len(coins),
             seconds=time.perf_counter() - start,
         )
+
+    def _until_refuted(
+        self,
+        probe: Probe,
+        directions: FloatArray,
+        threshold: float,
+        promised: float,
+        level: float,
+        rng: np.random.Generator,
+    ) -> tuple[BoolArray, FloatArray]:
+        """Step by step, until a gambler against the claim is rich enough or the steps are over."""
+        wealth = Wealth(promised)
+        coins: list[BoolArray] = []
+        answers: list[FloatArray] = []
+        while len(coins) < self.steps and not wealth.refutes(level):
+            fell, said = _run(probe, directions, self.norm, 1, rng)
+            wealth = wealth.observe(correct=int(((said > threshold) == fell).sum()), trials=fell.size)
+            coins.append(fell[0])
+            answers.append(said[0])
+        return np.array(coins), np.array(answers)
+
+    def _separation_at_least(self, right: int, trials: int, level: float) -> float:
+        """Lower confidence bound on the distance of the answers; holds at every stopping time with ``stop_early``."""
+        if self.stop_early:
+            epsilon = sequential(right, trials, _ANY_DELTA, level, null=Gaussian())
+        else:
+            epsilon = accuracy_bound(right, trials, _ANY_DELTA, level)
+        return gaussian_mu(epsilon, _ANY_DELTA)
+
+    def _p_value(self, right: int, trials: int, promised: float) -> float:
+        """Chance of as many right guesses under the claim; with ``stop_early`` one over the gambler's wealth."""
+        if self.stop_early:
+            return min(1.0, 1 / Wealth(promised).observe(correct=right, trials=trials).e_value)
+        return float(stats.binom.sf(right - 1, trials, promised))
 
     def _directions(self, probe: Probe, rng: np.random.Generator) -> FloatArray:
         """Orthonormal directions, shape (canaries, coordinates)."""
@@ -175,11 +220,6 @@ def _separation(coins: BoolArray, answers: FloatArray) -> float:
     return gap / spread if spread > 0 else math.inf
 
 
-def _least_separation(right: int, trials: int, level: float) -> float:
-    """Lower confidence bound on the distance, from the number of right guesses."""
-    return gaussian_mu(accuracy_bound(right, trials, _ANY_DELTA, level), _ANY_DELTA)
-
-
 def _composed(claim: Claim, noise_multiplier: float) -> float:
     """ε of the claim's steps with this noise; 0 when nothing bounds the noise."""
     if math.isinf(noise_multiplier):
@@ -187,13 +227,6 @@ def _composed(claim: Claim, noise_multiplier: float) -> float:
     epsilon = epsilon_under(claim)(noise_multiplier)
     assert epsilon is not None
     return epsilon
-
-
-def _p_value(right: int, trials: int, distance: int, noise_multiplier: float) -> float:
-    """Chance of as many right guesses under the claim; 1 when the claim is no noise at all."""
-    if noise_multiplier == 0:
-        return 1.0
-    return float(stats.binom.sf(right - 1, trials, stats.norm.cdf(distance / (2 * noise_multiplier))))
 
 
 def _ratio(distance: int, separation: float) -> float:

@@ -50,6 +50,19 @@ def test_half_the_noise_is_contradicted_within_52_steps():
     assert sum(audit.p_value < 0.05 for audit in audits) > 36
 
 
+def test_early_stopping_refutes_in_a_few_steps_and_keeps_its_level():
+    """Half the noise at level 5 %: median of 30 audits within 100 steps. The right noise is refuted by at most 5 of 30
+    audits of 100 steps, a 1-in-100 event at level 5 %; Ville's inequality makes it rarer."""
+    stated, claim = Stated(1.0, 1.0, 1.0), claim_of(1.0)
+    canaries = StepCanaries(steps=400, canaries=1, stop_early=True)
+    broken = [canaries(mechanism(stated, 0.5, seed), stated, claim, confidence=0.95, seed=seed) for seed in range(30)]
+    assert np.median([audit.steps for audit in broken]) <= 100
+    assert all(audit.p_value <= 0.05 for audit in broken)
+    short = StepCanaries(steps=100, canaries=1, stop_early=True)
+    right = [short(mechanism(stated, 1.0, seed), stated, claim, confidence=0.95, seed=seed) for seed in range(30)]
+    assert sum(audit.p_value <= 0.05 for audit in right) <= 5
+
+
 def test_the_bound_is_above_the_truth_no_more_often_than_stated():
     """120 audits at 90 %: more than 22 misses would be a 1-in-1,000 event for an exact bound."""
     stated, claim = Stated(1.0, 2.0, 1.0), claim_of(2.0)
