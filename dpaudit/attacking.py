@@ -326,9 +326,7 @@ def _refuse_overlap(members: Dataset, nonmembers: Dataset) -> None:
     """A record that is on both sides, or in the population too, makes every number wrong."""
     both = _rows_of(members) & _rows_of(nonmembers)
     if both:
-        raise InputError(
-            f"{len(both)} record(s) of {nonmembers.name} are in {members.name} too; they must be disjoint."
-        )
+        raise InputError(f"{nonmembers.name} and {members.name} must be disjoint, but share {len(both)} record(s).")
 
 
 def _rows_of(data: Dataset) -> set[bytes]:

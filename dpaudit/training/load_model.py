@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module, metadata
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ PARTS = ("activations", "constraints", "initializers", "layers", "losses", "metr
 OWN_CLASSES = tuple((keras, kind) for keras in ("keras", "tf_keras") for kind in ("Sequential", "DTypePolicy"))
 OWN_MODULES = (
     *(f"{keras}.{part}" for keras in ("keras", "tf_keras") for part in PARTS),
-    *(f"{keras}.src.models" for keras in ("keras", "tf_keras")),
+    *(f"{keras}.src.{part}" for keras in ("keras", "tf_keras") for part in ("models", "engine")),
 )
 
 
@@ -304,10 +305,9 @@ def _layer_as_keras_2(layer: dict[str, Any]) -> dict[str, Any]:
     for value in settings.values():
         if isinstance(value, dict) and value.get("module") == "keras.initializers":
             value["config"] = {k: v for k, v in value["config"].items() if k not in ("input_axes", "output_axes")}
-    # Settings that came with Keras 3 and have their neutral value are left away; others have no counterpart.
-    for name in ("quantization_config", "optional", "lora_rank", "lora_alpha", "autocast", "synchronized"):
-        if settings.get(name) in (None, False):
-            settings.pop(name, None)
+    known = {"name", "trainable", "dtype", "batch_input_shape", *signature(cls.__init__).parameters}
+    # A setting that came with Keras 3 is left away where it is switched off; switched on it has no counterpart.
+    settings = {name: value for name, value in settings.items() if name in known or value not in (None, False)}
     translated = {"class_name": kind, "config": settings}
     if "inbound_nodes" in layer:
         translated["name"] = layer["name"]
