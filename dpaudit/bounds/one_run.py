@@ -11,6 +11,7 @@ The bound is where p first exceeds the level. It needs no independence between t
 import math
 import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 
 from scipy.optimize import brentq
 from scipy.special import betainc, betaincinv
@@ -61,6 +62,7 @@ class OneRun:
         )
 
 
+@lru_cache(maxsize=4096)  # a selection and a ceiling ask for the same counts again
 def one_run(guesses: Guesses, delta: float, level: float) -> float:
     """Lower bound on ε at ``level`` from counts.
 

@@ -12,6 +12,7 @@ independently of each other.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from dpaudit import _check
 from dpaudit.bounds.null import Curve, Definition, Gaussian, Mechanism, strongest_refuted
@@ -76,6 +77,7 @@ class OneRunTradeOff:
         )
 
 
+@lru_cache(maxsize=4096)  # a selection and a ceiling ask for the same counts again
 def one_run_trade_off(
     guesses: Guesses, delta: float, level: float, *, null: Definition | Gaussian | Mechanism, search: float = SEARCH
 ) -> float:

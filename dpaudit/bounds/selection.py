@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 from scipy.optimize import brentq
+from scipy.special import betaincinv
 
 from dpaudit import _check
 from dpaudit._check import BoolArray, FloatArray
@@ -20,6 +21,7 @@ from dpaudit.scores import Scores
 
 CANDIDATES = 256  # thresholds tried on a held-out part; more change the chosen one by less than its own noise
 LARGEST_HELD_OUT = 50_000  # records: a threshold is known to a fraction of a percent by then
+ROUGH_LEVEL, FINALISTS = 0.05, 4  # of the first look at numbers of guesses
 SHARES = tuple(float(share) for share in np.geomspace(0.01, 1.0, 13))
 
 
@@ -229,20 +231,53 @@ def guess_counts(scores: Scores, selection: GuessSelection, criterion: Callable[
         case FixedGuesses(members, nonmembers, seed):
             if members + nonmembers > len(scores):
                 raise InputError(f"guesses must be at most the {len(scores)} canaries, got {members} + {nonmembers}.")
-            return Chosen((_guess(_ranked(scores, seed), members, nonmembers),))
+            return Chosen((guess(scores, members, nonmembers, seed=seed),))
         case UnionGuesses(shares, seed):
-            ranked = _ranked(scores, seed)
-            return Chosen(tuple(_guess(ranked, *_pair(share, share, len(scores))) for share in shares), "union")
+            pairs = [_pair(share, share, len(scores)) for share in shares]
+            return Chosen(tuple(guess(scores, *pair, seed=seed) for pair in pairs), "union")
         case HeldOut(seed=seed):
             choosing, judging = _held_out(scores, selection)
             top, bottom = _best_shares(_ranked(choosing, seed), criterion)
-            return Chosen((_guess(_ranked(judging, seed), *_pair(top, bottom, len(judging))),))
+            return Chosen((guess(judging, *_pair(top, bottom, len(judging)), seed=seed),))
         case CrossFit(seed=seed):
             pieces = []
             for rest, fold in _folds(scores, selection):
                 top, bottom = _best_shares(_ranked(rest, seed), criterion)
-                pieces.append(_guess(_ranked(fold, seed), *_pair(top, bottom, len(fold))))
+                pieces.append(guess(fold, *_pair(top, bottom, len(fold)), seed=seed))
             return Chosen(tuple(pieces), "mean")
+
+
+def guess(scores: Scores, members: int, nonmembers: int, *, seed: int) -> Guesses:
+    """Guess "member" for the highest scores and "non-member" for the lowest; ties are broken at random by ``seed``.
+
+    >>> guess(Scores([3.0, 2.0, 0.0], [1.0, -1.0]), 2, 2, seed=0)
+    Guesses(canaries=5, made=4, correct=3)
+    """
+    rng = np.random.default_rng(seed)
+    values, total = scores.values, len(scores)
+    # The places where guessing stops; what lies beyond is certain, what equals them is drawn without replacement.
+    places = {total - members if members else 0, nonmembers - 1 if nonmembers else 0}
+    ordered = np.partition(values, sorted(places))
+    right, taken = 0, {}
+    if members:
+        cut = ordered[total - members]
+        above, ties = int((scores.member > cut).sum()), _ties(scores, cut)
+        missing = members - above - int((scores.nonmember > cut).sum())
+        drawn = int(rng.hypergeometric(*ties, missing))
+        right += above + drawn
+        taken[cut] = (drawn, missing - drawn)
+    if nonmembers:
+        cut = ordered[nonmembers - 1]
+        below, ties = int((scores.nonmember < cut).sum()), _ties(scores, cut)
+        missing = nonmembers - below - int((scores.member < cut).sum())
+        gone = taken.get(cut, (0, 0))
+        drawn = int(rng.hypergeometric(ties[1] - gone[1], ties[0] - gone[0], missing))
+        right += below + drawn
+    return Guesses(canaries=total, made=members + nonmembers, correct=right)
+
+
+def _ties(scores: Scores, cut: float) -> tuple[int, int]:
+    return int((scores.member == cut).sum()), int((scores.nonmember == cut).sum())
 
 
 def held_out_cuts(
@@ -333,19 +368,19 @@ def _pair(top: float, bottom: float, canaries: int) -> tuple[int, int]:
 
 
 def _best_shares(ranked: BoolArray, criterion: Callable[[Guesses], float]) -> tuple[float, float]:
-    pairs = (
-        [(share, share) for share in SHARES] + [(share, 0.0) for share in SHARES] + [(0.0, share) for share in SHARES]
-    )
-    values = []
-    for top, bottom in pairs:
-        members, nonmembers = _pair(top, bottom, ranked.size)
-        values.append(criterion(_guess(ranked, members, nonmembers)) if members + nonmembers else -math.inf)
-    return pairs[int(np.argmax(values))]
+    """Shares guessed from the top and the bottom: the closed form at δ = 0 picks a few, ``criterion`` the best."""
+    pairs = [pair for share in SHARES for pair in ((share, share), (share, 0.0), (0.0, share))]
+    tried = [(pair, _guess(ranked, *numbers)) for pair in pairs if sum(numbers := _pair(*pair, ranked.size))]
+    correct = np.array([guesses.correct for _, guesses in tried], np.float64)
+    made = np.array([guesses.made for _, guesses in tried], np.float64)
+    rates = betaincinv(np.maximum(correct, 1e-9), made - correct + 1, ROUGH_LEVEL)
+    finalists = np.argsort(-rates, kind="stable")[:FINALISTS]
+    return tried[max(finalists, key=lambda i: criterion(tried[i][1]))][0]
 
 
 def _mean_bound(bounds: Callable[[float], list[float]], level: float) -> float:
     """Largest ε that twice the mean p-value still rejects; p_k(ε) is the smallest level at which bound k exceeds ε."""
-    levels = np.concatenate([np.geomspace(1e-9, 0.01, 15), np.linspace(0.0125, 0.25, 20)])
+    levels = np.concatenate([np.geomspace(1e-9, 0.01, 12), np.linspace(0.0125, 0.2, 12)])
     table = np.array([bounds(float(at)) for at in levels])
 
     def excess(figure: float) -> float:

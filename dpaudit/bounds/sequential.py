@@ -13,10 +13,12 @@ import json
 import math
 from dataclasses import dataclass, field
 
+import numpy as np
 from scipy.optimize import brentq
 from scipy.special import betainc, betaln
 
 from dpaudit import _check
+from dpaudit._check import FloatArray
 from dpaudit.bounds.accuracy import INDEPENDENCE, Trials
 from dpaudit.bounds.null import Definition, Gaussian, Mechanism, accuracy, strongest_refuted
 from dpaudit.bounds.selection import Fixed, count
@@ -71,7 +73,7 @@ class Wealth:
     @property
     def log_wealth(self) -> float:
         """Logarithm of the wealth: the e-value of all trials so far."""
-        return self.carried + log_wealth(self.correct, self.trials, self.null_accuracy)
+        return self.carried + float(log_wealth(self.correct, self.trials, self.null_accuracy))
 
     @property
     def e_value(self) -> float:
@@ -153,21 +155,16 @@ def sequential(
     if share <= 0.5 or log_wealth(right, total, 0.5) < goal:
         return 0.0
     # Wealth falls from above the goal at p₀ = 1/2 to below it at the observed share.
-    rate = brentq(lambda p: log_wealth(right, total, p) - goal, 0.5, min(share, 1 - 1e-12), xtol=1e-14)
+    rate = brentq(lambda p: float(log_wealth(right, total, p)) - goal, 0.5, min(share, 1 - 1e-12), xtol=1e-14)
     return strongest_refuted(lambda strength: rate - accuracy(null.curve(strength, slack)), null, slack, tolerance=1e-6)
 
 
-def log_wealth(correct: int, trials: int, null_accuracy: float) -> float:
-    """log W(n, v) of the mixture bet."""
-    wrong = trials - correct
+def log_wealth(correct: float | FloatArray, trials: float | FloatArray, null_accuracy: float) -> FloatArray:
+    """log W(n, v) of the mixture bet, elementwise over counts."""
+    wrong = np.subtract(trials, correct)
     p = null_accuracy
-    mass = float(betainc(wrong + 1, correct + 1, 1 - p))
-    if mass == 0:
-        return -math.inf
-    return (
-        float(betaln(correct + 1, wrong + 1))
-        + math.log(mass)
-        - math.log1p(-p)
-        - correct * math.log(p)
-        - wrong * math.log1p(-p)
-    )
+    with np.errstate(divide="ignore"):
+        mass = np.log(betainc(wrong + 1, np.add(correct, 1), 1 - p))
+    odds = np.multiply(correct, math.log(p)) + (wrong + 1) * math.log1p(-p)
+    wealth: FloatArray = betaln(np.add(correct, 1), wrong + 1) + mass - odds
+    return wealth

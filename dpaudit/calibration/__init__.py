@@ -1,0 +1,1 @@
+"""Proof of the auditor itself: bounds measured on simulated mechanisms of known ε."""

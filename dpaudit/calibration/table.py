@@ -1,0 +1,226 @@
+"""The self-test: every bound on mechanisms of known ε, and how often it was above the truth."""
+
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from joblib import Parallel, delayed
+
+from dpaudit import __version__, _check
+from dpaudit._check import FloatArray
+from dpaudit.calibration.mechanisms import Simulated, all_mechanisms
+from dpaudit.calibration.methods import METHODS, Measure, Method
+from dpaudit.intervals import interval
+from dpaudit.scores import Scores
+
+FALSE_ALARM = 0.01  # probability that the whole table fails although every bound holds
+QUICK = {"trials": 150, "sizes": (200,), "confidences": (0.95,)}
+FULL = {"trials": 10_000, "sizes": (200, 1000), "confidences": (0.95, 0.99)}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One method on one mechanism.
+
+    Args:
+        method: name of the method.
+        mechanism: name of the mechanism.
+        size: membership coins per audit.
+        confidence: nominal.
+        trials: simulated audits.
+        above: audits whose ε was above the truth.
+        low: lower limit of the miscoverage, jointly over the table.
+        high: its upper limit.
+        tightness: mean of ε̂ / ε; None where ε is 0.
+        mean: mean of ε̂.
+        seconds: per audit.
+        judged: whether the method guarantees its confidence here.
+    """
+
+    method: str
+    mechanism: str
+    size: int
+    confidence: float
+    trials: int
+    above: int
+    low: float
+    high: float
+    tightness: float | None
+    mean: float
+    seconds: float
+    judged: bool
+
+    @property
+    def miscoverage(self) -> float:
+        """Share of the audits above the truth."""
+        return self.above / self.trials
+
+    @property
+    def failed(self) -> bool:
+        """Whether the bound is above the truth more often than it says, beyond chance."""
+        return self.judged and self.low > 1 - self.confidence
+
+
+@dataclass(frozen=True)
+class SelfTest:
+    """The table."""
+
+    version: str
+    seed: int
+    cells: tuple[Cell, ...]
+
+    @property
+    def failures(self) -> tuple[Cell, ...]:
+        """Cells in which a bound does not hold as often as it says."""
+        return tuple(cell for cell in self.cells if cell.failed)
+
+    @property
+    def passed(self) -> bool:
+        """Whether every judged bound holds."""
+        return not self.failures
+
+    def json(self) -> str:
+        """The table for machines."""
+        cells = [{**asdict(cell), "miscoverage": cell.miscoverage, "failed": cell.failed} for cell in self.cells]
+        return json.dumps({"version": self.version, "seed": self.seed, "cells": cells}, indent=1, allow_nan=False)
+
+
+def selftest(
+    *,
+    quick: bool = True,
+    seed: int,
+    trials: int | None = None,
+    methods: Sequence[Method] = METHODS,
+    workers: int = 1,
+    progress: Callable[[str], None] | None = None,
+) -> SelfTest:
+    """Measure how often every bound is above the truth.
+
+    Args:
+        quick: 150 audits a cell at one size and level (under a minute), instead of 10,000 at two sizes and two levels.
+        seed: of the simulations; every mechanism and size has a stream of its own.
+        trials: audits a cell, when neither number fits.
+        methods: what to test; anything with the same fields can be put beside ours.
+        workers: processes.
+        progress: called with a line after every mechanism.
+
+    >>> table = selftest(seed=0, trials=20, methods=METHODS[:1])
+    >>> table.passed
+    True
+    """
+    plan: dict[str, Any] = QUICK if quick else FULL
+    audits = plan["trials"] if trials is None else _check.integer("trials", trials, at_least=1)
+    _check.integer("seed", seed, at_least=0)
+    mechanisms = all_mechanisms()
+    judged = sum(method.judged_on(mechanism) for method in methods for mechanism in mechanisms)
+    joint = 1 - 2 * FALSE_ALARM / max(1, judged * len(plan["sizes"]) * len(plan["confidences"]))
+    jobs = [
+        (mechanism, size, confidence, [seed, place, size])
+        for place, mechanism in enumerate(mechanisms)
+        for size in plan["sizes"]
+        for confidence in plan["confidences"]
+    ]
+    cells: list[Cell] = []
+    results = Parallel(n_jobs=workers, return_as="generator")(
+        delayed(_cells)(mechanism, size, confidence, stream, audits, joint, tuple(methods))
+        for mechanism, size, confidence, stream in jobs
+    )
+    for (mechanism, size, confidence, _), found in zip(jobs, results, strict=True):
+        cells.extend(found)
+        if progress is not None:
+            progress(f"{mechanism.name}, {size} coins, confidence {confidence:g}")
+    return SelfTest(__version__, seed, tuple(cells))
+
+
+def _cells(
+    mechanism: Simulated,
+    size: int,
+    confidence: float,
+    stream: list[int],
+    audits: int,
+    joint: float,
+    methods: Sequence[Method],
+) -> list[Cell]:
+    rng = np.random.default_rng(stream)
+    scores = [_audit(mechanism, size, rng) for _ in range(audits)]
+    cells = []
+    for method in methods:
+        started = time.perf_counter()
+        found = _measure(method.build(mechanism, size, stream[0]), scores, mechanism.delta, confidence)
+        seconds = (time.perf_counter() - started) / audits
+        # A figure equal to the truth up to rounding is not above it.
+        above = int(np.count_nonzero(found > mechanism.epsilon + 1e-9))
+        low, high = interval(above, audits, joint)
+        cells.append(
+            Cell(
+                method=method.name,
+                mechanism=mechanism.name,
+                size=size,
+                confidence=confidence,
+                trials=audits,
+                above=above,
+                low=float(low),
+                high=float(high),
+                tightness=float(found.mean()) / mechanism.epsilon if mechanism.epsilon > 0 else None,
+                mean=float(found.mean()),
+                seconds=seconds,
+                judged=method.judged_on(mechanism),
+            )
+        )
+    return cells
+
+
+def _audit(mechanism: Simulated, size: int, rng: np.random.Generator) -> Scores:
+    member = rng.random(size) < 0.5
+    return Scores.join(mechanism.simulate(member, rng), member)
+
+
+def _measure(measure: Measure, scores: Sequence[Scores], delta: float, confidence: float) -> FloatArray:
+    found = np.array([measure(each, delta, confidence) for each in scores])
+    if not np.isfinite(found).all():
+        raise ArithmeticError(f"a bound on simulated scores was not finite: {found[~np.isfinite(found)][0]}")
+    return found
+
+
+def as_text(table: SelfTest) -> str:
+    """The table for people, one line per cell, failures marked.
+
+    >>> "clopper-pearson" in as_text(selftest(seed=0, trials=5, methods=METHODS[:1]))
+    True
+    """
+    lines = [
+        f"{'method':40} {'mechanism':48} {'coins':>5} {'conf.':>6} {'above truth':>11} {'interval':>17} "
+        f"{'ε̂/ε':>6} {'ms':>7}"
+    ]
+    for cell in table.cells:
+        tight = "" if cell.tightness is None else f"{cell.tightness:6.3f}"
+        mark = "  FAILS" if cell.failed else "" if cell.judged else "  (no guarantee here)"
+        lines.append(
+            f"{cell.method:40} {cell.mechanism:48} {cell.size:5d} {cell.confidence:6.2f} {cell.miscoverage:11.4f} "
+            f"[{cell.low:.4f}, {cell.high:.4f}] {tight:>6} {1000 * cell.seconds:7.2f}{mark}"
+        )
+    return "\n".join(lines)
+
+
+def as_markdown(table: SelfTest, *, confidence: float, size: int) -> str:
+    """Miscoverage in percent, methods by mechanisms, for the documentation."""
+    cells = {
+        (c.method, c.mechanism): c for c in table.cells if c.size == size and math.isclose(c.confidence, confidence)
+    }
+    mechanisms = list(dict.fromkeys(mechanism for _, mechanism in cells))
+    methods = list(dict.fromkeys(method for method, _ in cells))
+    lines = ["| method | " + " | ".join(mechanisms) + " |", "|---" * (len(mechanisms) + 1) + "|"]
+    for method in methods:
+        row = [_entry(cells[method, mechanism]) for mechanism in mechanisms]
+        lines.append(f"| {method} | " + " | ".join(row) + " |")
+    return "\n".join(lines)
+
+
+def _entry(cell: Cell) -> str:
+    tight = "" if cell.tightness is None else f" · {cell.tightness:.2f}"
+    text = f"{100 * cell.miscoverage:.2f} %{tight}"
+    return f"**{text}**" if cell.failed else text if cell.judged else f"({text})"

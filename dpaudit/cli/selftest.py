@@ -1,0 +1,48 @@
+"""``dpaudit selftest``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dpaudit.cli.options import Json, Quiet
+
+
+def selftest(
+    quick: Annotated[bool, typer.Option("--quick", help="150 audits a cell, not 10,000: a minute.")] = False,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="File for the table as JSON.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="File for the table as Markdown.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the simulations.")] = 0,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure on mechanisms of known ε how often each bound is above the truth; exit 4 when one fails."""
+    import sys
+
+    from rich.console import Console
+
+    from dpaudit.calibration.table import as_markdown, as_text
+    from dpaudit.calibration.table import selftest as measure
+    from dpaudit.errors import AuditFailed
+    from dpaudit.files import write_text
+
+    errors = Console(stderr=True, highlight=False)
+    table = measure(
+        quick=quick,
+        seed=seed,
+        workers=workers,
+        progress=None if quiet else lambda line: errors.print(line, markup=False),
+    )
+    if out is not None:
+        write_text(out, table.json() + "\n")
+    if markdown is not None:
+        cell = table.cells[-1]
+        write_text(markdown, as_markdown(table, confidence=0.95, size=cell.size) + "\n")
+    if json:
+        sys.stdout.write(table.json() + "\n")
+    elif not quiet:
+        sys.stdout.write(as_text(table) + "\n")
+    if not table.passed:
+        names = ", ".join(sorted({cell.method for cell in table.failures}))
+        raise AuditFailed(f"bounds above the truth more often than they say: {names}.")
