@@ -14,11 +14,14 @@ from dpaudit._check import printable
 from dpaudit.cli.attack import attack
 from dpaudit.cli.doctor import doctor
 from dpaudit.cli.init import init
+from dpaudit.cli.inspect import inspect
 from dpaudit.cli.list import list_names
+from dpaudit.cli.power import power
 from dpaudit.cli.report import report
 from dpaudit.cli.run import run
 from dpaudit.cli.schema import schema
 from dpaudit.cli.score import score
+from dpaudit.cli.selftest import selftest
 from dpaudit.cli.verify import verify
 from dpaudit.errors import AuditFailed, InputError, MissingDependency
 from dpaudit.log import Log
@@ -41,9 +44,12 @@ app.command()(score)
 app.command()(verify)
 app.command()(report)
 app.command()(init)
+app.command()(inspect)
 app.command("list")(list_names)
 app.command()(doctor)
 app.command()(schema)
+app.command()(power)
+app.command()(selftest)
 
 
 def main() -> None:
