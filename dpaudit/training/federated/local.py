@@ -15,9 +15,10 @@ from dpaudit._check import IntArray
 from dpaudit._tensorflow import tf
 from dpaudit.errors import InputError
 from dpaudit.stacked.gradients import Loss, clipped_sum, plain_sum
+from dpaudit.stacked.keys import generator
 from dpaudit.stacked.network import Network, Parameters
 from dpaudit.stacked.optimizers import Optimizer, Sgd
-from dpaudit.stacked.randomness import Stream, generator, normal
+from dpaudit.stacked.randomness import Stream, normal
 
 
 @dataclass(frozen=True)

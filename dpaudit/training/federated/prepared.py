@@ -15,8 +15,8 @@ from dpaudit.stacked.network import Network, Parameters
 from dpaudit.stacked.optimizers import Adam, Optimizer, Sgd
 from dpaudit.stacked.schedules import Constant, Cosine
 from dpaudit.training.federated.ledger import Entry
-from dpaudit.training.federated.local import Local
-from dpaudit.training.federated.simulation import Canaries, Observer, Recipe, Rows, simulate
+from dpaudit.training.federated.local import Local, Task, Trainees
+from dpaudit.training.federated.simulation import SLOTS, Canaries, Observer, Recipe, Rows, simulate
 from dpaudit.training.federated.trainer import Federated
 from dpaudit.training.keras_model import targets
 
@@ -62,6 +62,25 @@ class Prepared:
             progress=progress,
         )
 
+    def updates(
+        self, weights: Sequence[npt.NDArray[np.float32]], rows: Rows, *, round_number: int, seed: int
+    ) -> npt.NDArray[np.float64]:
+        """What each client would send if the round began with these weights, shape (clients, coordinates)."""
+        task, recipe = self.dataset.task, self.recipe
+        held = tf.constant(self.dataset.features, tf.float32), tf.constant(targets(self.dataset))
+        trainees = Trainees(
+            self.network,
+            recipe.local,
+            *held,
+            lambda outputs, truth: per_example_loss(task, outputs, truth),
+            min(SLOTS, len(rows)),
+            seed,
+        )
+        tasks = [Task(0, client, own) for client, own in enumerate(rows)]
+        rate = float(recipe.learning_rate(recipe.rounds)[round_number])
+        parts = trainees(self.network.stack([weights]), tasks, round_number=round_number, rate=rate)
+        return np.asarray(np.concatenate([np.reshape(part, (len(rows), -1)) for part in parts], axis=1), np.float64)
+
     @property
     def coordinates(self) -> int:
         """Number of trained parameters."""
@@ -69,7 +88,7 @@ class Prepared:
 
     def trained_part(self, weights: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float64]:
         """The trained parameters of ``model.get_weights()`` as one vector."""
-        return np.concatenate([np.ravel(weights[i]) for i in self.network.trainable]).astype(np.float64)
+        return np.asarray(np.concatenate([np.ravel(weights[i]) for i in self.network.trainable]), np.float64)
 
 
 def prepared(trainer: Federated, dataset: Dataset, *, seed: int) -> Prepared:
