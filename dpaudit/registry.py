@@ -49,6 +49,8 @@ MEMBERSHIP: Mapping[str, str] = MappingProxyType(
 )
 TRAINERS: Mapping[str, str] = MappingProxyType(
     {
+        "dp-sgd": "dpaudit.training.dp_sgd:DpSgd",
+        "function": "dpaudit.training.function:Function",
         "federated": "dpaudit.training.federated.trainer:Federated",
         "sgd": "dpaudit.training.sgd:Sgd",
         "tf-privacy": "dpaudit.training.tf_privacy:TFPrivacy",

@@ -12,7 +12,7 @@ from scipy.stats import binom
 from dpaudit import _check
 from dpaudit.claim import FixedSize, Poisson, Sampling, Shuffled
 from dpaudit.errors import InputError
-from dpaudit.stacked.randomness import generator
+from dpaudit.stacked.keys import generator
 
 SamplingName = Literal["poisson", "fixed-size", "shuffled"]
 Batches = npt.NDArray[np.int32]

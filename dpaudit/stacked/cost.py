@@ -25,6 +25,11 @@ class Cost:
         work = self.multiply_adds * batch_size
         return max(1, min(LARGEST_STACK, math.ceil(BUSY / work)))
 
+    @property
+    def model_bytes(self) -> int:
+        """Predicted bytes of one copy between steps: its weights, what a program returns beside them, two moments."""
+        return 4 * 6 * self.parameters
+
     def step_bytes(self, copies: int, batch_length: int) -> int:
         """Predicted peak of one step of ``copies`` copies: activations and slopes, gradients, noise and state."""
         return 4 * copies * (3 * self.floats * batch_length + 6 * self.parameters)
@@ -38,9 +43,9 @@ def cost(network: Network) -> Cost:
     floats = multiply_adds = 0
     for tap in taps:
         floats += int(tf.size(tap.a)) + int(tf.size(tap.z))
-        kernel = max(
-            (variable.num_elements() for variable in (parameters[i].shape for i in tap.node.variables)), default=0
-        )
+        looked_up = not tap.a.dtype.is_floating
+        shapes = [network.variables[i].shape for i in tap.node.variables]
+        kernel = int(tap.z.shape[-1]) if looked_up else max(math.prod(shape) for shape in shapes)
         positions = int(tf.size(tap.z)) // int(tap.z.shape[-1])
         multiply_adds += 3 * positions * kernel
     return Cost(multiply_adds, floats, sum(math.prod(variable.shape) for variable in network.variables))

@@ -14,8 +14,9 @@ import numpy.typing as npt
 from dpaudit._check import FloatArray
 from dpaudit._tensorflow import keras, tf
 from dpaudit.errors import InputError
+from dpaudit.stacked.keys import generator
 from dpaudit.stacked.layers import READERS, WeightedLayer
-from dpaudit.stacked.randomness import Stream, generator, uniform
+from dpaudit.stacked.randomness import Stream, uniform
 from dpaudit.stacked.shapes import for_models
 from dpaudit.stacked.windows import Window
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from dpaudit._tensorflow import tf
+from dpaudit.stacked.keys import key
 
 _ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
 _PARITY = 0x1BD11BDA
@@ -33,15 +34,6 @@ _LOG = (
 )
 
 
-def generator(seed: int, model: int, purpose: str, *counters: int) -> np.random.Generator:
-    """numpy's Philox for one purpose of one model; ``counters`` tell steps apart.
-
-    >>> int(generator(1, 0, "batches", 3).integers(100)) == int(generator(1, 0, "batches", 3).integers(100))
-    True
-    """
-    return np.random.Generator(np.random.Philox(key=_key(seed, model, purpose, *counters)))
-
-
 @dataclass(frozen=True)
 class Stream:
     """Counter-based random numbers for a stack of models.
@@ -57,7 +49,7 @@ class Stream:
     @classmethod
     def start(cls, seed: int, models: Sequence[int], purpose: str) -> "Stream":
         """Of some models of a family, at step 0."""
-        keys = np.array([_key(seed, model, purpose)[0] for model in models], np.uint64)
+        keys = np.array([key(seed, model, purpose)[0] for model in models], np.uint64)
         words = np.stack([keys & 0xFFFFFFFF, keys >> np.uint64(32)], axis=1).astype(np.uint32)
         return cls(tf.constant(words), tf.constant(0, tf.int32))
 
@@ -154,11 +146,6 @@ def _sine_cosine(x: Any) -> tuple[Any, Any]:
     sine = x + x * square * (-1.6666654611e-1 + square * (8.3321608736e-3 + square * -1.9515295891e-4))
     tail = 4.166664568298827e-2 + square * (-1.388731625493765e-3 + square * 2.443315711809948e-5)
     return sine, 1 - 0.5 * square + square * square * tail
-
-
-def _key(seed: int, model: int, purpose: str, *counters: int) -> Any:
-    text = ":".join([str(int(seed)), str(int(model)), purpose, *(str(int(counter)) for counter in counters)])
-    return np.frombuffer(hashlib.sha256(text.encode()).digest()[:16], np.uint64)
 
 
 def _word(value: int) -> Any:

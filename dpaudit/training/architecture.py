@@ -3,6 +3,7 @@
 They are values, so that a plan can be read, checked and priced without TensorFlow; Keras is imported when one is built.
 """
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,6 +97,11 @@ class KerasJson:
     """The architecture in a file written with ``model.to_json()``; built-in layers only, no code is loaded."""
 
     path: str
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of what the file holds."""
+        return hashlib.sha256(Path(self.path).read_bytes()).hexdigest()
 
     def __call__(self, input_shape: tuple[int, ...], outputs: int) -> Any:
         """The model, refused when it does not fit the data."""

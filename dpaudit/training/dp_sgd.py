@@ -1,0 +1,194 @@
+"""DP-SGD, or SGD without DP, on the stacked engine: one model or many at once, the same either way."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from dpaudit import _check
+from dpaudit._check import BoolArray, FloatArray
+from dpaudit.claim import GaussianSteps
+from dpaudit.data.dataset import Dataset
+from dpaudit.errors import InputError
+from dpaudit.stacked.batches import SamplingName, longest_batch, sampling_event
+from dpaudit.stacked.schedules import Constant, Cosine, Steps
+from dpaudit.training.architecture import Architecture
+from dpaudit.training.trainer import TrainedModel
+
+if TYPE_CHECKING:
+    from dpaudit.stacked.cost import Cost
+    from dpaudit.stacked.network import Network
+    from dpaudit.stacked.training import Recipe
+
+Optimizer = Literal["sgd", "adam"]
+FAMILY = 0  # a model's own seed is its number in this one family, so a model alone is the model in a stack
+
+
+@dataclass(frozen=True)
+class DpSgd:
+    """DP-SGD (`Abadi et al. (2016) <https://arxiv.org/abs/1607.00133>`_) or DP-Adam with per-example clipping.
+
+    The noisy sum of clipped gradients is divided by ``batch_size``, whatever the batch held. The noise is seeded: good
+    for audits, not for a model that is released.
+
+    Args:
+        architecture: what is trained.
+        l2_norm_clip: L2 norm each example's gradient is clipped to; None trains without DP.
+        noise_multiplier: standard deviation of the noise over the clip norm; 0 adds none.
+        epochs: passes over the training records, on average when batches are drawn independently.
+        batch_size: (expected) records per step.
+        learning_rate: step size, or a schedule of it.
+        optimizer: ``sgd`` or ``adam``.
+        momentum: of sgd.
+        weight_decay: times learning rate and weights, subtracted outside of what is clipped and noised.
+        sampling: ``poisson``, ``fixed-size`` or ``shuffled``; the accountant is told which.
+        tolerance: bound on the probability that a Poisson batch of the training is cut to its padding; added to δ.
+        compiled: compile with XLA; a training of a few steps may be faster without.
+    """
+
+    architecture: Architecture
+    l2_norm_clip: float | None = 1.0
+    noise_multiplier: float = 0.0
+    epochs: int = 20
+    batch_size: int = 50
+    learning_rate: float | Cosine | Steps = 0.1
+    optimizer: Optimizer = "sgd"
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    sampling: SamplingName = "poisson"
+    tolerance: float = 1e-9
+    compiled: bool = True
+
+    def __post_init__(self) -> None:
+        if self.l2_norm_clip is not None:
+            _check.positive("l2_norm_clip", self.l2_norm_clip)
+        elif self.noise_multiplier:
+            raise InputError(f"noise_multiplier {self.noise_multiplier} needs an l2_norm_clip, got None.")
+        _check.nonnegative("noise_multiplier", self.noise_multiplier)
+        _check.integer("epochs", self.epochs, at_least=1)
+        _check.integer("batch_size", self.batch_size, at_least=1)
+        if not isinstance(self.learning_rate, Cosine | Steps):
+            _check.positive("learning_rate", self.learning_rate)
+        _check.one_of("optimizer", self.optimizer, get_args(Optimizer))
+        _check.probability("momentum", self.momentum)
+        if self.optimizer != "sgd" and self.momentum:
+            raise InputError(f"momentum belongs to the sgd optimizer, got {self.momentum} with {self.optimizer}.")
+        _check.nonnegative("weight_decay", self.weight_decay)
+        _check.one_of("sampling", self.sampling, get_args(SamplingName))
+        _check.open_unit("tolerance", self.tolerance)
+
+    def steps(self, records: int) -> int:
+        """Updates of a training on ``records`` records."""
+        per_epoch = -(-records // self.batch_size) if self.sampling == "shuffled" else records / self.batch_size
+        return max(1, round(self.epochs * per_epoch))
+
+    def mechanism(self, records: int) -> GaussianSteps | None:
+        """What the accountant is told, with the probability of a cut batch as slack; None without clipping."""
+        if self.l2_norm_clip is None:
+            return None
+        event, steps = sampling_event(self.sampling, records, self.batch_size), self.steps(records)
+        _, slack = longest_batch(event, records, self.batch_size, steps, tolerance=self.tolerance)
+        return GaussianSteps(self.noise_multiplier, steps, event, slack)
+
+    def restore(self, weights: dict[str, npt.NDArray[np.float32]], dataset: Dataset) -> TrainedModel:
+        """The model again from stored weights."""
+        from dpaudit.training.keras_model import restored
+
+        return restored(self.architecture(dataset.features.shape[1:], dataset.outputs), weights, None)
+
+    def __call__(self, dataset: Dataset, included: BoolArray, *, seed: int) -> TrainedModel:
+        """Train one model on the included records.
+
+        Raises:
+            InputError: fewer records than one batch, or an architecture the stacked engine cannot run.
+            AuditFailed: the trained weights are not finite.
+        """
+        return self.train_many(dataset, included[None], seeds=[seed])[0]
+
+    def train_many(
+        self,
+        dataset: Dataset,
+        included: BoolArray,
+        *,
+        seeds: Sequence[int],
+        progress: Callable[[int], None] | None = None,
+    ) -> list[TrainedModel]:
+        """Train one model per row of ``included`` (models, records); model i depends on its row and seed alone.
+
+        ``progress`` is called with the steps done since the last call, summed over the models.
+        """
+        from dpaudit.stacked.training import Member, train
+        from dpaudit.training.keras_model import targets
+
+        sizes = included.sum(axis=1)
+        steps = np.array([self.steps(int(size)) for size in sizes])
+        if len(set(steps)) > 1:  # trainings of different lengths are different programs
+            models: list[TrainedModel | None] = [None] * len(seeds)
+            for length in np.unique(steps):
+                chosen = np.flatnonzero(steps == length)
+                part = self.train_many(dataset, included[chosen], seeds=[seeds[i] for i in chosen], progress=progress)
+                for i, model in zip(chosen, part, strict=True):
+                    models[i] = model
+            return [model for model in models if model is not None]
+        network = self.network(dataset)
+        members = [
+            Member(seed, np.flatnonzero(row), sampling_event(self.sampling, int(row.sum()), self.batch_size))
+            for row, seed in zip(included, seeds, strict=True)
+        ]
+        parameters = train(
+            network,
+            network.initial(seed=FAMILY, models=seeds),
+            self.recipe(dataset, int(sizes[0])),
+            members,
+            features=dataset.features,
+            targets=targets(dataset),
+            seed=FAMILY,
+            progress=progress,
+        )
+        return [
+            self._model(network, tuple(value[i : i + 1] for value in parameters), int(size))
+            for i, size in enumerate(sizes)
+        ]
+
+    def cost(self, dataset: Dataset) -> "Cost":
+        """What one example costs, and what a step of the engine holds."""
+        from dpaudit.stacked.cost import cost
+
+        return cost(self.network(dataset))
+
+    def network(self, dataset: Dataset) -> "Network":
+        """The architecture for a data set, on the stacked engine."""
+        from dpaudit.stacked.network import Network
+
+        return Network.from_keras(self.architecture(dataset.features.shape[1:], dataset.outputs))
+
+    def recipe(self, dataset: Dataset, records: int) -> "Recipe":
+        """What the engine is told for a training on ``records`` records."""
+        from dpaudit.stacked.optimizers import Adam, Sgd
+        from dpaudit.stacked.training import Recipe
+
+        rate = self.learning_rate
+        return Recipe(
+            dataset.task,
+            self.steps(records),
+            self.batch_size,
+            Adam() if self.optimizer == "adam" else Sgd(self.momentum),
+            rate if isinstance(rate, Cosine | Steps) else Constant(rate),
+            self.l2_norm_clip,
+            self.noise_multiplier,
+            self.weight_decay,
+            self.tolerance,
+            self.compiled,
+        )
+
+    def _model(self, network: "Network", parameters: Any, records: int) -> TrainedModel:
+        def predict(features: npt.NDArray[np.float32]) -> FloatArray:
+            return np.asarray(network.predict(parameters, features)[0], np.float64)
+
+        weights = {
+            f"{i:03d}:{variable.name}": value
+            for i, (variable, value) in enumerate(zip(network.variables, network.weights(parameters, 0), strict=True))
+        }
+        return TrainedModel(predict, weights, self.mechanism(records))

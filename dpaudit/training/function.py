@@ -1,0 +1,111 @@
+"""Any framework: a function that trains is a trainer."""
+
+import hashlib
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dpaudit._check import BoolArray, FloatArray
+from dpaudit.claim import GaussianSteps
+from dpaudit.data.dataset import Dataset
+from dpaudit.errors import AuditFailed, InputError
+from dpaudit.training.trainer import TrainedModel
+
+
+@dataclass(frozen=True)
+class Function:
+    """Trains with ``train(dataset, included, *, seed) -> predict`` of any framework.
+
+    Args:
+        train: the function, or where it is as ``"package.module:name"`` (in a plan, and for worker processes). What it
+            returns maps features (records, ...) to logits (records, outputs).
+        noise_multiplier: what its accountant is told, with ``steps`` and ``rate``; None when it trains without DP.
+        steps: noisy releases of one training.
+        rate: probability with which a record is in a batch, for each batch by an independent coin.
+
+    >>> import numpy as np
+    >>> def train(dataset, included, *, seed):
+    ...     mean = dataset.features[included].mean(axis=0)
+    ...     return lambda features: features @ np.stack([mean, -mean], axis=1)
+    >>> data = Dataset("line", np.array([[1.0], [2.0]]), np.array([0, 1]))
+    >>> Function(train)(data, np.array([True, False]), seed=0).predict(np.array([[3.0]]))
+    array([[ 3., -3.]])
+    """
+
+    train: str | Callable[..., Any]
+    noise_multiplier: float | None = None
+    steps: int | None = None
+    rate: float | None = None
+
+    def __post_init__(self) -> None:
+        given = [value is not None for value in (self.noise_multiplier, self.steps, self.rate)]
+        if any(given) and not all(given):
+            raise InputError("noise_multiplier, steps and rate belong together: give all three or none.")
+
+    def mechanism(self, records: int) -> GaussianSteps | None:
+        """What the plan says of it."""
+        from dpaudit.claim import Poisson
+
+        if self.noise_multiplier is None or self.steps is None or self.rate is None:
+            return None
+        return GaussianSteps(self.noise_multiplier, self.steps, Poisson(self.rate))
+
+    def restore(self, weights: dict[str, npt.NDArray[np.float32]], dataset: Dataset) -> TrainedModel:
+        """Refused: the function keeps its own weights."""
+        raise InputError("a model trained by a function cannot be restored from weights; train it again.")
+
+    def __call__(self, dataset: Dataset, included: BoolArray, *, seed: int) -> TrainedModel:
+        """Call the function.
+
+        Raises:
+            InputError: the function cannot be imported, or returns something that cannot be called.
+            AuditFailed: its predictions are not (records, outputs) finite numbers.
+        """
+        function = self._resolved()
+        answer = function(dataset, included, seed=seed)
+        if not callable(answer):
+            raise InputError(f"{self._name} must return a function from features to logits, got {answer!r}.")
+
+        def predict(features: npt.NDArray[np.float32]) -> FloatArray:
+            logits = np.asarray(answer(features), np.float64)
+            if logits.ndim != 2 or len(logits) != len(features):
+                raise AuditFailed(
+                    f"predictions of {self._name} must have shape ({len(features)}, outputs), got {logits.shape}."
+                )
+            if not np.isfinite(logits).all():
+                raise AuditFailed(f"predictions of {self._name} are not finite.")
+            return logits
+
+        return TrainedModel(predict, {}, self.mechanism(int(included.sum())))
+
+    @property
+    def fingerprint(self) -> str:
+        """Its name, and a hash of the file its code is in: stored results of other code are not used."""
+        function = self._resolved()
+        source = inspect.getsourcefile(function)
+        if source is None:
+            raise InputError(f"the code of {self._name} cannot be found; define it in a file.")
+        code = hashlib.sha256(Path(source).read_bytes()).hexdigest()
+        return f"{self._name} {code} {self.noise_multiplier} {self.steps} {self.rate}"
+
+    @property
+    def _name(self) -> str:
+        return self.train if isinstance(self.train, str) else getattr(self.train, "__qualname__", repr(self.train))
+
+    def _resolved(self) -> Callable[..., Any]:
+        if not isinstance(self.train, str):
+            return self.train
+        module, _, attribute = self.train.partition(":")
+        if not module or not attribute:
+            raise InputError(f"train must be given as 'package.module:name', got {self.train!r}.")
+        try:
+            found: Callable[..., Any] = getattr(import_module(module), attribute)
+        except (ImportError, AttributeError) as error:
+            raise InputError(f"train {self.train!r} cannot be imported: {error}") from error
+        return found

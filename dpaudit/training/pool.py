@@ -1,0 +1,330 @@
+"""The pool of reference models: trained like the target, in chunks, over processes, and never twice.
+
+What is kept of a model is what an attacker observes of it: its outputs on every record. Chunks are stored under a
+hash of all they depend on, so a run that was killed and started again trains only what is missing.
+"""
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+import numpy as np
+
+from dpaudit import _check
+from dpaudit._check import BoolArray, FloatArray
+from dpaudit.data.dataset import Dataset
+from dpaudit.errors import InputError
+from dpaudit.seeds import derived
+from dpaudit.training.store import Store, digest
+from dpaudit.training.trainer import TrainedModel, Trainer
+
+if TYPE_CHECKING:
+    from dpaudit.stacked.cost import Cost
+
+FORMAT = "pool-1"
+THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+PROCESS_BYTES = 600_000_000  # of a worker with TensorFlow before it does anything (measured)
+LARGEST_CHUNK = 64
+SHARE_OF_PEAK = 0.25  # of a plain matrix product's speed that a training reaches (benchmarks/training.py)
+
+
+@runtime_checkable
+class StackedTrainer(Trainer, Protocol):
+    """A trainer that trains many models at once; model i depends on its row and its seed alone."""
+
+    def train_many(
+        self,
+        dataset: Dataset,
+        included: BoolArray,
+        *,
+        seeds: Sequence[int],
+        progress: Callable[[int], None] | None = None,
+    ) -> list[TrainedModel]:
+        """Train one model per row of ``included``."""
+        ...
+
+    def cost(self, dataset: Dataset) -> "Cost":
+        """What one example costs, and what a step holds."""
+        ...
+
+    def steps(self, records: int) -> int:
+        """Updates of a training on ``records`` records."""
+        ...
+
+    @property
+    def batch_size(self) -> int:
+        """(Expected) records per step."""
+        ...
+
+
+@dataclass(frozen=True)
+class PoolOutputs:
+    """What the models of a pool return.
+
+    Args:
+        records: on the records, shape (models, records, outputs).
+        population: on the population, shape (models, population records, outputs); None without one.
+    """
+
+    records: FloatArray
+    population: FloatArray | None
+
+
+@dataclass(frozen=True)
+class PoolCost:
+    """What a pool would take.
+
+    Args:
+        models: in the pool.
+        trainings: still to do; the others are stored.
+        chunk: models trained together.
+        peak_bytes: predicted memory at the peak, over all processes.
+        seconds: predicted time, from this machine's measured speed; None for a trainer that trains one at a time.
+    """
+
+    models: int
+    trainings: int
+    chunk: int
+    peak_bytes: int
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Trains one model per row of ``included`` and keeps what each returns.
+
+    Args:
+        trainer: of the target; size, steps, clipping, noise and augmentation are therefore the target's.
+        dataset: the records.
+        included: who is in which model, shape (models, records).
+        population: records no model is trained on.
+        seed: of the pool; model i has the same seed however many there are.
+        folder: where results are kept.
+        memory: bytes the pool may use; None is half of what is free.
+        jobs: worker processes; 1 trains in this process.
+    """
+
+    trainer: Trainer
+    dataset: Dataset
+    included: BoolArray
+    population: Dataset | None
+    seed: int
+    folder: Path
+    memory: int | None = None
+    jobs: int = 1
+
+    def __post_init__(self) -> None:
+        _check.integer("jobs", self.jobs, at_least=1)
+        if self.included.ndim != 2 or self.included.shape[1] != len(self.dataset) or self.included.dtype != np.bool_:
+            raise InputError(
+                f"included must be booleans of shape (models, {len(self.dataset)}), "
+                f"got {self.included.dtype} of shape {self.included.shape}."
+            )
+        if self.memory is not None:
+            _check.integer("memory", self.memory, at_least=1)
+
+    def __len__(self) -> int:
+        return len(self.included)
+
+    def __call__(self, progress: Callable[[int], None] = lambda models: None) -> PoolOutputs:
+        """Train what is missing; ``progress`` is called with the number of models that are done.
+
+        Raises:
+            InputError: records that are too few for the trainer, more memory needed than there is.
+            AuditFailed: a model diverged.
+        """
+        store = Store(self.folder, self._version)
+        done: dict[int, dict[str, FloatArray]] = {}
+        missing = []
+        for first, rows in self.chunks():
+            found = store.get(self._key(first, rows))
+            if found is None:
+                missing.append((first, rows))
+            else:
+                done[first] = found
+                progress(len(rows))
+        for first, outputs in self._train(missing):
+            store.put(self._key(first, self.included[first : first + len(outputs["records"])]), outputs)
+            done[first] = outputs
+            progress(len(outputs["records"]))
+        ordered = [done[first] for first in sorted(done)]
+        population = None
+        if self.population is not None:
+            population = np.concatenate([chunk["population"] for chunk in ordered])
+        return PoolOutputs(np.concatenate([chunk["records"] for chunk in ordered]), population)
+
+    def chunks(self) -> list[tuple[int, BoolArray]]:
+        """First model and masks of each chunk.
+
+        A pool that was begun keeps the size of its chunks, so that a later run with other memory finds its files.
+        """
+        note = Store(self.folder, self._version)
+        key = f"chunks-{digest(FORMAT, self._what, self.included, self.seed)[:24]}"
+        found = note.get(key)
+        size = self.chunk_size() if found is None else int(found["size"])
+        if found is None:
+            note.put(key, {"size": np.array(size)})
+        return [(first, self.included[first : first + size]) for first in range(0, len(self), size)]
+
+    def chunk_size(self) -> int:
+        """Models trained together: as many as fit the memory, and few enough for every process to have some.
+
+        Raises:
+            InputError: not even one model for each process fits.
+        """
+        if not isinstance(self.trainer, StackedTrainer):
+            return 1
+        budget = free_memory() // 2 if self.memory is None else self.memory
+        need = self.process_bytes()
+        fitting = (budget // self.jobs - need) // self.model_bytes()
+        if fitting < 1:
+            raise InputError(
+                f"memory of {budget / 1e6:,.0f} MB is too little for {self.jobs} process(es) of "
+                f"{(need + self.model_bytes()) / 1e6:,.0f} MB each; fewer jobs or a smaller batch would fit."
+            )
+        share = max(1, math.ceil(len(self) / self.jobs))
+        # Powers of two split pools of the usual sizes evenly.
+        return 1 << (min(fitting, share, LARGEST_CHUNK).bit_length() - 1)
+
+    def process_bytes(self) -> int:
+        """Predicted bytes of a process before it holds any model: TensorFlow, the data, and one step of training."""
+        data = self.dataset.features.nbytes + (self.population.features.nbytes if self.population is not None else 0)
+        step = 0
+        if isinstance(self.trainer, StackedTrainer) and self._cost is not None:
+            copies = min(len(self), self._cost.stack(self.trainer.batch_size))
+            step = self._cost.step_bytes(copies, min(len(self.dataset), 2 * self.trainer.batch_size))
+        return PROCESS_BYTES + 2 * data + step
+
+    def model_bytes(self) -> int:
+        """Predicted bytes one more model in a chunk takes: its outputs, and its weights with their state."""
+        records = len(self.dataset) + (len(self.population) if self.population is not None else 0)
+        weights = 0 if self._cost is None else self._cost.model_bytes
+        return 8 * 2 * records * self.dataset.outputs + weights
+
+    def cost(self) -> "PoolCost":
+        """What running it would take, without training anything."""
+        store = Store(self.folder, self._version)
+        chunks = self.chunks()
+        missing = [rows for first, rows in chunks if not store.path(self._key(first, rows)).exists()]
+        trainings = sum(len(rows) for rows in missing)
+        size = max(len(rows) for _, rows in chunks)
+        seconds = None
+        if isinstance(self.trainer, StackedTrainer) and self._cost is not None:
+            steps = sum(self.trainer.steps(int(row.sum())) for rows in missing for row in rows)
+            work = 2 * self._cost.multiply_adds * steps * self.trainer.batch_size
+            seconds = work / (SHARE_OF_PEAK * measured_flops())
+        peak = self.jobs * (self.process_bytes() + size * self.model_bytes())
+        return PoolCost(len(self), trainings, size, peak, seconds)
+
+    @cached_property
+    def _cost(self) -> "Cost | None":
+        return self.trainer.cost(self.dataset) if isinstance(self.trainer, StackedTrainer) else None
+
+    def _train(self, missing: list[tuple[int, BoolArray]]) -> Iterator[tuple[int, dict[str, FloatArray]]]:
+        if self.jobs == 1 or len(missing) < 2:
+            for first, rows in missing:
+                yield _chunk(self.trainer, self.dataset, self.population, rows, self.seed, first)
+            return
+        from joblib import Parallel, delayed
+
+        threads = max(1, (os.cpu_count() or 1) // self.jobs)
+        with Parallel(n_jobs=self.jobs, return_as="generator_unordered", pre_dispatch=self.jobs) as parallel:
+            yield from parallel(
+                delayed(_in_worker)(threads, self.trainer, self.dataset, self.population, rows, self.seed, first)
+                for first, rows in missing
+            )
+
+    @property
+    def _version(self) -> str:
+        from dpaudit import __version__
+
+        return f"{FORMAT} of dpaudit {__version__}"
+
+    @property
+    def _what(self) -> tuple[object, ...]:
+        population = None if self.population is None else self.population.fingerprint
+        return described(self.trainer), self.dataset.fingerprint, population
+
+    def _key(self, first: int, rows: BoolArray) -> str:
+        return digest(FORMAT, self._what, rows, [model_seed(self.seed, first + i) for i in range(len(rows))])[:32]
+
+
+def model_seed(seed: int, model: int) -> int:
+    """Seed of one model of a pool."""
+    return derived(seed, "reference", model)
+
+
+def described(value: object) -> str:
+    """Text that differs whenever a trainer would train differently.
+
+    A dataclass is its fields; what depends on a file or on code has a ``fingerprint``.
+
+    >>> from dpaudit.training.architecture import Mlp
+    >>> described(Mlp((8,)))
+    "Mlp(hidden=(8,), activation='relu')"
+    """
+    fingerprint = getattr(value, "fingerprint", None)
+    if fingerprint is not None:
+        return f"{type(value).__qualname__}({fingerprint})"
+    if is_dataclass(value) and not isinstance(value, type):
+        parts = ", ".join(f"{field.name}={described(getattr(value, field.name))}" for field in fields(value))
+        return f"{type(value).__qualname__}({parts})"
+    return repr(value)
+
+
+def free_memory() -> int:
+    """Bytes of memory this process may still use: what is free, or what the control group leaves."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError as error:
+        raise InputError("this system does not say how much memory is free; give memory.") from error
+    free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+    if limit.exists() and (text := limit.read_text(encoding="ascii").strip()) != "max":
+        free = min(free, int(text) - int(used.read_text(encoding="ascii")))
+    return free
+
+
+def measured_flops() -> float:
+    """Float32 operations per second of a matrix product on this machine."""
+    matrix = np.ones((1024, 1024), np.float32)
+    matrix @ matrix
+    begin = time.perf_counter()
+    for _ in range(4):
+        matrix @ matrix
+    seconds: float = time.perf_counter() - begin
+    return 4 * 2 * 1024**3 / seconds
+
+
+def _in_worker(
+    threads: int,
+    trainer: Trainer,
+    dataset: Dataset,
+    population: Dataset | None,
+    rows: BoolArray,
+    seed: int,
+    first: int,
+) -> tuple[int, dict[str, FloatArray]]:
+    # TensorFlow reads these when it is imported, which in this process happens below.
+    for name in THREADS:
+        os.environ[name] = str(threads)
+    return _chunk(trainer, dataset, population, rows, seed, first)
+
+
+def _chunk(
+    trainer: Trainer, dataset: Dataset, population: Dataset | None, rows: BoolArray, seed: int, first: int
+) -> tuple[int, dict[str, FloatArray]]:
+    seeds = [model_seed(seed, first + i) for i in range(len(rows))]
+    if isinstance(trainer, StackedTrainer):
+        models = trainer.train_many(dataset, rows, seeds=seeds)
+    else:
+        models = [trainer(dataset, row, seed=own) for row, own in zip(rows, seeds, strict=True)]
+    outputs = {"records": np.stack([model.predict(dataset.features) for model in models])}
+    if population is not None:
+        outputs["population"] = np.stack([model.predict(population.features) for model in models])
+    return first, outputs

@@ -1,0 +1,82 @@
+"""A folder of results, each under a hash of what it depends on: written whole or not at all, checked when read."""
+
+import hashlib
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dpaudit.errors import InputError
+from dpaudit.files import read_npz, write_npz
+
+logger = logging.getLogger(__name__)
+
+Arrays = dict[str, npt.NDArray[Any]]
+VERSION = "_version"
+DIGEST = "_digest"
+
+
+def digest(*parts: object) -> str:
+    """SHA-256 of what a result depends on: arrays by their bytes, everything else by its text.
+
+    >>> digest("a", 1) == digest("a", 1), digest("a", 1) == digest("a", 2)
+    (True, False)
+    """
+    total = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            total.update(f"{part.dtype}{part.shape}".encode())
+            total.update(np.ascontiguousarray(part).tobytes())
+        else:
+            total.update(repr(part).encode())
+        total.update(b"\0")
+    return total.hexdigest()
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder of NPZ files.
+
+    Args:
+        folder: where; made when something is first put there.
+        version: of what writes the results; a file from another version is not used.
+    """
+
+    folder: Path
+    version: str
+
+    def path(self, key: str) -> Path:
+        """File of a key."""
+        return self.folder / f"{key}.npz"
+
+    def put(self, key: str, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Write arrays under a key."""
+        extra = {VERSION: np.array(self.version), DIGEST: np.array(_digest(arrays))}
+        write_npz(self.path(key), {**arrays, **extra})
+
+    def get(self, key: str) -> Arrays | None:
+        """Arrays under a key; None, with a warning that says why, when the file is damaged or of another version."""
+        path = self.path(key)
+        if not path.exists():
+            return None
+        try:
+            arrays = read_npz(path)
+        except InputError as error:
+            logger.warning("%s; it is made again", str(error).rstrip("."))
+            return None
+        version, stated = arrays.pop(VERSION, None), arrays.pop(DIGEST, None)
+        if version is None or stated is None or str(stated) != _digest(arrays):
+            logger.warning("%s is damaged; it is made again", path)
+            return None
+        if str(version) != self.version:
+            logger.warning("%s was written by version %s, this is %s; it is made again", path, version, self.version)
+            return None
+        return arrays
+
+
+def _digest(arrays: Mapping[str, npt.NDArray[Any]]) -> str:
+    return digest(*(part for name in sorted(arrays) for part in (name, arrays[name])))
