@@ -45,16 +45,18 @@ class Defence:
         """What an accountant is told about one release; None without noise."""
         return GaussianSteps(self.noise_multiplier, 1, FULL_BATCH) if self.noise_multiplier else None
 
+    @property
+    def deviation(self) -> float:
+        """Standard deviation of the noise on a sum."""
+        return self.noise_multiplier * self.clip if self.noise_multiplier else 0.0
+
     def mean(self, each: Arrays, rng: np.random.Generator) -> Arrays:
         """Mean of per-record contributions (records, ...), each clipped as a whole, with noise on their sum."""
         records = len(each[0])
         norms = np.sqrt(sum((g.reshape(records, -1) ** 2).sum(1) for g in each))
         factor = np.minimum(1.0, self.clip / np.maximum(norms, 1e-300))
-        deviation = self.noise_multiplier * self.clip if self.noise_multiplier else 0.0
         return tuple(
-            (np.tensordot(factor, g, axes=(0, 0)) + (rng.normal(0, deviation, g.shape[1:]) if deviation else 0.0))
-            / records
-            for g in each
+            (np.tensordot(factor, g, axes=(0, 0)) + rng.normal(0, self.deviation, g.shape[1:])) / records for g in each
         )
 
     def compressed(self, arrays: Arrays) -> tuple[Arrays, tuple[BoolArray, ...] | None]:

@@ -25,12 +25,14 @@ class Setting(NamedTuple):
         copies: guesses per record: one per epoch when the client shuffles, otherwise 1.
         epochs: local epochs; 0 for a plain gradient.
         local_batch: records per local step; 0 for a plain gradient.
+        clip: published norm of the clipping, of each record's gradient or of the whole update; 0 for none.
     """
 
     records: int
     copies: int
     epochs: int
     local_batch: int
+    clip: float
 
 
 class Observed(NamedTuple):
@@ -74,9 +76,10 @@ def observe(victims: Victims, views: Sequence[GradientView]) -> tuple[Observed, 
         batch = known("local_batch", first.local_batch, "matching an update")
         epochs = known("epochs", first.epochs, "matching an update")
         learning_rate = known("learning_rate", first.learning_rate, "matching an update")
-        setting = Setting(records, epochs if not first.order_known and batch < records else 1, epochs, batch)
+        copies = epochs if not first.order_known and batch < records else 1
+        setting = Setting(records, copies, epochs, batch, first.clip or 0.0)
     else:
-        setting = Setting(known("batch_size", first.batch_size, "gradient matching"), 1, 0, 0)
+        setting = Setting(known("batch_size", first.batch_size, "gradient matching"), 1, 0, 0, first.clip or 0.0)
         learning_rate = 0.0
     observed = Observed(
         tuple(tf.constant(np.stack(column), tf.float64) for column in columns),
@@ -90,14 +93,19 @@ def observe(victims: Victims, views: Sequence[GradientView]) -> tuple[Observed, 
 def predicted(victims: Victims, observed: Observed, setting: Setting, x: Any, targets: Any) -> list[Any]:
     """What victims would have sent for records (guesses, copies · records, ...)."""
     if setting.epochs == 0:
-        return victims.gradients(observed.parameters, x, targets)
+        return victims.gradients(observed.parameters, x, targets, clip=setting.clip or None)
     steps = []
     for epoch in range(setting.epochs):
         offset = setting.records * (epoch if setting.copies > 1 else 0)
         for start in range(0, setting.records, setting.local_batch):
             rows = slice(offset + start, offset + min(start + setting.local_batch, setting.records))
             steps.append((x[:, rows], targets[:, rows]))
-    return victims.updates(observed.parameters, steps, observed.learning_rate)
+    updates = victims.updates(observed.parameters, steps, observed.learning_rate)
+    if not setting.clip:
+        return updates
+    squared = tf.add_n([tf.reduce_sum(u**2, list(range(1, len(u.shape)))) for u in updates])
+    factor = setting.clip / tf.maximum(tf.sqrt(tf.maximum(squared, 1e-300)), setting.clip)
+    return [u * tf.reshape(factor, [-1] + [1] * (len(u.shape) - 1)) for u in updates]
 
 
 def distance(kind: Distance, guesses: Sequence[Any], observed: Observed, which: Any) -> Any:
@@ -173,8 +181,8 @@ def _same_setting(first: Any, other: Any) -> None:
         raise InputError(
             f"views attacked together must be alike, got {type(first).__name__} and {type(other).__name__}."
         )
-    names = ("batch_size", "box") if isinstance(first, BatchGradient) else (
-        "records", "box", "learning_rate", "epochs", "local_batch", "order_known"
+    names = ("batch_size", "box", "clip") if isinstance(first, BatchGradient) else (
+        "records", "box", "learning_rate", "epochs", "local_batch", "order_known", "clip"
     )  # fmt: skip
     for name in names:
         if getattr(first, name) != getattr(other, name):

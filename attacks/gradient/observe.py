@@ -26,7 +26,7 @@ def batch_gradient(
     knows: tuple[Knows, ...] = (),
     seed: int = 0,
 ) -> BatchGradient:
-    """The gradient of a batch as an eavesdropper sees it.
+    """The gradient of a batch as an eavesdropper sees it, who knows the defence.
 
     Args:
         victims: the model.
@@ -42,7 +42,8 @@ def batch_gradient(
     each = tuple(g.numpy() for g in victims.gradients(parameters, x[:, None], targets[:, None]))
     arrays, sent = defence.compressed(defence.mean(each, np.random.default_rng(seed)))
     shown = labels if "labels" in knows else None
-    return BatchGradient(victims.weights, arrays, len(x), shown, box, sent)
+    clip = defence.clip if np.isfinite(defence.clip) else None
+    return BatchGradient(victims.weights, arrays, len(x), shown, box, sent, defence.deviation / len(x), clip)
 
 
 def client_update(
@@ -85,7 +86,7 @@ def client_update(
     arrays, sent = defence.compressed(defence.mean(update, rng))
     return ClientUpdate(
         victims.weights, arrays, learning_rate, epochs, local_batch, len(x), labels if "labels" in knows else None,
-        order_known="order" in knows, box=box, sent=sent,
+        order_known="order" in knows, box=box, sent=sent, clip=defence.clip if np.isfinite(defence.clip) else None,
     )  # fmt: skip
 
 

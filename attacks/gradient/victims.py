@@ -77,13 +77,14 @@ class Victims:
         """Number of logits."""
         return self.network.output_shape[-1]
 
-    def gradients(self, parameters: Parameters, x: Any, targets: Any) -> list[Any]:
+    def gradients(self, parameters: Parameters, x: Any, targets: Any, *, clip: float | None = None) -> list[Any]:
         """Gradient of each victim's mean loss, one (victims, ...) tensor per weight array.
 
         Args:
             parameters: weights with a leading axis of 1 (shared) or one per victim.
             x: records, float64, shape (victims, records, ...).
             targets: class probabilities, shape (victims, records, classes).
+            clip: norm each record's gradient is clipped to before the mean; None does not clip.
         """
         x, targets = tf.convert_to_tensor(x, tf.float64), tf.convert_to_tensor(targets, tf.float64)
         victims, records = x.shape[0], x.shape[1]
@@ -91,16 +92,22 @@ class Victims:
         inputs = tf.reshape(x, [1, victims * records, *x.shape[2:]]) if shared else x
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             logits, taps = self.network.traced(parameters, inputs, None, tape.watch)
-            total = tf.reduce_sum(self.loss(tf.reshape(logits, targets.shape), targets)) / records
+            total = tf.reduce_sum(self.loss(tf.reshape(logits, targets.shape), targets))
         slopes = tape.gradient(total, [tap.z for tap in taps], unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        ones = tf.ones([victims, records], tf.float64)
-        found: dict[int, Any] = {}
+        layers = []
         for tap, slope in zip(taps, slopes, strict=True):
             weighted = tap.node.weighted
             assert weighted is not None  # only weighted layers are tapped
             a = tf.reshape(tap.a, [victims, records, *tap.a.shape[2:]])
             d = tf.reshape(slope, [victims, records, *slope.shape[2:]])
-            found.update(zip(tap.node.variables, weighted.contribution(a, d).weighted_sum(ones), strict=True))
+            layers.append((tap.node.variables, weighted.contribution(a, d)))
+        share = tf.fill([victims, records], tf.constant(1 / records, tf.float64))
+        if clip is not None:
+            norms = tf.sqrt(tf.maximum(tf.add_n([layer.squared_norms for _, layer in layers]), 1e-300))
+            share *= clip / tf.maximum(norms, clip)
+        found: dict[int, Any] = {}
+        for variables, layer in layers:
+            found.update(zip(variables, layer.weighted_sum(share), strict=True))
         return [
             found[i] if i in found else tf.zeros([victims, *variable.shape], tf.float64)
             for i, variable in enumerate(self.network.variables)

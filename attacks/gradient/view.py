@@ -31,6 +31,7 @@ class BatchGradient:
         box: smallest and largest value a feature can take.
         sent: which coordinates were transmitted when the update was compressed, one mask per weight array.
         noise: standard deviation of the noise on every coordinate, when the defence is published.
+        clip: norm each record's gradient was clipped to, when the defence is published; None when none was.
 
     Raises:
         InputError: the gradient is of another model, zero, or not finite.
@@ -46,8 +47,11 @@ class BatchGradient:
     box: tuple[float, float] | None = None
     sent: tuple[BoolArray, ...] | None = None
     noise: float = 0.0
+    clip: float | None = None
 
     def __post_init__(self) -> None:
+        if self.clip is not None:
+            _check.positive("clip", self.clip)
         weights, gradient = _matched("gradient", self.weights, self.gradient)
         object.__setattr__(self, "weights", weights)
         object.__setattr__(self, "gradient", gradient)
@@ -73,6 +77,7 @@ class ClientUpdate:
         order_known: whether the client goes through its records in order; otherwise it shuffles every epoch.
         box: smallest and largest value a feature can take.
         sent: which coordinates were transmitted when the update was compressed.
+        clip: norm the whole update was clipped to, when the defence is published; None when it was not.
     """
 
     weights: Arrays
@@ -85,8 +90,11 @@ class ClientUpdate:
     order_known: bool = False
     box: tuple[float, float] | None = None
     sent: tuple[BoolArray, ...] | None = None
+    clip: float | None = None
 
     def __post_init__(self) -> None:
+        if self.clip is not None:
+            _check.positive("clip", self.clip)
         weights, update = _matched("update", self.weights, self.update)
         object.__setattr__(self, "weights", weights)
         object.__setattr__(self, "update", update)

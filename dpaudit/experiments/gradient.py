@@ -16,10 +16,12 @@ from dpaudit.attacks.gradient.metrics import fidelity, label_accuracy, label_cha
 from dpaudit.attacks.gradient.spear import Spear
 from dpaudit.attacks.gradient.view import BatchGradient, ClientUpdate, Reconstruction
 from dpaudit.bounds.reconstruction import ReconstructionVerdict, Successes, judge
-from dpaudit.claim import FULL_BATCH, GaussianSteps
+from dpaudit.claim import FULL_BATCH, Claim, GaussianSteps
+from dpaudit.compare import Comparison
 from dpaudit.errors import AuditFailed, InputError
 from dpaudit.evidence import LowerBound
 from dpaudit.experiments.audit import Audit
+from dpaudit.experiments.prior import against_reconstruction
 
 AttackName = Literal["matching", "inverting", "dense", "spear"]
 View = BatchGradient | ClientUpdate
@@ -98,6 +100,12 @@ class Settings(BaseModel):
         private = sum(d.epsilon is not None or bool(d.noise_multiplier) for d in self.defence)
         return len(self.scenario) * private * len(self.attacks)
 
+    def check(self, delta: float) -> None:
+        """Refuse an architecture or a defence that cannot be built, before anything is measured."""
+        _architecture(self)
+        for chosen in self.defence:
+            chosen.build(delta)
+
 
 class Cell(BaseModel):
     """One scenario, defence and attack.
@@ -163,6 +171,20 @@ class Outcome(BaseModel):
     cells: list[Cell]
     gallery: list[Picture]
     costs: list[Cost]
+    delta: float
+
+    def comparisons(self) -> list[Comparison]:
+        """The verdict on every release that has an ε, against the reconstruction bound."""
+        return [
+            against_reconstruction(
+                f"{cell.scenario}, {cell.defence}, {cell.attack}",
+                Claim(cell.epsilon, self.delta, unit="record", adjacency="add-remove", source="accounted"),
+                cell.verdict,
+                None,
+            )
+            for cell in self.cells
+            if cell.verdict is not None and cell.epsilon is not None
+        ]
 
     def bounds(self, model: str) -> list[LowerBound]:
         """None: the victims' model is no model of the plan."""
@@ -189,7 +211,7 @@ def run(settings: Settings, audit: Audit) -> Outcome:
                         gallery += _pictures(scenario.name, chosen.name, found)
                     advance(1)
     costs = [stage.cost(chosen) for chosen in settings.defence] if settings.utility_steps else []
-    return Outcome(cells=cells, gallery=gallery, costs=costs)
+    return Outcome(cells=cells, gallery=gallery, costs=costs, delta=audit.delta)
 
 
 def noise_for(target: float, delta: float) -> float:
@@ -206,12 +228,15 @@ def noise_for(target: float, delta: float) -> float:
 def _model(settings: Settings, audit: Audit) -> Any:
     from dpaudit._tensorflow import keras
 
+    keras.utils.set_random_seed(audit.seed_for("gradient", "model"))
+    return _architecture(settings)(audit.dataset.features.shape[1:], audit.dataset.outputs)
+
+
+def _architecture(settings: Settings) -> Any:
     parameters = dict(settings.architecture)
     if "kind" not in parameters:
         raise InputError("gradient.architecture: the key 'kind' is missing.")
-    keras.utils.set_random_seed(audit.seed_for("gradient", "model"))
-    build = registry.build("architectures", parameters.pop("kind"), parameters, where="gradient.architecture")
-    return build(audit.dataset.features.shape[1:], audit.dataset.outputs)
+    return registry.build("architectures", parameters.pop("kind"), parameters, where="gradient.architecture")
 
 
 class _Stage:

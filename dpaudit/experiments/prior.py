@@ -12,7 +12,8 @@ from dpaudit.attacks.gradient.dense_network import DenseNetwork
 from dpaudit.attacks.gradient.game import Game, play
 from dpaudit.attacks.gradient.prior import CandidateAttack, RecordContributions, Records
 from dpaudit.bounds.reconstruction import ReconstructionVerdict, Successes, from_definition, judge, within_family
-from dpaudit.claim import GaussianSteps, Poisson
+from dpaudit.claim import Claim, GaussianSteps, Poisson
+from dpaudit.compare import Comparison
 from dpaudit.errors import InputError
 from dpaudit.evidence import LowerBound
 from dpaudit.experiments.audit import Audit
@@ -98,6 +99,25 @@ class Outcome(BaseModel):
     rate: float
     cells: list[Cell]
 
+    def comparisons(self) -> list[Comparison]:
+        """The verdict on each cell's mechanism, against the reconstruction bound."""
+        return [
+            against_reconstruction(
+                f"noise multiplier {cell.claimed:g}, {self.steps} steps, {cell.candidates} candidates",
+                Claim(
+                    cell.epsilon,
+                    cell.definition.delta,
+                    unit="record",
+                    adjacency="add-remove",
+                    source="accounted",
+                    mechanism=GaussianSteps(cell.claimed, self.steps, Poisson(self.rate)),
+                ),
+                cell.verdict,
+                cell.family,
+            )
+            for cell in self.cells
+        ]
+
     def bounds(self, model: str) -> list[LowerBound]:
         """None: the games train networks of their own, so they judge no model of the plan."""
         return []
@@ -137,6 +157,14 @@ def run(settings: Settings, audit: Audit) -> Outcome:
                 cells.append(_cell(settings, audit, promised, noise, number, won.successes, won.mean_norm))
                 advance(1)
     return Outcome(steps=settings.steps, rate=settings.rate, cells=cells)
+
+
+def against_reconstruction(
+    subject: str, claim: Claim, verdict: ReconstructionVerdict, bound: LowerBound | None
+) -> Comparison:
+    """A verdict against the reconstruction bound in the form every verdict of an audit has."""
+    ceiling = bound.ceiling if bound is not None else 0.0
+    return Comparison(subject, claim, verdict.verdict, bound, ceiling, verdict.sentence)
 
 
 def _cell(

@@ -140,6 +140,24 @@ def test_pruned_gradients_are_matched_where_they_were_sent(data: Images) -> None
     assert matched(attack(view), x[:1])[0] >= 60 > matched(attack(naive), x[:1])[0]
 
 
+def test_clipping_alone_hides_nothing(data: Images) -> None:
+    """Clipping each record's gradient to a tenth of its norm or less only scales it: an attacker who knows the clip
+    norm still gets a batch of two to 60 dB and an update to 60 dB."""
+    from dpaudit.attacks.gradient.matching import GradientMatching
+    from dpaudit.attacks.gradient.observe import batch_gradient, client_update
+    from dpaudit.attacks.gradient.victims import Victims
+
+    x, y = data
+    model = lenet("tanh")
+    victims, attack = Victims.of(model), GradientMatching(model, restarts=2, iterations=400)
+    batch = batch_gradient(victims, x[:2], y[:2], defence=Defence(clip=0.1), knows=("labels",))
+    assert matched(attack(batch), x[:2]).min() >= 60
+    update = client_update(
+        victims, x[:1], y[:1], learning_rate=0.1, epochs=2, local_batch=1, defence=Defence(clip=0.01)
+    )
+    assert matched(attack(update), x[:1])[0] >= 60
+
+
 def test_cosine_attack_works_on_relu(data: Images) -> None:
     """Inverting gradients on ReLU: above 17 dB, where the mean image has about 12; the same starts, the same result."""
     from dpaudit.attacks.gradient.inverting import InvertingGradients
