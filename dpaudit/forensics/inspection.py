@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from dpaudit import _check
 from dpaudit.claim import Claim
+from dpaudit.errors import InputError
 from dpaudit.evidence import Finding
 from dpaudit.forensics.check_batch_size import check_batch_size
 from dpaudit.forensics.check_independence import check_fresh, check_independence
@@ -86,10 +87,15 @@ def inspect_mechanism(
     probe = Probe(replace(subject, release=release), stated, level / SHARES, seed)
     epsilon_of = epsilon_under(claim)
     check_determinism(probe)
-    full, small = (measure_scale(probe, size) for size in (subject.batch_size, max(4, subject.batch_size // 4)))
+    if not subject.partial and stated.adjacency == "add-remove":
+        raise InputError(
+            f"{subject.name} takes only batches of {subject.batch_size}, so it cannot be private for added or removed "
+            "records; state replace-one or zero-out adjacency."
+        )
+    full = measure_scale(probe, subject.batch_size)
+    scales = [full, measure_scale(probe, max(4, subject.batch_size // 4))] if subject.partial else [full]
     findings = [
-        *check_scale(probe, full, epsilon_of),
-        *check_scale(probe, small, epsilon_of),
+        *(finding for scale in scales for finding in check_scale(probe, scale, epsilon_of)),
         *check_independence(probe, full.noise),
         *check_fresh(probe),
         *check_batch_size(probe, full.noise),
@@ -99,7 +105,7 @@ def inspect_mechanism(
     return Inspection(
         mechanism=subject.name,
         findings=_in_order(findings),
-        noise_multiplier=min(effective_noise_multiplier(probe, scale) for scale in (full, small)),
+        noise_multiplier=min(effective_noise_multiplier(probe, scale) for scale in scales),
         level=level,
         calls=calls,
         seconds=time.perf_counter() - start,

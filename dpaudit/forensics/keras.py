@@ -21,6 +21,7 @@ def optimizer(
     shapes: tuple[tuple[int, ...], ...] = SHAPES,
     batch_size: int = 32,
     learning_rate: float | None = None,
+    partial: bool = True,
     seed: int,
 ) -> Mechanism:
     """A mechanism from a Keras optimizer that minimises a vector of per-example losses.
@@ -31,6 +32,7 @@ def optimizer(
         batch_size: examples in an ordinary batch.
         learning_rate: of a plain SGD optimizer: the release is then read off the weights, so that whatever happens
             after the gradient is seen too. Without it the release is what arrives at ``apply_gradients``.
+        partial: whether it takes batches of other sizes: not with a fixed number of microbatches.
         seed: TensorFlow's global seed, without which its noise cannot be replayed; the audit sets it anew at will.
     """
     rate = None if learning_rate is None else _check.positive("learning_rate", learning_rate)
@@ -81,6 +83,7 @@ def optimizer(
         release,
         shapes=shapes,
         batch_size=batch_size,
+        partial=partial,
         reset=lambda: tf.random.set_seed(seed),
         name=type(built).__name__,
     )

@@ -28,6 +28,7 @@ class Mechanism:
             a list of arrays (\\*shape). Called many times; a mechanism with memory keeps it between calls.
         shapes: shapes of the variables it is probed with.
         batch_size: examples in an ordinary batch.
+        partial: whether it takes batches of other sizes than ``batch_size``.
         reset: puts the mechanism back to its start, noise included, so that two calls can be compared without their
             noise. Without it the same questions are answered by repetition.
         state: everything else that is published after a call (moving averages, optimizer slots, metrics).
@@ -41,6 +42,7 @@ class Mechanism:
     release: Release
     shapes: tuple[tuple[int, ...], ...] = SHAPES
     batch_size: int = 32
+    partial: bool = True
     reset: Callable[[], None] | None = None
     state: Callable[[], Sequence[Array]] | None = None
     fresh: Callable[[], "Mechanism"] | None = None

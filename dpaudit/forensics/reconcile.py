@@ -116,6 +116,30 @@ def reconcile(claim: Claim, recipe: Recipe) -> tuple[Finding, ...]:
     )
 
 
+def reconcile_training(claim: Claim, ran: GaussianSteps) -> tuple[Finding, ...]:
+    """A claim's ε against the mechanism a trainer says it ran, when there is no more to go by.
+
+    >>> claim = Claim(1.0, 1e-5, "record", "add-remove", "a slide")
+    >>> [finding.check for finding in reconcile_training(claim, GaussianSteps(1.0, 1000, Poisson(0.01)))]
+    ['claimed figure']
+    """
+    findings = _figure(claim, ran)
+    if isinstance(ran.sampling, Shuffled):
+        findings.append(
+            replace(
+                _finding(
+                    "sampler",
+                    f"batches shuffled once an epoch, {ran.sampling.batches_per_epoch} of them",
+                    "accounted as if each were drawn by Poisson coins: the true ε may be larger",
+                    "the sampler that was run",
+                    "draw batches by Poisson coins; for shuffled ones see dpaudit.accounting.shuffle_lower_bound",
+                ),
+                severity="warning",
+            )
+        )
+    return tuple(findings)
+
+
 def _figure(claim: Claim, assumed: GaussianSteps) -> list[Finding]:
     """Whether ε follows from the claim's own mechanism."""
     if isinstance(assumed.sampling, FixedSize) and claim.adjacency == "add-remove":

@@ -207,8 +207,11 @@ def _run(
                 batch = canaries * present[:, None]
             case _:
                 batch = canaries * np.where(present, 1.0, -1.0)[:, None]
-        # One more example with nothing to protect: not every mechanism takes an empty batch, and rung 1 says which.
-        answers[step] = directions @ probe.release(np.concatenate([batch, probe.zeros(1)]))
+        # Others with nothing to protect: an ordinary batch where its size is public, one example where it is not,
+        # because not every mechanism takes an empty batch (rung 1 says which).
+        private_size = probe.stated.adjacency == "add-remove"
+        others = 1 if private_size else max(1, probe.batch_size - len(batch))
+        answers[step] = directions @ probe.release(np.concatenate([batch, probe.zeros(others)]))
     return coins, answers
 
 

@@ -102,14 +102,15 @@ class TFPrivacy:
             model = self._dp_sequential(model)
             model.compile(keras.optimizers.SGD(self.learning_rate), per_example_loss(dataset.task))
         else:
-            model.compile(self._dp_optimizer(), per_example_loss(dataset.task))
+            model.compile(self.dp_optimizer(), per_example_loss(dataset.task))
         batches = shuffled_batches(records, self.batch_size, seed=seed, drop_remainder=True)
         model.fit(batches, epochs=self.epochs, verbose=0)
         if not all(np.isfinite(value).all() for value in model.get_weights()):
             raise AuditFailed(f"the weights are not finite; a lower learning_rate than {self.learning_rate}?")
         return trained(model, self.mechanism(len(records)))
 
-    def _dp_optimizer(self) -> Any:
+    def dp_optimizer(self) -> Any:
+        """A new optimizer, as the training compiles it."""
         from dpaudit._tensorflow import tensorflow_privacy_module
 
         vectorized = self.optimizer.startswith("vectorized-")

@@ -1,0 +1,140 @@
+"""The ladder on trained models: which rung ran, what it found, and that it is a fair experiment."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from dpaudit.claim import Claim
+from dpaudit.data.bundled import digits
+from dpaudit.data.canaries import canaries
+from dpaudit.data.inclusion import fair_coins
+from dpaudit.errors import InputError
+from dpaudit.experiments.audit import Audit, Subject
+from dpaudit.experiments.ladder import Settings, run
+from dpaudit.progress import Silent
+from dpaudit.training.function import Function
+
+
+def memoriser(dataset, included, *, seed):
+    """Nearest neighbour: believes a label in proportion to how near it has seen it."""
+    features = dataset.features[included].reshape(int(included.sum()), -1)
+    labels = dataset.classes[included]
+
+    def predict(asked):
+        flat = asked.reshape(len(asked), -1)
+        distance = ((flat[:, None] - features[None]) ** 2).sum(axis=2)
+        near = [np.where(labels == c, -distance, -np.inf).max(axis=1, initial=-1e3) for c in range(10)]
+        return np.stack(near, axis=1)
+
+    return predict
+
+
+def audit_of(trainer, tmp_path, *, epsilon=None):
+    data = digits().take(np.arange(300))
+    population = digits().take(np.arange(300, 700))
+    member = fair_coins(len(data), seed=1)
+    model = trainer(data, member, seed=3)
+    claim = None if epsilon is None else Claim(epsilon, 1e-5, "record", "add-remove", "the test")
+    return Audit(
+        dataset=data, member=member, population=population,
+        subjects=(Subject("model", trainer, model, claim),), unit="record", adjacency="add-remove", design="one-run",
+        delta=1e-5, confidence=0.95, seed=7, folder=Path(tmp_path), progress=Silent(),
+    )  # fmt: skip
+
+
+def test_a_memoriser_is_seen_by_one_run_and_by_many(tmp_path):
+    """It leaks every canary: 200 canaries and 60 runs both certify ε > 2 at 95 %."""
+    settings = Settings(rungs=[1, 3, 4], canaries=200, runs=60)
+    outcome = run(settings, audit_of(Function(memoriser), tmp_path))
+    assert [(rung.rung, bool(rung.skipped)) for rung in outcome.rungs] == [(1, True), (3, False), (4, False)]
+    assert all(bound.epsilon > 1.5 for bound in outcome.bounds("model"))
+    assert settings.bounds() == len(outcome.bounds("model")) == 2
+
+
+def test_a_model_that_ignores_its_data_leaks_nothing(tmp_path):
+    """Scores do not depend on the coins, so a bound above 0 has probability 5 % at most; fixed seed."""
+
+    def constant(dataset, included, *, seed):
+        return lambda features: np.tile(np.arange(10.0), (len(features), 1))
+
+    outcome = run(Settings(rungs=[3], canaries=50), audit_of(Function(constant), tmp_path))
+    assert outcome.bounds("model")[0].epsilon == 0.0
+
+
+def test_a_claim_that_does_not_follow_from_the_training_is_found(tmp_path):
+    """σ 1, 1,000 steps, rate 0.01 is ε = 1.83; 1.0 is claimed."""
+    trainer = Function(memoriser, noise_multiplier=1.0, steps=1000, rate=0.01)
+    audit = audit_of(trainer, tmp_path, epsilon=1.0)
+    subject = replace(audit.subjects[0], model=replace(audit.subjects[0].model, mechanism=trainer.mechanism(300)))
+    outcome = run(Settings(rungs=[0]), replace(audit, subjects=(subject,)))
+    assert [finding.check for finding in outcome.findings("model")] == ["claimed figure"]
+    assert outcome.findings("model")[0].true_epsilon == pytest.approx(1.828, rel=1e-2)
+
+
+@pytest.mark.tf
+def test_the_projects_dp_sgd_passes_every_rung(tmp_path):
+    """Level 1e-6 for forensics, 5 % for each bound; fixed seed."""
+    from dpaudit.training.architecture import Mlp
+    from dpaudit.training.dp_sgd import DpSgd
+
+    trainer = DpSgd(Mlp((16,)), noise_multiplier=2.0, epochs=2, batch_size=50, compiled=False)
+    audit = audit_of(trainer, tmp_path)
+    mechanism = trainer.mechanism(int(audit.member.sum()))
+    claim = Claim(8.0, 1e-5, "record", "add-remove", "the test", mechanism)
+    subject = replace(audit.subjects[0], claim=claim)
+    outcome = run(Settings(rungs=[0, 1, 2, 3], canaries=50, steps=100), replace(audit, subjects=(subject,)))
+    assert [rung.skipped for rung in outcome.rungs] == ["", "", "", ""]
+    assert [finding for finding in outcome.findings("model") if finding.severity == "violation"] == []
+    assert all(bound.epsilon < 8.0 for bound in outcome.bounds("model"))
+    steps = outcome.rungs[2]
+    assert steps.noise_multiplier == pytest.approx(2.0, rel=0.1)
+
+
+@pytest.mark.tf
+def test_means_that_are_clipped_are_found_in_tf_privacy(tmp_path):
+    """num_microbatches=10 clips means of five examples: one example moves the sum by 2C."""
+    from dpaudit.training.architecture import Mlp
+    from dpaudit.training.tf_privacy import TFPrivacy
+
+    trainer = TFPrivacy(Mlp((4,)), 1.0, 1.0, epochs=1, num_microbatches=10, optimizer="vectorized-sgd")
+    audit = audit_of(trainer, tmp_path)
+    subject = replace(audit.subjects[0], claim=Claim(8.0, 1e-5, "record", "add-remove", "the test"))
+    outcome = run(Settings(rungs=[1]), replace(audit, subjects=(subject,)))
+    assert "sensitivity" in {finding.check for finding in outcome.findings("model")}
+
+
+def test_canaries_come_in_kinds():
+    """Each kind has the shape of the data; mislabelled ones keep a real image and no right label."""
+    data = digits()
+    for kind in ("mislabelled", "blank", "out-of-distribution", "clipbkd"):
+        made = canaries(kind, data, 20, seed=1)
+        assert made.features.shape == (20, 8, 8, 1)
+    wrong = canaries("mislabelled", data, 50, seed=1)
+    originals = {image.tobytes(): label for image, label in zip(data.features, data.classes, strict=True)}
+    assert all(originals[image.tobytes()] != label for image, label in zip(wrong.features, wrong.classes, strict=True))
+
+
+def test_found_canaries_are_those_a_public_model_finds_strangest():
+    """A public model that knows the labels is most surprised where it was most certain."""
+    data = digits()
+    certain = np.arange(len(data)) / len(data)
+
+    def predict(features):
+        rows = {image.tobytes(): row for row, image in enumerate(data.features)}
+        which = np.array([rows[image.tobytes()] for image in features])
+        return 20 * certain[which][:, None] * np.eye(10)[data.classes[which]]
+
+    made = canaries("found", data, 10, seed=1, predict=predict)
+    rows = {image.tobytes(): row for row, image in enumerate(data.features)}
+    assert min(rows[image.tobytes()] for image in made.features) >= len(data) - 20
+    with pytest.raises(InputError, match="predict is for canaries of kind 'found', and they need it"):
+        canaries("found", data, 10, seed=1)
+
+
+def test_a_rung_is_named_once():
+    """Twice the same rung would be paid for twice."""
+    with pytest.raises(ValidationError, match="each rung once"):
+        Settings(rungs=[1, 1])
