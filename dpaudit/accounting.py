@@ -7,7 +7,7 @@ by up to two clip norms.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -163,7 +163,11 @@ def epsilon(
         if mechanism.sampling.rate == 1 and mechanism.slack == 0:
             mu = _sensitivity(adjacency) * group * math.sqrt(mechanism.steps) / mechanism.noise_multiplier
             return Accounted(gaussian_epsilon(mu, delta), delta, adjacency, "exact Gaussian")
-        profile, method, note = _Profile(_loss_distribution(mechanism, adjacency, group, grid)), "PLD", ""
+        profile, method, note = (
+            _Profile(_loss_distribution(replace(mechanism, slack=0.0), adjacency, group, grid)),
+            "PLD",
+            "",
+        )
     figure = _invert_profile(profile, delta, mechanism.slack)
     if isinstance(mechanism.sampling, Shuffled):
         note = "figure for Poisson sampling; the batches were shuffled, for which no tight upper bound is known"
@@ -199,7 +203,7 @@ def _trade_off(mechanism: GaussianSteps, adjacency: Adjacency, group: int, grid:
         epsilons = np.concatenate([np.linspace(0, 1, 101), np.geomspace(1.01, 60, 400)])
         curve = from_profile(epsilons, np.array([accountant.get_delta(e) for e in epsilons]))
     else:
-        curve = _neyman_pearson(_loss_distribution(mechanism, adjacency, group, grid))
+        curve = _neyman_pearson(_loss_distribution(replace(mechanism, slack=0.0), adjacency, group, grid))
     if mechanism.slack == 0:
         return curve
     fpr = np.clip(curve.fpr - mechanism.slack, 0, 1)
@@ -294,8 +298,8 @@ def shuffle_lower_bound(
 
     Every other gradient points away from the audited one, so each epoch compares the position of its batch:
     `Annamalai, Balle, Hayes and De Cristofaro (2024) <https://arxiv.org/abs/2411.10614>`_, after
-    `Chua et al. (2024) <https://arxiv.org/abs/2403.17673>`_. One half of the samples chooses ε, the other half confirms
-    it by an exact binomial test, so the figure holds with ``confidence``.
+    `Chua et al. (2024) <https://arxiv.org/abs/2403.17673>`_. Values of ε are tested in rising order, each by an exact
+    binomial test at the full level, up to the first that fails; so the figure holds with ``confidence``.
 
     Args:
         mechanism: with `Shuffled` sampling and a whole number of epochs.
@@ -314,22 +318,18 @@ def shuffle_lower_bound(
     noise = _check.positive("noise_multiplier", mechanism.noise_multiplier)
     rng = np.random.default_rng(_check.integer("seed", seed, at_least=0))
     loss = _shuffle_losses(noise, batches, mechanism.steps // batches, samples, rng)
-    chosen, fresh = loss[: samples // 2], loss[samples // 2 :]
+    coins = rng.random(samples)
 
-    def excess(values: FloatArray, figure: float) -> FloatArray:
-        gain: FloatArray = -np.expm1(np.minimum(0.0, figure - values))
-        return gain
+    def confirmed(figure: float) -> bool:
+        # A value in [0, 1] replaced by a coin of that probability keeps its mean and makes the sum exactly binomial.
+        hits = int((coins < -np.expm1(np.minimum(0.0, figure - loss))).sum())
+        return hits > 0 and float(binom.sf(hits - 1, samples, delta)) <= level
 
-    def margin(figure: float) -> float:
-        terms = excess(chosen, figure)
-        return float(terms.mean() - 3 * terms.std() / math.sqrt(terms.size)) - delta
-
-    figure = 0.0 if margin(0.0) <= 0 else float(brentq(margin, 0.0, max(1.0, float(chosen.max())), xtol=1e-4))
-    # A value in [0, 1] replaced by a coin of that probability keeps its mean and makes the sum exactly binomial.
-    hits = int((rng.random(fresh.size) < excess(fresh, figure)).sum())
-    confirmed = hits > 0 and float(binom.sf(hits - 1, fresh.size, delta)) <= level
+    figure, step = 0.0, 0.02
+    while confirmed(figure + step):
+        figure += step
     return Accounted(
-        figure if confirmed else 0.0,
+        figure,
         delta,
         "zero-out",
         "Monte Carlo over shuffled batches",
@@ -467,14 +467,14 @@ def _mixture(
     ends = np.array([centres.min() - TAIL * sigma, centres.max() + TAIL * sigma])
     first, last = np.sort(loss(ends)).tolist()
     marks = np.arange(math.floor(first / grid), math.ceil(last / grid) + 1)
-    # A dense table brings every root within a cell; δ is stationary there, so two chord steps leave no visible error.
-    table = np.linspace(ends[0], ends[1], 200_001)
+    # A dense table brings every root within a cell; δ is stationary there, so three chord steps leave no visible error.
+    table = np.linspace(ends[0], ends[1], 40_001)
     values = sign * loss(table)
     wanted = sign * marks * grid
     at = np.clip(np.searchsorted(values, wanted), 1, table.size - 1)
     slope = np.maximum((values[at] - values[at - 1]) / (table[1] - table[0]), 1e-300)
     x = table[at - 1] + (wanted - values[at - 1]) / slope
-    for _ in range(2):
+    for _ in range(3):
         x = np.clip(x - (sign * loss(x) - wanted) / slope, table[at - 1], table[at])
 
     def above(centres: FloatArray, weights: FloatArray) -> FloatArray:
