@@ -150,7 +150,7 @@ def noise_allowing(
             trade_off(_with_noise(mechanism, math.exp(log_noise)), adjacency=adjacency).reconstruction(kappa) - success
         )
 
-    # Start where the central limit theorem of Bu et al. (2020, arXiv:1911.11607) puts it: μ = q √(T (e^(1/σ²) - 1)).
+    # Start where the central limit theorem for DP-SGD (arXiv:1911.11607) puts it: μ = q √(T (e^(1/σ²) - 1)).
     mu = float(ndtri(success) - ndtri(kappa)) / mechanism.sampling.rate
     low = high = -0.5 * math.log(math.log1p(mu**2 / mechanism.steps))
     while excess(high) > 0:
