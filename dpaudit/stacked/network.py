@@ -201,7 +201,7 @@ class Network:
         models = parameters[0].shape[0]
         values = [x]
         taps = []
-        for node in self.nodes:
+        for position, node in enumerate(self.nodes):
             inputs = [values[i] for i in node.inputs]
             if node.weighted is not None:
                 met = node.weighted.prepare(inputs[0])
@@ -211,7 +211,11 @@ class Network:
                     taps.append(Tap(node, met, value))
                 value = value if node.plain is None else node.plain(value)
             elif node.dropout:
-                value = inputs[0] if dropout is None else _dropped(inputs[0], node, dropout, models)
+                value = (
+                    inputs[0]
+                    if dropout is None
+                    else _dropped(inputs[0], node.dropout, dropout.named(str(position)), models)
+                )
             elif node.pooling is not None:
                 value = node.pooling.largest(inputs[0])
             else:
@@ -327,11 +331,11 @@ def _merged(layer: Any, inputs: list[Any], models: int) -> Any:
     return tf.reshape(value, [leading, tf.shape(inputs[0])[1], *value.shape[1:]])
 
 
-def _dropped(x: Any, node: Node, stream: Stream, models: int) -> Any:
+def _dropped(x: Any, rate: float, stream: Stream, models: int) -> Any:
     stack = for_models(x, models)
     width = int(stack.shape[2:].num_elements())
-    kept = uniform(stream.named(node.name), tf.shape(stack)[1] * width) >= node.dropout
-    return tf.where(tf.reshape(kept, tf.shape(stack)), stack / (1 - node.dropout), 0.0)
+    kept = uniform(stream, tf.shape(stack)[1] * width) >= rate
+    return tf.where(tf.reshape(kept, tf.shape(stack)), stack / (1 - rate), 0.0)
 
 
 def _initializers(model: Any) -> list[Callable[[tuple[int, ...], int, int, int], Any]]:

@@ -79,10 +79,10 @@ def threefry(key0: Any, key1: Any, x0: Any, x1: Any) -> tuple[Any, Any]:
 
 
 def uniform(stream: Stream, count: Any) -> Any:
-    """Uniform float32 in (0, 1), symmetric about 1/2, shape (models, count)."""
-    index = tf.bitcast(tf.range((count + 1) // 2), tf.uint32)[None, :]
-    words = threefry(stream.keys[:, :1], stream.keys[:, 1:], index, tf.bitcast(stream.step, tf.uint32))
-    mantissa = tf.bitwise.right_shift(tf.concat(words, axis=1)[:, :count], _word(9))
+    """Uniform float32 in (0, 1), symmetric about 1/2, shape (models, count); a larger count only adds numbers."""
+    index = tf.bitcast(tf.range(count), tf.uint32)[None, :]
+    words, _ = threefry(stream.keys[:, :1], stream.keys[:, 1:], index, tf.bitcast(stream.step, tf.uint32))
+    mantissa = tf.bitwise.right_shift(words, _word(9))
     return tf.cast(tf.bitcast(mantissa, tf.int32), tf.float32) * 2.0**-23 + 2.0**-24
 
 

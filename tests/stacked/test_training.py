@@ -1,0 +1,170 @@
+"""Whole trainings: the same in any stack, noise as accounted, and as good as ``fit``."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from dpaudit._tensorflow import keras, tf
+from dpaudit.claim import FixedSize, Poisson, Shuffled
+from dpaudit.data.bundled import digits
+from dpaudit.errors import AuditFailed, InputError
+from dpaudit.stacked.network import Network, Parameters
+from dpaudit.stacked.optimizers import Adam, Sgd
+from dpaudit.stacked.schedules import Constant
+from dpaudit.stacked.training import Member, Recipe, train
+
+pytestmark = pytest.mark.tf
+layers = keras.layers
+RECORDS = 60
+
+
+def small() -> Any:
+    return keras.Sequential([keras.Input((4,)), layers.Dense(6, "tanh"), layers.Dropout(0.2), layers.Dense(3)])
+
+
+def cloud() -> tuple[Any, Any]:
+    rng = np.random.default_rng(2)
+    labels = rng.integers(3, size=RECORDS)
+    return (rng.normal(size=(RECORDS, 4)) + labels[:, None]).astype(np.float32), labels
+
+
+def trained(models: Sequence[int], recipe: Recipe, network: Network | None = None) -> Parameters:
+    network = network or Network.from_keras(small())
+    features, labels = cloud()
+    members = [Member(i, np.arange(i, RECORDS - 3 + i), Poisson(0.2)) for i in models]
+    start = network.initial(seed=4, models=models)
+    return train(network, start, recipe, members, features=features, targets=labels, seed=4)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_model_is_the_same_in_any_stack(compiled: bool) -> None:
+    """Model 2 trained alone, among four, and in another order has the same weights to float rounding."""
+    recipe = Recipe("multiclass", 7, 12, Adam(), Constant(0.05), 1.0, 0.5, 0.01, compiled=compiled)
+    alone, stack, other = trained([2], recipe), trained([0, 1, 2, 3], recipe), trained([3, 2], recipe)
+    for one, many, pair in zip(alone, stack, other, strict=True):
+        np.testing.assert_allclose(one[0], many[2], atol=1e-6)
+        np.testing.assert_allclose(one[0], pair[1], atol=1e-6)
+        assert np.abs(many[0] - many[1]).max() > 1e-3
+
+
+def test_compiled_or_not_is_the_same_training() -> None:
+    """XLA changes the speed and nothing but rounding."""
+    plain = Recipe("multiclass", 5, 12, Sgd(0.9), Constant(0.1), 1.0, 0.5, compiled=False)
+    compiled = Recipe("multiclass", 5, 12, Sgd(0.9), Constant(0.1), 1.0, 0.5)
+    for one, other in zip(trained([0, 1], plain), trained([0, 1], compiled), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_noise_has_the_accounted_size() -> None:
+    """With a clip norm so small that the signal vanishes, one step moves every weight by N(0, (rate σ C / batch)²).
+
+    Each of the four checks has a false-alarm rate below 1e-4 over the choice of the seed, which is fixed.
+    """
+    network = Network.from_keras(keras.Sequential([keras.Input((50,)), layers.Dense(40), layers.Dense(3)]))
+    rng = np.random.default_rng(0)
+    features, labels = rng.normal(size=(30, 50)).astype(np.float32), rng.integers(3, size=30)
+    models = range(4)
+    members = [Member(i, np.arange(30), Poisson(0.5)) for i in models]
+    start = network.initial(seed=1, models=models)
+    clip, noise, rate, batch = 1e-3, 2000.0, 0.7, 15
+    moves = []
+    for steps in (1, 2):
+        recipe = Recipe("multiclass", steps, batch, Sgd(), Constant(rate), clip, noise)
+        end = train(network, start, recipe, members, features=features, targets=labels, seed=1)
+        moves.append([(np.asarray(b) - np.asarray(a)) for a, b in zip(start, end, strict=True)])
+    expected = rate * noise * clip / batch
+    first = [move.reshape(4, -1) for move in moves[0]]
+    second = [(two - one).reshape(4, -1) for one, two in zip(*moves, strict=True)]
+    for move in first + second:  # standard deviation of every variable of every model
+        for row in move:
+            spread = row.size * row.var() / expected**2
+            assert 1e-5 < stats.chi2(row.size).cdf(spread) < 1 - 1e-5
+    flat = np.concatenate([*(np.concatenate(first, axis=1)), *(np.concatenate(second, axis=1))])
+    assert stats.kstest(flat / expected, "norm").pvalue > 1e-4
+    rows = np.concatenate([np.concatenate(first, axis=1), np.concatenate(second, axis=1)])
+    correlations = np.corrcoef(rows)[np.triu_indices(8, 1)]  # over models and over steps
+    assert np.abs(correlations).max() * np.sqrt(rows.shape[1]) < 5
+    kernels = np.concatenate([first[0][:, :120], first[2]])  # over variables
+    assert np.abs(np.corrcoef(kernels)[:4, 4:]).max() * np.sqrt(120) < 5
+
+
+def test_without_noise_and_clipping_a_step_is_keras() -> None:
+    """Five steps of momentum and of Adam on the full batch end where Keras ends."""
+    features, labels = cloud()
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(6, "tanh"), layers.Dense(3)])
+    network = Network.from_keras(model)
+    members = [Member(0, np.arange(RECORDS), FixedSize(RECORDS, RECORDS))]
+    for ours, theirs in ((Sgd(0.9), keras.optimizers.SGD(0.1, momentum=0.9)), (Adam(), keras.optimizers.Adam(0.1))):
+        start = network.initial(seed=3, models=[0])
+        recipe = Recipe("multiclass", 5, RECORDS, ours, Constant(0.1))
+        end = train(network, start, recipe, members, features=features, targets=labels, seed=3)
+        copy = network.to_keras(start, 0)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        for _ in range(5):
+            with tf.GradientTape() as tape:
+                value = loss(labels, copy(features))
+            theirs.apply_gradients(
+                zip(tape.gradient(value, copy.trainable_variables), copy.trainable_variables, strict=True)
+            )
+        for one, other in zip(end, copy.get_weights(), strict=True):
+            np.testing.assert_allclose(one[0], other, atol=2e-5)
+
+
+def test_as_good_as_fit() -> None:
+    """Eight stacked models and six trained by ``fit`` with the same recipe differ in mean accuracy by less than 3
+    standard errors and 2 points.
+    """
+    data = digits()
+    rng = np.random.default_rng(0)
+    order = rng.permutation(len(data))
+    inside, outside = order[:900], order[900:]
+
+    def fresh() -> Any:
+        return keras.Sequential([keras.Input((8, 8, 1)), layers.Flatten(), layers.Dense(32, "relu"), layers.Dense(10)])
+
+    network = Network.from_keras(fresh())
+    members = [Member(i, inside, Shuffled(18)) for i in range(8)]
+    recipe = Recipe("multiclass", 10 * 18, 50, Sgd(), Constant(0.3))
+    end = train(
+        network, network.initial(seed=5, models=range(8)), recipe, members,
+        features=data.features, targets=data.labels, seed=5,
+    )  # fmt: skip
+    found = network.predict(end, data.features[outside]).argmax(axis=2)
+    ours = (found == data.labels[outside]).mean(axis=1)
+    theirs = []
+    for seed in range(6):
+        keras.utils.set_random_seed(seed)
+        model = fresh()
+        model.compile(keras.optimizers.SGD(0.3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        model.fit(data.features[inside], data.labels[inside], epochs=10, batch_size=50, verbose=0)
+        theirs.append((model.predict(data.features[outside], verbose=0).argmax(1) == data.labels[outside]).mean())
+    error = np.hypot(np.std(ours) / np.sqrt(8), np.std(theirs) / np.sqrt(6))
+    assert abs(ours.mean() - np.mean(theirs)) < min(0.02, 3 * error + 0.002)
+
+
+def test_divergence_is_said() -> None:
+    """A learning rate that blows up is an error that names the model, never a NaN passed on."""
+    network = Network.from_keras(keras.Sequential([keras.Input((4,)), layers.Dense(1)]))
+    features, _ = cloud()
+    member = Member(8, np.arange(RECORDS), Shuffled(6))
+    recipe = Recipe("regression", 200, 10, Sgd(), Constant(50.0))
+    with pytest.raises(AuditFailed, match=r"model 8 diverged: .*kernel.* is not finite"):
+        train(
+            network, network.initial(seed=1, models=[8]), recipe, [member],
+            features=features, targets=features[:, :1], seed=1,
+        )  # fmt: skip
+
+
+def test_bad_recipes() -> None:
+    """Noise without a clip norm and members that do not match the copies are refused."""
+    with pytest.raises(InputError, match=r"noise_multiplier 1\.0 needs a clip norm"):
+        Recipe("multiclass", 1, 1, noise_multiplier=1.0)
+    network = Network.from_keras(small())
+    with pytest.raises(InputError, match="2 copies need as many members, got 0"):
+        train(
+            network, network.initial(seed=1, models=range(2)), Recipe("multiclass", 1, 1), [],
+            features=np.zeros((3, 4), np.float32), targets=np.zeros(3, np.int64), seed=1,
+        )  # fmt: skip
