@@ -2,8 +2,10 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -106,6 +108,7 @@ def attack_model(
     slices: Mapping[str, object] | None = None,
     name: str = "model",
     seed: int = 0,
+    folder: Path | None = None,
     progress: Progress | None = None,
     trust_code: bool = False,
 ) -> Result:
@@ -124,6 +127,7 @@ def attack_model(
         slices: further columns to slice the records by, each with one value per record, members first.
         name: what the report calls the model.
         seed: of reference models and of everything else that is random.
+        folder: where trained reference models are kept and found again; None keeps nothing.
         progress: where long steps say how far they are.
         trust_code: run the code a Lambda layer in the file holds.
 
@@ -168,9 +172,16 @@ def attack_model(
         records, population = _divided(references, audited_records, len(inside), task, seed=seed)
         if recipe is not None:
             included = complementary_pairs(references.models, len(records), seed=derived(seed, "pairs"))
-            pool = observed_pool(
-                recipe, records, included, population, seed=derived(seed, "references"), progress=progress
-            )
+            with nullcontext(folder) if folder is not None else TemporaryDirectory() as kept:
+                pool = observed_pool(
+                    recipe,
+                    records,
+                    included,
+                    population,
+                    seed=derived(seed, "references"),
+                    folder=Path(kept),
+                    progress=progress,
+                )
             rows = np.arange(len(records)) < len(audited_records)
     seen = None if population is None else predicted(predict, population)
     signals = target_signals(outputs, audited_records, population, seen, kind=kind, pool=pool, rows=rows)

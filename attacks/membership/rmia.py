@@ -23,6 +23,8 @@ class Rmia:
 
     Args:
         gamma: how clearly x must win, at least 1. With plain confidences 2 throws signal away.
+        ties_by_ratio: order records that beat the same z by their ratio; without it the score is the share alone, as
+            published.
 
     Raises:
         InputError: there is no population, or a record lacks a reference on a side.
@@ -34,6 +36,7 @@ class Rmia:
     """
 
     gamma: float = 1.0
+    ties_by_ratio: bool = True
 
     version: ClassVar[str] = "rmia/1"
     formula: ClassVar[str] = "(#{z : p(x)/Pr(x) ≥ γ p(z)/Pr(z)} + r/(1 + r)) / (|Z| + 1), r = p(x)/Pr(x)"
@@ -48,7 +51,7 @@ class Rmia:
         p = confidence(signals.reference)
         expected = (mean(p, signals.included) + mean(p, ~signals.included)) / 2
         expected_z = mean(confidence(population.reference))
-        return _score(confidence(signals.phi) / expected, confidence(population.phi) / expected_z, gamma=self.gamma)
+        return _score(confidence(signals.phi) / expected, confidence(population.phi) / expected_z, self)
 
     def leave_pair_out(self, pool: PoolSignals) -> FloatArray:
         """Scores of every model as the target without its pair, shape (models, records)."""
@@ -57,7 +60,7 @@ class Rmia:
         # As many references with every record as without: the mean of the two means is the mean of all.
         for (first, expected), (_, expected_z) in zip(leaving_pairs_out(p), leaving_pairs_out(z), strict=True):
             for model in (first, first + 1):
-                scores[model] = _score(p[model] / expected, z[model] / expected_z, gamma=self.gamma)
+                scores[model] = _score(p[model] / expected, z[model] / expected_z, self)
         return scores
 
 
@@ -71,6 +74,7 @@ class RmiaOffline:
     Args:
         a: how little training on a record moves its confidence, in [0, 1]; fixed beforehand, never tuned on a target.
         gamma: as in `Rmia`.
+        ties_by_ratio: as in `Rmia`.
 
     Raises:
         InputError: there is no population, or every reference was trained on some record.
@@ -78,6 +82,7 @@ class RmiaOffline:
 
     a: float = 0.3
     gamma: float = 1.0
+    ties_by_ratio: bool = True
 
     version: ClassVar[str] = "rmia-offline/1"
     formula: ClassVar[str] = "as rmia, with Pr = ((1 + a) p_out + (1 - a)) / 2"
@@ -92,7 +97,7 @@ class RmiaOffline:
         population = _population(signals)
         expected = self._extended(mean(confidence(signals.reference), ~signals.included))
         expected_z = self._extended(mean(confidence(population.reference)))
-        return _score(confidence(signals.phi) / expected, confidence(population.phi) / expected_z, gamma=self.gamma)
+        return _score(confidence(signals.phi) / expected, confidence(population.phi) / expected_z, self)
 
     def leave_pair_out(self, pool: PoolSignals) -> FloatArray:
         """Scores of every model as the target without its pair, shape (models, records)."""
@@ -102,15 +107,17 @@ class RmiaOffline:
         for (first, without_record), (_, z_mean) in zip(outside, leaving_pairs_out(z), strict=True):
             expected, expected_z = self._extended(without_record), self._extended(z_mean)
             for model in (first, first + 1):
-                scores[model] = _score(p[model] / expected, z[model] / expected_z, gamma=self.gamma)
+                scores[model] = _score(p[model] / expected, z[model] / expected_z, self)
         return scores
 
     def _extended(self, outside: FloatArray) -> FloatArray:
         return ((1 + self.a) * outside + (1 - self.a)) / 2
 
 
-def _score(ratio: FloatArray, ratio_z: FloatArray, *, gamma: float) -> FloatArray:
-    beaten = np.searchsorted(np.sort(ratio_z), ratio / gamma, side="right")
+def _score(ratio: FloatArray, ratio_z: FloatArray, how: "Rmia | RmiaOffline") -> FloatArray:
+    beaten = np.searchsorted(np.sort(ratio_z), ratio / how.gamma, side="right").astype(np.float64)
+    if not how.ties_by_ratio:
+        return beaten / ratio_z.size
     scores: FloatArray = (beaten + ratio / (1 + ratio)) / (ratio_z.size + 1)
     return scores
 

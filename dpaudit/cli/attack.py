@@ -71,6 +71,7 @@ def attack(
             terms=terms,
             name=model.stem,
             seed=seed or 0,
+            folder=None if out is None else out / "references",
             progress=progress,
             trust_code=trust_code,
         )

@@ -187,6 +187,7 @@ def run(settings: Settings, audit: Audit) -> Outcome:
                 complementary_pairs(settings.references, len(audit.dataset), seed=audit.seed_for("pairs")),
                 audit.population,
                 seed=audit.seed_for("references", subject.name),
+                folder=audit.folder / "references",
                 progress=audit.progress,
             )
             outcome.exposed.append(

@@ -1,5 +1,7 @@
 """Attacks with reference models, against the published formulas as naive loops in float64."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.special import expit
@@ -147,6 +149,7 @@ def test_rmia_by_sort_and_search_is_the_direct_form(gamma: float) -> None:
         scores = attack(TARGET) * (len(z) + 1)
         np.testing.assert_array_equal(np.floor(scores), beaten)
         np.testing.assert_allclose(scores - beaten, ratio / (1 + ratio), atol=1e-9)
+        np.testing.assert_array_equal(replace(attack, ties_by_ratio=False)(TARGET), beaten / len(z))
 
 
 def test_rmia_ties_are_broken_by_the_ratio() -> None:

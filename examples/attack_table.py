@@ -1,0 +1,130 @@
+"""Writes the table of docs/attacks.md: every attack against the number of reference models.
+
+python examples/attack_table.py [attack_table.toml] [FOLDER]
+"""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dpaudit import registry
+from dpaudit.attacks.membership.pools import leave_pair_out
+from dpaudit.data.inclusion import complementary_pairs
+from dpaudit.data.load import load
+from dpaudit.errors import InputError
+from dpaudit.evaluation import OverTargets, mean_over, over_targets
+from dpaudit.experiments.references import observed_pool
+from dpaudit.pipeline import population_mask
+from dpaudit.plan import parse_toml
+from dpaudit.progress import on_standard_error
+from dpaudit.signals import PoolSignals
+from dpaudit.training.architecture import Mlp
+from dpaudit.training.dp_sgd import DpSgd
+
+FPRS = (0.01, 0.001)
+
+
+def signals(settings: dict[str, Any], folder: Path, *, seed: int) -> PoolSignals:
+    """Train one pool, or find it trained in the folder, and observe it."""
+    everything = load(settings["data"])
+    if settings.get("standardised", False):
+        features = everything.features.astype(np.float64)
+        features = (features - features.mean(axis=0)) / features.std(axis=0)
+        everything = replace(everything, features=features.astype(np.float32))
+    aside = population_mask(len(everything), settings["population"], seed=seed)
+    records, population = everything.take(~aside), everything.take(aside)
+    trainer = DpSgd(
+        Mlp(tuple(settings["hidden"])),
+        l2_norm_clip=None,
+        epochs=settings["epochs"],
+        batch_size=settings["batch_size"],
+        learning_rate=settings["learning_rate"],
+        optimizer=settings["optimizer"],
+        momentum=settings.get("momentum", 0.0),
+        sampling="shuffled",
+    )
+    included = complementary_pairs(settings["models"], len(records), seed=seed)
+    progress = on_standard_error(quiet=False)
+    return observed_pool(trainer, records, included, population, seed=seed, folder=folder, progress=progress)
+
+
+def over_references(attack: Any, pool: PoolSignals, references: int) -> OverTargets:
+    """The attack with so many references per target: the pool in parts of that size and one pair, all of them."""
+    size = references + 2
+    scores = []
+    for first in range(0, len(pool) - size + 1, size):
+        rows = slice(first, first + size)
+        part = PoolSignals(
+            pool.phi[rows],
+            pool.included[rows],
+            pool.labels,
+            population=None if pool.population is None else pool.population[rows],
+            population_labels=pool.population_labels,
+        )
+        scores.append(leave_pair_out(attack, part))
+    together = np.concatenate(scores)
+    return over_targets(together, pool.included[: len(together)], fprs=FPRS)
+
+
+def main() -> None:
+    here = Path(__file__).parent
+    path = Path(sys.argv[1]) if len(sys.argv) > 1 else here / "attack_table.toml"
+    folder = Path(sys.argv[2]) if len(sys.argv) > 2 else Path("runs") / "attack_table"
+    settings = parse_toml(path.read_text(encoding="utf-8"), path)
+    columns: dict[str, list[OverTargets | None]] = {}
+    notes = []
+    for one in settings["pool"]:
+        pool = signals(one, folder, seed=settings["seed"])
+        right = pool.log_probabilities.argmax(-1) == pool.labels  # type: ignore[union-attr]
+        train = mean_over([float(row[member].mean()) for row, member in zip(right, pool.included, strict=True)])
+        test = mean_over([float(row[~member].mean()) for row, member in zip(right, pool.included, strict=True)])
+        notes.append(f"{one['data']}: training accuracy {train.mean:.3f}, test accuracy {test.mean:.3f}")
+        for references in one["references"]:
+            column = []
+            for attack in settings["attacks"]:
+                parameters = {key: value for key, value in attack.items() if key != "name"}
+                built = registry.build("membership", attack["name"], parameters, where="attack")
+                try:
+                    column.append(over_references(built, pool, references))
+                except InputError:
+                    column.append(None)  # it needs more references than these
+            columns[f"{one['data']}, {references}"] = column
+    names = [" ".join(map(str, attack.values())) for attack in settings["attacks"]]
+    (folder / "table.md").write_text(markdown(names, columns, notes), encoding="utf-8")
+    (folder / "table.json").write_text(json.dumps(numbers(names, columns), indent=1) + "\n", encoding="utf-8")
+    print(markdown(names, columns, notes))
+
+
+def markdown(names: list[str], columns: dict[str, list[OverTargets | None]], notes: list[str]) -> str:
+    """The table: AUC ± its standard error, TPR at 1 % and at 0.1 % FPR, means over targets."""
+    lines = ["| attack | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    for row, name in enumerate(names):
+        lines.append(f"| {name} | " + " | ".join(cell(column[row]) for column in columns.values()) + " |")
+    return "\n".join([*lines, "", *notes, ""])
+
+
+def cell(result: OverTargets | None) -> str:
+    if result is None:
+        return "-"
+    tpr = " / ".join(f"{one.mean:.3f}" for one in result.tpr_at_fpr)
+    return f"{result.auc.mean:.3f} ± {result.auc.standard_error:.3f} / {tpr}"
+
+
+def numbers(names: list[str], columns: dict[str, list[OverTargets | None]]) -> dict[str, Any]:
+    return {
+        column: {
+            name: [[result.auc.mean, result.auc.standard_error]]
+            + [[one.mean, one.standard_error] for one in result.tpr_at_fpr]
+            for name, result in zip(names, results, strict=True)
+            if result is not None
+        }
+        for column, results in columns.items()
+    }
+
+
+if __name__ == "__main__":
+    main()
