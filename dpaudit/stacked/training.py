@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dpaudit import _check
-from dpaudit._tensorflow import tf
+from dpaudit._tensorflow import keras, tf
 from dpaudit.claim import GaussianSteps, Sampling
 from dpaudit.data.dataset import Task
 from dpaudit.errors import AuditFailed, InputError
@@ -113,6 +113,7 @@ def train(
     copies = parameters[0].shape[0]
     if len(members) != copies:
         raise InputError(f"{copies} copies need as many members, got {len(members)}.")
+    _require_logits(network)
     limits = [
         longest_batch(member.sampling, len(member.rows), recipe.batch_size, recipe.steps, tolerance=recipe.tolerance)[0]
         for member in members
@@ -267,6 +268,14 @@ def _block(network: Network, recipe: Recipe, lengths: tuple[int, ...]) -> Callab
         return parameters, state
 
     return block  # type: ignore[no-any-return]  # tf.function has no types
+
+
+def _require_logits(network: Network) -> None:
+    plain = network.nodes[-1].plain
+    activation = getattr(plain, "activation", plain)
+    if type(plain).__name__ == "Softmax" or activation in (keras.activations.softmax, keras.activations.sigmoid):
+        name = getattr(activation, "__name__", "softmax")
+        raise InputError(f"the model must return logits: it ends in {name}; leave that activation out.")
 
 
 def _refuse_divergence(network: Network, parameters: Parameters, models: Sequence[int]) -> None:
