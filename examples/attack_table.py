@@ -84,7 +84,7 @@ def main() -> None:
         test = mean_over([float(row[~member].mean()) for row, member in zip(right, pool.included, strict=True)])
         notes.append(f"{one['data']}: training accuracy {train.mean:.3f}, test accuracy {test.mean:.3f}")
         for references in one["references"]:
-            column = []
+            column: list[OverTargets | None] = []
             for attack in settings["attacks"]:
                 parameters = {key: value for key, value in attack.items() if key != "name"}
                 built = registry.build("membership", attack["name"], parameters, where="attack")
@@ -93,7 +93,10 @@ def main() -> None:
                 except InputError:
                     column.append(None)  # it needs more references than these
             columns[f"{one['data']}, {references}"] = column
-    names = [" ".join(map(str, attack.values())) for attack in settings["attacks"]]
+    names = [
+        ", ".join([attack["name"], *(f"{key} = {value}" for key, value in attack.items() if key != "name")])
+        for attack in settings["attacks"]
+    ]
     (folder / "table.md").write_text(markdown(names, columns, notes), encoding="utf-8")
     (folder / "table.json").write_text(json.dumps(numbers(names, columns), indent=1) + "\n", encoding="utf-8")
     print(markdown(names, columns, notes))
