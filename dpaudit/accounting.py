@@ -427,11 +427,7 @@ def _loss_distribution(mechanism: GaussianSteps, adjacency: Adjacency, group: in
     if rate == 1:
         deviation = sigma / (_sensitivity(adjacency) * group * math.sqrt(steps))
         return privacy_loss_distribution.from_gaussian_mechanism(deviation, value_discretization_interval=grid)
-    if adjacency != "replace-one" and group == 1:
-        single = privacy_loss_distribution.from_gaussian_mechanism(
-            sigma, value_discretization_interval=grid, sampling_prob=rate
-        )
-        return single.self_compose(steps)
+    # dp-accounting builds the same distribution one loss at a time, and only for adding or removing one record.
     counts = np.arange(group + 1.0)
     weights = binom.pmf(np.arange(group + 1), group, rate)
     if adjacency == "replace-one":
