@@ -13,8 +13,8 @@ from dpaudit.bounds.selection import HeldOut
 from dpaudit.claim import Claim, FixedSize, GaussianSteps, Poisson
 from dpaudit.data.inclusion import fair_coins
 from dpaudit.forensics.federated import inspect_server
-from dpaudit.forensics.inspection import inspect_mechanism
-from dpaudit.forensics.mechanism import Mechanism
+from dpaudit.forensics.inspection import Inspection, inspect_mechanism
+from dpaudit.forensics.mechanism import Mechanism, Stated
 from dpaudit.forensics.participation import Trace, reconcile_trace
 from dpaudit.forensics.reconcile import Recipe, reconcile
 from dpaudit.forensics.step_canaries import StepCanaries
@@ -65,6 +65,11 @@ def _optimizer(name: str, observe: float | None, seed: int) -> Seen:
 
     subject = tf_privacy.mechanism(getattr(tf_privacy, name), seed=seed, learning_rate=observe)
     found = inspect_mechanism(subject, tf_privacy.STATED, seed=seed, level=LEVEL)
+    return first_violation(found.findings, found.noise_multiplier)
+
+
+def _stacked(clip: float, noise_multiplier: float, seed: int) -> Seen:
+    found = _inspect_stacked(seed, clip=clip, noise_multiplier=noise_multiplier)
     return first_violation(found.findings, found.noise_multiplier)
 
 
@@ -295,6 +300,26 @@ RUNG_1 = (
         stale=True,
     ),
     _server_fault("clip with its sign turned", "The clip runs away from its quantile.", None, adapt=-0.2),
+    Fault(
+        "another clip norm",
+        "The trainer clips at 4 and adds the noise for 2.",
+        "stacked engine",
+        1,
+        partial(_stacked, 4.0, 0.5),
+        DP_SGD_CLAIM,
+        0.5,
+        tensorflow=True,
+    ),
+    Fault(
+        "noise of a test run",
+        "The noise multiplier of a quick test run is left in.",
+        "stacked engine",
+        1,
+        partial(_stacked, 2.0, 0.1),
+        DP_SGD_CLAIM,
+        0.1,
+        tensorflow=True,
+    ),
     _optimizer_fault("one_microbatch", 0.5),
     _optimizer_fault("four_in_a_microbatch", 0.5),
     _optimizer_fault("query_without_clip_norm", 0.5),
@@ -346,6 +371,20 @@ def _right_mechanism(build: Callable[[int], Mechanism], seed: int) -> Seen:
     return first_violation(found.findings, found.noise_multiplier)
 
 
+def _right_stacked(seed: int) -> Seen:
+    found = _inspect_stacked(seed, clip=2.0, noise_multiplier=1.0)
+    return first_violation(found.findings, found.noise_multiplier)
+
+
+def _inspect_stacked(seed: int, *, clip: float, noise_multiplier: float) -> Inspection:
+    """The engine's own step against a clip norm of 2 and a noise multiplier of 1."""
+    from dpaudit.forensics.stacked import stacked_step
+
+    # A mechanism of its own for each seed: the first call's seed is far from those of other inspections.
+    step = stacked_step(clip=clip, noise_multiplier=noise_multiplier, denominator=16, seed=100_000 * seed)
+    return inspect_mechanism(step, Stated(2.0, 1.0, 16.0, "zero-out"), seed=seed, level=LEVEL)
+
+
 def _right_server(adapt: float, seed: int) -> Seen:
     return _server({"adapt": adapt}, seed)
 
@@ -364,5 +403,6 @@ RIGHT: dict[str, tuple[Callable[[int], Seen], bool]] = {
     "TensorFlow Privacy DPKerasSGDOptimizer": (partial(_optimizer, "right", None), True),
     "TensorFlow Privacy VectorizedDPKerasSGDOptimizer": (partial(_optimizer, "right_vectorized", None), True),
     "TensorFlow Privacy DPKerasAdamOptimizer": (partial(_optimizer, "right_adam", None), True),
+    "DP-SGD of the stacked engine": (_right_stacked, True),
     "layer normalisation and dropout": (partial(_model, "layer_normalisation"), True),
 }
