@@ -1,0 +1,179 @@
+"""What a trace says of itself: the model, and the privacy it claims. Standard library only."""
+
+import dataclasses
+import json
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from dpaudit import _check
+from dpaudit.claim import ADJACENCIES, UNITS, Adjacency, Unit
+from dpaudit.errors import InputError
+
+SCHEMA = 1
+Sampler = Literal["poisson", "fixed-size", "shuffled", "all"]
+Weighting = Literal["uniform", "num-examples"]
+Noise = Literal["central", "local", "none"]
+Accountant = Literal["pld", "rdp", "gdp", "classical-gaussian", "other"]
+ThreatModel = Literal["final-model", "every-model", "sum", "updates"]
+
+
+@dataclass(frozen=True)
+class DpClaim:
+    """The privacy a federated run claims, and how it says it gets there. What is None was not said.
+
+    Args:
+        epsilon: claimed ε.
+        delta: claimed δ.
+        unit: whose privacy.
+        adjacency: neighbouring data sets.
+        clip: L2 norm updates are clipped to (the first one, when it adapts).
+        adaptive_clip: whether the clip moves.
+        noise_multiplier: standard deviation of the noise on the sum over the clip; of one client's noise if ``local``.
+        noise: who adds it.
+        sensitivity: what the noise was scaled to, when it is not the clip.
+        sampler: how clients were drawn.
+        clients: clients in a round (expected).
+        of: clients there are.
+        rounds: rounds that were accounted.
+        weighting: how updates are averaged.
+        denominator: what the noisy sum is divided by: the ``expected`` clients or the ``replies``.
+        accountant: what computed ε.
+    """
+
+    epsilon: float | None = None
+    delta: float | None = None
+    unit: Unit = "user"
+    adjacency: Adjacency = "add-remove"
+    clip: float | None = None
+    adaptive_clip: bool = False
+    noise_multiplier: float | None = None
+    noise: Noise = "central"
+    sensitivity: float | None = None
+    sampler: Sampler | None = None
+    clients: float | None = None
+    of: int | None = None
+    rounds: int | None = None
+    weighting: Weighting | None = None
+    denominator: Literal["expected", "replies"] = "expected"
+    accountant: Accountant | None = None
+
+    def __post_init__(self) -> None:
+        _check.one_of("dp_claim.unit", self.unit, UNITS)
+        _check.one_of("dp_claim.adjacency", self.adjacency, ADJACENCIES)
+        for name, options in (
+            ("sampler", Sampler),
+            ("weighting", Weighting),
+            ("noise", Noise),
+            ("accountant", Accountant),
+        ):
+            if getattr(self, name) is not None:
+                _check.one_of(f"dp_claim.{name}", getattr(self, name), typing.get_args(options))
+        _check.one_of("dp_claim.denominator", self.denominator, ("expected", "replies"))
+        for name in ("epsilon", "noise_multiplier"):
+            if getattr(self, name) is not None:
+                _check.nonnegative(f"dp_claim.{name}", getattr(self, name))
+        if self.delta is not None:
+            _check.delta("dp_claim.delta", self.delta)
+        for name in ("clip", "sensitivity", "clients"):
+            if getattr(self, name) is not None:
+                _check.positive(f"dp_claim.{name}", getattr(self, name))
+        for name in ("of", "rounds"):
+            if getattr(self, name) is not None:
+                _check.integer(f"dp_claim.{name}", getattr(self, name), at_least=1)
+        if self.of is not None and self.clients is not None and self.clients > self.of:
+            raise InputError(f"dp_claim.clients {self.clients:g} in a round are more than the {self.of} there are.")
+
+    @property
+    def rate(self) -> float | None:
+        """Share of the clients in a round."""
+        if self.sampler == "all":
+            return 1.0
+        return None if self.clients is None or self.of is None else self.clients / self.of
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What ``manifest.json`` holds.
+
+    Args:
+        framework: what ran the federation, with its version.
+        weight_names: of the model's arrays, in order.
+        shapes: their shapes.
+        trainable: which of them are trained; the others are buffers such as moving averages.
+        architecture: ``model.to_json()`` of a Keras model, when there is one.
+        loss: of the clients, in words.
+        threat_model: what the trace's reader is taken to see.
+        dp_claim: None when the run claims no privacy.
+        metrics: names of metrics that were released beside the model.
+        canaries: number of canary clients.
+        rounds: rounds of the run; None while it is being written.
+    """
+
+    framework: str
+    weight_names: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    trainable: tuple[bool, ...]
+    architecture: str | None = None
+    loss: str | None = None
+    threat_model: ThreatModel = "sum"
+    dp_claim: DpClaim | None = None
+    metrics: tuple[str, ...] = ()
+    canaries: int = 0
+    rounds: int | None = None
+    schema: int = field(default=SCHEMA)
+
+    def __post_init__(self) -> None:
+        if self.schema != SCHEMA:
+            raise InputError(f"manifest schema must be {SCHEMA}, got {self.schema!r}.")
+        if not len(self.weight_names) == len(self.shapes) == len(self.trainable) > 0:
+            raise InputError(
+                f"the manifest needs one name, shape and trainable flag per array, got {len(self.weight_names)}, "
+                f"{len(self.shapes)} and {len(self.trainable)}."
+            )
+        _check.one_of("threat_model", self.threat_model, typing.get_args(ThreatModel))
+
+    def json(self) -> str:
+        """The text of ``manifest.json``."""
+        return json.dumps(dataclasses.asdict(self), indent=1) + "\n"
+
+
+def manifest_from_json(text: str, *, where: str) -> Manifest:
+    """A manifest from its text.
+
+    Raises:
+        InputError: no JSON, an unknown or missing key, a value out of range.
+    """
+    try:
+        table = json.loads(text)
+    except ValueError as error:
+        raise InputError(f"{where} is not JSON: {error}.") from error
+    if not isinstance(table, dict):
+        raise InputError(f"{where} must hold a table, got {type(table).__name__}.")
+    claim = table.get("dp_claim")
+    try:
+        if claim is not None:
+            table["dp_claim"] = DpClaim(**_known(DpClaim, claim, f"{where}: dp_claim"))
+        clean = _known(Manifest, table, where)
+        for name in ("weight_names", "trainable", "metrics"):
+            clean[name] = tuple(clean.get(name, ()))
+        clean["shapes"] = tuple(tuple(int(size) for size in shape) for shape in clean.get("shapes", ()))
+        clean.setdefault("framework", "not stated")
+        return Manifest(**clean)
+    except InputError as error:
+        raise InputError(str(error) if str(error).startswith(where) else f"{where}: {error}") from error
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{where} is not a manifest of schema {SCHEMA}: {error}.") from error
+
+
+def _known(kind: type, table: Mapping[str, Any], where: str) -> dict[str, Any]:
+    names = [each.name for each in dataclasses.fields(kind)]
+    if not isinstance(table, Mapping):
+        raise InputError(f"{where} must be a table, got {table!r}.")
+    for key in table:
+        if key not in names:
+            raise InputError(
+                f"{where}: {key!r} is not known; known are {', '.join(names)}.{_check.nearest(key, names)}"
+            )
+    return dict(table)

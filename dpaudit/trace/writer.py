@@ -1,0 +1,134 @@
+"""Write a trace from any server loop. numpy only."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dpaudit import _check
+from dpaudit.errors import InputError
+from dpaudit.files import write_npz, write_text
+from dpaudit.trace.manifest import DpClaim, Manifest, ThreatModel
+
+Arrays = Sequence[npt.NDArray[Any]]
+
+
+class TraceWriter:
+    """Writes ``manifest.json`` at once and one NPZ file after every round, each whole or not at all.
+
+    >>> import tempfile
+    >>> writer = TraceWriter(Path(tempfile.mkdtemp()) / "trace", names=["w"], shapes=[(2,)], framework="my own loop")
+    >>> writer.round(before=[np.zeros(2)], after=[np.ones(2)], replies=3)
+    >>> writer.close()
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        names: Sequence[str],
+        shapes: Sequence[tuple[int, ...]],
+        framework: str,
+        trainable: Sequence[bool] | None = None,
+        dp_claim: DpClaim | None = None,
+        threat_model: ThreatModel = "sum",
+        architecture: str | None = None,
+        loss: str | None = None,
+        metrics: Sequence[str] = (),
+        canaries: int = 0,
+    ) -> None:
+        """Open a trace.
+
+        Args:
+            folder: a new or empty folder.
+            names: of the model's arrays, in order.
+            shapes: their shapes.
+            framework: what runs the federation, with its version.
+            trainable: which arrays are trained; None says all of them.
+            dp_claim: what the run claims.
+            threat_model: what a reader of the trace is taken to see.
+            architecture: ``model.to_json()`` of a Keras model.
+            loss: of the clients, in words.
+            metrics: names of metrics released beside the model.
+            canaries: number of canary clients.
+
+        Raises:
+            InputError: the folder holds something already.
+        """
+        self.folder = Path(folder)
+        if self.folder.exists() and any(self.folder.iterdir()):
+            raise InputError(f"{self.folder} is not empty; a trace needs a folder of its own.")
+        self.manifest = Manifest(
+            framework=framework,
+            weight_names=tuple(names),
+            shapes=tuple(tuple(int(size) for size in shape) for shape in shapes),
+            trainable=tuple(trainable) if trainable is not None else (True,) * len(names),
+            architecture=architecture,
+            loss=loss,
+            threat_model=threat_model,
+            dp_claim=dp_claim,
+            metrics=tuple(metrics),
+            canaries=canaries,
+        )
+        self.rounds = 0
+        write_text(self.folder / "manifest.json", self.manifest.json())
+
+    def round(
+        self,
+        *,
+        before: Arrays,
+        after: Arrays,
+        clip: float | None = None,
+        replies: int | None = None,
+        weights: Sequence[float] | None = None,
+        updates: Mapping[str, Arrays] | None = None,
+        canaries: Sequence[str] = (),
+    ) -> None:
+        """Write one round; rounds are numbered in the order of the calls.
+
+        Args:
+            before: the model that was sent.
+            after: the model the server made of the answers.
+            clip: of this round.
+            replies: clients that answered.
+            weights: of their updates in the average, shape (replies,).
+            updates: what each client sent (weights after minus before), by client; only where the reader may see it.
+            canaries: which of those clients are canaries.
+        """
+        arrays: dict[str, npt.NDArray[Any]] = {}
+        for kind, values in (("before", before), ("after", after)):
+            arrays |= self._named(kind, values)
+        if clip is not None:
+            arrays["clip"] = np.array(_check.positive("clip", clip))
+        if replies is not None:
+            arrays["replies"] = np.array(_check.integer("replies", replies, at_least=0))
+        if weights is not None:
+            arrays["weights"] = _check.vector("weights", np.asarray(weights), empty=True)
+        if updates is not None:
+            arrays["clients"] = np.array(list(updates), str)
+            for position, own in enumerate(updates.values()):
+                arrays |= self._named(f"update{position}", own)
+        if canaries:
+            arrays["canaries"] = np.array(list(canaries), str)
+        write_npz(self.folder / f"r{self.rounds:04d}.npz", arrays)
+        self.rounds += 1
+
+    def close(self) -> None:
+        """Say in the manifest how many rounds there were, so that a reader can tell a trace that was cut short."""
+        write_text(self.folder / "manifest.json", replace(self.manifest, rounds=self.rounds).json())
+
+    def __enter__(self) -> "TraceWriter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if kind is None:
+            self.close()
+
+    def _named(self, kind: str, values: Arrays) -> dict[str, npt.NDArray[Any]]:
+        shapes = tuple(np.shape(value) for value in values)
+        if shapes != self.manifest.shapes:
+            raise InputError(f"{kind} of round {self.rounds} has shapes {shapes}, the model {self.manifest.shapes}.")
+        return {f"{kind}_{i}": np.asarray(value) for i, value in enumerate(values)}
