@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ from dpaudit.compare import compare
 from dpaudit.data.dataset import Dataset
 from dpaudit.data.inclusion import fair_coins
 from dpaudit.data.load import load
+from dpaudit.data.users import Natural, user_coins
 from dpaudit.errors import InputError
-from dpaudit.experiments import membership
+from dpaudit.experiments import federated, gradient, ladder, membership, prior
 from dpaudit.experiments.audit import Audit, Subject
 from dpaudit.files import LOCK, alone_in, read_npz, write_npz, write_text
 from dpaudit.log import Log
@@ -31,7 +33,6 @@ from dpaudit.training.trainer import TrainedModel, Trainer
 
 logger = logging.getLogger(__name__)
 ADJACENCY: Adjacency = "add-remove"  # one fair coin per record decides whether it is there or not
-UNIT: Unit = "record"
 
 
 def run(plan: Plan | str | Path, *, folder: Path | None = None, progress: Progress | None = None) -> Result:
@@ -90,9 +91,11 @@ def _run(plan: Plan, folder: Path, progress: Progress, log: Log) -> Result:
 
     data = plan.data
     everything: Dataset = timed("data", lambda: load(data.source, task=data.task, label=data.label, user=data.user))
+    if data.clients is not None:
+        everything = replace(everything, users=data.clients(everything, seed=derived(plan.seed, "clients")))
     aside = population_mask(len(everything), data.population, seed=derived(plan.seed, "population"))
     records, population = everything.take(~aside), everything.take(aside)
-    member = fair_coins(len(records), seed=derived(plan.seed, "coins"))
+    member = membership_coins(records, plan.audit.unit, seed=derived(plan.seed, "coins"))
     if not 0 < member.sum() < len(records):
         raise InputError(f"all {len(records)} records of {records.name} fell on one side of the coin; more are needed.")
     trained: list[tuple[ModelSettings, Trainer, TrainedModel]] = []
@@ -114,7 +117,7 @@ def _run(plan: Plan, folder: Path, progress: Progress, log: Log) -> Result:
                 settings.stated_claim(),
                 delta=plan.audit.delta,
                 adjacency=ADJACENCY,
-                unit=UNIT,
+                unit=model.mechanism.unit if model.mechanism is not None else plan.audit.unit,
             )
             claim = promised.claim if promised is not None else None
             subjects.append(Subject(settings.name, trainer, model, claim))
@@ -135,7 +138,7 @@ def _run(plan: Plan, folder: Path, progress: Progress, log: Log) -> Result:
         member=member,
         population=population,
         subjects=tuple(subjects),
-        unit=UNIT,
+        unit=plan.audit.unit,
         adjacency=ADJACENCY,
         design=plan.audit.design,
         delta=plan.audit.delta,
@@ -150,16 +153,34 @@ def _run(plan: Plan, folder: Path, progress: Progress, log: Log) -> Result:
         if settings_of_membership is not None
         else None
     )
-    comparisons = [
-        compare(subject.name, subject.claim, membership_outcome.bounds(subject.name))
-        for subject in subjects
-        if subject.claim is not None and membership_outcome is not None
-    ]
+    gradient_outcome = timed("gradient", partial(gradient.run, plan.gradient, audit)) if plan.gradient else None
+    prior_outcome = timed("prior", partial(prior.run, plan.prior, audit)) if plan.prior else None
+    settings_of_federated = plan.federated
+    federated_outcome = (
+        timed("federated", partial(federated.run, settings_of_federated, audit))
+        if settings_of_federated is not None
+        else None
+    )
+    ladder_outcome = timed("ladder", partial(ladder.run, plan.ladder, audit)) if plan.ladder else None
+    comparisons = []
+    for subject in subjects:
+        bounds = [
+            *(membership_outcome.bounds(subject.name) if membership_outcome is not None else []),
+            *(federated_outcome.bounds(subject.name) if federated_outcome is not None else []),
+            *(ladder_outcome.bounds(subject.name) if ladder_outcome is not None else []),
+        ]
+        findings = ladder_outcome.findings(subject.name) if ladder_outcome is not None else []
+        # A bound on one record's ε says nothing about one user's; a plan that has none of the right unit was refused.
+        if subject.claim is not None and (bounds or findings):
+            own_unit = [bound for bound in bounds if bound.unit == subject.claim.unit]
+            comparisons.append(compare(subject.name, subject.claim, own_unit, findings))
+    for outcome in (gradient_outcome, prior_outcome):
+        comparisons += outcome.comparisons() if outcome is not None else []
     return Result(
         schema=1,
         name=plan.name,
         title=f"Privacy audit of {plan.name}",
-        unit=UNIT,
+        unit=plan.audit.unit,
         adjacency=ADJACENCY,
         delta=plan.audit.delta,
         provenance=provenance(seed=plan.seed, plan=plan.toml(), fingerprint=plan.fingerprint),
@@ -168,8 +189,20 @@ def _run(plan: Plan, folder: Path, progress: Progress, log: Log) -> Result:
         models=models,
         comparisons=comparisons,
         membership=membership_outcome,
+        federated=federated_outcome,
+        ladder=ladder_outcome,
+        gradient=gradient_outcome,
+        prior=prior_outcome,
         timing=timing,
     )
+
+
+def membership_coins(records: Dataset, unit: Unit, *, seed: int) -> BoolArray:
+    """Who is trained on, shape (records,): one fair coin per record, or one per user for all of their records."""
+    if unit == "record" or records.users is None:
+        return fair_coins(len(records), seed=seed)
+    owner = Natural()(records, seed=seed)
+    return user_coins(owner, seed=seed)[owner]
 
 
 def population_mask(records: int, share: float, *, seed: int) -> BoolArray:

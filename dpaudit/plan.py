@@ -15,9 +15,14 @@ from dpaudit import _check, registry
 from dpaudit.claim import Adjacency, Claim, Unit
 from dpaudit.data.dataset import Task
 from dpaudit.data.load import SUFFIXES
+from dpaudit.data.users import Clients
 from dpaudit.errors import InputError
 from dpaudit.experiments.audit import Design
+from dpaudit.experiments.federated import Settings as FederatedSettings
+from dpaudit.experiments.gradient import Settings as GradientSettings
+from dpaudit.experiments.ladder import Settings as LadderSettings
 from dpaudit.experiments.membership import Settings as MembershipSettings
+from dpaudit.experiments.prior import Settings as PriorSettings
 from dpaudit.files import read_text
 from dpaudit.training.trainer import Trainer
 
@@ -39,12 +44,14 @@ class DataSettings(_Table):
     """``[data]``: what is audited.
 
     ``population`` is the share of the records set aside: no model is trained on them and they are not audited.
+    ``clients`` shares the records out among users, where the data does not say whose they are.
     """
 
     source: str
     task: Task = "multiclass"
     label: str = "label"
     user: str | None = None
+    clients: Clients | None = None
     population: float = Field(default=0.2, gt=0, lt=1)
 
 
@@ -103,11 +110,15 @@ class ModelSettings(BaseModel):
 
 
 class AuditSettings(_Table):
-    """``[audit]``: at which δ, how sure, and what one training is worth."""
+    """``[audit]``: at which δ, how sure, what one training is worth, and whose coin it is.
+
+    ``unit`` ``user``: one coin per user of the data decides about all their records.
+    """
 
     delta: float = Field(default=1e-5, ge=0, lt=1)
     confidence: float = Field(default=0.95, gt=0, lt=1)
     design: Design = "one-run"
+    unit: Unit = "record"
 
 
 class Plan(_Table):
@@ -118,9 +129,13 @@ class Plan(_Table):
     seed: int = Field(ge=0)
     data: DataSettings
     architecture: ArchitectureSettings | None = None
-    model: list[ModelSettings] = Field(min_length=1)
+    model: list[ModelSettings] = []
     audit: AuditSettings = AuditSettings()
     membership: MembershipSettings | None = None
+    gradient: GradientSettings | None = None
+    prior: PriorSettings | None = None
+    federated: FederatedSettings | None = None
+    ladder: LadderSettings | None = None
 
     @field_validator("name")
     @classmethod
@@ -141,8 +156,18 @@ class Plan(_Table):
 
     def bounds(self) -> int:
         """Lower bounds in the whole audit; its error level is shared among them."""
-        per_model = sum(part.bounds() for part in (self.membership,) if part is not None)
-        return per_model * len(self.model)
+        per_model = sum(part.bounds() for part in (self.membership, self.federated, self.ladder) if part is not None)
+        once = sum(part.bounds() for part in (self.gradient, self.prior) if part is not None)
+        return per_model * len(self.model) + once
+
+    def units(self) -> set[Unit]:
+        """The units that lower bounds on its models speak of."""
+        measured: set[Unit] = set()
+        if self.membership is not None or (self.ladder is not None and self.ladder.bounds()):
+            measured.add("record")
+        if self.federated is not None and self.federated.bounds():
+            measured.add("user")
+        return measured
 
     def toml(self) -> str:
         """The resolved plan as TOML, with every default written out."""
@@ -186,11 +211,29 @@ def plan_from(table: dict[str, Any], *, where: str = "plan") -> Plan:
                 f"{where}: model {model.name!r} claims ε = {stated.epsilon:g} with noise_multiplier 0: "
                 "without noise ε is infinite."
             )
+        promised = stated.unit if stated is not None else mechanism.unit if mechanism is not None else None
+        private = stated is not None or (mechanism is not None and mechanism.noise_multiplier > 0)
+        if private and plan.units() and promised not in plan.units():
+            raise InputError(
+                f"{where}: model {model.name!r} promises privacy per {promised}, and the plan measures per "
+                f"{' and '.join(sorted(plan.units()))}; "
+                + ("add [federated] with canaries." if promised == "user" else "add [membership].")
+            )
+    if plan.membership is not None and plan.audit.unit == "user":
+        raise InputError(f'{where}: [membership] audits records; with audit.unit = "user" use federated.users.')
     if plan.membership is not None:
         for attack in plan.membership.attacks:
             attack.build()
-    if plan.bounds() == 0:
-        raise InputError(f"{where}: the plan measures nothing; add a [membership] table.")
+    if all(part is None for part in (plan.membership, plan.federated, plan.ladder, plan.gradient, plan.prior)):
+        raise InputError(
+            f"{where}: the plan measures nothing; add a [membership], [federated], [ladder], [gradient] or [prior] "
+            "table."
+        )
+    trained = (plan.membership, plan.federated, plan.ladder)
+    if any(part is not None for part in trained) and not plan.model:
+        raise InputError(f"{where}: [membership], [federated] and [ladder] audit trained models; add a [[model]].")
+    if plan.gradient is not None:
+        plan.gradient.check(plan.audit.delta)
     return plan
 
 

@@ -16,7 +16,11 @@ from dpaudit.compare import Comparison
 from dpaudit.data.dataset import Dataset
 from dpaudit.errors import AuditFailed, InputError
 from dpaudit.evidence import Finding, LowerBound
+from dpaudit.experiments.federated import Outcome as FederatedOutcome
+from dpaudit.experiments.gradient import Outcome as GradientOutcome
+from dpaudit.experiments.ladder import Outcome as LadderOutcome
 from dpaudit.experiments.membership import Outcome as MembershipOutcome
+from dpaudit.experiments.prior import Outcome as PriorOutcome
 from dpaudit.files import read_text
 from dpaudit.promise import Promise
 
@@ -67,7 +71,7 @@ class ErrorLevel(_Part):
         >>> ErrorLevel.shared(0.95, 5).per_bound
         0.99
         """
-        return cls(confidence=confidence, bounds=bounds, per_bound=round(1 - (1 - confidence) / bounds, 12))
+        return cls(confidence=confidence, bounds=bounds, per_bound=round(1 - (1 - confidence) / max(1, bounds), 12))
 
 
 class Utility(_Part):
@@ -104,6 +108,10 @@ class Result(_Part):
     models: list[ModelResult]
     comparisons: list[Comparison]
     membership: MembershipOutcome | None = None
+    federated: FederatedOutcome | None = None
+    ladder: LadderOutcome | None = None
+    gradient: GradientOutcome | None = None
+    prior: PriorOutcome | None = None
     timing: dict[str, float] = {}
 
     def comparison(self, model: str) -> Comparison | None:
@@ -111,9 +119,10 @@ class Result(_Part):
         return next((found for found in self.comparisons if found.subject == model), None)
 
     @property
-    def outcomes(self) -> list[MembershipOutcome]:
+    def outcomes(self) -> list[MembershipOutcome | FederatedOutcome | LadderOutcome | GradientOutcome | PriorOutcome]:
         """What the experiments of this audit found, one entry for each that ran."""
-        return [outcome for outcome in (self.membership,) if outcome is not None]
+        every = (self.membership, self.federated, self.ladder, self.gradient, self.prior)
+        return [outcome for outcome in every if outcome is not None]
 
     def bounds(self, model: str) -> list[LowerBound]:
         """Every lower bound on one model's ε."""
