@@ -469,7 +469,8 @@ def _mixture(
     wanted = sign * marks * grid
     at = np.clip(np.searchsorted(values, wanted), 1, table.size - 1)
     slope = np.maximum((values[at] - values[at - 1]) / (table[1] - table[0]), 1e-300)
-    x = table[at - 1] + (wanted - values[at - 1]) / slope
+    # Where the loss is flat the chord step leaves the cell, for infinity even; it starts inside.
+    x = np.clip(table[at - 1] + (wanted - values[at - 1]) / slope, table[at - 1], table[at])
     for _ in range(3):
         x = np.clip(x - (sign * loss(x) - wanted) / slope, table[at - 1], table[at])
 
