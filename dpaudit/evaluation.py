@@ -17,7 +17,10 @@ from dpaudit.scores import Scores
 
 @dataclass(frozen=True)
 class Mean:
-    """Mean over targets with its standard error: models are the unit, records of one model are not independent."""
+    """Mean over targets with its standard error: models are the unit, records of one model are not independent.
+
+    Targets of one pool share references, which makes the error of attacks that fit them a little too small.
+    """
 
     mean: float
     standard_error: float

@@ -20,11 +20,11 @@ class NullCheck:
     """The AUC of an attack on signals that cannot leak.
 
     Args:
-        auc: mean over pairs of targets and shuffles.
+        auc: mean over targets and shuffles.
         standard_error: of the mean.
         low: lowest mean that passes.
         high: highest mean that passes.
-        targets: models attacked.
+        targets: models attacked, over all shuffles.
     """
 
     auc: float
@@ -35,7 +35,7 @@ class NullCheck:
 
 
 def null_check(
-    attack: Attack, pool: PoolSignals, *, seed: int, targets: int = 64, false_alarms: float = 1e-4
+    attack: Attack, pool: PoolSignals, *, seed: int, shuffles: int = 10, false_alarms: float = 1e-4
 ) -> NullCheck:
     """Shuffle every record's signals among the models, attack as before, and demand an AUC of one half.
 
@@ -47,29 +47,29 @@ def null_check(
         attack: the attack.
         pool: the signals of the real experiment.
         seed: of the shuffles.
-        targets: shuffle until at least so many models were attacked.
+        shuffles: how often. The targets of one pool share their references, so their AUCs move together; only the
+            mean over targets of one shuffle is an independent observation.
         false_alarms: probability that a sound experiment fails.
 
     Raises:
         AuditFailed: the AUC is not one half.
     """
     _check.open_unit("false_alarms", false_alarms)
+    _check.integer("shuffles", shuffles, at_least=2)
     rng = np.random.default_rng(seed)
-    pairs: list[float] = []
-    repeats = max(math.ceil(targets / len(pool)), 1)
-    for _ in range(repeats):
+    means = []
+    for _ in range(shuffles):
         scores = leave_pair_out(attack, _shuffled(pool, rng))
         aucs = [Roc.of(Scores.join(row, truth)).auc for row, truth in zip(scores, pool.included, strict=True)]
-        # The two models of a pair are attacked with the same references: their mean is one observation.
-        pairs += [(first + second) / 2 for first, second in zip(aucs[0::2], aucs[1::2], strict=True)]
-    mean, error = float(np.mean(pairs)), float(np.std(pairs, ddof=1)) / math.sqrt(len(pairs))
-    width = float(student.ppf(1 - false_alarms / 2, len(pairs) - 1)) * error
+        means.append(float(np.mean(aucs)))
+    mean, error = float(np.mean(means)), float(np.std(means, ddof=1)) / math.sqrt(shuffles)
+    width = float(student.ppf(1 - false_alarms / 2, shuffles - 1)) * error
     if abs(mean - 0.5) > width:
         raise AuditFailed(
             f"the null self-test failed: on signals that cannot leak the attack has an AUC of {mean:.4f}, expected "
             f"0.5 ± {width:.4f}. The experiment itself shows membership; nothing it finds can be trusted."
         )
-    return NullCheck(mean, error, 0.5 - width, 0.5 + width, len(pool) * repeats)
+    return NullCheck(mean, error, 0.5 - width, 0.5 + width, len(pool) * shuffles)
 
 
 def _shuffled(pool: PoolSignals, rng: np.random.Generator) -> PoolSignals:

@@ -1,0 +1,97 @@
+"""Membership inference with reference models in a plan: what is trained, attacked, tested and written down."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dpaudit.data.dataset import Dataset
+from dpaudit.data.inclusion import complementary_pairs, fair_coins
+from dpaudit.errors import InputError
+from dpaudit.experiments.audit import Audit, Subject
+from dpaudit.experiments.membership import Outcome, Settings, run
+from dpaudit.progress import Silent
+from dpaudit.training.trainer import TrainedModel
+
+
+class Memory:
+    """Adds 2 to the true class's logit of what it has seen, noise of its own to everything."""
+
+    fingerprint = "memory"
+
+    def mechanism(self, records: int) -> None:
+        return None
+
+    def restore(self, weights: object, dataset: Dataset) -> TrainedModel:
+        raise NotImplementedError
+
+    def __call__(self, dataset: Dataset, included: np.ndarray, *, seed: int) -> TrainedModel:  # type: ignore[type-arg]
+        seen = {row.tobytes() for row in dataset.features[included]}
+        label = {row.tobytes(): int(y) for row, y in zip(dataset.features, dataset.labels, strict=True)}
+
+        def predict(features: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+            rng = np.random.default_rng(seed)
+            logits = np.zeros((len(features), 3))
+            margin = 2.0 * np.array([row.tobytes() in seen for row in features]) + rng.normal(0, 1, len(features))
+            logits[np.arange(len(features)), [label.get(row.tobytes(), 0) for row in features]] = margin
+            return logits
+
+        return TrainedModel(predict, {})
+
+
+def audit(folder: Path) -> Audit:
+    rng = np.random.default_rng(0)
+    everything = Dataset("points", rng.normal(size=(500, 2)).astype(np.float32), rng.integers(0, 3, 500))
+    records, population = everything.take(np.arange(400)), everything.take(np.arange(400, 500))
+    member = fair_coins(400, seed=1)
+    trainer = Memory()
+    subject = Subject("memory", trainer, trainer(records, member, seed=5), None)
+    return Audit(
+        records, member, population, (subject,), "record", "add-remove", "one-run", 1e-5, 0.95, 3, folder, Silent()
+    )  # fmt: skip
+
+
+def test_references_targets_slices_and_exposed_records(tmp_path: Path) -> None:
+    """A leak of two standard deviations is found by every attack with references and on every target of the pool.
+
+    LiRA's AUC is about Φ(2/√2) = 0.921 with many references; with 14 it must be above 0.85. With 8 pairs a single
+    record's p-value is 1/256 at best, too large for 400 of them, which the outcome says.
+    """
+    settings = Settings(
+        attacks=["loss", "auto", "lira", "rmia"],
+        references=16,
+        slices=["class", "classified"],
+    )
+    outcome = run(settings, audit(tmp_path))
+    found = {one.attack: one for one in outcome.attacks}
+    assert found["auto"].version == "base/1"
+    assert found["lira"].auc > 0.85
+    assert {part.by for part in found["lira"].slices.found} == {"class", "classified"}  # type: ignore[union-attr]
+    pools = {one.attack: one for one in outcome.pools}
+    assert pools["lira"].over_targets.targets == 16
+    assert pools["lira"].over_targets.auc.mean > 0.85
+    for one in pools.values():
+        assert one.null.low < one.null.auc < one.null.high
+    assert outcome.exposed[0].exposed.smallest_p == 0.5**8
+    assert Outcome.model_validate_json(outcome.model_dump_json()) == outcome
+    stored = sorted((tmp_path / "references").iterdir())
+    again = run(settings, audit(tmp_path))
+    assert again == outcome
+    assert sorted((tmp_path / "references").iterdir()) == stored
+
+
+@pytest.mark.parametrize("references", [2, 5])
+def test_references_come_in_pairs(references: int) -> None:
+    """Two would leave none when a pair is left out; an odd number has no pairs."""
+    with pytest.raises(ValueError, match="trained in pairs"):
+        Settings(attacks=["loss"], references=references)
+
+
+def test_complementary_pairs() -> None:
+    """Each pair shares the records out in halves; the same seed gives the same halves whatever the number of pairs."""
+    included = complementary_pairs(6, 11, seed=4)
+    np.testing.assert_array_equal(included[0::2], ~included[1::2])
+    assert set(included.sum(axis=1)) == {5, 6}
+    np.testing.assert_array_equal(complementary_pairs(4, 11, seed=4), included[:4])
+    with pytest.raises(InputError, match="even number, got 3"):
+        complementary_pairs(3, 10, seed=0)
