@@ -30,13 +30,14 @@ from dpaudit.bounds.one_run import one_run_ceiling, one_run_p_value
 from dpaudit.bounds.selection import Counts, Guesses
 from dpaudit.bounds.whole_curve import whole_curve
 from dpaudit.errors import InputError
+from dpaudit.evidence import LowerBound
 from dpaudit.intervals import lower_rate, upper_rate
 
 Access = Literal["steps", "runs", "one-run"]
 ACCESS: tuple[str, ...] = get_args(Access)
 LARGEST = 10_000_000  # trials beyond which a method is said never to get there
 NODES = 64  # of the integral over the threshold the guesses reach
-CELLS = 400  # outcomes of one world summed over; more than that are thinned to quantiles
+CELLS = 200  # outcomes of one world summed over; more than that are thinned to quantiles
 SHARES = tuple(float(share) for share in np.geomspace(0.003, 1.0, 12))
 
 
@@ -173,6 +174,43 @@ def visible(
         if high > 40:
             return math.inf
     return gaussian_epsilon(float(brentq(short, low, high, xtol=1e-4)), slack)
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What an audit at hand could have seen.
+
+    Args:
+        epsilon: smallest true ε that would have contradicted the claim; infinite when none would.
+        basis: how it was found, in words.
+    """
+
+    epsilon: float
+    basis: str
+
+
+def reach(bound: LowerBound, claimed: float, *, power: float = 0.8) -> Reach:
+    """What the audit behind a bound could have seen of a violation of ``claimed``.
+
+    For methods whose power is computed here it is the smallest ε of a Gaussian leak that would have been reported with
+    probability ``power``; for the others what a perfect attack could have certified, which flatters them.
+
+    >>> from dpaudit.bounds.clopper_pearson import ClopperPearson
+    >>> from dpaudit.bounds.selection import Fixed
+    >>> from dpaudit.scores import Scores
+    >>> scores = Scores(np.ones(500), np.zeros(500))
+    >>> bound = ClopperPearson(Fixed(0.5))(
+    ...     scores, delta=1e-5, confidence=0.95, adjacency="add-remove", unit="record"
+    ... )
+    >>> found = reach(bound, 2.0)
+    >>> round(found.epsilon, 1), found.basis
+    (7.9, 'a Gaussian leak, seen with probability 0.8')
+    """
+    name = planned_as(bound.method, bound.family)
+    if name is None or bound.delta == 0:
+        return Reach(bound.ceiling if bound.ceiling > claimed else math.inf, "a perfect attack")
+    figure = visible(name, bound.trials, claimed=claimed, delta=bound.delta, confidence=bound.confidence, power=power)
+    return Reach(figure, f"a Gaussian leak, seen with probability {power:g}")
 
 
 def planned_as(method: str, family: str) -> str | None:
