@@ -30,6 +30,7 @@ from dpaudit.training.federated.trainer import Federated
 
 View = Literal["final-model", "every-round", "releases"]
 SHARES = (0.2, 1.0)  # of the canaries or users to guess; both are paid for
+RIDGE = 0.01  # of unit vectors' products: candidates draw other batches than the real clients did
 ROUNDS_SHOWN = 20
 
 
@@ -301,16 +302,19 @@ def _user_audit(subject: Subject, view: View, watched: _Watched, references: int
 def release_alignment(
     prepared: Any, before: Sequence[Any], released: Sequence[FloatArray], owner: IntArray, audit: Audit
 ) -> FloatArray:
-    """How far each round's release points along the update each user would have sent, summed over rounds.
+    """How much of each candidate's own update explains each round's release, summed over rounds.
 
-    The attacker knows every candidate's data, trains on it from the model of the round, and compares; who took part is
-    not known to it.
+    The attacker knows every candidate's data and trains on it from the model of the round; who took part is not known
+    to it. The release is a sum over those who did, so a ridge regression of it on all candidates' updates gives the
+    part of each.
     """
     rows = rows_of(owner)
     total = np.zeros(len(rows))
     for number, (weights, release) in enumerate(zip(before, released, strict=True)):
         own = prepared.updates(weights, rows, round_number=number, seed=audit.seed_for("candidates"))
-        total += _cosines(own, release)
+        own /= np.maximum(np.linalg.norm(own, axis=1, keepdims=True), 1e-30)
+        gram = own @ own.T + RIDGE * np.eye(len(own))
+        total += np.linalg.solve(gram, own @ release) / max(float(np.linalg.norm(release)), 1e-30)
     return total
 
 
