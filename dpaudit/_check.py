@@ -31,6 +31,8 @@ def number(name: str, value: object) -> float:
         clean = float(value)  # type: ignore[arg-type]  # the point is to find out
     except (TypeError, ValueError) as error:
         raise InputError(f"{name} must be a number, got {value!r}.") from error
+    except OverflowError as error:
+        raise InputError(f"{name} must be a number that a float can hold, got one too large.") from error
     if not math.isfinite(clean):
         raise InputError(f"{name} must be finite, got {clean!r}.")
     return clean
@@ -158,7 +160,7 @@ def flags(name: str, value: object, *, length: int | None = None) -> BoolArray:
     if array.dtype != np.bool_:
         try:
             numeric = array.astype(np.float64)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise InputError(f"{name} must be true/false or 1/0, got {array[:3].tolist()!r} ...") from error
         wrong = ~np.isin(numeric, (0.0, 1.0))
         if wrong.any():

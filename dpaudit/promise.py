@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dpaudit import _check
 from dpaudit.accounting import TradeOff, epsilon, from_profile, trade_off
 from dpaudit.claim import Adjacency, Claim, GaussianSteps, Shuffled, Unit
 
@@ -32,6 +33,9 @@ class Promise:
     fpr: list[float]
     tpr: list[float]
     curve: str
+
+    def __post_init__(self) -> None:
+        _check.vector("tpr of the promised curve", self.tpr, length=_check.vector("fpr of it", self.fpr).size)
 
 
 def promise(

@@ -1,34 +1,32 @@
-"""Figures as inline SVG: they follow the page's colours, need no script, and stand as files of their own too."""
+"""Every figure of a report, drawn from a result."""
 
-import io
 import math
 import re
-from functools import lru_cache
-from typing import Any
 
+from dpaudit.evaluation import Slice
+from dpaudit.evidence import LowerBound
 from dpaudit.experiments.membership import AttackOutcome
+from dpaudit.reports.drawing import COLOURS, DASHES, INK, MUTED, PAPER, PROMISED, SHADE, Drawing, canvas
+from dpaudit.reports.words import by_severity, short
 from dpaudit.result import ModelResult, Result
 
-# Drawn with these, written as CSS variables with the light theme as fall-back: the page turns them dark.
-INK, MUTED, PAPER, SHADE = "#1d2733", "#6b7785", "#fffffe", "#e9edf1"
-VARIABLES = {INK: "--ink", MUTED: "--muted", PAPER: "--paper", SHADE: "--shade"}
-# Okabe and Ito's palette, which colour-blind readers can tell apart; without black, yellow and vermilion (the promise).
-COLOURS = ("#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
-PROMISED = "#d55e00"
-DASHES: tuple[Any, ...] = ("solid", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
+ROWS = 60  # more cannot be told apart in one figure; all of them are in its table
+SIGNIFICANT = 0.05  # a slice stands out when its p-value, adjusted for all slices, is below this
+CROWDED = 12  # with more rows than this, promises are lines without a label
+LONGEST = 28  # characters of a name beside an axis
 
 
-def promise_against_measurement(result: Result) -> str:
+def promise_against_measurement(result: Result) -> Drawing:
     """Bars of the strongest lower bound on each model, its promise, and hatched what the audit could not have seen."""
-    rows = [(model, strongest(result, model.name)) for model in result.models]
-    shown = [(model, attack) for model, attack in rows if attack is not None]
+    bounds = [(model, strongest_bound(result, model.name)) for model in by_severity(result)]
+    shown = [(model, bound) for model, bound in bounds if bound is not None][:ROWS]
     promised = [
         m.promise.claim.epsilon for m, _ in shown if m.promise is not None and m.promise.claim.epsilon < math.inf
     ]
-    limit = 1.08 * max([attack.bound.ceiling for _, attack in shown] + [min(value, 40.0) for value in promised] + [1.0])
-    figure, axes = _canvas(7.2, 0.75 + 0.5 * len(shown))
-    for row, (model, attack) in enumerate(shown):
-        bound = attack.bound
+    limit = 1.08 * max([bound.ceiling for _, bound in shown] + [min(value, 40.0) for value in promised] + [1.0])
+    crowded = len(shown) > CROWDED
+    figure, axes = canvas(7.2, 0.75 + (0.28 if crowded else 0.5) * len(shown))
+    for row, (model, bound) in enumerate(shown):
         axes.barh(
             row,
             limit - bound.ceiling,
@@ -40,22 +38,26 @@ def promise_against_measurement(result: Result) -> str:
             lw=0,
         )
         axes.barh(row, bound.epsilon, height=0.34, color=COLOURS[0])
-        axes.text(bound.epsilon + limit * 0.008, row, f"≥ {bound.epsilon:.2f}", va="center", color=INK, size=9)
+        plate = {"facecolor": PAPER, "edgecolor": "none", "pad": 1}
+        axes.text(
+            bound.epsilon + limit * 0.01, row, f"≥ {bound.epsilon:.2f}", va="center", color=INK, size=9, bbox=plate
+        )
         if model.promise is not None:
             claimed = model.promise.claim.epsilon
             if claimed <= limit:
                 axes.plot([claimed, claimed], [row - 0.36, row + 0.36], color=PROMISED, lw=2.5, solid_capstyle="butt")
             side = "center" if claimed < 0.9 * limit else "right"
             words = f"promised {claimed:.3g}"
-            axes.text(min(claimed, limit), row - 0.37, words, ha=side, va="bottom", color=PROMISED, size=8)
+            if not crowded:
+                axes.text(min(claimed, limit), row - 0.37, words, ha=side, va="bottom", color=PROMISED, size=8)
     axes.set_yticks(range(len(shown)), [_short(model.name) for model, _ in shown])
     axes.set_ylim(len(shown) - 0.45, -0.62)
     axes.set_xlim(0, limit)
     axes.set_xlabel("ε")
-    return _svg(figure, f"Promised ε, measured lower bound and audit ceiling of {len(shown)} models")
+    return Drawing(figure, f"Promised ε, measured lower bound and audit ceiling of {len(shown)} models")
 
 
-def roc(result: Result, model: ModelResult) -> str:
+def roc(result: Result, model: ModelResult) -> Drawing:
     """Log-log ROC of the attacks on one model, the band of the best one, and the curve the promise allows."""
     attacks = attacks_on(result, model.name)
     best = max(attacks, key=lambda attack: attack.auc)
@@ -63,7 +65,7 @@ def roc(result: Result, model: ModelResult) -> str:
     start = 10 ** math.floor(math.log10(floor))
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    figure, axes = _canvas(4.6, 4.6)
+    figure, axes = canvas(4.6, 4.6)
     axes.axvspan(start, min(1.0, 10 * floor), color=SHADE, lw=0)
     axes.plot([start, 1], [start, 1], color=MUTED, lw=1, ls=(0, (1, 2)), label="guessing")
     band_x, low, high = _visible(best, start)
@@ -94,7 +96,7 @@ def roc(result: Result, model: ModelResult) -> str:
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
         axis.set_minor_formatter(NullFormatter())
     figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False, labelcolor=INK)
-    return _svg(figure, f"ROC curves of {len(attacks)} attacks on {model.name}, log-log")
+    return Drawing(figure, f"ROC curves of {len(attacks)} attacks on {model.name}, log-log")
 
 
 def attacks_on(result: Result, model: str) -> list[AttackOutcome]:
@@ -107,6 +109,79 @@ def strongest(result: Result, model: str) -> AttackOutcome | None:
     return max(attacks_on(result, model), key=lambda attack: (attack.bound.epsilon, attack.auc), default=None)
 
 
+def strongest_bound(result: Result, model: str) -> LowerBound | None:
+    """The largest lower bound on one model, whatever experiment found it."""
+    return max(result.bounds(model), key=lambda bound: bound.epsilon, default=None)
+
+
+def slices(result: Result) -> list[tuple[AttackOutcome, Slice]]:
+    """Every slice of every attack, the most exposed first."""
+    found = [
+        (attack, part)
+        for attack in (result.membership.attacks if result.membership else [])
+        if attack.slices is not None
+        for part in attack.slices.found
+    ]
+    return sorted(found, key=lambda pair: (pair[1].p_value, -pair[1].auc))
+
+
+def most_exposed(result: Result) -> Drawing:
+    """AUC with its 95 % interval within the twenty slices that stand out most."""
+    shown = slices(result)[:20]
+    figure, axes = canvas(7.2, 0.9 + 0.26 * len(shown))
+    axes.axvline(0.5, color=MUTED, lw=1, ls=(0, (1, 2)))
+    for row, (_, part) in enumerate(shown):
+        exposed = part.p_value < SIGNIFICANT
+        axes.errorbar(
+            part.auc,
+            row,
+            xerr=1.96 * part.auc_standard_error,
+            fmt="o" if exposed else "s",
+            mfc=COLOURS[0] if exposed else "none",
+            color=COLOURS[0] if exposed else MUTED,
+            ms=5,
+            lw=1.4,
+        )
+    labels = [f"{_short(attack.model)}: {_short(f'{part.by} {part.value}')}" for attack, part in shown]
+    axes.set_yticks(range(len(shown)), labels)
+    axes.set_ylim(len(shown) - 0.5, -0.5)
+    axes.set_xlabel("AUC within the slice")
+    return Drawing(figure, f"AUC of the {len(shown)} most exposed slices of {len(slices(result))}")
+
+
+def utility_against_leakage(result: Result) -> Drawing:
+    """How good each model is on unseen records, beside how well its members are told apart."""
+    figure, axes = canvas(7.2, 3.2)
+    metric = ""
+    labelled = len(result.models) <= len(COLOURS) * 2
+    for index, model in enumerate(result.models):
+        best = max(attacks_on(result, model.name), key=lambda attack: attack.auc, default=None)
+        if best is None or model.utility is None:
+            continue
+        metric = model.utility.metric
+        axes.errorbar(
+            model.utility.test,
+            best.auc,
+            yerr=1.96 * best.auc_standard_error,
+            fmt="os^Dv<"[index % 6],
+            color=COLOURS[index % len(COLOURS)] if labelled else COLOURS[0],
+            ms=6,
+            lw=1.2,
+            label=_short(model.name) if labelled else None,
+        )
+    axes.axhline(0.5, color=MUTED, lw=1, ls=(0, (1, 2)))
+    axes.set_xlabel(f"{metric} on unseen records")
+    axes.set_ylabel("AUC of the best attack")
+    if labelled:
+        figure.legend(loc="outside right center", fontsize=8, frameon=False, labelcolor=INK)
+    return Drawing(figure, f"{metric} on unseen records against the AUC of the best attack, by model")
+
+
+def has_utility(result: Result) -> bool:
+    """Whether there are two models to compare in `utility_against_leakage`."""
+    return sum(model.utility is not None and bool(attacks_on(result, model.name)) for model in result.models) > 1
+
+
 def _visible(attack: AttackOutcome, start: float) -> tuple[list[float], list[float], list[float]]:
     curve = attack.curve
     xs = [max(x, start) for x in curve.fpr]
@@ -114,60 +189,7 @@ def _visible(attack: AttackOutcome, start: float) -> tuple[list[float], list[flo
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= 28 else f"{name[:27]}…"
-
-
-@lru_cache(maxsize=1)
-def _matplotlib() -> Any:
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    matplotlib.rcParams.update(
-        {
-            "svg.fonttype": "none",
-            "svg.hashsalt": "dpaudit",
-            "hatch.linewidth": 0.5,
-            "text.parse_math": False,  # a model may be called $x$
-            "axes.edgecolor": MUTED,
-            "axes.labelcolor": INK,
-            "xtick.color": MUTED,
-            "ytick.color": MUTED,
-            "xtick.labelcolor": INK,
-            "ytick.labelcolor": INK,
-            "text.color": INK,
-            "font.size": 9,
-        }
-    )
-    return Figure
-
-
-def _canvas(width: float, height: float) -> tuple[Any, Any]:
-    figure = _matplotlib()(figsize=(width, height), layout="constrained")
-    axes = figure.subplots()
-    figure.patch.set_alpha(0)
-    axes.patch.set_alpha(0)
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
-
-
-def _svg(figure: Any, description: str) -> str:
-    """SVG text without a prologue, with the theme's colours as CSS variables and a description for screen readers."""
-    stream = io.StringIO()
-    figure.savefig(
-        stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
-    )
-    text = stream.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
-    for colour, variable in VARIABLES.items():
-        text = text.replace(colour, f"var({variable}, {colour})")
-    head, rest = text.split(">", 1)
-    head = re.sub(r' width="[^"]*"| height="[^"]*"', "", head)
-    return f'{head} role="img" aria-label="{_escaped(description)}">{rest.strip()}'
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
+    return short(name, LONGEST)
 
 
 def file_name(result: Result, model: ModelResult) -> str:

@@ -1,139 +1,135 @@
-"""One self-contained page from a result: no script, no remote asset, readable on paper and in the dark."""
+"""One self-contained page from a result: nothing is loaded from anywhere, readable on paper and in the dark."""
 
+import base64
+import hashlib
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 from markupsafe import Markup
 
-from dpaudit.experiments.membership import AttackOutcome
-from dpaudit.files import write_text
-from dpaudit.reports import figures
-from dpaudit.reports.text import verdict
+from dpaudit.changes import changes
+from dpaudit.files import replacing, write_text
+from dpaudit.reports import figures, words
+from dpaudit.reports.drawing import Drawing
+from dpaudit.reports.experiments import gradient
 from dpaudit.result import ModelResult, Result
 
-SYMBOLS = {"contradicted": "✕", "consistent": "✓", "too weak": "?", "no promise": "–"}
+CARDS = 9  # verdicts shown as cards, the worst first; the rest are a table
+CURVES = 9  # models whose ROC is drawn
+READ_OFF = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5)
 
 
-def page(result: Result) -> str:
-    """The whole report as HTML."""
-    template = _environment().get_template("page.html.j2")
-    return template.render(
+def page(result: Result, baseline: Result | None = None) -> str:
+    """The whole report as HTML, with what changed since a baseline when one is given."""
+    return _page(result, baseline, {name: drawing.svg() for name, drawing in drawings(result).items()})
+
+
+def _page(result: Result, baseline: Result | None, drawn: dict[str, str]) -> str:
+    ordered = words.by_severity(result)
+    attacked = [model for model in ordered if figures.attacks_on(result, model.name)]
+    slices = figures.slices(result)
+    return render(
+        "page.html.j2",
         result=result,
-        headline=headline(result),
-        cards=[_card(result, model) for model in result.models],
-        promise_figure=Markup(figures.promise_against_measurement(result)) if result.membership else None,
-        models=[_section(result, model) for model in result.models if figures.attacks_on(result, model.name)],
-        assumptions=assumptions(result),
-        not_tested=not_tested(result),
+        cards=[_card(result, model) for model in ordered[:CARDS]],
+        others=[_card(result, model) for model in ordered[CARDS:]],
+        rows=[_row(result, model) for model in ordered],
+        drawn={name: Markup(svg) for name, svg in drawn.items()},  # by us, every name in them escaped
+        curves=[_curve(result, model) for model in attacked[:CURVES]],
+        attacked=len(attacked),
+        attacks=[attack for model in attacked for attack in figures.attacks_on(result, model.name)],
+        slices=slices,
+        baseline=baseline,
+        changes=changes(baseline, result) if baseline is not None else [],
     )
 
 
-def write_report(result: Result, folder: Path) -> None:
+def render(template: str, **context: Any) -> str:
+    """A page from a template, its style and its script inside, and nothing else allowed to run or load."""
+    script = resources.files("dpaudit.reports").joinpath("script.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return _environment().get_template(template).render(script=Markup(script), script_hash=digest, **context)
+
+
+def write_report(result: Result, folder: Path, baseline: Result | None = None) -> None:
     """Write ``report.html``, and the figures as SVG files of their own."""
-    write_text(folder / "report.html", page(result))
-    if result.membership is None:
-        return
-    folder = folder / "figures"
-    write_text(folder / "promise.svg", figures.promise_against_measurement(result))
-    for model in result.models:
-        if figures.attacks_on(result, model.name):
-            write_text(folder / f"{figures.file_name(result, model)}.svg", figures.roc(result, model))
+    drawn = {name: drawing.svg() for name, drawing in drawings(result).items()}
+    write_text(folder / "report.html", _page(result, baseline, drawn))
+    for name, svg in drawn.items():
+        write_text(folder / "figures" / f"{name}.svg", svg)
 
 
-def headline(result: Result) -> str:
-    """The audit in one sentence."""
-    judged = result.comparisons
-    broken = [found.subject for found in judged if found.verdict == "contradicted"]
-    weak = [found.subject for found in judged if found.verdict == "too weak"]
-    if broken:
-        return f"{_several(broken)} {'leaks' if len(broken) == 1 else 'leak'} more than promised."
-    if weak:
-        fine = len(judged) - len(weak)
-        rest = f" Nothing contradicts the {'other promise' if fine == 1 else f'other {fine} promises'}." if fine else ""
-        return f"This audit was too weak to judge {_several(weak)}.{rest}"
-    if judged:
-        return f"Nothing contradicts the {'promise' if len(judged) == 1 else f'{len(judged)} promises'} examined."
-    return "No promise was made; this is what an attacker can find out."
+def write_pixels(result: Result, folder: Path) -> None:
+    """Write the figures as PNG files, for papers and slides."""
+    for name, drawing in drawings(result).items():
+        with replacing(folder / "figures" / f"{name}.png") as temporary:
+            temporary.write_bytes(drawing.png())
 
 
-def in_words(attack: AttackOutcome) -> str:
-    """What an attacker can do, for a reader who knows no ROC curve."""
-    point = min((point for point in attack.tpr_at_fpr if point.measurable), key=lambda point: point.fpr, default=None)
-    if point is None:
-        return f"Too few records ({attack.nonmembers} non-members) to say how many members an attacker finds."
-    return (
-        f"An attacker who wrongly accuses {_share(point.fpr)} people finds {_percent(point.tpr)} "
-        f"({_percent(point.low)} to {_percent(point.high)}) of the real members; guessing finds {_percent(point.fpr)}."
-    )
-
-
-def assumptions(result: Result) -> list[str]:
-    """What must be true for the bounds to hold, each once."""
-    found: list[str] = []
-    for attack in result.membership.attacks if result.membership else []:
-        found += [text for text in attack.bound.assumptions if text not in found]
-    return found
-
-
-def not_tested(result: Result) -> list[str]:
-    """What this audit did not look at; no verdict speaks of it."""
-    gaps = [
-        "Whether the code that trained the models clips and adds noise as it says; only what leaks from the outputs.",
-        "Attackers who see gradients, updates or intermediate models.",
-        "Privacy of preprocessing and of choices made on private data before the training.",
-    ]
-    if result.membership is not None and result.membership.design == "one-run":
-        gaps.append("The worst-case record: the audited records are ordinary ones, and an outlier may leak more.")
-    return gaps
+def drawings(result: Result) -> dict[str, Drawing]:
+    """Every figure of a report by file name."""
+    found = {}
+    if result.outcomes and result.models:
+        found["promise"] = figures.promise_against_measurement(result)
+    attacked = [model for model in words.by_severity(result) if figures.attacks_on(result, model.name)]
+    for model in attacked[:CURVES]:
+        found[figures.file_name(result, model)] = figures.roc(result, model)
+    if figures.slices(result):
+        found["slices"] = figures.most_exposed(result)
+    if figures.has_utility(result):
+        found["utility"] = figures.utility_against_leakage(result)
+    return {**found, **gradient.drawings(result)}
 
 
 def _card(result: Result, model: ModelResult) -> dict[str, Any]:
-    word = verdict(result, model.name)
-    found = result.comparison(model.name)
+    word = words.verdict(result, model.name)
     best = figures.strongest(result, model.name)
-    sentence = found.sentence if found is not None else "It promises nothing, so there is nothing to contradict."
     return {
         "name": model.name,
         "verdict": word,
-        "symbol": SYMBOLS[word],
+        "symbol": words.SYMBOLS[word],
         "class": word.replace(" ", "-"),
-        "sentence": sentence,
-        "words": in_words(best) if best is not None else "",
+        "sentence": words.judged(result, model),
+        "words": words.in_words(best) if best is not None else "",
     }
 
 
-def _section(result: Result, model: ModelResult) -> dict[str, Any]:
+def _row(result: Result, model: ModelResult) -> dict[str, Any]:
     return {
         "model": model,
-        "figure": Markup(figures.roc(result, model)),  # drawn by us, every name in it escaped
+        "bound": figures.strongest_bound(result, model.name),
+        "verdict": words.verdict(result, model.name),
+        "best": max(figures.attacks_on(result, model.name), key=lambda attack: attack.auc, default=None),
+    }
+
+
+def _curve(result: Result, model: ModelResult) -> dict[str, Any]:
+    return {
+        "model": model,
+        "figure": figures.file_name(result, model),
         "attacks": figures.attacks_on(result, model.name),
-        "curve": _readings(result, model),
+        "readings": _readings(result, model),
     }
 
 
 def _readings(result: Result, model: ModelResult) -> list[dict[str, Any]]:
     """The ROC as a table: each attack and the promise at a few false-positive rates."""
-    best = figures.strongest(result, model.name)
-    assert best is not None
-    rates = [rate for rate in (0.001, 0.01, 0.05, 0.1, 0.25, 0.5) if rate >= 1 / best.nonmembers]
-    rows = []
-    for attack in figures.attacks_on(result, model.name):
+    attacks = figures.attacks_on(result, model.name)
+    rates = [rate for rate in READ_OFF if rate >= 1 / attacks[0].nonmembers]
+    rows: list[dict[str, Any]] = [{"name": "false-positive rate", "tpr": rates}]
+    for attack in attacks:
         rows.append({"name": attack.attack, "tpr": [_at(attack.curve.fpr, attack.curve.tpr, rate) for rate in rates]})
     if model.promise is not None:
-        allowed = [_interpolated(model.promise.fpr, model.promise.tpr, rate) for rate in rates]
+        allowed = np.interp(rates, model.promise.fpr, model.promise.tpr).tolist() if rates else []
         rows.append({"name": "allowed by the promise", "tpr": allowed})
-    return [{"name": "false-positive rate", "tpr": rates}, *rows]
+    return rows
 
 
 def _at(xs: list[float], ys: list[float], x: float) -> float:
-    return max(y for x_, y in zip(xs, ys, strict=True) if x_ <= x)
-
-
-def _interpolated(xs: list[float], ys: list[float], x: float) -> float:
-    import numpy as np
-
-    return float(np.interp(x, xs, ys))
+    return max((y for x_, y in zip(xs, ys, strict=True) if x_ <= x), default=0.0)
 
 
 def _environment() -> jinja2.Environment:
@@ -144,37 +140,6 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["percent"] = _percent
-    environment.filters["figure"] = _figure
+    environment.filters.update(percent=words.percent, figure=words.figure)
+    environment.globals["words"] = words
     return environment
-
-
-def _percent(value: float) -> str:
-    """A share with as many digits as it deserves.
-
-    >>> _percent(0.0084), _percent(0.214), _percent(0.0)
-    ('0.84 %', '21 %', '0 %')
-    """
-    percent = 100 * value
-    if percent in (0, 100):
-        return f"{percent:.0f} %"
-    digits = 0 if 10 <= percent < 99.5 else 1 if 1 <= percent < 10 or percent >= 99.5 else 2
-    return f"{percent:.{digits}f} %"
-
-
-def _figure(value: float | None) -> str:
-    """A number for a table: three significant digits, ∞ when infinite."""
-    if value is None:
-        return "–"
-    return "∞" if value == float("inf") else f"{value:.3g}"
-
-
-def _share(fpr: float) -> str:
-    return f"1 in {round(1 / fpr):,}"
-
-
-def _several(names: list[str]) -> str:
-    shown = [name if len(name) <= 60 else f"{name[:59]}…" for name in names]
-    if len(shown) > 3:
-        return f"{', '.join(shown[:3])} and {len(shown) - 3} more"
-    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)

@@ -4,6 +4,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from dpaudit.reports.figures import strongest
+from dpaudit.reports.words import verdict
 from dpaudit.result import ModelResult, Result
 
 MARKS = {"contradicted": "bold red", "consistent": "green", "too weak": "yellow", "no promise": "dim"}
@@ -26,12 +27,6 @@ def table(result: Result) -> Table:
     )
     drawn.caption_justify = "left"
     return drawn
-
-
-def verdict(result: Result, model: str) -> str:
-    """The verdict in one word, or that there is no promise to judge."""
-    found = result.comparison(model)
-    return found.verdict if found is not None else "no promise"
 
 
 def _row(result: Result, model: ModelResult) -> list[str]:

@@ -51,7 +51,7 @@ def read_table(path: Path) -> pd.DataFrame:
         return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
     except FileNotFoundError as error:
         raise InputError(f"cannot read {path}: no such file.") from error
-    except (OSError, ValueError, UnicodeDecodeError, pd.errors.ParserError) as error:
+    except (OSError, ValueError, OverflowError, pd.errors.ParserError) as error:
         raise InputError(f"cannot read {path}: {str(error).splitlines()[0]}.") from error
 
 

@@ -1,0 +1,74 @@
+"""What changed between two results, each difference with an interval."""
+
+from dataclasses import dataclass
+
+from dpaudit.errors import InputError
+from dpaudit.experiments.membership import AttackOutcome
+from dpaudit.measured import Interval, interval
+from dpaudit.result import Result
+
+LEVEL = 0.05  # all intervals of one comparison hold together with 95 % confidence
+METRICS: tuple[tuple[str, tuple[str, float | None]], ...] = (
+    ("AUC", ("auc", None)),
+    ("TPR at 10 % FPR", ("tpr", 0.1)),
+    ("TPR at 1 % FPR", ("tpr", 0.01)),
+)
+
+
+@dataclass(frozen=True)
+class Change:
+    """One metric of one attack on one model, before and after.
+
+    Args:
+        model: name of the model.
+        attack: name of the attack.
+        metric: name of the metric, fit for a report.
+        before: in the older result.
+        after: in the newer one.
+        difference: after minus before.
+    """
+
+    model: str
+    attack: str
+    metric: str
+    before: Interval
+    after: Interval
+    difference: Interval
+
+    @property
+    def word(self) -> str:
+        """``grew``, ``shrank``, or ``no change seen``."""
+        if self.difference.low > 0:
+            return "grew"
+        return "shrank" if self.difference.high < 0 else "no change seen"
+
+
+def changes(before: Result, after: Result) -> list[Change]:
+    """Every metric that both results hold, compared under one error level.
+
+    Raises:
+        InputError: the two have no attack on a model of the same name in common.
+    """
+    old, new = _attacks(before), _attacks(after)
+    common = [key for key in new if key in old]
+    if not common:
+        raise InputError(
+            f"{before.name!r} and {after.name!r} have no attack on a model of the same name in common; they hold "
+            f"{_names(old)} and {_names(new)}."
+        )
+    tail = LEVEL / 2 / (len(common) * len(METRICS))
+    found = []
+    for key in common:
+        for name, metric in METRICS:
+            earlier, later = interval(old[key], metric, tail=tail), interval(new[key], metric, tail=tail)
+            found.append(Change(*key, name, earlier, later, later.minus(earlier)))
+    return found
+
+
+def _attacks(result: Result) -> dict[tuple[str, str], AttackOutcome]:
+    attacks = result.membership.attacks if result.membership is not None else []
+    return {(attack.model, attack.attack): attack for attack in attacks}
+
+
+def _names(attacks: dict[tuple[str, str], AttackOutcome]) -> str:
+    return ", ".join(f"{model}/{attack}" for model, attack in list(attacks)[:5]) or "none"

@@ -1,0 +1,164 @@
+"""Sentences and numbers in words, for the page, the Markdown and the terminal alike."""
+
+import math
+import re
+from collections.abc import Sequence
+
+from dpaudit.experiments.membership import AttackOutcome
+from dpaudit.result import ModelResult, Result
+
+SYMBOLS = {"contradicted": "✕", "consistent": "✓", "too weak": "?", "no promise": "–"}
+TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")
+SEVERITY = ("contradicted", "too weak", "consistent", "no promise")
+
+
+def verdict(result: Result, model: str) -> str:
+    """The verdict in one word, or that there is no promise to judge."""
+    found = result.comparison(model)
+    return found.verdict if found is not None else "no promise"
+
+
+def by_severity(result: Result) -> list[ModelResult]:
+    """Models with the worst verdict first, among those the most broken promise, otherwise in the plan's order."""
+
+    def order(model: ModelResult) -> tuple[int, float]:
+        found = result.comparison(model.name)
+        excess = found.strongest.epsilon - found.claim.epsilon if found is not None and found.strongest else -math.inf
+        word = verdict(result, model.name)
+        return SEVERITY.index(word), -excess if word == "contradicted" else 0.0
+
+    return sorted(result.models, key=order)
+
+
+def headline(result: Result) -> str:
+    """The audit in one sentence."""
+    judged = result.comparisons
+    broken = [found.subject for found in judged if found.verdict == "contradicted"]
+    weak = [found.subject for found in judged if found.verdict == "too weak"]
+    if broken:
+        return f"{several(broken)} {'leaks' if len(broken) == 1 else 'leak'} more than promised."
+    if weak:
+        fine = len(judged) - len(weak)
+        rest = f" Nothing contradicts the {'other promise' if fine == 1 else f'other {fine} promises'}." if fine else ""
+        return f"This audit was too weak to judge {several(weak)}.{rest}"
+    if judged:
+        return f"Nothing contradicts the {'promise' if len(judged) == 1 else f'{len(judged)} promises'} examined."
+    return "No promise was made; this is what an attacker can find out."
+
+
+def judged(result: Result, model: ModelResult) -> str:
+    """The verdict on one model in a sentence or two."""
+    found = result.comparison(model.name)
+    return (
+        short(found.sentence, 1000) if found is not None else "It promises nothing, so there is nothing to contradict."
+    )
+
+
+def in_words(attack: AttackOutcome) -> str:
+    """What an attacker can do, for a reader who knows no ROC curve."""
+    point = min((point for point in attack.tpr_at_fpr if point.measurable), key=lambda point: point.fpr, default=None)
+    if point is None:
+        return f"Too few records ({attack.nonmembers} non-members) to say how many members an attacker finds."
+    return (
+        f"An attacker who wrongly accuses {share(point.fpr)} people finds {percent(point.tpr)} "
+        f"({percent(point.low)} to {percent(point.high)}) of the real members; guessing finds {percent(point.fpr)}."
+    )
+
+
+def utility_in_words(result: Result) -> str:
+    """What privacy costs in accuracy; empty when there is nothing to compare."""
+    classifiers = [m for m in result.models if m.utility is not None and m.utility.metric == "accuracy"]
+    private = [m for m in classifiers if m.promise is not None]
+    plain = [m for m in classifiers if m.promise is None]
+    if not private or not plain:
+        return ""
+    best = max(private, key=_test_accuracy)
+    other = max(plain, key=_test_accuracy)
+    lost = _test_accuracy(other) - _test_accuracy(best)
+    direction = "less" if lost >= 0 else "more"
+    return (
+        f"The best model with a promise, {short(best.name)}, classifies {percent(_test_accuracy(best))} of unseen "
+        f"records rightly: {abs(100 * lost):.1f} points {direction} than the best without one."
+    )
+
+
+def assumptions(result: Result) -> list[str]:
+    """What must be true for the bounds to hold, each once."""
+    found: list[str] = []
+    for model in result.models:
+        for bound in result.bounds(model.name):
+            found += [text for text in bound.assumptions if text not in found]
+    return found
+
+
+def not_tested(result: Result) -> list[str]:
+    """What this audit did not look at; no verdict speaks of it."""
+    gaps = ["Privacy of preprocessing and of choices made on private data before the training."]
+    if not any(result.findings(model.name) for model in result.models):
+        gaps.insert(0, "Whether the code that trained the models clips and adds noise as it says; only what leaks out.")
+    if "gradient" not in {type(outcome).__module__.rpartition(".")[2] for outcome in result.outcomes}:
+        gaps.append("Attackers who see gradients, updates or intermediate models.")
+    if result.membership is not None and result.membership.design == "one-run":
+        gaps.append("The worst-case record: the audited records are ordinary ones, and an outlier may leak more.")
+    if result.membership is not None and not result.membership.references:
+        gaps.append("Attackers with reference models of their own, who are the strongest known.")
+    return gaps
+
+
+def percent(value: float) -> str:
+    """A share with as many digits as it deserves.
+
+    >>> percent(0.0084), percent(0.214), percent(0.0)
+    ('0.84 %', '21 %', '0 %')
+    """
+    number = 100 * value
+    if number in (0, 100):
+        return f"{number:.0f} %"
+    digits = 0 if 10 <= number < 99.5 else 1 if 1 <= number < 10 or number >= 99.5 else 2
+    return f"{number:.{digits}f} %"
+
+
+def figure(value: float | None) -> str:
+    """A number for a table: three significant digits, ∞ when infinite.
+
+    >>> figure(3.14159), figure(float("inf")), figure(None)
+    ('3.14', '∞', '–')
+    """
+    if value is None:
+        return "–"
+    return "∞" if value == math.inf else f"{value:.3g}"
+
+
+def share(fpr: float) -> str:
+    """A rate as one in so many.
+
+    >>> share(0.001)
+    '1 in 1,000'
+    """
+    return f"1 in {round(1 / fpr):,}"
+
+
+def short(name: str, longest: int = 60) -> str:
+    """A name cut to a length, without the marks that would turn round the text after it.
+
+    >>> short("a\u202eb" + "c" * 9, 5)
+    'abcc…'
+    """
+    name = TURNING.sub("", name)
+    return name if len(name) <= longest else f"{name[: longest - 1]}…"
+
+
+def several(names: Sequence[str]) -> str:
+    """Names in a sentence, at most three of them.
+
+    >>> several(["a", "b", "c", "d"])
+    'a, b, c and 1 more'
+    """
+    shown = [short(name) for name in names]
+    if len(shown) > 3:
+        return f"{', '.join(shown[:3])} and {len(shown) - 3} more"
+    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
+
+
+def _test_accuracy(model: ModelResult) -> float:
+    return model.utility.test if model.utility is not None else math.nan
