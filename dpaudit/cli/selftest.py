@@ -9,6 +9,7 @@ from dpaudit.cli.options import Json, Quiet
 
 
 def selftest(
+    zoo: Annotated[bool, typer.Option("--zoo", help="Hunt the bug zoo instead: is every fault caught?")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="150 audits a cell, not 10,000: a minute.")] = False,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File for the table as JSON.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="File for the table as Markdown.")] = None,
@@ -28,6 +29,9 @@ def selftest(
     from dpaudit.files import write_text
 
     errors = Console(stderr=True, highlight=False)
+    if zoo:
+        _zoo(seed=seed, workers=workers, markdown=markdown, quiet=quiet)
+        return
     table = measure(
         quick=quick,
         seed=seed,
@@ -46,3 +50,21 @@ def selftest(
     if not table.passed:
         names = ", ".join(sorted({cell.method for cell in table.failures}))
         raise AuditFailed(f"bounds above the truth more often than they say: {names}.")
+
+
+def _zoo(*, seed: int, workers: int, markdown: Path | None, quiet: bool) -> None:
+    from rich.console import Console
+
+    from dpaudit.errors import AuditFailed
+    from dpaudit.files import write_text
+    from dpaudit.zoo.page import as_markdown
+    from dpaudit.zoo.run import run_zoo
+
+    report = run_zoo(seed=seed, jobs=workers)
+    if markdown is not None:
+        write_text(markdown, as_markdown(report))
+    if not quiet:
+        Console(highlight=False).print(report.table())
+    if not report.passed:
+        alarms = [found.mechanism for found in report.right if found.alarms]
+        raise AuditFailed(f"faults that got away: {list(report.missed)}; right mechanisms with an alarm: {alarms}.")

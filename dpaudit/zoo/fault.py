@@ -70,8 +70,9 @@ def _true_epsilon(claim: Claim, noise_multiplier: float) -> float | None:
 
 
 def first_violation(findings: Sequence[Finding], noise_multiplier: float | None = None) -> Seen:
-    """The first finding that contradicts a claim."""
+    """The first finding that contradicts a claim, with the noise measured where the noise is what it is about."""
     for finding in findings:
         if finding.severity == "violation":
-            return Seen(finding.check, noise_multiplier, finding.true_epsilon)
+            measured = noise_multiplier if finding.check in ("noise", "sensitivity") else None
+            return Seen(finding.check, measured, finding.true_epsilon)
     return Seen("", noise_multiplier)

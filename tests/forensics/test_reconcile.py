@@ -40,6 +40,12 @@ def test_the_true_epsilon_of_a_wrong_recipe(changes, check, truth):
     assert found[check].true_epsilon == pytest.approx(truth, rel=5e-3)
 
 
+def test_the_true_epsilon_of_very_little_noise():
+    """dp-accounting 0.4.3 gives 121.63 for q 0.01, σ 0.25, 1,000 steps; below it the figure stays there."""
+    assert checks(CLAIM, noise=0.5)["noise multiplier"].true_epsilon == pytest.approx(121.63, rel=1e-3)
+    assert checks(CLAIM, noise=0.001)["noise multiplier"].true_epsilon == pytest.approx(121.63, rel=1e-3)
+
+
 def test_more_steps_than_accounted():
     """Epochs counted as steps: 10 accounted, 1,000 run."""
     claim = Claim(0.5, 1e-5, "record", "add-remove", "log", GaussianSteps(1.0, 10, Poisson(0.01)))
