@@ -40,6 +40,7 @@ class Quantile:
     def __call__(self, signals: Signals) -> FloatArray:
         """Scores, shape (records,)."""
         from sklearn.ensemble import HistGradientBoostingRegressor
+        from threadpoolctl import threadpool_limits
 
         population = signals.population
         if population is None or population.features is None or signals.features is None:
@@ -50,8 +51,10 @@ class Quantile:
                 f"got {len(population)}."
             )
         regression = HistGradientBoostingRegressor(loss="quantile", quantile=1 - self.alpha, random_state=self.seed)
-        regression.fit(_covariates(population), _statistic(population))
-        score: FloatArray = _statistic(signals) - regression.predict(_covariates(signals))
+        # More threads than idle cores make OpenMP wait for itself: minutes instead of a second.
+        with threadpool_limits(1, user_api="openmp"):
+            regression.fit(_covariates(population), _statistic(population))
+            score: FloatArray = _statistic(signals) - regression.predict(_covariates(signals))
         return score
 
 
