@@ -29,13 +29,21 @@ from dpaudit.promise import promise
 from dpaudit.reports.html import write_report
 from dpaudit.result import ErrorLevel, ModelResult, Result, Utility, provenance, summary
 from dpaudit.seeds import derived
+from dpaudit.training.pool import PoolCost
 from dpaudit.training.trainer import TrainedModel, Trainer
 
 logger = logging.getLogger(__name__)
 ADJACENCY: Adjacency = "add-remove"  # one fair coin per record decides whether it is there or not
 
 
-def run(plan: Plan | str | Path, *, folder: Path | None = None, progress: Progress | None = None) -> Result:
+def run(
+    plan: Plan | str | Path,
+    *,
+    folder: Path | None = None,
+    progress: Progress | None = None,
+    memory: int | None = None,
+    jobs: int = 1,
+) -> Result:
     """Train, attack, bound, compare with theory.
 
     Args:
@@ -44,6 +52,8 @@ def run(plan: Plan | str | Path, *, folder: Path | None = None, progress: Progre
             stored there; a folder that holds another plan is refused and left as it is. Of two runs in one folder the
             second waits for the first.
         progress: where long steps say how far they are; default nowhere.
+        memory: bytes that trainings side by side may use; None is half of what is free.
+        jobs: worker processes for trainings.
 
     Returns:
         The result, also written as ``result.json`` in the folder, with ``report.html`` and the figures beside it.
@@ -56,16 +66,62 @@ def run(plan: Plan | str | Path, *, folder: Path | None = None, progress: Progre
         plan = load_plan(Path(plan))
     folder = folder if folder is not None else Path("runs") / plan.name
     with alone_in(folder):
-        return _run_in(folder, plan, progress or Silent())
+        return _run_in(folder, plan, partial(prepared, plan, folder, progress or Silent(), memory=memory, jobs=jobs))
 
 
-def _run_in(folder: Path, plan: Plan, progress: Progress) -> Result:
+def predicted(
+    plan: Plan, *, folder: Path | None = None, memory: int | None = None, jobs: int = 1
+) -> dict[str, PoolCost | None]:
+    """What the reference models of each model under audit would take, without training anything.
+
+    Args:
+        plan: as for `run`; so are ``memory`` and ``jobs``.
+        folder: of the run; what is stored there need not be trained again.
+    """
+    audit = prepared(plan, folder or Path("runs") / plan.name, Silent(), memory=memory, jobs=jobs)
+    settings = plan.membership
+    return {
+        name: None if settings is None else membership.predicted(settings, trainer, audit, name=name)
+        for name, trainer in plan.trainers().items()
+    }
+
+
+def prepared(plan: Plan, folder: Path, progress: Progress, *, memory: int | None, jobs: int) -> Audit:
+    """The audit of a plan before anything is trained: its records, its coins, its error level."""
+    data = plan.data
+    everything: Dataset = load(data.source, task=data.task, label=data.label, user=data.user)
+    if data.clients is not None:
+        everything = replace(everything, users=data.clients(everything, seed=derived(plan.seed, "clients")))
+    aside = population_mask(len(everything), data.population, seed=derived(plan.seed, "population"))
+    records = everything.take(~aside)
+    member = membership_coins(records, plan.audit.unit, seed=derived(plan.seed, "coins"))
+    if not 0 < member.sum() < len(records):
+        raise InputError(f"all {len(records)} records of {records.name} fell on one side of the coin; more are needed.")
+    return Audit(
+        dataset=records,
+        member=member,
+        population=everything.take(aside),
+        subjects=(),
+        unit=plan.audit.unit,
+        adjacency=ADJACENCY,
+        design=plan.audit.design,
+        delta=plan.audit.delta,
+        confidence=ErrorLevel.shared(plan.audit.confidence, plan.bounds()).per_bound,
+        seed=plan.seed,
+        folder=folder,
+        progress=progress,
+        memory=memory,
+        jobs=jobs,
+    )
+
+
+def _run_in(folder: Path, plan: Plan, prepare: Callable[[], Audit]) -> Result:
     begin = time.monotonic()
     log = Log(folder / "log.jsonl")
     _claim_folder(folder, plan)
     log.event("started", plan=plan.fingerprint)
     try:
-        result = _run(plan, folder, progress, log)
+        result = _run(plan, prepare, log)
     except BaseException as error:
         # The log is a courtesy here: what went wrong is raised in any case.
         with suppress(InputError):
@@ -79,7 +135,7 @@ def _run_in(folder: Path, plan: Plan, progress: Progress) -> Result:
     return result
 
 
-def _run(plan: Plan, folder: Path, progress: Progress, log: Log) -> Result:
+def _run(plan: Plan, prepare: Callable[[], Audit], log: Log) -> Result:
     timing: dict[str, float] = {}
 
     def timed(step: str, work: Callable[[], Any]) -> Any:
@@ -89,15 +145,9 @@ def _run(plan: Plan, folder: Path, progress: Progress, log: Log) -> Result:
         log.event("step", step=step, seconds=timing[step])
         return value
 
-    data = plan.data
-    everything: Dataset = timed("data", lambda: load(data.source, task=data.task, label=data.label, user=data.user))
-    if data.clients is not None:
-        everything = replace(everything, users=data.clients(everything, seed=derived(plan.seed, "clients")))
-    aside = population_mask(len(everything), data.population, seed=derived(plan.seed, "population"))
-    records, population = everything.take(~aside), everything.take(aside)
-    member = membership_coins(records, plan.audit.unit, seed=derived(plan.seed, "coins"))
-    if not 0 < member.sum() < len(records):
-        raise InputError(f"all {len(records)} records of {records.name} fell on one side of the coin; more are needed.")
+    audit: Audit = timed("data", prepare)
+    records, population, member = audit.dataset, audit.population, audit.member
+    folder, progress = audit.folder, audit.progress
     trained: list[tuple[ModelSettings, Trainer, TrainedModel]] = []
     with progress.task("training", len(plan.model)) as advance:
         for settings, trainer in zip(plan.model, plan.trainers().values(), strict=True):
@@ -132,21 +182,7 @@ def _run(plan: Plan, folder: Path, progress: Progress, log: Log) -> Result:
                 )
             )
             advance(1)
-    level = ErrorLevel.shared(plan.audit.confidence, plan.bounds())
-    audit = Audit(
-        dataset=records,
-        member=member,
-        population=population,
-        subjects=tuple(subjects),
-        unit=plan.audit.unit,
-        adjacency=ADJACENCY,
-        design=plan.audit.design,
-        delta=plan.audit.delta,
-        confidence=level.per_bound,
-        seed=plan.seed,
-        folder=folder,
-        progress=progress,
-    )
+    audit = replace(audit, subjects=tuple(subjects))
     settings_of_membership = plan.membership
     membership_outcome = (
         timed("membership", partial(membership.run, settings_of_membership, audit))
@@ -185,7 +221,7 @@ def _run(plan: Plan, folder: Path, progress: Progress, log: Log) -> Result:
         delta=plan.audit.delta,
         provenance=provenance(seed=plan.seed, plan=plan.toml(), fingerprint=plan.fingerprint),
         data=summary(records, members=int(member.sum()), population=len(population)),
-        level=level,
+        level=ErrorLevel.shared(plan.audit.confidence, plan.bounds()),
         models=models,
         comparisons=comparisons,
         membership=membership_outcome,

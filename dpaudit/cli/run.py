@@ -1,11 +1,16 @@
 """``dpaudit run``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dpaudit.cli.options import Json, Out, Quiet, Seed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dpaudit.training.pool import PoolCost
 
 
 def run(
@@ -18,17 +23,66 @@ def run(
             "--set", metavar="KEY=VALUE", help="Change the plan, e.g. audit.delta=1e-6 or model.NAME.epochs=5."
         ),
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say how many models would be trained, and in what memory and time.")
+    ] = False,
+    memory: Annotated[
+        str | None,
+        typer.Option(help="Memory that trainings side by side may use, e.g. 4GB; default half of what is free."),
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Worker processes for trainings.")] = 1,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Produce an empirical privacy report: train, attack, bound, compare with theory."""
     from dpaudit.cli.output import finish
+    from dpaudit.pipeline import predicted
+    from dpaudit.pipeline import run as run_plan
     from dpaudit.plan import load_plan
     from dpaudit.progress import on_standard_error
-    from dpaudit.pipeline import run as run_plan
 
     overrides = [*(set_ or []), *([] if seed is None else [f"seed={seed}"])]
     loaded = load_plan(plan, overrides)
     folder = out or Path("runs") / loaded.name
-    result = run_plan(loaded, folder=folder, progress=on_standard_error(quiet=quiet))
+    budget = None if memory is None else _bytes(memory)
+    if dry_run:
+        _print_prediction(predicted(loaded, folder=folder, memory=budget, jobs=jobs), json=json)
+        return
+    result = run_plan(loaded, folder=folder, progress=on_standard_error(quiet=quiet), memory=budget, jobs=jobs)
     finish(result, folder=folder, json=json, quiet=quiet)
+
+
+def _bytes(text: str) -> int:
+    """``512MB`` or ``4GB`` as bytes."""
+    from dpaudit.errors import InputError
+
+    number, unit = text[:-2], text[-2:].upper()
+    try:
+        size = float(number) * {"MB": 1e6, "GB": 1e9}[unit]
+    except (KeyError, ValueError) as error:
+        raise InputError(f"memory must be a number of MB or GB such as 4GB, got {text!r}.") from error
+    if not 0 < size < float("inf"):
+        raise InputError(f"memory must be above 0, got {text!r}.")
+    return int(size)
+
+
+def _print_prediction(costs: "Mapping[str, PoolCost | None]", *, json: bool) -> None:
+    from dataclasses import asdict
+    from json import dumps
+
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    if json:
+        typer.echo(dumps({name: None if cost is None else asdict(cost) for name, cost in costs.items()}, indent=1))
+        return
+    table = Table("model", "reference models", "still to train", "side by side", "peak memory", "time", box=None)
+    for name, cost in costs.items():
+        if cost is None:
+            table.add_row(escape(name), "none", "", "", "", "")
+            continue
+        seconds = "one at a time: not predicted" if cost.seconds is None else f"about {cost.seconds:.0f} s"
+        peak = f"{cost.peak_bytes / 1e9:.2f} GB"
+        table.add_row(escape(name), str(cost.models), str(cost.trainings), str(cost.chunk), peak, seconds)
+    Console(highlight=False).print(table)

@@ -50,6 +50,8 @@ class Audit:
         seed: of the audit.
         folder: the run folder; heavy intermediate results go below it.
         progress: where long steps say how far they are.
+        memory: bytes that trainings side by side may use; None is half of what is free.
+        jobs: worker processes for trainings.
     """
 
     dataset: Dataset
@@ -64,6 +66,8 @@ class Audit:
     seed: int
     folder: Path
     progress: Progress
+    memory: int | None = None
+    jobs: int = 1
 
     def seed_for(self, *words: object) -> int:
         """A seed for one purpose of this audit."""

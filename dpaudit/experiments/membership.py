@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol, get_args
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from dpaudit import _check, registry
 from dpaudit.attacks.membership.auto import Auto
@@ -29,10 +29,12 @@ from dpaudit.evaluation import (
 )
 from dpaudit.evidence import LowerBound
 from dpaudit.experiments.audit import Audit, Design
-from dpaudit.experiments.references import observed_pool, target_signals
+from dpaudit.experiments.references import observed_pool, stacked, target_signals
 from dpaudit.roc import Roc, TprAtFpr, auc_standard_error
 from dpaudit.scores import Scores
 from dpaudit.signals import PoolSignals, Signals
+from dpaudit.training.pool import Pool, PoolCost
+from dpaudit.training.trainer import Trainer
 
 FPRS = (0.1, 0.01, 0.001)
 CURVE_POINTS = 400
@@ -111,6 +113,12 @@ class Curve(BaseModel):
     low: list[float]
     high: list[float]
 
+    @model_validator(mode="after")
+    def _same_length(self) -> "Curve":
+        if not 0 < len(self.fpr) == len(self.tpr) == len(self.low) == len(self.high):
+            raise ValueError("a curve needs as many rates of one kind as of the other, at least one")
+        return self
+
 
 class AttackOutcome(BaseModel):
     """What one attack found on one model."""
@@ -173,6 +181,16 @@ class Outcome(BaseModel):
         return [attack.bound for attack in self.attacks if attack.model == model]
 
 
+def predicted(settings: Settings, trainer: Trainer, audit: Audit, *, name: str) -> PoolCost | None:
+    """What the reference models of one subject would take; None when there are none."""
+    if not settings.references:
+        return None
+    included = complementary_pairs(settings.references, len(audit.dataset), seed=audit.seed_for("pairs"))
+    seed, folder = audit.seed_for("references", name), audit.folder / "references"
+    recipe = stacked(trainer, audit.dataset)
+    return Pool(recipe, audit.dataset, included, audit.population, seed, folder, audit.memory, audit.jobs).cost()
+
+
 def run(settings: Settings, audit: Audit) -> Outcome:
     """Attack every subject; membership is joined to the scores here and nowhere before."""
     attacks = [(item.name, item.build()) for item in settings.attacks]
@@ -189,6 +207,8 @@ def run(settings: Settings, audit: Audit) -> Outcome:
                 seed=audit.seed_for("references", subject.name),
                 folder=audit.folder / "references",
                 progress=audit.progress,
+                memory=audit.memory,
+                jobs=audit.jobs,
             )
             outcome.exposed.append(
                 ExposedRecords(model=subject.name, exposed=exposed(pool.phi, pool.included, fdr=settings.fdr))

@@ -28,6 +28,8 @@ def observed_pool(
     seed: int,
     folder: Path,
     progress: Progress,
+    memory: int | None = None,
+    jobs: int = 1,
 ) -> PoolSignals:
     """Train a pool of models and observe each on all records and on the population.
 
@@ -39,9 +41,12 @@ def observed_pool(
         seed: of the pool.
         folder: what was trained is kept here and not trained again.
         progress: says how many models are trained.
+        memory: bytes the training may use; None is half of what is free.
+        jobs: worker processes.
     """
+    pool = Pool(stacked(trainer, dataset), dataset, included, population, seed, folder, memory, jobs)
     with progress.task("training reference models", len(included)) as advance:
-        outputs = Pool(stacked(trainer, dataset), dataset, included, population, seed, folder)(advance)
+        outputs = pool(advance)
     classes = dataset.task == "multiclass"
     others = outputs.population
     return PoolSignals(

@@ -158,16 +158,17 @@ class Pool:
             population = np.concatenate([chunk["population"] for chunk in ordered])
         return PoolOutputs(np.concatenate([chunk["records"] for chunk in ordered]), population)
 
-    def chunks(self) -> list[tuple[int, BoolArray]]:
+    def chunks(self, *, keep: bool = True) -> list[tuple[int, BoolArray]]:
         """First model and masks of each chunk.
 
-        A pool that was begun keeps the size of its chunks, so that a later run with other memory finds its files.
+        A pool that was begun keeps the size of its chunks, so that a later run with other memory finds its files;
+        ``keep`` is false when nothing is begun.
         """
         note = Store(self.folder, self._version)
         key = f"chunks-{digest(FORMAT, self._what, self.included, self.seed)[:24]}"
         found = note.get(key)
         size = self.chunk_size() if found is None else int(found["size"])
-        if found is None:
+        if found is None and keep:
             note.put(key, {"size": np.array(size)})
         return [(first, self.included[first : first + size]) for first in range(0, len(self), size)]
 
@@ -209,7 +210,7 @@ class Pool:
     def cost(self) -> "PoolCost":
         """What running it would take, without training anything."""
         store = Store(self.folder, self._version)
-        chunks = self.chunks()
+        chunks = self.chunks(keep=False)
         missing = [rows for first, rows in chunks if not store.path(self._key(first, rows)).exists()]
         trainings = sum(len(rows) for rows in missing)
         size = max(len(rows) for _, rows in chunks)
