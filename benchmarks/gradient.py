@@ -97,7 +97,14 @@ def scored(found: list[np.ndarray], truth: np.ndarray) -> float:
 
 
 def compare(
-    name: str, data: Any, activation: str, *, victims: int, threads: int, iterations: int, target: float
+    name: str,
+    data: Any,
+    activation: str,
+    *,
+    victims: int,
+    threads: int,
+    budgets: tuple[int, ...],
+    tolerance: float,
 ) -> None:
     side = data.features.shape[1]
     rows = np.random.default_rng(0).choice(len(data), victims, replace=False)
@@ -108,15 +115,13 @@ def compare(
     # The first view is of this very record: what both frameworks must agree on.
     check = (truth[0], labels[0], views[0])
     cosine = activation == "relu"
-    job = {"attack": "invertinggradients" if cosine else "deepleakage", "activation": activation, "side": side,
-           "threads": threads, "iterations": iterations, "victims": victims}  # fmt: skip
-    theirs, seconds = peer(job, views, check)
-    their_rate, their_psnr = 60 * victims / seconds.sum(), scored(list(theirs), truth)
+    kind = "invertinggradients" if cosine else "deepleakage"
+    job = {"attack": kind, "activation": activation, "side": side, "threads": threads, "victims": victims}
 
     def attack() -> Any:
         if cosine:
             return InvertingGradients(model, restarts=1, iterations=500, variation=1e-3)
-        return GradientMatching(model, restarts=1, iterations=800, tolerance=10 ** (-target / 10))
+        return GradientMatching(model, restarts=1, iterations=800, tolerance=tolerance)
 
     single, times = attack(), []
     found = []
@@ -129,9 +134,19 @@ def compare(
     begin = time.perf_counter()
     together = [r.records for r in stacked.together(views)]
     stacked_seconds = time.perf_counter() - begin
+    # The peer gets the smallest of its budgets that comes within 1 dB of our fidelity, else the best it reaches.
+    ours, best = scored(found, truth), (0.0, -np.inf, 0)
+    for budget in budgets:
+        theirs, seconds = peer({**job, "iterations": budget}, views, check)
+        reached = scored(list(theirs), truth)
+        if reached > best[1]:
+            best = (60 * victims / seconds.sum(), reached, budget)
+        if reached >= ours - 1:
+            break
+    their_rate, their_psnr, budget = best
     print(f"{name}, {activation}, {job['attack']}, {victims} victims, {threads} threads")
-    print(f"  breaching          {their_rate:8.1f} per minute   PSNR {their_psnr:6.1f} dB (median)")
-    print(f"  one by one         {60 / warm:8.1f} per minute   PSNR {scored(found, truth):6.1f} dB   "
+    print(f"  breaching          {their_rate:8.1f} per minute   PSNR {their_psnr:6.1f} dB   ({budget} iterations)")
+    print(f"  one by one         {60 / warm:8.1f} per minute   PSNR {ours:6.1f} dB   "
           f"x{60 / warm / their_rate:.1f}   (the first, with tracing: {cold:.1f} s)")  # fmt: skip
     rate = 60 * victims / stacked_seconds
     reached = scored(together, truth)
@@ -163,19 +178,11 @@ def main() -> int:
     tf.config.threading.set_intra_op_parallelism_threads(chosen.threads)
     small = chosen.smoke
     victims = 2 if small else 64
-    # Our tolerance aims a little above the fidelity the peer reaches on the same case.
-    compare(
-        "digits",
-        digits(),
-        "sigmoid",
-        victims=victims,
-        threads=chosen.threads,
-        iterations=10 if small else 120,
-        target=100,
-    )
+    both = {"victims": victims, "threads": chosen.threads}
+    compare("digits", digits(), "sigmoid", **both, budgets=(10,) if small else (10, 30, 100), tolerance=1e-10)
     if not small:
-        compare("MNIST", mnist_5000(), "sigmoid", victims=victims, threads=chosen.threads, iterations=120, target=105)
-        compare("MNIST", mnist_5000(), "relu", victims=16, threads=chosen.threads, iterations=2000, target=0)
+        compare("MNIST", mnist_5000(), "sigmoid", **both, budgets=(60, 120, 240), tolerance=1e-10)
+        compare("MNIST", mnist_5000(), "relu", **{**both, "victims": 16}, budgets=(500, 1000, 2000), tolerance=0.0)
     prior_runs(5 if small else 1000)
     return 0
 

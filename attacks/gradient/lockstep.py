@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import minimize
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # comes with scikit-learn, has no types
 
 from dpaudit import _check
 from dpaudit._check import FloatArray, IntArray
@@ -57,7 +58,7 @@ def minimise(
     """
     _check.integer("iterations", iterations, at_least=1)
     problems = len(starts)
-    ring = _Ring(evaluate, problems)
+    ring: _Ring | _Alone = _Ring(evaluate, problems) if problems > 1 else _Alone(evaluate)
     low, high = bounds
     found: list[Minimum | None] = [None] * problems
 
@@ -88,16 +89,35 @@ def minimise(
             ring.leave(index)
         found[index] = best
 
-    threads = [threading.Thread(target=solve, args=(i,), daemon=True) for i in range(problems)]
-    for thread in threads:
-        thread.start()
-    ring.serve()
-    for thread in threads:
-        thread.join()
+    # L-BFGS-B's matrices are small: threads of its linear algebra only wait for each other (four times slower).
+    with threadpool_limits(1, user_api="blas"):
+        if isinstance(ring, _Alone):
+            solve(0)
+        else:
+            threads = [threading.Thread(target=solve, args=(i,), daemon=True) for i in range(problems)]
+            for thread in threads:
+                thread.start()
+            ring.serve()
+            for thread in threads:
+                thread.join()
     missing = [i for i, minimum in enumerate(found) if minimum is None]
     if missing:
         raise AuditFailed(f"minimisation {missing[0]} of {problems} ended without a result.")
     return [minimum for minimum in found if minimum is not None]
+
+
+class _Alone:
+    """One problem needs no threads."""
+
+    def __init__(self, evaluate: Evaluate) -> None:
+        self._evaluate = evaluate
+
+    def ask(self, index: int, x: FloatArray) -> tuple[float, FloatArray]:
+        values, slopes = _finite(*self._evaluate(x[None], np.array([index])))
+        return float(values[0]), slopes[0]
+
+    def leave(self, index: int) -> None:
+        """Nobody waits."""
 
 
 class _Ring:
@@ -134,9 +154,7 @@ class _Ring:
                 which = np.array(sorted(self._asked))
                 points = np.stack([self._asked.pop(i) for i in which])
             try:
-                values, slopes = self._evaluate(points, which)
-                if not (np.isfinite(values).all() and np.isfinite(slopes).all()):
-                    raise AuditFailed("the matching objective is not finite; the model's gradient overflowed.")
+                values, slopes = _finite(*self._evaluate(points, which))
             except BaseException:
                 with self._change:
                     self._broken = True
@@ -145,3 +163,9 @@ class _Ring:
             with self._change:
                 self._answers.update({int(i): (float(v), s) for i, v, s in zip(which, values, slopes, strict=True)})
                 self._change.notify_all()
+
+
+def _finite(values: FloatArray, slopes: FloatArray) -> tuple[FloatArray, FloatArray]:
+    if not (np.isfinite(values).all() and np.isfinite(slopes).all()):
+        raise AuditFailed("the matching objective is not finite; the model's gradient overflowed.")
+    return values, slopes
