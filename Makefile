@@ -5,7 +5,11 @@ STAMP := $(VENV)/.installed
 # The first of these that is a Python 3.10 or 3.11; give another with make PYTHON=/path/to/python3.11
 PYTHON ?=
 
-.PHONY: demo test test-fast test-slow check format selftest bench-bounds bench-training bench-attacks clean help
+# Two workers; each test file stays in one of them, so that what a file trains once is trained once.
+PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
+
+.PHONY: demo test test-fast test-slow test-browser fuzz check format selftest zoo \
+  bench-attacks bench-bounds bench-gradient bench-training bench-zoo clean help
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -14,14 +18,37 @@ demo: $(STAMP) ## the README's example: train, attack, bound, compare, report
 	$(BIN)/dpaudit run examples/digits.toml
 
 test: $(STAMP) ## the whole suite
-	$(BIN)/python -m pytest -q -m "not tf and not slow"
-	$(BIN)/python -m pytest -q -m "tf and not slow"
+	$(PYTEST) -m "not slow and not browser"
 
-test-fast: $(STAMP) ## the lane without TensorFlow, under a minute
-	$(BIN)/python -m pytest -q -m "not tf and not slow"
+test-fast: $(STAMP) ## the lane without TensorFlow
+	$(PYTEST) -m "not tf and not slow and not browser"
 
 test-slow: $(STAMP) ## statistical truths that take minutes
-	$(BIN)/python -m pytest -q -m slow
+	$(PYTEST) -m slow
+
+test-browser: $(STAMP) ## the report in a real browser (Chromium and its driver)
+	$(BIN)/python -m pytest -q -m browser tests/browser
+
+selftest: $(STAMP) ## how often every bound is wrong, on mechanisms of known ε (minutes)
+	$(BIN)/dpaudit selftest
+
+zoo: $(STAMP) ## hunt the bug zoo, write docs/zoo.md
+	$(BIN)/dpaudit selftest --zoo
+
+bench-attacks: $(STAMP) ## attacks beside the published loops
+	$(BIN)/python benchmarks/attacks.py
+
+bench-bounds: $(STAMP) ## bounds beside other auditors
+	$(BIN)/python benchmarks/bounds.py
+
+bench-gradient: $(STAMP) ## gradient leakage beside breaching
+	$(BIN)/python benchmarks/gradient.py
+
+bench-training: $(STAMP) ## the stacked engine beside TensorFlow Privacy, Opacus and JAX
+	$(BIN)/python benchmarks/training.py
+
+bench-zoo: $(STAMP) ## the time the bug zoo takes
+	$(BIN)/python benchmarks/zoo.py
 
 check: $(STAMP) ## style, types, import contract, doctests, spelling
 	$(BIN)/ruff check .
