@@ -15,7 +15,7 @@ from dpaudit import _check
 from dpaudit._check import FloatArray
 from dpaudit.errors import InputError
 from dpaudit.experiments.membership import AttackOutcome
-from dpaudit.roc import clopper_pearson
+from dpaudit.intervals import lower_rate, upper_rate
 
 ROUNDING = 5e-7  # a result's curves are rounded to six decimals
 
@@ -100,13 +100,13 @@ def tpr(attack: AttackOutcome, fpr: float, *, tail: float) -> Interval:
     inside = np.floor((xs + ROUNDING) * n + 1e-9) <= fewest
     if fewest >= 0 and inside.any():
         hits = math.ceil((float(ys[inside][-1]) - ROUNDING) * m - 1e-9)
-        low = float(clopper_pearson(np.array([max(hits, 0)]), m, 1 - 2 * half)[0][0])
+        low = float(lower_rate(max(hits, 0), m, half))
     outside = np.ceil((xs - ROUNDING) * n - 1e-9) >= most
     if outside.any():
         # The last point of the first such rate: its threshold lies just above a non-member.
         rate = xs[outside][0]
         hits = math.floor((float(ys[xs == rate][-1]) + ROUNDING) * m + 1e-9)
-        high = float(clopper_pearson(np.array([min(hits, m)]), m, 1 - 2 * half)[1][0])
+        high = float(upper_rate(min(hits, m), m, half))
     # A value read off a handful of records can lie beyond an edge read elsewhere on the curve; the edges decide.
     return Interval(min(max(value, low), high), low, high, level)
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.stats import beta
 
 from dpaudit import _check
 from dpaudit._check import FloatArray, IntArray
 from dpaudit.errors import InputError
+from dpaudit.intervals import interval
 from dpaudit.scores import Scores
 
 # With fewer expected false positives than this, a TPR at that FPR is read off a handful of records.
@@ -109,12 +109,12 @@ class Roc:
         allowed = _check.probability("fpr", fpr)
         point = int(np.searchsorted(self.fpr, allowed * (1 + 1e-12), side="right")) - 1
         hits = round(float(self.tpr[point]) * self.members)
-        low, high = clopper_pearson(np.array([hits]), self.members, confidence)
+        low, high = interval(hits, self.members, confidence)
         return TprAtFpr(
             fpr=allowed,
             tpr=float(self.tpr[point]),
-            low=float(low[0]),
-            high=float(high[0]),
+            low=float(low),
+            high=float(high),
             confidence=confidence,
             threshold=float(self.thresholds[point]),
             true_positives=hits,
@@ -124,23 +124,7 @@ class Roc:
 
     def band(self, *, confidence: float = 0.95) -> tuple[FloatArray, FloatArray]:
         """Pointwise exact interval of the TPR at every point of the curve, for drawing: (low, high)."""
-        return clopper_pearson(np.rint(self.tpr * self.members), self.members, confidence)
-
-
-def clopper_pearson(successes: object, trials: int, confidence: float) -> tuple[FloatArray, FloatArray]:
-    """Exact two-sided interval of binomial proportions (Clopper and Pearson 1934), vectorised: (low, high).
-
-    >>> low, high = clopper_pearson(np.array([0, 5]), 10, 0.95)
-    >>> low.round(4), high.round(4)
-    (array([0.    , 0.1871]), array([0.3085, 0.8129]))
-    """
-    tail = (1 - _check.open_unit("confidence", confidence)) / 2
-    n = _check.integer("trials", trials, at_least=1)
-    k = _check.finite("successes", successes)
-    with np.errstate(invalid="ignore"):  # the two corners, where the interval touches 0 or 1, follow
-        low = np.where(k == 0, 0.0, beta.ppf(tail, k, n - k + 1))
-        high = np.where(k == n, 1.0, beta.ppf(1 - tail, k + 1, n - k))
-    return low, high
+        return interval(np.rint(self.tpr * self.members), self.members, confidence)
 
 
 def auc_standard_error(scores: Scores) -> float:

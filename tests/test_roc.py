@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from dpaudit.errors import InputError
-from dpaudit.roc import Roc, auc_standard_error, clopper_pearson
+from dpaudit.roc import Roc, auc_standard_error
 from dpaudit.scores import Scores
 
 TIED = st.lists(st.integers(0, 5).map(float), min_size=1, max_size=30)
@@ -56,23 +57,15 @@ def test_floor_and_measurability() -> None:
     assert not roc.tpr_at(0.0).measurable
 
 
-def test_clopper_pearson_against_scipy() -> None:
-    """Equal to scipy.stats.binomtest(...).proportion_ci(method="exact")."""
-    from scipy.stats import binomtest
-
-    low, high = clopper_pearson(np.arange(21), 20, 0.9)
-    for k in range(21):
-        expected = binomtest(k, 20).proportion_ci(0.9, method="exact")
-        assert low[k] == pytest.approx(expected.low, abs=1e-12)
-        assert high[k] == pytest.approx(expected.high, abs=1e-12)
-
-
 def test_band_holds_the_curve() -> None:
-    """The pointwise band contains the curve it is drawn around."""
+    """The pointwise band contains the curve, and each of its points is scipy's exact binomial interval."""
     rng = np.random.default_rng(0)
     roc = Roc.of(Scores(rng.normal(1, 1, 50), rng.normal(0, 1, 80)))
     low, high = roc.band()
     assert np.all((low <= roc.tpr) & (roc.tpr <= high))
+    for point in (0, 20, 60, roc.tpr.size - 1):
+        exact = binomtest(round(roc.tpr[point] * 50), 50).proportion_ci(0.95, method="exact")
+        assert (low[point], high[point]) == pytest.approx((exact.low, exact.high), abs=1e-9)
 
 
 def test_auc_standard_error_matches_its_spread() -> None:
