@@ -4,6 +4,7 @@ import math
 import platform
 import sys
 from datetime import datetime, timezone
+from html import escape
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
@@ -138,6 +139,26 @@ class Result(_Part):
     def contradicted(self) -> bool:
         """Whether any claim is contradicted."""
         return any(found.verdict == "contradicted" for found in self.comparisons)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: one row for each model. `dpaudit.reports.html.page` draws the whole report."""
+        rows = []
+        for model in self.models:
+            found = self.comparison(model.name)
+            strongest = max((bound.epsilon for bound in self.bounds(model.name)), default=None)
+            cells = (
+                model.name,
+                found.verdict if found is not None else "no promise",
+                f"{found.claim.epsilon:.3g}" if found is not None else "–",
+                f"{strongest:.3g}" if strongest is not None else "–",
+                found.sentence if found is not None else "",
+            )
+            rows.append("".join(f"<td>{escape(cell)}</td>" for cell in cells))
+        head = "".join(f"<th>{word}</th>" for word in ("model", "verdict", "promised ε", "measured ε ≥", "in words"))
+        body = "".join(f"<tr>{row}</tr>" for row in rows)
+        return (
+            f"<table><caption>{escape(self.title)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        )
 
     def json(self) -> str:  # type: ignore[override]  # pydantic's deprecated method of the same name
         """The text of ``result.json``; infinite values are the string "Infinity".

@@ -31,11 +31,11 @@ def markdown(gate: Gate) -> str:
     """A short table that fits a CI step summary or a comment on a pull request."""
     lines = ["### Privacy claims", "", "| | claim | model | promised | measured | |", "|---|---|---|---|---|---|"]
     lines += [
-        f"| {SYMBOLS[each.verdict]} | {_cell(each.claim)} | {_cell(f'{each.result} / {each.model}')} "
-        f"| {_cell(each.promised)} | {_cell(each.measured)} | **{each.verdict}** |"
+        f"| {SYMBOLS[each.verdict]} | {cell(each.claim)} | {cell(f'{each.result} / {each.model}')} "
+        f"| {cell(each.promised)} | {cell(each.measured)} | **{each.verdict}** |"
         for each in gate.judgements
     ]
-    lines += [""] + [f"- {_cell(each.claim)}: {_cell(each.sentence)}" for each in gate.judgements]
+    lines += [""] + [f"- {cell(each.claim)}: {cell(each.sentence)}" for each in gate.judgements]
     return "\n".join([*lines, "", gate.flakiness, ""])
 
 
@@ -75,7 +75,7 @@ def _xml(text: str) -> str:
     return NOT_IN_XML.sub("�", text)
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
     """Text as it is: no HTML, no link, no mention and no further column comes of it."""
     short = printable(text)
     short = short if len(short) <= LONGEST else f"{short[: LONGEST - 1]}…"

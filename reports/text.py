@@ -1,8 +1,12 @@
 """A result as a table for the terminal, and the numbers in words."""
 
+from collections.abc import Sequence
+
 from rich.markup import escape
 from rich.table import Table
 
+from dpaudit._check import printable
+from dpaudit.changes import Change
 from dpaudit.reports.figures import strongest
 from dpaudit.reports.words import verdict
 from dpaudit.result import ModelResult, Result
@@ -39,3 +43,23 @@ def _row(result: Result, model: ModelResult) -> list[str]:
     utility = ["", ""] if model.utility is None else [f"{model.utility.train:.3f}", f"{model.utility.test:.3f}"]
     word = verdict(result, model.name)
     return [escape(model.name), promise + mark, *measured, *utility, f"[{MARKS[word]}]{word}[/]"]
+
+
+def changes_table(found: Sequence[Change]) -> Table:
+    """One row for each metric of each attack that two results have in common."""
+    drawn = Table(box=None, header_style="bold", caption="All differences hold together with 95 % confidence.")
+    drawn.caption_justify = "left"
+    for heading in ("model", "attack", "metric", "before", "after", "difference", ""):
+        drawn.add_column(heading, overflow="fold")
+    for each in found:
+        low_to_high = f"{each.difference.value:+.3f} ({each.difference.low:+.3f} to {each.difference.high:+.3f})"
+        drawn.add_row(
+            escape(printable(each.model)),
+            escape(printable(each.attack)),
+            each.metric,
+            f"{each.before.value:.3f}",
+            f"{each.after.value:.3f}",
+            low_to_high,
+            {"grew": "[bold red]grew[/]", "shrank": "[green]shrank[/]"}.get(each.word, each.word),
+        )
+    return drawn

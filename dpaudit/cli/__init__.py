@@ -12,7 +12,9 @@ from rich.logging import RichHandler
 
 from dpaudit._check import printable
 from dpaudit.cli.attack import attack
+from dpaudit.cli.compare import compare
 from dpaudit.cli.doctor import doctor
+from dpaudit.cli.history import history
 from dpaudit.cli.init import init
 from dpaudit.cli.inspect import inspect
 from dpaudit.cli.list import list_names
@@ -42,6 +44,8 @@ app.command()(run)
 app.command()(attack)
 app.command()(score)
 app.command()(verify)
+app.command()(compare)
+app.command()(history)
 app.command()(report)
 app.command()(init)
 app.command()(inspect)

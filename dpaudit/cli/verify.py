@@ -48,8 +48,8 @@ def verify(
     baselines = [baseline] if baseline else [Path(file.baseline) for file in files if file.baseline is not None]
     if len({path.resolve() for path in baselines}) > 1:
         raise InputError(f"the claims files name {len(baselines)} baselines; give one with --baseline.")
-    before = load_result(_of_run(baselines[0])) if baselines else None
-    gate = judge([load_result(_of_run(path)) for path in paths], files, baseline=before)
+    before = load_result(of_run(baselines[0])) if baselines else None
+    gate = judge([load_result(of_run(path)) for path in paths], files, baseline=before)
     code = gate.exit_code(require_power=require_power)
     if junit is not None:
         write_text(junit, report.junit(gate, require_power=require_power))
@@ -70,5 +70,6 @@ def verify(
         raise typer.Exit(code)
 
 
-def _of_run(path: Path) -> Path:
+def of_run(path: Path) -> Path:
+    """A result.json, or the one in the folder of a run."""
     return path / "result.json" if path.is_dir() else path

@@ -1,0 +1,38 @@
+"""``dpaudit compare``."""
+
+import json as json_module
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dpaudit.cli.options import Json
+
+
+def compare(
+    before: Annotated[Path, typer.Argument(help="The older result.json, or the folder of its run.")],
+    after: Annotated[Path, typer.Argument(help="The newer one.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Also write the newer report, with the changes.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """What changed between two results, with intervals. It judges nothing: `dpaudit verify` does."""
+    from dataclasses import asdict
+
+    from rich.console import Console
+
+    from dpaudit.changes import changes
+    from dpaudit.cli.verify import of_run
+    from dpaudit.reports.html import write_report
+    from dpaudit.reports.text import changes_table
+    from dpaudit.result import load_result
+
+    old, new = load_result(of_run(before)), load_result(of_run(after))
+    found = changes(old, new)
+    if out is not None:
+        write_report(new, out, baseline=old)
+    if json:
+        typer.echo(json_module.dumps([{**asdict(each), "word": each.word} for each in found], indent=1))
+    else:
+        Console(highlight=False).print(changes_table(found))

@@ -1,0 +1,21 @@
+"""``dpaudit history``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dpaudit.cli.options import Out
+
+
+def history(
+    folder: Annotated[Path, typer.Argument(help="Folder with results in it, at any depth.")] = Path("runs"),
+    out: Out = None,
+) -> None:
+    """Leakage over releases: every result below a folder on one page, oldest first."""
+    from dpaudit.history import releases
+    from dpaudit.reports.history import write_history
+
+    target = out or folder
+    write_history(releases(folder), target)
+    typer.echo(f"history: {target / 'history.html'}")

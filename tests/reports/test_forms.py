@@ -1,0 +1,146 @@
+"""The other forms of a report: Markdown, notebook, pixels, PDF, changes, history; and the commands that make them."""
+
+import json
+import re
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dpaudit.changes import changes
+from dpaudit.cli import main
+from dpaudit.errors import InputError, MissingDependency
+from dpaudit.history import releases
+from dpaudit.reports.drawing import Drawing, canvas
+from dpaudit.reports.history import write_history
+from dpaudit.reports.html import page, write_report
+from dpaudit.reports.markdown import markdown
+from dpaudit.reports.pdf import write_pdf
+from tests.audits import edited, gaussian_audit
+from tests.reports.results import HOSTILE, hostile, small, three
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """Exit code of the command, run inside this process."""
+    monkeypatch.setattr("sys.argv", ["dpaudit", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert isinstance(caught.value.code, int)
+    return caught.value.code
+
+
+def test_markdown_says_what_the_page_says() -> None:
+    """Every model with its verdict, what an attacker can do, and what was not tested."""
+    text = markdown(three())
+    assert text.count("**contradicted**") == 2
+    assert "dp-low-noise and dp-high-noise leak more than promised." in text
+    assert "Not tested:" in text
+    assert len(text) < 64_000  # of a comment on a pull request
+
+
+@pytest.mark.parametrize("form", ["markdown", "notebook"])
+def test_hostile_names_are_text_in_every_form(form: str) -> None:
+    """No tag of a name survives."""
+    text = markdown(hostile()) if form == "markdown" else hostile()._repr_html_()
+    assert "<script" not in text
+    assert "<img" not in text
+    assert "&lt;script&gt;" in text
+
+
+def test_page_stands_alone() -> None:
+    """No address but the namespaces of SVG, no script but the one whose hash is stated."""
+    text = page(three())
+    assert set(re.findall(r"https?://[^\"' <)]+", text)) <= {
+        "http://www.w3.org/2000/svg",
+        "http://www.w3.org/1999/xlink",
+    }
+    assert text.count("<script") == 1
+    assert "script-src 'sha256-" in text
+
+
+def test_page_never_shows_a_record() -> None:
+    """Exposed records are listed by number, and only so."""
+    assert "Only their row numbers are shown" in page(three())
+
+
+def test_figures_are_files_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SVG always, PNG and Markdown when asked for."""
+    (tmp_path / "result.json").write_text(small().json())
+    assert run(monkeypatch, "report", str(tmp_path), "--png", "--markdown") == 0
+    names = {path.name for path in (tmp_path / "figures").iterdir()}
+    assert names == {"promise.svg", "promise.png", "roc-model.svg", "roc-model.png"}
+    assert (tmp_path / "figures/promise.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "report.md").read_text().startswith("## Privacy audit")
+
+
+def test_two_figures_share_no_name_on_a_page() -> None:
+    """Markers are called after their figure: a page has every id once."""
+    ids = re.findall(r' id="([^"]+)"', page(three()))
+    assert len(ids) == len(set(ids))
+    drawings = [Drawing(canvas(2, 2)[0], text).svg() for text in ("one", "two")]
+    assert not set(re.findall(r' id="([^"]+)"', drawings[0])) & set(re.findall(r' id="([^"]+)"', drawings[1]))
+
+
+def test_pdf(tmp_path: Path) -> None:
+    """WeasyPrint prints the page; without it the message says how to get it."""
+    if find_spec("weasyprint") is None:
+        with pytest.raises(MissingDependency, match=r"pip install 'dpaudit\[pdf\]'"):
+            write_pdf(small(), tmp_path / "report.pdf")
+    else:
+        write_pdf(small(), tmp_path / "report.pdf")
+        assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_changes_between_two_results() -> None:
+    """A model that began to leak grew; the same model twice shows no change; the other way round it shrank."""
+    quiet, leaky = gaussian_audit(0.2, seed=1), gaussian_audit(2.0, seed=2)
+    assert {each.word for each in changes(quiet, leaky) if each.metric == "AUC"} == {"grew"}
+    assert {each.word for each in changes(leaky, quiet) if each.metric == "AUC"} == {"shrank"}
+    same = [gaussian_audit(0.2, seed=seed) for seed in (4, 5)]
+    assert {each.word for each in changes(*same)} == {"no change seen"}
+    with pytest.raises(InputError, match="no attack on a model of the same name in common"):
+        changes(quiet, edited(quiet, membership=None))
+
+
+def test_compare_and_history_commands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What changed goes to the terminal and into the report; history gathers every result below a folder."""
+    for index, mu in enumerate((0.2, 2.0)):
+        folder = tmp_path / f"release-{index}"
+        folder.mkdir()
+        (folder / "result.json").write_text(gaussian_audit(mu, seed=index, name=f"release-{index}").json())
+    old, new = (str(tmp_path / f"release-{index}") for index in (0, 1))
+    assert run(monkeypatch, "compare", old, new, "--out", str(tmp_path / "out")) == 0
+    assert "grew" in capsys.readouterr().out
+    assert "Since the baseline" in (tmp_path / "out/report.html").read_text()
+    assert run(monkeypatch, "compare", old, new, "--json") == 0
+    assert json.loads(capsys.readouterr().out)[0]["word"] == "grew"
+    assert run(monkeypatch, "history", str(tmp_path)) == 0
+    shown = (tmp_path / "history.html").read_text()
+    assert shown.count("release-0") == shown.count("release-1") == 1
+
+
+def test_history_is_in_the_order_of_time(tmp_path: Path) -> None:
+    """By the date in the result, not by the name of the folder; a folder without results is refused."""
+    with pytest.raises(InputError, match=r"there is no result\.json below"):
+        releases(tmp_path)
+    for name, day in (("a", "2026-03-01"), ("b", "2026-01-01"), ("c", "2026-02-01")):
+        result = gaussian_audit(0.5, seed=1, name=HOSTILE["script"] if name == "c" else name, records=300)
+        provenance = {**json.loads(result.json())["provenance"], "created": f"{day}T00:00:00+00:00"}
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "result.json").write_text(edited(result, provenance=provenance).json())
+    found = releases(tmp_path)
+    assert [each.result.provenance.created[:7] for each in found] == ["2026-01", "2026-02", "2026-03"]
+    write_history(found, tmp_path)
+    assert "<script>alert" not in (tmp_path / "history.html").read_text()
+
+
+def test_report_of_a_run_is_drawn_from_its_result_alone(tmp_path: Path) -> None:
+    """Nothing of the run but result.json is read; the same result gives the same page."""
+    first, again = tmp_path / "a", tmp_path / "b"
+    for folder in (first, again):
+        write_report(three(), folder)
+    assert (first / "report.html").read_text() == (again / "report.html").read_text()
+    assert np.all([path.stat().st_size < 2_000_000 for path in first.rglob("*.*")])
