@@ -6,6 +6,7 @@
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -62,6 +63,7 @@ class ClopperPearson:
         )
 
 
+@lru_cache(maxsize=4096)  # few outcomes of a fixed threshold are different
 def clopper_pearson(counts: Counts, delta: float, level: float) -> float:
     """Lower bound on ε at ``level`` (the probability of being above the truth), from counts.
 

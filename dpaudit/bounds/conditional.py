@@ -7,6 +7,7 @@ At δ = 0 that is a plain binomial; otherwise a tenth of the level pays for a lo
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 from dpaudit import _check
 from dpaudit.bounds.selection import (
@@ -94,6 +95,7 @@ def guess_outside(scores: Scores, low: float, high: float) -> Guesses:
     return Guesses(len(scores), hits + misses + alarms + rejections, hits + rejections)
 
 
+@lru_cache(maxsize=4096)  # few outcomes of a fixed threshold are different
 def conditional(guesses: Guesses, delta: float, level: float) -> float:
     """Lower bound on ε at ``level`` from the guesses of independent fair-coin trials.
 

@@ -8,6 +8,7 @@ was above the truth in up to a fifth of the trials at a nominal twentieth.
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy.optimize import brentq
@@ -50,6 +51,7 @@ class JointBeta:
         return joint_beta(chosen.pieces[0], delta, credibility)
 
 
+@lru_cache(maxsize=4096)  # few outcomes of a fixed threshold are different
 def joint_beta(counts: Counts, delta: float, credibility: float) -> CredibleInterval:
     """Equal-tailed credible interval for ε from counts.
 
