@@ -50,6 +50,15 @@ bench-training: $(STAMP) ## the stacked engine beside TensorFlow Privacy, Opacus
 bench-zoo: $(STAMP) ## the time the bug zoo takes
 	$(BIN)/python benchmarks/zoo.py
 
+test-flower: ## the Flower integration against the real package, in an environment of its own
+	sh tests/integrations/flower.sh
+
+test-tff: ## our federations beside TensorFlow Federated's, in an environment of its own
+	sh tests/integrations/tff.sh
+
+bench-federated: $(STAMP) ## rounds per second beside a loop of fit, and beside Flower where it is installed
+	$(BIN)/python benchmarks/federated.py
+
 check: $(STAMP) ## style, types, import contract, doctests, spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
