@@ -42,7 +42,7 @@ def longest_batch(
     steps of the binomial tail) is the slack that is added to δ.
 
     >>> longest_batch(Poisson(0.1), 1000, 100, 100, tolerance=1e-9)[0]
-    178
+    169
     >>> longest_batch(FixedSize(100, 1000), 1000, 100, 100, tolerance=1e-9)
     (100, 0.0)
     """
@@ -53,15 +53,15 @@ def longest_batch(
     return limit, float(min(1.0, steps * binom.sf(limit, records, sampling.rate)))
 
 
-def usual_lengths(sampling: Sampling, records: int, batch_size: int, *, copies: int) -> list[int]:
-    """Lengths below the longest that are worth a program of their own: most steps of ``copies`` batches fit them.
+def usual_length(sampling: Sampling, records: int, batch_size: int, *, copies: int) -> int:
+    """A length that holds nine of ten steps of ``copies`` batches: worth a shorter program than the longest.
 
-    >>> usual_lengths(Poisson(0.05), 5000, 250, copies=1)
-    [263, 277]
+    >>> usual_length(Poisson(0.05), 5000, 250, copies=1)
+    270
     """
-    if not isinstance(sampling, Poisson) or sampling.rate == 1:
-        return [batch_size] if not isinstance(sampling, Poisson) else [records]
-    return [int(binom.isf(share / copies, records, sampling.rate)) for share in (0.2, 0.04)]
+    if not isinstance(sampling, Poisson):
+        return batch_size
+    return records if sampling.rate == 1 else int(binom.isf(0.1 / copies, records, sampling.rate))
 
 
 def draw(sampling: Sampling, records: int, *, seed: int, model: int, steps: range, length: int) -> Batches:

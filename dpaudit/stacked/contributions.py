@@ -72,13 +72,11 @@ def materialised(per_example: list[Any]) -> Contribution:
     norms = tf.add_n([_square(gradient) for gradient in per_example])
 
     def weighted_sum(weights: Any) -> list[Any]:
+        # Two rows make it a product of matrices: XLA would inline one row's weights and compute them once more for
+        # every number of the gradient.
+        rows = tf.stack([weights, tf.ones_like(weights)], axis=1)
         return [
-            tf.reshape(
-                tf.matmul(
-                    weights[:, None, :], tf.reshape(gradient, [*_leading(gradient), gradient.shape[2:].num_elements()])
-                ),
-                [gradient.shape[0], *gradient.shape[2:]],
-            )
+            tf.reshape(tf.matmul(rows, _flat(gradient))[:, 0], [gradient.shape[0], *gradient.shape[2:]])
             for gradient in per_example
         ]
 
@@ -104,8 +102,9 @@ def lookup(ids: Any, d: Any, *, rows: int) -> Contribution:
 
 
 def _square(x: Any) -> Any:
-    return tf.reduce_sum(x * x, axis=list(range(2, x.shape.rank)))
+    flat = _flat(x)
+    return tf.linalg.matvec(flat * flat, tf.ones([1, flat.shape[2]]))
 
 
-def _leading(x: Any) -> list[Any]:
-    return [x.shape[0], tf.shape(x)[1]]
+def _flat(x: Any) -> Any:
+    return tf.reshape(x, [x.shape[0], tf.shape(x)[1], x.shape[2:].num_elements()])

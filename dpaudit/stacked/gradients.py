@@ -40,6 +40,7 @@ def clipped_sum(
     clip: float,
     present: Any = None,
     dropout: Stream | None = None,
+    is_prepared: bool = False,
 ) -> ClippedSum:
     """Σ over examples of g · min(1, clip / |g|), g the gradient of one example's loss over all trained variables.
 
@@ -52,11 +53,12 @@ def clipped_sum(
         clip: L2 norm above which an example's gradient is scaled down.
         present: 1 for examples that count and 0 for padding, shape (models, examples); None counts all.
         dropout: randomness of dropout; None switches it off.
+        is_prepared: x is what ``network.prepared`` gave.
 
     Guarantees:
         Adding or removing one example changes each model's sum by at most ``clip`` in L2 norm.
     """
-    contributions, losses = _contributions(network, parameters, x, targets, loss, dropout)
+    contributions, losses = _contributions(network, parameters, x, targets, loss, dropout, is_prepared)
     norms = tf.sqrt(tf.add_n([contribution.squared_norms for contribution in contributions]))
     weights = clip / tf.maximum(norms, clip)
     if present is not None:
@@ -73,23 +75,31 @@ def plain_sum(
     loss: Loss,
     present: Any = None,
     dropout: Stream | None = None,
+    is_prepared: bool = False,
 ) -> tuple[list[Any], Any]:
     """Σ over examples of their gradients without clipping, and the losses; arguments as in `clipped_sum`."""
-    contributions, losses = _contributions(network, parameters, x, targets, loss, dropout)
+    contributions, losses = _contributions(network, parameters, x, targets, loss, dropout, is_prepared)
     return _sums(contributions, tf.ones_like(losses) if present is None else present), losses
 
 
 def per_example_norms(network: Network, parameters: Parameters, x: Any, targets: Any, *, loss: Loss) -> Any:
     """L2 norm of each example's gradient over all trained variables, shape (models, examples)."""
-    contributions, _ = _contributions(network, parameters, x, targets, loss, None)
+    contributions, _ = _contributions(network, parameters, x, targets, loss, None, False)
     return tf.sqrt(tf.add_n([contribution.squared_norms for contribution in contributions]))
 
 
 def _contributions(
-    network: Network, parameters: Parameters, x: Any, targets: Any, loss: Loss, dropout: Stream | None
+    network: Network,
+    parameters: Parameters,
+    x: Any,
+    targets: Any,
+    loss: Loss,
+    dropout: Stream | None,
+    is_prepared: bool,
 ) -> tuple[list[Contribution], Any]:
     with tf.GradientTape(watch_accessed_variables=False) as tape:
-        outputs, taps = network.traced(parameters, network.per_model(x), dropout, tape.watch)
+        inputs = x if is_prepared else network.per_model(x)
+        outputs, taps = network.traced(parameters, inputs, dropout, tape.watch, is_prepared=is_prepared)
         losses = loss(outputs, targets)
         total = tf.reduce_sum(losses)
     slopes = tape.gradient(total, [tap.z for tap in taps], unconnected_gradients=tf.UnconnectedGradients.ZERO)

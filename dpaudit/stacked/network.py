@@ -6,6 +6,7 @@ leading model axis. Everything a copy computes depends on its own slice only.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -196,15 +197,43 @@ class Network:
             )
         return tensor if tensor.shape.rank == rank + 2 else tensor[None]
 
-    def traced(self, parameters: Parameters, x: Any, dropout: Stream | None, watch: Watch) -> tuple[Any, list[Tap]]:
-        """Outputs, and the taps of the trained layers; ``watch`` is called on each tap's z before it is used."""
-        models = parameters[0].shape[0]
-        values = [x]
-        taps = []
+    @cached_property
+    def head(self) -> int | None:
+        """Position of the first weighted layer when all before it is a chain without weights or chance, else None.
+
+        What such a layer's weights meet is the same at every step, so it can be prepared once for all records.
+        """
         for position, node in enumerate(self.nodes):
+            readers = [later for later in self.nodes if position in later.inputs]
+            if node.inputs != (position,) or len(readers) != 1 or node.dropout:
+                return None
+            if node.weighted is not None:
+                return position
+        return None
+
+    def prepared(self, x: Any) -> Any:
+        """What the first weighted layer (`head`) meets for inputs with a leading model axis."""
+        value = x
+        for node in self.nodes[: self.head]:
+            value = _plainly(node, [value], 1)
+        weighted = self.nodes[self.head].weighted  # type: ignore[index]  # asked for only where there is a head
+        return weighted.prepare(value)  # type: ignore[union-attr]  # the head has weights
+
+    def traced(
+        self, parameters: Parameters, x: Any, dropout: Stream | None, watch: Watch, *, is_prepared: bool = False
+    ) -> tuple[Any, list[Tap]]:
+        """Outputs, and the taps of the trained layers; ``watch`` is called on each tap's z before it is used.
+
+        With ``is_prepared``, x is what `prepared` gave.
+        """
+        models = parameters[0].shape[0]
+        first = self.head if is_prepared else 0
+        values = [x] * ((first or 0) + 1)
+        taps = []
+        for position, node in enumerate(self.nodes[first:], start=first or 0):
             inputs = [values[i] for i in node.inputs]
             if node.weighted is not None:
-                met = node.weighted.prepare(inputs[0])
+                met = inputs[0] if is_prepared and position == first else node.weighted.prepare(inputs[0])
                 value = node.weighted.apply([parameters[i] for i in node.variables], met)
                 if node.trainable:
                     watch(value)
@@ -216,10 +245,8 @@ class Network:
                     if dropout is None
                     else _dropped(inputs[0], node.dropout, dropout.named(str(position)), models)
                 )
-            elif node.pooling is not None:
-                value = node.pooling.largest(inputs[0])
             else:
-                value = _merged(node.plain, inputs, models)
+                value = _plainly(node, inputs, models)
             values.append(value)
         return for_models(values[-1], models), taps
 
@@ -317,6 +344,10 @@ def _append_layer(layer: Any, inputs: tuple[int, ...], nodes: list[Node], positi
     trainable = bool(layer.trainable_weights) and len(layer.trainable_weights) == len(layer.weights)
     nodes.append(Node(layer.name, inputs, variables, weighted, trainable, plain, rate, pooling))
     return len(nodes)
+
+
+def _plainly(node: Node, inputs: list[Any], models: int) -> Any:
+    return node.pooling.largest(inputs[0]) if node.pooling is not None else _merged(node.plain, inputs, models)
 
 
 def _merged(layer: Any, inputs: list[Any], models: int) -> Any:

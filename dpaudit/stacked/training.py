@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ from dpaudit._tensorflow import keras, tf
 from dpaudit.claim import GaussianSteps, Sampling
 from dpaudit.data.dataset import Task
 from dpaudit.errors import AuditFailed, InputError
-from dpaudit.stacked.batches import draw, longest_batch, usual_lengths
+from dpaudit.stacked.batches import draw, longest_batch, usual_length
 from dpaudit.stacked.cost import cost
 from dpaudit.stacked.gradients import clipped_sum, plain_sum
 from dpaudit.stacked.losses import per_example_loss
@@ -22,7 +22,9 @@ from dpaudit.stacked.optimizers import Optimizer, Sgd
 from dpaudit.stacked.randomness import Stream, normal
 from dpaudit.stacked.schedules import Constant, Schedule
 
-BLOCK_BYTES = 2**24  # of input features handed to the program at a time
+BLOCK_BYTES = 2**26  # of batch indices handed to the program at a time
+LONGEST_BLOCK = 256  # steps between two reports of progress
+PREPARED_BYTES = 2**29  # of inputs prepared once for all records, such as the patches of a first convolution
 
 
 @dataclass(frozen=True)
@@ -120,23 +122,15 @@ def train(
     ]
     width = max(limits)
     size = min(copies, cost(network).stack(recipe.batch_size))
+    held = Held.of(network, features, targets)
     trained = []
     for first in range(0, copies, size):
         chosen = slice(first, min(first + size, copies))
         group = members[chosen]
-        lengths = sorted(
-            {
-                min(width, max(column))
-                for column in zip(
-                    *(
-                        usual_lengths(member.sampling, len(member.rows), recipe.batch_size, copies=len(group))
-                        for member in group
-                    ),
-                    strict=True,
-                )
-            }
-            | {width}
+        usual = max(
+            usual_length(member.sampling, len(member.rows), recipe.batch_size, copies=len(group)) for member in group
         )
+        lengths = sorted({min(usual, width), width})
         trained.append(
             _train_group(
                 network,
@@ -144,8 +138,7 @@ def train(
                 recipe,
                 group,
                 tuple(lengths),
-                features,
-                targets,
+                held,
                 seed,
                 progress,
             )
@@ -155,14 +148,35 @@ def train(
     return whole
 
 
+class Held(NamedTuple):
+    """All records as the program keeps them: inputs, prepared for the first layer where that fits, and targets."""
+
+    inputs: Any
+    targets: Any
+    is_prepared: bool
+
+    @classmethod
+    def of(cls, network: Network, features: npt.NDArray[np.float32], targets: npt.NDArray[np.generic]) -> "Held":
+        """Of these records."""
+        if network.head is None:
+            return cls(tf.constant(features, tf.float32), tf.constant(targets), False)
+        prepare = tf.function(lambda x: network.prepared(x[None])[0], reduce_retracing=True)
+        one = prepare(tf.constant(features[:1], tf.float32))
+        if tf.size(one).numpy() * one.dtype.size * len(features) > PREPARED_BYTES:
+            return cls(tf.constant(features, tf.float32), tf.constant(targets), False)
+        parts = [
+            prepare(tf.constant(features[start : start + 256], tf.float32)) for start in range(0, len(features), 256)
+        ]
+        return cls(tf.concat(parts, axis=0), tf.constant(targets), True)
+
+
 def _train_group(
     network: Network,
     parameters: Parameters,
     recipe: Recipe,
     members: Sequence[Member],
     lengths: tuple[int, ...],
-    features: npt.NDArray[np.float32],
-    targets: npt.NDArray[np.generic],
+    held: Held,
     seed: int,
     progress: Callable[[int], None] | None,
 ) -> Parameters:
@@ -172,12 +186,11 @@ def _train_group(
     noise = Stream.start(seed, models, "noise")
     dropout = Stream.start(seed, models, "dropout")
     state = tuple(recipe.optimizer.start(parameters[i]) for i in network.trainable)
-    block = _block(network, recipe, lengths)
-    row_bytes = max(1, features[:1].nbytes * width * len(members))
-    size = max(1, min(recipe.steps, BLOCK_BYTES // row_bytes))
+    block = _block(network, recipe, lengths, held.is_prepared)
+    size = max(1, min(recipe.steps, LONGEST_BLOCK, BLOCK_BYTES // (4 * width * len(members))))
     for start in range(0, recipe.steps, size):
         steps = range(start, min(start + size, recipe.steps))
-        rows = np.zeros((size, len(members), width), np.int64)
+        rows = np.zeros((size, len(members), width), np.int32)
         filled = np.zeros((size, len(members)), np.int32)
         for copy, member in enumerate(members):
             batches = draw(member.sampling, len(member.rows), seed=seed, model=member.model, steps=steps, length=width)
@@ -188,8 +201,9 @@ def _train_group(
         parameters, state = block(
             parameters,
             state,
-            tf.constant(features[rows]),
-            tf.constant(targets[rows]),
+            held.inputs,
+            held.targets,
+            tf.constant(rows),
             tf.constant(filled),
             tf.constant(start),
             tf.constant(len(steps)),
@@ -203,7 +217,9 @@ def _train_group(
 
 
 @lru_cache(maxsize=16)
-def _block(network: Network, recipe: Recipe, lengths: tuple[int, ...]) -> Callable[..., tuple[Parameters, Any]]:
+def _block(
+    network: Network, recipe: Recipe, lengths: tuple[int, ...], is_prepared: bool
+) -> Callable[..., tuple[Parameters, Any]]:
     """A program that runs a block of steps; a step's batch is cut to the shortest of ``lengths`` that holds it."""
 
     def loss(outputs: Any, targets: Any) -> Any:
@@ -212,9 +228,19 @@ def _block(network: Network, recipe: Recipe, lengths: tuple[int, ...]) -> Callab
     def sums(parameters: Any, x: Any, y: Any, filled: Any, dropout: Stream) -> Any:
         present = tf.cast(tf.range(x.shape[1])[None, :] < filled[:, None], tf.float32)
         if recipe.clip is None:
-            return plain_sum(network, parameters, x, y, loss=loss, present=present, dropout=dropout)[0]
+            return plain_sum(
+                network, parameters, x, y, loss=loss, present=present, dropout=dropout, is_prepared=is_prepared
+            )[0]
         return clipped_sum(
-            network, parameters, x, y, loss=loss, clip=recipe.clip, present=present, dropout=dropout
+            network,
+            parameters,
+            x,
+            y,
+            loss=loss,
+            clip=recipe.clip,
+            present=present,
+            dropout=dropout,
+            is_prepared=is_prepared,
         ).gradients
 
     def update(parameters: Any, state: Any, totals: list[Any], filled: Any, rate: Any, noise: Stream) -> Any:
@@ -241,8 +267,9 @@ def _block(network: Network, recipe: Recipe, lengths: tuple[int, ...]) -> Callab
     def block(
         parameters: Any,
         state: Any,
-        features: Any,
+        inputs: Any,
         targets: Any,
+        rows: Any,
         filled: Any,
         start: Any,
         count: Any,
@@ -252,12 +279,13 @@ def _block(network: Network, recipe: Recipe, lengths: tuple[int, ...]) -> Callab
     ) -> Any:
         def body(t: Any, parameters: Any, state: Any) -> Any:
             at = start + t
-            cuts = [
-                lambda length=length: sums(
-                    parameters, features[t][:, :length], targets[t][:, :length], filled[t], Stream(dropout, at)
-                )
-                for length in lengths
-            ]
+
+            def cut(length: int) -> Any:
+                chosen = rows[t][:, :length]
+                x, y = tf.gather(inputs, chosen), tf.gather(targets, chosen)
+                return sums(parameters, x, y, filled[t], Stream(dropout, at))
+
+            cuts = [partial(cut, length) for length in lengths]
             longest = tf.reduce_max(filled[t])
             needed = tf.reduce_sum(tf.cast(longest > tf.constant(lengths), tf.int32))
             totals = tf.switch_case(needed, cuts) if len(cuts) > 1 else cuts[0]()
