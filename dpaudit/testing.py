@@ -13,7 +13,7 @@ import pytest
 if TYPE_CHECKING:
     from dpaudit.claims import Claims
     from dpaudit.result import Result
-    from dpaudit.verify import Gate, Judgement
+    from dpaudit.gate import Gate, Judgement
 
 __all__ = ["PrivacyViolation", "assert_epsilon", "assert_leakage", "assert_private"]
 
@@ -91,7 +91,7 @@ def assert_private(
 ) -> None:
     """Fail when a claim of a claims file does not hold, or, without one, a promise the result itself records."""
     from dpaudit.claims import Claims, claims_from, load_claims
-    from dpaudit.verify import verify
+    from dpaudit.gate import verify
 
     if claims is None:
         claims = claims_from({"claim": [_promised(result, each.subject) for each in result.comparisons]})
@@ -117,7 +117,7 @@ def _promised(result: "Result", model: str) -> dict[str, object]:
 
 def _hold(result: "Result", claim: dict[str, object], model: str | None, when_weak: WhenWeak) -> None:
     from dpaudit.claims import claims_from
-    from dpaudit.verify import verify
+    from dpaudit.gate import verify
 
     named = {} if model is None else {"model": model}
     _raise(verify(result, claims_from({"claim": [{**claim, **named}]})), when_weak)
@@ -188,7 +188,7 @@ class ClaimsFile(pytest.File):
         """Judgements by claim."""
         if self._judged is None:
             from dpaudit.result import load_result
-            from dpaudit.verify import verify
+            from dpaudit.gate import verify
 
             claims = self.claims
             assert claims.result is not None

@@ -46,7 +46,7 @@ Run = Callable[..., pytest.RunResult]
 @pytest.fixture
 def project(pytester: pytest.Pytester) -> Run:
     """A project with a claims file on a quiet model; runs pytest in it."""
-    import_module("dpaudit.verify")  # once for all: pytester forgets what is imported under it
+    import_module("dpaudit.gate")  # once for all: pytester forgets what is imported under it
     (pytester.path / "result.json").write_text(gaussian_audit(0.3, seed=1, records=2000).json())
     (pytester.path / "leaky.json").write_text(gaussian_audit(3.0, seed=1, records=2000).json())
     (pytester.path / "model.claims.toml").write_text(CLAIMS)

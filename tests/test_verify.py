@@ -8,8 +8,8 @@ from scipy.stats import binom
 
 from dpaudit.accounting import gaussian_epsilon
 from dpaudit.errors import InputError
+from dpaudit.gate import verify
 from dpaudit.result import Result
-from dpaudit.verify import verify
 from tests.audits import (
     DELTA,
     around,
