@@ -1,5 +1,7 @@
 """Three verdicts, and no comparison of things that cannot be compared."""
 
+from typing import Any
+
 import pytest
 
 from dpaudit import Claim, Finding, LowerBound
@@ -61,7 +63,7 @@ def test_a_violation_contradicts_whatever_the_bounds_say() -> None:
         ({"delta": 1e-6}, "smaller than the claim's"),
     ],
 )
-def test_bounds_of_something_else_are_refused(changes: dict[str, object], message: str) -> None:
+def test_bounds_of_something_else_are_refused(changes: dict[str, Any], message: str) -> None:
     """Unit, adjacency and δ must fit; a larger δ does, because (ε, δ) implies (ε, δ') for δ' > δ."""
     with pytest.raises(InputError, match=message):
         compare("m", CLAIM, [bound(3.0, **changes)])

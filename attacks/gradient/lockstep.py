@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import minimize
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # comes with scikit-learn, has no types
+from threadpoolctl import threadpool_limits  # comes with scikit-learn
 
 from dpaudit import _check
 from dpaudit._check import FloatArray, IntArray

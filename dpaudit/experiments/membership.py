@@ -36,7 +36,7 @@ from dpaudit.signals import PoolSignals, Signals
 from dpaudit.training.pool import Pool, PoolCost
 from dpaudit.training.trainer import Trainer
 
-FPRS = (0.1, 0.01, 0.001)
+FPRS = (0.1, 0.01, 0.001, 0.0001)
 CURVE_POINTS = 400
 
 

@@ -1,6 +1,7 @@
 """Data sets come in whole and typed, or are refused in one clear line."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ from dpaudit.errors import InputError
 
 
 @pytest.fixture
-def table(tmp_path: Path) -> pd.DataFrame:
+def table(tmp_path: Path) -> Any:
     """Six records of two features, two classes and three users, as CSV, Parquet and NPZ."""
     frame = pd.DataFrame(
         {"a": [0.0, 1, 2, 3, 4, 5], "b": [1, 1, 0, 0, 1, 1], "label": [0, 1, 0, 1, 0, 1], "who": list("xxyyzz")}
@@ -71,12 +72,12 @@ def test_what_is_wrong_with_a_file_is_said(table: pd.DataFrame, tmp_path: Path) 
 def test_labels_outside_a_binary_task() -> None:
     """Class 2 of 2."""
     with pytest.raises(InputError, match="must be classes 0 to 1, got values from 0 to 2"):
-        Dataset("d", np.zeros((3, 1)), np.array([0, 1, 2]), "binary")
+        Dataset("d", np.zeros((3, 1), np.float32), np.array([0, 1, 2]), "binary")
 
 
 def test_outputs_of_every_task() -> None:
     """What a model of each task returns for one record."""
-    x = np.zeros((4, 2))
+    x = np.zeros((4, 2), np.float32)
     assert Dataset("d", x, np.array([0, 1, 2, 2])).outputs == 3
     assert Dataset("d", x, np.array([0, 1, 1, 0]), "binary").outputs == 1
     assert Dataset("d", x, np.zeros((4, 5)), "multilabel").outputs == 5
@@ -93,7 +94,7 @@ def test_coins_are_fair_and_independent_of_the_number_of_records() -> None:
 
 def test_the_fingerprint_sees_every_part() -> None:
     """Another pixel, label, user or task is another data set."""
-    x, y = np.zeros((3, 2)), np.array([0, 1, 0])
+    x, y = np.zeros((3, 2), np.float32), np.array([0, 1, 0])
     other = x.copy()
     other[2, 1] = 1e-3
     prints = {

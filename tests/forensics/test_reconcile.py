@@ -1,6 +1,7 @@
 """Rung 0: claims against recipes and traces."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from dpaudit.forensics.reconcile import Recipe, reconcile
 
 STEPS = GaussianSteps(1.0, 1000, Poisson(0.01))
 CLAIM = Claim(1.83, 1e-5, "record", "add-remove", "PLD accountant, dp-accounting 0.6.0", STEPS)
-RIGHT = {"records": 60_000, "batch_size": 600, "steps": 1000, "clip": 2.0, "noise": 2.0}
+RIGHT: Any = {"records": 60_000, "batch_size": 600, "steps": 1000, "clip": 2.0, "noise": 2.0}
 
 
 def checks(claim, **changes):

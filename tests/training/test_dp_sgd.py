@@ -80,9 +80,9 @@ def test_a_model_alone_is_the_model_of_a_stack(clip: float | None) -> None:
 def test_every_task_learns(task: Any) -> None:
     """Each task's loss falls well below that of a constant prediction."""
     cancer = breast_cancer()
-    labels = cancer.labels
+    labels: Any = cancer.classes
     if task == "multilabel":
-        labels = np.stack([cancer.labels, 1 - cancer.labels], axis=1)
+        labels = np.stack([cancer.classes, 1 - cancer.classes], axis=1)
     elif task == "regression":
         labels = cancer.features[:, :2] * 4
     data = Dataset("cancer", cancer.features, labels, task)

@@ -60,7 +60,7 @@ def test_noise_of_tensorflow_privacy_has_the_promised_size() -> None:
 
     4,810 weights, so the sample standard deviation has a relative error of 1 %; 5 % fails by chance below 1e-5.
     """
-    flat = Dataset("constant", np.zeros((100, 64)), np.zeros(100, np.int64))
+    flat = Dataset("constant", np.zeros((100, 64), np.float32), np.zeros(100, np.int64))
     trainer = TFPrivacy(Mlp((64,), activation="linear"), 3.0, 2.0, epochs=1, batch_size=50, learning_rate=1.0)
     start = Sgd(Mlp((64,), activation="linear"), epochs=1, batch_size=50, learning_rate=1e-9)
     one = np.ones(100, bool)
