@@ -13,7 +13,7 @@ env=.venv-tff
 }
 log=$(mktemp)
 status=0
-PYTHONPATH=. TF_CPP_MIN_LOG_LEVEL=3 setsid "$env/bin/python" -m pytest -q -p no:cacheprovider -o addopts="" \
+PYTHONPATH=. TF_CPP_MIN_LOG_LEVEL=3 setsid "$env/bin/python" -m pytest -q -s -p no:cacheprovider -o addopts="" \
   -o filterwarnings="" -o xfail_strict=true tests/integrations/test_tff.py > "$log" 2>&1 &
 child=$!
 wait "$child" || status=$?
