@@ -62,7 +62,7 @@ def trained(model: Any, mechanism: GaussianSteps | None) -> TrainedModel:
 
     def predict(features: npt.NDArray[np.float32]) -> FloatArray:
         parts = [forward(tf.constant(features[i : i + 2048])).numpy() for i in range(0, len(features), 2048)]
-        return np.concatenate(parts).astype(np.float64)
+        return np.asarray(np.concatenate(parts), np.float64)
 
     weights = {f"{i:03d}:{variable.name}": variable.numpy() for i, variable in enumerate(model.weights)}
     return TrainedModel(predict, weights, mechanism)
