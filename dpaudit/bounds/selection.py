@@ -313,7 +313,7 @@ def _held_out(scores: Scores, selection: HeldOut) -> tuple[Scores, Scores]:
     fraction = min(selection.fraction, LARGEST_HELD_OUT / len(scores))
     parts = []
     for side in (scores.member, scores.nonmember):
-        held = rng.random(side.size) < fraction
+        held = rng.random(side.size, np.float32) < fraction
         if held.all() or not held.any():
             raise InputError(
                 f"a held-out fraction of {selection.fraction:g} leaves an empty part of {side.size} scores; "

@@ -207,13 +207,16 @@ def as_text(table: SelfTest) -> str:
 
 
 def as_markdown(table: SelfTest, *, confidence: float, size: int) -> str:
-    """Miscoverage in percent, methods by mechanisms, for the documentation."""
-    cells = {
-        (c.method, c.mechanism): c for c in table.cells if c.size == size and math.isclose(c.confidence, confidence)
-    }
+    """Miscoverage in percent and mean ε̂ / ε, methods by mechanisms, for the documentation."""
+    shown = [cell for cell in table.cells if cell.size == size and math.isclose(cell.confidence, confidence)]
+    cells = {(cell.method, cell.mechanism): cell for cell in shown}
     mechanisms = list(dict.fromkeys(mechanism for _, mechanism in cells))
     methods = list(dict.fromkeys(method for method, _ in cells))
-    lines = ["| method | " + " | ".join(mechanisms) + " |", "|---" * (len(mechanisms) + 1) + "|"]
+    caption = (
+        f"Audits above the truth, and mean ε̂ / ε: {shown[0].trials:,} audits a cell of {size} coins each, nominal "
+        f"{100 * (1 - confidence):.3g} %, seed {table.seed}, version {table.version}. In brackets: no guarantee there."
+    )
+    lines = [caption, "", "| method | " + " | ".join(mechanisms) + " |", "|---" * (len(mechanisms) + 1) + "|"]
     for method in methods:
         row = [_entry(cells[method, mechanism]) for mechanism in mechanisms]
         lines.append(f"| {method} | " + " | ".join(row) + " |")

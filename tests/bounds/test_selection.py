@@ -63,8 +63,8 @@ def test_held_out_trials_are_not_judged_on(bound: type) -> None:
 def test_held_out_choices_do_not_see_the_rest() -> None:
     """Spoiling only the scores that are judged changes nothing that was chosen, and the bound falls to 0."""
     split = np.random.default_rng(5)
-    held_member = split.random(SCORES.member.size) < 0.5
-    held_nonmember = split.random(SCORES.nonmember.size) < 0.5
+    held_member = split.random(SCORES.member.size, np.float32) < 0.5
+    held_nonmember = split.random(SCORES.nonmember.size, np.float32) < 0.5
     swapped = Scores(
         np.where(held_member, SCORES.member, -SCORES.member), np.where(held_nonmember, SCORES.nonmember, 2.0)
     )
