@@ -30,10 +30,10 @@ test-browser: $(STAMP) ## the report in a real browser (Chromium and its driver)
 	$(BIN)/python -m pytest -q -m browser tests/browser
 
 selftest: $(STAMP) ## how often every bound is wrong, on mechanisms of known ε (minutes)
-	$(BIN)/dpaudit selftest
+	$(BIN)/dpaudit selftest --workers 2 --out docs/selftest.json --markdown docs/selftest-table.md
 
 zoo: $(STAMP) ## hunt the bug zoo, write docs/zoo.md
-	$(BIN)/dpaudit selftest --zoo
+	$(BIN)/dpaudit selftest --zoo --markdown docs/zoo.md
 
 bench-attacks: $(STAMP) ## attacks beside the published loops
 	$(BIN)/python benchmarks/attacks.py
