@@ -8,7 +8,7 @@ PYTHON ?=
 # Two workers; each test file stays in one of them, so that what a file trains once is trained once.
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
-.PHONY: demo test test-fast test-slow test-browser fuzz check format selftest zoo \
+.PHONY: demo test test-fast test-slow test-browser test-matrix fuzz docs check format selftest zoo \
   bench-attacks bench-bounds bench-gradient bench-training bench-zoo clean help
 
 help: ## this list
@@ -28,6 +28,17 @@ test-slow: $(STAMP) ## statistical truths that take minutes
 
 test-browser: $(STAMP) ## the report in a real browser (Chromium and its driver)
 	$(BIN)/python -m pytest -q -m browser tests/browser
+
+fuzz: $(STAMP) ## ten thousand hostile files of each kind (hours)
+	DPAUDIT_FUZZ=10000 $(BIN)/python -m pytest -q tests/fuzz
+
+test-matrix: ## the core on Python 3.12 and 3.13, everything on TensorFlow 2.15, in environments of their own
+	sh .ci/matrix.sh
+
+docs: $(STAMP) ## the documentation as a site, in build/docs
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+	@echo build/docs/index.html
 
 selftest: $(STAMP) ## how often every bound is wrong, on mechanisms of known ε (minutes)
 	$(BIN)/dpaudit selftest --workers 2 --out docs/selftest.json --markdown docs/selftest-table.md
