@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 from dpaudit._tensorflow import tf
 from dpaudit.stacked.network import Network
@@ -35,6 +36,7 @@ class Cost:
         return 4 * copies * (3 * self.floats * batch_length + 6 * self.parameters)
 
 
+@lru_cache(maxsize=16)
 def cost(network: Network) -> Cost:
     """Measured on the shapes of one example."""
     parameters = tuple(tf.zeros([1, *variable.shape]) for variable in network.variables)

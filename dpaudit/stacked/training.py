@@ -160,7 +160,7 @@ class Held(NamedTuple):
         """Of these records."""
         if network.head is None:
             return cls(tf.constant(features, tf.float32), tf.constant(targets), False)
-        prepare = tf.function(lambda x: network.prepared(x[None])[0], reduce_retracing=True)
+        prepare = _preparation(network)
         one = prepare(tf.constant(features[:1], tf.float32))
         if tf.size(one).numpy() * one.dtype.size * len(features) > PREPARED_BYTES:
             return cls(tf.constant(features, tf.float32), tf.constant(targets), False)
@@ -168,6 +168,11 @@ class Held(NamedTuple):
             prepare(tf.constant(features[start : start + 256], tf.float32)) for start in range(0, len(features), 256)
         ]
         return cls(tf.concat(parts, axis=0), tf.constant(targets), True)
+
+
+@lru_cache(maxsize=16)
+def _preparation(network: Network) -> Callable[[Any], Any]:
+    return tf.function(lambda x: network.prepared(x[None])[0], reduce_retracing=True)  # type: ignore[no-any-return]
 
 
 def _train_group(
