@@ -96,7 +96,7 @@ def roc(result: Result, model: ModelResult) -> Drawing:
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
         axis.set_minor_formatter(NullFormatter())
     figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False, labelcolor=INK)
-    return Drawing(figure, f"ROC curves of {len(attacks)} attacks on {model.name}, log-log")
+    return Drawing(figure, f"ROC curves of {len(attacks)} attacks on {short(model.name)}, log-log")
 
 
 def attacks_on(result: Result, model: str) -> list[AttackOutcome]:

@@ -13,6 +13,7 @@ from dpaudit.errors import InputError
 from dpaudit.plan import parse_toml
 from dpaudit.testing import PrivacyViolation, assert_epsilon, assert_leakage, assert_private
 from tests.audits import DELTA, claims, epsilon_claim, gaussian_audit
+from tests.plugin import LOAD
 
 pytest_plugins = ["pytester"]
 
@@ -53,7 +54,7 @@ def project(pytester: pytest.Pytester) -> Run:
     (pytester.path / "pytest.ini").write_text("[pytest]\naddopts = --strict-markers\n")
 
     def run(*arguments: str) -> pytest.RunResult:
-        return pytester.runpytest_inprocess("-p", "dpaudit.testing", "-p", "no:cacheprovider", "-rs", *arguments)
+        return pytester.runpytest_inprocess(*LOAD, "-p", "no:cacheprovider", "-rs", *arguments)
 
     return run
 

@@ -22,6 +22,7 @@ from dpaudit.plan import parse_toml
 from dpaudit.scores import Scores
 from dpaudit.signals import Signals
 from tests.audits import gaussian_audit
+from tests.plugin import LOAD
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"]
@@ -89,8 +90,7 @@ def test_every_block_of_a_page_runs(page: str, tmp_path: Path) -> None:
             "-m",
             "pytest",
             "-q",
-            "-p",
-            "dpaudit.testing",
+            *LOAD,
             "-p",
             "no:cacheprovider",
             "test_privacy.py",
