@@ -103,7 +103,7 @@ def lookup(ids: Any, d: Any, *, rows: int) -> Contribution:
 
 def _square(x: Any) -> Any:
     flat = _flat(x)
-    return tf.linalg.matvec(flat * flat, tf.ones([1, flat.shape[2]]))
+    return tf.linalg.matvec(flat * flat, tf.ones([1, flat.shape[2]], flat.dtype))
 
 
 def _flat(x: Any) -> Any:
