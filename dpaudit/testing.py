@@ -12,8 +12,8 @@ import pytest
 
 if TYPE_CHECKING:
     from dpaudit.claims import Claims
-    from dpaudit.result import Result
     from dpaudit.gate import Gate, Judgement
+    from dpaudit.result import Result
 
 __all__ = ["PrivacyViolation", "assert_epsilon", "assert_leakage", "assert_private"]
 
@@ -187,8 +187,8 @@ class ClaimsFile(pytest.File):
     def judged(self) -> "dict[str, list[Judgement]]":
         """Judgements by claim."""
         if self._judged is None:
-            from dpaudit.result import load_result
             from dpaudit.gate import verify
+            from dpaudit.result import load_result
 
             claims = self.claims
             assert claims.result is not None

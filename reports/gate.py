@@ -7,8 +7,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from dpaudit._check import printable
-from dpaudit.reports.text import MARKS
 from dpaudit.gate import Gate, Judgement
+from dpaudit.reports.text import MARKS
 
 SYMBOLS = {"contradicted": "❌", "consistent": "✅", "too weak": "❔"}
 # XML 1.0 has no way to write these, not even escaped.

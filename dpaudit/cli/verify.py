@@ -37,9 +37,9 @@ def verify(
     from dpaudit.claims import find_claims, load_claims
     from dpaudit.errors import InputError
     from dpaudit.files import read_text, write_text
+    from dpaudit.gate import verify as judge
     from dpaudit.reports import gate as report
     from dpaudit.result import load_result
-    from dpaudit.gate import verify as judge
 
     files = [load_claims(path) for path in claims or [find_claims(Path())]]
     paths = results or [Path(file.result) for file in files if file.result is not None]
