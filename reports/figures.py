@@ -13,6 +13,7 @@ from dpaudit.result import ModelResult, Result
 ROWS = 60  # more cannot be told apart in one figure; all of them are in its table
 SIGNIFICANT = 0.05  # a slice stands out when its p-value, adjusted for all slices, is below this
 CROWDED = 12  # with more rows than this, promises are lines without a label
+SERIES = tuple(colour for colour in COLOURS if colour != PROMISED)  # the promise has a colour of its own
 LONGEST = 28  # characters of a name beside an axis
 
 
@@ -70,12 +71,12 @@ def roc(result: Result, model: ModelResult) -> Drawing:
     axes.plot([start, 1], [start, 1], color=MUTED, lw=1, ls=(0, (1, 2)), label="guessing")
     band_x, low, high = _visible(best, start)
     axes.fill_between(band_x, low, high, step="post", color=COLOURS[0], alpha=0.18, lw=0)
-    ranked = sorted(attacks, key=lambda attack: -attack.auc)[: len(COLOURS)]
+    ranked = sorted(attacks, key=lambda attack: -attack.auc)[: len(SERIES)]
     for index, attack in enumerate(ranked):
         points = [(x, y) for x, y in zip(attack.curve.fpr, attack.curve.tpr, strict=True) if y > 0]
         xs = [max(x, start) for x, _ in points] or [start, 1]
         ys = [y for _, y in points] or [start, 1]
-        axes.plot(xs, ys, color=COLOURS[index], lw=1.6, ls=DASHES[index % len(DASHES)], drawstyle="steps-post",
+        axes.plot(xs, ys, color=SERIES[index], lw=1.6, ls=DASHES[index % len(DASHES)], drawstyle="steps-post",
                   label=_short(attack.attack))  # fmt: skip
     if model.promise is not None:
         inside = [(x, y) for x, y in zip(model.promise.fpr, model.promise.tpr, strict=True) if x >= start]
