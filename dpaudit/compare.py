@@ -58,9 +58,10 @@ def compare(subject: str, claim: Claim, bounds: Sequence[LowerBound], findings: 
         )
     elif strongest is not None and strongest.epsilon > claim.epsilon:
         verdict = "contradicted"
+        within = f", within: {strongest.family}" if strongest.family else ""
         sentence = (
             f"Promised ε ≤ {claim.epsilon:.3g}, measured ε ≥ {strongest.epsilon:.3g} "
-            f"({strongest.confidence:.4g} confidence): the promise does not hold."
+            f"({strongest.confidence:.4g} confidence{within}): the promise does not hold."
         )
     elif not bounds or ceiling <= claim.epsilon:
         verdict = "too weak"
