@@ -51,6 +51,7 @@ def audit_scores(
         InputError: scores that are not finite numbers, lengths that differ, membership that is empty or one-sided, a δ
             or ε out of range.
 
+    >>> import numpy as np
     >>> rng = np.random.default_rng(1)
     >>> coins = rng.random(2000) < 0.5
     >>> result = audit_scores(rng.normal(size=2000) + 3 * coins, coins, epsilon=0.5, delta=1e-5)

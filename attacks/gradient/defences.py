@@ -22,7 +22,7 @@ class Defence:
         bits: bits per coordinate after uniform quantisation of each array; 64 leaves values as they are.
 
     >>> Defence(clip=1.0, noise_multiplier=0.5).mechanism
-    GaussianSteps(noise_multiplier=0.5, steps=1, sampling=Poisson(rate=1.0), slack=0.0)
+    GaussianSteps(noise_multiplier=0.5, steps=1, sampling=Poisson(rate=1.0), slack=0.0, unit='record')
     """
 
     clip: float = np.inf
