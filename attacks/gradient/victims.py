@@ -14,7 +14,8 @@ import numpy as np
 from dpaudit._tensorflow import keras, tf
 from dpaudit.attacks.gradient.view import Arrays
 from dpaudit.errors import InputError
-from dpaudit.stacked.network import Network, Node, Parameters
+from dpaudit.stacked.network import Network, Parameters
+from dpaudit.stacked.reading import Node
 from dpaudit.stacked.windows import Window
 
 # Logits (victims, records, classes) and class probabilities of the same shape -> loss (victims, records).

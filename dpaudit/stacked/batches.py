@@ -3,6 +3,7 @@
 Three ways to sample, each the event its accountant is told (`dpaudit.claim`): Poisson, fixed size, shuffled.
 """
 
+from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
@@ -16,6 +17,7 @@ from dpaudit.stacked.keys import generator
 
 SamplingName = Literal["poisson", "fixed-size", "shuffled"]
 Batches = npt.NDArray[np.int32]
+BLOCK = 64  # steps drawn from one generator: making one costs more than drawing a small batch
 
 
 def sampling_event(name: SamplingName, records: int, batch_size: int) -> Sampling:
@@ -70,21 +72,41 @@ def draw(sampling: Sampling, records: int, *, seed: int, model: int, steps: rang
     A Poisson batch longer than ``length`` keeps a uniformly chosen part of it.
     """
     batches = np.full((len(steps), length), -1, np.int32)
-    order = np.empty(0, np.int64)
-    shuffled_in = -1
-    for row, step in enumerate(steps):
-        if isinstance(sampling, Shuffled):
-            epoch, part = divmod(step, sampling.batches_per_epoch)
-            if epoch != shuffled_in:
-                order, shuffled_in = generator(seed, model, "shuffle", epoch).permutation(records), epoch
-            chosen = order[part * length : (part + 1) * length]
-        elif isinstance(sampling, FixedSize):
-            rng = generator(seed, model, "fixed-size", step)
-            chosen = rng.choice(records, sampling.batch_size, replace=False, shuffle=False)
+    if isinstance(sampling, Shuffled):
+        for epoch, chosen in _grouped(steps, sampling.batches_per_epoch):
+            order = np.full(sampling.batches_per_epoch * length, -1, np.int64)
+            order[:records] = generator(seed, model, "shuffle", epoch).permutation(records)
+            parts = order.reshape(sampling.batches_per_epoch, length)
+            batches[chosen] = parts[np.array(steps)[chosen] % sampling.batches_per_epoch]
+        return batches
+    for block, chosen in _grouped(steps, BLOCK):
+        kept = np.array(steps)[chosen] % BLOCK
+        if isinstance(sampling, FixedSize):
+            rng = generator(seed, model, "fixed-size", block)
+            drawn = [rng.choice(records, sampling.batch_size, replace=False, shuffle=False) for _ in range(BLOCK)]
+            batches[chosen, : sampling.batch_size] = np.array(drawn)[kept]
         else:
-            rng = generator(seed, model, "poisson", step)
-            chosen = np.flatnonzero(rng.random(records) < sampling.rate)
-            if chosen.size > length:
-                chosen = rng.choice(chosen, length, replace=False)
-        batches[row, : chosen.size] = chosen
+            rng = generator(seed, model, "poisson", block)
+            batches[chosen] = _coins(rng, sampling.rate, records, length)[kept]
     return batches
+
+
+def _coins(rng: np.random.Generator, rate: float, records: int, length: int) -> Batches:
+    """Poisson batches of a block of steps."""
+    steps, members = np.divmod(np.flatnonzero(rng.random((BLOCK, records)) < rate), records)
+    sizes = np.bincount(steps, minlength=BLOCK)
+    place = np.arange(steps.size) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    for long in np.flatnonzero(sizes > length):
+        within = steps == long
+        place[within] = rng.permutation(sizes[long])
+    fitting = place < length
+    batches = np.full((BLOCK, length), -1, np.int32)
+    batches[steps[fitting], place[fitting]] = members[fitting]
+    return batches
+
+
+def _grouped(steps: range, size: int) -> Iterator[tuple[int, slice]]:
+    """Each block of ``size`` steps that ``steps`` touches, with the part of ``steps`` in it."""
+    for block in range(steps.start // size, -(-steps.stop // size)):
+        low, high = max(steps.start, block * size), min(steps.stop, (block + 1) * size)
+        yield block, slice(low - steps.start, high - steps.start)

@@ -7,9 +7,9 @@ from functools import lru_cache
 from dpaudit._tensorflow import tf
 from dpaudit.stacked.network import Network
 
-# Below this many multiply-adds per step a copy is too small to keep the machine busy and is stacked with others;
-# above, one copy at a time keeps its parameters and activations in the cache (measured, two cores).
-BUSY = 2e8
+# Below this many multiply-adds per step a copy is stacked with others, so that the cost of starting an operation is
+# shared; above, one copy at a time keeps its parameters and activations in the cache (measured on two cores).
+BUSY = 5e6
 LARGEST_STACK = 64
 
 
@@ -22,9 +22,9 @@ class Cost:
     parameters: int
 
     def stack(self, batch_size: int) -> int:
-        """How many copies to train as one program with batches of that length."""
-        work = self.multiply_adds * batch_size
-        return max(1, min(LARGEST_STACK, math.ceil(BUSY / work)))
+        """How many copies to train as one program with batches of that length: a power of two."""
+        wanted = min(LARGEST_STACK, math.ceil(BUSY / (self.multiply_adds * batch_size)))
+        return 1 << (wanted - 1).bit_length()
 
     @property
     def model_bytes(self) -> int:

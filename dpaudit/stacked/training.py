@@ -1,6 +1,8 @@
 """Training of many copies at once: blocks of steps as one compiled TensorFlow program."""
 
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
@@ -25,6 +27,15 @@ from dpaudit.stacked.schedules import Constant, Schedule
 BLOCK_BYTES = 2**26  # of batch indices handed to the program at a time
 LONGEST_BLOCK = 256  # steps between two reports of progress
 PREPARED_BYTES = 2**29  # of inputs prepared once for all records, such as the patches of a first convolution
+
+
+@dataclass(frozen=True)
+class Member:
+    """One copy to train: its number in the family of models, the records it may see, and how batches are drawn."""
+
+    model: int
+    rows: npt.NDArray[np.int64]
+    sampling: Sampling
 
 
 @dataclass(frozen=True)
@@ -75,14 +86,11 @@ class Recipe:
         _, slack = longest_batch(sampling, records, self.batch_size, self.steps, tolerance=self.tolerance)
         return GaussianSteps(self.noise_multiplier, self.steps, sampling, slack)
 
-
-@dataclass(frozen=True)
-class Member:
-    """One copy to train: its number in the family of models, the records it may see, and how batches are drawn."""
-
-    model: int
-    rows: npt.NDArray[np.int64]
-    sampling: Sampling
+    def longest(self, member: Member) -> int:
+        """The length a member's batches are padded to."""
+        return longest_batch(member.sampling, len(member.rows), self.batch_size, self.steps, tolerance=self.tolerance)[
+            0
+        ]
 
 
 def train(
@@ -116,34 +124,20 @@ def train(
     if len(members) != copies:
         raise InputError(f"{copies} copies need as many members, got {len(members)}.")
     _require_logits(network)
-    limits = [
-        longest_batch(member.sampling, len(member.rows), recipe.batch_size, recipe.steps, tolerance=recipe.tolerance)[0]
-        for member in members
-    ]
-    width = max(limits)
-    size = min(copies, cost(network).stack(recipe.batch_size))
+    width = max(recipe.longest(member) for member in members)
     held = Held.of(network, features, targets)
-    trained = []
-    for first in range(0, copies, size):
-        chosen = slice(first, min(first + size, copies))
-        group = members[chosen]
-        usual = max(
-            usual_length(member.sampling, len(member.rows), recipe.batch_size, copies=len(group)) for member in group
-        )
-        lengths = sorted({min(usual, width), width})
-        trained.append(
-            _train_group(
-                network,
-                tuple(value[chosen] for value in parameters),
-                recipe,
-                group,
-                tuple(lengths),
-                held,
-                seed,
-                progress,
-            )
-        )
-    whole = tuple(tf.concat(columns, axis=0) for columns in zip(*trained, strict=True))
+    groups = -(-copies // cost(network).stack(recipe.batch_size))
+    size = -(-copies // groups)
+    group = _Group(network, recipe, held, width, seed, progress)
+    # The last group is filled up with copies of its last member, so that every group is the same program.
+    numbers = np.minimum(np.arange(groups * size), copies - 1).reshape(groups, size)
+
+    def run(chosen: npt.NDArray[np.int64]) -> Parameters:
+        return group(tuple(tf.gather(value, chosen) for value in parameters), [members[i] for i in chosen])
+
+    with ThreadPoolExecutor(max_workers=min(groups, workers())) as pool:
+        trained = list(pool.map(run, numbers))
+    whole = tuple(tf.concat(columns, axis=0)[:copies] for columns in zip(*trained, strict=True))
     _refuse_divergence(network, whole, [member.model for member in members])
     return whole
 
@@ -175,50 +169,68 @@ def _preparation(network: Network) -> Callable[[Any], Any]:
     return tf.function(lambda x: network.prepared(x[None])[0], reduce_retracing=True)  # type: ignore[no-any-return]
 
 
-def _train_group(
-    network: Network,
-    parameters: Parameters,
-    recipe: Recipe,
-    members: Sequence[Member],
-    lengths: tuple[int, ...],
-    held: Held,
-    seed: int,
-    progress: Callable[[int], None] | None,
-) -> Parameters:
-    width = lengths[-1]
-    models = [member.model for member in members]
-    rates = recipe.learning_rate(recipe.steps).astype(np.float32)
-    noise = Stream.start(seed, models, "noise")
-    dropout = Stream.start(seed, models, "dropout")
-    state = tuple(recipe.optimizer.start(parameters[i]) for i in network.trainable)
-    block = _block(network, recipe, lengths, held.is_prepared)
-    size = max(1, min(recipe.steps, LONGEST_BLOCK, BLOCK_BYTES // (4 * width * len(members))))
-    for start in range(0, recipe.steps, size):
-        steps = range(start, min(start + size, recipe.steps))
-        rows = np.zeros((size, len(members), width), np.int32)
-        filled = np.zeros((size, len(members)), np.int32)
-        for copy, member in enumerate(members):
-            batches = draw(member.sampling, len(member.rows), seed=seed, model=member.model, steps=steps, length=width)
-            filled[: len(steps), copy] = (batches >= 0).sum(axis=1)
-            rows[: len(steps), copy] = member.rows[np.maximum(batches, 0)]
-        padded = np.zeros(size, np.float32)
-        padded[: len(steps)] = rates[start : steps[-1] + 1]
-        parameters, state = block(
-            parameters,
-            state,
-            held.inputs,
-            held.targets,
-            tf.constant(rows),
-            tf.constant(filled),
-            tf.constant(start),
-            tf.constant(len(steps)),
-            tf.constant(padded),
-            noise.keys,
-            dropout.keys,
-        )
-        if progress is not None:
-            progress(len(steps) * len(members))
-    return parameters
+def workers() -> int:
+    """Groups trained at a time: one for each core TensorFlow may use, one in all on a GPU."""
+    if tf.config.list_physical_devices("GPU"):
+        return 1
+    return int(os.environ.get("TF_NUM_INTRAOP_THREADS") or os.cpu_count() or 1)
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Trains some copies as one program; called from several threads."""
+
+    network: Network
+    recipe: Recipe
+    held: Held
+    width: int
+    seed: int
+    progress: Callable[[int], None] | None
+
+    def __call__(self, parameters: Parameters, members: Sequence[Member]) -> Parameters:
+        network, recipe, width = self.network, self.recipe, self.width
+        models = [member.model for member in members]
+        rates = recipe.learning_rate(recipe.steps).astype(np.float32)
+        noise = Stream.start(self.seed, models, "noise")
+        dropout = Stream.start(self.seed, models, "dropout")
+        state = tuple(recipe.optimizer.start(parameters[i]) for i in network.trainable)
+        block = _block(network, recipe, self.lengths(members), self.held.is_prepared)
+        size = max(1, min(recipe.steps, LONGEST_BLOCK, BLOCK_BYTES // (4 * width * len(members))))
+        for start in range(0, recipe.steps, size):
+            steps = range(start, min(start + size, recipe.steps))
+            rows = np.zeros((size, len(members), width), np.int32)
+            filled = np.zeros((size, len(members)), np.int32)
+            for copy, member in enumerate(members):
+                length = recipe.longest(member)
+                batches = draw(
+                    member.sampling, len(member.rows), seed=self.seed, model=member.model, steps=steps, length=length
+                )
+                filled[: len(steps), copy] = (batches >= 0).sum(axis=1)
+                rows[: len(steps), copy, :length] = member.rows[np.maximum(batches, 0)]
+            padded = np.zeros(size, np.float32)
+            padded[: len(steps)] = rates[start : steps[-1] + 1]
+            parameters, state = block(
+                parameters,
+                state,
+                self.held.inputs,
+                self.held.targets,
+                tf.constant(rows),
+                tf.constant(filled),
+                tf.constant(start),
+                tf.constant(len(steps)),
+                tf.constant(padded),
+                noise.keys,
+                dropout.keys,
+            )
+            if self.progress is not None:
+                self.progress(len(steps) * len(members))
+        return parameters
+
+    def lengths(self, members: Sequence[Member]) -> tuple[int, ...]:
+        """Lengths of batch to have a program for."""
+        batch = self.recipe.batch_size
+        usual = max(usual_length(one.sampling, len(one.rows), batch, copies=len(members)) for one in members)
+        return tuple(sorted({min(usual, self.width), self.width}))
 
 
 @lru_cache(maxsize=16)

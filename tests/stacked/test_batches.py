@@ -35,7 +35,7 @@ def test_poisson_batches_are_independent_coins() -> None:
 
 def test_fixed_size_batches_have_distinct_records() -> None:
     """Every batch holds exactly its size of different records, every pair of records as often."""
-    hits = incidence(draw(FixedSize(5, 12), 12, seed=2, model=3, steps=range(3000), length=5), 12)
+    hits = incidence(draw(FixedSize(5, 12), 12, seed=2, model=3, steps=range(3000), length=7), 12)
     assert (hits.sum(axis=1) == 5).all()
     assert hits.max() == 1
     pairs = (hits.T @ hits)[np.triu_indices(12, 1)]

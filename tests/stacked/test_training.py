@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from dpaudit._tensorflow import keras, tf
-from dpaudit.claim import FixedSize, Poisson, Shuffled
+from dpaudit.claim import FixedSize, Poisson, Sampling, Shuffled
 from dpaudit.data.bundled import digits
 from dpaudit.errors import AuditFailed, InputError
 from dpaudit.stacked.network import Network, Parameters
@@ -48,6 +48,25 @@ def test_model_is_the_same_in_any_stack(compiled: bool) -> None:
         np.testing.assert_allclose(one[0], many[2], atol=1e-6)
         np.testing.assert_allclose(one[0], pair[1], atol=1e-6)
         assert np.abs(many[0] - many[1]).max() > 1e-3
+
+
+def test_ways_to_sample_may_differ_in_a_stack() -> None:
+    """A shuffled, a fixed-size and a Poisson member of one stack each train as they do alone."""
+    network = Network.from_keras(small())
+    features, labels = cloud()
+    events: list[Sampling] = [Shuffled(5), FixedSize(12, RECORDS), Poisson(0.2)]
+    members = [Member(i, np.arange(RECORDS), event) for i, event in enumerate(events)]
+    recipe = Recipe("multiclass", 9, 12, Sgd(), Constant(0.1), 1.0, 0.5, compiled=False)
+
+    def run(some: list[int]) -> Parameters:
+        start = network.initial(seed=1, models=some)
+        own = [members[i] for i in some]
+        return train(network, start, recipe, own, features=features, targets=labels, seed=1)
+
+    together = run([0, 1, 2])
+    for i in range(3):
+        for one, many in zip(run([i]), together, strict=True):
+            np.testing.assert_allclose(one[0], many[i], atol=1e-6)
 
 
 def test_compiled_or_not_is_the_same_training() -> None:
