@@ -1,19 +1,28 @@
-"""``dpaudit inspect``."""
+"""``dpaudit inspect``: a mechanism, or the trace of a federation."""
 
 import json as json_module
-from typing import Annotated, Literal
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import typer
 
 from dpaudit.cli.options import Json, Quiet, Seed
 
+OF_A_MECHANISM = ("clip", "noise_multiplier", "denominator", "adjacency", "delta", "rate", "steps", "seed")
+
 
 def inspect(
-    factory: Annotated[
-        str, typer.Argument(help="module:name or file.py:name of a function that builds the optimizer or mechanism.")
+    context: typer.Context,
+    subject: Annotated[
+        str,
+        typer.Argument(
+            help="module:name or file.py:name of a function that builds the optimizer or mechanism, "
+            "or the folder of a federation's trace."
+        ),
     ],
-    clip: Annotated[float, typer.Option(help="Clip norm it states.")],
-    noise_multiplier: Annotated[float, typer.Option(help="Noise multiplier it states.")],
+    clip: Annotated[float | None, typer.Option(help="Clip norm it states.")] = None,
+    noise_multiplier: Annotated[float | None, typer.Option(help="Noise multiplier it states.")] = None,
     denominator: Annotated[
         str, typer.Option(help="What it divides the noisy sum by: a number, or 'batch' for the batch at hand.")
     ] = "batch",
@@ -25,8 +34,90 @@ def inspect(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Ask a DP mechanism whether it clips, adds noise and divides as it says: exit 1 when it does not."""
-    from dataclasses import asdict, replace
+    """Ask whether a DP mechanism, or a recorded federation, does what it says: exit 1 when it does not.
+
+    A mechanism is asked chosen questions: does it clip, add noise and divide as stated? The trace of a federation (a
+    folder with manifest.json) is held against its own claim.
+    """
+    from dpaudit.errors import InputError
+
+    place = Path(subject)
+    if place.is_dir() or place.name == "manifest.json":
+        given = [name for name in OF_A_MECHANISM if _given(context, name)]
+        if given:
+            option = "--" + given[0].replace("_", "-")
+            raise InputError(f"{option} is for a mechanism; the trace {subject} states what it claims in its manifest.")
+        _inspect_trace(place if place.is_dir() else place.parent, json=json, quiet=quiet)
+        return
+    if clip is None or noise_multiplier is None:
+        missing = "--clip" if clip is None else "--noise-multiplier"
+        raise InputError(f"{missing} is needed for a mechanism (only a trace's folder states its own), got {subject}.")
+    _inspect_mechanism(
+        subject,
+        clip=clip,
+        noise_multiplier=noise_multiplier,
+        denominator=_denominator(denominator),
+        adjacency=adjacency,
+        delta=delta,
+        rate=rate,
+        steps=steps,
+        seed=seed or 0,
+        json=json,
+        quiet=quiet,
+    )
+
+
+def _given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _inspect_trace(folder: Path, *, json: bool, quiet: bool) -> None:
+    from rich.console import Console
+
+    from dpaudit.forensics.show import findings_table
+    from dpaudit.trace import inspect_rounds, read_trace
+
+    trace = read_trace(folder)
+    findings = inspect_rounds(trace)
+    claim = trace.manifest.dp_claim
+    if json:
+        document: dict[str, Any] = {
+            "schema": 1,
+            "framework": trace.manifest.framework,
+            "rounds": len(trace.rounds),
+            "claim": None if claim is None else asdict(claim),
+            "findings": [asdict(finding) for finding in findings],
+        }
+        typer.echo(json_module.dumps(document, indent=1, allow_nan=True))
+    elif not quiet:
+        console = Console(highlight=False)
+        console.print(findings_table(findings, title=f"Inspection of {folder.resolve().name}"))
+        promised = "no ε" if claim is None or claim.epsilon is None else f"ε = {claim.epsilon:.3g} per {claim.unit}"
+        console.print(
+            f"{len(trace.rounds)} rounds of {trace.manifest.framework}, {promised} claimed; nothing was attacked yet",
+            markup=False,
+            soft_wrap=True,
+        )
+    if any(finding.severity == "violation" for finding in findings):
+        raise typer.Exit(1)
+
+
+def _inspect_mechanism(
+    factory: str,
+    *,
+    clip: float,
+    noise_multiplier: float,
+    denominator: float | Literal["batch"],
+    adjacency: str,
+    delta: float,
+    rate: float,
+    steps: int,
+    seed: int,
+    json: bool,
+    quiet: bool,
+) -> None:
+    from dataclasses import replace
     from typing import cast
 
     from rich.console import Console
@@ -39,17 +130,16 @@ def inspect(
     from dpaudit.forensics.mechanism import Stated
     from dpaudit.forensics.show import table
 
-    number = _denominator(denominator)
-    stated = Stated(clip, noise_multiplier, number, cast(Adjacency, adjacency))
+    stated = Stated(clip, noise_multiplier, denominator, cast(Adjacency, adjacency))
     mechanism = GaussianSteps(noise_multiplier, steps, Poisson(rate))
     claim = Claim(float("inf"), delta, "record", stated.adjacency, "the mechanism's own parameters", mechanism)
     promised = epsilon(mechanism, delta=delta, adjacency=stated.adjacency).epsilon
     claim = replace(claim, epsilon=promised)
-    subject = build(factory, seed=seed or 0)
+    subject = build(factory, seed=seed)
     if isinstance(subject, Server):
-        found = inspect_server(subject, stated, seed=seed or 0, claim=claim)
+        found = inspect_server(subject, stated, seed=seed, claim=claim)
     else:
-        found = inspect_mechanism(subject, stated, seed=seed or 0, claim=claim)
+        found = inspect_mechanism(subject, stated, seed=seed, claim=claim)
     if json:
         document = {"schema": 1, "promised_epsilon": promised, **asdict(found)}
         typer.echo(json_module.dumps(document, indent=1, allow_nan=True))

@@ -1,12 +1,16 @@
 """``dpaudit inspect``: exit codes and what it prints."""
 
 import json
+import re
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from dpaudit.accounting import gaussian_epsilon
 from dpaudit.cli import app
 from dpaudit.errors import InputError
+from dpaudit.trace import DpClaim, TraceWriter
 
 RIGHT = """
 import numpy as np
@@ -63,3 +67,50 @@ def test_what_is_no_factory_is_refused(factory, name, message):
     found = inspect(factory, name)
     assert isinstance(found.exception, InputError)
     assert message in str(found.exception)
+
+
+def trace(folder, claimed):
+    """Twelve Gaussian releases of twenty clients with full participation, noise multiplier 1, and the ε it claims."""
+    rng = np.random.default_rng(7)
+    claim = DpClaim(
+        epsilon=claimed, delta=1e-5, clip=0.5, noise_multiplier=1.0, sampler="all", clients=20, of=20, rounds=12
+    )
+    model = [np.zeros(200)]
+    with TraceWriter(folder, names=["w"], shapes=[(200,)], framework="test", dp_claim=claim) as writer:
+        for _ in range(12):
+            after = [model[0] + rng.normal(0, 0.5, 200) / 20]
+            writer.round(before=model, after=after, clip=0.5, replies=20)
+            model = after
+    return str(folder)
+
+
+def test_a_trace_is_held_against_its_own_claim(tmp_path):
+    """Twelve releases at noise multiplier 1 are 20.3-DP (closed form): that is consistent, 3 is not."""
+    truth = gaussian_epsilon(12**0.5, 1e-5)
+    right = CliRunner().invoke(app, ["inspect", trace(tmp_path / "right", truth)])
+    assert right.exit_code == 0
+    assert "12 rounds of test" in right.stdout
+    wrong = CliRunner().invoke(app, ["inspect", trace(tmp_path / "wrong", 3.0), "--json"])
+    assert wrong.exit_code == 1
+    (finding,) = json.loads(wrong.stdout)["findings"]
+    assert finding["check"] == "claimed ε"
+    assert finding["true_epsilon"] == pytest.approx(truth, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["{trace}", "--clip", "1"], "--clip is for a mechanism"),
+        (["{empty}"], "cannot read .*manifest.json"),
+        (["{trace}/manifest.json", "--steps", "3"], "--steps is for a mechanism"),
+        (["file.py:name"], "--clip is needed for a mechanism"),
+        (["file.py:name", "--clip", "1"], "--noise-multiplier is needed for a mechanism"),
+    ],
+)
+def test_what_is_for_the_other_kind_of_subject_is_refused(tmp_path, words, message):
+    """One line says which option belongs to what."""
+    (tmp_path / "empty").mkdir()
+    places = {"trace": trace(tmp_path / "t", 3.0), "empty": str(tmp_path / "empty")}
+    found = CliRunner().invoke(app, ["inspect", *(word.format(**places) for word in words)])
+    assert isinstance(found.exception, InputError)
+    assert re.search(message, str(found.exception))

@@ -1,0 +1,152 @@
+"""ε as it follows from noise, sampling and rounds, against the ε that is claimed.
+
+scipy and dp-accounting are imported when a trace is inspected, so that one can be written without them.
+"""
+
+import math
+from dataclasses import replace
+
+from dpaudit.claim import FULL_BATCH, FixedSize, GaussianSteps, Poisson, Sampling
+from dpaudit.evidence import Finding
+from dpaudit.trace.manifest import DpClaim
+from dpaudit.trace.reader import Trace
+
+LEVEL = 1e-6  # chance that a right run gets a violation, shared among the statistical checks
+LITTLE = 0.3  # noise multiplier below which sampling hides next to nothing: ε is then accounted without it, in no time
+SLACK = 1.02  # a claimed ε may be this much below ours before it is called wrong: accountants differ
+
+
+def check_rounds(trace: Trace, claim: DpClaim) -> list[Finding]:
+    """More rounds than the accountant was told of."""
+    ran = max(one.number for one in trace.rounds) + 1
+    if claim.rounds is None or ran <= claim.rounds:
+        return []
+    return [
+        Finding(
+            "more rounds than accounted",
+            "violation",
+            "the trace",
+            f"{ran} rounds were run",
+            f"at most the {claim.rounds} that were accounted",
+            "account for every round",
+            true_epsilon=true_epsilon(trace, claim, claim, rounds=ran),
+            rung=0,
+        )
+    ]
+
+
+def check_epsilon(trace: Trace, claim: DpClaim) -> list[Finding]:
+    """The claimed ε against the one that follows from noise, sampling and rounds."""
+    if claim.epsilon is None:
+        return []
+    ours = true_epsilon(trace, claim, claim)
+    if ours is None:
+        return [
+            Finding(
+                "ε cannot be recomputed",
+                "warning",
+                "the claim",
+                f"ε = {claim.epsilon:g} without all of delta, noise_multiplier, sampler, clients, of and rounds",
+                "what an accountant needs",
+                "write it into the manifest",
+                rung=0,
+            )
+        ]
+    if claim.epsilon * SLACK >= ours:
+        return []
+    amplified = claim.sampler in ("fixed-size", "shuffled", "all")
+    assumed = replace(claim, sampler="poisson")
+    as_poisson = true_epsilon(trace, assumed, assumed) if amplified and claim.rate else None
+    hint = (
+        "; it fits Poisson sampling, which this was not" if as_poisson and claim.epsilon * SLACK >= as_poisson else ""
+    )
+    return [
+        Finding(
+            "claimed ε",
+            "violation",
+            "noise, sampling and rounds as the manifest gives them",
+            f"ε = {claim.epsilon:g} is claimed{hint}",
+            f"ε = {ours:.4g} at δ = {claim.delta:g}",
+            "account for the sampling that was run, and for every round",
+            true_epsilon=ours,
+            rung=0,
+        )
+    ]
+
+
+def check_formula(trace: Trace, claim: DpClaim) -> list[Finding]:
+    """The classical Gaussian formula, used where its proof does not hold."""
+    if claim.accountant != "classical-gaussian" or claim.epsilon is None or claim.epsilon <= 1:
+        return []
+    return [
+        Finding(
+            "classical Gaussian formula",
+            "violation",
+            "the claim",
+            f"ε = {claim.epsilon:g} comes from the formula with √(2 ln(1.25/δ)), whose proof needs ε below 1",
+            "an accountant that holds for any ε",
+            "use the privacy loss distribution of dp-accounting",
+            true_epsilon=true_epsilon(trace, claim, claim),
+            rung=0,
+        )
+    ]
+
+
+def check_participation(trace: Trace, claim: DpClaim) -> list[Finding]:
+    """The numbers of answers against the sampling rate; fewer may be drop-outs, more cannot be."""
+    from scipy.stats import binom
+
+    replies = [one.replies for one in trace.rounds if one.replies is not None]
+    if claim.sampler != "poisson" or claim.of is None or claim.rate is None or not replies:
+        return []
+    total = sum(replies)
+    if binom.sf(total - 1, claim.of * len(replies), claim.rate) >= LEVEL / 3:
+        return []
+    seen = total / (claim.of * len(replies))
+    return [
+        Finding(
+            "sampling rate",
+            "violation",
+            f"the answers of {len(replies)} rounds",
+            f"{seen:.3g} of the clients took part in a round",
+            f"{claim.rate:.3g}",
+            "account for the rate at which clients are drawn",
+            true_epsilon=true_epsilon(trace, claim, replace(claim, clients=seen * claim.of)),
+            rung=0,
+        )
+    ]
+
+
+def scaled(claim: DpClaim, factor: float) -> DpClaim:
+    """The claim with its noise multiplier times a factor."""
+    return claim if claim.noise_multiplier is None else replace(claim, noise_multiplier=claim.noise_multiplier * factor)
+
+
+def true_epsilon(trace: Trace, claim: DpClaim, assumed: DpClaim, *, rounds: int | None = None) -> float | None:
+    """ε of the claim's own accounting with other noise, rate or rounds; None when the manifest does not say enough."""
+    from dpaudit.accounting import epsilon
+
+    noise, total = assumed.noise_multiplier, rounds or claim.rounds or trace.manifest.rounds
+    sampling = _sampling(assumed)
+    if noise is None or total is None or sampling is None or claim.delta is None:
+        return None
+    if noise == 0:
+        return math.inf
+    if noise < LITTLE:
+        sampling = FULL_BATCH
+    adjacency = claim.adjacency
+    if isinstance(sampling, FixedSize) and adjacency == "add-remove":
+        adjacency = "replace-one"  # a fixed number of clients has no add-remove accounting
+    return epsilon(
+        GaussianSteps(noise, total, sampling, unit=claim.unit), delta=claim.delta, adjacency=adjacency
+    ).epsilon
+
+
+def _sampling(claim: DpClaim) -> Sampling | None:
+    if claim.noise == "local" or claim.sampler in ("all", "shuffled"):
+        return FULL_BATCH  # nobody is hidden by sampling: a client's own message, or a known position
+    if claim.sampler == "poisson" and claim.rate:
+        return Poisson(claim.rate)
+    if claim.sampler == "fixed-size" and claim.clients is not None and claim.of is not None:
+        return FixedSize(round(claim.clients), claim.of)
+    return None
