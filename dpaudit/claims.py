@@ -4,6 +4,7 @@ It is a file of its own (``claims.toml``) or the table ``[tool.dpaudit]`` of a p
 """
 
 import json
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -98,16 +99,34 @@ class MechanismClaim(_OnAModel):
 
 
 class _Measured(_OnAModel):
-    """A claim on a metric: of one attack, or of every attack on the model when none is named."""
+    """A claim on a metric: of one attack, or of every attack on the model when none is named.
+
+    The metric ``reconstruction`` is the share of hidden records that an attacker picks out of the candidates. It is
+    about no model but about what was released: ``release`` says from which, as a pattern of their names in the report
+    ("*, with noise, *"); left out, from any.
+    """
 
     metric: str
     attack: str | None = None
+    release: str | None = None
 
     @field_validator("metric")
     @classmethod
     def _metric_is_known(cls, metric: str) -> str:
         parse_metric(metric)
         return metric
+
+    @model_validator(mode="after")
+    def _subject_fits_the_metric(self) -> "_Measured":
+        unfit = ("model", "attack") if self.metric == "reconstruction" else ("release",)
+        for key in unfit:
+            if getattr(self, key) is not None:
+                raise ValueError(f"metric {self.metric!r} takes no {key}")
+        return self
+
+    def covers(self, release: str) -> bool:
+        """Whether a claim on reconstruction is about this release."""
+        return self.release is None or fnmatchcase(release, self.release)
 
 
 class CeilingClaim(_Measured):
@@ -223,7 +242,7 @@ def parse_metric(text: str) -> tuple[str, float | None]:
     )
 
 
-METRICS = ("advantage", "auc")
+METRICS = ("advantage", "auc", "reconstruction")
 
 
 def _first_error(error: ValidationError) -> str:

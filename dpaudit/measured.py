@@ -111,6 +111,17 @@ def tpr(attack: AttackOutcome, fpr: float, *, tail: float) -> Interval:
     return Interval(min(max(value, low), high), low, high, level)
 
 
+def success(successes: int, trials: int, *, tail: float) -> Interval:
+    """Share of records an attacker reconstructs, of as many independent trials (Clopper and Pearson 1934).
+
+    >>> success(0, 10, tail=0.05)
+    Interval(value=0.0, low=0.0, high=0.2588655508, tail=0.05)
+    """
+    level = _check.open_unit("tail", tail)
+    low, high = float(lower_rate(successes, trials, level)), float(upper_rate(successes, trials, level))
+    return Interval(successes / trials, round(low, 12), round(high, 12), level)
+
+
 def interval(attack: AttackOutcome, metric: tuple[str, float | None], *, tail: float) -> Interval:
     """A metric by its parsed name."""
     match metric:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import to_json
 
+from dpaudit.bounds.reconstruction import Successes
 from dpaudit.claim import Adjacency, GaussianSteps, Unit
 from dpaudit.compare import Comparison
 from dpaudit.data.dataset import Dataset
@@ -134,6 +135,12 @@ class Result(_Part):
         return [
             finding for outcome in self.outcomes if hasattr(outcome, "findings") for finding in outcome.findings(model)
         ]
+
+    @property
+    def reconstructions(self) -> dict[str, Successes]:
+        """How often an attacker picked the hidden record out of its candidates, by what was released."""
+        parts = (self.gradient, self.prior)
+        return {name: tried for part in parts if part is not None for name, tried in part.reconstructions()}
 
     @property
     def contradicted(self) -> bool:

@@ -12,7 +12,8 @@ import pytest
 
 if TYPE_CHECKING:
     from dpaudit.claims import Claims
-    from dpaudit.gate import Gate, Judgement
+    from dpaudit.gate import Gate
+    from dpaudit.judgement import Judgement
     from dpaudit.result import Result
 
 __all__ = ["PrivacyViolation", "assert_epsilon", "assert_leakage", "assert_private"]
@@ -69,19 +70,22 @@ def assert_leakage(
     at_most: float,
     attack: str | None = None,
     model: str | None = None,
+    release: str | None = None,
     when_weak: WhenWeak = "fail",
 ) -> None:
     """Fail when the whole interval of a metric lies above ``at_most``.
 
     Args:
         result: what was measured.
-        metric: ``auc``, ``advantage`` or for example ``tpr@fpr=0.01``.
+        metric: ``auc``, ``advantage``, ``reconstruction`` or for example ``tpr@fpr=0.01``.
         at_most: the ceiling.
         attack: which attack; default the strongest of all.
         model: which model; may be left out when the result holds one.
+        release: of which releases, for ``reconstruction``; a pattern of their names, default all of them.
         when_weak: ``fail``: an interval that straddles the ceiling fails too.
     """
-    named = {} if attack is None else {"attack": attack}
+    given = {"attack": attack, "release": release}
+    named = {key: value for key, value in given.items() if value is not None}
     claim = {"id": "assert_leakage", "kind": "ceiling", "metric": metric, "max": float(at_most), **named}
     _hold(result, claim, model, when_weak)
 

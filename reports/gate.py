@@ -7,7 +7,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from dpaudit._check import printable
-from dpaudit.gate import Gate, Judgement
+from dpaudit.gate import Gate
+from dpaudit.judgement import Judgement
 from dpaudit.reports.text import MARKS
 
 SYMBOLS = {"contradicted": "❌", "consistent": "✅", "too weak": "❔"}

@@ -106,3 +106,18 @@ def test_metric_names() -> None:
     for bad in ("tpr", "tpr@fpr=0", "tpr@fpr=1", "auc@fpr=0.1", ""):
         with pytest.raises(InputError, match="metric"):
             parse_metric(bad)
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ({"metric": "reconstruction", "model": "m"}, "metric 'reconstruction' takes no model"),
+        ({"metric": "reconstruction", "attack": "dense"}, "metric 'reconstruction' takes no attack"),
+        ({"metric": "auc", "release": "*"}, "metric 'auc' takes no release"),
+        ({"metric": "reconstructoin"}, "Did you mean 'reconstruction'"),
+    ],
+)
+def test_reconstruction_is_about_releases(extra: Any, message: str) -> None:
+    """It names no model and no attack; every other metric names no release."""
+    with pytest.raises(InputError, match=message):
+        claims_from({"claim": [{"id": "a", "kind": "ceiling", "max": 0.1, **extra}]})

@@ -73,6 +73,61 @@ def test_ceilings_are_judged_by_the_edges(leaky: Result) -> None:
     assert verdicts(verify(leaky, claims(ceiling("advantage", 0.5)))) == ["contradicted"]
 
 
+def reconstructing(result: Any, *cells: tuple[str, int, int], refused: str | None = None) -> Any:
+    """The result with gradients attacked: of each defence so many of its victims' records were picked out of ten."""
+    table = [
+        {
+            "scenario": "one record", "defence": defence, "attack": "dense", "epsilon": None, "refused": refused,
+            "psnr": [], "ssim": [], "floor": [], "nearest": [], "label_accuracy": None, "identified": identified,
+            "victims": victims, "decoys": 9, "p_value": 1.0, "verdict": None,
+        }
+        for defence, identified, victims in cells
+    ]  # fmt: skip
+    return edited(result, gradient={"cells": table, "gallery": [], "costs": [], "delta": DELTA}, models=[])
+
+
+def test_reconstruction_is_judged_by_the_edges(quiet: Result) -> None:
+    """30 of 100 picked out lies between the 5 % quantile of Beta(30, 71) and the 95 % one of Beta(31, 70)."""
+    found = reconstructing(quiet, ("noise", 30, 100))
+    limits = (0.2, 0.22, 0.23, 0.3, 0.38, 0.39, 0.5)
+    words = [verdicts(verify(found, claims(ceiling("reconstruction", limit))))[0] for limit in limits]
+    assert words == ["contradicted"] * 2 + ["too weak"] * 3 + ["consistent"] * 2
+    gate = verify(found, claims(ceiling("reconstruction", 0.2)))
+    assert gate.judgements[0].measured == "0.3 (0.225 to 0.384)"
+    assert gate.judgements[0].model == "every release"
+    assert gate.false_alarms == pytest.approx(0.05)
+
+
+def test_reconstruction_from_chosen_releases(quiet: Result) -> None:
+    """A pattern chooses among the releases; without one the worst of all counts, each by a wider interval."""
+    found = reconstructing(quiet, ("none", 100, 100), ("noise", 0, 100))
+    protected = ceiling("reconstruction", 0.1, release="*, noise, *")
+    assert verdicts(verify(found, claims(protected))) == ["consistent"]
+    assert verdicts(verify(found, claims(ceiling("reconstruction", 0.1)))) == ["contradicted"]
+    with pytest.raises(InputError, match=r"'\*, nose, \*', and no result tried it; tried were 'one record, none"):
+        verify(found, claims(ceiling("reconstruction", 0.1, release="*, nose, *")))
+    with pytest.raises(InputError, match="no result tried it; tried were none"):
+        verify(quiet, claims(ceiling("reconstruction", 0.1)))
+
+
+def test_attack_that_refused_is_no_all_clear(quiet: Result) -> None:
+    """Nothing was picked out because nothing was tried: that is not evidence of safety."""
+    found = reconstructing(quiet, ("noise", 0, 100), refused="the gradient has too many layers")
+    with pytest.raises(InputError, match="no result tried it"):
+        verify(found, claims(ceiling("reconstruction", 0.1)))
+
+
+def test_growth_of_reconstruction(quiet: Result) -> None:
+    """From 5 to 60 in a hundred is growth beyond 0.1; from 5 to 5 of a thousand is not; other releases do not mix."""
+    before, after = (reconstructing(quiet, ("noise", hits, 100)) for hits in (5, 60))
+    claim = claims(growth("reconstruction", 0.1))
+    assert verdicts(verify(after, claim, baseline=before)) == ["contradicted"]
+    many = reconstructing(quiet, ("noise", 50, 1000))
+    assert verdicts(verify(many, claim, baseline=many)) == ["consistent"]
+    with pytest.raises(InputError, match="has no release 'one record, noise, dense'"):
+        verify(after, claim, baseline=reconstructing(quiet, ("none", 5, 100)))
+
+
 def test_growth_is_a_test_on_the_difference(leaky: Result, quiet: Result) -> None:
     """A leak that appeared is caught; the same model twice is not; a tolerance inside the interval is left open."""
     claim = claims(growth("auc", 0.05))

@@ -141,9 +141,14 @@ class Cell(BaseModel):
     label_accuracy: float | None
     identified: int
     victims: int
-    decoys: int
+    decoys: int = Field(ge=1)
     p_value: float
     verdict: ReconstructionVerdict | None
+
+    @property
+    def name(self) -> str:
+        """What was released, and who attacked it."""
+        return f"{self.scenario}, {self.defence}, {self.attack}"
 
 
 class Picture(BaseModel):
@@ -177,13 +182,21 @@ class Outcome(BaseModel):
         """The verdict on every release that has an ε, against the reconstruction bound."""
         return [
             against_reconstruction(
-                f"{cell.scenario}, {cell.defence}, {cell.attack}",
+                cell.name,
                 Claim(cell.epsilon, self.delta, unit="record", adjacency="add-remove", source="accounted"),
                 cell.verdict,
                 None,
             )
             for cell in self.cells
             if cell.verdict is not None and cell.epsilon is not None
+        ]
+
+    def reconstructions(self) -> list[tuple[str, Successes]]:
+        """Victims whose record was picked out, by release; an attack that refused a release measured nothing on it."""
+        return [
+            (cell.name, Successes(cell.identified, cell.victims, 1 / (cell.decoys + 1)))
+            for cell in self.cells
+            if cell.refused is None
         ]
 
     def bounds(self, model: str) -> list[LowerBound]:

@@ -79,7 +79,7 @@ class Cell(BaseModel):
     noise_multiplier: float
     claimed: float
     epsilon: float
-    candidates: int
+    candidates: int = Field(ge=2)
     successes: int
     runs: int
     gamma: float
@@ -103,7 +103,7 @@ class Outcome(BaseModel):
         """The verdict on each cell's mechanism, against the reconstruction bound."""
         return [
             against_reconstruction(
-                f"noise multiplier {cell.claimed:g}, {self.steps} steps, {cell.candidates} candidates",
+                self._name(cell),
                 Claim(
                     cell.epsilon,
                     cell.definition.delta,
@@ -117,6 +117,14 @@ class Outcome(BaseModel):
             )
             for cell in self.cells
         ]
+
+    def reconstructions(self) -> list[tuple[str, Successes]]:
+        """Games won, by mechanism and number of candidates."""
+        return [(self._name(cell), Successes(cell.successes, cell.runs, 1 / cell.candidates)) for cell in self.cells]
+
+    def _name(self, cell: Cell) -> str:
+        added = "" if cell.noise_multiplier == cell.claimed else f" ({cell.noise_multiplier:g} added)"
+        return f"noise multiplier {cell.claimed:g}{added}, {self.steps} steps, {cell.candidates} candidates"
 
     def bounds(self, model: str) -> list[LowerBound]:
         """None: the games train networks of their own, so they judge no model of the plan."""

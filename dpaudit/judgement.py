@@ -1,0 +1,302 @@
+"""One claim about one model, or about what was released, in one result: what was measured, and the verdict on it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from dpaudit import _check, measured
+from dpaudit.accounting import epsilon, trade_off
+from dpaudit.claim import Claim, GaussianSteps, Shuffled
+from dpaudit.claims import SAMPLINGS, AnyClaim, CeilingClaim, EpsilonClaim, MechanismClaim, NoGrowthClaim, parse_metric
+from dpaudit.compare import Verdict, compare
+from dpaudit.errors import InputError
+from dpaudit.evidence import LowerBound
+from dpaudit.experiments.membership import AttackOutcome
+from dpaudit.measured import Interval
+from dpaudit.result import ModelResult, Result
+
+ARITHMETIC = 1e-6  # relative room for the accountant's own rounding
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The verdict on one claim about one model of one result.
+
+    Args:
+        claim: id of the claim.
+        kind: kind of the claim.
+        result: name of the result.
+        model: name of the model, or of what the reconstruction claim is about.
+        verdict: as in `dpaudit.compare.Comparison`.
+        promised: what is claimed, in a few words.
+        measured: what was found, in a few words.
+        sentence: the verdict in plain words.
+    """
+
+    claim: str
+    kind: str
+    result: str
+    model: str
+    verdict: Verdict
+    promised: str
+    measured: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Case:
+    """A claim beside what it is judged on.
+
+    Args:
+        claim: what is promised.
+        result: what was measured.
+        model: the model it is about; None when it is about reconstruction from what was released.
+        baseline: the result that growth is measured from; None for every other claim.
+    """
+
+    claim: AnyClaim
+    result: Result
+    model: ModelResult | None
+    baseline: Result | None = None
+
+    @property
+    def subject(self) -> str:
+        """Name of the model, or of the releases."""
+        if self.model is not None:
+            return self.model.name
+        release = self.claim.release if isinstance(self.claim, CeilingClaim | NoGrowthClaim) else None
+        return release or "every release"
+
+    @property
+    def mechanism(self) -> GaussianSteps | None:
+        """What the model was trained by, where that was recorded."""
+        return None if self.model is None else self.model.mechanism
+
+
+def judge(case: Case, tail: float) -> Judgement:
+    """The verdict on one case; each of its tests on a metric may fail a correct model with probability ``tail``.
+
+    Raises:
+        InputError: what the claim is about was not measured, or cannot be compared with it.
+    """
+    match case.claim:
+        case EpsilonClaim() as claim:
+            return _epsilon(claim, case)
+        case MechanismClaim() as claim:
+            return _mechanism(claim, case, tail)
+        case CeilingClaim() as claim:
+            return _ceiling(claim, case, tail)
+        case NoGrowthClaim() as claim:
+            return _growth(claim, case, tail)
+
+
+def tests_of(case: Case) -> int:
+    """Tests on metrics that a case takes, each of which may fail a correct model."""
+    match case.claim:
+        case CeilingClaim() | NoGrowthClaim() as claim:
+            if case.model is None:
+                return sum(map(claim.covers, case.result.reconstructions))
+            return len(_attacks(claim, case.result, case.subject))
+        case MechanismClaim():
+            return len(list(_points(case)))
+        case _:
+            return 0
+
+
+def _epsilon(claim: EpsilonClaim, case: Case) -> Judgement:
+    promised = f"ε ≤ {claim.epsilon:.3g} at δ = {claim.delta:g}"
+    ran = case.mechanism
+    if claim.sampling is not None and ran is not None and SAMPLINGS[type(ran.sampling)] != claim.sampling:
+        return _judged(case, "contradicted", promised, f"{SAMPLINGS[type(ran.sampling)]} sampling", (
+            f"The ε was accounted for {claim.sampling} sampling, but the training drew its batches by "
+            f"{SAMPLINGS[type(ran.sampling)]} sampling: it does not apply."
+        ))  # fmt: skip
+    if ran is not None:
+        found = _more_than(claim.claim(), ran)
+        if found is not None:
+            return _judged(case, "contradicted", promised, f"training gives ε = {found:.3g}", (
+                f"The training that was run ({_in_words(ran)}) accounts to ε = {found:.4g} at δ = {claim.delta:g}, "
+                f"more than the promised {claim.epsilon:.4g}."
+            ))  # fmt: skip
+    return _by_bounds(case, claim.claim(), promised)
+
+
+def _more_than(claim: Claim, ran: GaussianSteps) -> float | None:
+    """ε of the training when it is above the claim; None when it is not."""
+    if ran.noise_multiplier == 0:
+        return float("inf")
+    accounted = epsilon(ran, delta=claim.delta, adjacency=claim.adjacency).epsilon
+    return accounted if accounted > claim.epsilon * (1 + ARITHMETIC) else None
+
+
+def _mechanism(claim: MechanismClaim, case: Case, tail: float) -> Judgement:
+    stated = claim.mechanism()
+    promised = _in_words(stated)
+    ran = case.mechanism
+    if ran is not None and type(ran.sampling) is not type(stated.sampling):
+        return _judged(case, "contradicted", promised, f"{SAMPLINGS[type(ran.sampling)]} sampling", (
+            f"Promised {claim.sampling} sampling, the training drew its batches by "
+            f"{SAMPLINGS[type(ran.sampling)]} sampling."
+        ))  # fmt: skip
+    if claim.l2_norm_clip is not None:
+        clip = None if case.model is None else case.model.parameters.get("l2_norm_clip")
+        if not isinstance(clip, int | float):
+            raise InputError(
+                f"claim {claim.id!r} states l2_norm_clip = {claim.l2_norm_clip:g}; {case.subject!r} recorded none."
+            )
+        if clip != claim.l2_norm_clip:
+            return _judged(case, "contradicted", promised, f"clip norm {clip:g}", (
+                f"Promised a clip norm of {claim.l2_norm_clip:g}, the training used {clip:g}."
+            ))  # fmt: skip
+    curve = trade_off(stated, adjacency=claim.adjacency)
+    if ran is not None and ran != stated:
+        if ran.noise_multiplier == 0:
+            return _judged(case, "contradicted", promised, "no noise", "The training that was run added no noise.")
+        other = trade_off(ran, adjacency=claim.adjacency)
+        excess = np.interp(curve.fpr, other.fpr, other.tpr) - curve.tpr
+        worst = float(curve.fpr[excess.argmax()])
+        if other.tpr_at(worst) > curve.tpr_at(worst) + ARITHMETIC:
+            return _judged(case, "contradicted", promised, _in_words(ran), (
+                f"The training that was run ({_in_words(ran)}) protects less than the promised one: at a "
+                f"false-positive rate of {worst:.3g} it allows a true-positive rate of {other.tpr_at(worst):.3g}, "
+                f"promised {curve.tpr_at(worst):.3g}."
+            ))  # fmt: skip
+    for attack, fpr in _points(case):
+        found = measured.tpr(attack, fpr, tail=tail)
+        if found.low > curve.tpr_at(fpr):
+            return _judged(case, "contradicted", promised, f"TPR {_shown(found)} at FPR {fpr:g}", (
+                f"{attack.attack} reaches a true-positive rate of at least {found.low:.3g} at a false-positive rate of "
+                f"{fpr:g}; the promised mechanism allows {curve.tpr_at(fpr):.3g}."
+            ))  # fmt: skip
+    accounted = epsilon(stated, delta=claim.delta, adjacency=claim.adjacency)
+    source = f"{accounted.method} of claim {claim.id}"
+    return _by_bounds(
+        case,
+        Claim(accounted.epsilon, claim.delta, unit=claim.unit, adjacency=claim.adjacency, source=source),
+        f"{promised}: ε ≤ {accounted.epsilon:.3g} at δ = {claim.delta:g}",
+    )
+
+
+def _points(case: Case) -> Iterator[tuple[AttackOutcome, float]]:
+    """Where the promised curve is tested: only when every score is a trial of its own, so that counts are binomial."""
+    outcome = case.result.membership
+    if outcome is None or outcome.design != "many-runs":
+        return
+    for attack in outcome.attacks:
+        if attack.model == case.subject:
+            for at in attack.tpr_at_fpr:
+                yield attack, _check.open_unit("fpr", at.fpr)
+
+
+def _by_bounds(case: Case, claim: Claim, promised: str) -> Judgement:
+    bounds = case.result.bounds(case.subject)
+    found = compare(case.subject, claim, bounds, case.result.findings(case.subject))
+    return _judged(case, found.verdict, promised, _bound_in_words(found.strongest), found.sentence)
+
+
+def _ceiling(claim: CeilingClaim, case: Case, tail: float) -> Judgement:
+    intervals = _intervals(claim, case, case.result, tail)
+    found = measured.widest(list(intervals.values()))
+    promised, shown = f"{claim.metric} ≤ {claim.max:g}", _shown(found)
+    subject = f"{claim.metric} of {_source(intervals, case, 'the strongest')} is {shown}"
+    if found.low > claim.max:
+        return _judged(case, "contradicted", promised, shown, f"{subject}, all of it above the allowed {claim.max:g}.")
+    if found.high <= claim.max:
+        return _judged(case, "consistent", promised, shown, f"{subject}, all of it within the allowed {claim.max:g}.")
+    more = "trials" if case.model is None else "records"
+    sentence = f"{subject}: more {more} are needed to tell it from the {claim.max:g} allowed."
+    return _judged(case, "too weak", promised, shown, sentence)
+
+
+def _growth(claim: NoGrowthClaim, case: Case, tail: float) -> Judgement:
+    assert case.baseline is not None
+    before = _intervals(claim, case, case.baseline, tail)
+    now = _intervals(claim, case, case.result, tail)
+    for name in now:
+        if name not in before:
+            raise InputError(
+                f"claim {claim.id!r}: the baseline {case.baseline.name!r} has no "
+                f"{'release' if case.model is None else 'attack'} {name!r}."
+            )
+    found = measured.widest([now[name].minus(before[name]) for name in now])
+    shown = f"{found.value:+.3g} ({found.low:+.3g} to {found.high:+.3g})"
+    subject = f"{claim.metric} of {_source(now, case, 'the fastest-growing')}"
+    allowed = f"the allowed {claim.tolerance:g}"
+    if found.low > claim.tolerance:
+        verdict: Verdict = "contradicted"
+        sentence = f"{subject} grew by {shown} since the baseline, more than {allowed}."
+    elif found.high <= claim.tolerance:
+        verdict = "consistent"
+        sentence = f"{subject} changed by {shown} since the baseline, within {allowed}."
+    else:
+        verdict = "too weak"
+        more = "trials" if case.model is None else "records"
+        sentence = f"{subject} changed by {shown} since the baseline: more {more} are needed to tell it from {allowed}."
+    return _judged(case, verdict, f"{claim.metric} grows ≤ {claim.tolerance:g}", shown, sentence)
+
+
+def _intervals(claim: CeilingClaim | NoGrowthClaim, case: Case, result: Result, tail: float) -> dict[str, Interval]:
+    """The claim's metric by attack, or by release where records are reconstructed."""
+    if case.model is None:
+        found = {
+            name: measured.success(tried.successes, tried.trials, tail=tail)
+            for name, tried in result.reconstructions.items()
+            if claim.covers(name)
+        }
+        if not found:
+            raise InputError(f"claim {claim.id!r}: {result.name!r} tried no reconstruction from {case.subject!r}.")
+        return found
+    metric = parse_metric(claim.metric)
+    attacks = _attacks(claim, result, case.subject)
+    return {attack.attack: measured.interval(attack, metric, tail=tail) for attack in attacks}
+
+
+def _source(intervals: dict[str, Interval], case: Case, which: str) -> str:
+    """Whose number it is."""
+    if len(intervals) == 1:
+        return next(iter(intervals))
+    return f"{which} of {len(intervals)} {'releases' if case.model is None else 'attacks'}"
+
+
+def _attacks(claim: CeilingClaim | NoGrowthClaim, result: Result, model: str) -> list[AttackOutcome]:
+    if all(model != each.name for each in result.models):
+        raise InputError(f"claim {claim.id!r}: the baseline {result.name!r} holds no model {model!r}.")
+    known = [attack for attack in result.membership.attacks if attack.model == model] if result.membership else []
+    found = [attack for attack in known if claim.attack in (None, attack.attack)]
+    if not found:
+        names = [attack.attack for attack in known]
+        raise InputError(
+            f"claim {claim.id!r}: {result.name!r} has no attack {claim.attack or 'at all'!r} on {model!r}; it has "
+            f"{', '.join(map(repr, names)) or 'none'}.{_check.nearest(claim.attack or '', names)}"
+        )
+    return found
+
+
+def _judged(case: Case, verdict: Verdict, promised: str, found: str, sentence: str) -> Judgement:
+    return Judgement(
+        claim=case.claim.id,
+        kind=case.claim.kind,
+        result=case.result.name,
+        model=case.subject,
+        verdict=verdict,
+        promised=promised,
+        measured=found,
+        sentence=sentence,
+    )
+
+
+def _shown(found: measured.Interval) -> str:
+    return f"{found.value:.3g} ({found.low:.3g} to {found.high:.3g})"
+
+
+def _bound_in_words(bound: LowerBound | None) -> str:
+    return "no bound" if bound is None else f"ε ≥ {bound.epsilon:.3g} (could see {bound.ceiling:.3g})"
+
+
+def _in_words(mechanism: GaussianSteps) -> str:
+    sampling = mechanism.sampling
+    drawn = f"{SAMPLINGS[type(sampling)]} rate {sampling.rate:.4g}"
+    if isinstance(sampling, Shuffled):
+        drawn = f"shuffled into {sampling.batches_per_epoch} batches"
+    return f"noise multiplier {mechanism.noise_multiplier:g}, {mechanism.steps} steps, {drawn}"
