@@ -19,7 +19,7 @@ from dpaudit.data.inclusion import fair_coins
 from dpaudit.data.load import load
 from dpaudit.data.users import Natural, user_coins
 from dpaudit.errors import InputError
-from dpaudit.experiments import federated, gradient, ladder, membership, prior
+from dpaudit.experiments import federated, gradient, ladder, membership, prior, trace
 from dpaudit.experiments.audit import Audit, Subject
 from dpaudit.files import LOCK, alone_in, read_npz, write_npz, write_text
 from dpaudit.log import Log
@@ -27,8 +27,9 @@ from dpaudit.plan import ModelSettings, Plan, load_plan
 from dpaudit.progress import Progress, Silent
 from dpaudit.promise import promise
 from dpaudit.reports.html import write_report
-from dpaudit.result import ErrorLevel, ModelResult, Result, Utility, provenance, summary
+from dpaudit.result import DataSummary, ErrorLevel, ModelResult, Result, Utility, provenance, summary
 from dpaudit.seeds import derived
+from dpaudit.trace import read_trace
 from dpaudit.training.pool import PoolCost
 from dpaudit.training.trainer import TrainedModel, Trainer
 
@@ -78,6 +79,8 @@ def predicted(
         plan: as for `run`; so are ``memory`` and ``jobs``.
         folder: of the run; what is stored there need not be trained again.
     """
+    if plan.trace is not None:
+        return {}
     audit = prepared(plan, folder or Path("runs") / plan.name, Silent(), memory=memory, jobs=jobs)
     settings = plan.membership
     return {
@@ -89,6 +92,7 @@ def predicted(
 def prepared(plan: Plan, folder: Path, progress: Progress, *, memory: int | None, jobs: int) -> Audit:
     """The audit of a plan before anything is trained: its records, its coins, its error level."""
     data = plan.data
+    assert data is not None
     everything: Dataset = load(data.source, task=data.task, label=data.label, user=data.user)
     if data.clients is not None:
         everything = replace(everything, users=data.clients(everything, seed=derived(plan.seed, "clients")))
@@ -121,7 +125,7 @@ def _run_in(folder: Path, plan: Plan, prepare: Callable[[], Audit]) -> Result:
     _claim_folder(folder, plan)
     log.event("started", plan=plan.fingerprint)
     try:
-        result = _run(plan, prepare, log)
+        result = _run(plan, prepare, log) if plan.trace is None else _run_trace(plan, plan.trace)
     except BaseException as error:
         # The log is a courtesy here: what went wrong is raised in any case.
         with suppress(InputError):
@@ -230,6 +234,52 @@ def _run(plan: Plan, prepare: Callable[[], Audit], log: Log) -> Result:
         gradient=gradient_outcome,
         prior=prior_outcome,
         timing=timing,
+    )
+
+
+def _run_trace(plan: Plan, settings: trace.Settings) -> Result:
+    """Audit a recorded federation; nothing is trained but what its candidates would have sent."""
+    begin = time.monotonic()
+    recorded = read_trace(settings.path)
+    claim = trace.claim_of(recorded)
+    delta, level = plan.audit.delta, ErrorLevel.shared(plan.audit.confidence, plan.bounds())
+    if claim is not None:
+        delta = claim.delta
+    found = trace.run(
+        settings,
+        recorded,
+        claim,
+        plan.architecture.build() if plan.architecture is not None else None,
+        delta=delta,
+        confidence=level.per_bound,
+        seed=plan.seed,
+    )
+    adjacency, mechanism = (claim.adjacency, claim.mechanism) if claim is not None else (ADJACENCY, None)
+    return Result(
+        schema=1,
+        name=plan.name,
+        title=f"Privacy audit of {plan.name}",
+        unit=claim.unit if claim is not None else "user",
+        adjacency=adjacency,
+        delta=delta,
+        provenance=provenance(seed=plan.seed, plan=plan.toml(), fingerprint=plan.fingerprint),
+        data=DataSummary(
+            name=f"trace {settings.name}", records=0, members=0, population=0, fingerprint=None, licence="not stated"
+        ),
+        level=level,
+        models=[
+            ModelResult(
+                name=settings.name,
+                trainer=recorded.manifest.framework,
+                parameters={},
+                mechanism=mechanism,
+                promise=promise(mechanism, claim, delta=delta, adjacency=adjacency, unit="user"),
+                utility=None,
+            )
+        ],
+        comparisons=[] if claim is None else [found.comparison(claim)],
+        trace=found,
+        timing={"trace": round(time.monotonic() - begin, 3)},
     )
 
 

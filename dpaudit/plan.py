@@ -23,6 +23,7 @@ from dpaudit.experiments.gradient import Settings as GradientSettings
 from dpaudit.experiments.ladder import Settings as LadderSettings
 from dpaudit.experiments.membership import Settings as MembershipSettings
 from dpaudit.experiments.prior import Settings as PriorSettings
+from dpaudit.experiments.trace import Settings as TraceSettings
 from dpaudit.files import read_text
 from dpaudit.training.trainer import Trainer
 
@@ -33,6 +34,8 @@ else:
 
 SCHEMA = 1
 MANY = 10**6  # records enough for any batch, to ask a trainer for its noise before the data is read
+NOT_BESIDE_A_TRACE = ("data", "model", "membership", "gradient", "prior", "federated", "ladder")
+USER_FILES = ("present", "absent")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -127,7 +130,7 @@ class Plan(_Table):
     plan_schema: Literal[1] = Field(default=1, alias="schema")
     name: str
     seed: int = Field(ge=0)
-    data: DataSettings
+    data: DataSettings | None = None
     architecture: ArchitectureSettings | None = None
     model: list[ModelSettings] = []
     audit: AuditSettings = AuditSettings()
@@ -136,6 +139,7 @@ class Plan(_Table):
     prior: PriorSettings | None = None
     federated: FederatedSettings | None = None
     ladder: LadderSettings | None = None
+    trace: TraceSettings | None = None
 
     @field_validator("name")
     @classmethod
@@ -157,7 +161,7 @@ class Plan(_Table):
     def bounds(self) -> int:
         """Lower bounds in the whole audit; its error level is shared among them."""
         per_model = sum(part.bounds() for part in (self.membership, self.federated, self.ladder) if part is not None)
-        once = sum(part.bounds() for part in (self.gradient, self.prior) if part is not None)
+        once = sum(part.bounds() for part in (self.gradient, self.prior, self.trace) if part is not None)
         return per_model * len(self.model) + once
 
     def units(self) -> set[Unit]:
@@ -195,6 +199,11 @@ def load_plan(path: Path, overrides: Sequence[str] = ()) -> Plan:
     data = table.get("data")
     if isinstance(data, dict) and isinstance(data.get("source"), str) and Path(data["source"]).suffix in SUFFIXES:
         data["source"] = str((path.parent / data["source"]).resolve())
+    trace = table.get("trace")
+    for part, keys in ((trace, ("path",)), (trace.get("users") if isinstance(trace, dict) else None, USER_FILES)):
+        for key in keys:
+            if isinstance(part, dict) and isinstance(part.get(key), str):
+                part[key] = str((path.parent / part[key]).resolve())
     return plan_from(table, where=str(path))
 
 
@@ -204,6 +213,13 @@ def plan_from(table: dict[str, Any], *, where: str = "plan") -> Plan:
         plan = Plan.model_validate_json(json.dumps(table, default=str))
     except ValidationError as error:
         raise InputError(f"{where}: {first_error(error, Plan)}") from error
+    if plan.trace is not None:
+        others = [name for name in table if name in NOT_BESIDE_A_TRACE]
+        if others:
+            raise InputError(f"{where}: [trace] audits a run that is over; [{others[0]}] belongs in a plan of its own.")
+        return plan
+    if plan.data is None:
+        raise InputError(f"{where}: data: this key is missing (only a plan with [trace] needs no data).")
     for model, trainer in zip(plan.model, plan.trainers().values(), strict=True):
         stated, mechanism = model.stated_claim(), trainer.mechanism(MANY)
         if stated is not None and mechanism is not None and mechanism.noise_multiplier == 0:
@@ -226,8 +242,8 @@ def plan_from(table: dict[str, Any], *, where: str = "plan") -> Plan:
             attack.build()
     if all(part is None for part in (plan.membership, plan.federated, plan.ladder, plan.gradient, plan.prior)):
         raise InputError(
-            f"{where}: the plan measures nothing; add a [membership], [federated], [ladder], [gradient] or [prior] "
-            "table."
+            f"{where}: the plan measures nothing; add a [membership], [federated], [ladder], [gradient], [prior] "
+            "or [trace] table."
         )
     trained = (plan.membership, plan.federated, plan.ladder)
     if any(part is not None for part in trained) and not plan.model:

@@ -23,6 +23,7 @@ from dpaudit.experiments.gradient import Outcome as GradientOutcome
 from dpaudit.experiments.ladder import Outcome as LadderOutcome
 from dpaudit.experiments.membership import Outcome as MembershipOutcome
 from dpaudit.experiments.prior import Outcome as PriorOutcome
+from dpaudit.experiments.trace import Outcome as TraceOutcome
 from dpaudit.files import read_text
 from dpaudit.promise import Promise
 
@@ -114,6 +115,7 @@ class Result(_Part):
     ladder: LadderOutcome | None = None
     gradient: GradientOutcome | None = None
     prior: PriorOutcome | None = None
+    trace: TraceOutcome | None = None
     timing: dict[str, float] = {}
 
     def comparison(self, model: str) -> Comparison | None:
@@ -121,9 +123,11 @@ class Result(_Part):
         return next((found for found in self.comparisons if found.subject == model), None)
 
     @property
-    def outcomes(self) -> list[MembershipOutcome | FederatedOutcome | LadderOutcome | GradientOutcome | PriorOutcome]:
+    def outcomes(
+        self,
+    ) -> list[MembershipOutcome | FederatedOutcome | LadderOutcome | GradientOutcome | PriorOutcome | TraceOutcome]:
         """What the experiments of this audit found, one entry for each that ran."""
-        every = (self.membership, self.federated, self.ladder, self.gradient, self.prior)
+        every = (self.membership, self.federated, self.ladder, self.gradient, self.prior, self.trace)
         return [outcome for outcome in every if outcome is not None]
 
     def bounds(self, model: str) -> list[LowerBound]:

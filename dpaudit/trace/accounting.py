@@ -122,24 +122,29 @@ def scaled(claim: DpClaim, factor: float) -> DpClaim:
     return claim if claim.noise_multiplier is None else replace(claim, noise_multiplier=claim.noise_multiplier * factor)
 
 
+def claimed_mechanism(trace: Trace, claim: DpClaim, *, rounds: int | None = None) -> GaussianSteps | None:
+    """What the accountant is told; None when the manifest does not say enough."""
+    total, sampling = rounds or claim.rounds or trace.manifest.rounds, _sampling(claim)
+    if claim.noise_multiplier is None or total is None or sampling is None:
+        return None
+    return GaussianSteps(claim.noise_multiplier, total, sampling, unit=claim.unit)
+
+
 def true_epsilon(trace: Trace, claim: DpClaim, assumed: DpClaim, *, rounds: int | None = None) -> float | None:
     """ε of the claim's own accounting with other noise, rate or rounds; None when the manifest does not say enough."""
     from dpaudit.accounting import epsilon
 
-    noise, total = assumed.noise_multiplier, rounds or claim.rounds or trace.manifest.rounds
-    sampling = _sampling(assumed)
-    if noise is None or total is None or sampling is None or claim.delta is None:
+    mechanism = claimed_mechanism(trace, assumed, rounds=rounds)
+    if mechanism is None or claim.delta is None:
         return None
-    if noise == 0:
+    if mechanism.noise_multiplier == 0:
         return math.inf
-    if noise < LITTLE:
-        sampling = FULL_BATCH
+    if mechanism.noise_multiplier < LITTLE:
+        mechanism = replace(mechanism, sampling=FULL_BATCH)
     adjacency = claim.adjacency
-    if isinstance(sampling, FixedSize) and adjacency == "add-remove":
+    if isinstance(mechanism.sampling, FixedSize) and adjacency == "add-remove":
         adjacency = "replace-one"  # a fixed number of clients has no add-remove accounting
-    return epsilon(
-        GaussianSteps(noise, total, sampling, unit=claim.unit), delta=claim.delta, adjacency=adjacency
-    ).epsilon
+    return epsilon(mechanism, delta=claim.delta, adjacency=adjacency).epsilon
 
 
 def _sampling(claim: DpClaim) -> Sampling | None:

@@ -11,7 +11,9 @@ from dpaudit.data.bundled import digits
 from dpaudit.data.users import Iid
 from dpaudit.errors import InputError
 from dpaudit.experiments.audit import Audit, Subject
-from dpaudit.experiments.federated import Canary, Settings, canary_audit, run, user_truth
+from dpaudit.experiments.federated import Settings, run
+from dpaudit.experiments.federated.canaries import Canary, canary_audit
+from dpaudit.experiments.federated.users import user_truth
 from dpaudit.plan import plan_from
 from dpaudit.progress import Silent
 from dpaudit.training.federated.aggregation import FixedClip, LocalNoise

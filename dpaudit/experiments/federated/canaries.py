@@ -1,0 +1,136 @@
+"""Canary clients: random unit vectors sent in a second training, and what the models show of them."""
+
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from dpaudit._check import BoolArray, FloatArray, IntArray
+from dpaudit.bounds.one_shot import OneShot, two_normals
+from dpaudit.claim import Adjacency
+from dpaudit.data.users import rows_of
+from dpaudit.errors import InputError
+from dpaudit.evidence import Estimate, LowerBound
+from dpaudit.experiments.audit import Audit
+from dpaudit.experiments.federated.bound import user_bound
+from dpaudit.scores import Scores
+
+
+class Canary(BaseModel):
+    """``[federated.canaries]``: clients that send random unit vectors, each there or not by a fair coin.
+
+    ``norm`` is what they send to a server that does not clip.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    clients: int = Field(ge=10)
+    views: list[Literal["final-model", "every-round"]] = Field(default=["final-model", "every-round"], min_length=1)
+    norm: float = Field(default=1.0, gt=0)
+
+
+class CanaryOutcome(BaseModel):
+    """What the canary clients of one model showed in one view."""
+
+    model: str
+    view: str
+    canaries: int
+    present: int
+    dimension: int
+    mean_cosine: float
+    estimate: Estimate
+    bound: LowerBound
+
+
+def canary_audit(name: str, prepared: Any, owner: IntArray, settings: Canary, audit: Audit) -> list[CanaryOutcome]:
+    """Canary clients in one training, `Andrew et al. (2023) <https://arxiv.org/abs/2302.03098>`_.
+
+    Their coins make the bound a one-run audit of adding a client, which holds for any mechanism; the paper's own figure
+    stands beside it as an estimate.
+    """
+    from dpaudit.training.federated.simulation import Canaries
+
+    dimension = prepared.coordinates
+    if settings.clients > dimension / 2:
+        raise InputError(
+            f"{name!r} trains {dimension} parameters: {settings.clients} canary clients would not be told apart; "
+            f"at most {dimension // 2} would."
+        )
+    rng = np.random.default_rng(audit.seed_for("canary directions", name))
+    directions = rng.normal(size=(settings.clients, dimension))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    present = np.random.default_rng(audit.seed_for("canary coins", name)).random(settings.clients) < 0.5
+    every = np.full(settings.clients, -np.inf)
+
+    def observe(moment: Any) -> None:
+        if moment.mean is not None:
+            release = np.concatenate([np.ravel(part) for part in moment.mean]).astype(np.float64)
+            np.maximum(every, cosines(directions, release), out=every)
+
+    models, _ = prepared(
+        [rows_of(owner, included=audit.member)],
+        seed=audit.seed_for("canary training", name),
+        canaries=Canaries(directions.astype(np.float32), present, settings.norm),
+        observe=observe,
+    )
+    first, last = (prepared.trained_part(prepared.network.weights(model, 0)) for model in (prepared.start, models))
+    scores = {"final-model": cosines(directions, last - first), "every-round": every}
+    return [
+        judged(
+            name,
+            view,
+            scores[view],
+            present,
+            dimension,
+            delta=audit.delta,
+            confidence=audit.confidence,
+            adjacency=audit.adjacency,
+            seed=audit.seed_for("canaries", name, view),
+        )
+        for view in settings.views
+    ]
+
+
+def judged(
+    name: str,
+    view: str,
+    scores: FloatArray,
+    present: BoolArray,
+    dimension: int,
+    *,
+    delta: float,
+    confidence: float,
+    adjacency: Adjacency,
+    seed: int,
+) -> CanaryOutcome:
+    """Estimate and bound from the cosines of canaries that took part by coins, both shapes (canaries,)."""
+    seen = scores[present]
+    return CanaryOutcome(
+        model=name,
+        view=view,
+        canaries=scores.size,
+        present=int(present.sum()),
+        dimension=dimension,
+        mean_cosine=float(seen.mean()),
+        estimate=canary_estimate(view, seen, scores[~present], dimension, delta=delta),
+        bound=user_bound(
+            Scores.join(scores, present), delta=delta, confidence=confidence, adjacency=adjacency, seed=seed
+        ),
+    )
+
+
+def canary_estimate(view: str, seen: FloatArray, unseen: FloatArray, dimension: int, *, delta: float) -> Estimate:
+    """ε between the cosines of canaries that took part and of those that did not, each taken for normal.
+
+    The cosine of an unused canary with the final model is N(0, 1/d); its largest over the rounds is not, so there the
+    unused canaries themselves say how it spreads (section 3.2 of Andrew et al.).
+    """
+    if view == "final-model":
+        return OneShot(dimension)(seen, delta=delta)
+    figure = two_normals(float(unseen.mean()), float(unseen.std()), float(seen.mean()), float(seen.std()), delta=delta)
+    return Estimate(figure, delta, "one-shot, every round", "fit of two normals to dependent canaries; not a bound")
+
+
+def cosines(directions: FloatArray, vector: FloatArray) -> FloatArray:
+    """Cosine of each row with a vector; 0 where there is no direction."""
+    lengths = np.linalg.norm(directions, axis=1) * np.linalg.norm(vector)
+    return np.asarray(directions @ vector / np.where(lengths > 0, lengths, 1.0))

@@ -1,0 +1,27 @@
+"""A second training by the recipe of a model under audit, watched from round to round."""
+
+from typing import Any
+
+import numpy as np
+
+from dpaudit._check import IntArray
+from dpaudit.data.users import rows_of
+from dpaudit.experiments.audit import Audit, Subject
+
+
+class Watched:
+    """A second training of a subject, with every round's model and release kept."""
+
+    def __init__(self, audit: Audit, subject: Subject, prepared: Any, owner: IntArray) -> None:
+        self.prepared, self.owner = prepared, owner
+        self.before: list[Any] = []
+        self.released: list[Any] = []
+
+        def observe(moment: Any) -> None:
+            if moment.mean is not None:
+                self.before.append(moment.before)
+                self.released.append(np.concatenate([np.ravel(part) for part in moment.mean]))
+
+        rows = rows_of(owner, included=audit.member)
+        seed = audit.seed_for("watched", subject.name)
+        self.models, (self.ledger,) = prepared([rows], seed=seed, observe=observe)
