@@ -20,9 +20,9 @@ from dpaudit.errors import InputError
 from dpaudit.experiments.audit import Design
 from dpaudit.experiments.federated import Settings as FederatedSettings
 from dpaudit.experiments.gradient import Settings as GradientSettings
-from dpaudit.experiments.ladder import Settings as LadderSettings
 from dpaudit.experiments.membership import Settings as MembershipSettings
 from dpaudit.experiments.prior import Settings as PriorSettings
+from dpaudit.experiments.rungs import Settings as LadderSettings
 from dpaudit.experiments.trace import Settings as TraceSettings
 from dpaudit.files import read_text
 from dpaudit.training.trainer import Trainer

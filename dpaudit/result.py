@@ -20,9 +20,9 @@ from dpaudit.errors import AuditFailed, InputError
 from dpaudit.evidence import Finding, LowerBound
 from dpaudit.experiments.federated import Outcome as FederatedOutcome
 from dpaudit.experiments.gradient import Outcome as GradientOutcome
-from dpaudit.experiments.ladder import Outcome as LadderOutcome
 from dpaudit.experiments.membership import Outcome as MembershipOutcome
 from dpaudit.experiments.prior import Outcome as PriorOutcome
+from dpaudit.experiments.rungs import Outcome as LadderOutcome
 from dpaudit.experiments.trace import Outcome as TraceOutcome
 from dpaudit.files import read_text
 from dpaudit.promise import Promise

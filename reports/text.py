@@ -33,6 +33,19 @@ def table(result: Result) -> Table:
     return drawn
 
 
+def choices(result: Result) -> list[str]:
+    """What a budget chose for each rung of the ladder, and why, one line each; none without a budget."""
+    lines = []
+    for rung in result.ladder.rungs if result.ladder is not None else []:
+        choice = rung.choice
+        if choice is None:
+            continue
+        seen = "" if choice.visible is None else f", would show ε from {choice.visible:.3g}"
+        what = f"{choice.amount}, about {choice.seconds:.0f} s{seen}" if choice.chosen else "left out"
+        lines.append(f"{rung.model}: rung {rung.rung}, {rung.name}: {what}: {choice.reason}")
+    return lines
+
+
 def _row(result: Result, model: ModelResult) -> list[str]:
     best = strongest(result, model.name)
     promise = "none" if model.promise is None else f"{model.promise.claim.epsilon:.3g}"

@@ -6,7 +6,7 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
-from dpaudit.reports.text import table
+from dpaudit.reports.text import choices, table
 from dpaudit.result import Result
 
 
@@ -17,6 +17,8 @@ def finish(result: Result, *, folder: Path | None, json: bool, quiet: bool) -> N
     elif not quiet:
         console = Console(highlight=False)
         console.print(table(result))
+        for line in choices(result):
+            console.print(line, markup=False, soft_wrap=True)
         for found in result.comparisons:
             console.print(f"{found.subject}: {found.sentence}", markup=False, soft_wrap=True)
         if folder is not None:

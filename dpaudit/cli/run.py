@@ -23,6 +23,13 @@ def run(
             "--set", metavar="KEY=VALUE", help="Change the plan, e.g. audit.delta=1e-6 or model.NAME.epochs=5."
         ),
     ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="E.g. 2m: choose rungs of the ladder, canaries and trials by power, within this time from the start.",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say how many models would be trained, and in what memory and time.")
     ] = False,
@@ -42,13 +49,15 @@ def run(
     from dpaudit.progress import on_standard_error
 
     overrides = [*(set_ or []), *([] if seed is None else [f"seed={seed}"])]
+    if budget is not None:
+        overrides.append(f'ladder.budget="{budget}"')
     loaded = load_plan(plan, overrides)
     folder = out or Path("runs") / loaded.name
-    budget = None if memory is None else _bytes(memory)
+    room = None if memory is None else _bytes(memory)
     if dry_run:
-        _print_prediction(predicted(loaded, folder=folder, memory=budget, jobs=jobs), json=json)
+        _print_prediction(predicted(loaded, folder=folder, memory=room, jobs=jobs), json=json)
         return
-    result = run_plan(loaded, folder=folder, progress=on_standard_error(quiet=quiet), memory=budget, jobs=jobs)
+    result = run_plan(loaded, folder=folder, progress=on_standard_error(quiet=quiet), memory=room, jobs=jobs)
     finish(result, folder=folder, json=json, quiet=quiet)
 
 

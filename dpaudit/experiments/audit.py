@@ -1,6 +1,7 @@
 """What every experiment of one audit shares."""
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -52,6 +53,7 @@ class Audit:
         progress: where long steps say how far they are.
         memory: bytes that trainings side by side may use; None is half of what is free.
         jobs: worker processes for trainings.
+        begun: when the audit began, on the monotonic clock, in seconds: a budget counts from there.
     """
 
     dataset: Dataset
@@ -68,6 +70,7 @@ class Audit:
     progress: Progress
     memory: int | None = None
     jobs: int = 1
+    begun: float = field(default_factory=time.monotonic)
 
     def seed_for(self, *words: object) -> int:
         """A seed for one purpose of this audit."""

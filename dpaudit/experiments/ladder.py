@@ -3,126 +3,54 @@
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import TypeAdapter
 
-from dpaudit._check import BoolArray, FloatArray
-from dpaudit.bounds.clopper_pearson import ClopperPearson
-from dpaudit.bounds.one_run import OneRun
-from dpaudit.bounds.selection import HeldOut
 from dpaudit.claim import Claim
-from dpaudit.data.canaries import Kind, canaries
-from dpaudit.data.dataset import Dataset
-from dpaudit.data.inclusion import fair_coins
-from dpaudit.errors import InputError
-from dpaudit.evidence import Finding, LowerBound
 from dpaudit.experiments.audit import Audit, Subject
+from dpaudit.experiments.budget import Allotment, allot
+from dpaudit.experiments.canary_runs import many_runs, one_run
+from dpaudit.experiments.rungs import RUNGS, Outcome, RungOutcome, Settings, seconds
+from dpaudit.files import read_text, write_text
 from dpaudit.forensics.inspection import inspect_mechanism
 from dpaudit.forensics.mechanism import Mechanism, Stated
 from dpaudit.forensics.reconcile import reconcile_training
 from dpaudit.forensics.step_canaries import StepCanaries
-from dpaudit.scores import Scores
-from dpaudit.signals import logit_scaled_confidence
 from dpaudit.training.dp_sgd import DpSgd
 from dpaudit.training.tf_privacy import TFPrivacy
 
-Rung = Literal[0, 1, 2, 3, 4]
-BOUNDING: tuple[int, ...] = (2, 3, 4)
-
-# Rung -> (name, what it sees, what it cannot see).
-RUNGS: dict[int, tuple[str, str, str]] = {
-    0: ("reconcile", "a figure that does not follow from the mechanism, shuffling accounted as Poisson", "the code"),
-    1: ("forensics", "wrong clipping, noise, seeds and denominators, without false alarms", "the data pipeline"),
-    2: ("step canaries", "how much noise there really is, as ε", "the sampler and the data pipeline"),
-    3: ("one run", "the whole training at once", "leaks too weak for the number of canaries"),
-    4: ("many runs", "everything that one record changes in the final model", "leaks too weak for the number of runs"),
-}
-
-
-class Settings(BaseModel):
-    """``[ladder]``: which rungs, and how hard to look on each.
-
-    ``steps`` and ``canaries_per_step`` are those of rung 2; ``canaries`` records of the kind ``canary`` stand behind
-    coins in the one run of rung 3; ``runs`` trainings with one canary behind a coin make rung 4.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    rungs: list[Rung] = Field(default=[0, 1, 2, 3], min_length=1)
-    canary: Kind = "mislabelled"
-    canaries: int = Field(default=100, ge=10)
-    steps: int = Field(default=300, ge=1)
-    canaries_per_step: int = Field(default=32, ge=1)
-    runs: int = Field(default=100, ge=20)
-
-    @field_validator("rungs")
-    @classmethod
-    def _each_once(cls, rungs: list[Rung]) -> list[Rung]:
-        if len(set(rungs)) < len(rungs):
-            raise ValueError(f"each rung once, got {rungs}")
-        return sorted(rungs)
-
-    @field_validator("canary")
-    @classmethod
-    def _without_a_public_model(cls, canary: Kind) -> Kind:
-        if canary == "found":
-            raise ValueError("'found' canaries need a public model, which a plan cannot hold yet")
-        return canary
-
-    def bounds(self) -> int:
-        """Lower bounds computed per model."""
-        return sum(rung in BOUNDING for rung in self.rungs)
-
-
-class RungOutcome(BaseModel):
-    """What one rung found on one model.
-
-    ``skipped`` says why it could not run; empty when it ran.
-    """
-
-    model: str
-    rung: int
-    name: str
-    sees: str
-    blind_to: str
-    findings: list[Finding] = []
-    bound: LowerBound | None = None
-    noise_multiplier: float | None = None
-    seconds: float = 0.0
-    skipped: str = ""
-
-
-class Outcome(BaseModel):
-    """The ladder, rung by rung."""
-
-    rungs: list[RungOutcome]
-
-    def bounds(self, model: str) -> list[LowerBound]:
-        """Lower bounds on one model's ε."""
-        return [rung.bound for rung in self.rungs if rung.model == model and rung.bound is not None]
-
-    def findings(self, model: str) -> list[Finding]:
-        """Findings on one model."""
-        return [finding for rung in self.rungs if rung.model == model for finding in rung.findings]
+CHOICES = "ladder.json"  # in the run folder: what a budget chose, so that a run that goes on does not choose again
+ALLOTMENTS = TypeAdapter(dict[str, Allotment])
 
 
 def run(settings: Settings, audit: Audit) -> Outcome:
-    """Climb every rung with every subject."""
+    """Climb every rung with every subject.
+
+    With a budget all choices are made, and kept in the run folder, before the first rung is climbed.
+    """
     work: dict[int, Callable[[Settings, Audit, Subject], dict[str, Any] | str]] = {
         0: _reconcile,
         1: _inspect,
         2: _step_canaries,
-        3: _one_run,
-        4: _many_runs,
+        3: one_run,
+        4: many_runs,
     }
     outcomes = []
+    allotted = _allotted(settings, audit) if settings.budget is not None else {}
     with audit.progress.task("climbing the ladder", len(settings.rungs) * len(audit.subjects)) as advance:
         for subject in audit.subjects:
+            own = allotted.get(subject.name, Allotment(settings=settings, choices=[]))
+            choices = {choice.rung: choice for choice in own.choices}
             for rung in settings.rungs:
                 name, sees, blind_to = RUNGS[rung]
                 start = time.perf_counter()
-                found = work[rung](settings, audit, subject)
+                chosen = choices.get(rung)
+                found = (
+                    work[rung](own.settings, audit, subject)
+                    if chosen is None or chosen.chosen
+                    else f"left out by the budget: {chosen.reason}"
+                )
                 facts = {"skipped": found} if isinstance(found, str) else found
                 outcomes.append(
                     RungOutcome(
@@ -132,11 +60,30 @@ def run(settings: Settings, audit: Audit) -> Outcome:
                         sees=sees,
                         blind_to=blind_to,
                         seconds=round(time.perf_counter() - start, 3),
+                        choice=chosen,
                         **facts,
                     )
                 )
                 advance(1)
     return Outcome(rungs=outcomes)
+
+
+def _allotted(settings: Settings, audit: Audit) -> dict[str, Allotment]:
+    """What the budget gives each subject: an equal share of the time left, or what an earlier run chose."""
+    path = audit.folder / CHOICES
+    if path.exists():
+        return ALLOTMENTS.validate_json(read_text(path))
+    assert settings.budget is not None
+    end = audit.begun + seconds(settings.budget)
+    allotted: dict[str, Allotment] = {}
+    for position, subject in enumerate(audit.subjects):
+        asked = mechanism_of(subject, seed=audit.seed_for("timing", subject.name))
+        mechanism = asked if isinstance(asked, str) else asked[0]
+        spoken_for = sum(choice.seconds for own in allotted.values() for choice in own.choices)
+        left = (end - time.monotonic() - spoken_for) / (len(audit.subjects) - position)
+        allotted[subject.name] = allot(settings, audit, subject, mechanism, left)
+    write_text(path, ALLOTMENTS.dump_json(allotted, indent=1).decode())
+    return allotted
 
 
 def _reconcile(_: Settings, audit: Audit, subject: Subject) -> dict[str, Any] | str:
@@ -170,69 +117,6 @@ def _step_canaries(settings: Settings, audit: Audit, subject: Subject) -> dict[s
         "bound": replace(audited.bound, adjacency=audit.adjacency),
         "noise_multiplier": audited.noise_multiplier,
     }
-
-
-def _one_run(settings: Settings, audit: Audit, subject: Subject) -> dict[str, Any] | str:
-    if audit.unit != "record":
-        return "its canaries are records, and the audit is about users"
-    made, source = _with_canaries(settings, audit, subject, settings.canaries)
-    coins = fair_coins(settings.canaries, seed=audit.seed_for("ladder coins", subject.name))
-    included = np.concatenate([audit.member, coins])
-    trained = subject.trainer(source, included, seed=audit.seed_for("one run", subject.name))
-    # How much more the canaries are believed than by the model that never saw one of them.
-    scores = _belief(trained.predict, made) - _belief(subject.model.predict, made)
-    bound = OneRun(HeldOut(audit.seed_for("ladder threshold", subject.name), 0.5))
-    return {"bound": _bound(bound, Scores.join(scores, coins), audit)}
-
-
-def _many_runs(settings: Settings, audit: Audit, subject: Subject) -> dict[str, Any] | str:
-    if audit.unit != "record":
-        return "its canaries are records, and the audit is about users"
-    made, source = _with_canaries(settings, audit, subject, 1)
-    coins = fair_coins(settings.runs, seed=audit.seed_for("many coins", subject.name))
-    included = np.concatenate([np.tile(audit.member, (settings.runs, 1)), coins[:, None]], axis=1)
-    seeds = [audit.seed_for("many runs", subject.name, run) for run in range(settings.runs)]
-    scores = np.array([_belief(predict, made)[0] for predict in _trained(subject, source, included, seeds)])
-    bound = ClopperPearson(HeldOut(audit.seed_for("many threshold", subject.name), 0.3))
-    return {"bound": _bound(bound, Scores.join(scores, coins), audit)}
-
-
-def _trained(subject: Subject, source: Dataset, included: BoolArray, seeds: list[int]) -> list[Any]:
-    """Predictions of many trainings, stacked where the trainer can."""
-    if isinstance(subject.trainer, DpSgd):
-        return [model.predict for model in subject.trainer.train_many(source, included, seeds=seeds)]
-    return [subject.trainer(source, row, seed=seed).predict for row, seed in zip(included, seeds, strict=True)]
-
-
-def _with_canaries(settings: Settings, audit: Audit, subject: Subject, count: int) -> tuple[Dataset, Dataset]:
-    """The canaries, and the audited data with them at its end; they come from records no model was trained on."""
-    if audit.dataset.task not in ("multiclass", "binary"):
-        raise InputError(
-            f"the canaries of the ladder need classes, and the task of {audit.dataset.name} is "
-            f"{audit.dataset.task}; leave out rungs 3 and 4."
-        )
-    seed = audit.seed_for("canary records", subject.name, count)
-    made = canaries(settings.canary, audit.population, count, seed=seed)
-    together = replace(
-        audit.dataset,
-        features=np.concatenate([audit.dataset.features, made.features]),
-        labels=np.concatenate([audit.dataset.labels, made.labels]),
-        users=None,
-    )
-    return made, together
-
-
-def _belief(predict: Any, records: Dataset) -> FloatArray:
-    """φ of the canaries' own labels, shape (canaries,)."""
-    outputs = np.asarray(predict(records.features), np.float64)
-    if outputs.shape[1] == 1:
-        signed: FloatArray = np.where(records.classes == 1, outputs[:, 0], -outputs[:, 0])
-        return signed
-    return logit_scaled_confidence(outputs, records.classes)
-
-
-def _bound(bound: OneRun | ClopperPearson, scores: Scores, audit: Audit) -> LowerBound:
-    return bound(scores, delta=audit.delta, confidence=audit.confidence, adjacency=audit.adjacency, unit="record")
 
 
 def mechanism_of(subject: Subject, *, seed: int) -> tuple[Mechanism, Stated, Claim] | str:

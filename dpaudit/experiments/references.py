@@ -47,13 +47,31 @@ def observed_pool(
     pool = Pool(stacked(trainer, dataset), dataset, included, population, seed, folder, memory, jobs)
     with progress.task("training reference models", len(included)) as advance:
         outputs = pool(advance)
+    return pool_signals(outputs.records, outputs.population, included, dataset, population)
+
+
+def pool_signals(
+    outputs: FloatArray,
+    others: FloatArray | None,
+    included: BoolArray,
+    dataset: Dataset,
+    population: Dataset | None,
+) -> PoolSignals:
+    """Signals of a pool's models from their outputs.
+
+    Args:
+        outputs: on the records, shape (models, records, outputs).
+        others: on the population, shape (models, population records, outputs).
+        included: who is in which model, shape (models, records), in complementary pairs.
+        dataset: the records.
+        population: records that no model was trained on.
+    """
     classes = dataset.task == "multiclass"
-    others = outputs.population
     return PoolSignals(
-        phi=phi(outputs.records, dataset.labels, task=dataset.task).values,
+        phi=phi(outputs, dataset.labels, task=dataset.task).values,
         included=included,
         labels=dataset.classes if classes else None,
-        log_probabilities=log_probabilities(outputs.records, kind="logits") if classes else None,
+        log_probabilities=log_probabilities(outputs, kind="logits") if classes else None,
         population=None if population is None else phi(others, population.labels, task=population.task).values,
         population_labels=population.classes if population is not None and classes else None,
         population_log_probabilities=(

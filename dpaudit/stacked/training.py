@@ -26,6 +26,7 @@ from dpaudit.stacked.schedules import Constant, Schedule
 
 BLOCK_BYTES = 2**26  # of batch indices handed to the program at a time
 LONGEST_BLOCK = 256  # steps between two reports of progress
+Watch = Callable[[Sequence[int], int, Parameters, Parameters], None]
 PREPARED_BYTES = 2**29  # of inputs prepared once for all records, such as the patches of a first convolution
 
 
@@ -103,6 +104,7 @@ def train(
     targets: npt.NDArray[np.generic],
     seed: int,
     progress: Callable[[int], None] | None = None,
+    watch: Watch | None = None,
 ) -> Parameters:
     """Train copies of a network, each on its own records; returns their parameters.
 
@@ -115,6 +117,8 @@ def train(
         targets: of all records.
         seed: of the family of models.
         progress: called now and then with the steps done since the last call, summed over the copies.
+        watch: called at every step, perhaps from several threads, with the numbers of some models (the last may be
+            repeated), the step, and their parameters before and after it.
 
     Raises:
         InputError: the numbers of copies disagree.
@@ -128,7 +132,7 @@ def train(
     held = Held.of(network, features, targets)
     groups = -(-copies // cost(network).stack(recipe.batch_size))
     size = -(-copies // groups)
-    group = _Group(network, recipe, held, width, seed, progress)
+    group = _Group(network, recipe, held, width, seed, progress, watch)
     # The last group is filled up with copies of its last member, so that every group is the same program.
     numbers = np.minimum(np.arange(groups * size), copies - 1).reshape(groups, size)
 
@@ -186,6 +190,7 @@ class _Group:
     width: int
     seed: int
     progress: Callable[[int], None] | None
+    watch: Watch | None
 
     def __call__(self, parameters: Parameters, members: Sequence[Member]) -> Parameters:
         network, recipe, width = self.network, self.recipe, self.width
@@ -195,7 +200,8 @@ class _Group:
         dropout = Stream.start(self.seed, models, "dropout")
         state = tuple(recipe.optimizer.start(parameters[i]) for i in network.trainable)
         block = _block(network, recipe, self.lengths(members), self.held.is_prepared)
-        size = max(1, min(recipe.steps, LONGEST_BLOCK, BLOCK_BYTES // (4 * width * len(members))))
+        longest = LONGEST_BLOCK if self.watch is None else 1
+        size = max(1, min(recipe.steps, longest, BLOCK_BYTES // (4 * width * len(members))))
         for start in range(0, recipe.steps, size):
             steps = range(start, min(start + size, recipe.steps))
             rows = np.zeros((size, len(members), width), np.int32)
@@ -209,8 +215,9 @@ class _Group:
                 rows[: len(steps), copy, :length] = member.rows[np.maximum(batches, 0)]
             padded = np.zeros(size, np.float32)
             padded[: len(steps)] = rates[start : steps[-1] + 1]
+            before = parameters
             parameters, state = block(
-                parameters,
+                before,
                 state,
                 self.held.inputs,
                 self.held.targets,
@@ -222,6 +229,8 @@ class _Group:
                 noise.keys,
                 dropout.keys,
             )
+            if self.watch is not None:
+                self.watch(models, start, before, parameters)
             if self.progress is not None:
                 self.progress(len(steps) * len(members))
         return parameters

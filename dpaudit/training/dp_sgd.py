@@ -20,7 +20,7 @@ from dpaudit.training.trainer import TrainedModel
 if TYPE_CHECKING:
     from dpaudit.stacked.cost import Cost
     from dpaudit.stacked.network import Network
-    from dpaudit.stacked.training import Recipe
+    from dpaudit.stacked.training import Recipe, Watch
 
 Optimizer = Literal["sgd", "adam"]
 FAMILY = 0  # a model's own seed is its number in this one family, so a model alone is the model in a stack
@@ -114,10 +114,19 @@ class DpSgd:
         *,
         seeds: Sequence[int],
         progress: Callable[[int], None] | None = None,
+        start: Sequence[npt.NDArray[np.float32]] | None = None,
+        watch: "Watch | None" = None,
     ) -> list[TrainedModel]:
         """Train one model per row of ``included`` (models, records); model i depends on its row and seed alone.
 
-        ``progress`` is called with the steps done since the last call, summed over the models.
+        Args:
+            dataset: the records.
+            included: who is in which model.
+            seeds: one for each model.
+            progress: called with the steps done since the last call, summed over the models.
+            start: weights every model starts from, in the order of ``TrainedModel.weights``; drawn from each model's
+                seed when None.
+            watch: sees every step, as in `dpaudit.stacked.training.train`; a model's number is its seed.
         """
         from dpaudit.stacked.training import Member, train
         from dpaudit.training.keras_model import targets
@@ -128,7 +137,14 @@ class DpSgd:
             models: list[TrainedModel | None] = [None] * len(seeds)
             for length in np.unique(steps):
                 chosen = np.flatnonzero(steps == length)
-                part = self.train_many(dataset, included[chosen], seeds=[seeds[i] for i in chosen], progress=progress)
+                part = self.train_many(
+                    dataset,
+                    included[chosen],
+                    seeds=[seeds[i] for i in chosen],
+                    progress=progress,
+                    start=start,
+                    watch=watch,
+                )
                 for i, model in zip(chosen, part, strict=True):
                     models[i] = model
             return [model for model in models if model is not None]
@@ -139,13 +155,14 @@ class DpSgd:
         ]
         parameters = train(
             network,
-            network.initial(seed=FAMILY, models=seeds),
+            network.initial(seed=FAMILY, models=seeds) if start is None else network.stack([start] * len(seeds)),
             self.recipe(dataset, int(sizes[0])),
             members,
             features=dataset.features,
             targets=targets(dataset),
             seed=FAMILY,
             progress=progress,
+            watch=watch,
         )
         return [
             self._model(network, tuple(value[i : i + 1] for value in parameters), int(size))

@@ -13,7 +13,8 @@ from dpaudit.data.canaries import canaries
 from dpaudit.data.inclusion import fair_coins
 from dpaudit.errors import InputError
 from dpaudit.experiments.audit import Audit, Subject
-from dpaudit.experiments.ladder import Settings, run
+from dpaudit.experiments.ladder import run
+from dpaudit.experiments.rungs import Settings
 from dpaudit.progress import Silent
 from dpaudit.training.function import Function
 
@@ -104,6 +105,82 @@ def test_means_that_are_clipped_are_found_in_tf_privacy(tmp_path):
     subject = replace(audit.subjects[0], claim=Claim(8.0, 1e-5, "record", "add-remove", "the test"))
     outcome = run(Settings(rungs=[1]), replace(audit, subjects=(subject,)))
     assert "sensitivity" in {finding.check for finding in outcome.findings("model")}
+
+
+@pytest.mark.parametrize("score", ["lira", "rmia"])
+def test_references_score_canaries_of_any_trainer(tmp_path, score):
+    """A function's nearest neighbours remember every canary: 100 of them, half held out, certify ε > 1.5 at 95 %."""
+    settings = Settings(rungs=[3], canaries=100, score=score, references=4)
+    outcome = run(settings, audit_of(Function(memoriser), tmp_path))
+    assert outcome.bounds("model")[0].epsilon > 1.5
+
+
+def test_canaries_are_found_by_a_public_model(tmp_path):
+    """The trainer itself, on half of the population, is the public model; they come from the other half."""
+    outcome = run(Settings(rungs=[3], canaries=100, canary="found"), audit_of(Function(memoriser), tmp_path))
+    assert outcome.bounds("model")[0].epsilon > 1
+
+
+def test_many_runs_stop_when_the_claim_is_refuted(tmp_path):
+    """A memoriser claims ε = 1: after a pilot of a quarter of the runs, some dozens more are enough."""
+    trainer = Function(memoriser, noise_multiplier=1.0, steps=1000, rate=0.01)
+    audit = audit_of(trainer, tmp_path, epsilon=1.0)
+    outcome = run(Settings(rungs=[4], runs=400, canary="blank", stop_early=True), audit)
+    bound = outcome.bounds("model")[0]
+    assert (bound.method, bound.epsilon > 1.0) == ("sequential", True)
+    assert bound.trials < 100
+    with pytest.raises(InputError, match="more than the 32 runs of its pilot, got 30"):
+        run(Settings(rungs=[4], runs=30, stop_early=True), audit)
+
+
+def test_what_cannot_be_watched_is_said(tmp_path):
+    """A function shows no steps and takes no initialisation."""
+    audit = audit_of(Function(memoriser), tmp_path)
+    for changes in ({"rungs": [3], "score": "white-box"}, {"rungs": [4], "start": "worst-case"}):
+        outcome = run(Settings(**changes), audit)
+        assert "Function trainer cannot be" in outcome.rungs[0].skipped
+        assert outcome.rungs[0].bound is None
+
+
+@pytest.mark.tf
+@pytest.mark.parametrize("observe", ["final", "all-steps"])
+def test_the_white_box_sees_canaries_in_dp_sgd(tmp_path, observe):
+    """σ = 0.2, and directions in which the digits hardly vary: gradients that no other record has."""
+    from dpaudit.training.architecture import Mlp
+    from dpaudit.training.dp_sgd import DpSgd
+
+    trainer = DpSgd(Mlp(()), noise_multiplier=0.2, epochs=20, batch_size=50, learning_rate=0.05, compiled=False)
+    settings = Settings(rungs=[3], canaries=60, canary="clipbkd", score="white-box", observe=observe)
+    bound = run(settings, audit_of(trainer, tmp_path)).bounds("model")[0]
+    assert bound.epsilon > 0.5
+
+
+@pytest.mark.tf
+@pytest.mark.parametrize("score", ["loss", "white-box"])
+def test_many_runs_from_a_worst_case_start(tmp_path, score):
+    """Without noise a blank canary shows in the final model of every run: 60 runs certify ε > 1."""
+    from dpaudit.training.architecture import Mlp
+    from dpaudit.training.dp_sgd import DpSgd
+
+    trainer = DpSgd(Mlp(()), noise_multiplier=0.0, epochs=20, batch_size=100, learning_rate=0.05, compiled=False)
+    settings = Settings(rungs=[4], runs=60, canary="blank", start="worst-case", score=score)
+    assert run(settings, audit_of(trainer, tmp_path)).bounds("model")[0].epsilon > 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"score": "lira"}, "needs references: an even number from 4 on"),
+        ({"references": 4}, "references are for the scores 'lira' and 'rmia'"),
+        ({"score": "rmia", "references": 4, "observe": "all-steps"}, "sees final models only"),
+        ({"stop_early": True}, "are for rung 4"),
+        ({"budget": "2 minutes"}, "a time such as 90s, 2m or 1.5h"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(wrong, said):
+    """One line that says what would be right."""
+    with pytest.raises(ValidationError, match=said):
+        Settings(**wrong)
 
 
 def test_canaries_come_in_kinds():

@@ -1,0 +1,156 @@
+"""Black-box auditing of DP-SGD in the setting of Annamalai and De Cristofaro (2024), arXiv 2405.14106.
+
+A network that was trained on public digits (worst-case initialisation: ordinary records have small gradients) is
+trained on 1,000 private ones with full batches, with or without a blank canary by a fair coin; the final model's loss
+on the canary is the score. Many models are trained side by side by the stacked engine.
+
+Two figures on the same scores: the published estimator (the largest over all thresholds, each limit at the full
+level: about 17 % of its figures are above the truth, where 5 % are stated), once with 200 models a time as published
+and once with all; and valid bounds, the threshold chosen on a random 30 % of the models and judged on the rest.
+
+``python benchmarks/black_box.py --out FILE.json``: 1,000 models; a file that holds fewer models is gone on with.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.special import betaincinv, ndtri
+
+from dpaudit.accounting import gaussian_epsilon, gaussian_mu
+from dpaudit.bounds.accuracy import Accuracy
+from dpaudit.bounds.clopper_pearson import ClopperPearson
+from dpaudit.bounds.conditional import Conditional
+from dpaudit.bounds.selection import HeldOut
+from dpaudit.claim import Poisson
+from dpaudit.data.bundled import mnist_5000
+from dpaudit.data.canaries import canaries
+from dpaudit.data.inclusion import fair_coins
+from dpaudit.scores import Scores
+from dpaudit.training.architecture import Architecture, Cnn, Mlp
+
+EPSILON, DELTA, CONFIDENCE, STEPS, RECORDS, RATE = 10.0, 1e-5, 0.95, 100, 1000, 1.33e-4
+PUBLISHED, THEIR_MODELS = 7.21, 200
+SEED, MOST = 20240514, 100_000
+ARCHITECTURES: dict[str, Architecture] = {
+    "cnn": Cnn(filters=(16, 32), kernels=(8, 4), strides=(2, 2), pool=2, hidden=(32,), activation="tanh"),
+    "logistic": Mlp(()),
+}
+
+
+def trained_scores(architecture: Architecture, coins: Any, first: int) -> list[float]:
+    """Minus the loss on the canary after training with it where the coin says so."""
+    from dpaudit._tensorflow import tf
+    from dpaudit.stacked.network import Network
+    from dpaudit.stacked.schedules import Constant
+    from dpaudit.stacked.training import Member, Recipe, train
+    from dpaudit.training.dp_sgd import DpSgd
+
+    data = mnist_5000()
+    order = np.random.default_rng(SEED).permutation(len(data))
+    private, public = data.take(np.sort(order[:RECORDS])), data.take(np.sort(order[RECORDS:]))
+    blank = canaries("blank", public, data.outputs, seed=SEED).take(np.array([data.outputs - 1]))
+    trainer = DpSgd(architecture, l2_norm_clip=None, epochs=20, batch_size=32, learning_rate=0.1, sampling="shuffled")
+    start = trainer(public, np.ones(len(public), bool), seed=SEED).weights
+    network = Network.from_keras(architecture(data.features.shape[1:], data.outputs))
+    recipe = Recipe(
+        "multiclass",
+        steps=STEPS,
+        batch_size=RECORDS,
+        learning_rate=Constant(RATE * RECORDS),  # theirs multiplies the sum of the gradients, the engine's their mean
+        clip=1.0,
+        noise_multiplier=STEPS**0.5 / gaussian_mu(EPSILON, DELTA),
+    )
+    members = [Member(first + i, np.arange(RECORDS + int(coin)), Poisson(1.0)) for i, coin in enumerate(coins)]
+    parameters = train(
+        network,
+        network.stack([list(start.values())] * len(coins)),
+        recipe,
+        members,
+        features=np.concatenate([private.features, blank.features]),
+        targets=np.concatenate([private.classes, blank.classes]),
+        seed=SEED,
+    )
+    logits = network.predict(parameters, blank.features)[:, 0]
+    logp = tf.nn.log_softmax(tf.constant(logits, tf.float64)).numpy()
+    return [float(value) for value in logp[:, int(blank.classes[0])]]
+
+
+def published_estimate(scores: Scores) -> float:
+    """Largest over all thresholds and both directions; each Clopper-Pearson limit at the full level."""
+    level, best = 1 - CONFIDENCE, 0.0
+    for member, nonmember in ((scores.member, scores.nonmember), (-scores.member, -scores.nonmember)):
+        cuts = np.unique(np.concatenate([member, nonmember]))
+        misses = np.searchsorted(np.sort(member), cuts, side="right")
+        alarms = nonmember.size - np.searchsorted(np.sort(nonmember), cuts, side="right")
+        highest = [_upper(count, side.size, level) for count, side in ((misses, member), (alarms, nonmember))]
+        best = max(best, float((-ndtri(highest[1]) - ndtri(highest[0])).max()))
+    return gaussian_epsilon(best, DELTA) if best > 0 else 0.0
+
+
+def _upper(count: Any, trials: int, level: float) -> Any:
+    inside = np.minimum(count, trials - 1)
+    return np.where(count == trials, 1.0, betaincinv(inside + 1.0, trials - inside, 1 - level))
+
+
+def valid_bounds(scores: Scores) -> dict[str, float]:
+    """ε of three bounds whose threshold was chosen on other models than it is judged on."""
+    selection = HeldOut(SEED)
+    bounds: dict[str, Any] = {
+        "accuracy, Gaussian family": Accuracy(selection, "runs"),
+        "conditional, any mechanism": Conditional(selection),
+        "clopper-pearson, any mechanism": ClopperPearson(selection),
+    }
+    return {
+        name: bound(scores, delta=DELTA, confidence=CONFIDENCE, adjacency="add-remove", unit="record").epsilon
+        for name, bound in bounds.items()
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--models", type=int, default=1000)
+    parser.add_argument("--architecture", choices=sorted(ARCHITECTURES), default="cnn")
+    parser.add_argument("--chunk", type=int, default=50, help="models trained between two savings")
+    parser.add_argument("--out", type=Path)
+    chosen = parser.parse_args()
+    coins = fair_coins(MOST, seed=SEED)[: chosen.models]  # the same coins, however many models are asked for
+    found: dict[str, Any] = {"architecture": chosen.architecture, "scores": [], "seconds": 0.0, "cpu_seconds": 0.0}
+    if chosen.out is not None and chosen.out.exists():
+        found = json.loads(chosen.out.read_text(encoding="utf-8"))
+        if found["architecture"] != chosen.architecture or len(found["scores"]) > chosen.models:
+            parser.error(f"{chosen.out} holds {len(found['scores'])} models of {found['architecture']}.")
+    while (first := len(found["scores"])) < chosen.models:
+        begin, cpu = time.monotonic(), time.process_time()
+        part = coins[first : first + chosen.chunk]
+        found["scores"] += trained_scores(ARCHITECTURES[chosen.architecture], part, first)
+        found["seconds"] += time.monotonic() - begin
+        found["cpu_seconds"] += time.process_time() - cpu
+        print(f"{len(found['scores'])} models, {found['seconds']:.0f} s, CPU {found['cpu_seconds']:.0f} s", flush=True)
+        if chosen.out is not None:
+            chosen.out.write_text(json.dumps(found), encoding="utf-8")
+    scores = np.array(found["scores"])
+    groups = range(0, len(scores) - THEIR_MODELS + 1, THEIR_MODELS)
+    theirs = [published_estimate(Scores.join(*(x[at : at + THEIR_MODELS] for x in (scores, coins)))) for at in groups]
+    whole = Scores.join(scores, coins)
+    figures = {
+        **({"published estimator, 200 models a time (mean)": statistics.fmean(theirs)} if theirs else {}),
+        "published estimator, all models": published_estimate(whole),
+        **valid_bounds(whole),
+        "seconds": found["seconds"],
+        "CPU seconds": found["cpu_seconds"],
+    }
+    for name, figure in figures.items():
+        print(f"{name}: {figure:.2f}")
+    print(f"theoretical ε {EPSILON:g}; published: {PUBLISHED} with {THEIR_MODELS} models")
+    if chosen.out is not None:
+        targets = {"published estimator, 200 models a time (mean)": PUBLISHED}
+        chosen.out.write_text(json.dumps(found | {"figures": figures, "targets": targets}, indent=1), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
