@@ -271,7 +271,11 @@ def gaussian_epsilon(mu: float, delta: float) -> float:
     if slack == 0:
         return math.inf
     # Markov on the Gaussian tail: beyond this ε even the probability of so large a loss is below δ.
-    high = shift**2 / 2 + shift * math.sqrt(-2 * math.log(slack)) + 1e-9
+    high = shift * (shift / 2 + math.sqrt(-2 * math.log(slack))) + 1e-9
+    while high < math.inf and gaussian_delta(shift, high) > slack:  # rounding, where μ² has more digits than a float
+        high *= 2
+    if high == math.inf:
+        return math.inf
     return float(brentq(lambda e: gaussian_delta(shift, e) - slack, 0.0, high, xtol=1e-12, rtol=1e-14))
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from dpaudit import _check
 from dpaudit.claims import AnyClaim, CeilingClaim, Claims, EpsilonClaim, MechanismClaim, NoGrowthClaim
 from dpaudit.errors import InputError
-from dpaudit.judgement import Case, Judgement, judge, tests_of
+from dpaudit.judgement import Case, Judgement, judge, number_of_tests
 from dpaudit.result import Result
 
 METRIC_LEVEL = 0.05  # shared by all tests on metrics when a claims file states no confidence
@@ -82,7 +82,7 @@ def verify(
         raise InputError("a baseline is given and no claim of kind 'no-growth' uses it; add one, or leave it out.")
     cases = [case for file in files for case in _cases(file, given, baseline)]
     spent = _spent_on_bounds(cases)
-    tests = sum(tests_of(case) for case in cases)
+    tests = sum(number_of_tests(case) for case in cases)
     tail = _tail(files, spent, tests)
     judged = tuple(judge(case, tail) for case in cases)
     total = spent + tail * tests

@@ -91,7 +91,7 @@ def judge(case: Case, tail: float) -> Judgement:
             return _growth(claim, case, tail)
 
 
-def tests_of(case: Case) -> int:
+def number_of_tests(case: Case) -> int:
     """Tests on metrics that a case takes, each of which may fail a correct model."""
     match case.claim:
         case CeilingClaim() | NoGrowthClaim() as claim:

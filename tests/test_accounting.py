@@ -158,6 +158,12 @@ def test_gaussian_conversions_undo_each_other(mu: float, delta: float) -> None:
         assert gaussian_delta(mu, figure) == pytest.approx(delta, rel=1e-6)
 
 
+def test_gaussian_epsilon_of_hardly_any_noise() -> None:
+    """Where μ² has more digits than a float: ε = μ² / 2 + μ z(δ), and infinite where no float holds it."""
+    assert gaussian_epsilon(1e8, 1e-5) == pytest.approx(1e16 / 2 + 1e8 * 4.264890794, rel=1e-12)
+    assert gaussian_epsilon(1e200, 1e-5) == np.inf
+
+
 @pytest.mark.parametrize("direction", ["tpr_bound_remove_dir", "tpr_exact"])
 def test_the_curve_is_neyman_pearson(direction: str) -> None:
     """Analytic for the Gaussian (1e-9), and an independent computation for DP-SGD."""

@@ -75,7 +75,7 @@ def test_ceilings_are_judged_by_the_edges(leaky: Result) -> None:
 
 def reconstructing(result: Any, *cells: tuple[str, int, int], refused: str | None = None) -> Any:
     """The result with gradients attacked: of each defence so many of its victims' records were picked out of ten."""
-    table = [
+    table: list[dict[str, Any]] = [
         {
             "scenario": "one record", "defence": defence, "attack": "dense", "epsilon": None, "refused": refused,
             "psnr": [], "ssim": [], "floor": [], "nearest": [], "label_accuracy": None, "identified": identified,

@@ -12,6 +12,7 @@ from dpaudit.claim import ADJACENCIES, UNITS, Adjacency, Unit
 from dpaudit.errors import InputError
 
 SCHEMA = 1
+MOST_ROUNDS = 10**6
 Sampler = Literal["poisson", "fixed-size", "shuffled", "all"]
 Weighting = Literal["uniform", "num-examples"]
 Noise = Literal["central", "local", "none"]
@@ -79,9 +80,11 @@ class DpClaim:
         for name in ("clip", "sensitivity", "clients"):
             if getattr(self, name) is not None:
                 _check.positive(f"dp_claim.{name}", getattr(self, name))
-        for name in ("of", "rounds"):
+        for name, most in (("of", None), ("rounds", MOST_ROUNDS)):
             if getattr(self, name) is not None:
-                _check.integer(f"dp_claim.{name}", getattr(self, name), at_least=1)
+                _check.integer(f"dp_claim.{name}", getattr(self, name), at_least=1, at_most=most)
+        if not isinstance(self.adaptive_clip, bool):
+            raise InputError(f"dp_claim.adaptive_clip must be true or false, got {self.adaptive_clip!r}.")
         if self.of is not None and self.clients is not None and self.clients > self.of:
             raise InputError(f"dp_claim.clients {self.clients:g} in a round are more than the {self.of} there are.")
 
@@ -132,7 +135,12 @@ class Manifest:
                 f"the manifest needs one name, shape and trainable flag per array, got {len(self.weight_names)}, "
                 f"{len(self.shapes)} and {len(self.trainable)}."
             )
+        if not any(self.trainable):
+            raise InputError("trainable must be true for at least one array.")
         _check.one_of("threat_model", self.threat_model, typing.get_args(ThreatModel))
+        _check.integer("canaries", self.canaries, at_least=0)
+        if self.rounds is not None:
+            _check.integer("rounds", self.rounds, at_least=0, at_most=MOST_ROUNDS)
 
     def json(self) -> str:
         """The text of ``manifest.json``."""
@@ -156,15 +164,25 @@ def manifest_from_json(text: str, *, where: str) -> Manifest:
         if claim is not None:
             table["dp_claim"] = DpClaim(**_known(DpClaim, claim, f"{where}: dp_claim"))
         clean = _known(Manifest, table, where)
-        for name in ("weight_names", "trainable", "metrics"):
-            clean[name] = tuple(clean.get(name, ()))
-        clean["shapes"] = tuple(tuple(int(size) for size in shape) for shape in clean.get("shapes", ()))
+        for name, kind in (("weight_names", str), ("trainable", bool), ("metrics", str)):
+            clean[name] = _listed(name, clean.get(name, []), kind)
+        shapes = _listed("shapes", clean.get("shapes", []), list)
+        clean["shapes"] = tuple(tuple(_check.integer("a size", n, at_least=0) for n in shape) for shape in shapes)
         clean.setdefault("framework", "not stated")
+        for name in ("framework", "architecture", "loss"):
+            if not isinstance(clean.get(name), str | None):
+                raise InputError(f"{name} must be text, got {clean[name]!r}.")
         return Manifest(**clean)
     except InputError as error:
         raise InputError(str(error) if str(error).startswith(where) else f"{where}: {error}") from error
     except (TypeError, ValueError) as error:
         raise InputError(f"{where} is not a manifest of schema {SCHEMA}: {error}.") from error
+
+
+def _listed(name: str, value: object, kind: type) -> tuple[Any, ...]:
+    if not isinstance(value, list) or not all(isinstance(each, kind) for each in value):
+        raise InputError(f"{name} must be a list of {kind.__name__}, got {value!r}.")
+    return tuple(value)
 
 
 def _known(kind: type, table: Mapping[str, Any], where: str) -> dict[str, Any]:

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dpaudit import _check
 from dpaudit._check import FloatArray
 from dpaudit.errors import InputError
 from dpaudit.files import read_npz, read_text
 from dpaudit.trace.manifest import Manifest, manifest_from_json
 
-ROUND = re.compile(r"r(\d{4,})\.npz")
+ROUND = re.compile(r"r(\d{4,7})\.npz")
+LARGEST = 1e100  # of a weight: squares of anything larger could not be summed
 
 
 @dataclass(frozen=True)
@@ -119,19 +121,43 @@ def _round(number: int, arrays: dict[str, npt.NDArray[Any]], manifest: Manifest,
             if value is None or value.shape != shape:
                 got = "nothing" if value is None else f"shape {value.shape}"
                 raise InputError(f"{path}: {kind}_{i} must have shape {shape}, got {got}: another model?")
-            if not np.isfinite(value).all():
-                raise InputError(f"{path}: {kind}_{i} holds values that are not finite.")
+            if np.abs(_check.finite(f"{path}: {kind}_{i}", value)).max(initial=0.0) > LARGEST:
+                raise InputError(f"{path}: {kind}_{i} holds values above {LARGEST:g}, which no trained model has.")
             values.append(value)
         return tuple(values)
 
-    clients = [str(name) for name in arrays["clients"]] if "clients" in arrays else None
+    def one(name: str) -> Any:
+        """A single value; None when it was not written."""
+        value = arrays.get(name)
+        if value is not None and value.shape != ():
+            raise InputError(f"{path}: {name} must be a single value, got shape {value.shape}.")
+        return None if value is None else value.item()
+
+    def names(name: str) -> list[str]:
+        value = arrays[name]
+        if value.ndim != 1 or (value.size and value.dtype.kind != "U"):
+            raise InputError(f"{path}: {name} must be a list of names, got {value.dtype} of shape {value.shape}.")
+        return [str(each) for each in value]
+
+    clip, replies, weights = one("clip"), one("replies"), arrays.get("weights")
+    clients = names("clients") if "clients" in arrays else None
+    if clients is not None and len(set(clients)) != len(clients):
+        raise InputError(f"{path}: two clients have the same name.")
     return Round(
         number=number,
         before=model("before"),
         after=model("after"),
-        clip=float(arrays["clip"]) if "clip" in arrays else None,
-        replies=int(arrays["replies"]) if "replies" in arrays else None,
-        weights=np.asarray(arrays["weights"], np.float64) if "weights" in arrays else None,
+        clip=None if clip is None else _check.positive(f"{path}: clip", clip),
+        replies=None if replies is None else _check.integer(f"{path}: replies", replies, at_least=0),
+        weights=None if weights is None else _weights(f"{path}: weights", weights),
         updates=None if clients is None else {name: model(f"update{i}") for i, name in enumerate(clients)},
-        canaries=tuple(str(name) for name in arrays.get("canaries", ())),
+        canaries=tuple(names("canaries")) if "canaries" in arrays else (),
     )
+
+
+def _weights(name: str, values: npt.NDArray[Any]) -> FloatArray:
+    """Weights of an average: none below 0, not all of them 0."""
+    weights = _check.vector(name, values, empty=True)
+    if weights.size and (weights.min() < 0 or not 0 < weights.max() <= LARGEST):
+        raise InputError(f"{name} must be from 0 to {LARGEST:g} and not all 0.")
+    return weights
