@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 LARGEST_TEXT = 256 * 2**20  # bytes; a result of 40 models under 12 attacks has 10 MB
 LARGEST_ARRAYS = 16 * 2**30  # bytes once unpacked
 LOCK = ".lock"
+LEFT_OVER = ".*.part"  # names that a process killed in the middle of writing leaves behind
 
 
 @contextmanager

@@ -16,12 +16,12 @@ from dpaudit.claim import Adjacency, Unit
 from dpaudit.compare import compare
 from dpaudit.data.dataset import Dataset
 from dpaudit.data.inclusion import fair_coins
-from dpaudit.data.source import Source
+from dpaudit.data.load import load
 from dpaudit.data.users import Natural, user_coins
 from dpaudit.errors import InputError
 from dpaudit.experiments import federated, gradient, ladder, membership, prior, trace
 from dpaudit.experiments.audit import Audit, Subject
-from dpaudit.files import LOCK, alone_in, read_npz, write_npz, write_text
+from dpaudit.files import LEFT_OVER, LOCK, alone_in, read_npz, write_npz, write_text
 from dpaudit.log import Log
 from dpaudit.plan import ModelSettings, Plan, load_plan
 from dpaudit.progress import Progress, Silent
@@ -29,7 +29,6 @@ from dpaudit.promise import promise
 from dpaudit.reports.html import write_report
 from dpaudit.result import DataSummary, ErrorLevel, ModelResult, Result, Utility, provenance, summary
 from dpaudit.seeds import derived
-from dpaudit.tasks import Workers
 from dpaudit.trace import read_trace
 from dpaudit.training.pool import PoolCost
 from dpaudit.training.trainer import TrainedModel, Trainer
@@ -44,7 +43,8 @@ def run(
     folder: Path | None = None,
     progress: Progress | None = None,
     memory: int | None = None,
-    workers: Workers | None = None,
+    jobs: int = 1,
+    trust: bool = False,
 ) -> Result:
     """Train, attack, bound, compare with theory.
 
@@ -55,7 +55,8 @@ def run(
             second waits for the first.
         progress: where long steps say how far they are; default nowhere.
         memory: bytes that trainings side by side may use; None is half of what is free.
-        workers: where heavy work is done; None is this process.
+        jobs: worker processes for trainings.
+        trust: whether functions that the plan names by module may be imported and called.
 
     Returns:
         The result, also written as ``result.json`` in the folder, with ``report.html`` and the figures beside it.
@@ -66,25 +67,25 @@ def run(
     """
     if not isinstance(plan, Plan):
         plan = load_plan(Path(plan))
+    _refuse_code(plan, trust)
     folder = folder if folder is not None else Path("runs") / plan.name
     with alone_in(folder):
-        prepare = partial(prepared, plan, folder, progress or Silent(), memory=memory, workers=workers or Workers())
-        return _run_in(folder, plan, prepare)
+        return _run_in(folder, plan, partial(prepared, plan, folder, progress or Silent(), memory=memory, jobs=jobs))
 
 
 def predicted(
-    plan: Plan, *, folder: Path | None = None, memory: int | None = None, workers: Workers | None = None
+    plan: Plan, *, folder: Path | None = None, memory: int | None = None, jobs: int = 1, trust: bool = False
 ) -> dict[str, PoolCost | None]:
     """What the reference models of each model under audit would take, without training anything.
 
     Args:
-        plan: as for `run`; so are ``memory`` and ``workers``.
+        plan: as for `run`; so are ``memory``, ``jobs`` and ``trust``.
         folder: of the run; what is stored there need not be trained again.
     """
+    _refuse_code(plan, trust)
     if plan.trace is not None:
         return {}
-    folder = folder or Path("runs") / plan.name
-    audit = prepared(plan, folder, Silent(), memory=memory, workers=workers or Workers())
+    audit = prepared(plan, folder or Path("runs") / plan.name, Silent(), memory=memory, jobs=jobs)
     settings = plan.membership
     return {
         name: None if settings is None else membership.predicted(settings, trainer, audit, name=name)
@@ -92,19 +93,31 @@ def predicted(
     }
 
 
-def prepared(plan: Plan, folder: Path, progress: Progress, *, memory: int | None, workers: Workers) -> Audit:
+def _refuse_code(plan: Plan, trust: bool) -> None:
+    for model, name in plan.code().items():
+        if not trust:
+            raise InputError(
+                f"model {model!r} is trained by {name!r}, code from outside dpaudit that the run would execute; if you "
+                "trust it and the plan, give --trust (trust=True)."
+            )
+
+
+def prepared(plan: Plan, folder: Path, progress: Progress, *, memory: int | None, jobs: int) -> Audit:
     """The audit of a plan before anything is trained: its records, its coins, its error level."""
     data = plan.data
     assert data is not None
-    source = Source(data.source, data.task, data.label, data.user, data.clients, data.population, plan.seed)
-    records, population = source()
+    everything: Dataset = load(data.source, task=data.task, label=data.label, user=data.user)
+    if data.clients is not None:
+        everything = replace(everything, users=data.clients(everything, seed=derived(plan.seed, "clients")))
+    aside = population_mask(len(everything), data.population, seed=derived(plan.seed, "population"))
+    records = everything.take(~aside)
     member = membership_coins(records, plan.audit.unit, seed=derived(plan.seed, "coins"))
     if not 0 < member.sum() < len(records):
         raise InputError(f"all {len(records)} records of {records.name} fell on one side of the coin; more are needed.")
     return Audit(
         dataset=records,
         member=member,
-        population=population,
+        population=everything.take(aside),
         subjects=(),
         unit=plan.audit.unit,
         adjacency=ADJACENCY,
@@ -115,8 +128,7 @@ def prepared(plan: Plan, folder: Path, progress: Progress, *, memory: int | None
         folder=folder,
         progress=progress,
         memory=memory,
-        workers=workers,
-        source=source,
+        jobs=jobs,
     )
 
 
@@ -292,6 +304,20 @@ def membership_coins(records: Dataset, unit: Unit, *, seed: int) -> BoolArray:
     return user_coins(owner, seed=seed)[owner]
 
 
+def population_mask(records: int, share: float, *, seed: int) -> BoolArray:
+    """Records set aside, shape (records,): a random ``share`` of them, at least one on each side.
+
+    >>> int(population_mask(10, 0.2, seed=1).sum())
+    2
+    """
+    count = round(share * records)
+    if not 0 < count < records:
+        raise InputError(f"population {share} of {records} records leaves {count} aside; both sides need records.")
+    mask = np.zeros(records, bool)
+    mask[np.random.default_rng(seed).permutation(records)[:count]] = True
+    return mask
+
+
 def trained_or_stored(trainer: Trainer, records: Dataset, member: BoolArray, *, seed: int, path: Path) -> TrainedModel:
     """A trained model, from the run folder when an earlier run of the same plan left it there."""
     mechanism = trainer.mechanism(int(member.sum()))
@@ -337,7 +363,10 @@ def _claim_folder(folder: Path, plan: Plan) -> None:
             raise InputError(
                 f"{folder} holds a run of another plan and is kept as it is; give another --out folder or another name."
             )
+        for path in folder.rglob(LEFT_OVER):
+            path.unlink()
         return
-    if folder.exists() and any(path.name not in ("log.jsonl", LOCK) for path in folder.iterdir()):
+    ours = ("log.jsonl", LOCK, *(path.name for path in folder.glob(f".{there.name}{LEFT_OVER[1:]}")))
+    if any(path.name not in ours for path in folder.iterdir()):
         raise InputError(f"{folder} exists, is not empty and holds no run; give another --out folder.")
     write_text(there, plan.toml())

@@ -25,6 +25,7 @@ from dpaudit.experiments.prior import Settings as PriorSettings
 from dpaudit.experiments.rungs import Settings as LadderSettings
 from dpaudit.experiments.trace import Settings as TraceSettings
 from dpaudit.files import read_text
+from dpaudit.training.function import Function
 from dpaudit.training.trainer import Trainer
 
 if sys.version_info >= (3, 11):
@@ -94,14 +95,17 @@ class ModelSettings(BaseModel):
         return _file_name(name)
 
     def build(self, shared: ArchitectureSettings | None) -> Trainer:
-        """The trainer, with the model's own architecture or the plan's."""
+        """The trainer, with the model's own architecture or the plan's where it takes one."""
         where = f"model {self.name!r}"
-        settings = self.architecture or shared
-        if settings is None:
-            raise InputError(f"{where}: there is no [architecture] in the plan and none in the model.")
-        trainer: Trainer = registry.build(
-            "trainers", self.trainer, self.model_extra or {}, where=where, architecture=settings.build()
-        )
+        parts: dict[str, Any] = {}
+        if "architecture" in registry.parameters("trainers", self.trainer, where=where):
+            settings = self.architecture or shared
+            if settings is None:
+                raise InputError(f"{where}: there is no [architecture] in the plan and none in the model.")
+            parts["architecture"] = settings.build()
+        elif self.architecture is not None:
+            raise InputError(f"{where}: a trainer of kind {self.trainer!r} takes no architecture.")
+        trainer: Trainer = registry.build("trainers", self.trainer, self.model_extra or {}, where=where, **parts)
         return trainer
 
     def stated_claim(self) -> Claim | None:
@@ -157,6 +161,14 @@ class Plan(_Table):
     def trainers(self) -> dict[str, Trainer]:
         """Trainers by model name; every parameter is checked, nothing is trained."""
         return {model.name: model.build(self.architecture) for model in self.model}
+
+    def code(self) -> dict[str, str]:
+        """Functions outside the registries that a run would import and call, by model."""
+        return {
+            name: trainer.train
+            for name, trainer in self.trainers().items()
+            if isinstance(trainer, Function) and isinstance(trainer.train, str)
+        }
 
     def bounds(self) -> int:
         """Lower bounds in the whole audit; its error level is shared among them."""

@@ -137,6 +137,19 @@ def first_line(kind: str, name: str) -> str:
     return (inspect.getdoc(resolve(kind, name)) or "").partition("\n")[0]
 
 
+def parameters(kind: str, name: str, *, where: str) -> list[str]:
+    """Names of the parameters of what a name stands for.
+
+    >>> parameters("architectures", "mlp", where="architecture")
+    ['hidden', 'activation']
+    """
+    try:
+        known = resolve(kind, name)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+    return [field.name for field in dataclasses.fields(known) if field.init]
+
+
 def build(kind: str, name: str, parameters: Mapping[str, Any], *, where: str, **parts: Any) -> Any:
     """A frozen dataclass by name, its parameters checked against its fields.
 

@@ -255,7 +255,8 @@ def privacy_audit(request: pytest.FixtureRequest) -> "Callable[..., Result]":
     """Run a plan and give its result: ``privacy_audit("plan.toml", "model.dp.noise_multiplier=0.5")``.
 
     Results are kept under pytest's cache by the plan's fingerprint and the installed versions, so that an unchanged
-    plan is not run again; ``pytest --cache-clear`` forgets them. Relative paths are relative to pytest's root.
+    plan is not run again; ``pytest --cache-clear`` forgets them. Relative paths are relative to pytest's root. A plan
+    that names functions by module needs ``trust=True``, as `dpaudit.run` does.
     """
     from dpaudit.errors import InputError
     from dpaudit.pipeline import run
@@ -267,7 +268,7 @@ def privacy_audit(request: pytest.FixtureRequest) -> "Callable[..., Result]":
         raise InputError("privacy_audit keeps its runs in pytest's cache; do not switch the cacheprovider plugin off.")
     kept = cache.mkdir("dpaudit")
 
-    def audit(plan: str | Path, *overrides: str) -> "Result":
+    def audit(plan: str | Path, *overrides: str, trust: bool = False) -> "Result":
         loaded = load_plan(request.config.rootpath / plan, overrides)
         folder = kept / loaded.fingerprint[:32]
         stored = folder / "result.json"
@@ -275,6 +276,6 @@ def privacy_audit(request: pytest.FixtureRequest) -> "Callable[..., Result]":
             result = load_result(stored)
             if result.provenance.versions == provenance(seed=None).versions:
                 return result
-        return run(loaded, folder=folder)
+        return run(loaded, folder=folder, trust=trust)
 
     return audit

@@ -188,7 +188,7 @@ def predicted(settings: Settings, trainer: Trainer, audit: Audit, *, name: str) 
     included = complementary_pairs(settings.references, len(audit.dataset), seed=audit.seed_for("pairs"))
     seed, folder = audit.seed_for("references", name), audit.folder / "references"
     recipe = stacked(trainer, audit.dataset)
-    return Pool(recipe, audit.dataset, included, audit.population, seed, folder, audit.memory, audit.workers).cost()
+    return Pool(recipe, audit.dataset, included, audit.population, seed, folder, audit.memory, audit.jobs).cost()
 
 
 def run(settings: Settings, audit: Audit) -> Outcome:
@@ -208,8 +208,7 @@ def run(settings: Settings, audit: Audit) -> Outcome:
                 folder=audit.folder / "references",
                 progress=audit.progress,
                 memory=audit.memory,
-                workers=audit.workers,
-                source=audit.source,
+                jobs=audit.jobs,
             )
             outcome.exposed.append(
                 ExposedRecords(model=subject.name, exposed=exposed(pool.phi, pool.included, fdr=settings.fdr))

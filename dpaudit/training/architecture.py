@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from dpaudit import _check
 from dpaudit.errors import InputError
+from dpaudit.training.keras_config import refuse_code
 
 
 class Architecture(Protocol):
@@ -109,13 +110,15 @@ class KerasJson:
 
         try:
             text = Path(self.path).read_text(encoding="utf-8")
-            layers = json.loads(text)["config"]["layers"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            config = json.loads(text)
+            kind = config["class_name"]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise InputError(
                 f"{self.path} does not hold an architecture written by model.to_json(): {error}"
             ) from error
-        if any(layer.get("class_name") == "Lambda" for layer in layers):
-            raise InputError(f"{self.path} has a Lambda layer, which would run code from the file; it is not loaded.")
+        refuse_code(config, self.path, allow=None)
+        if kind not in ("Sequential", "Functional", "Model"):
+            raise InputError(f"{self.path} holds a {kind!r}; only Sequential and Functional models can be built.")
         try:
             model = keras.models.model_from_json(text)
         except (TypeError, ValueError, KeyError) as error:

@@ -7,7 +7,6 @@ is loaded by Keras 3 in safe mode and copied over layer by layer, and the copy m
 
 import json
 import zipfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module, metadata
 from inspect import signature
@@ -19,17 +18,10 @@ import numpy as np
 from dpaudit.data.dataset import Task
 from dpaudit.errors import InputError, MissingDependency
 from dpaudit.outputs import Kind
+from dpaudit.training.keras_config import objects, refuse_code
 from dpaudit.training.trainer import Predict
 
 SUFFIXES = (".keras", ".h5", ".hdf5")
-# Layers that look up a Python function or a TensorFlow operation by a name in the file.
-CALLS_CODE = ("Lambda", "TFOpLambda", "SlicingOpLambda", "ClassMethod", "InstanceMethod", "InstanceProperty")
-PARTS = ("activations", "constraints", "initializers", "layers", "losses", "metrics", "optimizers", "regularizers")
-OWN_CLASSES = tuple((keras, kind) for keras in ("keras", "tf_keras") for kind in ("Sequential", "DTypePolicy"))
-OWN_MODULES = (
-    *(f"{keras}.{part}" for keras in ("keras", "tf_keras") for part in PARTS),
-    *(f"{keras}.src.{part}" for keras in ("keras", "tf_keras") for part in ("models", "engine")),
-)
 
 
 @dataclass(frozen=True)
@@ -110,7 +102,7 @@ def load_model(path: Path, *, trust_code: bool = False) -> LoadedModel:
         raise InputError(f"{path} must be a Keras model and end in {', '.join(SUFFIXES)}.")
     description = read_description(path)
     if not trust_code:
-        _refuse_code(description.config, path)
+        refuse_code(description.config, path, allow="--trust-code (trust_code=True)")
     model = (
         _loaded_by_keras_3(path, description, trust_code)
         if description.major >= 3
@@ -139,26 +131,6 @@ def load_model(path: Path, *, trust_code: bool = False) -> LoadedModel:
         compiled=description.compiled,
         keras=description.version,
     )
-
-
-def _refuse_code(config: dict[str, Any], path: Path) -> None:
-    """Nothing in the file may name code outside of Keras's own layers, initializers and the like."""
-    for one in _objects({name: part for name, part in config.items() if name != "compile_config"}):  # never built
-        kind, module = one["class_name"], one.get("module")
-        if kind in CALLS_CODE:
-            what = f"a {kind} layer, which runs code named in the file"
-        elif (
-            module is not None
-            and (module, kind) not in OWN_CLASSES
-            and not any(module == own or module.startswith(f"{own}.") for own in OWN_MODULES)
-        ):
-            what = f"{kind!r} from {module!r}, which is not part of Keras"
-        else:
-            continue
-        raise InputError(
-            f"{path} has {what}, so it is not loaded. If you trust the file, allow it with --trust-code "
-            "(trust_code=True)."
-        )
 
 
 @dataclass(frozen=True)
@@ -316,20 +288,8 @@ def _layer_as_keras_2(layer: dict[str, Any]) -> dict[str, Any]:
 
 
 def _node_as_keras_2(node: dict[str, Any]) -> list[Any]:
-    tensors = [one for one in _objects(node["args"]) if one.get("class_name") == "__keras_tensor__"]
+    tensors = [one for one in objects(node["args"]) if one.get("class_name") == "__keras_tensor__"]
     return [[*tensor["config"]["keras_history"], {}] for tensor in tensors]
-
-
-def _objects(value: Any) -> Iterator[dict[str, Any]]:
-    """Every table with a class name, at any depth."""
-    if isinstance(value, dict):
-        if "class_name" in value:
-            yield value
-        for inner in value.values():
-            yield from _objects(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _objects(inner)
 
 
 def _last_layer(config: dict[str, Any]) -> dict[str, Any]:

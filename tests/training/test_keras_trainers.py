@@ -1,5 +1,6 @@
 """Trainers through Keras `fit`: repeatable, and private in the way their accountant is told."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +102,15 @@ def test_architectures_refuse_what_does_not_fit(tmp_path: Path) -> None:
     (tmp_path / "sly.json").write_text(sly.to_json())
     with pytest.raises(InputError, match="Lambda layer"):
         KerasJson(str(tmp_path / "sly.json"))((3,), 3)
+    hidden = keras.Sequential([keras.Input((3,)), keras.Sequential([keras.layers.Lambda(lambda x: x)])])
+    (tmp_path / "hidden.json").write_text(hidden.to_json())
+    with pytest.raises(InputError, match="Lambda layer"):
+        KerasJson(str(tmp_path / "hidden.json"))((3,), 3)
+    foreign = json.loads(good.to_json())
+    foreign["config"]["layers"][-1].update(module="subprocess", class_name="Popen", config={"args": ["touch", "ran"]})
+    (tmp_path / "foreign.json").write_text(json.dumps(foreign))
+    with pytest.raises(InputError, match="'Popen' from 'subprocess', which is not part of Keras"):
+        KerasJson(str(tmp_path / "foreign.json"))((8, 8, 1), 10)
     (tmp_path / "text.json").write_text("no")
     with pytest.raises(InputError, match=r"model\.to_json"):
         KerasJson(str(tmp_path / "text.json"))((3,), 3)

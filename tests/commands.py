@@ -1,0 +1,37 @@
+"""Whole commands in processes of their own, so that they can be killed. One server imports dpaudit once for all."""
+
+import multiprocessing
+import os
+import resource
+import sys
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["tests.commands", "dpaudit.cli", "dpaudit.pipeline", "dpaudit.attacking"])
+
+
+def _typed(words: tuple[str, ...], cwd: str, largest: int | None) -> None:
+    os.chdir(cwd)
+    sys.path.insert(0, cwd)
+    for handle, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(f"{name}-{os.getpid()}.txt", os.O_WRONLY | os.O_CREAT), handle)
+    if largest is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
+    sys.argv = ["dpaudit", *words]
+    from dpaudit.cli import main
+
+    main()
+
+
+def start(*words: object, cwd: Path, largest: int | None = None) -> BaseProcess:
+    """``dpaudit WORDS`` in a folder; no file it writes may grow beyond ``largest`` bytes."""
+    process = CONTEXT.Process(target=_typed, args=(tuple(map(str, words)), str(cwd), largest))
+    process.start()
+    return process
+
+
+def ended(process: BaseProcess, cwd: Path) -> tuple[int | None, str]:
+    """Exit code (minus the signal that ended it) and what it said on standard error."""
+    process.join(120)
+    return process.exitcode, (cwd / f"err-{process.pid}.txt").read_text()
