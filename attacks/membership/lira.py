@@ -4,25 +4,13 @@ The default variance follows the idea of `Brännvall (2026) <https://arxiv.org/a
 """
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
-
-import numpy as np
+from typing import ClassVar
 
 from dpaudit import _check
 from dpaudit._check import FloatArray
-from dpaudit.attacks.membership._moments import (
-    VARIANCES,
-    Sides,
-    Spread,
-    Variance,
-    leaving_pairs_out,
-    medians,
-    sides,
-    spread,
-)
+from dpaudit.attacks.membership._moments import VARIANCES, Sides, Variance, spread
+from dpaudit.attacks.membership._views import Centre, Centres, over_pairs, over_queries
 from dpaudit.signals import PoolSignals, Signals
-
-Centre = Literal["mean", "median"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +28,7 @@ class Lira:
     Raises:
         InputError: a record has too few references on a side for this variance.
 
+    >>> import numpy as np
     >>> reference = np.array([[1.0], [3.0], [-3.0], [-1.0]])
     >>> included = np.array([[True], [True], [False], [False]])
     >>> Lira("residual")(Signals(np.array([2.0]), reference=reference, included=included))
@@ -59,30 +48,15 @@ class Lira:
 
     def __call__(self, signals: Signals) -> FloatArray:
         """Scores, shape (records,)."""
-        total = np.zeros(len(signals))
-        for view in (signals, *signals.queries):
-            centres = medians(view) if self.centre == "median" else (None, None)
-            inside, outside = self._fit(sides(view), *centres)
-            total += inside.log_density(view.phi) - outside.log_density(view.phi)
-        return total / (1 + len(signals.queries))
+        return over_queries(signals, self._ratio, centre=self.centre)
 
     def leave_pair_out(self, pool: PoolSignals) -> FloatArray:
         """Scores of every model as the target without its pair, shape (models, records), in time linear in both."""
-        if self.centre == "median":  # a median has no running sum
-            return np.stack([self(pool.target(model)) for model in range(len(pool))])
-        total = np.zeros_like(pool.phi)
-        for phi in (pool.phi, *pool.queries):
-            for first, both in leaving_pairs_out(phi, pool.included):
-                inside, outside = self._fit(both)
-                for model in (first, first + 1):
-                    total[model] += inside.log_density(phi[model]) - outside.log_density(phi[model])
-        return total / (1 + len(pool.queries))
+        return over_pairs(pool, self._ratio, centre=self.centre)
 
-    def _fit(
-        self, both: Sides, inside: FloatArray | None = None, outside: FloatArray | None = None
-    ) -> tuple[Spread, Spread]:
-        with_record = spread(both.inside, self.variance, location=inside)
-        without_record = spread(both.outside, self.variance, location=outside)
+    def _ratio(self, phi: FloatArray, both: Sides, centres: Centres) -> FloatArray:
+        inside = spread(both.inside, self.variance, location=centres[0])
+        outside = spread(both.outside, self.variance, location=centres[1])
         if self.variance == "raw":
-            without_record = replace(without_record, scale=with_record.scale)
-        return with_record, without_record
+            outside = replace(outside, scale=inside.scale)
+        return inside.log_density(phi) - outside.log_density(phi)

@@ -5,12 +5,10 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-
 from dpaudit import _check
 from dpaudit._check import FloatArray
-from dpaudit.attacks.membership._moments import VARIANCES, Variance, leaving_pairs_out, medians, sides, spread
-from dpaudit.attacks.membership.lira import Centre
+from dpaudit.attacks.membership._moments import VARIANCES, Sides, Variance, spread
+from dpaudit.attacks.membership._views import Centre, Centres, over_pairs, over_queries
 from dpaudit.signals import PoolSignals, Signals
 
 
@@ -27,6 +25,7 @@ class LiraOffline:
     Raises:
         InputError: a record has too few references trained without it.
 
+    >>> import numpy as np
     >>> reference, included = np.array([[-3.0], [-1.0]]), np.zeros((2, 1), bool)
     >>> LiraOffline("residual")(Signals(np.array([2.0]), reference=reference, included=included))
     array([4.])
@@ -45,22 +44,14 @@ class LiraOffline:
 
     def __call__(self, signals: Signals) -> FloatArray:
         """Scores, shape (records,)."""
-        total = np.zeros(len(signals))
-        for view in (signals, *signals.queries):
-            centre = medians(view)[1] if self.centre == "median" else None
-            total += spread(sides(view).outside, self.variance, location=centre).z(view.phi)
-        return total / (1 + len(signals.queries))
+        return over_queries(signals, self._above, centre=self.centre)
 
     def leave_pair_out(self, pool: PoolSignals) -> FloatArray:
         """Scores of every model as the target without its pair, shape (models, records), in time linear in both."""
-        if self.centre == "median":  # a median has no running sum
-            return np.stack([self(pool.target(model)) for model in range(len(pool))])
-        total = np.zeros_like(pool.phi)
-        for phi in (pool.phi, *pool.queries):
-            for first, both in leaving_pairs_out(phi, pool.included):
-                fitted = spread(both.outside, self.variance)
-                total[first : first + 2] += fitted.z(phi[first : first + 2])
-        return total / (1 + len(pool.queries))
+        return over_pairs(pool, self._above, centre=self.centre)
+
+    def _above(self, phi: FloatArray, both: Sides, centres: Centres) -> FloatArray:
+        return spread(both.outside, self.variance, location=centres[1]).z(phi)
 
 
 @dataclass(frozen=True)
@@ -70,6 +61,7 @@ class LiraOfflineDensity:
     It calls a record unusual on the low side too, which costs most of its power. It is here for parity with numbers
     others have published; use `LiraOffline`.
 
+    >>> import numpy as np
     >>> reference, included = np.array([[-3.0], [-1.0]]), np.zeros((2, 1), bool)
     >>> LiraOfflineDensity("residual")(Signals(np.array([2.0]), reference=reference, included=included)).round(3)
     array([8.919])
@@ -88,8 +80,11 @@ class LiraOfflineDensity:
 
     def __call__(self, signals: Signals) -> FloatArray:
         """Scores, shape (records,)."""
-        total = np.zeros(len(signals))
-        for view in (signals, *signals.queries):
-            centre = medians(view)[1] if self.centre == "median" else None
-            total -= spread(sides(view).outside, self.variance, location=centre).log_density(view.phi)
-        return total / (1 + len(signals.queries))
+        return over_queries(signals, self._unusual, centre=self.centre)
+
+    def leave_pair_out(self, pool: PoolSignals) -> FloatArray:
+        """Scores of every model as the target without its pair, shape (models, records), in time linear in both."""
+        return over_pairs(pool, self._unusual, centre=self.centre)
+
+    def _unusual(self, phi: FloatArray, both: Sides, centres: Centres) -> FloatArray:
+        return -spread(both.outside, self.variance, location=centres[1]).log_density(phi)

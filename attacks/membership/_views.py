@@ -1,0 +1,36 @@
+"""Scores from fitted moments, averaged over the queries: of one target, and of every model of a pool in turn."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+
+from dpaudit._check import FloatArray
+from dpaudit.attacks.membership._moments import Sides, leaving_pairs_out, medians, sides
+from dpaudit.signals import PoolSignals, Signals
+
+Centre = Literal["mean", "median"]
+# Where the law of φ with and without the record is centred; None at the mean of the moments.
+Centres = tuple[FloatArray | None, FloatArray | None]
+# φ (..., records), what the references say of it -> scores of the same shape.
+Score = Callable[[FloatArray, Sides, Centres], FloatArray]
+
+
+def over_queries(signals: Signals, score: Score, *, centre: Centre) -> FloatArray:
+    """Scores of one target, shape (records,)."""
+    total = np.zeros(len(signals))
+    for view in (signals, *signals.queries):
+        total += score(view.phi, sides(view), medians(view) if centre == "median" else (None, None))
+    return total / (1 + len(signals.queries))
+
+
+def over_pairs(pool: PoolSignals, score: Score, *, centre: Centre) -> FloatArray:
+    """Scores of every model as the target without its pair, shape (models, records), in time linear in both."""
+    if centre == "median":  # a median has no running sum
+        return np.stack([over_queries(pool.target(model), score, centre=centre) for model in range(len(pool))])
+    total = np.zeros_like(pool.phi)
+    for phi in (pool.phi, *pool.queries):
+        for first, both in leaving_pairs_out(phi, pool.included):
+            pair = slice(first, first + 2)
+            total[pair] += score(phi[pair], both, (None, None))
+    return total / (1 + len(pool.queries))
