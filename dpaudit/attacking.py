@@ -12,6 +12,7 @@ import numpy as np
 
 from dpaudit import _check, registry
 from dpaudit._check import BoolArray, FloatArray
+from dpaudit.attacks.membership.pools import audited_part
 from dpaudit.claim import Adjacency, Unit
 from dpaudit.data.dataset import Dataset, Task
 from dpaudit.data.inclusion import complementary_pairs
@@ -248,14 +249,15 @@ def attacked(
     An attack that is named and cannot run is an error; of the default ones those that lack something are left out,
     with the reason in the result.
     """
-    scored: dict[str, tuple[Any, FloatArray]] = {}
+    scored: dict[str, tuple[Any, FloatArray, BoolArray]] = {}
     skipped: list[membership.Skipped] = []
     names = list(attacks) or list(DEFAULT_ATTACKS)
     with (progress or Silent()).task("attacking", len(names)) as advance:
         for one in names:
             attack = registry.build("membership", one, {}, where=f"attack {one!r}")
             try:
-                scored[one] = (membership.chosen(attack, signals), attack(signals))
+                seen, kept = audited_part(attack, signals, member)
+                scored[one] = (membership.chosen(attack, signals), attack(seen), kept)
             except InputError as error:
                 if attacks:
                     raise
@@ -264,7 +266,7 @@ def attacked(
     unit: Unit = "record"
     adjacency: Adjacency = "add-remove"
     result = audited(
-        {one: (attack, Scores.join(scores, member)) for one, (attack, scores) in scored.items()},
+        {one: (attack, Scores.join(scores, member[kept])) for one, (attack, scores, kept) in scored.items()},
         name=name,
         trained_by=trained_by,
         terms=membership.Terms("one-run", terms.delta, terms.confidence, adjacency, unit),
@@ -272,11 +274,14 @@ def attacked(
         seed=seed,
     )
     assert result.membership is not None
-    groups = {**membership.chosen_groups(signals, _slices(signals)), **(slices or {})}
-    found = [
-        one.model_copy(update={"slices": sliced(scored[one.attack][1], member, groups, fpr=membership.FPRS[0])})
-        for one in result.membership.attacks
-    ]
+    columns = {by: np.asarray(values) for by, values in (slices or {}).items()}
+    groups = membership.chosen_groups(signals, [*_slices(signals), *columns], columns)
+    found = []
+    for one in result.membership.attacks:
+        _, scores, kept = scored[one.attack]
+        parts = {by: values[kept] for by, values in groups.items()}
+        by_slice = sliced(scores, member[kept], parts, fpr=membership.FPRS[0])
+        found.append(one.model_copy(update={"slices": by_slice, "spent": int((~kept).sum())}))
     update = {"attacks": found, "skipped": skipped, "references": references, "floored": {name: signals.floored}}
     return result.model_copy(update={"membership": result.membership.model_copy(update=update)})
 

@@ -133,7 +133,8 @@ class Slices:
     Args:
         fpr: the false-positive rate of `Slice.tpr_at_fpr`.
         found: the slices, in order.
-        left_out: ``by = value`` of slices with fewer than two members or two non-members.
+        left_out: ``by = value`` of slices with fewer than two members or two non-members: an AUC over a single one
+            has no standard error.
     """
 
     fpr: float
@@ -224,12 +225,84 @@ def standard_groups(
     if correct is not None:
         groups["classified"] = np.where(np.asarray(correct), "right", "wrong")
     if loss is not None:
-        values = _check.vector("loss", loss)
-        edges = np.quantile(values, np.linspace(0, 1, bins + 1)[1:-1])
-        index = np.searchsorted(edges, values, side="left")
-        names = [f"{100 * i / bins:g}-{100 * (i + 1) / bins:g} %" for i in range(bins)]
-        groups["loss"] = np.array(names)[index]
+        groups["loss"] = quantile_groups(_check.vector("loss", loss), bins=bins)
     return groups
+
+
+def column_groups(values: npt.NDArray[np.generic], *, bins: int = 5, at_most: int = 20) -> npt.NDArray[np.generic]:
+    """Slices by a column of one's own: its values as words, or fifths of a number with more than ``at_most`` values.
+
+    A missing value is a slice of its own.
+
+    >>> column_groups(np.array(["f", None, "m"], object)).tolist()
+    ['f', 'None', 'm']
+    >>> np.unique(column_groups(np.arange(100.0))).tolist()
+    ['0-20 %', '20-40 %', '40-60 %', '60-80 %', '80-100 %']
+    """
+    if np.issubdtype(values.dtype, np.number) and np.unique(values).size > at_most:
+        known = np.isfinite(values.astype(np.float64))
+        groups = np.full(values.shape, "nan", object)
+        groups[known] = quantile_groups(values[known].astype(np.float64), bins=bins)
+        return groups.astype(str)
+    return values.astype(str)
+
+
+def quantile_groups(values: FloatArray, *, bins: int) -> npt.NDArray[np.str_]:
+    """Which of ``bins`` equally large parts of the values each one falls into, by name, shape (values,)."""
+    edges = np.quantile(values, np.linspace(0, 1, bins + 1)[1:-1])
+    index = np.searchsorted(edges, values, side="left")
+    names = [f"{100 * i / bins:g}-{100 * (i + 1) / bins:g} %" for i in range(bins)]
+    return np.array(names)[index]
+
+
+@dataclass(frozen=True)
+class Accused:
+    """How often an attack calls single records members, over all models of a pool as targets.
+
+    Args:
+        fpr: false-positive rate of the whole attack on each target; the threshold is where it is reached.
+        models: targets trained with each record; as many were trained without it.
+        tpr: share of the models trained with the record in which it is called a member.
+        fprs: share of the models trained without it in which it is called a member all the same.
+    """
+
+    fpr: float
+    models: int
+    tpr: tuple[float, ...]
+    fprs: tuple[float, ...]
+
+
+def accused(scores: object, included: object, records: Sequence[int], *, fpr: float) -> Accused:
+    """TPR and FPR of single records, each over the models with and without it.
+
+    Args:
+        scores: shape (models, records), each row with its own model as the target.
+        included: which model was trained on which record, shape (models, records), in complementary pairs.
+        records: which records to look at.
+        fpr: false-positive rate of the whole attack on each target.
+
+    >>> accused([[9.0, 1.0, 8.0], [2.0, 9.0, 3.0]], [[1, 0, 1], [0, 1, 0]], [0], fpr=0.5)
+    Accused(fpr=0.5, models=1, tpr=(1.0,), fprs=(0.0,))
+    """
+    _check.open_unit("fpr", fpr)
+    values = _check.finite("scores", scores, ndim=2)
+    member = np.asarray(included, bool)
+    called = np.empty(values.shape, bool)
+    for row, truth, out in zip(values, member, called, strict=True):
+        others = np.sort(row[~truth])[::-1]
+        # Above the first score that would make one false accusation too many; ties with it are not accused.
+        out[:] = row > others[int(fpr * others.size + 1e-9)]
+    chosen = np.asarray(records, np.int64)
+    with_record, called = member[:, chosen], called[:, chosen]
+    count = len(values) // 2
+    if not (with_record.sum(axis=0) == count).all():
+        raise InputError("the models must come in complementary pairs: half of them trained with each record.")
+    return Accused(
+        fpr,
+        count,
+        tuple(((called & with_record).sum(axis=0) / count).tolist()),
+        tuple(((called & ~with_record).sum(axis=0) / count).tolist()),
+    )
 
 
 @dataclass(frozen=True)

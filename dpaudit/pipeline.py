@@ -106,7 +106,8 @@ def prepared(plan: Plan, folder: Path, progress: Progress, *, memory: int | None
     """The audit of a plan before anything is trained: its records, its coins, its error level."""
     data = plan.data
     assert data is not None
-    everything: Dataset = load(data.source, task=data.task, label=data.label, user=data.user)
+    groups = plan.membership.columns if plan.membership is not None else ()
+    everything: Dataset = load(data.source, task=data.task, label=data.label, user=data.user, groups=groups)
     if data.clients is not None:
         everything = replace(everything, users=data.clients(everything, seed=derived(plan.seed, "clients")))
     aside = population_mask(len(everything), data.population, seed=derived(plan.seed, "population"))

@@ -28,6 +28,7 @@ MEMBERSHIP: Mapping[str, str] = MappingProxyType(
         "base-offline": "dpaudit.attacks.membership.base:BaseOffline",
         "calibrated": "dpaudit.attacks.membership.calibrated:Calibrated",
         "classifier": "dpaudit.attacks.membership.classifier:Classifier",
+        "classifier-on-target": "dpaudit.attacks.membership.classifier:ClassifierOnTarget",
         "confidence": "dpaudit.attacks.membership.confidence:Confidence",
         "entropy": "dpaudit.attacks.membership.entropy:Entropy",
         "gap": "dpaudit.attacks.membership.gap:Gap",

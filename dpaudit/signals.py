@@ -1,4 +1,4 @@
-"""What an attacker observes. No membership truth is in here; it is joined to the scores afterwards.
+"""What an attacker observes. No membership truth of audited records is in here; it is joined to the scores afterwards.
 
 Everything rests on the logit-scaled confidence φ = log(p_y / (1 - p_y)) = z_y - logsumexp over the other classes
 (`Carlini et al. (2022) <https://arxiv.org/abs/2112.03570>`_), computed in float64 straight from the logits: it keeps
@@ -38,6 +38,7 @@ class Signals:
         checkpoints: the same records at earlier checkpoints of the target and of the references, in order.
         features: the records themselves, shape (records, ...), for attacks that look at them.
         reference_log_probabilities: of the reference models, shape (models, records, classes).
+        known: other records whose membership the attacker is told; None when it knows of none.
         floored: how many values of φ were cut off at the smallest number the input could still tell from 0.
     """
 
@@ -51,6 +52,7 @@ class Signals:
     checkpoints: "tuple[Signals, ...]" = ()
     features: FloatArray | None = None
     reference_log_probabilities: FloatArray | None = None
+    known: "Known | None" = None
     floored: int = 0
 
     def __post_init__(self) -> None:
@@ -159,8 +161,56 @@ class Signals:
         phi = _check.finite("reference signals", reference, ndim=2)
         return replace(self, reference=phi, included=np.asarray(included, bool))
 
+    def take(self, rows: BoolArray) -> "Signals":
+        """The signals of some records, by a mask (records,).
+
+        >>> Signals(np.array([1.0, 2.0]), labels=np.array([0, 1])).take(np.array([False, True])).labels
+        array([1])
+        """
+        log_p = self.reference_log_probabilities
+        return replace(
+            self,
+            phi=self.phi[rows],
+            labels=None if self.labels is None else self.labels[rows],
+            log_probabilities=None if self.log_probabilities is None else self.log_probabilities[rows],
+            reference=self.reference[:, rows],
+            included=self.included[:, rows],
+            queries=tuple(view.take(rows) for view in self.queries),
+            checkpoints=tuple(view.take(rows) for view in self.checkpoints),
+            features=None if self.features is None else self.features[rows],
+            reference_log_probabilities=None if log_p is None else log_p[:, rows],
+        )
+
+    def told(self, rows: BoolArray, member: BoolArray) -> "Signals":
+        """The other records, for an attacker who is told the membership of those in the mask ``rows``.
+
+        The truth of the records in ``rows`` is spent: they are not audited any more.
+
+        Args:
+            rows: which records, shape (records,).
+            member: membership of all records, shape (records,); only that of ``rows`` is looked at.
+        """
+        return replace(self.take(~rows), known=Known(self.take(rows), member[rows]))
+
     def __len__(self) -> int:
         return self.phi.size
+
+
+@dataclass(frozen=True)
+class Known:
+    """Records of which the attacker knows whether the target was trained on them.
+
+    Args:
+        signals: of these records, under the same models.
+        member: whether the target was trained on each, shape (records,).
+    """
+
+    signals: Signals
+    member: BoolArray
+
+    def __post_init__(self) -> None:
+        member = _check.flags("known membership", self.member, length=len(self.signals))
+        object.__setattr__(self, "member", member)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,16 @@ from scipy.stats import false_discovery_control, mannwhitneyu, wilcoxon
 from dpaudit.attacks.membership.base import Base
 from dpaudit.attacks.membership.null_check import null_check
 from dpaudit.errors import AuditFailed, InputError
-from dpaudit.evaluation import exposed, holm, over_targets, signed_rank_p_values, sliced, standard_groups
+from dpaudit.evaluation import (
+    accused,
+    column_groups,
+    exposed,
+    holm,
+    over_targets,
+    signed_rank_p_values,
+    sliced,
+    standard_groups,
+)
 from dpaudit.roc import Roc
 from dpaudit.scores import Scores
 from dpaudit.signals import PoolSignals
@@ -111,6 +120,34 @@ def test_nothing_is_exposed_by_noise() -> None:
         included = pairs(20, 300, rng)
         alarms += bool(exposed(rng.normal(size=included.shape), included).records)
     assert alarms / 200 < 0.05 + 4 * np.sqrt(0.05 * 0.95 / 200)
+
+
+def test_accused_by_a_loop_over_models_and_records() -> None:
+    """Threshold of each target: the lowest score that keeps false accusations at most at the rate. Then counts."""
+    rng = np.random.default_rng(6)
+    included = pairs(8, 50, rng)
+    scores = np.round(rng.normal(size=included.shape) + included, 1)  # with ties
+    found = accused(scores, included, [3, 40], fpr=0.1)
+    called = []
+    for row, member in zip(scores, included, strict=True):
+        allowed = [t for t in np.unique(row) if (row[~member] >= t).sum() <= 0.1 * (~member).sum()]
+        called.append(row >= min(allowed, default=np.inf))
+    for position, record in enumerate((3, 40)):
+        inside = [called[m][record] for m in range(8) if included[m, record]]
+        outside = [called[m][record] for m in range(8) if not included[m, record]]
+        assert found.models == len(inside) == len(outside) == 4
+        assert (found.tpr[position], found.fprs[position]) == (np.mean(inside), np.mean(outside))
+
+
+def test_columns_are_slices_by_value_or_by_fifths() -> None:
+    """Words and few numbers by value, a missing one by itself; many numbers in fifths of equal size."""
+    assert column_groups(np.array(["a", "b", "a"])).tolist() == ["a", "b", "a"]
+    assert column_groups(np.array([1, 2, 1])).tolist() == ["1", "2", "1"]
+    ages = np.append(np.random.default_rng(0).permutation(50) + 0.5, np.nan)
+    names, counts = np.unique(column_groups(ages), return_counts=True)
+    assert dict(zip(names.tolist(), counts.tolist(), strict=True)) == {
+        "0-20 %": 10, "20-40 %": 10, "40-60 %": 10, "60-80 %": 10, "80-100 %": 10, "nan": 1,
+    }  # fmt: skip
 
 
 def test_exposed_cuts_where_benjamini_hochberg_does() -> None:

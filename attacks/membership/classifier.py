@@ -1,4 +1,4 @@
-"""Attackers trained by scikit-learn on reference models, `Shokri et al. (2017) <https://arxiv.org/abs/1610.05820>`_."""
+"""Attackers trained by scikit-learn on reference models, or on the target, `Shokri et al. (2017) <https://arxiv.org/abs/1610.05820>`_."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -7,7 +7,8 @@ import numpy as np
 
 from dpaudit import _check
 from dpaudit._check import BoolArray, FloatArray
-from dpaudit.attacks.membership._shadow import folds, from_references
+from dpaudit.attacks.membership._shadow import from_references
+from dpaudit.errors import InputError
 from dpaudit.signals import Signals
 
 Model = Literal["logistic", "mlp", "forest", "neighbours"]
@@ -59,36 +60,73 @@ class Classifier:
             rows=self.rows,
         )
 
-    def cross_fitted(self, signals: Signals, member: object) -> FloatArray:
-        """Scores without references, for an attacker who knows the membership of every record but those it scores.
-
-        It learns from the target itself, as the trained attackers of TensorFlow Privacy do; the records of a fold are
-        scored by a classifier that has seen neither them nor their membership.
-
-        Args:
-            signals: of the target.
-            member: membership of the records, shape (records,).
-        """
-        truth = _check.flags("membership", member, length=len(signals))
-        table = features(signals, full=signals.log_probabilities is not None)
-        scores = np.empty(len(signals))
-        for learn, score in folds(len(signals), number=self.folds, seed=self.seed):
-            scores[score] = self._fit_and_score(table[learn], truth[learn], table[score])
-        return scores
-
     def _fit_and_score(self, known: FloatArray, member: BoolArray, unknown: FloatArray) -> FloatArray:
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import StandardScaler
-
-        fitted = make_pipeline(StandardScaler(), _estimator(self.model, self.seed)).fit(known, member)
-        # A share of exactly 0 or 1 (all trees agree) has no finite log-odds; the order is kept.
-        share = fitted.predict_proba(unknown)[:, 1]
-        clipped = np.clip(share, 1e-12, 1 - 1e-12)
-        log_odds: FloatArray = np.log(clipped) - np.log1p(-clipped)
-        return log_odds
+        return _fit_and_score(self.model, self.seed, known, member, unknown)
 
 
-def _estimator(model: Model, seed: int) -> Any:
+@dataclass(frozen=True)
+class ClassifierOnTarget:
+    """A classifier learns from the target itself, for an attacker who knows the membership of other records.
+
+    The attack without reference models that TensorFlow Privacy trains. It learns from a random part of the audited
+    records; their truth is spent, and only the others are audited. What a classifier tells about a record then rests
+    on that record's signals and on spent truth alone, which the lower bounds allow for; scoring the parts in turn
+    would let the truth of one part into the scores of another.
+
+    Args:
+        model: as in `Classifier`.
+        spends: share of the records whose membership is given away, in (0, 1).
+        seed: of the choice and of the classifier.
+
+    Raises:
+        InputError: the signals hold no known records, or those are all members, or none is.
+
+    >>> phi, member = np.array([3.0, -1.0, 2.5, -2.0, 2.0, -1.5]), np.array([1, 0, 1, 0, 1, 0], bool)
+    >>> ClassifierOnTarget()(Signals(phi).told(np.arange(6) < 4, member)) > 0
+    array([ True, False])
+    """
+
+    model: Model = "logistic"
+    spends: float = 0.5
+    seed: int = 0
+
+    version: ClassVar[str] = "classifier-on-target/1"
+    formula: ClassVar[str] = "as classifier, learnt from records of the target whose truth is spent"
+    paper: ClassVar[str] = "Shokri et al. (2017), arXiv 1610.05820, and TensorFlow Privacy's trained attackers"
+
+    def __post_init__(self) -> None:
+        _check.one_of("model", self.model, MODELS)
+        _check.open_unit("spends", self.spends)
+
+    def spent(self, records: int) -> BoolArray:
+        """Which of the records the attacker is told about, shape (records,); chosen blindly."""
+        rows = np.zeros(records, bool)
+        rows[np.random.default_rng(self.seed).permutation(records)[: round(self.spends * records)]] = True
+        return rows
+
+    def __call__(self, signals: Signals) -> FloatArray:
+        """Scores, shape (records,)."""
+        known = signals.known
+        if known is None or known.member.all() or not known.member.any():
+            raise InputError("classifier-on-target needs records known to be members and records known to be none.")
+        full = signals.log_probabilities is not None and signals.labels is not None
+        table = features(known.signals, full=full)
+        return _fit_and_score(self.model, self.seed, table, known.member, features(signals, full=full))
+
+
+def _fit_and_score(model: Model, seed: int, known: FloatArray, member: BoolArray, unknown: FloatArray) -> FloatArray:
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    fitted = make_pipeline(StandardScaler(), _estimator(model, seed, rows=len(known))).fit(known, member)
+    # A share of exactly 0 or 1 (all trees agree) has no finite log-odds; the order is kept.
+    share = fitted.predict_proba(unknown)[:, 1]
+    clipped = np.clip(share, 1e-12, 1 - 1e-12)
+    log_odds: FloatArray = np.log(clipped) - np.log1p(-clipped)
+    return log_odds
+
+
+def _estimator(model: Model, seed: int, *, rows: int) -> Any:
     # The grids of TensorFlow Privacy's attackers, narrowed to one setting each: nothing is tuned on a target.
     match model:
         case "logistic":
@@ -106,7 +144,7 @@ def _estimator(model: Model, seed: int) -> Any:
         case "neighbours":
             from sklearn.neighbors import KNeighborsClassifier
 
-            return KNeighborsClassifier(50)
+            return KNeighborsClassifier(min(50, rows))
 
 
 def features(signals: Signals, *, full: bool) -> FloatArray:

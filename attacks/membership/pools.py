@@ -4,7 +4,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from dpaudit._check import FloatArray
+from dpaudit._check import BoolArray, FloatArray
 from dpaudit.signals import PoolSignals, Signals
 
 
@@ -23,6 +23,33 @@ class Pooled(Protocol):
     def leave_pair_out(self, pool: PoolSignals) -> FloatArray:
         """Scores of every model as the target without its pair, shape (models, records)."""
         ...
+
+
+@runtime_checkable
+class Spending(Protocol):
+    """An attack that is told the membership of some records, which are then not audited."""
+
+    def spent(self, records: int) -> BoolArray:
+        """Which of so many records, shape (records,); chosen without looking at anything."""
+        ...
+
+
+def audited_part(attack: Attack, signals: Signals, member: BoolArray) -> tuple[Signals, BoolArray]:
+    """What an attack may see and which records it is judged on: all, unless it spends the truth of some.
+
+    Args:
+        attack: the attack.
+        signals: of the target.
+        member: membership of the records, shape (records,).
+
+    >>> from dpaudit.attacks.membership.loss import Loss
+    >>> audited_part(Loss(), Signals(np.zeros(2)), np.array([True, False]))[1]
+    array([ True,  True])
+    """
+    if not isinstance(attack, Spending):
+        return signals, np.ones(len(signals), bool)
+    rows = attack.spent(len(signals))
+    return signals.told(rows, member), ~rows
 
 
 def leave_pair_out(attack: Attack, pool: PoolSignals) -> FloatArray:

@@ -1,7 +1,8 @@
 """A data set: what a model is trained on and audited with."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, get_args
 
@@ -27,6 +28,8 @@ class Dataset:
         task: what is predicted.
         users: whose record it is, shape (records,), when records belong to users.
         licence: licence of the data, for the report.
+        groups: what the records may be sliced by -> the value of each record, shape (records,).
+        rows: row number of each record in the source it came from, shape (records,); None: they are all of it.
 
     >>> data = Dataset("two points", np.zeros((2, 3)), np.array([0, 1]))
     >>> len(data), data.outputs
@@ -39,6 +42,8 @@ class Dataset:
     task: Task = "multiclass"
     users: npt.NDArray[np.generic] | None = None
     licence: str = "not stated"
+    groups: Mapping[str, npt.NDArray[np.generic]] = field(default_factory=dict)
+    rows: IntArray | None = None
 
     def __post_init__(self) -> None:
         _check.one_of("task", self.task, get_args(Task))
@@ -59,6 +64,13 @@ class Dataset:
             raise InputError(
                 f"users of {self.name} must have shape ({features.shape[0]},), got {np.shape(self.users)}."
             )
+        for by, values in self.groups.items():
+            if np.shape(values) != features.shape[:1]:
+                raise InputError(
+                    f"column {by!r} of {self.name} must have shape ({features.shape[0]},), got {np.shape(values)}."
+                )
+        if self.rows is not None and np.shape(self.rows) != features.shape[:1]:
+            raise InputError(f"rows of {self.name} must have shape ({features.shape[0]},), got {np.shape(self.rows)}.")
 
     def __len__(self) -> int:
         return int(self.features.shape[0])
@@ -91,5 +103,18 @@ class Dataset:
 
     def take(self, rows: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> "Dataset":
         """The records of some rows (indices or a mask), same name."""
-        users = None if self.users is None else self.users[rows]
-        return Dataset(self.name, self.features[rows], self.labels[rows], self.task, users, self.licence)
+        return Dataset(
+            self.name,
+            self.features[rows],
+            self.labels[rows],
+            self.task,
+            None if self.users is None else self.users[rows],
+            self.licence,
+            {by: values[rows] for by, values in self.groups.items()},
+            self.source_rows[rows],
+        )
+
+    @property
+    def source_rows(self) -> IntArray:
+        """Row number of each record in the source, shape (records,): what a report calls a record."""
+        return np.arange(len(self)) if self.rows is None else self.rows

@@ -1,5 +1,7 @@
 """A data set by name or from a file: NPZ, CSV or Parquet."""
 
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,14 @@ from dpaudit.files import read_npz
 SUFFIXES = (".csv", ".npz", ".parquet")
 
 
-def load(source: str, *, task: Task = "multiclass", label: str = "label", user: str | None = None) -> Dataset:
+def load(
+    source: str,
+    *,
+    task: Task = "multiclass",
+    label: str = "label",
+    user: str | None = None,
+    groups: Sequence[str] = (),
+) -> Dataset:
     """A data set.
 
     Args:
@@ -22,6 +31,8 @@ def load(source: str, *, task: Task = "multiclass", label: str = "label", user: 
         task: what is predicted, for files.
         label: column of the labels, for tables.
         user: column that says whose record it is, for tables.
+        groups: columns (of an NPZ file: arrays) that the records are to be sliced by. A column of numbers stays a
+            feature as well; one of words is none.
 
     Raises:
         InputError: unknown name, missing or unreadable file, a missing column, values that are not numbers.
@@ -35,10 +46,13 @@ def load(source: str, *, task: Task = "multiclass", label: str = "label", user: 
             raise InputError(f"data source {source!r} must end in {', '.join(SUFFIXES)} or be a known name.")
         dataset = registry.resolve("datasets", source)()
         assert isinstance(dataset, Dataset)
-        return dataset
+        missing = [by for by in groups if by not in dataset.groups]
+        if missing:
+            raise InputError(f"{source} has no column {missing[0]!r}; it has {_listed(dataset.groups)}.")
+        return replace(dataset, groups={by: dataset.groups[by] for by in groups})
     if path.suffix == ".npz":
-        return _from_npz(path, task)
-    return _from_table(path, task, label, user)
+        return _from_npz(path, task, groups)
+    return _from_table(path, task, label, user, groups)
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -67,22 +81,29 @@ def column(table: pd.DataFrame, name: str, where: object) -> pd.Series:
     return table[name]
 
 
-def _from_npz(path: Path, task: Task) -> Dataset:
+def _from_npz(path: Path, task: Task, groups: Sequence[str]) -> Dataset:
     arrays = read_npz(path)
-    for needed in ("features", "labels"):
+    for needed in ("features", "labels", *groups):
         if needed not in arrays:
-            raise InputError(f"{path} has no array {needed!r}; it has {', '.join(sorted(arrays)) or 'none'}.")
-    return Dataset(path.stem, arrays["features"], arrays["labels"], task, arrays.get("users"))
+            raise InputError(f"{path} has no array {needed!r}; it has {_listed(arrays)}.")
+    sliced_by = {by: arrays[by] for by in groups}
+    return Dataset(path.stem, arrays["features"], arrays["labels"], task, arrays.get("users"), groups=sliced_by)
 
 
-def _from_table(path: Path, task: Task, label: str, user: str | None) -> Dataset:
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
+
+
+def _from_table(path: Path, task: Task, label: str, user: str | None, groups: Sequence[str]) -> Dataset:
     table = read_table(path)
     labels = column(table, label, path).to_numpy()
     users = None if user is None else column(table, user, path).to_numpy()
-    features = table.drop(columns=[name for name in (label, user) if name is not None])
+    sliced_by = {by: column(table, by, path).to_numpy() for by in groups}
+    words = [by for by, values in sliced_by.items() if not pd.api.types.is_numeric_dtype(values.dtype)]
+    features = table.drop(columns=list({name for name in (label, user, *words) if name is not None}))
     for name in features.columns:
         if not pd.api.types.is_numeric_dtype(features[name]):
             raise InputError(f"column {name!r} of {path} holds {features[name].dtype}; features must be numbers.")
     if features.shape[1] == 0:
         raise InputError(f"{path} has no feature columns beside {label!r}.")
-    return Dataset(path.stem, features.to_numpy(np.float64), labels, task, users)
+    return Dataset(path.stem, features.to_numpy(np.float64), labels, task, users, groups=sliced_by)

@@ -1,17 +1,18 @@
 """Membership inference on every model of an audit: who was trained on?"""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, Protocol, get_args
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, ClassVar, Protocol, get_args
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from dpaudit import _check, registry
+from dpaudit._check import IntArray
 from dpaudit.attacks.membership.auto import Auto
 from dpaudit.attacks.membership.null_check import NullCheck, null_check
-from dpaudit.attacks.membership.pools import leave_pair_out
+from dpaudit.attacks.membership.pools import Spending, audited_part, leave_pair_out
 from dpaudit.bounds.clopper_pearson import ClopperPearson
 from dpaudit.bounds.one_run import OneRun
 from dpaudit.bounds.selection import HeldOut
@@ -19,9 +20,12 @@ from dpaudit.claim import Adjacency, Unit
 from dpaudit.data.inclusion import complementary_pairs
 from dpaudit.errors import InputError
 from dpaudit.evaluation import (
+    Accused,
     Exposed,
     OverTargets,
     Slices,
+    accused,
+    column_groups,
     exposed,
     over_targets,
     sliced,
@@ -38,6 +42,7 @@ from dpaudit.training.trainer import Trainer
 
 FPRS = (0.1, 0.01, 0.001, 0.0001)
 CURVE_POINTS = 400
+STANDARD_SLICES = ("class", "loss", "classified")
 
 
 class Named(Protocol):
@@ -83,14 +88,14 @@ class Settings(BaseModel):
 
     ``references`` models are trained like each model under audit, in complementary pairs on halves of the records.
     They serve its attacks, and each of them is attacked in turn with the others as references (`PoolOutcome`).
-    ``slices``: by ``class``, by quantile of the ``loss``, by whether it is ``classified`` right. ``fdr``: false
-    discovery rate of the list of exposed records.
+    ``slices``: by ``class``, by quantile of the ``loss``, by whether it is ``classified`` right, or by a column of the
+    data, which stays a feature when it holds numbers. ``fdr``: false discovery rate of the list of exposed records.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     attacks: list[Annotated[AttackSettings, BeforeValidator(_named)]] = Field(min_length=1)
     references: int = Field(default=0, ge=0)
-    slices: list[Literal["class", "loss", "classified"]] = []
+    slices: list[str] = []
     fdr: float = Field(default=0.05, gt=0, lt=1)
 
     @field_validator("references")
@@ -99,6 +104,11 @@ class Settings(BaseModel):
         if references % 2 or references == 2:
             raise ValueError("must be 0 or an even number from 4 on: references are trained in pairs")
         return references
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of the data that the records are sliced by."""
+        return tuple(by for by in self.slices if by not in STANDARD_SLICES)
 
     def bounds(self) -> int:
         """Lower bounds computed per model."""
@@ -136,6 +146,7 @@ class AttackOutcome(BaseModel):
     bound: LowerBound
     curve: Curve
     slices: Slices | None = None
+    spent: int = 0
 
 
 class PoolOutcome(BaseModel):
@@ -152,10 +163,14 @@ class PoolOutcome(BaseModel):
 
 
 class ExposedRecords(BaseModel):
-    """Which records a model like this one gives away, by row number in the audited data."""
+    """Which records a model like this one gives away, by row number in the source of the data.
+
+    ``accused``: for the same records in the same order, how often the attack ``auto`` calls them members.
+    """
 
     model: str
     exposed: Exposed
+    accused: Accused | None = None
 
 
 class Skipped(BaseModel):
@@ -210,24 +225,24 @@ def run(settings: Settings, audit: Audit) -> Outcome:
                 memory=audit.memory,
                 jobs=audit.jobs,
             )
-            outcome.exposed.append(
-                ExposedRecords(model=subject.name, exposed=exposed(pool.phi, pool.included, fdr=settings.fdr))
-            )
+            outcome.exposed.append(exposed_records(subject.name, pool, audit.dataset.source_rows, fdr=settings.fdr))
         records, population = audit.logits(subject)
         signals = target_signals(records, audit.dataset, audit.population, population, pool=pool)
         outcome.floored[subject.name] = signals.floored
-        groups = chosen_groups(signals, settings.slices)
+        groups = chosen_groups(signals, settings.slices, audit.dataset.groups)
         with audit.progress.task(f"attacking {subject.name}", len(attacks)) as advance:
             for name, attack in attacks:
-                scores = attack(signals)
+                seen, kept = audited_part(attack, signals, audit.member)
+                scores, member = attack(seen), audit.member[kept]
                 seed = audit.seed_for("held-out half", subject.name, name)
-                joined = Scores.join(scores, audit.member)
+                joined = Scores.join(scores, member)
                 found = judged(subject.name, name, chosen(attack, signals), joined, terms=terms, seed=seed)
+                update: dict[str, Any] = {"spent": int((~kept).sum())}
                 if groups:
-                    slices = sliced(scores, audit.member, groups, fpr=FPRS[0])
-                    found = found.model_copy(update={"slices": slices})
-                outcome.attacks.append(found)
-                if pool is not None:
+                    parts = {by: values[kept] for by, values in groups.items()}
+                    update["slices"] = sliced(scores, member, parts, fpr=FPRS[0])
+                outcome.attacks.append(found.model_copy(update=update))
+                if pool is not None and not isinstance(attack, Spending):
                     outcome.pools.append(
                         over_pool(subject.name, name, attack, pool, seed=audit.seed_for("null", subject.name, name))
                     )
@@ -241,13 +256,30 @@ def chosen(attack: Any, signals: Signals) -> Named:
     return named
 
 
-def chosen_groups(signals: Signals, slices: Sequence[str]) -> dict[str, npt.NDArray[np.generic]]:
-    """The slices asked for, as far as the signals know them."""
+def exposed_records(model: str, pool: PoolSignals, names: IntArray, *, fdr: float) -> ExposedRecords:
+    """Records that a pool gives away, under their ``names`` (records,), and how often an attack finds them.
+
+    The attack is the one ``auto`` takes for this pool: chosen before any score is seen.
+    """
+    found = exposed(pool.phi, pool.included, fdr=fdr)
+    called = accused(leave_pair_out(Auto(), pool), pool.included, found.records, fpr=FPRS[0])
+    named = replace(found, records=tuple(names[list(found.records)].tolist()))
+    return ExposedRecords(model=model, exposed=named, accused=called)
+
+
+def chosen_groups(
+    signals: Signals, slices: Sequence[str], columns: Mapping[str, npt.NDArray[np.generic]]
+) -> dict[str, npt.NDArray[np.generic]]:
+    """The slices asked for, as far as the signals know them; ``columns`` are those of the data."""
     groups = standard_groups(
         labels=signals.labels,
         loss=signals.loss,
         correct=None if signals.log_probabilities is None else signals.correct(),
     )
+    for by, values in columns.items():
+        if values.shape != (len(signals),):
+            raise InputError(f"slices by {by} must have one value for each of {len(signals)} records.")
+        groups[by] = column_groups(values)
     missing = [name for name in slices if name not in groups]
     if missing:
         raise InputError(f"slices by {missing[0]} need a classification task.")

@@ -36,6 +36,26 @@ def test_every_format_gives_the_same_records(table: pd.DataFrame, tmp_path: Path
     assert len({dataset.fingerprint for dataset in sets}) == 1
 
 
+def test_columns_to_slice_by_stay_features_when_they_are_numbers(table: pd.DataFrame, tmp_path: Path) -> None:
+    """Words to slice by are no feature; numbers are both, so naming them changes nothing about the training."""
+    for suffix in ("csv", "parquet"):
+        dataset = load(str(tmp_path / f"t.{suffix}"), groups=["who", "b"])
+        np.testing.assert_array_equal(dataset.features, table[["a", "b"]])
+        assert dataset.groups["who"].tolist() == list("xxyyzz")
+        assert dataset.groups["b"].tolist() == table["b"].tolist()
+        part = dataset.take(np.array([1, 4])).take(np.array([1]))
+        assert part.groups["who"].tolist() == ["z"]
+        assert part.source_rows.tolist() == [4]
+    assert load(str(tmp_path / "t.npz"), groups=["users"]).groups["users"].tolist() == list("xxyyzz")
+    for source, message in {
+        str(tmp_path / "t.csv"): "has no column 'wo'.*Did you mean 'who'",
+        str(tmp_path / "t.npz"): "has no array 'wo'; it has features, labels, users",
+        "digits": "digits has no column 'wo'; it has none",
+    }.items():
+        with pytest.raises(InputError, match=message):
+            load(source, groups=["wo"])
+
+
 def test_what_is_wrong_with_a_file_is_said(table: pd.DataFrame, tmp_path: Path) -> None:
     """Missing columns, words where numbers belong, float labels, gaps, other formats."""
     table.assign(a=table["who"]).to_csv(tmp_path / "words.csv", index=False)

@@ -195,7 +195,8 @@ def test_multi_signal_does_not_count_a_copy_twice() -> None:
     "attack",
     [
         Lira("shrunk"), Lira("per-record"), Lira("residual"), Lira("raw"), Lira("residual", "median"),
-        LiraOffline(), LiraOffline("per-record"), LiraOffline("raw"), LiraOfflineDensity("shrunk", "mean"), Rmia(), Rmia(2.0), RmiaOffline(), Base(),
+        LiraOffline(), LiraOffline("per-record"), LiraOffline("raw"), LiraOfflineDensity("shrunk", "mean"),
+        Rmia(), Rmia(2.0), RmiaOffline(), Base(),
         BaseOffline(), Calibrated(), Auto(),
     ],
     ids=repr,
