@@ -12,8 +12,9 @@ import numpy as np
 from dpaudit import _check
 from dpaudit._tensorflow import tf
 from dpaudit.attacks.gradient.lockstep import minimise
+from dpaudit.attacks.gradient.losses import cross_entropy
 from dpaudit.attacks.gradient.objective import total_variation
-from dpaudit.attacks.gradient.victims import Victims, cross_entropy
+from dpaudit.attacks.gradient.victims import Victims
 from dpaudit.attacks.gradient.view import FinalModel, GradientView, Reconstruction, known
 from dpaudit.errors import InputError
 
@@ -50,7 +51,7 @@ class ModelInversion:
             with tf.GradientTape() as tape:
                 tape.watch(flat)
                 x = tf.reshape(flat, [flat.shape[0], 1, *shape])
-                logits = victims.network.traced(parameters, tf.reshape(x, [1, -1, *shape]), None, lambda _: None)[0]
+                logits = victims.logits(parameters, x[:, 0][None])[0]
                 value = cross_entropy(logits[0], targets) + self.variation * total_variation(x)
             return value, tape.gradient(value, flat)
 

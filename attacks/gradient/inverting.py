@@ -14,18 +14,8 @@ import numpy as np
 
 from dpaudit import _check
 from dpaudit._tensorflow import tf
-from dpaudit.attacks.gradient.objective import (
-    Observed,
-    Setting,
-    disagreement,
-    distance,
-    merged_epochs,
-    observe,
-    one_hot,
-    predicted,
-    restored_labels,
-    total_variation,
-)
+from dpaudit.attacks.gradient.objective import Observed, Setting, disagreement, distance, predicted, total_variation
+from dpaudit.attacks.gradient.restarts import best, guesses, stated_or_restored
 from dpaudit.attacks.gradient.victims import Victims
 from dpaudit.attacks.gradient.view import GradientView, Reconstruction
 
@@ -37,7 +27,7 @@ class InvertingGradients:
     """Cosine matching on gradients, updates and compressed updates; the labels are the view's or restored.
 
     Args:
-        model: Keras model of the victims, logits out.
+        model: Keras model of the victims, logits out; see `Victims.of`.
         restarts: random starts per victim; the one with the smallest cosine distance is kept.
         iterations: Adam steps; the rate falls tenfold after 3/8, 5/8 and 7/8 of them.
         rate: first step size, in units of the box.
@@ -69,30 +59,13 @@ class InvertingGradients:
 
     def together(self, views: Sequence[GradientView]) -> list[Reconstruction]:
         """Reconstruct many victims of one model at once."""
-        victims = self._victims
-        observed, setting, box = observe(victims, views)
-        labels = [restored_labels(v) for v in views]
-        targets = np.tile(one_hot(labels, victims.classes), (1, setting.copies, 1))
-        which = np.repeat(np.arange(len(views)), self.restarts)
-        shape = (setting.copies * setting.records, *victims.record_shape)
-        starts = np.stack(
-            [
-                np.random.default_rng([self.seed, v, r]).uniform(*box, shape)
-                for v in range(len(views))
-                for r in range(self.restarts)
-            ]
-        )
-        x, value = self._program(
-            tf.constant(starts), tf.constant(which, tf.int32), tf.constant(targets[which]), observed, setting,
-            tf.constant(box[0], tf.float64), tf.constant(box[1], tf.float64),
+        start = guesses(self._victims, views, restarts=self.restarts, seed=self.seed)
+        targets = stated_or_restored(self._victims, views, start)
+        x, values = self._program(
+            tf.constant(start.records), tf.constant(start.victim, tf.int32), tf.constant(targets), start.observed,
+            start.setting, tf.constant(start.box[0], tf.float64), tf.constant(start.box[1], tf.float64),
         )  # fmt: skip
-        values = value.numpy().reshape(len(views), self.restarts)
-        records = x.numpy().reshape(len(views), self.restarts, *shape)
-        found = []
-        for v, best in enumerate(values.argmin(1)):
-            merged, y = merged_epochs(records[v, best], targets[v].argmax(1), setting.copies)
-            found.append(Reconstruction(merged, y, float(values[v, best])))
-        return found
+        return best(start, values.numpy(), x.numpy(), targets)
 
     @cached_property
     def _victims(self) -> Victims:
@@ -105,7 +78,7 @@ class InvertingGradients:
 
         @tf.function  # type: ignore[untyped-decorator]  # TensorFlow has no types
         def program(x: Any, which: Any, targets: Any, observed: Observed, setting: Setting, low: Any, high: Any) -> Any:
-            def step(i: Any, x: Any, mean: Any, square: Any, best: Any, record: Any) -> Any:
+            def step(i: Any, x: Any, mean: Any, square: Any, kept: Any, record: Any) -> Any:
                 with tf.GradientTape() as tape:
                     tape.watch(x)
                     cosine = distance("cosine", predicted(victims, observed, setting, x, targets), observed, which)
@@ -113,7 +86,7 @@ class InvertingGradients:
                     value = cosine + smooth + self.order_penalty * disagreement(setting, x)
                 slope = tape.gradient(value, x)
                 better = cosine < record
-                best = tf.where(tf.reshape(better, [-1] + [1] * (len(x.shape) - 1)), x, best)
+                kept = tf.where(tf.reshape(better, [-1] + [1] * (len(x.shape) - 1)), x, kept)
                 slope = tf.sign(slope) if self.signed else slope
                 mean = BETA1 * mean + (1 - BETA1) * slope
                 square = BETA2 * square + (1 - BETA2) * slope**2
@@ -123,11 +96,11 @@ class InvertingGradients:
                 rate = self.rate * (high - low) * 10**-fall
                 move = mean / (1 - BETA1**t) / (tf.sqrt(square / (1 - BETA2**t)) + EPSILON)
                 x = tf.clip_by_value(x - rate * move, low, high)
-                return i + 1, x, mean, square, best, tf.minimum(cosine, record)
+                return i + 1, x, mean, square, kept, tf.minimum(cosine, record)
 
             far = tf.fill([x.shape[0]], tf.constant(np.inf, tf.float64))
             state = (0, x, tf.zeros_like(x), tf.zeros_like(x), x, far)
-            *_, best, record = tf.while_loop(lambda i, *_: i < iterations, step, state)
-            return best, record
+            *_, kept, record = tf.while_loop(lambda i, *_: i < iterations, step, state)
+            return kept, record
 
         return program

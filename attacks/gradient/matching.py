@@ -18,17 +18,8 @@ from dpaudit import _check
 from dpaudit._check import FloatArray, IntArray
 from dpaudit._tensorflow import tf
 from dpaudit.attacks.gradient.lockstep import minimise
-from dpaudit.attacks.gradient.objective import (
-    Observed,
-    Setting,
-    disagreement,
-    distance,
-    merged_epochs,
-    observe,
-    one_hot,
-    predicted,
-    restored_labels,
-)
+from dpaudit.attacks.gradient.objective import Observed, Setting, disagreement, distance, predicted
+from dpaudit.attacks.gradient.restarts import best, guesses, stated_or_restored
 from dpaudit.attacks.gradient.victims import Victims
 from dpaudit.attacks.gradient.view import GradientView, Reconstruction
 
@@ -42,7 +33,7 @@ class GradientMatching:
     The best restart is the one with the lowest objective; the truth is never consulted.
 
     Args:
-        model: Keras model of the victims, logits out.
+        model: Keras model of the victims, logits out; see `Victims.of`.
         labels: ``restored`` (iDLG): the view's labels, or those its gradient gives away; ``joint`` (DLG): found with
             the records.
         restarts: random starts per victim; going to a bad basin is common, so restarts are part of the attack.
@@ -73,42 +64,43 @@ class GradientMatching:
 
     def together(self, views: Sequence[GradientView]) -> list[Reconstruction]:
         """Reconstruct many victims of one model at once; each as if attacked alone, up to float rounding."""
-        victims = self._victims
-        observed, setting, box = observe(victims, views)
-        slots = setting.copies * setting.records
-        pixels = slots * math.prod(victims.record_shape)
-        logits = slots * victims.classes if self.labels == "joint" else 0
-        labels = None if logits else one_hot([restored_labels(v) for v in views], victims.classes)
-        targets = None if labels is None else tf.constant(np.tile(labels, (1, setting.copies, 1)))
-        which = np.repeat(np.arange(len(views)), self.restarts)
+        start = guesses(self._victims, views, restarts=self.restarts, seed=self.seed)
+        number, joint = len(start.victim), self.labels == "joint"
+        known = None if joint else stated_or_restored(self._victims, views, start)
+        points = start.records.reshape(number, -1)
+        pixels = points.shape[1]
+        if joint:
+            points = np.append(points, start.logits.reshape(number, -1), axis=1)
 
-        def evaluate(points: FloatArray, guesses: IntArray) -> tuple[FloatArray, FloatArray]:
+        def evaluate(points: FloatArray, which: IntArray) -> tuple[FloatArray, FloatArray]:
             # Guesses finish one by one; padding to a few sizes keeps the number of traced programs small.
-            size = len(which)
-            while size > 4 * len(points):
-                size = -(-size // 4)
+            size = number
+            while size >= 2 * len(points):
+                size = -(-size // 2)
             rows = np.minimum(np.arange(max(size, len(points))), len(points) - 1)
-            victim = tf.constant(which[guesses[rows]], tf.int32)
-            value, slope = self._program(tf.constant(points[rows]), victim, targets, observed, setting)
+            padded = which[rows]
+            targets = None if known is None else tf.constant(known[padded])
+            victim = tf.constant(start.victim[padded], tf.int32)
+            value, slope = self._program(tf.constant(points[rows]), victim, targets, start.observed, start.setting)
             return value.numpy()[: len(points)], slope.numpy()[: len(points)]
 
-        free = np.full(logits, np.inf)
+        edges = [np.full(points.shape[1], sign * np.inf) for sign in (-1, 1)]
+        for edge, value in zip(edges, start.box, strict=True):
+            edge[:pixels] = value
         minima = minimise(
             evaluate,
-            np.stack([self._start(v, r, pixels, logits, box) for v in range(len(views)) for r in range(self.restarts)]),
-            bounds=(np.append(np.full(pixels, box[0]), -free), np.append(np.full(pixels, box[1]), free)),
+            points,
+            bounds=(edges[0], edges[1]),
             iterations=self.iterations,
             tolerance=self.tolerance * SCALE,
         )
-        groups = [minima[v * self.restarts : (v + 1) * self.restarts] for v in range(len(views))]
-        best = [min(group, key=lambda minimum: minimum.value) for group in groups]
-        found = []
-        for v, minimum in enumerate(best):
-            x = minimum.x[:pixels].reshape(slots, *victims.record_shape)
-            classes = minimum.x[pixels:].reshape(slots, -1) if targets is None else targets[v].numpy()
-            x, y = merged_epochs(x, classes.argmax(1), setting.copies)
-            found.append(Reconstruction(x, y, minimum.value / SCALE))
-        return found
+        found = np.stack([minimum.x for minimum in minima])
+        return best(
+            start,
+            np.array([minimum.value for minimum in minima]) / SCALE,
+            found[:, :pixels].reshape(start.records.shape),
+            found[:, pixels:].reshape(start.logits.shape) if known is None else known,
+        )
 
     @cached_property
     def _victims(self) -> Victims:
@@ -126,18 +118,12 @@ class GradientMatching:
             with tf.GradientTape() as tape:
                 tape.watch(flat)
                 x = tf.reshape(flat[:, :pixels], [flat.shape[0], slots, *victims.record_shape])
+                classes = targets
                 if targets is None:
                     classes = tf.nn.softmax(tf.reshape(flat[:, pixels:], [flat.shape[0], slots, victims.classes]))
-                else:
-                    classes = tf.gather(targets, victim)
-                guesses = predicted(victims, observed, setting, x, classes)
-                value = distance("euclidean", guesses, observed, victim)
+                sent = predicted(victims, observed, setting, x, classes)
+                value = distance("euclidean", sent, observed, victim)
                 value = SCALE * (value + self.order_penalty * disagreement(setting, x))
             return value, tape.gradient(value, flat)
 
         return program
-
-    def _start(self, view: int, restart: int, pixels: int, logits: int, box: tuple[float, float]) -> FloatArray:
-        # Counter-based, so that a victim's starts do not depend on who is attacked with it.
-        rng = np.random.default_rng([self.seed, view, restart])
-        return np.append(rng.uniform(*box, pixels), rng.standard_normal(logits))

@@ -272,7 +272,7 @@ class _Stage:
             return DenseInversion()
         if name == "spear":
             return Spear(seed=seed)
-        model = self.victims.network.model
+        model = self.victims.model
         if name == "matching":
             from dpaudit.attacks.gradient.matching import GradientMatching
 
@@ -410,7 +410,7 @@ class _Stage:
             each = tuple(g.numpy() for g in program(parameters, tf.constant(x), tf.constant(y)))
             sent, _ = defence.compressed(defence.mean(each, rng))
             parameters = tuple(p - rate * g[None] for p, g in zip(parameters, sent, strict=True))
-        logits = self.victims.network.forward(parameters, tf.constant(self.auxiliary)).numpy()[0]
+        logits = self.victims.logits(parameters, self.auxiliary[None]).numpy()[0]
         right = float((logits.argmax(1) == self.auxiliary_labels).mean())
         return Cost(defence=chosen.name, accuracy=round(right, 6))
 

@@ -50,7 +50,8 @@ def matched(found: Reconstruction, x: FloatArray) -> FloatArray:
 def test_victims_gradients_equal_keras(data: Images) -> None:
     """The stacked gradients of two victims equal Keras and GradientTape, in float64, for every weight."""
     from dpaudit._tensorflow import tf
-    from dpaudit.attacks.gradient.victims import Victims, in_double
+    from dpaudit.attacks.gradient.differentiable import in_double
+    from dpaudit.attacks.gradient.victims import Victims
 
     x, y = data
     model = lenet("tanh")
