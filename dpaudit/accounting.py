@@ -457,7 +457,9 @@ def _mixture(
 
     def loss(x: FloatArray) -> FloatArray:
         def density(centres: FloatArray, weights: FloatArray) -> FloatArray:
-            logs: FloatArray = logsumexp(-((x[:, None] - centres) ** 2) / (2 * sigma**2), b=weights, axis=1)
+            terms = np.log(weights)[:, None] - (x - centres[:, None]) ** 2 / (2 * sigma**2)
+            largest = terms.max(axis=0)
+            logs: FloatArray = largest + np.log(np.exp(terms - largest).sum(axis=0))
             return logs
 
         return np.asarray(density(upper, upper_weights) - density(lower, lower_weights), np.float64)
@@ -499,14 +501,15 @@ def _concave(x: FloatArray, y: FloatArray) -> TradeOff:
     """Upper concave hull of points: randomising between two tests is a test."""
     order = np.lexsort((y, x))
     x, y = x[order], np.maximum.accumulate(y[order])
-    keep: list[int] = []
-    for i in range(x.size):
-        while len(keep) > 1:
-            a, b = keep[-2], keep[-1]
-            if (y[b] - y[a]) * (x[i] - x[a]) > (y[i] - y[a]) * (x[b] - x[a]):
-                break
-            keep.pop()
-        keep.append(i)
-    hull = np.array(keep)
-    fpr, tpr = np.concatenate([[0.0], x[hull], [1.0]]), np.concatenate([[y[hull][0]], y[hull], [1.0]])
+    # What lies on or below any chord is not a corner of the hull. Long chords first: they clear whole valleys at once;
+    # when the chords between next neighbours clear nothing more, only corners are left.
+    size = 0
+    while x.size != size:
+        size = x.size
+        for reach in 2 ** np.arange(math.floor(math.log2(max(1, (size - 1) // 2))), -1, -1):
+            corner = np.ones(x.size, bool)
+            run, rise = x[reach:] - x[:-reach], y[reach:] - y[:-reach]
+            corner[reach:-reach] = rise[:-reach] * run[reach:] > rise[reach:] * run[:-reach]
+            x, y = x[corner], y[corner]
+    fpr, tpr = np.concatenate([[0.0], x, [1.0]]), np.concatenate([[y[0]], y, [1.0]])
     return TradeOff(fpr, np.maximum.accumulate(tpr))

@@ -8,6 +8,24 @@ from dpaudit._check import FloatArray
 from dpaudit.errors import InputError
 
 
+def lower_limit(hits: int, trials: int, level: float) -> float:
+    """`lower_rate` of one count that is known to be right; an array costs ten times as much.
+
+    >>> round(lower_limit(10, 10, 0.05), 4)
+    0.7411
+    """
+    return 0.0 if hits <= 0 else float(betaincinv(hits, trials - hits + 1, level))
+
+
+def upper_limit(hits: int, trials: int, level: float) -> float:
+    """`upper_rate` of one count that is known to be right.
+
+    >>> round(upper_limit(0, 10, 0.05), 4)
+    0.2589
+    """
+    return 1.0 if hits >= trials else float(betaincinv(hits + 1, trials - hits, 1 - level))
+
+
 def lower_rate(hits: object, trials: int, level: float) -> FloatArray:
     """One-sided lower limit at ``level`` of a rate that produced ``hits`` of ``trials``; 0 when there was none.
 

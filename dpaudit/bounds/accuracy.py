@@ -6,6 +6,7 @@ the number of right guesses is at most binomial with that rate. One threshold, f
 
 import math
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -18,7 +19,7 @@ from dpaudit.bounds.null import Definition, Gaussian, Mechanism, accuracy, stron
 from dpaudit.bounds.selection import ThresholdSelection, threshold_counts
 from dpaudit.claim import Adjacency, Unit
 from dpaudit.evidence import LowerBound
-from dpaudit.intervals import lower_rate
+from dpaudit.intervals import lower_limit
 from dpaudit.scores import Scores
 
 Trials = Literal["runs", "steps", "one-run-assumed-independent"]
@@ -85,6 +86,7 @@ class Accuracy:
         )
 
 
+@lru_cache(maxsize=65536)  # few outcomes of a fixed threshold are different
 def accuracy_bound(
     correct: int, trials: int, delta: float, level: float, *, null: Definition | Gaussian | Mechanism | None = None
 ) -> float:
@@ -98,13 +100,11 @@ def accuracy_bound(
     slack, alpha = _check.delta("delta", delta), _check.open_unit("level", level)
     if right == 0:
         return 0.0
-    rate = float(lower_rate(right, total, alpha))
+    rate = lower_limit(right, total, alpha)
     match null:
         case Gaussian() | None:
             return gaussian_epsilon(2 * max(0.0, float(ndtri(rate))), slack)
         case Definition():
             return math.log(max(1.0, (rate - slack) / (1 - rate)))
         case Mechanism():
-            return strongest_refuted(
-                lambda strength: rate - accuracy(null.curve(strength, slack)), null, slack, tolerance=1e-4
-            )
+            return strongest_refuted(lambda strength: rate - accuracy(null.curve(strength, slack)), null, slack)

@@ -5,6 +5,7 @@
 (ε, δ)-differential privacy bounds 1 - FNR by e^ε FPR + δ and 1 - FPR by e^ε FNR + δ.
 """
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -15,7 +16,7 @@ from dpaudit._check import FloatArray
 from dpaudit.bounds.selection import Counts, ThresholdSelection, threshold_counts
 from dpaudit.claim import Adjacency, Unit
 from dpaudit.evidence import LowerBound
-from dpaudit.intervals import upper_rate
+from dpaudit.intervals import upper_limit, upper_rate
 from dpaudit.scores import Scores
 
 ASSUMPTIONS = (
@@ -63,21 +64,23 @@ class ClopperPearson:
         )
 
 
-@lru_cache(maxsize=4096)  # few outcomes of a fixed threshold are different
+@lru_cache(maxsize=65536)  # few outcomes of a fixed threshold are different
 def clopper_pearson(counts: Counts, delta: float, level: float) -> float:
     """Lower bound on ε at ``level`` (the probability of being above the truth), from counts.
 
     >>> round(clopper_pearson(Counts(90, 10, 5, 95), 1e-5, 0.05), 4)
     1.988
     """
-    errors = np.array([counts.false_negatives]), np.array([counts.false_positives])
     slack, alpha = _check.delta("delta", delta), _check.open_unit("level", level)
-    return float(_bound(errors[0], counts.members, errors[1], counts.nonmembers, slack, alpha)[0])
+    fnr = upper_limit(counts.false_negatives, counts.members, alpha / 2)
+    fpr = upper_limit(counts.false_positives, counts.nonmembers, alpha / 2)
+    return math.log(max(1.0, (1 - fnr - slack) / fpr, (1 - fpr - slack) / fnr))
 
 
 def _bound(
     misses: FloatArray, members: int, alarms: FloatArray, nonmembers: int, delta: float, level: float
 ) -> FloatArray:
+    """`clopper_pearson` at every threshold."""
     fnr, fpr = upper_rate(misses, members, level / 2), upper_rate(alarms, nonmembers, level / 2)
     with np.errstate(divide="ignore", invalid="ignore"):
         logs = np.log(np.maximum(0.0, np.stack([(1 - fnr - delta) / fpr, (1 - fpr - delta) / fnr])))

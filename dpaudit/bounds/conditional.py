@@ -21,7 +21,7 @@ from dpaudit.bounds.selection import (
 )
 from dpaudit.claim import Adjacency, Unit
 from dpaudit.evidence import LowerBound
-from dpaudit.intervals import lower_rate
+from dpaudit.intervals import lower_limit
 from dpaudit.scores import Scores
 
 ASSUMPTIONS = (
@@ -95,7 +95,7 @@ def guess_outside(scores: Scores, low: float, high: float) -> Guesses:
     return Guesses(len(scores), hits + misses + alarms + rejections, hits + rejections)
 
 
-@lru_cache(maxsize=4096)  # few outcomes of a fixed threshold are different
+@lru_cache(maxsize=65536)  # few outcomes of a fixed threshold are different
 def conditional(guesses: Guesses, delta: float, level: float) -> float:
     """Lower bound on ε at ``level`` from the guesses of independent fair-coin trials.
 
@@ -106,7 +106,7 @@ def conditional(guesses: Guesses, delta: float, level: float) -> float:
     if guesses.correct == 0:
         return 0.0
     every = guesses.made == guesses.canaries
-    guessing = 1.0 if every or slack == 0 else float(lower_rate(guesses.made, guesses.canaries, SHARE_FOR_RATE * alpha))
+    guessing = 1.0 if every or slack == 0 else lower_limit(guesses.made, guesses.canaries, SHARE_FOR_RATE * alpha)
     left = alpha if every or slack == 0 else (1 - SHARE_FOR_RATE) * alpha
-    rate = float(lower_rate(guesses.correct, guesses.made, left))
+    rate = lower_limit(guesses.correct, guesses.made, left)
     return math.log(max(1.0, (rate - slack / guessing) / (1 - rate)))

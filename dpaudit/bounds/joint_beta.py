@@ -21,7 +21,7 @@ from dpaudit.errors import InputError
 from dpaudit.evidence import CredibleInterval
 from dpaudit.scores import Scores
 
-NODES, WEIGHTS = roots_legendre(400)
+NODES, WEIGHTS = ((roots_legendre(64)[0] + 1) / 2, roots_legendre(64)[1] / 2)
 LARGEST = 100.0  # ε at which an upper end counts as infinite
 
 
@@ -51,7 +51,7 @@ class JointBeta:
         return joint_beta(chosen.pieces[0], delta, credibility)
 
 
-@lru_cache(maxsize=4096)  # few outcomes of a fixed threshold are different
+@lru_cache(maxsize=65536)  # few outcomes of a fixed threshold are different
 def joint_beta(counts: Counts, delta: float, credibility: float) -> CredibleInterval:
     """Equal-tailed credible interval for ε from counts.
 
@@ -60,23 +60,21 @@ def joint_beta(counts: Counts, delta: float, credibility: float) -> CredibleInte
     0.144
     """
     slack, level = _check.delta("delta", delta), 1 - _check.open_unit("credibility", credibility)
-    fnr = _quantiles(0.5 + counts.false_negatives, 0.5 + counts.true_positives)
-    a, b = 0.5 + counts.false_positives, 0.5 + counts.true_negatives
+    swapped = Counts(counts.false_negatives, counts.true_positives, counts.true_negatives, counts.false_positives)
 
-    def below(figure: float) -> float:
-        """Posterior probability that ε is at most ``figure``."""
-        grow, shrink = math.exp(figure), math.exp(-figure)
-        low = np.maximum(0.0, np.maximum(1 - slack - fnr * grow, (1 - slack - fnr) * shrink))
-        high = np.minimum(1.0, np.minimum(1 + (slack - fnr) * shrink, slack + (1 - fnr) * grow))
-        inside = betainc(a, b, np.clip(high, 0, 1)) - betainc(a, b, np.clip(low, 0, 1))
-        return float(np.clip(inside, 0, 1) @ WEIGHTS) / 2
+    def above(figure: float) -> float:
+        """Posterior probability that ε is above ``figure``."""
+        return _below_the_region(counts, slack, figure) + _below_the_region(swapped, slack, figure)
 
     def quantile(probability: float) -> float:
-        if below(0.0) >= probability:
+        if above(0.0) <= 1 - probability:
             return 0.0
-        if below(LARGEST) < probability:
-            return math.inf
-        return float(brentq(lambda figure: below(figure) - probability, 0.0, LARGEST, xtol=1e-9))
+        low, high = 0.0, 1.0
+        while above(high) > 1 - probability:
+            low, high = high, 2 * high
+            if low > LARGEST:
+                return math.inf
+        return float(brentq(lambda figure: above(figure) - (1 - probability), low, high, xtol=1e-9))
 
     return CredibleInterval(
         low=quantile(level / 2),
@@ -88,6 +86,16 @@ def joint_beta(counts: Counts, delta: float, credibility: float) -> CredibleInte
     )
 
 
-def _quantiles(a: float, b: float) -> FloatArray:
-    """The nodes of the quadrature, carried from a uniform variable to a Beta(a, b) one."""
-    return np.asarray(betaincinv(a, b, (NODES + 1) / 2), np.float64)
+def _below_the_region(counts: Counts, delta: float, figure: float) -> float:
+    """Posterior probability that FPR is smaller than (ε, δ) allows at the FNR there is: below two straight lines.
+
+    The integral over FNR is cut where the lines meet and where they end, and each part is carried to the quantiles of
+    FNR, so that Gauss and Legendre meet no kink: 64 nodes a part leave an error below 1e-5 except at empty cells.
+    """
+    a, b = 0.5 + counts.false_negatives, 0.5 + counts.true_positives
+    grow = math.exp(figure)
+    corner, end = betainc(a, b, [(1 - delta) / (1 + grow), 1 - delta])
+    fnr = betaincinv(a, b, np.concatenate([corner * NODES, corner + (end - corner) * NODES]))
+    lowest = np.maximum(1 - delta - fnr * grow, (1 - delta - fnr) / grow)
+    below = betainc(0.5 + counts.false_positives, 0.5 + counts.true_negatives, np.clip(lowest, 0, 1))
+    return float(below @ np.concatenate([corner * WEIGHTS, (end - corner) * WEIGHTS]))

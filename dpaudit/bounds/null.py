@@ -8,6 +8,7 @@ only for mechanisms of that family, which the bound says.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import NormalDist
 from typing import Protocol
 
@@ -21,6 +22,7 @@ from dpaudit.errors import InputError
 COARSE = 1e-3  # loss grid of the curves tried on the way; pessimistic at any spacing, its error is below 1e-7
 STRONGEST = 50.0  # ε beyond which a family is not followed: the bound then reports about this much and stays valid
 WEAKEST = 1e-3  # strength below which nothing is reported
+LATTICE = 1e-3  # logarithmic distance of the strengths of a mechanism that are tried
 NORMAL = NormalDist()
 
 
@@ -176,28 +178,31 @@ class Mechanism:
 
     def curve(self, strength: float, delta: float) -> TradeOff:
         """Curve from the privacy loss distribution."""
-        return trade_off(self.scaled(strength), adjacency=self.adjacency, grid=COARSE)
+        return _curve(self, strength)
 
     def symmetric(self, strength: float, delta: float) -> TradeOff:
         """The curve and its mirror image."""
-        return self.curve(strength, delta).symmetric()
+        return _symmetric(self, strength)
 
     def epsilon(self, strength: float, delta: float) -> float:
         """ε of the scaled mechanism; 0 at strength 0, where the noise is infinite."""
-        if strength == 0:
-            return 0.0
-        return accounted(self.scaled(strength), delta=delta, adjacency=self.adjacency, grid=COARSE).epsilon
+        return _epsilon(self, strength, delta) if strength > 0 else 0.0
 
     def strength(self, epsilon: float, delta: float) -> float:
         """The factor at which the mechanism has this ε."""
         return _bracketed(lambda factor: self.epsilon(factor, delta) - epsilon, tolerance=1e-6)
 
 
-def strongest_refuted(margin: Callable[[float], float], null: Null, delta: float, *, tolerance: float) -> float:
+def strongest_refuted(
+    margin: Callable[[float], float], null: Definition | Gaussian | Mechanism, delta: float, *, tolerance: float = 1e-7
+) -> float:
     """ε of the largest strength that the data refute: ``margin`` is positive up to it and negative beyond.
 
-    The figure is rounded down by the relative ``tolerance`` of the search, never up.
+    The figure is rounded down by the relative ``tolerance`` of the search, never up; for a mechanism, whose curves are
+    dear, to the next strength of a lattice 0.1 % apart, so that searches share their curves.
     """
+    if isinstance(null, Mechanism):
+        return _strongest_of_lattice(margin, null, delta)
     low, high = WEAKEST, 1.0
     if margin(low) <= 0:
         return 0.0
@@ -209,9 +214,48 @@ def strongest_refuted(margin: Callable[[float], float], null: Null, delta: float
     return null.epsilon(at * (1 - 2 * tolerance), delta)
 
 
+def _strongest_of_lattice(margin: Callable[[float], float], null: Mechanism, delta: float) -> float:
+    def refuted(place: int) -> bool:
+        return margin(math.exp(LATTICE * place)) > 0
+
+    lowest = math.floor(math.log(WEAKEST) / LATTICE)
+    stride, low, high = 128, 0, 0
+    while not refuted(low):
+        low, high, stride = low - stride, low, 2 * stride
+        if low < lowest:
+            return 0.0
+    stride = 128
+    while high <= low:
+        if not refuted(low + stride):
+            high = low + stride
+        elif null.epsilon(math.exp(LATTICE * (low + stride)), delta) > STRONGEST:
+            return null.epsilon(math.exp(LATTICE * (low + stride)), delta)
+        else:
+            low += stride
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if refuted(middle) else (low, middle)
+    return null.epsilon(math.exp(LATTICE * low), delta)
+
+
 def accuracy(curve: Curve) -> float:
     """Largest probability of a right guess under a fair coin: (1 + TV) / 2."""
     return (1 + curve.total_variation) / 2
+
+
+@lru_cache(maxsize=2048)  # an audit looks at the same strengths again and again
+def _curve(null: Mechanism, strength: float) -> TradeOff:
+    return trade_off(null.scaled(strength), adjacency=null.adjacency, grid=COARSE)
+
+
+@lru_cache(maxsize=2048)
+def _symmetric(null: Mechanism, strength: float) -> TradeOff:
+    return _curve(null, strength).symmetric()
+
+
+@lru_cache(maxsize=2048)
+def _epsilon(null: Mechanism, strength: float, delta: float) -> float:
+    return accounted(null.scaled(strength), delta=delta, adjacency=null.adjacency, grid=COARSE).epsilon
 
 
 def _bracketed(excess: Callable[[float], float], *, tolerance: float) -> float:

@@ -62,7 +62,7 @@ class OneRun:
         )
 
 
-@lru_cache(maxsize=4096)  # a selection and a ceiling ask for the same counts again
+@lru_cache(maxsize=65536)  # a selection and a ceiling ask for the same counts again
 def one_run(guesses: Guesses, delta: float, level: float) -> float:
     """Lower bound on ε at ``level`` from counts.
 
@@ -96,6 +96,7 @@ def one_run_p_value(guesses: Guesses, epsilon: float, delta: float) -> float:
     return min(1.0, tail + 2 * guesses.canaries * delta * _heaviest_window(correct, made, rate))
 
 
+@lru_cache(maxsize=65536)  # it depends on how many canaries there are, not on what was guessed right
 def one_run_ceiling(guesses: Guesses, delta: float, level: float) -> float:
     """What a perfect attack on as many canaries could certify, with the best number of guesses up to all of them."""
     numbers = {max(guesses.made, 1), *(max(1, guesses.canaries >> halving) for halving in range(12))}

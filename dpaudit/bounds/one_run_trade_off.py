@@ -77,7 +77,7 @@ class OneRunTradeOff:
         )
 
 
-@lru_cache(maxsize=4096)  # a selection and a ceiling ask for the same counts again
+@lru_cache(maxsize=65536)  # a selection and a ceiling ask for the same counts again
 def one_run_trade_off(
     guesses: Guesses, delta: float, level: float, *, null: Definition | Gaussian | Mechanism, search: float = SEARCH
 ) -> float:
@@ -89,12 +89,11 @@ def one_run_trade_off(
     slack, alpha = _check.delta("delta", delta), _check.open_unit("level", level)
     if guesses.correct == 0:
         return 0.0
-    tolerance = 1e-3 if isinstance(null, Mechanism) else search
     return strongest_refuted(
         lambda strength: 1.0 if refutes(guesses, null.symmetric(strength, slack), alpha) else -1.0,
         null,
         slack,
-        tolerance=tolerance,
+        tolerance=search,
     )
 
 

@@ -8,21 +8,25 @@ out every part once and averages the p-values. A choice made after looking at th
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Generic, TypeVar
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import betaincinv
 
 from dpaudit import _check
-from dpaudit._check import BoolArray, FloatArray
+from dpaudit._check import BoolArray, FloatArray, IntArray
 from dpaudit.errors import InputError
 from dpaudit.scores import Scores
 
 CANDIDATES = 256  # thresholds tried on a held-out part; more change the chosen one by less than its own noise
 LARGEST_HELD_OUT = 50_000  # records: a threshold is known to a fraction of a percent by then
 ROUGH_LEVEL, FINALISTS = 0.05, 4  # of the first look at numbers of guesses
+SHARES_OF_LEVEL = np.array(
+    [1e-6, 1e-4, 1e-3, 0.01, 0.05, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 0.95, 0.99, 0.999]
+)
 SHARES = tuple(float(share) for share in np.geomspace(0.01, 1.0, 13))
+PAIRS = tuple(pair for share in SHARES for pair in ((share, share), (share, 0.0), (0.0, share)))  # top, bottom
 
 
 @dataclass(frozen=True)
@@ -357,11 +361,6 @@ def _ranked(scores: Scores, seed: int) -> BoolArray:
     return truth
 
 
-def _guess(ranked: BoolArray, members: int, nonmembers: int) -> Guesses:
-    right = int(ranked[ranked.size - members :].sum()) + nonmembers - int(ranked[:nonmembers].sum())
-    return Guesses(canaries=ranked.size, made=members + nonmembers, correct=right)
-
-
 def _pair(top: float, bottom: float, canaries: int) -> tuple[int, int]:
     members = math.ceil(top * canaries / 2)
     return members, min(math.floor(bottom * canaries / 2), canaries - members)
@@ -369,27 +368,36 @@ def _pair(top: float, bottom: float, canaries: int) -> tuple[int, int]:
 
 def _best_shares(ranked: BoolArray, criterion: Callable[[Guesses], float]) -> tuple[float, float]:
     """Shares guessed from the top and the bottom: the closed form at δ = 0 picks a few, ``criterion`` the best."""
-    pairs = [pair for share in SHARES for pair in ((share, share), (share, 0.0), (0.0, share))]
-    tried = [(pair, _guess(ranked, *numbers)) for pair in pairs if sum(numbers := _pair(*pair, ranked.size))]
-    correct = np.array([guesses.correct for _, guesses in tried], np.float64)
-    made = np.array([guesses.made for _, guesses in tried], np.float64)
+    members, nonmembers = _numbers(ranked.size)
+    upto = np.concatenate([[0], np.cumsum(ranked)])  # members among so many of the lowest scores
+    correct = upto[-1] - upto[ranked.size - members] + nonmembers - upto[nonmembers]
+    made = members + nonmembers
     rates = betaincinv(np.maximum(correct, 1e-9), made - correct + 1, ROUGH_LEVEL)
-    finalists = np.argsort(-rates, kind="stable")[:FINALISTS]
-    return tried[max(finalists, key=lambda i: criterion(tried[i][1]))][0]
+    finalists = np.argsort(-rates, kind="stable")[:FINALISTS].tolist()
+    best = max(finalists, key=lambda i: criterion(Guesses(ranked.size, int(made[i]), int(correct[i]))))
+    return PAIRS[best]
+
+
+@lru_cache(maxsize=1024)
+def _numbers(canaries: int) -> tuple[IntArray, IntArray]:
+    pairs = np.array([_pair(*pair, canaries) for pair in PAIRS])
+    return pairs[:, 0], pairs[:, 1]
 
 
 def _mean_bound(bounds: Callable[[float], list[float]], level: float) -> float:
-    """Largest ε that twice the mean p-value still rejects; p_k(ε) is the smallest level at which bound k exceeds ε."""
-    levels = np.concatenate([np.geomspace(1e-9, 0.01, 12), np.linspace(0.0125, 0.2, 12)])
-    table = np.array([bounds(float(at)) for at in levels])
+    """Largest ε that twice the mean p-value still rejects; p_k(ε) is the smallest level at which bound k exceeds ε.
 
-    def excess(figure: float) -> float:
-        rejected = table > figure
-        first = np.argmax(rejected, axis=0)
-        values = np.where(rejected.any(axis=0), levels[first], 1.0)  # rounded up to the next level: conservative
-        return 2 * float(values.mean()) - level
-
-    if excess(0.0) > 0:
-        return 0.0
-    high = float(table.max())
-    return float(brentq(excess, 0.0, high, xtol=1e-9)) if excess(high) > 0 else high
+    The levels tried are shares of all that one of the p-values may be when the others are 0; the next share up stands
+    for a p-value between two of them, which is conservative.
+    """
+    pieces = len(bounds(level))
+    levels = SHARES_OF_LEVEL * level * pieces / 2
+    table = np.array([bounds(float(at)) for at in levels[levels < 1]])
+    best = 0.0
+    for figure in np.unique(table):
+        # At a figure just below this one, p_k is the first level whose bound reaches it.
+        reached = table >= figure
+        values = np.where(reached.any(axis=0), levels[np.argmax(reached, axis=0)], 1.0)
+        if figure > best and 2 * float(values.mean()) <= level * (1 + 1e-12):
+            best = float(figure)
+    return best

@@ -12,6 +12,7 @@ import dataclasses
 import json
 import math
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 from scipy.optimize import brentq
@@ -140,6 +141,7 @@ class Sequential:
         )
 
 
+@lru_cache(maxsize=65536)  # few outcomes are different
 def sequential(
     correct: int, trials: int, delta: float, level: float, *, null: Definition | Gaussian | Mechanism
 ) -> float:
@@ -151,12 +153,20 @@ def sequential(
     slack, goal = _check.delta("delta", delta), -math.log(_check.open_unit("level", level))
     total = _check.integer("trials", trials, at_least=1)
     right = _check.integer("correct guesses", correct, at_least=0, at_most=total)
-    share = right / total
-    if share <= 0.5 or log_wealth(right, total, 0.5) < goal:
+    rate = refuted_rate(right, total, goal)
+    if rate <= 0.5:
         return 0.0
-    # Wealth falls from above the goal at p₀ = 1/2 to below it at the observed share.
-    rate = brentq(lambda p: float(log_wealth(right, total, p)) - goal, 0.5, min(share, 1 - 1e-12), xtol=1e-14)
     return strongest_refuted(lambda strength: rate - accuracy(null.curve(strength, slack)), null, slack, tolerance=1e-6)
+
+
+@lru_cache(maxsize=65536)
+def refuted_rate(correct: int, trials: int, goal: float) -> float:
+    """Largest rate p₀ of right guesses against which the wealth has reached e^goal; 1/2 when none."""
+    share = correct / trials
+    if share <= 0.5 or log_wealth(correct, trials, 0.5) < goal:
+        return 0.5
+    # Wealth falls from above the goal at p₀ = 1/2 to below it at the observed share.
+    return float(brentq(lambda p: float(log_wealth(correct, trials, p)) - goal, 0.5, min(share, 1 - 1e-12), xtol=1e-14))
 
 
 def log_wealth(correct: float | FloatArray, trials: float | FloatArray, null_accuracy: float) -> FloatArray:

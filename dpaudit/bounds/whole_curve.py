@@ -6,6 +6,7 @@ shared; with a mechanism's own curve the family is the accounted sampler.
 """
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 from scipy.special import ndtri
@@ -18,7 +19,7 @@ from dpaudit.bounds.null import Curve, Gaussian, Mechanism, strongest_refuted
 from dpaudit.bounds.selection import Counts, ThresholdSelection, threshold_counts
 from dpaudit.claim import Adjacency, Unit
 from dpaudit.evidence import LowerBound
-from dpaudit.intervals import upper_rate
+from dpaudit.intervals import upper_limit, upper_rate
 from dpaudit.scores import Scores
 
 
@@ -68,6 +69,7 @@ class WholeCurve:
         )
 
 
+@lru_cache(maxsize=65536)  # few outcomes of a fixed threshold are different
 def whole_curve(counts: Counts, delta: float, level: float, *, null: Gaussian | Mechanism) -> float:
     """Lower bound on ε at ``level`` from counts, within the family of ``null``.
 
@@ -80,9 +82,7 @@ def whole_curve(counts: Counts, delta: float, level: float, *, null: Gaussian | 
         return 0.0
     if isinstance(null, Gaussian):
         return gaussian_epsilon(max(0.0, float(-ndtri(fpr) - ndtri(fnr))), slack)
-    return strongest_refuted(
-        lambda strength: 1 - fnr - null.curve(strength, slack).tpr_at(fpr), null, slack, tolerance=1e-4
-    )
+    return strongest_refuted(lambda strength: 1 - fnr - null.curve(strength, slack).tpr_at(fpr), null, slack)
 
 
 def refutes(counts: Counts, curve: Curve, level: float) -> bool:
@@ -97,5 +97,5 @@ def refutes(counts: Counts, curve: Curve, level: float) -> bool:
 
 
 def _rates(counts: Counts, level: float) -> tuple[float, float]:
-    fnr = float(upper_rate(counts.false_negatives, counts.members, level / 2))
-    return fnr, float(upper_rate(counts.false_positives, counts.nonmembers, level / 2))
+    fnr = upper_limit(counts.false_negatives, counts.members, level / 2)
+    return fnr, upper_limit(counts.false_positives, counts.nonmembers, level / 2)

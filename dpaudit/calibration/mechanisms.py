@@ -8,6 +8,7 @@ import numpy as np
 
 from dpaudit._check import BoolArray, FloatArray
 from dpaudit.accounting import epsilon, gaussian_epsilon
+from dpaudit.bounds.null import Mechanism
 from dpaudit.claim import GaussianSteps, Poisson
 
 DELTA = 1e-5  # at which mechanisms are judged that do not bring a δ of their own
@@ -27,6 +28,7 @@ class Simulated:
         gaussian: True when every canary on its own is μ-Gaussian differentially private with exactly this ε.
         simulate: (membership of the trials, random generator) -> scores, higher = more likely in.
         midpoint: threshold midway between the worlds, known beforehand.
+        own: the family of its own trade-off curve, where it has one.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Simulated:
     gaussian: bool
     simulate: Simulate
     midpoint: float = 0.0
+    own: Mechanism | None = None
 
 
 def all_mechanisms() -> tuple[Simulated, ...]:
@@ -97,8 +100,9 @@ def subsampled(steps: GaussianSteps) -> Simulated:
         ratio = np.log1p(rate * np.expm1((2 * x - 1) / (2 * sigma**2)))
         return np.asarray(ratio.sum(axis=1), np.float64)
 
-    truth = epsilon(steps, delta=DELTA).epsilon
-    return Simulated(f"subsampled Gaussian q={rate:g} σ={sigma:g} T={steps.steps}", truth, DELTA, True, False, simulate)
+    truth, own = epsilon(steps, delta=DELTA).epsilon, Mechanism(steps, "add-remove")
+    name = f"subsampled Gaussian q={rate:g} σ={sigma:g} T={steps.steps}"
+    return Simulated(name, truth, DELTA, True, False, simulate, own=own)
 
 
 def correlated(mu: float, correlation: float) -> Simulated:

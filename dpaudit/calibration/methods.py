@@ -1,30 +1,35 @@
 """The bounds and estimates under test, each with the mechanisms it claims to hold for."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import ndtri
 
+from dpaudit._check import BoolArray
 from dpaudit.accounting import gaussian_epsilon
 from dpaudit.bounds.accuracy import Accuracy
 from dpaudit.bounds.clopper_pearson import ClopperPearson
 from dpaudit.bounds.conditional import Conditional
 from dpaudit.bounds.joint_beta import JointBeta
-from dpaudit.bounds.null import Definition, Gaussian
+from dpaudit.bounds.lidp import MultiCanary, Order
+from dpaudit.bounds.null import Definition, Mechanism
 from dpaudit.bounds.one_run import OneRun
 from dpaudit.bounds.one_run_trade_off import OneRunTradeOff
 from dpaudit.bounds.one_shot import OneShotBound
 from dpaudit.bounds.ratios import RATIOS, Ratio
 from dpaudit.bounds.selection import CrossFit, Fixed, FixedGuesses, HeldOut, Union, UnionGuesses
-from dpaudit.bounds.sequential import Sequential, log_wealth
+from dpaudit.bounds.sequential import Sequential, log_wealth, refuted_rate
 from dpaudit.bounds.whole_curve import WholeCurve
 from dpaudit.calibration.mechanisms import Simulated
+from dpaudit.errors import InputError
 from dpaudit.scores import Scores
 
 Measure = Callable[[Scores, float, float], float]  # scores, δ, confidence -> ε
+Build = Callable[[Simulated, int, int], Measure]  # mechanism, trials, seed -> measure
+Family = Literal["any", "gaussian", "own"]
+CANARIES = 4  # of each run in the table of the multi-canary interval
 
 
 @dataclass(frozen=True)
@@ -33,24 +38,31 @@ class Method:
 
     Args:
         name: for the table.
+        build: (mechanism, trials, seed) -> measure.
         guaranteed: True when it calls itself a lower bound with a confidence; the others are shown, not judged.
         one_run: True when it holds for canaries of one run; otherwise it is judged on independent trials only.
-        family: True when it holds for Gaussian leaks only.
-        build: (mechanism, trials, seed) -> measure.
+        family: the mechanisms it holds for: any, Gaussian leaks, or those whose own curve it is given.
+        every: it is measured on one audit of so many; above 1 for what is slow and promises nothing.
     """
 
     name: str
-    guaranteed: bool
-    one_run: bool
-    family: bool
-    build: Callable[[Simulated, int, int], Measure]
+    build: Build
+    guaranteed: bool = True
+    one_run: bool = False
+    family: Family = "any"
+    every: int = 1
+
+    def applies_to(self, mechanism: Simulated) -> bool:
+        """Whether it can be computed there: a mechanism's own curve must be known."""
+        return self.family != "own" or mechanism.own is not None
 
     def judged_on(self, mechanism: Simulated) -> bool:
         """Whether its guarantee covers the mechanism."""
-        return self.guaranteed and (self.one_run or mechanism.independent) and (mechanism.gaussian or not self.family)
+        inside = mechanism.gaussian or self.family != "gaussian"
+        return self.guaranteed and self.applies_to(mechanism) and (self.one_run or mechanism.independent) and inside
 
 
-def _bound(make: Callable[[Simulated, int, int], Callable[..., object]]) -> Callable[[Simulated, int, int], Measure]:
+def _bound(make: Callable[[Simulated, int, int], Callable[..., object]]) -> Build:
     def build(mechanism: Simulated, trials: int, seed: int) -> Measure:
         bound = make(mechanism, trials, seed)
 
@@ -68,7 +80,7 @@ def _joint_beta(mechanism: Simulated, trials: int, seed: int) -> Measure:
     return lambda scores, delta, confidence: estimate(scores, delta=delta, credibility=2 * confidence - 1).low
 
 
-def _ratio(name: str) -> Callable[[Simulated, int, int], Measure]:
+def _ratio(name: str) -> Build:
     def build(mechanism: Simulated, trials: int, seed: int) -> Measure:
         estimate = Ratio(Fixed(mechanism.midpoint), name)
         return lambda scores, delta, confidence: estimate(scores, confidence=confidence).epsilon
@@ -78,23 +90,24 @@ def _ratio(name: str) -> Callable[[Simulated, int, int], Measure]:
 
 def _anytime(mechanism: Simulated, trials: int, seed: int) -> Measure:
     """The betting bound at its best moment, for someone who looks after every single trial."""
-    null = Gaussian() if mechanism.gaussian else Definition()
     rng = np.random.default_rng(seed)
 
     def measure(scores: Scores, delta: float, confidence: float) -> float:
         order = rng.permutation(len(scores))
-        correct = np.cumsum(((scores.values > mechanism.midpoint) == scores.truth)[order]).astype(np.float64)
-        so_far = np.arange(1.0, len(scores) + 1)
-
-        def margin(rate: float) -> float:
-            return float(log_wealth(correct, so_far, rate).max()) + math.log(1 - confidence)
-
-        if margin(0.5) <= 0:
-            return 0.0
-        rate = float(brentq(margin, 0.5, 1 - 1e-9, xtol=1e-6))
-        if isinstance(null, Gaussian):
+        correct = np.cumsum(((scores.values > mechanism.midpoint) == scores.truth)[order])
+        so_far = np.arange(1, len(scores) + 1)
+        goal, rate = -float(np.log(1 - confidence)), 0.5
+        while True:
+            # The moment at which the wealth against this rate was largest refutes more, until no moment does.
+            wealth = log_wealth(correct.astype(np.float64), so_far.astype(np.float64), rate)
+            best = int(np.argmax(wealth))
+            more = refuted_rate(int(correct[best]), int(so_far[best]), goal) if wealth[best] > goal else rate
+            if more <= rate + 1e-9:
+                break
+            rate = more
+        if mechanism.gaussian:
             return gaussian_epsilon(2 * float(ndtri(rate)), delta)
-        return math.log(max(1.0, (rate - delta) / (1 - rate)))
+        return float(np.log(max(1.0, (rate - delta) / (1 - rate))))
 
     return measure
 
@@ -110,51 +123,73 @@ def _paired(mechanism: Simulated, trials: int, seed: int) -> Measure:
     return measure
 
 
+def _multi_canary(order: Order) -> Build:
+    """Members and non-members, each cut into runs of a few canaries."""
+    bound = MultiCanary(order)
+    return _bound(lambda m, n, s: lambda scores, **options: bound(*_runs(scores, m.midpoint), **options))
+
+
+def _runs(scores: Scores, threshold: float) -> list[BoolArray]:
+    sides = [side[: side.size - side.size % CANARIES] for side in (scores.member, scores.nonmember)]
+    return [(side > threshold).reshape(-1, CANARIES) for side in sides]
+
+
+def _own(mechanism: Simulated) -> Mechanism:
+    if mechanism.own is None:
+        raise InputError(f"{mechanism.name} has no curve of its own here.")
+    return mechanism.own
+
+
+def _share(share: float, trials: int, seed: int) -> FixedGuesses:
+    made = round(share * trials)
+    return FixedGuesses(made - made // 2, made // 2, seed)
+
+
 GRID = (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0)
 METHODS: tuple[Method, ...] = (
-    Method("clopper-pearson, fixed", True, False, False, _bound(lambda m, n, s: ClopperPearson(Fixed(m.midpoint)))),
-    Method("clopper-pearson, held out", True, False, False, _bound(lambda m, n, s: ClopperPearson(HeldOut(s)))),
-    Method("clopper-pearson, union", True, False, False, _bound(lambda m, n, s: ClopperPearson(Union(GRID)))),
-    Method("clopper-pearson, cross-fit", True, False, False, _bound(lambda m, n, s: ClopperPearson(CrossFit(s)))),
-    Method("conditional, fixed", True, False, False, _bound(lambda m, n, s: Conditional(Fixed(m.midpoint)))),
-    Method("conditional, held out", True, False, False, _bound(lambda m, n, s: Conditional(HeldOut(s)))),
-    Method(
-        "accuracy, any mechanism",
-        True,
-        False,
-        False,
-        _bound(lambda m, n, s: Accuracy(Fixed(m.midpoint), "runs", Definition())),
-    ),
-    Method("accuracy, Gaussian", True, False, True, _bound(lambda m, n, s: Accuracy(Fixed(m.midpoint), "runs"))),
-    Method("whole curve, Gaussian", True, False, True, _bound(lambda m, n, s: WholeCurve(Fixed(m.midpoint)))),
-    Method("whole curve, Gaussian, held out", True, False, True, _bound(lambda m, n, s: WholeCurve(HeldOut(s)))),
-    Method("one-run, all guessed", True, True, False, _bound(lambda m, n, s: OneRun(_everyone(n, s)))),
-    Method("one-run, held out", True, True, False, _bound(lambda m, n, s: OneRun(HeldOut(s)))),
-    Method("one-run, union", True, True, False, _bound(lambda m, n, s: OneRun(UnionGuesses((0.05, 0.2, 1.0), s)))),
+    Method("clopper-pearson, fixed", _bound(lambda m, n, s: ClopperPearson(Fixed(m.midpoint)))),
+    Method("clopper-pearson, held out", _bound(lambda m, n, s: ClopperPearson(HeldOut(s)))),
+    Method("clopper-pearson, union", _bound(lambda m, n, s: ClopperPearson(Union(GRID)))),
+    Method("clopper-pearson, cross-fit", _bound(lambda m, n, s: ClopperPearson(CrossFit(s)))),
+    Method("conditional, fixed", _bound(lambda m, n, s: Conditional(Fixed(m.midpoint)))),
+    Method("conditional, held out", _bound(lambda m, n, s: Conditional(HeldOut(s)))),
+    Method("accuracy, any mechanism", _bound(lambda m, n, s: Accuracy(Fixed(m.midpoint), "runs", Definition()))),
+    Method("accuracy, Gaussian", _bound(lambda m, n, s: Accuracy(Fixed(m.midpoint), "runs")), family="gaussian"),
+    Method("accuracy, own curve", _bound(lambda m, n, s: Accuracy(Fixed(m.midpoint), "runs", _own(m))), family="own"),
+    Method("whole curve, Gaussian", _bound(lambda m, n, s: WholeCurve(Fixed(m.midpoint))), family="gaussian"),
+    Method("whole curve, Gaussian, held out", _bound(lambda m, n, s: WholeCurve(HeldOut(s))), family="gaussian"),
+    Method("whole curve, own curve", _bound(lambda m, n, s: WholeCurve(Fixed(m.midpoint), _own(m))), family="own"),
+    Method("one-run, all guessed", _bound(lambda m, n, s: OneRun(_share(1.0, n, s))), one_run=True),
+    Method("one-run, held out", _bound(lambda m, n, s: OneRun(HeldOut(s))), one_run=True),
+    Method("one-run, union", _bound(lambda m, n, s: OneRun(UnionGuesses((0.05, 0.2, 1.0), s))), one_run=True),
     Method(
         "one-run trade-off, any mechanism",
-        True,
-        True,
-        False,
         _bound(lambda m, n, s: OneRunTradeOff(HeldOut(s), Definition())),
+        one_run=True,
     ),
-    Method("one-run trade-off, Gaussian", True, True, True, _bound(lambda m, n, s: OneRunTradeOff(HeldOut(s)))),
     Method(
-        "sequential", True, False, False, _bound(lambda m, n, s: Sequential(Fixed(m.midpoint), "runs", Definition()))
+        "one-run trade-off, Gaussian",
+        _bound(lambda m, n, s: OneRunTradeOff(HeldOut(s))),
+        one_run=True,
+        family="gaussian",
     ),
-    Method("sequential, looking after every trial", True, False, False, _anytime),
-    Method("one-shot pairs", True, False, False, _paired),
+    Method(
+        "one-run trade-off, own curve",
+        _bound(lambda m, n, s: OneRunTradeOff(_share(0.2, n, s), _own(m))),
+        one_run=True,
+        family="own",
+    ),
+    Method("sequential", _bound(lambda m, n, s: Sequential(Fixed(m.midpoint), "runs", Definition()))),
+    Method("sequential, looking after every trial", _anytime),
+    Method("one-shot pairs", _paired),
+    Method("multi-canary, 2nd order (asymptotic)", _multi_canary(2), guaranteed=False),
+    Method("multi-canary, 4th order (asymptotic)", _multi_canary(4), guaranteed=False),
     Method(
         "accuracy, one run taken for independent",
-        False,
-        False,
-        True,
         _bound(lambda m, n, s: Accuracy(Fixed(m.midpoint), "one-run-assumed-independent")),
+        guaranteed=False,
+        family="gaussian",
     ),
-    Method("joint-beta (credible)", False, False, False, _joint_beta),
-    *(Method(f"{name}, fixed (estimate)", False, False, False, _ratio(name)) for name in sorted(RATIOS)),
+    Method("joint-beta (credible)", _joint_beta, guaranteed=False, every=10),
+    *(Method(f"{name}, fixed (estimate)", _ratio(name), guaranteed=False) for name in sorted(RATIOS)),
 )
-
-
-def _everyone(trials: int, seed: int) -> FixedGuesses:
-    return FixedGuesses(trials - trials // 2, trials // 2, seed)
