@@ -8,8 +8,8 @@ PYTHON ?=
 # Two workers; each test file stays in one of them, so that what a file trains once is trained once.
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
-.PHONY: demo test test-fast test-slow test-browser test-matrix fuzz docs check format selftest zoo \
-  bench-attacks bench-bounds bench-gradient bench-training bench-zoo clean help
+.PHONY: demo test test-fast test-slow test-browser test-cluster test-matrix fuzz docs check format selftest zoo \
+  bench bench-quick bench-attacks bench-bounds bench-gradient bench-training bench-zoo clean help
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -29,6 +29,9 @@ test-slow: $(STAMP) ## statistical truths that take minutes
 test-browser: $(STAMP) ## the report in a real browser (Chromium and its driver)
 	$(BIN)/python -m pytest -q -m browser tests/browser
 
+test-cluster: $(STAMP) ## on a Dask cluster of the loopback: workers die and join, the client is interrupted (minutes)
+	$(BIN)/python -m pytest -q -m "slow or not slow" tests/test_cluster.py
+
 fuzz: $(STAMP) ## ten thousand hostile files of each kind (hours)
 	DPAUDIT_FUZZ=10000 $(BIN)/python -m pytest -q tests/fuzz
 
@@ -45,6 +48,12 @@ selftest: $(STAMP) ## how often every bound is wrong, on mechanisms of known ε 
 
 zoo: $(STAMP) ## hunt the bug zoo, write docs/zoo.md
 	$(BIN)/dpaudit selftest --zoo --markdown docs/zoo.md
+
+bench: $(STAMP) ## every benchmark beside its peers, then docs/peers.md (most of an hour)
+	$(BIN)/python benchmarks/all.py
+
+bench-quick: $(STAMP) ## tiny sizes; fails when a ratio fell below the recorded one by more than its spread
+	$(BIN)/python benchmarks/all.py --quick
 
 bench-attacks: $(STAMP) ## attacks beside the published loops
 	$(BIN)/python benchmarks/attacks.py

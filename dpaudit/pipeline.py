@@ -16,7 +16,7 @@ from dpaudit.claim import Adjacency, Unit
 from dpaudit.compare import compare
 from dpaudit.data.dataset import Dataset
 from dpaudit.data.inclusion import fair_coins
-from dpaudit.data.load import load
+from dpaudit.data.source import Source
 from dpaudit.data.users import Natural, user_coins
 from dpaudit.errors import InputError
 from dpaudit.experiments import federated, gradient, ladder, membership, prior, trace
@@ -29,6 +29,7 @@ from dpaudit.promise import promise
 from dpaudit.reports.html import write_report
 from dpaudit.result import DataSummary, ErrorLevel, ModelResult, Result, Utility, provenance, summary
 from dpaudit.seeds import derived
+from dpaudit.tasks import Workers
 from dpaudit.trace import read_trace
 from dpaudit.training.pool import PoolCost
 from dpaudit.training.trainer import TrainedModel, Trainer
@@ -43,7 +44,7 @@ def run(
     folder: Path | None = None,
     progress: Progress | None = None,
     memory: int | None = None,
-    jobs: int = 1,
+    workers: Workers | None = None,
     trust: bool = False,
 ) -> Result:
     """Train, attack, bound, compare with theory.
@@ -55,7 +56,7 @@ def run(
             second waits for the first.
         progress: where long steps say how far they are; default nowhere.
         memory: bytes that trainings side by side may use; None is half of what is free.
-        jobs: worker processes for trainings.
+        workers: where heavy work is done; None is this process.
         trust: whether functions that the plan names by module may be imported and called.
 
     Returns:
@@ -70,22 +71,29 @@ def run(
     _refuse_code(plan, trust)
     folder = folder if folder is not None else Path("runs") / plan.name
     with alone_in(folder):
-        return _run_in(folder, plan, partial(prepared, plan, folder, progress or Silent(), memory=memory, jobs=jobs))
+        prepare = partial(prepared, plan, folder, progress or Silent(), memory=memory, workers=workers or Workers())
+        return _run_in(folder, plan, prepare)
 
 
 def predicted(
-    plan: Plan, *, folder: Path | None = None, memory: int | None = None, jobs: int = 1, trust: bool = False
+    plan: Plan,
+    *,
+    folder: Path | None = None,
+    memory: int | None = None,
+    workers: Workers | None = None,
+    trust: bool = False,
 ) -> dict[str, PoolCost | None]:
     """What the reference models of each model under audit would take, without training anything.
 
     Args:
-        plan: as for `run`; so are ``memory``, ``jobs`` and ``trust``.
+        plan: as for `run`; so are ``memory``, ``workers`` and ``trust``.
         folder: of the run; what is stored there need not be trained again.
     """
     _refuse_code(plan, trust)
     if plan.trace is not None:
         return {}
-    audit = prepared(plan, folder or Path("runs") / plan.name, Silent(), memory=memory, jobs=jobs)
+    folder = folder or Path("runs") / plan.name
+    audit = prepared(plan, folder, Silent(), memory=memory, workers=workers or Workers())
     settings = plan.membership
     return {
         name: None if settings is None else membership.predicted(settings, trainer, audit, name=name)
@@ -102,23 +110,20 @@ def _refuse_code(plan: Plan, trust: bool) -> None:
             )
 
 
-def prepared(plan: Plan, folder: Path, progress: Progress, *, memory: int | None, jobs: int) -> Audit:
+def prepared(plan: Plan, folder: Path, progress: Progress, *, memory: int | None, workers: Workers) -> Audit:
     """The audit of a plan before anything is trained: its records, its coins, its error level."""
     data = plan.data
     assert data is not None
-    groups = plan.membership.columns if plan.membership is not None else ()
-    everything: Dataset = load(data.source, task=data.task, label=data.label, user=data.user, groups=groups)
-    if data.clients is not None:
-        everything = replace(everything, users=data.clients(everything, seed=derived(plan.seed, "clients")))
-    aside = population_mask(len(everything), data.population, seed=derived(plan.seed, "population"))
-    records = everything.take(~aside)
+    groups = tuple(plan.membership.columns) if plan.membership is not None else ()
+    source = Source(data.source, data.task, data.label, data.user, data.clients, data.population, plan.seed, groups)
+    records, population = source()
     member = membership_coins(records, plan.audit.unit, seed=derived(plan.seed, "coins"))
     if not 0 < member.sum() < len(records):
         raise InputError(f"all {len(records)} records of {records.name} fell on one side of the coin; more are needed.")
     return Audit(
         dataset=records,
         member=member,
-        population=everything.take(aside),
+        population=population,
         subjects=(),
         unit=plan.audit.unit,
         adjacency=ADJACENCY,
@@ -129,7 +134,8 @@ def prepared(plan: Plan, folder: Path, progress: Progress, *, memory: int | None
         folder=folder,
         progress=progress,
         memory=memory,
-        jobs=jobs,
+        workers=workers,
+        source=source,
     )
 
 
@@ -303,20 +309,6 @@ def membership_coins(records: Dataset, unit: Unit, *, seed: int) -> BoolArray:
         return fair_coins(len(records), seed=seed)
     owner = Natural()(records, seed=seed)
     return user_coins(owner, seed=seed)[owner]
-
-
-def population_mask(records: int, share: float, *, seed: int) -> BoolArray:
-    """Records set aside, shape (records,): a random ``share`` of them, at least one on each side.
-
-    >>> int(population_mask(10, 0.2, seed=1).sum())
-    2
-    """
-    count = round(share * records)
-    if not 0 < count < records:
-        raise InputError(f"population {share} of {records} records leaves {count} aside; both sides need records.")
-    mask = np.zeros(records, bool)
-    mask[np.random.default_rng(seed).permutation(records)[:count]] = True
-    return mask
 
 
 def trained_or_stored(trainer: Trainer, records: Dataset, member: BoolArray, *, seed: int, path: Path) -> TrainedModel:

@@ -15,10 +15,10 @@ from dpaudit import registry
 from dpaudit.attacks.membership.pools import leave_pair_out
 from dpaudit.data.inclusion import complementary_pairs
 from dpaudit.data.load import load
+from dpaudit.data.source import population_mask
 from dpaudit.errors import InputError
 from dpaudit.evaluation import OverTargets, mean_over, over_targets
 from dpaudit.experiments.references import observed_pool
-from dpaudit.pipeline import population_mask
 from dpaudit.plan import parse_toml
 from dpaudit.progress import on_standard_error
 from dpaudit.signals import PoolSignals

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dpaudit.data.source import population_mask
 from dpaudit.errors import AuditFailed, InputError
-from dpaudit.pipeline import population_mask, run
+from dpaudit.pipeline import run
 from dpaudit.plan import Plan, plan_from
 from dpaudit.result import Result, load_result
 

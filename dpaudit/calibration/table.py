@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed
 
 from dpaudit import __version__, _check
 from dpaudit._check import FloatArray
@@ -16,6 +15,7 @@ from dpaudit.calibration.mechanisms import Simulated, all_mechanisms
 from dpaudit.calibration.methods import METHODS, Measure, Method
 from dpaudit.intervals import interval
 from dpaudit.scores import Scores
+from dpaudit.tasks import Workers
 
 FALSE_ALARM = 0.01  # probability that the whole table fails although every bound holds
 QUICK = {"trials": 150, "sizes": (200,), "confidences": (0.95,)}
@@ -96,6 +96,7 @@ def selftest(
     trials: int | None = None,
     methods: Sequence[Method] = METHODS,
     workers: int = 1,
+    backend: str = "loky",
     progress: Callable[[str], None] | None = None,
 ) -> SelfTest:
     """Measure how often every bound is above the truth.
@@ -106,6 +107,7 @@ def selftest(
         trials: audits a cell, when neither number fits.
         methods: what to test; anything with the same fields can be put beside ours.
         workers: processes.
+        backend: as in `Workers`.
         progress: called with a line after every mechanism.
 
     >>> table = selftest(seed=0, trials=20, methods=METHODS[:1])
@@ -118,18 +120,25 @@ def selftest(
     mechanisms = all_mechanisms()
     judged = sum(method.judged_on(mechanism) for method in methods for mechanism in mechanisms)
     joint = 1 - 2 * FALSE_ALARM / max(1, judged * len(plan["sizes"]) * len(plan["confidences"]))
-    jobs = [
-        (mechanism, size, [seed, place, size]) for place, mechanism in enumerate(mechanisms) for size in plan["sizes"]
-    ]
-    cells: list[Cell] = []
-    results = Parallel(n_jobs=workers, return_as="generator")(
-        delayed(_cells)(mechanism, size, plan["confidences"], stream, audits, joint, tuple(methods))
-        for mechanism, size, stream in jobs
-    )
-    for (mechanism, size, _), found in zip(jobs, results, strict=True):
-        cells.extend(found)
+    recipes = {
+        f"{mechanism.name}, {size} coins": (
+            mechanism,
+            size,
+            plan["confidences"],
+            [seed, place, size],
+            audits,
+            joint,
+            tuple(methods),
+        )
+        for place, mechanism in enumerate(mechanisms)
+        for size in plan["sizes"]
+    }
+    found: dict[str, list[Cell]] = {}
+    for name, part in Workers(workers, backend)(_cells, recipes):
+        found[name] = part
         if progress is not None:
-            progress(f"{mechanism.name}, {size} coins")
+            progress(f"{name}: {len(found)} of {len(recipes)}")
+    cells = [cell for name in recipes for cell in found[name]]
     return SelfTest(__version__, seed, tuple(cells))
 
 

@@ -5,20 +5,26 @@ from typing import Annotated
 
 import typer
 
-from dpaudit.cli.options import Json
+from dpaudit.cli.options import Backend, Json
 
 
 def doctor(
     json: Json = False,
+    backend: Backend = "loky",
     probe: Annotated[bool, typer.Option(help="Also import TensorFlow and TensorFlow Privacy.")] = True,
 ) -> None:
-    """Versions, cores, memory, and what is missing with the command that mends it."""
+    """Versions, cores, memory, and what is missing with the command that mends it; of a cluster's workers too.
+
+    Exit 4 when the workers of the cluster that was asked about cannot take tasks.
+    """
     from rich.console import Console
     from rich.table import Table
 
-    from dpaudit.doctor import examine
+    from dpaudit.doctor import examine, examine_cluster
+    from dpaudit.errors import AuditFailed
 
-    checks = examine(probe=probe)
+    cluster = examine_cluster(backend)
+    checks = [*examine(probe=probe), *cluster]
     if json:
         typer.echo(json_module.dumps([check.__dict__ for check in checks], indent=1))
     else:
@@ -26,3 +32,5 @@ def doctor(
         for check in checks:
             table.add_row("ok" if check.ok else "--", check.what, check.found, check.mend)
         Console(highlight=False, markup=False).print(table)
+    if not all(check.ok for check in cluster):
+        raise AuditFailed(f"the workers of {backend} are not ready for tasks.")

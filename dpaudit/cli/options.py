@@ -9,3 +9,7 @@ Out = Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the re
 Seed = Annotated[int | None, typer.Option(min=0, help="Seed of everything random.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table; the exit code says it.")]
+Jobs = Annotated[int, typer.Option(min=1, help="Worker processes on this machine; 1 starts none.")]
+Backend = Annotated[
+    str, typer.Option(metavar="loky|dask=ADDRESS", help="This machine, or a Dask scheduler, dask=tcp://host:port.")
+]

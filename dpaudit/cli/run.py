@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dpaudit.cli.options import Json, Out, Quiet, Seed
+from dpaudit.cli.options import Backend, Jobs, Json, Out, Quiet, Seed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,7 +37,8 @@ def run(
         str | None,
         typer.Option(help="Memory that trainings side by side may use, e.g. 4GB; default half of what is free."),
     ] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Worker processes for trainings.")] = 1,
+    jobs: Jobs = 1,
+    backend: Backend = "loky",
     trust: Annotated[
         bool, typer.Option("--trust", help="Run functions that the plan names by module; without it they are refused.")
     ] = False,
@@ -50,6 +51,7 @@ def run(
     from dpaudit.pipeline import run as run_plan
     from dpaudit.plan import load_plan
     from dpaudit.progress import on_standard_error
+    from dpaudit.tasks import Workers
 
     overrides = [*(set_ or []), *([] if seed is None else [f"seed={seed}"])]
     if budget is not None:
@@ -57,11 +59,12 @@ def run(
     loaded = load_plan(plan, overrides)
     folder = out or Path("runs") / loaded.name
     room = None if memory is None else _bytes(memory)
+    workers = Workers(jobs, backend)
     if dry_run:
-        _print_prediction(predicted(loaded, folder=folder, memory=room, jobs=jobs, trust=trust), json=json)
+        _print_prediction(predicted(loaded, folder=folder, memory=room, workers=workers, trust=trust), json=json)
         return
     progress = on_standard_error(quiet=quiet)
-    result = run_plan(loaded, folder=folder, progress=progress, memory=room, jobs=jobs, trust=trust)
+    result = run_plan(loaded, folder=folder, progress=progress, memory=room, workers=workers, trust=trust)
     finish(result, folder=folder, json=json, quiet=quiet)
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dpaudit.cli.options import Json, Quiet
+from dpaudit.cli.options import Backend, Json, Quiet
 
 
 def selftest(
@@ -15,6 +15,7 @@ def selftest(
     markdown: Annotated[Path | None, typer.Option(help="File for the table as Markdown.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the simulations.")] = 0,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    backend: Backend = "loky",
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -36,6 +37,7 @@ def selftest(
         quick=quick,
         seed=seed,
         workers=workers,
+        backend=backend,
         progress=None if quiet else lambda line: errors.print(line, markup=False),
     )
     if out is not None:

@@ -10,8 +10,10 @@ import numpy as np
 from dpaudit._check import BoolArray, FloatArray
 from dpaudit.claim import Adjacency, Claim, Unit
 from dpaudit.data.dataset import Dataset
+from dpaudit.data.source import Source
 from dpaudit.progress import Progress
 from dpaudit.seeds import derived
+from dpaudit.tasks import Workers
 from dpaudit.training.trainer import TrainedModel, Trainer
 
 Design = Literal["one-run", "many-runs"]
@@ -52,7 +54,8 @@ class Audit:
         folder: the run folder; heavy intermediate results go below it.
         progress: where long steps say how far they are.
         memory: bytes that trainings side by side may use; None is half of what is free.
-        jobs: worker processes for trainings.
+        workers: where heavy work is done.
+        source: builds ``dataset`` and ``population`` again elsewhere; None when nothing can.
         begun: when the audit began, on the monotonic clock, in seconds: a budget counts from there.
     """
 
@@ -69,7 +72,8 @@ class Audit:
     folder: Path
     progress: Progress
     memory: int | None = None
-    jobs: int = 1
+    workers: Workers = Workers()  # noqa: RUF009  # a frozen value
+    source: Source | None = None
     begun: float = field(default_factory=time.monotonic)
 
     def seed_for(self, *words: object) -> int:

@@ -213,7 +213,7 @@ def _against_references(
         audit.seed_for("canary references", subject.name),
         audit.folder / "references",
         audit.memory,
-        audit.jobs,
+        audit.workers,
     )
     with audit.progress.task(f"training references for the canaries of {subject.name}", len(pairs)) as advance:
         outputs = pool(advance)

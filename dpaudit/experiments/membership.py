@@ -203,7 +203,7 @@ def predicted(settings: Settings, trainer: Trainer, audit: Audit, *, name: str) 
     included = complementary_pairs(settings.references, len(audit.dataset), seed=audit.seed_for("pairs"))
     seed, folder = audit.seed_for("references", name), audit.folder / "references"
     recipe = stacked(trainer, audit.dataset)
-    return Pool(recipe, audit.dataset, included, audit.population, seed, folder, audit.memory, audit.jobs).cost()
+    return Pool(recipe, audit.dataset, included, audit.population, seed, folder, audit.memory, audit.workers).cost()
 
 
 def run(settings: Settings, audit: Audit) -> Outcome:
@@ -223,7 +223,8 @@ def run(settings: Settings, audit: Audit) -> Outcome:
                 folder=audit.folder / "references",
                 progress=audit.progress,
                 memory=audit.memory,
-                jobs=audit.jobs,
+                workers=audit.workers,
+                source=audit.source,
             )
             outcome.exposed.append(exposed_records(subject.name, pool, audit.dataset.source_rows, fdr=settings.fdr))
         records, population = audit.logits(subject)

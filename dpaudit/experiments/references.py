@@ -7,10 +7,12 @@ import numpy as np
 
 from dpaudit._check import BoolArray, FloatArray
 from dpaudit.data.dataset import Dataset
+from dpaudit.data.source import Source
 from dpaudit.errors import InputError
 from dpaudit.outputs import Kind, log_probabilities, observe, phi
 from dpaudit.progress import Progress
 from dpaudit.signals import PoolSignals, Signals
+from dpaudit.tasks import Workers
 from dpaudit.training.dp_sgd import DpSgd
 from dpaudit.training.pool import Pool
 from dpaudit.training.sgd import Sgd
@@ -29,7 +31,8 @@ def observed_pool(
     folder: Path,
     progress: Progress,
     memory: int | None = None,
-    jobs: int = 1,
+    workers: Workers | None = None,
+    source: Source | None = None,
 ) -> PoolSignals:
     """Train a pool of models and observe each on all records and on the population.
 
@@ -42,10 +45,12 @@ def observed_pool(
         folder: what was trained is kept here and not trained again.
         progress: says how many models are trained.
         memory: bytes the training may use; None is half of what is free.
-        jobs: worker processes.
+        workers: where models are trained; None is this process.
+        source: builds the records and the population again elsewhere; None sends them.
     """
-    pool = Pool(stacked(trainer, dataset), dataset, included, population, seed, folder, memory, jobs)
-    with progress.task("training reference models", len(included)) as advance:
+    recipe = stacked(trainer, dataset)
+    pool = Pool(recipe, dataset, included, population, seed, folder, memory, workers or Workers(), source)
+    with progress.task("training reference models", pool.missing()) as advance:
         outputs = pool(advance)
     return pool_signals(outputs.records, outputs.population, included, dataset, population)
 

@@ -4,9 +4,6 @@ What is kept of a model is what an attacker observes of it: its outputs on every
 hash of all they depend on, so a run that was killed and started again trains only what is missing.
 """
 
-import math
-import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
@@ -14,12 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
+import numpy.typing as npt
 
 from dpaudit import _check
 from dpaudit._check import BoolArray, FloatArray
 from dpaudit.data.dataset import Dataset
+from dpaudit.data.source import Source, rebuilt
 from dpaudit.errors import InputError
+from dpaudit.machine import free_memory, measured_flops
 from dpaudit.seeds import derived
+from dpaudit.tasks import Workers
 from dpaudit.training.store import Store, digest
 from dpaudit.training.trainer import TrainedModel, Trainer
 
@@ -27,9 +28,9 @@ if TYPE_CHECKING:
     from dpaudit.stacked.cost import Cost
 
 FORMAT = "pool-1"
-THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 PROCESS_BYTES = 600_000_000  # of a worker with TensorFlow before it does anything (measured)
 LARGEST_CHUNK = 64
+GROUPS = 4  # of copies that the engine trains as one program, in a chunk: one for each of a few cores
 SHARE_OF_PEAK = 0.25  # of a plain matrix product's speed that a training reaches (benchmarks/training.py)
 
 
@@ -106,7 +107,8 @@ class Pool:
         seed: of the pool; model i has the same seed however many there are.
         folder: where results are kept.
         memory: bytes the pool may use; None is half of what is free.
-        jobs: worker processes; 1 trains in this process.
+        workers: where models are trained.
+        source: builds the same records and population again, on whatever machine trains; None sends them there.
     """
 
     trainer: Trainer
@@ -116,10 +118,10 @@ class Pool:
     seed: int
     folder: Path
     memory: int | None = None
-    jobs: int = 1
+    workers: Workers = Workers()  # noqa: RUF009  # a frozen value
+    source: Source | None = None
 
     def __post_init__(self) -> None:
-        _check.integer("jobs", self.jobs, at_least=1)
         if self.included.ndim != 2 or self.included.shape[1] != len(self.dataset) or self.included.dtype != np.bool_:
             raise InputError(
                 f"included must be booleans of shape (models, {len(self.dataset)}), "
@@ -132,7 +134,7 @@ class Pool:
         return len(self.included)
 
     def __call__(self, progress: Callable[[int], None] = lambda models: None) -> PoolOutputs:
-        """Train what is missing; ``progress`` is called with the number of models that are done.
+        """Train what is missing; ``progress`` is called with the number of models that have been trained.
 
         Raises:
             InputError: records that are too few for the trainer, more memory needed than there is.
@@ -147,7 +149,6 @@ class Pool:
                 missing.append((first, rows))
             else:
                 done[first] = found
-                progress(len(rows))
         for first, outputs in self._train(missing):
             store.put(self._key(first, self.included[first : first + len(outputs["records"])]), outputs)
             done[first] = outputs
@@ -157,6 +158,13 @@ class Pool:
         if self.population is not None:
             population = np.concatenate([chunk["population"] for chunk in ordered])
         return PoolOutputs(np.concatenate([chunk["records"] for chunk in ordered]), population)
+
+    def missing(self) -> int:
+        """Models that are not stored yet."""
+        store = Store(self.folder, self._version)
+        return sum(
+            len(rows) for first, rows in self.chunks(keep=False) if not store.path(self._key(first, rows)).exists()
+        )
 
     def chunks(self, *, keep: bool = True) -> list[tuple[int, BoolArray]]:
         """First model and masks of each chunk.
@@ -173,24 +181,26 @@ class Pool:
         return [(first, self.included[first : first + size]) for first in range(0, len(self), size)]
 
     def chunk_size(self) -> int:
-        """Models trained together: as many as fit the memory, and few enough for every process to have some.
+        """Models trained together: a few groups of the engine's, or as many as fit the memory.
+
+        It does not depend on where they are trained: another grouping of the same models rounds differently, and the
+        numbers of an audit should not.
 
         Raises:
             InputError: not even one model for each process fits.
         """
-        if not isinstance(self.trainer, StackedTrainer):
+        if not isinstance(self.trainer, StackedTrainer) or self._cost is None:
             return 1
         budget = free_memory() // 2 if self.memory is None else self.memory
-        need = self.process_bytes()
-        fitting = (budget // self.jobs - need) // self.model_bytes()
+        jobs, need = self.workers.jobs, self.process_bytes()
+        fitting = (budget // jobs - need) // self.model_bytes()
         if fitting < 1:
             raise InputError(
-                f"memory of {budget / 1e6:,.0f} MB is too little for {self.jobs} process(es) of "
+                f"memory of {budget / 1e6:,.0f} MB is too little for {jobs} process(es) of "
                 f"{(need + self.model_bytes()) / 1e6:,.0f} MB each; fewer jobs or a smaller batch would fit."
             )
-        share = max(1, math.ceil(len(self) / self.jobs))
-        # Powers of two split pools of the usual sizes evenly.
-        return 1 << (min(fitting, share, LARGEST_CHUNK).bit_length() - 1)
+        wanted = GROUPS * self._cost.stack(self.trainer.batch_size)
+        return 1 << (min(fitting, wanted, LARGEST_CHUNK).bit_length() - 1)
 
     def process_bytes(self) -> int:
         """Predicted bytes of a process before it holds any model: TensorFlow, the data, and one step of training."""
@@ -219,7 +229,7 @@ class Pool:
             steps = sum(self.trainer.steps(int(row.sum())) for rows in missing for row in rows)
             work = 2 * self._cost.multiply_adds * steps * self.trainer.batch_size
             seconds = work / (SHARE_OF_PEAK * measured_flops())
-        peak = self.jobs * (self.process_bytes() + size * self.model_bytes())
+        peak = self.workers.jobs * (self.process_bytes() + size * self.model_bytes())
         return PoolCost(len(self), trainings, size, peak, seconds)
 
     @cached_property
@@ -227,18 +237,21 @@ class Pool:
         return self.trainer.cost(self.dataset) if isinstance(self.trainer, StackedTrainer) else None
 
     def _train(self, missing: list[tuple[int, BoolArray]]) -> Iterator[tuple[int, dict[str, FloatArray]]]:
-        if self.jobs == 1 or len(missing) < 2:
-            for first, rows in missing:
-                yield _chunk(self.trainer, self.dataset, self.population, rows, self.seed, first)
-            return
-        from joblib import Parallel, delayed
-
-        threads = max(1, (os.cpu_count() or 1) // self.jobs)
-        with Parallel(n_jobs=self.jobs, return_as="generator_unordered", pre_dispatch=self.jobs) as parallel:
-            yield from parallel(
-                delayed(_in_worker)(threads, self.trainer, self.dataset, self.population, rows, self.seed, first)
-                for first, rows in missing
+        records: _Records = self.dataset, self.population
+        if self.source is not None and not self.workers.are_here:
+            records = self.source, self.dataset.fingerprint
+        recipes = {
+            f"train models {first} to {first + len(rows) - 1}": (
+                self.trainer,
+                records,
+                np.packbits(rows, axis=1),
+                [model_seed(self.seed, first + i) for i in range(len(rows))],
+                first,
             )
+            for first, rows in missing
+        }
+        for _, found in self.workers(_chunk, recipes):
+            yield found
 
     @property
     def _version(self) -> str:
@@ -278,49 +291,14 @@ def described(value: object) -> str:
     return repr(value)
 
 
-def free_memory() -> int:
-    """Bytes of memory this process may still use: what is free, or what the control group leaves."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError as error:
-        raise InputError("this system does not say how much memory is free; give memory.") from error
-    free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
-    if limit.exists() and (text := limit.read_text(encoding="ascii").strip()) != "max":
-        free = min(free, int(text) - int(used.read_text(encoding="ascii")))
-    return free
-
-
-def measured_flops() -> float:
-    """Float32 operations per second of a matrix product on this machine."""
-    matrix = np.ones((1024, 1024), np.float32)
-    matrix @ matrix
-    begin = time.perf_counter()
-    for _ in range(4):
-        matrix @ matrix
-    seconds: float = time.perf_counter() - begin
-    return 4 * 2 * 1024**3 / seconds
-
-
-def _in_worker(
-    threads: int,
-    trainer: Trainer,
-    dataset: Dataset,
-    population: Dataset | None,
-    rows: BoolArray,
-    seed: int,
-    first: int,
-) -> tuple[int, dict[str, FloatArray]]:
-    # TensorFlow reads these when it is imported, which in this process happens below.
-    for name in THREADS:
-        os.environ[name] = str(threads)
-    return _chunk(trainer, dataset, population, rows, seed, first)
+_Records = tuple[Dataset, Dataset | None] | tuple[Source, str]
 
 
 def _chunk(
-    trainer: Trainer, dataset: Dataset, population: Dataset | None, rows: BoolArray, seed: int, first: int
+    trainer: Trainer, records: _Records, packed: npt.NDArray[np.uint8], seeds: Sequence[int], first: int
 ) -> tuple[int, dict[str, FloatArray]]:
-    seeds = [model_seed(seed, first + i) for i in range(len(rows))]
+    dataset, population = rebuilt(*records) if isinstance(records[0], Source) else records
+    rows = np.unpackbits(packed, axis=1, count=len(dataset)).astype(bool)
     if isinstance(trainer, StackedTrainer):
         models = trainer.train_many(dataset, rows, seeds=seeds)
     else:

@@ -1,14 +1,15 @@
 """Let the ladder loose on the zoo: was every fault caught by its rung, and was nothing right mistaken for one?"""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from joblib import Parallel, delayed
 from rich.table import Table
 
 from dpaudit import _check
 from dpaudit.errors import InputError
+from dpaudit.tasks import Workers
 from dpaudit.zoo.catalogue import FAULTS, RIGHT
 from dpaudit.zoo.fault import Fault, Seen
 
@@ -119,18 +120,23 @@ def run_zoo(
     ]
     start = time.perf_counter()
     # TensorFlow starts once in each process, so its hunts stay together.
-    numpy_hunts = [delayed(_hunt)(fault.name, seed) for fault in chosen if not fault.tensorflow]
-    numpy_hunts += [delayed(_right)(name, seed, right_runs) for name in names if not RIGHT[name][1]]
-    tf_hunts = [delayed(_hunt)(fault.name, seed) for fault in chosen if fault.tensorflow]
-    tf_hunts += [delayed(_right)(name, seed, right_runs) for name in names if RIGHT[name][1]]
-    found = Parallel(n_jobs=jobs)(numpy_hunts + tf_hunts)
+    hunts: dict[str, tuple[Any, ...]]
+    hunts = {fault.name: (_hunt, fault.name, seed) for fault in chosen if not fault.tensorflow}
+    hunts |= {f"{name} (right)": (_right, name, seed, right_runs) for name in names if not RIGHT[name][1]}
+    hunts |= {fault.name: (_hunt, fault.name, seed) for fault in chosen if fault.tensorflow}
+    hunts |= {f"{name} (right)": (_right, name, seed, right_runs) for name in names if RIGHT[name][1]}
+    found = dict(Workers(jobs)(_called, hunts))
     # Faults hold functions that do not travel between processes: they come back by name.
-    rows = {item[0]: Row(_by_name(item[0]), item[1], item[2]) for item in found if isinstance(item, tuple)}
+    rows = {item[0]: Row(_by_name(item[0]), item[1], item[2]) for item in found.values() if isinstance(item, tuple)}
     return ZooReport(
         rows=tuple(rows[fault.name] for fault in chosen),
-        right=tuple(alarms for alarms in found if isinstance(alarms, Alarms)),
+        right=tuple(found[f"{name} (right)"] for name in names),
         seconds=time.perf_counter() - start,
     )
+
+
+def _called(hunt: Callable[..., Any], *recipe: object) -> Any:
+    return hunt(*recipe)
 
 
 def _hunt(name: str, seed: int) -> tuple[str, Seen, float]:

@@ -16,6 +16,7 @@ import pytest
 from dpaudit._check import FloatArray
 from dpaudit.data.inclusion import complementary_pairs
 from dpaudit.errors import InputError
+from dpaudit.tasks import Workers
 from dpaudit.training.function import Function
 from dpaudit.training.pool import Pool, described, model_seed
 from tests.training.pool_functions import data
@@ -128,15 +129,16 @@ def test_file_of_another_version_is_not_used(
 def test_processes_give_the_same_outputs(tmp_path: Path) -> None:
     """Two worker processes give what one process gives."""
     one = pool(tmp_path / "one")().records
-    np.testing.assert_array_equal(replace(pool(tmp_path / "two"), jobs=2)().records, one)
+    np.testing.assert_array_equal(replace(pool(tmp_path / "two"), workers=Workers(2))().records, one)
 
 
-def test_progress_counts_models(tmp_path: Path) -> None:
-    """Progress adds up to the number of models, trained or found."""
-    for _ in range(2):
-        done: list[int] = []
-        pool(tmp_path)(done.append)
-        assert sum(done) == MODELS
+def test_progress_counts_what_is_trained(tmp_path: Path) -> None:
+    """Progress adds up to the models that were missing: what was found says nothing about the time that is left."""
+    for expected in (MODELS, 0):
+        made, done = pool(tmp_path), list[int]()
+        assert made.missing() == expected
+        made(done.append)
+        assert sum(done) == expected
 
 
 def test_bad_masks_are_refused(tmp_path: Path) -> None:

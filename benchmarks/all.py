@@ -1,0 +1,264 @@
+"""Run the benchmarks, keep what they measured, and write the page that puts dpaudit beside its peers.
+
+    python benchmarks/all.py                     every benchmark, then docs/peers.md
+    python benchmarks/all.py training attacks    these, then the page
+    python benchmarks/all.py --page              only the page, from the results that are there
+    python benchmarks/all.py --quick             tiny sizes; fails when a ratio is worse than the one recorded
+    python benchmarks/all.py --quick --record    record the ratios of three quick runs
+
+A benchmark is a program of this folder that takes ``--out FILE`` (and ``--smoke`` for tiny sizes) and writes JSON:
+``ratios`` (name to median, low and high; above 1 means that dpaudit is better), ``figures`` (name to a number, a text
+or a table of them) and ``targets`` (the ratio wanted, by name). Each makes the environments of its own peers.
+"""
+
+import argparse
+import datetime
+import json
+import platform
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from dpaudit.files import read_text, write_text
+from dpaudit.tasks import cores
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results"
+PAGE = HERE.parent / "docs" / "peers.md"
+BENCHMARKS = {
+    "training": "Training many models",
+    "attacks": "Membership attacks",
+    "bounds": "Lower bounds",
+    "federated": "Federated training",
+    "gradient": "Gradient leakage",
+}
+VERSIONS = ("dpaudit", "numpy", "scipy", "tensorflow", "tensorflow-privacy", "dp-accounting", "scikit-learn")
+QUICK_RUNS = 3
+
+
+class Ratio(BaseModel):
+    """How many times as good as the peer, over the repeats."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    median: float
+    low: float
+    high: float
+
+    @property
+    def is_better(self) -> bool:
+        return self.median >= 1
+
+
+class Measured(BaseModel):
+    """What a benchmark writes."""
+
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
+    ratios: dict[str, Ratio]
+    figures: dict[str, Any] = {}
+    targets: dict[str, float | str | None] = {}
+
+
+class Record(BaseModel):
+    """A benchmark's measurements with where, when and how they were taken."""
+
+    benchmark: str
+    command: str
+    date: str
+    seconds: float
+    machine: dict[str, str]
+    versions: dict[str, str]
+    measured: Measured
+
+
+def machine() -> dict[str, str]:
+    """CPU, cores and system."""
+    model = next(
+        (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
+        platform.processor() or platform.machine(),
+    )
+    memory = next((int(line.split()[1]) / 2**20 for line in _lines("/proc/meminfo") if line.startswith("MemTotal")), 0)
+    return {
+        "CPU": model,
+        "cores": str(cores()),
+        "memory": f"{memory:.0f} GiB" if memory else "unknown",
+        "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+    }
+
+
+def _lines(path: str) -> list[str]:
+    file = Path(path)
+    return file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+
+
+def measure(name: str, *, smoke: bool) -> Record:
+    """Run a benchmark.
+
+    Raises:
+        SystemExit: it failed, or wrote something else than it should.
+    """
+    options = ["--smoke"] if smoke else []
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "out.json"
+        command = [sys.executable, f"benchmarks/{name}.py", *options, "--out", str(out)]
+        begin = time.perf_counter()
+        code = subprocess.run(command, cwd=HERE.parent).returncode
+        seconds = time.perf_counter() - begin
+        if code or not out.exists():
+            raise SystemExit(
+                f"benchmarks/{name}.py ended with exit code {code} and {'no' * (not out.exists())} results."
+            )
+        try:
+            measured = Measured.model_validate_json(read_text(out))
+        except ValidationError as error:
+            raise SystemExit(f"benchmarks/{name}.py wrote what this page cannot show: {error}") from error
+    return Record(
+        benchmark=name,
+        command=shlex.join(["python", f"benchmarks/{name}.py", *options]),
+        date=datetime.date.today().isoformat(),
+        seconds=round(seconds, 1),
+        machine=machine(),
+        versions={package: metadata.version(package) for package in VERSIONS},
+        measured=measured,
+    )
+
+
+def stored(name: str) -> Record | None:
+    """What was measured earlier; None when nothing was."""
+    path = RESULTS / f"{name}.json"
+    return Record.model_validate_json(read_text(path)) if path.exists() else None
+
+
+def store(record: Record, name: str) -> None:
+    """Keep a record for the page."""
+    write_text(RESULTS / f"{name}.json", json.dumps(record.model_dump(), indent=1, ensure_ascii=False) + "\n")
+
+
+def write_page(path: Path = PAGE) -> None:
+    """Draw the page from the records that are there; it says which are missing."""
+    environment = Environment(
+        loader=FileSystemLoader(HERE), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
+    )
+    environment.filters["number"] = number
+    environment.filters["rows"] = rows
+    records = {name: stored(name) for name in BENCHMARKS}
+    text = environment.get_template("peers.md.j2").render(titles=BENCHMARKS, records=records, reached=reached)
+    write_text(path, text.rstrip() + "\n")
+
+
+def number(value: object) -> str:
+    """Three digits that count.
+
+    >>> number(1234.5), number(0.01234), number("as text"), number(True)
+    ('1,234', '0.0123', 'as text', 'yes')
+    """
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int) or (isinstance(value, float) and abs(value) >= 100):
+        return f"{value:,.0f}"
+    return f"{value:.3g}" if isinstance(value, float) else "not measured" if value is None else str(value)
+
+
+def rows(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Figures, however deep, as lines of a table.
+
+    >>> rows({"LiRA": {"seconds": 0.5, "peer": {"seconds": 2.0}}})
+    [('LiRA, seconds', '0.5'), ('LiRA, peer, seconds', '2')]
+    """
+    found: list[tuple[str, str]] = []
+    for name, value in figures.items():
+        if isinstance(value, Mapping):
+            found += [(f"{name}, {rest}", text) for rest, text in rows(value)]
+        elif isinstance(value, list):
+            found.append((name, ", ".join(number(each) for each in value)))
+        else:
+            found.append((name, number(value)))
+    return [(name.replace("|", "\\|"), text.replace("|", "\\|")) for name, text in found]
+
+
+def reached(ratio: Ratio, target: object) -> str:
+    """Whether a ratio is what was wanted of it."""
+    if not isinstance(target, int | float):
+        return "" if target is None else str(target)
+    return f"{number(target)}: {'reached' if ratio.median >= target else 'missed'}"
+
+
+def worse(now: Mapping[str, Ratio], recorded: Mapping[str, Ratio]) -> list[str]:
+    """Ratios that fell below the recorded one by more than its spread, or are gone.
+
+    >>> old = {"speed": Ratio(median=10, low=9, high=12)}
+    >>> worse({"speed": Ratio(median=7.5, low=7, high=8)}, old), worse({"speed": Ratio(median=6.5, low=6, high=7)}, old)
+    ([], ['speed: 6.5 now, 10 recorded, which varied from 9 to 12'])
+    """
+    found = []
+    for name, old in recorded.items():
+        if name not in now:
+            found.append(f"{name}: not measured any more")
+        elif now[name].median < old.median - (old.high - old.low):
+            found.append(
+                f"{name}: {number(now[name].median)} now, {number(old.median)} recorded, "
+                f"which varied from {number(old.low)} to {number(old.high)}"
+            )
+    return found
+
+
+def over_runs(runs: list[Record]) -> Record:
+    """One record of several quick runs: for each ratio the middle one, and the least and the largest."""
+    names = runs[0].measured.ratios
+    ratios = {}
+    for name in names:
+        medians = sorted(run.measured.ratios[name].median for run in runs)
+        ratios[name] = Ratio(median=medians[len(medians) // 2], low=medians[0], high=medians[-1])
+    return runs[0].model_copy(update={"measured": Measured(ratios=ratios)})
+
+
+def quick(names: list[str], *, record: bool) -> int:
+    """Run at tiny sizes and compare with what is recorded, or record."""
+    fell = []
+    for name in names:
+        if record:
+            store(over_runs([measure(name, smoke=True) for _ in range(QUICK_RUNS)]), f"quick-{name}")
+            continue
+        old = stored(f"quick-{name}")
+        if old is None:
+            print(f"{name}: nothing recorded; record it with: python benchmarks/all.py --quick --record {name}")
+            fell.append(f"{name}: nothing recorded")
+            continue
+        fell += [f"{name}, {line}" for line in worse(measure(name, smoke=True).measured.ratios, old.measured.ratios)]
+    for line in fell:
+        print(f"FELL  {line}")
+    return 1 if fell else 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("benchmarks", nargs="*", metavar="BENCHMARK", help=f"of {', '.join(BENCHMARKS)}; all when none")
+    parser.add_argument("--page", action="store_true", help="only draw the page")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, compared with the recorded ratios")
+    parser.add_argument("--record", action="store_true", help="with --quick: record the ratios")
+    given = parser.parse_args()
+    unknown = [name for name in given.benchmarks if name not in BENCHMARKS]
+    if unknown:
+        parser.error(f"benchmark must be one of {', '.join(BENCHMARKS)}, got {unknown[0]!r}")
+    names = given.benchmarks or list(BENCHMARKS)
+    if given.quick:
+        return quick(names, record=given.record)
+    if not given.page:
+        for name in names:
+            store(measure(name, smoke=False), name)
+            write_page()
+    write_page()
+    print(PAGE)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

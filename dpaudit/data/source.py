@@ -1,0 +1,76 @@
+"""Where an audit's records come from: small enough to send to another machine, which builds the same records again."""
+
+import socket
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+
+from dpaudit._check import BoolArray
+from dpaudit.data.dataset import Dataset, Task
+from dpaudit.data.load import load
+from dpaudit.data.users import Clients
+from dpaudit.errors import InputError
+from dpaudit.seeds import derived
+
+
+@dataclass(frozen=True)
+class Source:
+    """The records of a plan.
+
+    Args:
+        name: of a known data set, or a path; for tasks on other machines, a path that they can read too.
+        task: what is predicted, for files.
+        label: column of the labels, for tables.
+        user: column that says whose record it is, for tables.
+        clients: shares the records out among users, where the data does not say whose they are.
+        population: share of the records set aside.
+        seed: of the audit.
+        groups: columns that the records are sliced by.
+    """
+
+    name: str
+    task: Task
+    label: str
+    user: str | None
+    clients: Clients | None
+    population: float
+    seed: int
+    groups: tuple[str, ...] = ()
+
+    def __call__(self) -> tuple[Dataset, Dataset]:
+        """The audited records, and the population."""
+        everything = load(self.name, task=self.task, label=self.label, user=self.user, groups=self.groups)
+        if self.clients is not None:
+            everything = replace(everything, users=self.clients(everything, seed=derived(self.seed, "clients")))
+        aside = population_mask(len(everything), self.population, seed=derived(self.seed, "population"))
+        return everything.take(~aside), everything.take(aside)
+
+
+@lru_cache(maxsize=1)
+def rebuilt(source: Source, fingerprint: str) -> tuple[Dataset, Dataset]:
+    """The records of a source, where ``fingerprint`` says what the audited ones must be; kept for the next task.
+
+    Raises:
+        InputError: this machine reads other records.
+    """
+    records, population = source()
+    if records.fingerprint != fingerprint:
+        raise InputError(
+            f"{source.name} holds other records on {socket.gethostname()} than where the audit was started."
+        )
+    return records, population
+
+
+def population_mask(records: int, share: float, *, seed: int) -> BoolArray:
+    """Records set aside, shape (records,): a random ``share`` of them, at least one on each side.
+
+    >>> int(population_mask(10, 0.2, seed=1).sum())
+    2
+    """
+    count = round(share * records)
+    if not 0 < count < records:
+        raise InputError(f"population {share} of {records} records leaves {count} aside; both sides need records.")
+    mask = np.zeros(records, bool)
+    mask[np.random.default_rng(seed).permutation(records)[:count]] = True
+    return mask

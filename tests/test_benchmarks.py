@@ -1,0 +1,89 @@
+"""The page that puts dpaudit beside its peers: what is better, what is worse, what is missing, and what fell."""
+
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.fixture
+def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    spec = spec_from_file_location("benchmarks_all", BENCHMARKS / "all.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "benchmarks_all", module)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "RESULTS", tmp_path / "results")
+    return module
+
+
+def record(driver: Any, **ratios: tuple[float, float, float]) -> Any:
+    measured = driver.Measured(
+        ratios={name: driver.Ratio(median=m, low=low, high=high) for name, (m, low, high) in ratios.items()},
+        figures={"accuracy": {"ours": 0.9134, "peer": 0.9}, "names|pipes": "a|b"},
+        targets={"fast": 50, "slow": 3},
+    )
+    machine = {"CPU": "a CPU", "cores": "2", "memory": "8 GiB", "system": "Linux"}
+    return driver.Record(
+        benchmark="attacks", command="python benchmarks/attacks.py", date="2026-01-02", seconds=12.0, machine=machine,
+        versions={"numpy": "1.26.4"}, measured=measured,
+    )  # fmt: skip
+
+
+def test_the_page_says_where_a_peer_is_better_and_what_is_missing(driver: Any, tmp_path: Path) -> None:
+    """A ratio below 1 is listed first; a benchmark without a record is named as not measured."""
+    driver.store(record(driver, fast=(83.4, 80, 90), slow=(0.5, 0.4, 0.6)), "attacks")
+    driver.write_page(tmp_path / "peers.md")
+    page = (tmp_path / "peers.md").read_text()
+    better = page.index("## Where a peer is better")
+    assert page.index("Membership attacks, slow: 0.5 times the peer") > better
+    assert "Membership attacks, slow: 0.5, wanted 3" in page
+    assert "| fast | 83.4 [80, 90] | 50: reached |" in page
+    assert "| slow | **0.5** (the peer is better) [0.4, 0.6] | 3: missed |" in page
+    assert "| accuracy, ours | 0.913 |" in page
+    assert "on 2 cores of\na CPU with 8 GiB" in page
+    assert "**Not measured yet**: training, bounds, federated, gradient." in page
+
+
+def test_the_committed_page_is_that_of_the_committed_results(tmp_path: Path) -> None:
+    """Nobody edited the page by hand, and no result was left out of it."""
+    spec = spec_from_file_location("benchmarks_page", BENCHMARKS / "all.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.write_page(tmp_path / "peers.md")
+    assert (tmp_path / "peers.md").read_text() == module.PAGE.read_text()
+
+
+def test_a_ratio_that_fell_fails_the_quick_run(driver: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Below the recorded median by more than the recorded spread: exit 1; within it, or better: 0."""
+    old = record(driver, speed=(10, 9, 12))
+    driver.store(old, "quick-attacks")
+    for now, code in ((7.1, 0), (6.9, 1), (100.0, 0)):
+        fresh = record(driver, speed=(now, now, now))
+        monkeypatch.setattr(driver, "measure", lambda name, *, smoke, fresh=fresh: fresh)
+        assert driver.quick(["attacks"], record=False) == code
+
+
+def test_nothing_recorded_is_no_pass(driver: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quick run that has nothing to compare with has checked nothing."""
+    monkeypatch.setattr(driver, "measure", lambda name, *, smoke: record(driver, speed=(1, 1, 1)))
+    assert driver.quick(["attacks"], record=False) == 1
+
+
+def test_a_benchmark_that_writes_something_else_is_refused(driver: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No results, or results of another form: no record."""
+
+    def run(command: list[str], cwd: Path) -> Any:
+        Path(command[-1]).write_text('{"figures": {}}')
+        return type("Done", (), {"returncode": 0})()
+
+    monkeypatch.setattr(driver.subprocess, "run", run)
+    with pytest.raises(SystemExit, match="wrote what this page cannot show"):
+        driver.measure("attacks", smoke=True)
