@@ -101,6 +101,21 @@ class DenseNetwork:
             outputs.append(d)
         return [LayerSignals(a, d) for a, d in zip(activations, reversed(outputs), strict=True)]
 
+    def weighted_sums(
+        self, flat: Floats, features: Floats, labels: IntArray, weight: Floats, *, clip: float | None = None
+    ) -> Floats:
+        """Σ over records of weight · ∇, each ∇ clipped first; see `prior.Model`."""
+        signals = self.signals(flat, features, labels)
+        if clip is not None:
+            norms = np.sqrt(np.maximum(squared_norms(signals), 1e-30))
+            weight = np.minimum(1.0, clip / norms).astype(norms.dtype) * weight
+        return weighted_sum(signals, weight)
+
+    def products(self, flat: Floats, features: Floats, labels: IntArray, direction: Floats) -> tuple[Floats, Floats]:
+        """Inner products ⟨∇, direction⟩ and |∇|², both (stack, records); see `prior.Model`."""
+        signals = self.signals(flat, features, labels)
+        return inner_products(self, signals, direction), squared_norms(signals)
+
     def _forward(self, flat: Floats, features: Floats) -> tuple[Floats, list[Floats]]:
         if features.ndim != 2 or features.shape[1] != self.sizes[0]:
             raise InputError(f"features must have shape (records, {self.sizes[0]}), got {features.shape}.")

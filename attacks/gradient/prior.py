@@ -11,16 +11,11 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from dpaudit import _check
 from dpaudit._check import BoolArray, FloatArray, IntArray
-from dpaudit.attacks.gradient.dense_network import (
-    DenseNetwork,
-    Floats,
-    inner_products,
-    squared_norms,
-    weighted_sum,
-)
+from dpaudit.attacks.gradient.dense_network import Floats
 from dpaudit.attacks.gradient.view import FinalModel, GradientView, Trace
 from dpaudit.errors import InputError
 
@@ -30,7 +25,7 @@ class Records:
     """Units of privacy with their data: one record each, or all records of one user each.
 
     Args:
-        features: (units, inputs) for records, (units, records per user, inputs) for users.
+        features: (units, ...) for records, (units, records per user, ...) for users.
         labels: (units,) or (units, records per user).
     """
 
@@ -39,14 +34,41 @@ class Records:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "features", _check.finite("features", self.features).astype(np.float32))
-        if self.labels.shape != self.features.shape[:-1]:
+        units = self.labels.ndim
+        if units not in (1, 2) or self.labels.shape != self.features.shape[:units] or self.features.ndim == units:
             raise InputError(
-                f"labels must have shape {self.features.shape[:-1]} to go with features of shape "
+                f"labels must have shape (units,) or (units, records per user) to go with features of shape "
                 f"{self.features.shape}, got {self.labels.shape}."
             )
 
     def __len__(self) -> int:
         return len(self.features)
+
+
+class Model(Protocol):
+    """Gradients of single records at a stack of flat weight vectors: `DenseNetwork`, `KerasNetwork`."""
+
+    def weighted_sums(
+        self, flat: Floats, features: Floats, labels: IntArray, weight: Floats, *, clip: float | None = None
+    ) -> Floats:
+        """Σ over records of weight · ∇, each ∇ scaled down to norm ``clip`` first.
+
+        Args:
+            flat: shape (stack, parameters).
+            features: shape (records, ...).
+            labels: shape (records,).
+            weight: shape (stack, records).
+            clip: None does not clip.
+        """
+        ...
+
+    def products(self, flat: Floats, features: Floats, labels: IntArray, direction: Floats) -> tuple[Floats, Floats]:
+        """⟨∇, direction⟩ with directions (stack, parameters), and |∇|², both of shape (stack, records)."""
+        ...
+
+    def initial(self, *, seed: int) -> npt.NDArray[np.float32]:
+        """Fresh weights, flat, shape (parameters,)."""
+        ...
 
 
 class Contributions(Protocol):
@@ -76,7 +98,7 @@ class Contributions(Protocol):
 class RecordContributions:
     """DP-SGD: one record contributes its clipped gradient."""
 
-    network: DenseNetwork
+    network: Model
     clip: float
 
     def __post_init__(self) -> None:
@@ -84,22 +106,22 @@ class RecordContributions:
 
     def total(self, weights: Floats, units: Records, took_part: BoolArray) -> Floats:
         """Sum of clipped gradients, shape (steps, parameters)."""
-        signals = self.network.signals(weights, units.features, units.labels)
-        return weighted_sum(signals, _clip_factor(squared_norms(signals), self.clip) * took_part)
+        weight = took_part.astype(weights.dtype)
+        return self.network.weighted_sums(weights, units.features, units.labels, weight, clip=self.clip)
 
     def inner(self, weights: Floats, units: Records, direction: Floats) -> tuple[FloatArray, FloatArray]:
         """Inner products and squared norms of clipped gradients, both (steps, units)."""
-        signals = self.network.signals(weights, units.features, units.labels)
-        norms = squared_norms(signals).astype(np.float64)
+        products, squared = self.network.products(weights, units.features, units.labels, direction)
+        norms = squared.astype(np.float64)
         factor = _clip_factor(norms, self.clip)
-        return factor * inner_products(self.network, signals, direction), factor**2 * norms
+        return factor * products, factor**2 * norms
 
 
 @dataclass(frozen=True)
 class UserContributions:
     """DP-FedAvg: one user contributes the clipped change of the weights under local full-batch SGD."""
 
-    network: DenseNetwork
+    network: Model
     clip: float
     learning_rate: float
     local_steps: int
@@ -127,7 +149,7 @@ class UserContributions:
         local = weights
         share = np.full((len(weights), len(features)), 1 / len(features), weights.dtype)
         for _ in range(self.local_steps):
-            local = local - self.learning_rate * weighted_sum(self.network.signals(local, features, labels), share)
+            local = local - self.learning_rate * self.network.weighted_sums(local, features, labels, share)
         update = local - weights
         return update * _clip_factor((update**2).sum(1), self.clip)[:, None]
 

@@ -1,7 +1,7 @@
 """The candidate attack on DP-SGD traces beside the reconstruction bound: how much noise is there really?"""
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -16,6 +16,7 @@ from dpaudit.claim import Claim, GaussianSteps, Poisson
 from dpaudit.compare import Comparison
 from dpaudit.errors import InputError
 from dpaudit.evidence import LowerBound
+from dpaudit.experiments.architecture import architecture
 from dpaudit.experiments.audit import Audit
 
 
@@ -28,7 +29,8 @@ class Settings(BaseModel):
         claimed_noise: what the accountant is told, when that is not what is added (to show that the audit sees it).
         runs: games per cell.
         records: records of a training, the hidden one included.
-        hidden: width of the hidden layers.
+        hidden: width of the hidden layers of a dense network.
+        architecture: another model instead, by kind, with its parameters beside it; any the stacked engine reads.
         clip: of every record's gradient.
         steps: releases.
         rate: Poisson sampling rate; 1 for full batches.
@@ -44,6 +46,7 @@ class Settings(BaseModel):
     runs: int = Field(default=500, ge=1)
     records: int = Field(default=1000, ge=2)
     hidden: list[int] = [10]
+    architecture: dict[str, Any] | None = None
     clip: float = Field(default=0.1, gt=0)
     steps: int = Field(default=100, ge=1)
     rate: float = Field(default=1.0, gt=0, le=1)
@@ -133,7 +136,9 @@ class Outcome(BaseModel):
 
 def run(settings: Settings, audit: Audit) -> Outcome:
     """Play every cell on the audit's records; candidates are records that are in no training otherwise."""
-    features = audit.dataset.features.reshape(len(audit.dataset), -1)
+    features = audit.dataset.features
+    if settings.architecture is None:
+        features = features.reshape(len(features), -1)
     most = max(settings.candidates)
     if settings.records - 1 + most > len(features):
         raise InputError(
@@ -148,7 +153,7 @@ def run(settings: Settings, audit: Audit) -> Outcome:
     scaled = 2 * (features[order] - low) / (high - low) - 1
     labels = audit.dataset.classes[order]
     known = Records(scaled[: settings.records - 1], labels[: settings.records - 1])
-    network = DenseNetwork((features.shape[1], *settings.hidden, audit.dataset.outputs))
+    network = _network(settings, features.shape[1:], audit.dataset.outputs)
     contributions = RecordContributions(network, settings.clip)
     attack = CandidateAttack(contributions, settings.score)
     cells = []
@@ -165,6 +170,14 @@ def run(settings: Settings, audit: Audit) -> Outcome:
                 cells.append(_cell(settings, audit, promised, noise, number, won.successes, won.mean_norm))
                 advance(1)
     return Outcome(steps=settings.steps, rate=settings.rate, cells=cells)
+
+
+def _network(settings: Settings, shape: tuple[int, ...], classes: int) -> Any:
+    if settings.architecture is None:
+        return DenseNetwork((shape[0], *settings.hidden, classes))
+    from dpaudit.attacks.gradient.keras_network import KerasNetwork
+
+    return KerasNetwork.of(architecture(settings.architecture, where="prior.architecture")(shape, classes))
 
 
 def against_reconstruction(

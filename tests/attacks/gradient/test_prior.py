@@ -42,6 +42,77 @@ def test_ghost_sums_equal_per_record_gradients(stack: int) -> None:
     assert inner_products(network, signals, direction) == pytest.approx(np.einsum("snp,sp->sn", each, direction))
 
 
+@pytest.mark.tf
+def test_any_stacked_model_equals_keras() -> None:
+    """Clipped sums, inner products and norms of a convolutional network at three weight vectors equal GradientTape's,
+    one record at a time, to 1e-5 of their size; a frozen layer keeps its weights and has no place in the vector."""
+    from dpaudit._tensorflow import keras, tf
+    from dpaudit.attacks.gradient.keras_network import KerasNetwork
+
+    layers = keras.layers
+    frozen = layers.Conv2D(2, 2, trainable=False)
+    model = keras.Sequential(
+        [
+            keras.Input((5, 5, 1)), frozen, layers.Conv2D(3, 3, activation="tanh"), layers.GroupNormalization(3),
+            layers.Flatten(), layers.Dense(3),
+        ]
+    )  # fmt: skip
+    network, rng = KerasNetwork.of(model), np.random.default_rng(0)
+    flat = np.stack([network.initial(seed=s) for s in range(3)])
+    assert network.parameters == flat.shape[1] == sum(int(tf.size(w)) for w in model.trainable_weights)
+    x, y = rng.random((4, 5, 5, 1)).astype(np.float32), rng.integers(3, size=4)
+    each = np.empty((3, 4, network.parameters))
+    for s in range(3):
+        at = 0
+        for variable in model.trainable_weights:
+            size = int(tf.size(variable))
+            variable.assign(flat[s, at : at + size].reshape(variable.shape))
+            at += size
+        for i in range(4):
+            with tf.GradientTape() as tape:
+                loss = keras.losses.sparse_categorical_crossentropy(y[i : i + 1], model(x[i : i + 1]), from_logits=True)
+            each[s, i] = np.concatenate([np.ravel(g) for g in tape.gradient(loss, model.trainable_weights)])
+    norms, weight = np.linalg.norm(each, axis=2), rng.random((3, 4)).astype(np.float32)
+    clip, direction = float(np.median(norms)), rng.normal(size=flat.shape).astype(np.float32)
+    clipped = each * np.minimum(1, clip / norms)[:, :, None]
+    found = network.weighted_sums(flat, x, y, weight, clip=clip)
+    assert found == pytest.approx(np.einsum("snp,sn->sp", clipped, weight), abs=1e-5 * clip)
+    plain = network.weighted_sums(flat, x, y, weight)
+    assert plain == pytest.approx(np.einsum("snp,sn->sp", each, weight), abs=1e-5 * norms.max())
+    inner, squared = network.products(flat, x, y, direction)
+    assert squared == pytest.approx(norms**2, rel=1e-4)
+    assert inner == pytest.approx(np.einsum("snp,sp->sn", each, direction), abs=1e-4 * norms.max())
+    with pytest.raises(InputError, match="another network"):
+        network.products(flat[:, 1:], x, y, direction)
+    with pytest.raises(InputError, match="features must have shape"):
+        network.products(flat, x[:, :4], y, direction)
+
+
+@pytest.mark.tf
+@pytest.mark.parametrize("unit", ["record", "user"])
+def test_candidates_are_found_through_a_convolution(unit: str) -> None:
+    """Without noise the hidden image, or the hidden user with three of them, is named every time."""
+    from dpaudit._tensorflow import keras
+    from dpaudit.attacks.gradient.keras_network import KerasNetwork
+
+    layers = keras.layers
+    network = KerasNetwork.of(
+        keras.Sequential(
+            [keras.Input((4, 4, 1)), layers.Conv2D(3, 3, activation="relu"), layers.Flatten(), layers.Dense(3)]
+        )
+    )
+    rng, each = np.random.default_rng(0), () if unit == "record" else (3,)
+    known, candidates = (
+        Records(rng.random((n, *each, 4, 4, 1)), rng.integers(3, size=(n, *each))) for n in (6, 5)
+    )  # fmt: skip
+    contributions: RecordContributions | UserContributions = RecordContributions(network, 0.1)
+    if unit == "user":
+        contributions = UserContributions(network, 0.1, learning_rate=0.1, local_steps=2)
+    game = Game(contributions, known, 0.0, steps=3, learning_rate=1.0, direction=-1 if unit == "record" else 1)
+    won = play(game, CandidateAttack(contributions, "sum"), network.initial(seed=0), candidates, runs=6, seed=0)
+    assert won.successes == 6
+
+
 def test_user_contributions_equal_local_training() -> None:
     """A user's contribution is the clipped change of the weights under local SGD, done here step by step."""
     users = Records(
