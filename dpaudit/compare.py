@@ -8,6 +8,7 @@ from typing import Literal
 from dpaudit.claim import Claim
 from dpaudit.errors import InputError
 from dpaudit.evidence import Finding, LowerBound
+from dpaudit.planning import PERFECT, POWER, Reach, reach
 
 Verdict = Literal["contradicted", "consistent", "too weak"]
 
@@ -20,11 +21,13 @@ class Comparison:
         subject: the model the claim is about.
         claim: what is promised.
         verdict: ``contradicted``: a bound lies above the claim, or a check found a violation. ``consistent``: not
-            contradicted by an audit that could have seen more than the claim. ``too weak``: not contradicted, and even
-            a perfect attack could not have certified more than the claim on this many trials.
-        strongest: the largest lower bound; None when only findings speak.
+            contradicted by an audit that could have seen more than the claim. ``too weak``: not contradicted, and no
+            leak, however large, would have been.
+        strongest: the lower bound that decides: the largest that holds for every mechanism, or the largest within a
+            family where only that lies above the claim; None when only findings speak.
         ceiling: the largest ε that a perfect attack could have certified.
         sentence: the verdict in plain words.
+        reach: smallest true ε that the audit would probably have reported as a violation; infinite when none.
     """
 
     subject: str
@@ -33,13 +36,16 @@ class Comparison:
     strongest: LowerBound | None
     ceiling: float
     sentence: str
+    reach: float = math.inf
 
 
 def compare(subject: str, claim: Claim, bounds: Sequence[LowerBound], findings: Sequence[Finding] = ()) -> Comparison:
     """Judge a claim by lower bounds and findings.
 
     The bounds must speak of the claim's unit and adjacency. A bound at a larger δ than the claim's may contradict it,
-    because (ε, δ) implies (ε, δ') for δ' > δ; one at a smaller δ may not.
+    because (ε, δ) implies (ε, δ') for δ' > δ; one at a smaller δ may not. A bound that holds within a family only is
+    not mixed with those that hold for every mechanism: it decides when none of them does, and the verdict names the
+    family. Their confidences must share one level, fixed before the scores.
 
     Raises:
         InputError: nothing to judge by, or a bound that speaks of something else.
@@ -49,8 +55,12 @@ def compare(subject: str, claim: Claim, bounds: Sequence[LowerBound], findings: 
         raise InputError(f"nothing was measured that could judge the claim on {subject!r}.")
     for bound in bounds:
         _comparable(subject, claim, bound)
-    strongest = max(bounds, key=lambda bound: bound.epsilon, default=None)
+    strongest = _decisive(bounds, claim.epsilon)
     ceiling = max((bound.ceiling for bound in bounds), default=0.0)
+    seen, basis = min(
+        ((found.epsilon, _in_words(found, bound)) for bound in bounds for found in [reach(bound, claim.epsilon)]),
+        default=(math.inf, ""),
+    )
     if violations:
         verdict: Verdict = "contradicted"
         sentence = (
@@ -63,20 +73,39 @@ def compare(subject: str, claim: Claim, bounds: Sequence[LowerBound], findings: 
             f"Promised ε ≤ {claim.epsilon:.3g}, measured ε ≥ {strongest.epsilon:.3g} "
             f"({strongest.confidence:.4g} confidence{within}): the promise does not hold."
         )
-    elif not bounds or ceiling <= claim.epsilon:
+    elif math.isinf(seen):
         verdict = "too weak"
         sentence = (
-            f"The promise of ε ≤ {claim.epsilon:.3g} was not contradicted, but this audit could not have seen an ε "
-            f"above {ceiling:.3g} even with a perfect attack: it says nothing about the promise."
+            f"The promise of ε ≤ {claim.epsilon:.3g} was not contradicted, but no leak would have been seen here: even "
+            f"a perfect attack certifies no more than ε = {ceiling:.3g}, so the audit says nothing about the promise."
         )
     else:
         measured = strongest.epsilon if strongest is not None else 0.0
         verdict = "consistent"
         sentence = (
-            f"Promised ε ≤ {claim.epsilon:.3g}, measured ε ≥ {measured:.3g}: nothing contradicts the promise; a "
-            f"perfect attack would have shown up to ε = {ceiling:.3g} here. No audit can prove a promise."
+            f"Promised ε ≤ {claim.epsilon:.3g}, measured ε ≥ {measured:.3g}: nothing contradicts the promise; {basis}. "
+            "No audit can prove a promise."
         )
-    return Comparison(subject, claim, verdict, strongest, ceiling if math.isfinite(ceiling) else math.inf, sentence)
+    return Comparison(subject, claim, verdict, strongest, ceiling, sentence, seen)
+
+
+def _decisive(bounds: Sequence[LowerBound], claimed: float) -> LowerBound | None:
+    general = max((bound for bound in bounds if not bound.family), key=_size, default=None)
+    within = max((bound for bound in bounds if bound.family), key=_size, default=None)
+    if general is None or (within is not None and general.epsilon <= claimed < within.epsilon):
+        return within
+    return general
+
+
+def _size(bound: LowerBound) -> float:
+    return bound.epsilon
+
+
+def _in_words(found: Reach, bound: LowerBound) -> str:
+    within = f" (within: {bound.family})" if bound.family else ""
+    if found.basis == PERFECT:
+        return f"a perfect attack would have shown up to ε = {bound.ceiling:.3g} here{within}"
+    return f"a Gaussian leak of ε = {found.epsilon:.3g} would have been seen with probability {POWER:g}{within}"
 
 
 def _comparable(subject: str, claim: Claim, bound: LowerBound) -> None:

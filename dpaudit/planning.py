@@ -35,6 +35,8 @@ from dpaudit.intervals import lower_rate, upper_rate
 
 Access = Literal["steps", "runs", "one-run"]
 ACCESS: tuple[str, ...] = get_args(Access)
+POWER = 0.8  # probability with which a violation is to be seen, where nothing else is said
+PERFECT = "a perfect attack"
 LARGEST = 10_000_000  # trials beyond which a method is said never to get there
 NODES = 64  # of the integral over the threshold the guesses reach
 CELLS = 200  # outcomes of one world summed over; more than that are thinned to quantiles
@@ -141,8 +143,9 @@ def _required(name: str, mu: float, test: "_Test", wanted: float) -> Required:
     return Required(name, method.one_run, trials, ceiling, method.family)
 
 
+@lru_cache(maxsize=4096)  # the attacks of one audit have the same bounds on as many trials
 def visible(
-    method: str, trials: int, *, claimed: float, delta: float, confidence: float = 0.95, power: float = 0.8
+    method: str, trials: int, *, claimed: float, delta: float, confidence: float = 0.95, power: float = POWER
 ) -> float:
     """The smallest true ε at which this audit would have contradicted the claim with probability ``power``.
 
@@ -189,7 +192,7 @@ class Reach:
     basis: str
 
 
-def reach(bound: LowerBound, claimed: float, *, power: float = 0.8) -> Reach:
+def reach(bound: LowerBound, claimed: float, *, power: float = POWER) -> Reach:
     """What the audit behind a bound could have seen of a violation of ``claimed``.
 
     For methods whose power is computed here it is the smallest ε of a Gaussian leak that would have been reported with
@@ -206,9 +209,11 @@ def reach(bound: LowerBound, claimed: float, *, power: float = 0.8) -> Reach:
     >>> round(found.epsilon, 1), found.basis
     (7.9, 'a Gaussian leak, seen with probability 0.8')
     """
+    if bound.ceiling <= claimed:
+        return Reach(math.inf, PERFECT)  # whatever other choices of threshold or guesses would have allowed
     name = planned_as(bound.method, bound.family)
     if name is None or bound.delta == 0:
-        return Reach(bound.ceiling if bound.ceiling > claimed else math.inf, "a perfect attack")
+        return Reach(bound.ceiling, PERFECT)
     figure = visible(name, bound.trials, claimed=claimed, delta=bound.delta, confidence=bound.confidence, power=power)
     return Reach(figure, f"a Gaussian leak, seen with probability {power:g}")
 

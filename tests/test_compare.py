@@ -1,5 +1,6 @@
 """Three verdicts, and no comparison of things that cannot be compared."""
 
+import math
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from dpaudit import Claim, Finding, LowerBound
 from dpaudit.compare import compare
 from dpaudit.errors import InputError
+from dpaudit.planning import visible
 
 CLAIM = Claim(2.0, 1e-5, unit="record", adjacency="add-remove", source="test")
 
@@ -45,6 +47,35 @@ def test_a_ceiling_below_the_claim_is_too_weak() -> None:
     assert compare("m", CLAIM, [bound(0.0, ceiling=1.9)]).verdict == "too weak"
     assert compare("m", CLAIM, [bound(0.0, ceiling=2.0)]).verdict == "too weak"
     assert compare("m", CLAIM, [bound(0.0, ceiling=2.1)]).verdict == "consistent"
+
+
+def test_the_reach_says_what_would_have_been_seen() -> None:
+    """A Gaussian leak at 80 % power: `dpaudit power --trials` gives the same figure for the same method."""
+    found = compare("m", CLAIM, [bound(0.5, trials=1000)])
+    assert found.reach == visible("one-run", 1000, claimed=2.0, delta=1e-5)
+    assert f"a Gaussian leak of ε = {found.reach:.3g} would have been seen with probability 0.8" in found.sentence
+    other = compare("m", CLAIM, [bound(0.5, method="one-shot")])
+    assert other.reach == 6.0
+    assert "a perfect attack would have shown up to ε = 6" in other.sentence
+    assert compare("m", CLAIM, [bound(0.0, ceiling=1.9, trials=20)]).reach == math.inf
+
+
+def test_a_bound_within_a_family_is_not_mixed_with_the_others() -> None:
+    """It decides only where no bound for every mechanism does, and the verdict says within which family."""
+    gaussian = bound(3.5, method="whole-curve", family="Gaussian noise")
+    found = compare("m", CLAIM, [bound(2.5), gaussian])
+    assert found.strongest is not None
+    assert found.strongest.epsilon == 2.5
+    assert "within" not in found.sentence
+    found = compare("m", CLAIM, [bound(0.5), gaussian])
+    assert found.strongest == gaussian
+    assert "within: Gaussian noise" in found.sentence
+    weaker = compare("m", CLAIM, [bound(0.5), bound(1.5, method="whole-curve", family="Gaussian noise")])
+    assert weaker.strongest is not None
+    assert weaker.strongest.epsilon == 0.5
+    alone = compare("m", CLAIM, [bound(1.5, method="other", family="Gaussian noise")])
+    assert alone.verdict == "consistent"
+    assert "within: Gaussian noise" in alone.sentence
 
 
 def test_a_violation_contradicts_whatever_the_bounds_say() -> None:
