@@ -26,20 +26,21 @@ test-fast: $(STAMP) ## the lane without TensorFlow
 test-slow: $(STAMP) ## statistical truths that take minutes
 	$(PYTEST) -m slow
 
-test-browser: $(STAMP) ## the report in a real browser (Chromium and its driver)
-	$(BIN)/python -m pytest -q -m browser tests/browser
+test-browser: $(STAMP) ## the report in a real browser; skipped where Chromium or its driver is missing
+	@sh .ci/extra.sh "$(VENV)" browser
+	$(BIN)/python -m pytest -q -m browser -rs tests/browser
 
 test-cluster: $(STAMP) ## on a Dask cluster of the loopback: workers die and join, the client is interrupted (minutes)
 	$(BIN)/python -m pytest -q -m "slow or not slow" tests/test_cluster.py
 
-fuzz: $(STAMP) ## ten thousand hostile files of each kind (hours)
-	DPAUDIT_FUZZ=10000 $(BIN)/python -m pytest -q tests/fuzz
+fuzz: $(STAMP) ## ten thousand hostile files of each kind (half an hour)
+	DPAUDIT_FUZZ=10000 $(PYTEST) --dist load tests/fuzz
 
 test-matrix: ## the core on Python 3.12 and 3.13, everything on TensorFlow 2.15, in environments of their own
 	sh .ci/matrix.sh
 
 docs: $(STAMP) ## the documentation as a site, in build/docs
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
+	@sh .ci/extra.sh "$(VENV)" docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
 	@echo build/docs/index.html
 

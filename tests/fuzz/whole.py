@@ -13,7 +13,10 @@ from dpaudit.bounds.reconstruction import Successes, from_definition, judge, wit
 from dpaudit.claim import Claim, GaussianSteps, Poisson
 from dpaudit.compare import compare
 from dpaudit.evidence import Estimate, Finding
-from dpaudit.experiments import federated, gradient, ladder, prior
+from dpaudit.experiments import federated, gradient, prior, rungs
+from dpaudit.experiments.federated.canaries import CanaryOutcome
+from dpaudit.experiments.federated.course import Course, Fairness, Round
+from dpaudit.experiments.federated.users import UserOutcome
 from dpaudit.plan import parse_toml
 from dpaudit.promise import promise
 from dpaudit.result import Result
@@ -68,9 +71,9 @@ def result() -> dict[str, Any]:
                     )
                 ],
             ),
-            "ladder": ladder.Outcome(
+            "ladder": rungs.Outcome(
                 rungs=[
-                    ladder.RungOutcome(
+                    rungs.RungOutcome(
                         model="model", rung=1, name="forensics", sees="much", blind_to="some", findings=[finding],
                         bound=bound, noise_multiplier=1.0, seconds=1.0,
                     )
@@ -78,27 +81,27 @@ def result() -> dict[str, Any]:
             ),
             "federated": federated.Outcome(
                 canaries=[
-                    federated.CanaryOutcome(
+                    CanaryOutcome(
                         model="model", view="final-model", canaries=20, present=10, dimension=100, mean_cosine=0.1,
                         estimate=Estimate(1.0, DELTA, "one-shot", "a guess"), bound=bound,
                     )
                 ],
                 users=[
-                    federated.UserOutcome(
+                    UserOutcome(
                         model="model", view="final-model", references=0, users=20, members=10, auc=0.6,
                         auc_standard_error=0.1, bound=bound,
                     )
                 ],
                 fairness=[
-                    federated.Fairness(
+                    Fairness(
                         model="model", metric="accuracy", clients=5, overall=0.9, mean=0.8, best=1.0, worst=0.5, gap=0.2
                     )
                 ],
                 courses=[
-                    federated.Course(
+                    Course(
                         model="model", total_kilobytes=9.0, given_up=0,
                         rounds=[
-                            federated.Round(
+                            Round(
                                 number=i, answered=5, clip=1.0, noise_multiplier=1.0, epsilon=0.5 * i, kilobytes=1.0
                             )
                             for i in range(2)
