@@ -131,11 +131,15 @@ def mechanism_of(subject: Subject, *, seed: int) -> tuple[Mechanism, Stated, Cla
         clip, noise, size = trainer.l2_norm_clip, trainer.noise_multiplier, trainer.batch_size
         mechanism = stacked_step(clip=clip, noise_multiplier=noise, denominator=size, seed=seed)
         return mechanism, Stated(clip, noise, size, "zero-out"), claim
-    if isinstance(trainer, TFPrivacy) and trainer.optimizer != "dp-sequential":
-        from dpaudit.forensics.keras import optimizer
+    if isinstance(trainer, TFPrivacy):
+        from dpaudit._tensorflow import keras
+        from dpaudit.forensics.keras import model, optimizer
 
         size = trainer.batch_size
-        mechanism = optimizer(trainer.dp_optimizer, batch_size=size, partial=False, seed=seed)
+        if trainer.optimizer == "dp-sequential":
+            mechanism = model(lambda ls: trainer.dp_sequential(keras.Sequential(ls)), batch_size=size, seed=seed)
+        else:
+            mechanism = optimizer(trainer.dp_optimizer, batch_size=size, partial=False, seed=seed)
         return mechanism, Stated(trainer.l2_norm_clip, trainer.noise_multiplier, "batch", "zero-out"), claim
     return (
         f"the gradients of a {type(trainer).__name__} trainer cannot be chosen from outside; "

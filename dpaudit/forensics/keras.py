@@ -107,7 +107,9 @@ def model(
     layer = keras.layers.Dense(1, use_bias=False) if registered else _Linear(count, inputs)
     width = inputs * count
     built = build([keras.Input((width,)), layer])
-    built.compile(optimizer=keras.optimizers.SGD(1.0), loss=lambda _, y: y)
+    # Fast clipping refuses a loss for each example, the other path needs one.
+    reduction = keras.losses.Reduction.SUM_OVER_BATCH_SIZE if registered else keras.losses.Reduction.NONE
+    built.compile(optimizer=keras.optimizers.SGD(1.0), loss=_Output(reduction=reduction))
     variables = built.trainable_variables
     built.optimizer.build(variables)
     start = _values(built.optimizer)
@@ -127,6 +129,14 @@ def model(
         reset=lambda: tf.random.set_seed(seed),
         name=type(built).__name__,
     )
+
+
+class _Output(keras.losses.Loss):  # type: ignore[misc]  # Keras has no types
+    """The output itself, one value per example, so that an example is its own gradient."""
+
+    def call(self, _: Any, output: Any) -> Any:
+        """Outputs (batch, 1) -> losses (batch,)."""
+        return output[:, 0]
 
 
 class _Linear(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types

@@ -99,7 +99,7 @@ class TFPrivacy:
         keras.utils.set_random_seed(seed)
         model = self.architecture(dataset.features.shape[1:], dataset.outputs)
         if self.optimizer == "dp-sequential":
-            model = self._dp_sequential(model)
+            model = self.dp_sequential(model)
             model.compile(keras.optimizers.SGD(self.learning_rate), per_example_loss(dataset.task))
         else:
             model.compile(self.dp_optimizer(), per_example_loss(dataset.task))
@@ -126,7 +126,12 @@ class TFPrivacy:
             learning_rate=self.learning_rate,
         )
 
-    def _dp_sequential(self, model: Any) -> Any:
+    def dp_sequential(self, model: Any) -> Any:
+        """A Keras Sequential model as a ``DPSequential``, not yet compiled.
+
+        Raises:
+            InputError: the model is no Sequential, or microbatches of several examples are asked for.
+        """
         from dpaudit._tensorflow import keras, tensorflow_privacy_module
 
         if not isinstance(model, keras.Sequential):

@@ -8,128 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from dpaudit.bounds.clopper_pearson import ClopperPearson
-from dpaudit.bounds.selection import HeldOut
 from dpaudit.claim import Claim, FixedSize, GaussianSteps, Poisson
-from dpaudit.data.inclusion import fair_coins
-from dpaudit.forensics.federated import inspect_server
-from dpaudit.forensics.inspection import Inspection, inspect_mechanism
-from dpaudit.forensics.mechanism import Mechanism, Stated
-from dpaudit.forensics.participation import Trace, reconcile_trace
-from dpaudit.forensics.reconcile import Recipe, reconcile
-from dpaudit.forensics.step_canaries import StepCanaries
-from dpaudit.scores import Scores
-from dpaudit.zoo import dp_sgd, federated, pipelines
+from dpaudit.forensics.mechanism import Mechanism
+from dpaudit.forensics.participation import Trace
+from dpaudit.forensics.reconcile import Recipe
+from dpaudit.zoo import dp_sgd, hunts, pipelines, traces
 from dpaudit.zoo.dp_sgd import DpSgd
-from dpaudit.zoo.fault import DP_SGD_CLAIM, FEDERATED_CLAIM, Fault, Seen, first_violation
+from dpaudit.zoo.fault import DP_SGD_CLAIM, FEDERATED_CLAIM, Fault, Seen
 
-LEVEL = 1e-6  # family-wise, for rungs 0 to 2
-CONFIDENCE = 0.95  # for rungs 3 and 4
-RUNS = 1000
 ROOT2, ROOT3 = math.sqrt(2), math.sqrt(3)
 
 
-def _mechanism(build: Callable[[int], DpSgd], seed: int) -> Seen:
-    subject = build(seed)
-    found = inspect_mechanism(subject.mechanism(), subject.stated, seed=seed, level=LEVEL)
-    return first_violation(found.findings, found.noise_multiplier)
-
-
-def _state(build: Callable[[int], Mechanism], seed: int) -> Seen:
-    found = inspect_mechanism(build(seed), DpSgd().stated, seed=seed, level=LEVEL)
-    return first_violation(found.findings, found.noise_multiplier)
-
-
-def _steps(build: Callable[[int], DpSgd], steps: int, seed: int) -> Seen:
-    subject = build(seed)
-    audit = StepCanaries(steps=steps)(
-        subject.mechanism(), subject.stated, _one_step(subject), confidence=1 - LEVEL, seed=seed
-    )
-    return Seen("step canaries" if audit.p_value < LEVEL else "", audit.noise_multiplier)
-
-
-def _one_step(subject: DpSgd) -> Claim:
-    """The claim for one step on the whole data: what a step canary tests, before composition."""
-    one = GaussianSteps(subject.noise_multiplier, 1, Poisson(1.0))
-    return replace(DP_SGD_CLAIM, mechanism=one)
-
-
-def _server(flags: dict[str, Any], seed: int) -> Seen:
-    stated = federated.FedAvg(np.random.default_rng(0)).stated
-    found = inspect_server(federated.server(seed, **flags), stated, seed=seed, level=LEVEL)
-    return first_violation(found.findings, found.noise_multiplier)
-
-
-def _optimizer(name: str, observe: float | None, seed: int) -> Seen:
-    from dpaudit.zoo import tf_privacy
-
-    subject = tf_privacy.mechanism(getattr(tf_privacy, name), seed=seed, learning_rate=observe)
-    found = inspect_mechanism(subject, tf_privacy.STATED, seed=seed, level=LEVEL)
-    return first_violation(found.findings, found.noise_multiplier)
-
-
-def _stacked(clip: float, noise_multiplier: float, seed: int) -> Seen:
-    found = _inspect_stacked(seed, clip=clip, noise_multiplier=noise_multiplier)
-    return first_violation(found.findings, found.noise_multiplier)
-
-
-def _model(name: str, seed: int) -> Seen:
-    from dpaudit.zoo import tf_privacy
-
-    return first_violation(getattr(tf_privacy, name)(seed))
-
-
-def _recipe(claim: Claim, recipe: Recipe, seed: int) -> Seen:
-    return first_violation(reconcile(claim, recipe))
-
-
-def _trace(draw: Callable[[np.random.Generator], Trace], seed: int) -> Seen:
-    return first_violation(reconcile_trace(TRACED, draw(np.random.default_rng(seed)), level=LEVEL))
-
-
-def _pipeline(publish: Callable[[bool, int], float], seed: int) -> Seen:
-    coins = fair_coins(RUNS, seed=seed)
-    scores = Scores.join([publish(bool(coin), seed * RUNS + run) for run, coin in enumerate(coins)], coins)
-    bound = ClopperPearson(HeldOut(seed))(
-        scores, delta=pipelines.DELTA, confidence=CONFIDENCE, adjacency="add-remove", unit="record"
-    )
-    return Seen("many runs" if bound.epsilon > pipelines.CLAIMED else "", epsilon=bound.epsilon)
-
-
 RECIPE = Recipe(records=60_000, batch_size=600, steps=1000, clip=2.0, noise=2.0)
-TRACED = GaussianSteps(1.0, 200, Poisson(0.05))
-TRACED_RECORDS = 1000
-
-
-def poisson_trace(rng: np.random.Generator, rate: float = 0.05) -> Trace:
-    """Batches by independent coins, as accounted."""
-    batches = [np.flatnonzero(rng.random(TRACED_RECORDS) < rate) for _ in range(TRACED.steps)]
-    return Trace(TRACED_RECORDS, batches, noise_draws=TRACED.steps, accounted_steps=TRACED.steps)
-
-
-def _shuffled_trace(rng: np.random.Generator) -> Trace:
-    return Trace(TRACED_RECORDS, [p for _ in range(10) for p in np.split(rng.permutation(TRACED_RECORDS), 20)])
-
-
-def _fixed_trace(rng: np.random.Generator) -> Trace:
-    return Trace(TRACED_RECORDS, np.split(rng.permutation(TRACED_RECORDS), 20) * 10)
-
-
-def _wrong_rate_trace(rng: np.random.Generator) -> Trace:
-    return poisson_trace(rng, rate=0.1)
-
-
-def _truncated_trace(rng: np.random.Generator) -> Trace:
-    drawn = poisson_trace(rng, rate=0.052)
-    return Trace(TRACED_RECORDS, [batch[batch < 960] for batch in drawn.batches])
-
-
-def _resumed_trace(rng: np.random.Generator) -> Trace:
-    return replace(poisson_trace(rng), accounted_steps=TRACED.steps // 2)
-
-
-def _noise_per_accumulation_trace(rng: np.random.Generator) -> Trace:
-    return replace(poisson_trace(rng), noise_draws=TRACED.steps // 4)
 
 
 def _part(name: str, fault_noise: float | None, kind: str, epsilon: float | None = None) -> Fault:
@@ -139,7 +29,7 @@ def _part(name: str, fault_noise: float | None, kind: str, epsilon: float | None
         fault=part.__doc__.split("\n")[0],
         subject="DP-SGD",
         rung=1,
-        hunt=partial(_mechanism, lambda seed: DpSgd(seed=seed, **{kind: part})),
+        hunt=partial(hunts.mechanism, lambda seed: DpSgd(seed=seed, **{kind: part}).mechanism()),
         claim=DP_SGD_CLAIM,
         noise_multiplier=fault_noise,
         epsilon=epsilon,
@@ -147,34 +37,30 @@ def _part(name: str, fault_noise: float | None, kind: str, epsilon: float | None
 
 
 def _recipe_fault(name: str, fault: str, claim: Claim = DP_SGD_CLAIM, **changes: Any) -> Fault:
-    recipe = replace(RECIPE, **changes)
-    return Fault(name, fault, "recipe", 0, partial(_recipe, claim, recipe), claim)
+    hunt = partial(hunts.recipe, claim, replace(RECIPE, **changes))
+    return Fault(name, fault, "recipe", 0, hunt, claim)
 
 
 def _trace_fault(name: str, fault: str, draw: Callable[[np.random.Generator], Trace]) -> Fault:
-    claim = replace(DP_SGD_CLAIM, epsilon=4.13, mechanism=TRACED)
-    return Fault(name, fault, "trace", 0, partial(_trace, draw), claim)
+    claim = replace(DP_SGD_CLAIM, epsilon=4.13, mechanism=traces.TRACED)
+    return Fault(name, fault, "trace", 0, partial(hunts.trace, draw), claim)
 
 
 def _server_fault(name: str, words: str, noise: float | None, **flags: Any) -> Fault:
-    return Fault(name, words, "DP-FedAvg", 1, partial(_server, flags), FEDERATED_CLAIM, noise)
+    return Fault(name, words, "DP-FedAvg", 1, partial(hunts.server, flags), FEDERATED_CLAIM, noise)
 
 
 def _optimizer_fault(name: str, noise: float | None, observe: float | None = None) -> Fault:
     words = name.replace("_", " ")
     fault = _FAULTS_OF_OPTIMIZERS[name]
-    hunt = partial(_optimizer, name, observe)
+    hunt = partial(hunts.optimizer, name, observe)
     return Fault(words, fault, "TensorFlow Privacy", 1, hunt, DP_SGD_CLAIM, noise, tensorflow=True)
 
 
 def _pipeline_fault(name: str, fault: str) -> Fault:
     claim = Claim(pipelines.CLAIMED, pipelines.DELTA, "record", "add-remove", "one Gaussian sum")
-    hunt = partial(_pipeline, getattr(pipelines, name.replace(" ", "_")))
+    hunt = partial(hunts.pipeline, getattr(pipelines, name.replace(" ", "_")))
     return Fault(name, fault, "pipeline", 4, hunt, claim, epsilon=math.inf)
-
-
-def _slightly_quiet(mechanism: DpSgd, sums: list[Any]) -> list[Any]:
-    return [s + mechanism.rng.normal(0.0, 0.92 * mechanism.scale, s.shape) for s in sums]
 
 
 _FAULTS_OF_OPTIMIZERS = {
@@ -238,12 +124,12 @@ RUNG_0 = (
         replace(DP_SGD_CLAIM, unit="user"),
         records_per_user=None,
     ),
-    _trace_fault("trace: shuffled", "Every record once an epoch, accounted as Poisson.", _shuffled_trace),
-    _trace_fault("trace: fixed batches", "The same partition in every epoch.", _fixed_trace),
-    _trace_fault("trace: wrong rate", "Batches twice as large as accounted.", _wrong_rate_trace),
-    _trace_fault("trace: dropped remainder", "Some records are never drawn.", _truncated_trace),
-    _trace_fault("trace: accountant reset", "A resume sets the accountant back to zero.", _resumed_trace),
-    _trace_fault("trace: noise draws", "Noise at one update in four.", _noise_per_accumulation_trace),
+    _trace_fault("trace: shuffled", "Every record once an epoch, accounted as Poisson.", traces.shuffled),
+    _trace_fault("trace: fixed batches", "The same partition in every epoch.", traces.fixed),
+    _trace_fault("trace: wrong rate", "Batches twice as large as accounted.", traces.wrong_rate),
+    _trace_fault("trace: dropped remainder", "Some records are never drawn.", traces.truncated),
+    _trace_fault("trace: accountant reset", "A resume sets the accountant back to zero.", traces.resumed),
+    _trace_fault("trace: noise draws", "Noise at one update in four.", traces.noise_per_accumulation),
 )
 
 RUNG_1 = (
@@ -274,7 +160,7 @@ RUNG_1 = (
         "A momentum is computed before clipping and noise, and published.",
         "DP-SGD",
         1,
-        partial(_state, dp_sgd.raw_average()),
+        partial(hunts.mechanism, dp_sgd.raw_average()),
         DP_SGD_CLAIM,
         epsilon=math.inf,
     ),
@@ -305,7 +191,7 @@ RUNG_1 = (
         "The trainer clips at 4 and adds the noise for 2.",
         "stacked engine",
         1,
-        partial(_stacked, 4.0, 0.5),
+        partial(hunts.stacked, 4.0, 0.5),
         DP_SGD_CLAIM,
         0.5,
         tensorflow=True,
@@ -315,7 +201,7 @@ RUNG_1 = (
         "The noise multiplier of a quick test run is left in.",
         "stacked engine",
         1,
-        partial(_stacked, 2.0, 0.1),
+        partial(hunts.stacked, 2.0, 0.1),
         DP_SGD_CLAIM,
         0.1,
         tensorflow=True,
@@ -332,7 +218,7 @@ RUNG_1 = (
             fault,
             "Keras model",
             1,
-            partial(_model, name),
+            partial(hunts.model, name),
             DP_SGD_CLAIM,
             epsilon=math.inf,
             tensorflow=True,
@@ -350,7 +236,7 @@ RUNG_2 = (
         "A noise multiplier that lost its last digit on the way.",
         "DP-SGD",
         2,
-        partial(_steps, lambda seed: DpSgd(seed=seed, noise=_slightly_quiet), 1500),
+        partial(hunts.steps, lambda seed: DpSgd(seed=seed, noise=dp_sgd.noise_slightly_small), 1500),
         DP_SGD_CLAIM,
         noise_multiplier=0.92,
     ),
@@ -366,43 +252,16 @@ RUNG_4 = (
 FAULTS: tuple[Fault, ...] = (*RUNG_0, *RUNG_1, *RUNG_2, *RUNG_4)
 
 
-def _right_mechanism(build: Callable[[int], Mechanism], seed: int) -> Seen:
-    found = inspect_mechanism(build(seed), DpSgd().stated, seed=seed, level=LEVEL)
-    return first_violation(found.findings, found.noise_multiplier)
-
-
-def _right_stacked(seed: int) -> Seen:
-    found = _inspect_stacked(seed, clip=2.0, noise_multiplier=1.0)
-    return first_violation(found.findings, found.noise_multiplier)
-
-
-def _inspect_stacked(seed: int, *, clip: float, noise_multiplier: float) -> Inspection:
-    """The engine's own step against a clip norm of 2 and a noise multiplier of 1."""
-    from dpaudit.forensics.stacked import stacked_step
-
-    # A mechanism of its own for each seed: the first call's seed is far from those of other inspections.
-    step = stacked_step(clip=clip, noise_multiplier=noise_multiplier, denominator=16, seed=100_000 * seed)
-    return inspect_mechanism(step, Stated(2.0, 1.0, 16.0, "zero-out"), seed=seed, level=LEVEL)
-
-
-def _right_server(adapt: float, seed: int) -> Seen:
-    return _server({"adapt": adapt}, seed)
-
-
-def _right_trace(seed: int) -> Seen:
-    return _trace(poisson_trace, seed)
-
-
 # The mechanisms in which nothing may be found: name -> (hunt, whether it imports TensorFlow).
 RIGHT: dict[str, tuple[Callable[[int], Seen], bool]] = {
-    "DP-SGD": (partial(_right_mechanism, lambda seed: DpSgd(seed=seed).mechanism()), False),
-    "DP-SGD that cannot be reset": (partial(_right_mechanism, lambda seed: Mechanism(DpSgd(seed=seed))), False),
-    "DP-FedAvg, fixed clip": (partial(_right_server, 0.0), False),
-    "DP-FedAvg, adaptive clip": (partial(_right_server, 0.2), False),
-    "Poisson trace": (_right_trace, False),
-    "TensorFlow Privacy DPKerasSGDOptimizer": (partial(_optimizer, "right", None), True),
-    "TensorFlow Privacy VectorizedDPKerasSGDOptimizer": (partial(_optimizer, "right_vectorized", None), True),
-    "TensorFlow Privacy DPKerasAdamOptimizer": (partial(_optimizer, "right_adam", None), True),
-    "DP-SGD of the stacked engine": (_right_stacked, True),
-    "layer normalisation and dropout": (partial(_model, "layer_normalisation"), True),
+    "DP-SGD": (partial(hunts.mechanism, lambda seed: DpSgd(seed=seed).mechanism()), False),
+    "DP-SGD that cannot be reset": (partial(hunts.mechanism, lambda seed: Mechanism(DpSgd(seed=seed))), False),
+    "DP-FedAvg, fixed clip": (partial(hunts.server, {"adapt": 0.0}), False),
+    "DP-FedAvg, adaptive clip": (partial(hunts.server, {"adapt": 0.2}), False),
+    "Poisson trace": (partial(hunts.trace, traces.poisson), False),
+    "TensorFlow Privacy DPKerasSGDOptimizer": (partial(hunts.optimizer, "right", None), True),
+    "TensorFlow Privacy VectorizedDPKerasSGDOptimizer": (partial(hunts.optimizer, "right_vectorized", None), True),
+    "TensorFlow Privacy DPKerasAdamOptimizer": (partial(hunts.optimizer, "right_adam", None), True),
+    "DP-SGD of the stacked engine": (partial(hunts.stacked, 2.0, 1.0), True),
+    "layer normalisation and dropout": (partial(hunts.model, "layer_normalisation"), True),
 }

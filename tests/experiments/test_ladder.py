@@ -211,6 +211,22 @@ def test_found_canaries_are_those_a_public_model_finds_strangest():
         canaries("found", data, 10, seed=1)
 
 
+@pytest.mark.tf
+def test_a_dp_sequential_climbs_to_rung_2(tmp_path):
+    """Its own training step is asked: no violation at level 1e-6, and its noise is what it states; fixed seed."""
+    from dpaudit.training.architecture import Mlp
+    from dpaudit.training.tf_privacy import TFPrivacy
+
+    trainer = TFPrivacy(Mlp(()), 1.0, 1.0, epochs=1, batch_size=25, optimizer="dp-sequential")
+    audit = audit_of(trainer, tmp_path)
+    claim = Claim(8.0, 1e-5, "record", "add-remove", "the test", trainer.mechanism(int(audit.member.sum())))
+    subject = replace(audit.subjects[0], claim=claim)
+    outcome = run(Settings(rungs=[1, 2], steps=60), replace(audit, subjects=(subject,)))
+    assert [rung.skipped for rung in outcome.rungs] == ["", ""]
+    assert [finding for finding in outcome.findings("model") if finding.severity == "violation"] == []
+    assert outcome.rungs[1].noise_multiplier == pytest.approx(1.0, rel=0.1)
+
+
 def test_a_rung_is_named_once():
     """Twice the same rung would be paid for twice."""
     with pytest.raises(ValidationError, match="each rung once"):

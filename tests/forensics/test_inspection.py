@@ -145,6 +145,20 @@ def test_a_mechanism_that_does_not_answer_is_a_clear_error(release, message):
         inspect_mechanism(release, STATED, seed=0)
 
 
+def test_a_mechanism_that_takes_no_empty_batch_is_a_finding():
+    """It raises where Poisson sampling draws nobody: a violation that names the batch and the error, not a pass."""
+    right = release_of(np.random.default_rng(0))
+
+    def release(gradients):
+        if len(gradients[0]) == 0:
+            raise ValueError("need at least one array to stack")
+        return right(gradients)
+
+    violations = inspect_mechanism(release, STATED, seed=0).violations
+    assert [finding.check for finding in violations] == ["empty batch"]
+    assert "raised ValueError on a batch of 0 gradients: need at least one array" in violations[0].observed
+
+
 def test_a_mechanism_that_is_not_the_same_twice_may_not_say_so():
     """A reset that resets nothing is refused."""
     mechanism = Mechanism(release_of(np.random.default_rng(0)), reset=lambda: None)

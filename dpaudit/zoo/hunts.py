@@ -1,0 +1,101 @@
+"""How each kind of animal is hunted: last the seed of its noise and of the canaries, out comes what its rung saw."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from dpaudit.bounds.clopper_pearson import ClopperPearson
+from dpaudit.bounds.selection import HeldOut
+from dpaudit.claim import Claim, GaussianSteps, Poisson
+from dpaudit.data.inclusion import fair_coins
+from dpaudit.forensics.federated import inspect_server
+from dpaudit.forensics.inspection import inspect_mechanism
+from dpaudit.forensics.mechanism import Mechanism, Stated
+from dpaudit.forensics.participation import Trace, reconcile_trace
+from dpaudit.forensics.reconcile import Recipe, reconcile
+from dpaudit.forensics.step_canaries import StepCanaries
+from dpaudit.scores import Scores
+from dpaudit.zoo import federated, pipelines
+from dpaudit.zoo.dp_sgd import DpSgd
+from dpaudit.zoo.fault import DP_SGD_CLAIM, Seen, first_violation
+from dpaudit.zoo.traces import TRACED
+
+LEVEL = 1e-6  # family-wise, for rungs 0 to 2
+CONFIDENCE = 0.95  # for rungs 3 and 4
+RUNS = 1000
+
+
+def mechanism(build: Callable[[int], Mechanism], seed: int) -> Seen:
+    """Forensics on a mechanism that states what `DpSgd` states."""
+    found = inspect_mechanism(build(seed), DpSgd().stated, seed=seed, level=LEVEL)
+    return first_violation(found.findings, found.noise_multiplier)
+
+
+def steps(build: Callable[[int], DpSgd], count: int, seed: int) -> Seen:
+    """Step canaries in ``count`` steps."""
+    subject = build(seed)
+    audit = StepCanaries(steps=count)(
+        subject.mechanism(), subject.stated, _one_step(subject), confidence=1 - LEVEL, seed=seed
+    )
+    return Seen("step canaries" if audit.p_value < LEVEL else "", audit.noise_multiplier)
+
+
+def _one_step(subject: DpSgd) -> Claim:
+    """The claim for one step on the whole data: what a step canary tests, before composition."""
+    one = GaussianSteps(subject.noise_multiplier, 1, Poisson(1.0))
+    return replace(DP_SGD_CLAIM, mechanism=one)
+
+
+def server(flags: dict[str, Any], seed: int) -> Seen:
+    """Forensics on a federated server with these flags."""
+    stated = federated.FedAvg(np.random.default_rng(0)).stated
+    found = inspect_server(federated.server(seed, **flags), stated, seed=seed, level=LEVEL)
+    return first_violation(found.findings, found.noise_multiplier)
+
+
+def optimizer(name: str, observe: float | None, seed: int) -> Seen:
+    """Forensics on an optimizer of `dpaudit.zoo.tf_privacy`; ``observe``: learning rate of the update it reads."""
+    from dpaudit.zoo import tf_privacy
+
+    subject = tf_privacy.mechanism(getattr(tf_privacy, name), seed=seed, learning_rate=observe)
+    found = inspect_mechanism(subject, tf_privacy.STATED, seed=seed, level=LEVEL)
+    return first_violation(found.findings, found.noise_multiplier)
+
+
+def stacked(clip: float, noise_multiplier: float, seed: int) -> Seen:
+    """The stacked engine's own step against a clip norm of 2 and a noise multiplier of 1."""
+    from dpaudit.forensics.stacked import stacked_step
+
+    # A mechanism of its own for each seed: the first call's seed is far from those of other inspections.
+    step = stacked_step(clip=clip, noise_multiplier=noise_multiplier, denominator=16, seed=100_000 * seed)
+    found = inspect_mechanism(step, Stated(2.0, 1.0, 16.0, "zero-out"), seed=seed, level=LEVEL)
+    return first_violation(found.findings, found.noise_multiplier)
+
+
+def model(name: str, seed: int) -> Seen:
+    """A Keras model of `dpaudit.zoo.tf_privacy`."""
+    from dpaudit.zoo import tf_privacy
+
+    return first_violation(getattr(tf_privacy, name)(seed))
+
+
+def recipe(claim: Claim, followed: Recipe, _: int) -> Seen:
+    """A claim against the recipe that was followed."""
+    return first_violation(reconcile(claim, followed))
+
+
+def trace(draw: Callable[[np.random.Generator], Trace], seed: int) -> Seen:
+    """A trace against the sampling that was accounted."""
+    return first_violation(reconcile_trace(TRACED, draw(np.random.default_rng(seed)), level=LEVEL))
+
+
+def pipeline(publish: Callable[[bool, int], float], seed: int) -> Seen:
+    """Many runs of a pipeline with and without one record."""
+    coins = fair_coins(RUNS, seed=seed)
+    scores = Scores.join([publish(bool(coin), seed * RUNS + run) for run, coin in enumerate(coins)], coins)
+    bound = ClopperPearson(HeldOut(seed))(
+        scores, delta=pipelines.DELTA, confidence=CONFIDENCE, adjacency="add-remove", unit="record"
+    )
+    return Seen("many runs" if bound.epsilon > pipelines.CLAIMED else "", epsilon=bound.epsilon)
