@@ -9,7 +9,7 @@ PYTHON ?=
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 .PHONY: demo test test-fast test-slow test-browser test-cluster test-matrix fuzz docs check format selftest zoo \
-  bench bench-quick bench-attacks bench-bounds bench-gradient bench-training bench-zoo clean help
+  bench bench-quick bench-attacks bench-bounds bench-gradient bench-ladder bench-training bench-zoo clean help
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -67,6 +67,11 @@ bench-gradient: $(STAMP) ## gradient leakage beside breaching
 
 bench-training: $(STAMP) ## the stacked engine beside TensorFlow Privacy, Opacus and JAX
 	$(BIN)/python benchmarks/training.py
+
+bench-ladder: $(STAMP) ## step canaries, shuffled batches and black-box audits: the figures of docs/ladder.md
+	$(BIN)/python benchmarks/step_canaries.py
+	$(BIN)/python benchmarks/shuffling.py
+	$(BIN)/python benchmarks/black_box.py
 
 bench-zoo: $(STAMP) ## the time the bug zoo takes
 	$(BIN)/python benchmarks/zoo.py

@@ -236,7 +236,7 @@ RUNG_2 = (
         "A noise multiplier that lost its last digit on the way.",
         "DP-SGD",
         2,
-        partial(hunts.steps, lambda seed: DpSgd(seed=seed, noise=dp_sgd.noise_slightly_small), 1500),
+        partial(hunts.steps, partial(hunts.dp_sgd, noise=dp_sgd.noise_slightly_small), 1500),
         DP_SGD_CLAIM,
         noise_multiplier=0.92,
     ),
@@ -252,16 +252,28 @@ RUNG_4 = (
 FAULTS: tuple[Fault, ...] = (*RUNG_0, *RUNG_1, *RUNG_2, *RUNG_4)
 
 
+CANARY_STEPS = 50
 # The mechanisms in which nothing may be found: name -> (hunt, whether it imports TensorFlow).
 RIGHT: dict[str, tuple[Callable[[int], Seen], bool]] = {
     "DP-SGD": (partial(hunts.mechanism, lambda seed: DpSgd(seed=seed).mechanism()), False),
     "DP-SGD that cannot be reset": (partial(hunts.mechanism, lambda seed: Mechanism(DpSgd(seed=seed))), False),
     "DP-FedAvg, fixed clip": (partial(hunts.server, {"adapt": 0.0}), False),
     "DP-FedAvg, adaptive clip": (partial(hunts.server, {"adapt": 0.2}), False),
+    "recipe as claimed": (partial(hunts.recipe, DP_SGD_CLAIM, RECIPE), False),
     "Poisson trace": (partial(hunts.trace, traces.poisson), False),
     "TensorFlow Privacy DPKerasSGDOptimizer": (partial(hunts.optimizer, "right", None), True),
     "TensorFlow Privacy VectorizedDPKerasSGDOptimizer": (partial(hunts.optimizer, "right_vectorized", None), True),
     "TensorFlow Privacy DPKerasAdamOptimizer": (partial(hunts.optimizer, "right_adam", None), True),
     "DP-SGD of the stacked engine": (partial(hunts.stacked, 2.0, 1.0), True),
+    "DP-SGD, step canaries": (partial(hunts.steps, hunts.dp_sgd, CANARY_STEPS), False),
+    **{
+        f"TensorFlow Privacy {words}, step canaries": (partial(hunts.optimizer_steps, name, CANARY_STEPS), True)
+        for name, words in (
+            ("right", "DPKerasSGDOptimizer"),
+            ("right_vectorized", "VectorizedDPKerasSGDOptimizer"),
+            ("right_adam", "DPKerasAdamOptimizer"),
+        )
+    },
+    "DP-SGD of the stacked engine, step canaries": (partial(hunts.stacked_steps, CANARY_STEPS), True),
     "layer normalisation and dropout": (partial(hunts.model, "layer_normalisation"), True),
 }

@@ -33,19 +33,36 @@ def mechanism(build: Callable[[int], Mechanism], seed: int) -> Seen:
     return first_violation(found.findings, found.noise_multiplier)
 
 
-def steps(build: Callable[[int], DpSgd], count: int, seed: int) -> Seen:
-    """Step canaries in ``count`` steps."""
-    subject = build(seed)
-    audit = StepCanaries(steps=count)(
-        subject.mechanism(), subject.stated, _one_step(subject), confidence=1 - LEVEL, seed=seed
-    )
+def steps(build: Callable[[int], tuple[Mechanism, Stated]], count: int, seed: int) -> Seen:
+    """Step canaries in ``count`` steps, against the noise that is stated."""
+    subject, stated = build(seed)
+    # One step on the whole data: what a step canary tests, before composition.
+    once = GaussianSteps(stated.noise_multiplier, 1, Poisson(1.0))
+    claim = replace(DP_SGD_CLAIM, adjacency=stated.adjacency, mechanism=once)
+    audit = StepCanaries(steps=count)(subject, stated, claim, confidence=1 - LEVEL, seed=seed)
     return Seen("step canaries" if audit.p_value < LEVEL else "", audit.noise_multiplier)
 
 
-def _one_step(subject: DpSgd) -> Claim:
-    """The claim for one step on the whole data: what a step canary tests, before composition."""
-    one = GaussianSteps(subject.noise_multiplier, 1, Poisson(1.0))
-    return replace(DP_SGD_CLAIM, mechanism=one)
+def dp_sgd(seed: int, **parts: Any) -> tuple[Mechanism, Stated]:
+    """The zoo's own DP-SGD with some parts replaced, and what it states."""
+    subject = DpSgd(seed=seed, **parts)
+    return subject.mechanism(), subject.stated
+
+
+def optimizer_steps(name: str, count: int, seed: int) -> Seen:
+    """Step canaries on an optimizer of `dpaudit.zoo.tf_privacy`."""
+    from dpaudit.zoo import tf_privacy
+
+    subject = tf_privacy.mechanism(getattr(tf_privacy, name), seed=seed)
+    return steps(lambda _: (subject, tf_privacy.STATED), count, seed)
+
+
+def stacked_steps(count: int, seed: int) -> Seen:
+    """Step canaries on the stacked engine's own step."""
+    from dpaudit.forensics.stacked import stacked_step
+
+    step = stacked_step(clip=2.0, noise_multiplier=1.0, denominator=16, batch_size=33, seed=100_000 * seed)
+    return steps(lambda _: (step, Stated(2.0, 1.0, 16.0, "zero-out")), count, seed)
 
 
 def server(flags: dict[str, Any], seed: int) -> Seen:
