@@ -9,7 +9,7 @@ PYTHON ?=
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 .PHONY: demo test test-fast test-slow test-browser test-cluster test-matrix fuzz docs check format selftest zoo \
-  bench bench-quick bench-attacks bench-bounds bench-gradient bench-ladder bench-training bench-zoo clean help
+  bench bench-quick bench-scaling bench-attacks bench-bounds bench-gradient bench-ladder bench-training bench-zoo clean help
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -55,6 +55,9 @@ bench: $(STAMP) ## every benchmark beside its peers, then docs/peers.md (most of
 
 bench-quick: $(STAMP) ## tiny sizes; fails when a ratio fell below the recorded one by more than its spread
 	$(BIN)/python benchmarks/all.py --quick
+
+bench-scaling: $(STAMP) ## predicted and measured cost of five plans, growth curves, then docs/scaling.md
+	$(BIN)/python -m benchmarks.scaling
 
 bench-attacks: $(STAMP) ## attacks beside the published loops
 	$(BIN)/python benchmarks/attacks.py

@@ -1,9 +1,6 @@
-"""What this machine has: free memory, and how fast it multiplies."""
+"""What this machine has."""
 
-import time
 from pathlib import Path
-
-import numpy as np
 
 from dpaudit.errors import InputError
 
@@ -19,14 +16,3 @@ def free_memory() -> int:
     if limit.exists() and (text := limit.read_text(encoding="ascii").strip()) != "max":
         free = min(free, int(text) - int(used.read_text(encoding="ascii")))
     return free
-
-
-def measured_flops() -> float:
-    """Float32 operations per second of a matrix product on this machine."""
-    matrix = np.ones((1024, 1024), np.float32)
-    matrix @ matrix
-    begin = time.perf_counter()
-    for _ in range(4):
-        matrix @ matrix
-    seconds: float = time.perf_counter() - begin
-    return 4 * 2 * 1024**3 / seconds

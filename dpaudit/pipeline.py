@@ -21,6 +21,7 @@ from dpaudit.data.users import Natural, user_coins
 from dpaudit.errors import InputError
 from dpaudit.experiments import federated, gradient, ladder, membership, prior, trace
 from dpaudit.experiments.audit import Audit, Subject
+from dpaudit.experiments.cost import AuditCost, audit_cost
 from dpaudit.files import LEFT_OVER, LOCK, alone_in, read_npz, write_npz, write_text
 from dpaudit.log import Log
 from dpaudit.plan import ModelSettings, Plan, load_plan
@@ -31,7 +32,6 @@ from dpaudit.result import DataSummary, ErrorLevel, ModelResult, Result, Utility
 from dpaudit.seeds import derived
 from dpaudit.tasks import Workers
 from dpaudit.trace import read_trace
-from dpaudit.training.pool import PoolCost
 from dpaudit.training.trainer import TrainedModel, Trainer
 
 logger = logging.getLogger(__name__)
@@ -82,23 +82,21 @@ def predicted(
     memory: int | None = None,
     workers: Workers | None = None,
     trust: bool = False,
-) -> dict[str, PoolCost | None]:
-    """What the reference models of each model under audit would take, without training anything.
+) -> AuditCost:
+    """What an audit would take, from a few seconds of measurements that are kept for the next time.
 
     Args:
         plan: as for `run`; so are ``memory``, ``workers`` and ``trust``.
         folder: of the run; what is stored there need not be trained again.
     """
     _refuse_code(plan, trust)
+    others = ("gradient", "prior", "federated", "ladder", "trace")
+    not_counted = tuple(name for name in others if getattr(plan, name) is not None)
     if plan.trace is not None:
-        return {}
+        return AuditCost({}, 0.0, not_counted)
     folder = folder or Path("runs") / plan.name
     audit = prepared(plan, folder, Silent(), memory=memory, workers=workers or Workers())
-    settings = plan.membership
-    return {
-        name: None if settings is None else membership.predicted(settings, trainer, audit, name=name)
-        for name, trainer in plan.trainers().items()
-    }
+    return audit_cost(plan.trainers(), plan.membership, audit, not_counted=not_counted)
 
 
 def _refuse_code(plan: Plan, trust: bool) -> None:

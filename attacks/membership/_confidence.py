@@ -3,9 +3,12 @@
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 
 from dpaudit._check import BoolArray, FloatArray
+from dpaudit.blocks import over_records
 from dpaudit.errors import InputError
+from dpaudit.signals import Signals
 
 # Below exp(-690) = 1e-300 a confidence counts as that.
 LOWEST = -690.0
@@ -30,9 +33,11 @@ def mean(p: FloatArray, where: BoolArray | None = None) -> FloatArray:
         InputError: a record has no such model.
     """
     if where is None:
-        count, total = np.full(p.shape[1], len(p)), p.sum(axis=0)
-    else:
-        count, total = where.sum(axis=0), np.einsum("mr,mr->r", p, where)
+        return _ratio(p.sum(axis=0), np.full(p.shape[1], len(p)))
+    return _ratio(np.einsum("mr,mr->r", p, where), where.sum(axis=0))
+
+
+def _ratio(total: FloatArray, count: npt.NDArray[np.int64] | FloatArray) -> FloatArray:
     if not count.all():
         raise InputError(
             f"{int((count == 0).sum())} of {count.size} records have no reference model on one side "
@@ -40,6 +45,27 @@ def mean(p: FloatArray, where: BoolArray | None = None) -> FloatArray:
         )
     result: FloatArray = total / count
     return result
+
+
+def mean_without_membership(signals: Signals) -> FloatArray:
+    """Mean of the references' mean confidence with each record and without it, shape (records,), in blocks.
+
+    Raises:
+        InputError: a record has no reference on one side.
+    """
+
+    def block(phi: FloatArray, included: BoolArray) -> tuple[FloatArray, ...]:
+        p, outside = confidence(np.asarray(phi, np.float64)), ~included
+        sums = np.einsum("mr,mr->r", p, included), np.einsum("mr,mr->r", p, outside)
+        return *sums, included.sum(axis=0).astype(np.float64), outside.sum(axis=0).astype(np.float64)
+
+    with_record, without_record, models_with, models_without = over_records(block, signals.reference, signals.included)
+    return (_ratio(with_record, models_with) + _ratio(without_record, models_without)) / 2
+
+
+def mean_of_all(reference: FloatArray) -> FloatArray:
+    """Mean confidence over all models of φ (models, records), shape (records,), in blocks."""
+    return over_records(lambda phi: (mean(confidence(np.asarray(phi, np.float64))),), reference)[0]
 
 
 def leaving_pairs_out(p: FloatArray, where: BoolArray | None = None) -> Iterator[tuple[int, FloatArray]]:

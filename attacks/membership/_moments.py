@@ -10,6 +10,7 @@ import numpy as np
 from scipy.special import gammaln
 
 from dpaudit._check import BoolArray, FloatArray
+from dpaudit.blocks import over_records
 from dpaudit.errors import InputError
 from dpaudit.signals import Signals
 
@@ -57,8 +58,15 @@ class Sides(NamedTuple):
 
 
 def sides(signals: Signals) -> Sides:
-    """Both moments of one target's references."""
-    return Sides(Moments.of(signals.reference, signals.included), Moments.of(signals.reference, ~signals.included))
+    """Both moments of one target's references, which may be larger than memory."""
+
+    def block(phi: FloatArray, included: BoolArray) -> tuple[FloatArray, ...]:
+        values = np.asarray(phi, np.float64)
+        inside, outside = Moments.of(values, included), Moments.of(values, ~included)
+        return inside.count, inside.mean, inside.squares, outside.count, outside.mean, outside.squares
+
+    found = over_records(block, signals.reference, signals.included)
+    return Sides(Moments(*found[:3]), Moments(*found[3:]))
 
 
 def leaving_pairs_out(phi: FloatArray, included: BoolArray) -> Iterator[tuple[int, Sides]]:
@@ -204,7 +212,13 @@ def medians(signals: Signals) -> tuple[FloatArray, FloatArray]:
 
     A record without models on a side has median 0 there, which `spread` never uses: it refuses such a record.
     """
-    return _median(signals.reference, signals.included), _median(signals.reference, ~signals.included)
+
+    def block(phi: FloatArray, included: BoolArray) -> tuple[FloatArray, ...]:
+        values = np.asarray(phi, np.float64)
+        return _median(values, included), _median(values, ~included)
+
+    inside, outside = over_records(block, signals.reference, signals.included)
+    return inside, outside
 
 
 def _median(phi: FloatArray, where: BoolArray) -> FloatArray:

@@ -7,7 +7,13 @@ import numpy as np
 
 from dpaudit import _check
 from dpaudit._check import FloatArray
-from dpaudit.attacks.membership._confidence import confidence, leaving_pairs_out, log_confidence, mean
+from dpaudit.attacks.membership._confidence import (
+    confidence,
+    leaving_pairs_out,
+    log_confidence,
+    mean,
+    mean_of_all,
+)
 from dpaudit.signals import PoolSignals, Signals
 
 
@@ -31,7 +37,7 @@ class Base:
 
     def __call__(self, signals: Signals) -> FloatArray:
         """Scores, shape (records,)."""
-        score: FloatArray = log_confidence(signals.phi) - np.log(mean(confidence(signals.reference)))
+        score: FloatArray = log_confidence(signals.phi) - np.log(mean_of_all(signals.reference))
         return score
 
     def leave_pair_out(self, pool: PoolSignals) -> FloatArray:

@@ -7,7 +7,13 @@ import numpy as np
 
 from dpaudit import _check
 from dpaudit._check import FloatArray
-from dpaudit.attacks.membership._confidence import confidence, leaving_pairs_out, mean
+from dpaudit.attacks.membership._confidence import (
+    confidence,
+    leaving_pairs_out,
+    mean,
+    mean_of_all,
+    mean_without_membership,
+)
 from dpaudit.errors import InputError
 from dpaudit.signals import PoolSignals, Signals
 
@@ -48,9 +54,7 @@ class Rmia:
     def __call__(self, signals: Signals) -> FloatArray:
         """Scores in (0, 1), shape (records,)."""
         population = _population(signals)
-        p = confidence(signals.reference)
-        expected = (mean(p, signals.included) + mean(p, ~signals.included)) / 2
-        expected_z = mean(confidence(population.reference))
+        expected, expected_z = mean_without_membership(signals), mean_of_all(population.reference)
         return _score(confidence(signals.phi) / expected, confidence(population.phi) / expected_z, self)
 
     def leave_pair_out(self, pool: PoolSignals) -> FloatArray:

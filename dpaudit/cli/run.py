@@ -8,9 +8,7 @@ import typer
 from dpaudit.cli.options import Backend, Jobs, Json, Out, Quiet, Seed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from dpaudit.training.pool import PoolCost
+    from dpaudit.experiments.cost import AuditCost
 
 
 def run(
@@ -31,7 +29,7 @@ def run(
         ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say how many models would be trained, and in what memory and time.")
+        bool, typer.Option("--dry-run", help="Only say what it would take: trainings, time, memory.")
     ] = False,
     memory: Annotated[
         str | None,
@@ -82,8 +80,7 @@ def _bytes(text: str) -> int:
     return int(size)
 
 
-def _print_prediction(costs: "Mapping[str, PoolCost | None]", *, json: bool) -> None:
-    from dataclasses import asdict
+def _print_prediction(cost: "AuditCost", *, json: bool) -> None:
     from json import dumps
 
     from rich.console import Console
@@ -91,14 +88,26 @@ def _print_prediction(costs: "Mapping[str, PoolCost | None]", *, json: bool) -> 
     from rich.table import Table
 
     if json:
-        typer.echo(dumps({name: None if cost is None else asdict(cost) for name, cost in costs.items()}, indent=1))
+        typer.echo(dumps(cost.as_dict(), indent=1))
         return
-    table = Table("model", "reference models", "still to train", "side by side", "peak memory", "time", box=None)
-    for name, cost in costs.items():
-        if cost is None:
-            table.add_row(escape(name), "none", "", "", "", "")
-            continue
-        seconds = "one at a time: not predicted" if cost.seconds is None else f"about {cost.seconds:.0f} s"
-        peak = f"{cost.peak_bytes / 1e9:.2f} GB"
-        table.add_row(escape(name), str(cost.models), str(cost.trainings), str(cost.chunk), peak, seconds)
-    Console(highlight=False).print(table)
+    table = Table("model", "its training", "reference models", "still to train", "side by side", "time", box=None)
+    for name, model in cost.models.items():
+        pool = model.pool
+        if pool is None:
+            table.add_row(escape(name), _seconds(model.target), "none")
+        else:
+            counts = str(pool.models), str(pool.trainings), str(pool.chunk)
+            table.add_row(escape(name), _seconds(model.target), *counts, _seconds(pool.seconds))
+    console = Console(highlight=False)
+    console.print(table)
+    hours = "" if cost.worker_hours is None else f", {cost.worker_hours:.2g} worker-hours"
+    console.print(
+        f"{cost.trainings} trainings, {_seconds(cost.seconds)} in all with start, attacks and report{hours}, "
+        f"peak memory about {cost.peak_bytes / 1e9:.2f} GB"
+    )
+    if cost.not_counted:
+        console.print(f"not counted: {', '.join(cost.not_counted)}")
+
+
+def _seconds(value: float | None) -> str:
+    return "not predicted" if value is None else f"about {value:.0f} s" if value >= 10 else f"about {value:.1f} s"

@@ -5,10 +5,10 @@ hash of all they depend on, so a run that was killed and started again trains on
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +18,10 @@ from dpaudit._check import BoolArray, FloatArray
 from dpaudit.data.dataset import Dataset
 from dpaudit.data.source import Source, rebuilt
 from dpaudit.errors import InputError
-from dpaudit.machine import free_memory, measured_flops
+from dpaudit.machine import free_memory
 from dpaudit.seeds import derived
 from dpaudit.tasks import Workers
+from dpaudit.training.speed import measured
 from dpaudit.training.store import Store, digest
 from dpaudit.training.trainer import TrainedModel, Trainer
 
@@ -31,7 +32,6 @@ FORMAT = "pool-1"
 PROCESS_BYTES = 600_000_000  # of a worker with TensorFlow before it does anything (measured)
 LARGEST_CHUNK = 64
 GROUPS = 4  # of copies that the engine trains as one program, in a chunk: one for each of a few cores
-SHARE_OF_PEAK = 0.25  # of a plain matrix product's speed that a training reaches (benchmarks/training.py)
 
 
 @runtime_checkable
@@ -85,7 +85,9 @@ class PoolCost:
         trainings: still to do; the others are stored.
         chunk: models trained together.
         peak_bytes: predicted memory at the peak, over all processes.
-        seconds: predicted time, from this machine's measured speed; None for a trainer that trains one at a time.
+        seconds: predicted time with the workers of the pool, were they all like this machine; None when the trainer
+            has no number of epochs to predict from.
+        worker_hours: the same, summed over the workers.
     """
 
     models: int
@@ -93,6 +95,7 @@ class PoolCost:
     chunk: int
     peak_bytes: int
     seconds: float | None
+    worker_hours: float | None
 
 
 @dataclass(frozen=True)
@@ -218,19 +221,32 @@ class Pool:
         return 8 * 2 * records * self.dataset.outputs + weights
 
     def cost(self) -> "PoolCost":
-        """What running it would take, without training anything."""
+        """What running it would take; a few epochs are trained to know how fast, unless that is known."""
         store = Store(self.folder, self._version)
         chunks = self.chunks(keep=False)
         missing = [rows for first, rows in chunks if not store.path(self._key(first, rows)).exists()]
         trainings = sum(len(rows) for rows in missing)
         size = max(len(rows) for _, rows in chunks)
-        seconds = None
-        if isinstance(self.trainer, StackedTrainer) and self._cost is not None:
-            steps = sum(self.trainer.steps(int(row.sum())) for rows in missing for row in rows)
-            work = 2 * self._cost.multiply_adds * steps * self.trainer.batch_size
-            seconds = work / (SHARE_OF_PEAK * measured_flops())
         peak = self.workers.jobs * (self.process_bytes() + size * self.model_bytes())
-        return PoolCost(len(self), trainings, size, peak, seconds)
+        seconds = self._seconds(missing) if missing else 0.0
+        hours = None if seconds is None else self.workers.jobs * seconds / 3600
+        return PoolCost(len(self), trainings, size, peak, seconds, hours)
+
+    def _seconds(self, missing: list[BoolArray]) -> float | None:
+        epochs = getattr(self.trainer, "epochs", None)
+        if epochs is None:
+            return None
+        rows = missing[0]
+        packed, seeds = np.packbits(rows, axis=1), list(range(len(rows)))
+
+        def train(some: int) -> None:
+            _chunk(with_epochs(self.trainer, some), (self.dataset, self.population), packed, seeds, 0)
+
+        population = 0 if self.population is None else len(self.population)
+        what = described(with_epochs(self.trainer, 1)), self.dataset.features.shape, self.dataset.outputs, population
+        speed = measured(train, *what, rows.shape)
+        # The processes of one machine share its cores: together they are as fast as the one that was measured.
+        return speed.seconds(epochs, calls=len(missing))
 
     @cached_property
     def _cost(self) -> "Cost | None":
@@ -271,6 +287,14 @@ class Pool:
 def model_seed(seed: int, model: int) -> int:
     """Seed of one model of a pool."""
     return derived(seed, "reference", model)
+
+
+def with_epochs(trainer: Trainer, epochs: int) -> Trainer:
+    """The same trainer for so many epochs, whatever accuracy they reach."""
+    changed: dict[str, Any] = {"epochs": epochs}
+    if hasattr(trainer, "until_accuracy"):
+        changed["until_accuracy"] = None
+    return replace(trainer, **changed)  # type: ignore[type-var]  # asked for dataclasses only
 
 
 def described(value: object) -> str:
