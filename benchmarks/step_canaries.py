@@ -95,7 +95,7 @@ def main() -> None:
     parser.add_argument("--epsilons", type=float, nargs="+", default=[1.0, 2.0, 4.0, 8.0])
     parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()
-    ratios: dict[str, float] = {}
+    ratios: dict[str, dict[str, float]] = {}
     figures: dict[str, float] = {}
     targets: dict[str, float] = {}
     subjects: tuple[tuple[str, Build], ...] = (("stacked DP-SGD", stacked), ("TF Privacy vectorized", tf_privacy))
@@ -105,7 +105,8 @@ def main() -> None:
             shares, seconds = shares_of(build, sigma, target, steps=chosen.steps, repeats=chosen.repeats)
             short, _ = shares_of(build, sigma, target, steps=chosen.short_steps, repeats=chosen.short)
             above = sum(share > 1 for share in short)
-            ratios[case], targets[case] = statistics.median(shares), 0.9
+            ratios[case] = {"median": statistics.median(shares), "low": min(shares), "high": max(shares)}
+            targets[case] = 0.9
             figures |= {
                 f"{case}: seconds": seconds,
                 f"{case}: above the truth in {chosen.short} audits of {chosen.short_steps} steps": above,

@@ -51,7 +51,8 @@ def main() -> None:
             figures[name], targets[name] = float(found.alarms), 0.0
             print(f"{name}: {found.alarms}", flush=True)
     if chosen.out is not None:
-        found_there = {"ratios": {"time over the limit": median / LIMIT}, "figures": figures, "targets": targets}
+        ratio = {"median": LIMIT / median, "low": LIMIT / max(seconds), "high": LIMIT / min(seconds)}
+        found_there = {"ratios": {"limit over time": ratio}, "figures": figures, "targets": targets}
         chosen.out.write_text(json.dumps(found_there, indent=1), encoding="utf-8")
 
 

@@ -21,6 +21,7 @@ from dpaudit.data.inclusion import complementary_pairs, fair_coins
 from dpaudit.errors import AuditFailed, InputError
 from dpaudit.evidence import LowerBound
 from dpaudit.experiments.audit import Audit, Subject
+from dpaudit.experiments.gradient_canaries import gradient_canary_scores
 from dpaudit.experiments.references import pool_signals, stacked, target_signals
 from dpaudit.experiments.rungs import PILOT, Settings
 from dpaudit.outputs import phi
@@ -54,21 +55,30 @@ def one_run(settings: Settings, audit: Audit, subject: Subject) -> Found:
     reason = _refused(settings, audit, subject)
     if reason:
         return reason
-    canaried = _with_canaries(settings, audit, subject, settings.canaries)
     coins = fair_coins(settings.canaries, seed=audit.seed_for("ladder coins", subject.name))
-    included = np.concatenate([audit.member, coins])
-    seed = audit.seed_for("one run", subject.name)
-    if settings.score in ("lira", "rmia"):
-        trained = subject.trainer(canaried.together, included, seed=seed)
-        scores = _against_references(settings, audit, subject, canaried, trained.predict)
-    elif _watching(settings):
-        scores = _watched(settings, subject, canaried, included[None], [seed])[0]
-    else:
-        trained = subject.trainer(canaried.together, included, seed=seed)
-        # How much more the canaries are believed than by the model that never saw one of them.
-        scores = canaried.belief(trained.predict) - canaried.belief(subject.model.predict)
+    scores = _scores(settings, audit, subject, coins, seed=audit.seed_for("one run", subject.name))
     bound = OneRun(HeldOut(audit.seed_for("ladder threshold", subject.name), 0.5))
     return {"bound": _bound(bound, Scores.join(scores, coins), audit)}
+
+
+def _scores(settings: Settings, audit: Audit, subject: Subject, coins: BoolArray, *, seed: int) -> FloatArray:
+    """Scores of the canaries of one training, shape (canaries,)."""
+    if settings.canary == "gradient":
+        trainer = stacked(subject.trainer, audit.dataset)
+        assert isinstance(trainer, DpSgd)
+        records, every_step = int(audit.member.sum()), settings.observe == "all-steps"
+        return gradient_canary_scores(trainer, records, coins, every_step=every_step, seed=seed)
+    canaried = _with_canaries(settings, audit, subject, settings.canaries)
+    included = np.concatenate([audit.member, coins])
+    if settings.score in ("lira", "rmia"):
+        trained = subject.trainer(canaried.together, included, seed=seed)
+        return _against_references(settings, audit, subject, canaried, trained.predict)
+    if _watching(settings):
+        return _watched(settings, subject, canaried, included[None], [seed])[0]
+    trained = subject.trainer(canaried.together, included, seed=seed)
+    # How much more the canaries are believed than by the model that never saw one of them.
+    scores: FloatArray = canaried.belief(trained.predict) - canaried.belief(subject.model.predict)
+    return scores
 
 
 def many_runs(settings: Settings, audit: Audit, subject: Subject) -> Found:
@@ -165,6 +175,8 @@ def _refused(settings: Settings, audit: Audit, subject: Subject) -> str:
             f"the steps of a {type(subject.trainer).__name__} trainer cannot be watched; score by loss, lira or rmia "
             "and observe the final model"
         )
+    if settings.canary == "gradient" and getattr(subject.trainer, "l2_norm_clip", None) is None:
+        return "gradients that are not clipped have no size a canary could have"
     return ""
 
 
@@ -179,6 +191,7 @@ def _with_canaries(settings: Settings, audit: Audit, subject: Subject, count: in
             f"the canaries of the ladder need classes, and the task of {audit.dataset.name} is "
             f"{audit.dataset.task}; leave out rungs 3 and 4."
         )
+    assert settings.canary != "gradient"
     seed = audit.seed_for("canary records", subject.name, count)
     source, predict = audit.population, None
     if settings.canary == "found":

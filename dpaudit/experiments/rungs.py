@@ -40,11 +40,14 @@ class Settings(BaseModel):
 
     ``budget``, such as ``2m``: of the rungs, steps, canaries and runs named here take what the time allows, counted
     from the start of the audit.
+
+    ``canary`` ``gradient``: the canaries of rung 3 are gradients along weights of their own, in a training with the
+    plan's sampling, steps, clipping and noise (`dpaudit.experiments.gradient_canaries`); scored ``white-box``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     rungs: list[Rung] = Field(default=[0, 1, 2, 3], min_length=1)
-    canary: Kind = "mislabelled"
+    canary: Kind | Literal["gradient"] = "mislabelled"
     canaries: int = Field(default=100, ge=10)
     steps: int = Field(default=300, ge=1)
     canaries_per_step: int = Field(default=32, ge=1)
@@ -86,6 +89,8 @@ class Settings(BaseModel):
             raise ValueError(f"references are for the scores 'lira' and 'rmia', not for {self.score!r}")
         if by_reference and self.observe == "all-steps":
             raise ValueError(f"score {self.score!r} sees final models only; 'loss' and 'white-box' see all steps")
+        if self.canary == "gradient" and (self.score != "white-box" or 4 in self.rungs):
+            raise ValueError("canary 'gradient' is for rung 3 and the score 'white-box'; leave out rung 4")
         if 4 not in self.rungs and (self.start == "worst-case" or self.stop_early):
             raise ValueError("start and stop_early are for rung 4, which is not among the rungs")
         return self

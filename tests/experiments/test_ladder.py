@@ -156,6 +156,45 @@ def test_the_white_box_sees_canaries_in_dp_sgd(tmp_path, observe):
 
 
 @pytest.mark.tf
+@pytest.mark.parametrize("every_step", [False, True])
+def test_gradient_canaries_separate_as_the_sampler_and_the_noise_say(every_step):
+    """A canary is in 20 of 200 Poisson batches: against the law drawn directly with numpy; 4 standard errors."""
+    from dpaudit.experiments.gradient_canaries import gradient_canary_scores
+    from dpaudit.training.architecture import Mlp
+    from dpaudit.training.dp_sgd import DpSgd
+
+    trainer = DpSgd(Mlp(()), 2.0, 0.8, epochs=20, batch_size=60, sampling="poisson", compiled=False)
+    coins = fair_coins(200, seed=1)
+    scores = gradient_canary_scores(trainer, 500, coins, every_step=every_step, seed=3)
+    rng = np.random.default_rng(0)
+    trained = 500 + int(coins.sum())
+    rate, steps = 60 / trained, trainer.steps(trained)
+
+    def drawn(present):
+        seen = rng.normal(0, 0.8, (4000, steps)) + present * (rng.random((4000, steps)) < rate)
+        return np.log1p(rate * (np.exp((seen - 0.5) / 0.64) - 1)).sum(axis=1) if every_step else seen.sum(axis=1)
+
+    for present in (True, False):
+        own, expected = scores[coins == present], drawn(present)
+        assert own.mean() == pytest.approx(expected.mean(), abs=4 * expected.std() / np.sqrt(own.size))
+        assert own.std() == pytest.approx(expected.std(), rel=4 / np.sqrt(2 * own.size))
+
+
+@pytest.mark.tf
+def test_gradient_canaries_bound_one_run(tmp_path):
+    """Little noise: every one of 100 canaries is told from the rest; a function has no gradients to choose."""
+    from dpaudit.training.architecture import Mlp
+    from dpaudit.training.dp_sgd import DpSgd
+
+    settings = Settings(rungs=[3], canary="gradient", score="white-box", observe="all-steps")
+    trainer = DpSgd(Mlp(()), noise_multiplier=0.2, epochs=5, batch_size=50, compiled=False)
+    assert run(settings, audit_of(trainer, tmp_path)).bounds("model")[0].epsilon > 1.5
+    unclipped = replace(trainer, l2_norm_clip=None, noise_multiplier=0.0)
+    assert "not clipped" in run(settings, audit_of(unclipped, tmp_path)).rungs[0].skipped
+    assert "cannot be watched" in run(settings, audit_of(Function(memoriser), tmp_path)).rungs[0].skipped
+
+
+@pytest.mark.tf
 @pytest.mark.parametrize("score", ["loss", "white-box"])
 def test_many_runs_from_a_worst_case_start(tmp_path, score):
     """Without noise a blank canary shows in the final model of every run: 60 runs certify ε > 1."""
@@ -174,6 +213,7 @@ def test_many_runs_from_a_worst_case_start(tmp_path, score):
         ({"references": 4}, "references are for the scores 'lira' and 'rmia'"),
         ({"score": "rmia", "references": 4, "observe": "all-steps"}, "sees final models only"),
         ({"stop_early": True}, "are for rung 4"),
+        ({"canary": "gradient"}, "is for rung 3 and the score 'white-box'"),
         ({"budget": "2 minutes"}, "a time such as 90s, 2m or 1.5h"),
     ],
 )
