@@ -173,7 +173,7 @@ def _run(plan: Plan, prepare: Callable[[], Audit], log: Log) -> Result:
     trained: list[tuple[ModelSettings, Trainer, TrainedModel]] = []
     with progress.task("training", len(plan.model)) as advance:
         for settings, trainer in zip(plan.model, plan.trainers().values(), strict=True):
-            seed = derived(plan.seed, "train", settings.name)
+            seed = audit.training_seed(settings.name)
             key = f"{settings.name}-{derived(0, plan.fingerprint, records.fingerprint, settings.name):08x}"
             model = timed(
                 f"train {settings.name}",

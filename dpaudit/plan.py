@@ -24,6 +24,7 @@ from dpaudit.experiments.membership import Settings as MembershipSettings
 from dpaudit.experiments.prior import Settings as PriorSettings
 from dpaudit.experiments.rungs import Settings as LadderSettings
 from dpaudit.experiments.trace import Settings as TraceSettings
+from dpaudit.experiments.views import at_epoch
 from dpaudit.files import read_text
 from dpaudit.training.function import Function
 from dpaudit.training.trainer import Trainer
@@ -252,6 +253,12 @@ def plan_from(table: dict[str, Any], *, where: str = "plan") -> Plan:
     if plan.membership is not None:
         for attack in plan.membership.attacks:
             attack.build()
+        for name, trainer in plan.trainers().items():
+            for epochs in plan.membership.checkpoints:
+                try:
+                    at_epoch(trainer, epochs)
+                except InputError as error:
+                    raise InputError(f"{where}: model {name!r}: {error}") from error
     if all(part is None for part in (plan.membership, plan.federated, plan.ladder, plan.gradient, plan.prior)):
         raise InputError(
             f"{where}: the plan measures nothing; add a [membership], [federated], [ladder], [gradient], [prior] "

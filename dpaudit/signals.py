@@ -232,6 +232,8 @@ class PoolSignals:
         features: the records themselves, shape (records, ...).
         population_features: the records of the population, shape (population, ...).
         population_log_probabilities: shape (models, population, classes).
+        query_log_probabilities: of the queries, each (models, records, classes); empty when only φ is kept.
+        checkpoints: φ of the models at earlier points of their training, each (models, records), in order.
 
     Raises:
         InputError: shapes differ, or the models are not in complementary pairs.
@@ -247,6 +249,8 @@ class PoolSignals:
     features: FloatArray | None = None
     population_features: FloatArray | None = None
     population_log_probabilities: FloatArray | None = None
+    query_log_probabilities: tuple[FloatArray, ...] = ()
+    checkpoints: tuple[FloatArray, ...] = ()
 
     def __post_init__(self) -> None:
         phi = _check.finite("φ of the pool", self.phi, ndim=2)
@@ -262,12 +266,18 @@ class PoolSignals:
             raise InputError(
                 f"population signals must come from the {len(phi)} models, got shape {self.population.shape}."
             )
-        for index, query in enumerate(self.queries):
-            if query.shape != phi.shape:
-                raise InputError(f"queries[{index}] must have shape {phi.shape}, got {query.shape}.")
+        for name, views in (("queries", self.queries), ("checkpoints", self.checkpoints)):
+            for index, view in enumerate(views):
+                if view.shape != phi.shape:
+                    raise InputError(f"{name}[{index}] must have shape {phi.shape}, got {view.shape}.")
+        if len(self.query_log_probabilities) not in (0, len(self.queries)):
+            raise InputError(f"there must be log-probabilities for all {len(self.queries)} queries, or for none.")
 
     def __len__(self) -> int:
         return len(self.phi)
+
+    def _view(self, phi: FloatArray, model: int, others: list[int], log_p: FloatArray | None) -> Signals:
+        return Signals(phi[model], self.labels, _row(log_p, model), phi[others], self.included[others])
 
     def target(self, model: int) -> Signals:
         """One model as the target, all others but its partner as references. Its own membership is left out.
@@ -278,6 +288,7 @@ class PoolSignals:
                [ True]])
         """
         others = [i for i in range(len(self)) if i // 2 != model // 2]
+        logs = self.query_log_probabilities or (None,) * len(self.queries)
         population = None
         if self.population is not None:
             population = Signals(
@@ -295,7 +306,8 @@ class PoolSignals:
             self.phi[others],
             self.included[others],
             population,
-            tuple(Signals(q[model], self.labels, None, q[others], self.included[others]) for q in self.queries),
+            queries=tuple(self._view(q, model, others, log_p) for q, log_p in zip(self.queries, logs, strict=True)),
+            checkpoints=tuple(self._view(phi, model, others, None) for phi in self.checkpoints),
             features=self.features,
             reference_log_probabilities=None if self.log_probabilities is None else self.log_probabilities[others],
         )

@@ -1,15 +1,20 @@
 """Writes the table of docs/attacks.md: every attack against the number of reference models.
 
+Beside it stands how far each figure lies from the same one measured earlier by another implementation, in standard
+errors of the difference.
+
 python examples/attack_table.py [attack_table.toml] [FOLDER]
 """
 
 import json
+import math
 import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.stats import norm
 
 from dpaudit import registry
 from dpaudit.attacks.membership.pools import leave_pair_out
@@ -26,6 +31,7 @@ from dpaudit.training.architecture import Mlp
 from dpaudit.training.dp_sgd import DpSgd
 
 FPRS = (0.01, 0.001)
+ROUNDING = 0.001  # of the earlier figures
 
 
 def signals(settings: dict[str, Any], folder: Path, *, seed: int) -> PoolSignals:
@@ -97,9 +103,42 @@ def main() -> None:
         ", ".join([attack["name"], *(f"{key} = {value}" for key, value in attack.items() if key != "name")])
         for attack in settings["attacks"]
     ]
-    (folder / "table.md").write_text(markdown(names, columns, notes), encoding="utf-8")
-    (folder / "table.json").write_text(json.dumps(numbers(names, columns), indent=1) + "\n", encoding="utf-8")
-    print(markdown(names, columns, notes))
+    found = numbers(names, columns)
+    earlier = parse_toml((here / "attack_table_earlier.toml").read_text(encoding="utf-8"), "attack_table_earlier.toml")
+    text = markdown(names, columns, notes) + compared(found, earlier)
+    (folder / "table.md").write_text(text, encoding="utf-8")
+    (folder / "table.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    print(text)
+
+
+def difference(ours: float, error: float, theirs: float) -> float:
+    """In standard errors: theirs has the error of ours (as many models, as many records) and is rounded."""
+    return (ours - theirs) / math.sqrt(2 * error**2 + ROUNDING**2 / 12)
+
+
+def compared(found: dict[str, Any], earlier: dict[str, Any]) -> str:
+    """A table of differences, and how many are above two standard errors beside what chance alone would give."""
+    columns = [column for column in earlier["columns"] if column in found]
+    lines = ["", "| attack | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    apart: dict[str, list[float]] = {column: [] for column in columns}
+    for name, row in earlier["figures"].items():
+        cells = []
+        for column, theirs in zip(earlier["columns"], row, strict=True):
+            if column not in found:
+                continue
+            ours = found[column].get(name, [])
+            given = [difference(mean, error, other) for (mean, error), other in zip(ours, theirs, strict=False)]
+            apart[column] += given
+            cells.append(" / ".join(f"{value:+.1f}" for value in given) or "-")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    lines += [""]
+    for column, given in [*apart.items(), ("all", [value for part in apart.values() for value in part])]:
+        outside = sum(abs(value) > 2 for value in given)
+        lines.append(
+            f"{column}: {outside} of {len(given)} figures differ by more than two standard errors; chance alone would "
+            f"give about {2 * norm.sf(2) * len(given):.1f}"
+        )
+    return "\n".join([*lines, ""])
 
 
 def markdown(names: list[str], columns: dict[str, list[OverTargets | None]], notes: list[str]) -> str:

@@ -1,10 +1,12 @@
 """Plans are typed to the last key; what is wrong is said in one line with the nearest right word."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dpaudit.data.queries import Noise
 from dpaudit.errors import InputError
 from dpaudit.plan import Plan, load_plan
 
@@ -43,6 +45,14 @@ def plan_with(tmp_path: Path, old: str, new: str) -> Plan:
         ("seed = 20261123", "", r"seed: this key is missing"),
         ("schema = 1", "schema = 2", r"schema: .*got 2"),
         ("[membership]", "[membershipp]", r"membershipp: this key is not known; .* Did you mean 'membership'\?"),
+        (
+            "[membership]",
+            "[membership]\ncheckpoints = [5]",
+            r"model 'no-dp': checkpoints need a fixed number of epochs",
+        ),
+        ("[membership]", "[membership]\ncheckpoints = [5, 5]", r"membership\.checkpoints: must rise"),
+        ("[membership]", "[membership]\nqueries = [{kind = 'flop'}]", r"membership\.queries\.0: .*'flip'"),
+        ("[membership]", "[membership]\nqueries = [{kind = 'noise', scale = 0.0}]", r"membership\.queries\.0.*scale"),
         ("schema = 1", "schema = ", r"is not valid TOML"),
         ("until_accuracy = 1.0", "until_accuracy = nan", r"until_accuracy"),
         (
@@ -57,6 +67,20 @@ def test_bad_plans_are_one_clear_line(tmp_path: Path, old: str, new: str, messag
     with pytest.raises(InputError, match=message) as raised:
         plan_with(tmp_path, old, new)
     assert "\n" not in str(raised.value)
+
+
+def test_queries_and_checkpoints_survive_the_resolved_plan(tmp_path: Path) -> None:
+    """What is written into the run folder reads back as the same plan."""
+    asked = 'queries = [{kind = "noise", scale = 0.1, copies = 2}, {kind = "shift", right = 1}]'
+    text = re.sub("until_accuracy = 1.0.*", "", TEXT).replace(
+        "[membership]", f"[membership]\ncheckpoints = [2, 5]\n{asked}"
+    )
+    (tmp_path / "plan.toml").write_text(text)
+    plan = load_plan(tmp_path / "plan.toml")
+    assert plan.membership is not None
+    assert plan.membership.queries[0] == Noise(0.1, copies=2)
+    (tmp_path / "again.toml").write_text(plan.toml())
+    assert load_plan(tmp_path / "again.toml") == plan
 
 
 def test_noise_zero_with_a_finite_claim_is_refused(tmp_path: Path) -> None:

@@ -82,5 +82,7 @@ def _shuffled(pool: PoolSignals, rng: np.random.Generator) -> PoolSignals:
         pool,
         phi=moved(pool.phi),
         queries=tuple(moved(query) for query in pool.queries),
+        query_log_probabilities=tuple(moved(query) for query in pool.query_log_probabilities),
+        checkpoints=tuple(moved(checkpoint) for checkpoint in pool.checkpoints),
         log_probabilities=None if pool.log_probabilities is None else moved(pool.log_probabilities),
     )

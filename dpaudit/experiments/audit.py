@@ -80,6 +80,10 @@ class Audit:
         """A seed for one purpose of this audit."""
         return derived(self.seed, *words)
 
+    def training_seed(self, name: str) -> int:
+        """Seed that a subject is trained with."""
+        return self.seed_for("train", name)
+
     def logits(self, subject: Subject) -> tuple[FloatArray, FloatArray]:
         """Outputs of a subject on the audited records and on the population, each (records, outputs)."""
         return subject.model.predict(self.dataset.features), subject.model.predict(self.population.features)

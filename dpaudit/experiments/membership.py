@@ -9,7 +9,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from dpaudit import _check, registry
-from dpaudit._check import IntArray
+from dpaudit._check import FloatArray, IntArray
 from dpaudit.attacks.membership.auto import Auto
 from dpaudit.attacks.membership.null_check import NullCheck, null_check
 from dpaudit.attacks.membership.pools import Spending, audited_part, leave_pair_out
@@ -17,7 +17,9 @@ from dpaudit.bounds.clopper_pearson import ClopperPearson
 from dpaudit.bounds.one_run import OneRun
 from dpaudit.bounds.selection import HeldOut
 from dpaudit.claim import Adjacency, Unit
+from dpaudit.data.dataset import Dataset
 from dpaudit.data.inclusion import complementary_pairs
+from dpaudit.data.queries import Query
 from dpaudit.errors import InputError
 from dpaudit.evaluation import (
     Accused,
@@ -32,12 +34,13 @@ from dpaudit.evaluation import (
     standard_groups,
 )
 from dpaudit.evidence import LowerBound
-from dpaudit.experiments.audit import Audit, Design
+from dpaudit.experiments.audit import Audit, Design, Subject
 from dpaudit.experiments.references import observed_pool, stacked, target_signals
+from dpaudit.experiments.views import Queried, at_epoch
 from dpaudit.roc import Roc, TprAtFpr, auc_standard_error
 from dpaudit.scores import Scores
 from dpaudit.signals import PoolSignals, Signals
-from dpaudit.training.pool import Pool, PoolCost
+from dpaudit.training.pool import Pool, PoolCost, together
 from dpaudit.training.trainer import Trainer
 
 FPRS = (0.1, 0.01, 0.001, 0.0001)
@@ -90,6 +93,8 @@ class Settings(BaseModel):
     They serve its attacks, and each of them is attacked in turn with the others as references (`PoolOutcome`).
     ``slices``: by ``class``, by quantile of the ``loss``, by whether it is ``classified`` right, or by a column of the
     data, which stays a feature when it holds numbers. ``fdr``: false discovery rate of the list of exposed records.
+    ``queries``: further questions about each record, the same for every model, for the attacks that can use several.
+    ``checkpoints``: epochs after which the target and the references are looked at too, for ``trajectory``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -97,6 +102,8 @@ class Settings(BaseModel):
     references: int = Field(default=0, ge=0)
     slices: list[str] = []
     fdr: float = Field(default=0.05, gt=0, lt=1)
+    queries: list[Query] = []
+    checkpoints: list[Annotated[int, Field(ge=1)]] = []
 
     @field_validator("references")
     @classmethod
@@ -104,6 +111,13 @@ class Settings(BaseModel):
         if references % 2 or references == 2:
             raise ValueError("must be 0 or an even number from 4 on: references are trained in pairs")
         return references
+
+    @field_validator("checkpoints")
+    @classmethod
+    def _in_order(cls, checkpoints: list[int]) -> list[int]:
+        if checkpoints != sorted(set(checkpoints)):
+            raise ValueError("must rise from one to the next")
+        return checkpoints
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -201,9 +215,15 @@ def predicted(settings: Settings, trainer: Trainer, audit: Audit, *, name: str) 
     if not settings.references:
         return None
     included = complementary_pairs(settings.references, len(audit.dataset), seed=audit.seed_for("pairs"))
+    queried = Queried.of(audit.dataset, audit.population, settings.queries, seed=audit.seed_for("queries"))
     seed, folder = audit.seed_for("references", name), audit.folder / "references"
-    recipe = stacked(trainer, audit.dataset)
-    return Pool(recipe, audit.dataset, included, audit.population, seed, folder, audit.memory, audit.workers).cost()
+
+    def cost(trainer: Trainer, others: Dataset | None) -> PoolCost:
+        recipe = stacked(trainer, audit.dataset)
+        return Pool(recipe, audit.dataset, included, others, seed, folder, audit.memory, audit.workers).cost()
+
+    earlier = [cost(at_epoch(trainer, epochs), None) for epochs in settings.checkpoints]
+    return together(cost(trainer, queried.everything), *earlier)
 
 
 def run(settings: Settings, audit: Audit) -> Outcome:
@@ -211,24 +231,13 @@ def run(settings: Settings, audit: Audit) -> Outcome:
     attacks = [(item.name, item.build()) for item in settings.attacks]
     terms = Terms(audit.design, audit.delta, audit.confidence, audit.adjacency, audit.unit)
     outcome = Outcome(design=audit.design, attacks=[], references=settings.references)
+    queried = Queried.of(audit.dataset, audit.population, settings.queries, seed=audit.seed_for("queries"))
     for subject in audit.subjects:
         pool = None
         if settings.references:
-            pool = observed_pool(
-                subject.trainer,
-                audit.dataset,
-                complementary_pairs(settings.references, len(audit.dataset), seed=audit.seed_for("pairs")),
-                audit.population,
-                seed=audit.seed_for("references", subject.name),
-                folder=audit.folder / "references",
-                progress=audit.progress,
-                memory=audit.memory,
-                workers=audit.workers,
-                source=audit.source,
-            )
+            pool = references(subject, settings, audit, queried)
             outcome.exposed.append(exposed_records(subject.name, pool, audit.dataset.source_rows, fdr=settings.fdr))
-        records, population = audit.logits(subject)
-        signals = target_signals(records, audit.dataset, audit.population, population, pool=pool)
+        signals = observed(subject, settings, audit, queried, pool)
         outcome.floored[subject.name] = signals.floored
         groups = chosen_groups(signals, settings.slices, audit.dataset.groups)
         with audit.progress.task(f"attacking {subject.name}", len(attacks)) as advance:
@@ -249,6 +258,54 @@ def run(settings: Settings, audit: Audit) -> Outcome:
                     )
                 advance(1)
     return outcome
+
+
+def references(subject: Subject, settings: Settings, audit: Audit, queried: Queried) -> PoolSignals:
+    """Reference models of a subject, seen through all queries and at all checkpoints."""
+    included = complementary_pairs(settings.references, len(audit.dataset), seed=audit.seed_for("pairs"))
+
+    def pool(trainer: Trainer, others: Dataset | None) -> PoolSignals:
+        return observed_pool(
+            trainer,
+            audit.dataset,
+            included,
+            others,
+            seed=audit.seed_for("references", subject.name),
+            folder=audit.folder / "references",
+            progress=audit.progress,
+            memory=audit.memory,
+            workers=audit.workers,
+            # The source knows the plain population only; with queries behind it, the records are sent.
+            source=audit.source if others is audit.population else None,
+        )
+
+    earlier = [pool(at_epoch(subject.trainer, epochs), None).phi for epochs in settings.checkpoints]
+    return replace(queried.pool(pool(subject.trainer, queried.everything)), checkpoints=tuple(earlier))
+
+
+def observed(subject: Subject, settings: Settings, audit: Audit, queried: Queried, pool: PoolSignals | None) -> Signals:
+    """What the attacks see of a subject and of all models of its pool."""
+    dataset, predict = audit.dataset, subject.model.predict
+    others = predict(queried.everything.features)
+    plain = target_signals(
+        predict(dataset.features), dataset, audit.population, others[: len(audit.population)], pool=pool
+    )
+
+    def view(outputs: FloatArray, reference: tuple[FloatArray, ...], index: int) -> Signals:
+        seen = target_signals(outputs, dataset, None, None)
+        return seen if pool is None else seen.with_references(reference[index], pool.included)
+
+    queries = [
+        view(others[part], () if pool is None else pool.queries, index) for index, part in enumerate(queried.parts())
+    ]
+    checkpoints = [
+        view(model.predict(dataset.features), () if pool is None else pool.checkpoints, index)
+        for index, model in enumerate(
+            at_epoch(subject.trainer, epochs)(dataset, audit.member, seed=audit.training_seed(subject.name))
+            for epochs in settings.checkpoints
+        )
+    ]
+    return replace(plain, queries=tuple(queries), checkpoints=tuple(checkpoints))
 
 
 def chosen(attack: Any, signals: Signals) -> Named:

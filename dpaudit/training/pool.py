@@ -98,6 +98,27 @@ class PoolCost:
     worker_hours: float | None
 
 
+def together(*costs: PoolCost) -> PoolCost:
+    """What several pools of the same models take, one after the other.
+
+    >>> together(PoolCost(4, 4, 4, 10, 1.0, 0.1), PoolCost(4, 2, 4, 20, 0.5, None))
+    PoolCost(models=4, trainings=6, chunk=4, peak_bytes=20, seconds=1.5, worker_hours=None)
+    """
+
+    def total(values: list[float | None]) -> float | None:
+        known = [value for value in values if value is not None]
+        return sum(known) if len(known) == len(values) else None
+
+    return PoolCost(
+        costs[0].models,
+        sum(cost.trainings for cost in costs),
+        costs[0].chunk,
+        max(cost.peak_bytes for cost in costs),
+        total([cost.seconds for cost in costs]),
+        total([cost.worker_hours for cost in costs]),
+    )
+
+
 @dataclass(frozen=True)
 class Pool:
     """Trains one model per row of ``included`` and keeps what each returns.

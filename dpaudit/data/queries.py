@@ -1,0 +1,112 @@
+"""Fixed ways to ask a model about a record again: every model is asked the same, so that the answers compare.
+
+A query is a value: called with features and a seed it gives its copies of them, in order and always the same.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import ConfigDict, Field
+
+from dpaudit import _check
+from dpaudit.errors import InputError
+
+FORBID = ConfigDict(extra="forbid")
+Features = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Copies with Gaussian noise on every feature.
+
+    Args:
+        scale: standard deviation of the noise.
+        copies: how many.
+    """
+
+    scale: float
+    copies: int = 1
+    kind: Literal["noise"] = "noise"
+    __pydantic_config__: ClassVar[ConfigDict] = FORBID
+
+    def __post_init__(self) -> None:
+        _check.positive("scale", self.scale)
+        _check.integer("copies", self.copies, at_least=1)
+
+    def __call__(self, features: Features, *, seed: int) -> tuple[Features, ...]:
+        """Copies of features (records, ...).
+
+        >>> once, again = (Noise(0.1, copies=2)(np.zeros((3, 1), np.float32), seed=1) for _ in range(2))
+        >>> np.array_equal(once, again), bool((once[0] == once[1]).any())
+        (True, False)
+        """
+        rng = np.random.default_rng(seed)
+        return tuple(
+            features + self.scale * rng.standard_normal(features.shape, np.float32) for _ in range(self.copies)
+        )
+
+
+@dataclass(frozen=True)
+class Flip:
+    """The mirror image, left to right."""
+
+    kind: Literal["flip"] = "flip"
+    __pydantic_config__: ClassVar[ConfigDict] = FORBID
+
+    def __call__(self, features: Features, *, seed: int) -> tuple[Features, ...]:
+        """One copy of images (records, height, width, channels); the seed is not used.
+
+        >>> Flip()(np.array([[[[1], [2]]]], np.float32), seed=0)[0].ravel()
+        array([2., 1.], dtype=float32)
+        """
+        _images(features, "flip")
+        return (features[:, :, ::-1],)
+
+
+@dataclass(frozen=True)
+class Shift:
+    """The image moved by whole pixels; what comes in is 0.
+
+    Args:
+        down: pixels down, up when negative.
+        right: pixels to the right, to the left when negative.
+    """
+
+    down: int = 0
+    right: int = 0
+    kind: Literal["shift"] = "shift"
+    __pydantic_config__: ClassVar[ConfigDict] = FORBID
+
+    def __post_init__(self) -> None:
+        if not self.down and not self.right:
+            raise InputError("a shift needs down or right other than 0.")
+
+    def __call__(self, features: Features, *, seed: int) -> tuple[Features, ...]:
+        """One copy of images (records, height, width, channels); the seed is not used.
+
+        >>> Shift(right=1)(np.array([[[[1], [2]]]], np.float32), seed=0)[0].ravel()
+        array([0., 1.], dtype=float32)
+        """
+        _images(features, "shift")
+        moved = features
+        for axis, by in ((1, self.down), (2, self.right)):
+            size = moved.shape[axis]
+            _check.integer("shift", by, at_least=1 - size, at_most=size - 1)
+            source = np.arange(size) - by
+            inside = (source >= 0) & (source < size)
+            shape = [1] * moved.ndim
+            shape[axis] = size
+            moved = np.where(inside.reshape(shape), np.take(moved, source.clip(0, size - 1), axis=axis), np.float32(0))
+        return (moved,)
+
+
+Query = Annotated[Noise | Flip | Shift, Field(discriminator="kind")]
+
+
+def _images(features: Features, what: str) -> None:
+    if features.ndim != 4:
+        raise InputError(
+            f"a {what} needs images of shape (records, height, width, channels), got {features.shape}; use noise."
+        )

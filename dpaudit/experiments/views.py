@@ -1,0 +1,92 @@
+"""The same records seen again: through other queries, and at earlier checkpoints of the training.
+
+Queries ride along with the population: a model is asked about the population and the copies at once, and the answers
+are told apart afterwards. A checkpoint is the same training, with the same seed, stopped earlier.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from dpaudit import _check
+from dpaudit.data.dataset import Dataset
+from dpaudit.data.queries import Query
+from dpaudit.errors import InputError
+from dpaudit.signals import PoolSignals
+from dpaudit.training.dp_sgd import DpSgd
+from dpaudit.training.sgd import Sgd
+from dpaudit.training.tf_privacy import TFPrivacy
+from dpaudit.training.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class Queried:
+    """A population with copies of the audited records behind it.
+
+    Args:
+        everything: the population, then the copies, query after query.
+        population: records of the population.
+        records: records of one copy.
+    """
+
+    everything: Dataset
+    population: int
+    records: int
+
+    @classmethod
+    def of(cls, dataset: Dataset, population: Dataset, queries: Sequence[Query], *, seed: int) -> "Queried":
+        """Ask every query about every record of ``dataset``; ``seed`` makes them the same for every model."""
+        copies = [copy for i, query in enumerate(queries) for copy in query(dataset.features, seed=seed + i)]
+        if not copies:
+            return cls(population, len(population), len(dataset))
+        everything = Dataset(
+            population.name,
+            np.concatenate([population.features, *copies]),
+            np.concatenate([population.labels, *[dataset.labels for _ in copies]]),
+            population.task,
+            licence=population.licence,
+        )
+        return cls(everything, len(population), len(dataset))
+
+    def pool(self, observed: PoolSignals) -> PoolSignals:
+        """A pool observed on ``everything`` in place of the population, its queries told apart."""
+        seen = observed.population
+        if seen is None or seen.shape[1] != len(self.everything):
+            raise InputError(f"the pool must be observed on the {len(self.everything)} records of the queries.")
+        labels, log_p = observed.population_labels, observed.population_log_probabilities
+        features, first = observed.population_features, slice(self.population)
+        return replace(
+            observed,
+            population=seen[:, first],
+            population_labels=None if labels is None else labels[first],
+            population_log_probabilities=None if log_p is None else log_p[:, first],
+            population_features=None if features is None else features[first],
+            queries=tuple(seen[:, part] for part in self.parts()),
+            query_log_probabilities=() if log_p is None else tuple(log_p[:, part] for part in self.parts()),
+        )
+
+    def parts(self) -> list[slice]:
+        """Where the copies lie in ``everything``."""
+        starts = range(self.population, len(self.everything), self.records)
+        return [slice(first, first + self.records) for first in starts]
+
+
+def at_epoch(trainer: Trainer, epochs: int) -> Trainer:
+    """The trainer stopped after so many epochs.
+
+    Raises:
+        InputError: its earlier checkpoints are not the end of a shorter training, or it does not train that long.
+
+    >>> from dpaudit.training.architecture import Mlp
+    >>> at_epoch(Sgd(Mlp((8,)), epochs=20), 5).epochs
+    5
+    """
+    if not isinstance(trainer, Sgd | DpSgd | TFPrivacy):
+        raise InputError(f"checkpoints need a trainer sgd, dp-sgd or tf-privacy, got {type(trainer).__name__}.")
+    if not isinstance(trainer.learning_rate, int | float):
+        raise InputError("checkpoints need a constant learning_rate: a schedule is stretched over the whole training.")
+    if isinstance(trainer, Sgd) and trainer.until_accuracy is not None:
+        raise InputError("checkpoints need a fixed number of epochs; until_accuracy stops where it is reached.")
+    _check.integer("checkpoints", epochs, at_least=1, at_most=trainer.epochs - 1)
+    return replace(trainer, epochs=epochs)
