@@ -71,7 +71,13 @@ def canaries(kind: Kind, source: Dataset, count: int, *, seed: int, predict: Pre
     else:
         features, made = _clipbkd(source, wanted), np.arange(wanted) % classes
     return replace(
-        source, name=f"{kind} canaries of {source.name}", features=features, labels=made.astype(np.int64), users=None
+        source,
+        name=f"{kind} canaries of {source.name}",
+        features=features,
+        labels=made.astype(np.int64),
+        users=None,
+        groups={},
+        rows=None,
     )
 
 

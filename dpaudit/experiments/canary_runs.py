@@ -64,7 +64,7 @@ def one_run(settings: Settings, audit: Audit, subject: Subject) -> Found:
 def _scores(settings: Settings, audit: Audit, subject: Subject, coins: BoolArray, *, seed: int) -> FloatArray:
     """Scores of the canaries of one training, shape (canaries,)."""
     if settings.canary == "gradient":
-        trainer = stacked(subject.trainer, audit.dataset)
+        trainer = subject.trainer
         assert isinstance(trainer, DpSgd)
         records, every_step = int(audit.member.sum()), settings.observe == "all-steps"
         return gradient_canary_scores(trainer, records, coins, every_step=every_step, seed=seed)
@@ -74,7 +74,8 @@ def _scores(settings: Settings, audit: Audit, subject: Subject, coins: BoolArray
         trained = subject.trainer(canaried.together, included, seed=seed)
         return _against_references(settings, audit, subject, canaried, trained.predict)
     if _watching(settings):
-        return _watched(settings, subject, canaried, included[None], [seed])[0]
+        watched: FloatArray = _watched(settings, subject, canaried, included[None], [seed])[0]
+        return watched
     trained = subject.trainer(canaried.together, included, seed=seed)
     # How much more the canaries are believed than by the model that never saw one of them.
     scores: FloatArray = canaried.belief(trained.predict) - canaried.belief(subject.model.predict)
@@ -206,6 +207,8 @@ def _with_canaries(settings: Settings, audit: Audit, subject: Subject, count: in
         features=np.concatenate([audit.dataset.features, made.features]),
         labels=np.concatenate([audit.dataset.labels, made.labels]),
         users=None,
+        groups={},
+        rows=None,
     )
     return Canaried(made, together)
 
