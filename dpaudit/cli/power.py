@@ -28,6 +28,7 @@ def power(
     from rich.table import Table
 
     from dpaudit import _check, planning
+    from dpaudit.chances import METHODS
 
     console = Console(highlight=False)
     if trials is not None:
@@ -37,7 +38,7 @@ def power(
             _check.one_of("access", access, planning.ACCESS)
         seen = {
             name: planning.visible(name, trials, claimed=claimed, delta=delta, confidence=confidence, power=chance)
-            for name, method in planning.METHODS.items()
+            for name, method in METHODS.items()
             if access is None or method.one_run == (access == "one-run")
         }
         if json:
