@@ -87,7 +87,7 @@ def test_a_part_of_the_signals_is_each_record_alone() -> None:
     np.testing.assert_array_equal(part.reference, signals.reference[:, rows])
     np.testing.assert_array_equal(part.queries[1].reference, signals.queries[1].reference[:, rows])
     np.testing.assert_array_equal(part.checkpoints[0].included, signals.included[:, rows])
-    np.testing.assert_array_equal(part.features, signals.features[rows])  # type: ignore[index]
+    np.testing.assert_array_equal(part.features, signals.features[rows])  # type: ignore[index, arg-type]
 
 
 def test_folds_are_a_partition() -> None:
