@@ -45,8 +45,7 @@ class Auto:
 
     def leave_pair_out(self, pool: PoolSignals) -> FloatArray:
         """Scores of the chosen attack for every model as the target, shape (models, records)."""
-        chosen = self.chosen(pool.target(0))
-        return pool.phi.copy() if isinstance(chosen, Loss) else chosen.leave_pair_out(pool)
+        return self.chosen(pool.target(0)).leave_pair_out(pool)
 
 
 def _choice(models: int, *, online: bool) -> Choice:

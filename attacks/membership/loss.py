@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from dpaudit._check import FloatArray
-from dpaudit.signals import Signals
+from dpaudit.signals import PoolSignals, Signals
 
 
 @dataclass(frozen=True)
@@ -25,3 +25,7 @@ class Loss:
     def __call__(self, signals: Signals) -> FloatArray:
         """Scores, shape (records,)."""
         return signals.phi.copy()
+
+    def leave_pair_out(self, pool: PoolSignals) -> FloatArray:
+        """Scores of every model as the target, shape (models, records); there are no references to leave out."""
+        return pool.phi.copy()

@@ -16,6 +16,7 @@ from dpaudit.attacks.membership.base import Base, BaseOffline
 from dpaudit.attacks.membership.calibrated import Calibrated, Offset
 from dpaudit.attacks.membership.lira import Lira
 from dpaudit.attacks.membership.lira_offline import LiraOffline, LiraOfflineDensity
+from dpaudit.attacks.membership.loss import Loss
 from dpaudit.attacks.membership.multi_signal import MultiSignalLira
 from dpaudit.attacks.membership.pools import audited_part, leave_pair_out
 from dpaudit.attacks.membership.rmia import Rmia, RmiaOffline
@@ -198,7 +199,7 @@ def test_multi_signal_does_not_count_a_copy_twice() -> None:
         Lira("shrunk"), Lira("per-record"), Lira("residual"), Lira("raw"), Lira("residual", "median"),
         LiraOffline(), LiraOffline("per-record"), LiraOffline("raw"), LiraOfflineDensity("shrunk", "mean"),
         Rmia(), Rmia(2.0), RmiaOffline(), Base(),
-        BaseOffline(), Calibrated(), Auto(),
+        BaseOffline(), Calibrated(), Auto(), Loss(),
     ],
     ids=repr,
 )  # fmt: skip
