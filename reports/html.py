@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from markupsafe import Markup
 
 from dpaudit.changes import changes
+from dpaudit.experiments.membership import AttackOutcome
 from dpaudit.files import replacing, write_text
 from dpaudit.reports import figures, words
 from dpaudit.reports.drawing import Drawing
@@ -30,6 +32,7 @@ def page(result: Result, baseline: Result | None = None) -> str:
 def _page(result: Result, baseline: Result | None, drawn: dict[str, str]) -> str:
     ordered = words.by_severity(result)
     attacked = [model for model in ordered if figures.attacks_on(result, model.name)]
+    attacks = [attack for model in attacked for attack in figures.attacks_on(result, model.name)]
     slices = figures.slices(result)
     return render(
         "page.html.j2",
@@ -40,7 +43,8 @@ def _page(result: Result, baseline: Result | None, drawn: dict[str, str]) -> str
         drawn={name: Markup(svg) for name, svg in drawn.items()},  # by us, every name in them escaped
         curves=[_curve(result, model) for model in attacked[:CURVES]],
         attacked=len(attacked),
-        attacks=[attack for model in attacked for attack in figures.attacks_on(result, model.name)],
+        attacks=attacks,
+        rates=_rates(attacks),
         slices=slices,
         baseline=baseline,
         changes=changes(baseline, result) if baseline is not None else [],
@@ -126,6 +130,13 @@ def _readings(result: Result, model: ModelResult) -> list[dict[str, Any]]:
         allowed = np.interp(rates, model.promise.fpr, model.promise.tpr).tolist() if rates else []
         rows.append({"name": "allowed by the promise", "tpr": allowed})
     return rows
+
+
+def _rates(attacks: Sequence[AttackOutcome]) -> list[float]:
+    """False-positive rates worth a column: those at which any attack could be measured, or else the largest."""
+    points = [point for attack in attacks for point in attack.tpr_at_fpr]
+    measurable = sorted({point.fpr for point in points if point.measurable}, reverse=True)
+    return measurable or sorted({point.fpr for point in points})[-1:]
 
 
 def _at(xs: list[float], ys: list[float], x: float) -> float:
