@@ -16,7 +16,8 @@ from dpaudit import _check
 from dpaudit._check import FloatArray
 from dpaudit.accounting import gaussian_epsilon
 from dpaudit.bounds.null import Definition, Gaussian, Mechanism, accuracy, strongest_refuted
-from dpaudit.bounds.selection import ThresholdSelection, threshold_counts
+from dpaudit.bounds.selection import Counts, ThresholdSelection, threshold_counts
+from dpaudit.bounds.vacuous import warn_if_vacuous
 from dpaudit.claim import Adjacency, Unit
 from dpaudit.evidence import LowerBound
 from dpaudit.intervals import lower_limit
@@ -69,18 +70,24 @@ class Accuracy:
 
         chosen = threshold_counts(scores, self.selection, criterion)
 
-        def value(correct: int, trials: int, at: float) -> float:
-            return accuracy_bound(correct, trials, slack, at, null=self.null)
+        def value(counts: Counts, at: float) -> float:
+            return accuracy_bound(counts.correct, counts.trials, slack, at, null=self.null)
 
+        def ceiling_at(slack: float) -> float:
+            return chosen.bound(
+                lambda counts, at: accuracy_bound(counts.trials, counts.trials, slack, at, null=self.null), level
+            )
+
+        warn_if_vacuous("accuracy", slack, ceiling_at)
         return LowerBound(
-            epsilon=chosen.bound(lambda counts, at: value(counts.correct, counts.trials, at), level),
+            epsilon=chosen.bound(value, level),
             delta=slack,
             confidence=confidence,
             method="accuracy",
             adjacency=adjacency,
             unit=unit,
             assumptions=(INDEPENDENCE[self.trials], "the threshold was chosen without the trials it is judged on"),
-            ceiling=chosen.bound(lambda counts, at: value(counts.trials, counts.trials, at), level),
+            ceiling=ceiling_at(slack),
             trials=chosen.trials,
             family=self.null.family,
         )

@@ -14,6 +14,7 @@ import numpy as np
 from dpaudit import _check
 from dpaudit._check import FloatArray
 from dpaudit.bounds.selection import Counts, ThresholdSelection, threshold_counts
+from dpaudit.bounds.vacuous import warn_if_vacuous
 from dpaudit.claim import Adjacency, Unit
 from dpaudit.evidence import LowerBound
 from dpaudit.intervals import upper_limit, upper_rate
@@ -50,7 +51,11 @@ class ClopperPearson:
             return _bound(misses, part.member.size, alarms, part.nonmember.size, slack, level)
 
         chosen = threshold_counts(scores, self.selection, criterion)
-        ceiling = chosen.bound(lambda counts, at: clopper_pearson(_perfect(counts), slack, at), level)
+
+        def ceiling_at(slack: float) -> float:
+            return chosen.bound(lambda counts, at: clopper_pearson(_perfect(counts), slack, at), level)
+
+        warn_if_vacuous("clopper-pearson", slack, ceiling_at)
         return LowerBound(
             epsilon=chosen.bound(lambda counts, at: clopper_pearson(counts, slack, at), level),
             delta=slack,
@@ -59,7 +64,7 @@ class ClopperPearson:
             adjacency=adjacency,
             unit=unit,
             assumptions=ASSUMPTIONS,
-            ceiling=ceiling,
+            ceiling=ceiling_at(slack),
             trials=chosen.trials,
         )
 

@@ -19,6 +19,7 @@ from dpaudit.bounds.selection import (
     Union,
     held_out_cuts,
 )
+from dpaudit.bounds.vacuous import warn_if_vacuous
 from dpaudit.claim import Adjacency, Unit
 from dpaudit.evidence import LowerBound
 from dpaudit.intervals import lower_limit
@@ -53,13 +54,10 @@ class Conditional:
         slack, level = _check.delta("delta", delta), 1 - _check.open_unit("confidence", confidence)
         chosen = self._choose(scores, slack, level)
 
-        def ceiling(guesses: Guesses, at: float) -> float:
-            every = guesses.canaries
-            return max(
-                conditional(Guesses(every, every, every), slack, at),
-                conditional(Guesses(every, guesses.made, guesses.made), slack, at),
-            )
+        def ceiling_at(slack: float) -> float:
+            return chosen.bound(lambda guesses, at: _ceiling(guesses, slack, at), level)
 
+        warn_if_vacuous("conditional", slack, ceiling_at)
         return LowerBound(
             epsilon=chosen.bound(lambda guesses, at: conditional(guesses, slack, at), level),
             delta=slack,
@@ -68,7 +66,7 @@ class Conditional:
             adjacency=adjacency,
             unit=unit,
             assumptions=ASSUMPTIONS,
-            ceiling=chosen.bound(ceiling, level),
+            ceiling=ceiling_at(slack),
             trials=chosen.trials,
         )
 
@@ -82,6 +80,11 @@ class Conditional:
                 cuts = held_out_cuts(scores, self.selection, lambda guesses: conditional(guesses, delta, level))
                 pieces = tuple(guess_outside(judging, low, high) for judging, low, high in cuts)
                 return Chosen(pieces, "single" if isinstance(self.selection, HeldOut) else "mean")
+
+
+def _ceiling(guesses: Guesses, delta: float, level: float) -> float:
+    every, made = guesses.canaries, guesses.made
+    return max(conditional(Guesses(every, right, right), delta, level) for right in (every, made))
 
 
 def guess_outside(scores: Scores, low: float, high: float) -> Guesses:

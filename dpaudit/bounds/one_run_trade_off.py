@@ -18,6 +18,7 @@ from dpaudit import _check
 from dpaudit.bounds.null import Curve, Definition, Gaussian, Mechanism, strongest_refuted
 from dpaudit.bounds.one_run import ASSUMPTIONS
 from dpaudit.bounds.selection import Guesses, GuessSelection, guess_counts
+from dpaudit.bounds.vacuous import warn_if_vacuous
 from dpaudit.claim import Adjacency, Unit
 from dpaudit.evidence import LowerBound
 from dpaudit.scores import Scores
@@ -58,11 +59,15 @@ class OneRunTradeOff:
             lambda guesses: one_run_trade_off(guesses, 1e-5, level, null=Gaussian(), search=1e-3),
         )
 
-        def ceiling(guesses: Guesses, at: float) -> float:
-            numbers = {max(1, guesses.made), guesses.canaries}
-            perfect = [Guesses(guesses.canaries, made, made) for made in sorted(numbers)]
-            return max(one_run_trade_off(each, slack, at, null=self.null) for each in perfect)
+        def ceiling_at(slack: float) -> float:
+            def perfect(guesses: Guesses, at: float) -> float:
+                every = guesses.canaries
+                numbers = sorted({max(1, guesses.made), every})
+                return max(one_run_trade_off(Guesses(every, n, n), slack, at, null=self.null) for n in numbers)
 
+            return chosen.bound(perfect, level)
+
+        warn_if_vacuous("one-run trade-off", slack, ceiling_at)
         return LowerBound(
             epsilon=chosen.bound(lambda guesses, at: one_run_trade_off(guesses, slack, at, null=self.null), level),
             delta=slack,
@@ -71,7 +76,7 @@ class OneRunTradeOff:
             adjacency=adjacency,
             unit=unit,
             assumptions=ASSUMPTIONS,
-            ceiling=chosen.bound(ceiling, level),
+            ceiling=ceiling_at(slack),
             trials=chosen.trials,
             family=self.null.family,
         )

@@ -23,6 +23,7 @@ from dpaudit._check import FloatArray
 from dpaudit.bounds.accuracy import INDEPENDENCE, Trials
 from dpaudit.bounds.null import Definition, Gaussian, Mechanism, accuracy, strongest_refuted
 from dpaudit.bounds.selection import Fixed, count
+from dpaudit.bounds.vacuous import warn_if_vacuous
 from dpaudit.claim import Adjacency, Unit
 from dpaudit.errors import InputError
 from dpaudit.evidence import LowerBound
@@ -123,6 +124,11 @@ class Sequential:
         """Lower bound on ε from the trials so far."""
         slack, level = _check.delta("delta", delta), 1 - _check.open_unit("confidence", confidence)
         counts = count(scores, self.selection.threshold)
+
+        def ceiling_at(slack: float) -> float:
+            return sequential(counts.trials, counts.trials, slack, level, null=self.null)
+
+        warn_if_vacuous("sequential", slack, ceiling_at)
         return LowerBound(
             epsilon=sequential(counts.correct, counts.trials, slack, level, null=self.null),
             delta=slack,
@@ -135,7 +141,7 @@ class Sequential:
                 "the threshold was fixed beforehand",
                 "the number of trials may depend on the outcomes so far",
             ),
-            ceiling=sequential(counts.trials, counts.trials, slack, level, null=self.null),
+            ceiling=ceiling_at(slack),
             trials=counts.trials,
             family=self.null.family,
         )

@@ -17,6 +17,7 @@ from dpaudit.accounting import gaussian_epsilon
 from dpaudit.bounds.clopper_pearson import ASSUMPTIONS
 from dpaudit.bounds.null import Curve, Gaussian, Mechanism, strongest_refuted
 from dpaudit.bounds.selection import Counts, ThresholdSelection, threshold_counts
+from dpaudit.bounds.vacuous import warn_if_vacuous
 from dpaudit.claim import Adjacency, Unit
 from dpaudit.evidence import LowerBound
 from dpaudit.intervals import upper_limit, upper_rate
@@ -51,10 +52,13 @@ class WholeCurve:
 
         chosen = threshold_counts(scores, self.selection, criterion)
 
-        def ceiling(counts: Counts, at: float) -> float:
-            perfect = Counts(counts.members, 0, 0, counts.nonmembers)
-            return whole_curve(perfect, slack, at, null=self.null)
+        def ceiling_at(slack: float) -> float:
+            def perfect(counts: Counts, at: float) -> float:
+                return whole_curve(Counts(counts.members, 0, 0, counts.nonmembers), slack, at, null=self.null)
 
+            return chosen.bound(perfect, level)
+
+        warn_if_vacuous("whole-curve", slack, ceiling_at)
         return LowerBound(
             epsilon=chosen.bound(lambda counts, at: whole_curve(counts, slack, at, null=self.null), level),
             delta=slack,
@@ -63,7 +67,7 @@ class WholeCurve:
             adjacency=adjacency,
             unit=unit,
             assumptions=ASSUMPTIONS,
-            ceiling=chosen.bound(ceiling, level),
+            ceiling=ceiling_at(slack),
             trials=chosen.trials,
             family=self.null.family,
         )

@@ -14,12 +14,12 @@ from dpaudit.bounds.accuracy import Accuracy, accuracy_bound
 from dpaudit.bounds.clopper_pearson import ClopperPearson
 from dpaudit.bounds.conditional import Conditional
 from dpaudit.bounds.familywise import Shares, average, holm
-from dpaudit.bounds.null import Gaussian, GaussianCurve, Mechanism, accuracy
+from dpaudit.bounds.null import Definition, Gaussian, GaussianCurve, Mechanism, accuracy
 from dpaudit.bounds.one_run import OneRun
 from dpaudit.bounds.one_run_trade_off import one_run_trade_off
 from dpaudit.bounds.one_shot import OneShot, OneShotBound, two_normals
 from dpaudit.bounds.selection import Counts, Fixed, FixedGuesses, Guesses
-from dpaudit.bounds.sequential import Wealth, log_wealth
+from dpaudit.bounds.sequential import Sequential, Wealth, log_wealth
 from dpaudit.bounds.whole_curve import refutes, whole_curve
 from dpaudit.claim import GaussianSteps, Poisson
 from dpaudit.errors import InputError
@@ -217,3 +217,22 @@ def test_too_large_m_delta_is_warned_about_with_the_number() -> None:
     scores = Scores(rng.normal(3, 1, 10_000), rng.normal(0, 1, 10_000))
     with pytest.warns(UserWarning, match=r"m·δ = 20\) caps the one-run bound .* use δ ≤ 3e-08"):
         OneRun(FixedGuesses(1000, 1000, seed=0))(scores, delta=1e-3, confidence=0.95, **RECORD)
+
+
+@pytest.mark.parametrize(
+    "bound",
+    [
+        ClopperPearson(Fixed(0.5)),
+        Conditional(Fixed(0.5)),
+        Accuracy(Fixed(0.5), "runs", Definition()),
+        Sequential(Fixed(0.5), "runs", Definition()),
+    ],
+    ids=lambda bound: type(bound).__name__,
+)
+def test_a_vacuous_delta_is_said(bound: Any) -> None:
+    """200 + 200 perfect trials at δ = 0.99 certify nothing; at the δ that the warning names they do, without a word."""
+    scores = Scores(np.ones(200), np.zeros(200))
+    with pytest.warns(UserWarning, match=r"δ = 0.99 is too large .* use δ ≤ 0.1, or the one-run trade-off bound"):
+        found = bound(scores, delta=0.99, confidence=0.95, **RECORD)
+    assert found.epsilon == found.ceiling == 0
+    assert bound(scores, delta=0.1, confidence=0.95, **RECORD).epsilon > 0
