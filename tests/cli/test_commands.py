@@ -175,6 +175,15 @@ def test_init_writes_a_plan_that_is_valid_and_keeps_what_is_there(dpaudit: Comma
     assert (again.returncode, "exists and is kept" in again.stderr) == (2, True)
 
 
+def test_a_budget_that_is_no_time_is_exit_2(dpaudit: Command, tmp_path: Path) -> None:
+    """One line with what would be right, before anything is trained."""
+    assert dpaudit("init", cwd=tmp_path).returncode == 0
+    done = dpaudit("run", "plan.toml", "--budget", "2 hours", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "must be a time such as 90s, 2m or 1.5h, got '2 hours'" in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
 def test_list_schema_and_doctor(dpaudit: Command, tmp_path: Path) -> None:
     """They answer without TensorFlow, as tables and as JSON."""
     assert "attack-p" in dpaudit("list", "membership", cwd=tmp_path).stdout
