@@ -1,5 +1,6 @@
 """Rungs 3 and 4: canary records behind fair coins in one training, or one canary behind a coin in many."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -156,13 +157,16 @@ def _until_refuted(
 
 def _null(claim: Claim | None, audit: Audit) -> Definition | Mechanism:
     """The claimed training with other noise where its curve is known, else every mechanism."""
-    if claim is None or claim.mechanism is None or not isinstance(claim.mechanism.sampling, Poisson):
+    steps = None if claim is None or math.isinf(claim.epsilon) else claim.mechanism
+    if steps is None or steps.noise_multiplier == 0 or not isinstance(steps.sampling, Poisson):
         return Definition()
-    return Mechanism(claim.mechanism, audit.adjacency)
+    return Mechanism(steps, audit.adjacency)
 
 
 def _promised_accuracy(claim: Claim, null: Definition | Mechanism, audit: Audit) -> float | None:
     """Largest share of coins that may be guessed right under the claim; None when it allows all."""
+    if math.isinf(claim.epsilon):
+        return None
     rate = accuracy(null.curve(null.strength(claim.epsilon, audit.delta), audit.delta))
     return rate if rate < 1 else None
 

@@ -129,6 +129,10 @@ def test_many_runs_stop_when_the_claim_is_refuted(tmp_path):
     bound = outcome.bounds("model")[0]
     assert (bound.method, bound.epsilon > 1.0) == ("sequential", True)
     assert bound.trials < 100
+    promises_nothing = replace(audit.subjects[0], claim=Claim(np.inf, 1e-5, "record", "add-remove", "the test"))
+    settings = Settings(rungs=[4], runs=80, canary="blank", stop_early=True)
+    all_runs = run(settings, replace(audit, subjects=(promises_nothing,))).bounds("model")[0]
+    assert all_runs.trials == 80 - 32
     with pytest.raises(InputError, match="more than the 32 runs of its pilot, got 30"):
         run(Settings(rungs=[4], runs=30, stop_early=True), audit)
 
