@@ -17,7 +17,7 @@ from scipy.stats import binom, norm
 from dpaudit.claim import Claim
 from dpaudit.experiments.audit import Audit, Subject
 from dpaudit.experiments.references import stacked
-from dpaudit.experiments.rungs import PILOT, Choice, Rung, Settings
+from dpaudit.experiments.rungs import PILOT, Choice, Settings
 from dpaudit.forensics.epsilon import epsilon_under
 from dpaudit.forensics.mechanism import Mechanism
 from dpaudit.forensics.step_canaries import PILOT as PILOT_STEPS
@@ -36,7 +36,7 @@ HELD_OUT = 0.3  # share of the runs that choose the threshold
 
 
 class Allotment(BaseModel):
-    """What a budget gave one model: the settings it is audited with, and why."""
+    """What a budget gave one model: the settings it is audited with, and which of their rungs are climbed and why."""
 
     settings: Settings
     choices: list[Choice]
@@ -80,8 +80,7 @@ def allot(settings: Settings, audit: Audit, subject: Subject, mechanism: Mechani
         if choice.chosen:
             left -= choice.seconds
         choices.append(choice)
-    rungs: list[Rung] = [choice.rung for choice in choices if choice.chosen]  # type: ignore[misc]  # came from rungs
-    return Allotment(settings=settings.model_copy(update={"rungs": rungs, "budget": None, **chosen}), choices=choices)
+    return Allotment(settings=settings.model_copy(update=chosen), choices=choices)
 
 
 Offer = tuple[int, float, float]  # amount, seconds, smallest ε that is visible

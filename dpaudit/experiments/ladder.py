@@ -5,9 +5,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from dpaudit.claim import Claim
+from dpaudit.errors import InputError
 from dpaudit.experiments.audit import Audit, Subject
 from dpaudit.experiments.budget import Allotment, allot
 from dpaudit.experiments.canary_runs import many_runs, one_run
@@ -72,7 +73,10 @@ def _allotted(settings: Settings, audit: Audit) -> dict[str, Allotment]:
     """What the budget gives each subject: an equal share of the time left, or what an earlier run chose."""
     path = audit.folder / CHOICES
     if path.exists():
-        return ALLOTMENTS.validate_json(read_text(path))
+        try:
+            return ALLOTMENTS.validate_json(read_text(path))
+        except ValidationError as error:
+            raise InputError(f"{path} does not hold what a budget chose; remove it to choose again.") from error
     assert settings.budget is not None
     end = audit.begun + seconds(settings.budget)
     allotted: dict[str, Allotment] = {}

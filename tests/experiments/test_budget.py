@@ -11,6 +11,7 @@ from scipy.stats import binom, norm
 
 from dpaudit.accounting import epsilon
 from dpaudit.claim import Claim, GaussianSteps, Poisson
+from dpaudit.errors import InputError
 from dpaudit.experiments import budget
 from dpaudit.experiments.budget import allot
 from dpaudit.experiments.ladder import CHOICES, run
@@ -87,8 +88,8 @@ def test_what_could_contradict_nothing_is_left_out(tmp_path, monkeypatch):
 
 def test_no_time_leaves_what_costs_nothing(tmp_path, monkeypatch):
     """Rungs 0 and 1 always run; the others say how long they would have taken."""
-    settings, made = chosen(tmp_path, 0.001, mechanism="its gradients cannot be chosen", monkeypatch=monkeypatch)
-    assert settings.rungs == [0, 1]
+    _, made = chosen(tmp_path, 0.001, mechanism="its gradients cannot be chosen", monkeypatch=monkeypatch)
+    assert [rung for rung, choice in made.items() if choice.chosen] == [0, 1]
     assert made[2].reason == "its gradients cannot be chosen"
     assert "are left for it" in made[4].reason
 
@@ -96,7 +97,7 @@ def test_no_time_leaves_what_costs_nothing(tmp_path, monkeypatch):
 def test_a_run_that_goes_on_keeps_its_choices(tmp_path):
     """The choices are in the folder before the first rung is climbed, and are not made again."""
     audit, subject = subject_of(tmp_path)
-    settings = Settings(budget="1s", rungs=[0, 3])
+    settings = Settings(budget="1s", rungs=[3, 4], stop_early=True)
     outcome = run(settings, replace(audit, subjects=(subject,)))
     assert [rung.choice is not None for rung in outcome.rungs] == [True, True]
     kept = (tmp_path / CHOICES).read_bytes()
@@ -105,5 +106,8 @@ def test_a_run_that_goes_on_keeps_its_choices(tmp_path):
     assert [rung.choice for rung in again.rungs] == [rung.choice for rung in outcome.rungs]
     result: Any = SimpleNamespace(ladder=outcome)
     lines = choices(result)
-    assert lines[0] == "model: rung 0, reconcile: the recipe, about 0 s: it is instant"
-    assert lines[1].startswith("model: rung 3, one run: left out: ")
+    assert lines[0].startswith("model: rung 3, one run: left out: ")
+    assert outcome.rungs[0].skipped.startswith("left out by the budget: ")
+    (tmp_path / CHOICES).write_text("{}]")
+    with pytest.raises(InputError, match="does not hold what a budget chose; remove it"):
+        run(settings, audit)
