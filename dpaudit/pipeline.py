@@ -1,6 +1,7 @@
 """Run a plan: the one place that knows the order of the steps."""
 
 import logging
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -68,7 +69,7 @@ def run(
     """
     if not isinstance(plan, Plan):
         plan = load_plan(Path(plan))
-    _refuse_code(plan, trust)
+    _find_code(plan, trust)
     folder = folder if folder is not None else Path("runs") / plan.name
     with alone_in(folder):
         prepare = partial(prepared, plan, folder, progress or Silent(), memory=memory, workers=workers or Workers())
@@ -89,7 +90,7 @@ def predicted(
         plan: as for `run`; so are ``memory``, ``workers`` and ``trust``.
         folder: of the run; what is stored there need not be trained again.
     """
-    _refuse_code(plan, trust)
+    _find_code(plan, trust)
     others = ("gradient", "prior", "federated", "ladder", "trace")
     not_counted = tuple(name for name in others if getattr(plan, name) is not None)
     if plan.trace is not None:
@@ -99,13 +100,16 @@ def predicted(
     return audit_cost(plan.trainers(), plan.membership, audit, not_counted=not_counted)
 
 
-def _refuse_code(plan: Plan, trust: bool) -> None:
+def _find_code(plan: Plan, trust: bool) -> None:
+    """Look for functions that the plan names in the current folder too; refuse them unless they are trusted."""
     for model, name in plan.code().items():
         if not trust:
             raise InputError(
                 f"model {model!r} is trained by {name!r}, code from outside dpaudit that the run would execute; if you "
                 "trust it and the plan, give --trust (trust=True)."
             )
+        if (here := str(Path.cwd())) not in sys.path:
+            sys.path.insert(0, here)
 
 
 def prepared(plan: Plan, folder: Path, progress: Progress, *, memory: int | None, workers: Workers) -> Audit:

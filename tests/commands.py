@@ -13,7 +13,6 @@ CONTEXT.set_forkserver_preload(["tests.commands", "dpaudit.cli", "dpaudit.pipeli
 
 def _typed(words: tuple[str, ...], cwd: str, largest: int | None) -> None:
     os.chdir(cwd)
-    sys.path.insert(0, cwd)
     for handle, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(f"{name}-{os.getpid()}.txt", os.O_WRONLY | os.O_CREAT), handle)
     if largest is not None:
