@@ -9,7 +9,7 @@ import numpy as np
 from dpaudit.accounting import gaussian_epsilon, gaussian_trade_off
 from dpaudit.claim import Claim
 from dpaudit.compare import compare
-from dpaudit.evaluation import Exposed, Slice, Slices
+from dpaudit.evaluation import Accused, Exposed, Slice, Slices
 from dpaudit.experiments.membership import AttackOutcome, ExposedRecords, Outcome
 from dpaudit.promise import Promise
 from dpaudit.result import ModelResult, Result, Utility
@@ -73,7 +73,8 @@ def audit_of(names: tuple[str, ...], *, attacks: int, slices: int) -> Result:
                 )
             )
     three = Exposed((3, 17, 256), (2.0, 1.5, 1.1), (1e-6, 1e-5, 1e-4), 0.05, 1200, 1e-7)
-    exposed = ExposedRecords(model=names[0], exposed=three)
+    cards = Accused(0.1, 8, (1.0, 0.75, 0.625), (0.125, 0.0, 0.25))
+    exposed = ExposedRecords(model=names[0], exposed=three, accused=cards)
     result = around(outcomes).model_copy(update={"models": models, "name": "audit", "title": "Privacy audit"})
     outcome_ = Outcome(design="one-run", attacks=outcomes, exposed=[exposed] if slices else [])
     judged = [
@@ -87,7 +88,7 @@ def _slices(rng: np.random.Generator, count: int) -> Slices:
         Slice("class", str(i), 50, 50, float(0.5 + 0.3 * rng.random()), 0.05, 0.02, float(rng.random() ** 3))
         for i in range(count)
     )
-    return Slices(0.01, parts, ())
+    return Slices(0.01, parts, ("class = rare",))
 
 
 def three() -> Result:

@@ -59,6 +59,19 @@ def test_page_stands_alone() -> None:
     assert "script-src 'sha256-" in text
 
 
+def test_cards_say_how_often_a_record_is_found_and_what_was_left_out() -> None:
+    """Row numbers with the two rates of each, slices that could not be judged by number and name, spent truth."""
+    result = three()
+    assert result.membership is not None
+    told = [one.model_copy(update={"spent": 600}) for one in result.membership.attacks[:1]]
+    html = page(result.model_copy(update={"membership": result.membership.model_copy(update={"attacks": told})}))
+    row = re.search(r"<tr><th[^>]*>17</th>.*?</tr>", html)
+    assert row is not None
+    assert re.findall(r"[\d.]+.?%", row[0]) == ["75 %", "0 %"]
+    assert "to judge 1 slice(s): class = rare" in html
+    assert "told the membership of 600 records and judged on the other 1200" in html
+
+
 def test_page_never_shows_a_record() -> None:
     """Exposed records are listed by number, and only so."""
     assert "Only their row numbers are shown" in page(three())
