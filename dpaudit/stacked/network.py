@@ -116,13 +116,17 @@ class Network:
 
     def predict(self, parameters: Parameters, x: npt.NDArray[np.float32], *, batch_size: int = 1024) -> FloatArray:
         """Outputs of every copy on shared inputs (examples, ...), float64, in batches."""
-        forward = tf.function(self.forward, reduce_retracing=True)
         parts = [
-            forward(parameters, tf.constant(x[start : start + batch_size], tf.float32)).numpy()
+            self._inference(parameters, tf.constant(x[start : start + batch_size], tf.float32)).numpy()
             for start in range(0, len(x), batch_size)
         ]
         outputs: FloatArray = np.concatenate(parts, axis=1).astype(np.float64)
         return outputs
+
+    @cached_property
+    def _inference(self) -> Any:
+        """`forward` as a graph, traced once for all copies that are asked one after the other."""
+        return tf.function(self.forward, reduce_retracing=True)
 
     def per_model(self, x: Any) -> Any:
         """Inputs with a leading model axis, of length 1 when they are shared."""
