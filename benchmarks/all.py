@@ -167,21 +167,33 @@ def number(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else "not measured" if value is None else str(value)
 
 
-def rows(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Figures, however deep, as lines of a table.
+def rows(measured: Measured) -> list[tuple[str, str, str]]:
+    """Figures as lines of a table: name, value, and whether it is as small as was wanted.
 
-    >>> rows({"LiRA": {"seconds": 0.5, "peer": {"seconds": 2.0}}})
-    [('LiRA, seconds', '0.5'), ('LiRA, peer, seconds', '2')]
+    >>> rows(Measured(ratios={}, figures={"seconds": 0.5, "peer": {"seconds": 2.0}}, targets={"seconds": 0.4}))
+    [('seconds', '0.5', '0.4: missed'), ('peer, seconds', '2', '')]
     """
-    found: list[tuple[str, str]] = []
+    found = []
+    for name, value in flat(measured.figures):
+        target = measured.targets.get(name)
+        wanted = ""
+        if isinstance(target, float) and isinstance(value, int | float):
+            wanted = f"{number(target)}: {'reached' if value <= target else 'missed'}"
+        found.append((name.replace("|", "\\|"), number(value).replace("|", "\\|"), wanted))
+    return found
+
+
+def flat(figures: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Figures, however deep, by their whole names."""
+    found: list[tuple[str, Any]] = []
     for name, value in figures.items():
         if isinstance(value, Mapping):
-            found += [(f"{name}, {rest}", text) for rest, text in rows(value)]
+            found += [(f"{name}, {rest}", each) for rest, each in flat(value)]
         elif isinstance(value, list):
             found.append((name, ", ".join(number(each) for each in value)))
         else:
-            found.append((name, number(value)))
-    return [(name.replace("|", "\\|"), text.replace("|", "\\|")) for name, text in found]
+            found.append((name, value))
+    return found
 
 
 def reached(ratio: Ratio, target: object) -> str:

@@ -47,10 +47,12 @@ class Dataset:
 
     def __post_init__(self) -> None:
         _check.one_of("task", self.task, get_args(Task))
-        features = _check.finite(f"features of {self.name}", self.features)
+        features: npt.NDArray[np.generic] = np.asarray(self.features)
+        if features.dtype != np.float32 or not np.isfinite(features).all():  # a copy in float64 would be twice as large
+            features = _check.finite(f"features of {self.name}", self.features)
         if features.ndim < 2 or features.shape[0] == 0:
             raise InputError(f"features of {self.name} must have shape (records, ...), got {features.shape}.")
-        object.__setattr__(self, "features", features.astype(np.float32))
+        object.__setattr__(self, "features", features.astype(np.float32, copy=False))
         name = f"labels of {self.name}"
         if self.task in ("multiclass", "binary"):
             classes = 2 if self.task == "binary" else None

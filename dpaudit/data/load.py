@@ -52,6 +52,8 @@ def load(
         return replace(dataset, groups={by: dataset.groups[by] for by in groups})
     if path.suffix == ".npz":
         return _from_npz(path, task, groups)
+    if path.suffix == ".parquet":
+        return from_parquet(path, task, label, user, groups)
     return _from_table(path, task, label, user, groups)
 
 
@@ -75,10 +77,13 @@ def column(table: pd.DataFrame, name: str, where: object) -> pd.Series:
     Raises:
         InputError: there is none of that name; the message offers the nearest.
     """
-    if name not in table.columns:
-        names = [str(known) for known in table.columns]
-        raise InputError(f"{where} has no column {name!r}; it has {', '.join(names)}.{_check.nearest(name, names)}")
+    _require_column([str(known) for known in table.columns], name, where)
     return table[name]
+
+
+def _require_column(names: Sequence[str], name: str, where: object) -> None:
+    if name not in names:
+        raise InputError(f"{where} has no column {name!r}; it has {', '.join(names)}.{_check.nearest(name, names)}")
 
 
 def _from_npz(path: Path, task: Task, groups: Sequence[str]) -> Dataset:
@@ -107,3 +112,44 @@ def _from_table(path: Path, task: Task, label: str, user: str | None, groups: Se
     if features.shape[1] == 0:
         raise InputError(f"{path} has no feature columns beside {label!r}.")
     return Dataset(path.stem, features.to_numpy(np.float64), labels, task, users, groups=sliced_by)
+
+
+def from_parquet(
+    path: Path, task: Task, label: str, user: str | None, groups: Sequence[str], *, batch: int = 65_536
+) -> Dataset:
+    """A Parquet file, read in batches of ``batch`` rows: beside the records themselves, one batch is in memory."""
+    from pyarrow import types
+    from pyarrow.parquet import ParquetFile
+
+    try:
+        with ParquetFile(path) as file:
+            schema = file.schema_arrow
+            index = (schema.pandas_metadata or {}).get("index_columns", [])
+            names = [name for name in schema.names if name not in index]
+            beside = [name for name in dict.fromkeys((label, user, *groups)) if name is not None]
+            for name in beside:
+                _require_column(names, name, path)
+            table = file.read(columns=beside).to_pandas()
+            sliced_by = {by: table[by].to_numpy() for by in groups}
+            words = [by for by, values in sliced_by.items() if not pd.api.types.is_numeric_dtype(values.dtype)]
+            columns = [name for name in names if name not in (label, user, *words)]
+            for name in columns:
+                kind = schema.field(name).type
+                if not (types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind)):
+                    raise InputError(f"column {name!r} of {path} holds {kind}; features must be numbers.")
+            if not columns:
+                raise InputError(f"{path} has no feature columns beside {label!r}.")
+            features = np.empty((file.metadata.num_rows, len(columns)), np.float32)
+            at = 0
+            for part in file.iter_batches(batch, columns=columns):
+                for place, name in enumerate(columns):
+                    features[at : at + part.num_rows, place] = part.column(name).to_numpy(zero_copy_only=False)
+                at += part.num_rows
+    except FileNotFoundError as error:
+        raise InputError(f"cannot read {path}: no such file.") from error
+    except InputError:
+        raise
+    except (OSError, ValueError, OverflowError) as error:
+        raise InputError(f"cannot read {path}: {str(error).splitlines()[0]}.") from error
+    labels, users = table[label].to_numpy(), None if user is None else table[user].to_numpy()
+    return Dataset(path.stem, features, labels, task, users, groups=sliced_by)

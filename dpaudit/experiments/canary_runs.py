@@ -235,7 +235,7 @@ def _against_references(
         audit.memory,
         audit.workers,
     )
-    with audit.progress.task(f"training references for the canaries of {subject.name}", len(pairs)) as advance:
+    with audit.progress.task(f"training references for the canaries of {subject.name}", pool.missing()) as advance:
         outputs = pool(advance)
     own = outputs.records[:, len(audit.dataset) :]
     references = pool_signals(own, outputs.population, pairs, canaried.records, audit.population)

@@ -9,7 +9,7 @@ import pytest
 
 from dpaudit import Dataset
 from dpaudit.data.inclusion import fair_coins
-from dpaudit.data.load import load
+from dpaudit.data.load import from_parquet, load
 from dpaudit.errors import InputError
 
 
@@ -126,3 +126,28 @@ def test_the_fingerprint_sees_every_part() -> None:
     }
     assert len(prints) == 5
     assert Dataset("renamed", x, y).fingerprint in prints
+
+
+def test_parquet_in_batches_is_parquet_at_once(tmp_path):
+    """A file of several row groups, read 3 rows at a time: the records that pandas reads."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(11, 2)), columns=["a", "b"])
+    frame["label"], frame["who"], frame["c"] = rng.integers(2, size=11), list("aabbccddeef"), np.arange(11)
+    frame.index = pd.Index(range(5, 16), name="kept")
+    path = tmp_path / "table.parquet"
+    frame.to_parquet(path, row_group_size=4)
+    found = from_parquet(path, "multiclass", "label", "who", (), batch=3)
+    np.testing.assert_array_equal(found.features, frame[["a", "b", "c"]].to_numpy(np.float32))
+    np.testing.assert_array_equal(found.labels, frame["label"])
+    assert found.users is not None
+    assert list(found.users) == list(frame["who"])
+
+
+def test_float32_features_are_not_copied():
+    """A data set of float32 takes no second copy, and still refuses what is not finite."""
+    features = np.ones((4, 2), np.float32)
+    data = Dataset("four", features, np.array([0, 1, 0, 1]))
+    assert np.shares_memory(data.features, features)
+    features[2, 1] = np.nan
+    with pytest.raises(InputError, match=r"1 of 8 values are NaN or infinite, the first at index \(2, 1\)"):
+        Dataset("four", features, np.array([0, 1, 0, 1]))
