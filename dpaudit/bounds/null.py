@@ -22,7 +22,7 @@ from dpaudit.errors import InputError
 COARSE = 1e-3  # loss grid of the curves tried on the way; pessimistic at any spacing, its error is below 1e-7
 STRONGEST = 50.0  # ε beyond which a family is not followed: the bound then reports about this much and stays valid
 WEAKEST = 1e-3  # strength below which nothing is reported
-LATTICE = 1e-3  # logarithmic distance of the strengths of a mechanism that are tried
+LATTICE = 2e-3  # logarithmic distance of the strengths of a mechanism that are tried
 NORMAL = NormalDist()
 
 
@@ -199,7 +199,7 @@ def strongest_refuted(
     """ε of the largest strength that the data refute: ``margin`` is positive up to it and negative beyond.
 
     The figure is rounded down by the relative ``tolerance`` of the search, never up; for a mechanism, whose curves are
-    dear, to the next strength of a lattice 0.1 % apart, so that searches share their curves.
+    dear, to the next strength of a lattice 0.2 % apart, so that searches share their curves.
     """
     if isinstance(null, Mechanism):
         return _strongest_of_lattice(margin, null, delta)
@@ -243,17 +243,17 @@ def accuracy(curve: Curve) -> float:
     return (1 + curve.total_variation) / 2
 
 
-@lru_cache(maxsize=2048)  # an audit looks at the same strengths again and again
+@lru_cache(maxsize=512)  # an audit looks at the same strengths again and again; half a megabyte each
 def _curve(null: Mechanism, strength: float) -> TradeOff:
     return trade_off(null.scaled(strength), adjacency=null.adjacency, grid=COARSE)
 
 
-@lru_cache(maxsize=2048)
+@lru_cache(maxsize=512)
 def _symmetric(null: Mechanism, strength: float) -> TradeOff:
     return _curve(null, strength).symmetric()
 
 
-@lru_cache(maxsize=2048)
+@lru_cache(maxsize=512)
 def _epsilon(null: Mechanism, strength: float, delta: float) -> float:
     return accounted(null.scaled(strength), delta=delta, adjacency=null.adjacency, grid=COARSE).epsilon
 
