@@ -19,7 +19,7 @@ from dpaudit.data.users import Clients
 from dpaudit.errors import InputError
 from dpaudit.experiments.audit import Design
 from dpaudit.experiments.federated import Settings as FederatedSettings
-from dpaudit.experiments.gradient import Settings as GradientSettings
+from dpaudit.experiments.gradient_settings import Settings as GradientSettings
 from dpaudit.experiments.membership import Settings as MembershipSettings
 from dpaudit.experiments.prior import Settings as PriorSettings
 from dpaudit.experiments.rungs import Settings as LadderSettings

@@ -19,7 +19,7 @@ from dpaudit.data.dataset import Dataset
 from dpaudit.errors import AuditFailed, InputError
 from dpaudit.evidence import Finding, LowerBound
 from dpaudit.experiments.federated import Outcome as FederatedOutcome
-from dpaudit.experiments.gradient import Outcome as GradientOutcome
+from dpaudit.experiments.gradient_outcome import Outcome as GradientOutcome
 from dpaudit.experiments.membership import Outcome as MembershipOutcome
 from dpaudit.experiments.prior import Outcome as PriorOutcome
 from dpaudit.experiments.rungs import Outcome as LadderOutcome

@@ -75,8 +75,8 @@ class GradientMatching:
         def evaluate(points: FloatArray, which: IntArray) -> tuple[FloatArray, FloatArray]:
             # Guesses finish one by one; padding to a few sizes keeps the number of traced programs small.
             size = number
-            while size >= 2 * len(points):
-                size = -(-size // 2)
+            while size > 4 * len(points):
+                size = -(-size // 4)
             rows = np.minimum(np.arange(max(size, len(points))), len(points) - 1)
             padded = which[rows]
             targets = None if known is None else tf.constant(known[padded])

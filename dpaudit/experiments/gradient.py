@@ -1,207 +1,26 @@
 """Gradient leakage: victims send a gradient or an update, with and without defences, and attacks invert it."""
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
 
-from dpaudit import registry
 from dpaudit._check import FloatArray, IntArray
 from dpaudit.accounting import epsilon, trade_off
-from dpaudit.attacks.gradient.defences import Defence
 from dpaudit.attacks.gradient.floors import decoy_test, floors
 from dpaudit.attacks.gradient.labels import LabelCounts, SingleLabel
 from dpaudit.attacks.gradient.linear import DenseInversion, dense_layers
 from dpaudit.attacks.gradient.metrics import fidelity, label_accuracy, label_chance
 from dpaudit.attacks.gradient.spear import Spear
 from dpaudit.attacks.gradient.view import BatchGradient, ClientUpdate, Reconstruction
-from dpaudit.bounds.reconstruction import ReconstructionVerdict, Successes, judge
-from dpaudit.claim import FULL_BATCH, Claim, GaussianSteps
-from dpaudit.compare import Comparison
+from dpaudit.bounds.reconstruction import Successes, judge
+from dpaudit.claim import FULL_BATCH, GaussianSteps
 from dpaudit.errors import AuditFailed, InputError
-from dpaudit.evidence import LowerBound
+from dpaudit.experiments.architecture import architecture
 from dpaudit.experiments.audit import Audit
-from dpaudit.experiments.prior import against_reconstruction
+from dpaudit.experiments.gradient_outcome import Cell, Cost, Outcome, Picture
+from dpaudit.experiments.gradient_settings import DefenceSettings, Scenario, Settings, under
 
-AttackName = Literal["matching", "inverting", "dense", "spear"]
 View = BatchGradient | ClientUpdate
-
-
-class Scenario(BaseModel):
-    """``[[gradient.scenario]]``: what a victim sends.
-
-    Args:
-        name: for the report.
-        batch: records per victim.
-        epochs: local epochs of a FedAvg client; 0 sends a plain gradient.
-        local_batch: records per local step.
-        learning_rate: of the client.
-        knows_labels: whether the attacker knows the labels; otherwise it restores them.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    name: str
-    batch: int = Field(ge=1)
-    epochs: int = Field(default=0, ge=0)
-    local_batch: int | None = Field(default=None, ge=1)
-    learning_rate: float = Field(default=0.1, gt=0)
-    knows_labels: bool = False
-
-
-class DefenceSettings(BaseModel):
-    """``[[gradient.defence]]``: what a victim does before sending; see `Defence`. Give ``epsilon`` or a multiplier."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    name: str
-    clip: float | None = Field(default=None, gt=0)
-    noise_multiplier: float | None = Field(default=None, ge=0)
-    epsilon: float | None = Field(default=None, gt=0)
-    keep: float = Field(default=1.0, gt=0, le=1)
-    bits: int = Field(default=64, ge=1, le=64)
-
-    def build(self, delta: float) -> Defence:
-        """The defence; an ε becomes the noise multiplier of one Gaussian release at ``delta``."""
-        if self.epsilon is not None and self.noise_multiplier is not None:
-            raise InputError(f"defence {self.name!r}: give epsilon or noise_multiplier, not both.")
-        noise = self.noise_multiplier or 0.0
-        if self.epsilon is not None:
-            noise = noise_for(self.epsilon, delta)
-        return Defence(np.inf if self.clip is None else self.clip, noise, self.keep, self.bits)
-
-
-class Settings(BaseModel):
-    """``[gradient]``: scenarios × defences × attacks.
-
-    Args:
-        architecture: of the victims' model, by kind, with its parameters beside it; untrained.
-        scenario: what is sent.
-        defence: what is done about it; the first is the one without defence in the gallery.
-        attacks: ``matching`` (DLG, iDLG), ``inverting`` (cosine), ``dense``, ``spear``.
-        victims: independent victims per scenario.
-        decoys: records a victim's first record is hidden among.
-        restarts: of the optimising attacks.
-        iterations: of ``matching``.
-        utility_steps: steps of training with the same defence, to see what it costs; 0 leaves it out.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    architecture: dict[str, Any]
-    scenario: list[Scenario] = Field(min_length=1)
-    defence: list[DefenceSettings] = Field(min_length=1)
-    attacks: list[AttackName] = Field(min_length=1)
-    victims: int = Field(default=8, ge=1)
-    decoys: int = Field(default=19, ge=1)
-    restarts: int = Field(default=2, ge=1)
-    iterations: int = Field(default=300, ge=1)
-    utility_steps: int = Field(default=60, ge=0)
-
-    def bounds(self) -> int:
-        """Verdicts computed: one per cell whose defence has an ε."""
-        private = sum(d.epsilon is not None or bool(d.noise_multiplier) for d in self.defence)
-        return len(self.scenario) * private * len(self.attacks)
-
-    def check(self, delta: float) -> None:
-        """Refuse an architecture or a defence that cannot be built, before anything is measured."""
-        _architecture(self)
-        for chosen in self.defence:
-            chosen.build(delta)
-
-
-class Cell(BaseModel):
-    """One scenario, defence and attack.
-
-    Args:
-        scenario: name.
-        defence: name.
-        attack: name.
-        epsilon: of one release at the audit's δ; None without noise.
-        refused: why the attack returned nothing; None when it did.
-        psnr: of every record, dB.
-        ssim: of every record; empty when the records are no images.
-        floor: best PSNR of an honest guess without the gradient, per record.
-        nearest: PSNR of the nearest auxiliary record, chosen with the truth.
-        label_accuracy: of the restored labels, corrected for chance; None when they were known or one-class guesses
-            are all right already.
-        identified: victims whose first record was the nearest among its decoys.
-        victims: victims tried.
-        decoys: decoys per victim.
-        p_value: of as many identified by chance.
-        verdict: against the reconstruction bound; None without an ε.
-    """
-
-    scenario: str
-    defence: str
-    attack: str
-    epsilon: float | None
-    refused: str | None
-    psnr: list[float]
-    ssim: list[float]
-    floor: list[float]
-    nearest: list[float]
-    label_accuracy: float | None
-    identified: int
-    victims: int
-    decoys: int = Field(ge=1)
-    p_value: float
-    verdict: ReconstructionVerdict | None
-
-    @property
-    def name(self) -> str:
-        """What was released, and who attacked it."""
-        return f"{self.scenario}, {self.defence}, {self.attack}"
-
-
-class Picture(BaseModel):
-    """A small image for the gallery: rows of grey values in [0, 1]."""
-
-    scenario: str
-    title: str
-    pixels: list[list[float]]
-
-
-class Cost(BaseModel):
-    """What a defence costs: accuracy after the same short training with it."""
-
-    defence: str
-    accuracy: float
-
-
-class Outcome(BaseModel):
-    """What was leaked.
-
-    A low PSNR is no evidence for a small ε: without a prior, pixels are safe far above any ε anyone claims, so only
-    identification among decoys is compared with the bound.
-    """
-
-    cells: list[Cell]
-    gallery: list[Picture]
-    costs: list[Cost]
-    delta: float
-
-    def comparisons(self) -> list[Comparison]:
-        """The verdict on every release that has an ε, against the reconstruction bound."""
-        return [
-            against_reconstruction(
-                cell.name,
-                Claim(cell.epsilon, self.delta, unit="record", adjacency="add-remove", source="accounted"),
-                cell.verdict,
-                None,
-            )
-            for cell in self.cells
-            if cell.verdict is not None and cell.epsilon is not None
-        ]
-
-    def reconstructions(self) -> list[tuple[str, Successes]]:
-        """Victims whose record was picked out, by release; an attack that refused a release measured nothing on it."""
-        return [
-            (cell.name, Successes(cell.identified, cell.victims, 1 / (cell.decoys + 1)))
-            for cell in self.cells
-            if cell.refused is None
-        ]
-
-    def bounds(self, model: str) -> list[LowerBound]:
-        """None: the victims' model is no model of the plan."""
-        return []
 
 
 def run(settings: Settings, audit: Audit) -> Outcome:
@@ -213,43 +32,28 @@ def run(settings: Settings, audit: Audit) -> Outcome:
     total = len(settings.scenario) * len(settings.defence) * len(settings.attacks)
     with audit.progress.task("inverting gradients", total) as advance:
         for scenario in settings.scenario:
-            truth, labels = stage.records(scenario)
-            gallery += _pictures(scenario.name, "original", truth[0, :1])
+            gallery += _pictures(scenario.name, "original", stage.records(scenario)[0][0, :1])
             for chosen in settings.defence:
-                views = stage.views(scenario, chosen, truth, labels)
+                sent = under(scenario, chosen)
+                truth, labels = stage.records(sent)
+                views = stage.views(sent, chosen, truth, labels)
                 for name in settings.attacks:
-                    cell, found = stage.cell(scenario, chosen, name, views, truth, labels)
+                    cell, found = stage.cell(sent, chosen, name, views, truth, labels)
                     cells.append(cell)
                     if name == settings.attacks[0] and found is not None:
                         gallery += _pictures(scenario.name, chosen.name, found)
                     advance(1)
     costs = [stage.cost(chosen) for chosen in settings.defence] if settings.utility_steps else []
-    return Outcome(cells=cells, gallery=gallery, costs=costs, delta=audit.delta)
-
-
-def noise_for(target: float, delta: float) -> float:
-    """Noise multiplier of one Gaussian release with that ε at δ.
-
-    >>> round(noise_for(8.0, 1e-5), 3)
-    0.6
-    """
-    from dpaudit.accounting import gaussian_mu
-
-    return 1 / gaussian_mu(target, delta)
+    return Outcome(cells=cells, gallery=gallery if settings.show_records else [], costs=costs, delta=audit.delta)
 
 
 def _model(settings: Settings, audit: Audit) -> Any:
     from dpaudit._tensorflow import keras
 
     keras.utils.set_random_seed(audit.seed_for("gradient", "model"))
-    return _architecture(settings)(audit.dataset.features.shape[1:], audit.dataset.outputs)
-
-
-def _architecture(settings: Settings) -> Any:
-    parameters = dict(settings.architecture)
-    if "kind" not in parameters:
-        raise InputError("gradient.architecture: the key 'kind' is missing.")
-    return registry.build("architectures", parameters.pop("kind"), parameters, where="gradient.architecture")
+    return architecture(settings.architecture, where="gradient.architecture")(
+        audit.dataset.features.shape[1:], audit.dataset.outputs
+    )
 
 
 class _Stage:
@@ -284,12 +88,16 @@ class _Stage:
         return InvertingGradients(model, restarts=self.settings.restarts, seed=seed)
 
     def records(self, scenario: Scenario) -> tuple[FloatArray, IntArray]:
-        """Records (victims, batch, ...) and labels of a scenario's victims, no record twice."""
+        """Records (victims, batch, ...) and labels of a scenario's victims, no record twice.
+
+        A victim's first record is the same whatever the batch, so that defences are compared on the same records.
+        """
         dataset, number = self.audit.dataset, self.settings.victims * scenario.batch
         if number > len(dataset):
             raise InputError(f"scenario {scenario.name!r} needs {number} records, {dataset.name} has {len(dataset)}.")
         order = np.random.default_rng(self.audit.seed_for("gradient", scenario.name)).permutation(len(dataset))
-        rows = order[:number].reshape(self.settings.victims, scenario.batch)
+        firsts, others = order[: self.settings.victims, None], order[self.settings.victims : number]
+        rows = np.concatenate([firsts, others.reshape(self.settings.victims, scenario.batch - 1)], axis=1)
         return dataset.features[rows].astype(np.float64), dataset.classes[rows]
 
     def views(self, scenario: Scenario, chosen: DefenceSettings, truth: FloatArray, labels: IntArray) -> list[View]:
@@ -315,7 +123,7 @@ class _Stage:
                         labels[v],
                         learning_rate=scenario.learning_rate,
                         epochs=scenario.epochs,
-                        local_batch=scenario.local_batch or scenario.batch,
+                        local_batch=min(scenario.local_batch or scenario.batch, scenario.batch),
                         box=self.box,
                         defence=defence,
                         knows=knows,
@@ -396,18 +204,30 @@ class _Stage:
         return np.asarray(self.auxiliary[np.stack(rows)])
 
     def cost(self, chosen: DefenceSettings, *, batch: int = 32, rate: float = 0.5) -> Cost:
-        """Accuracy on the population after a short training whose every gradient went through the defence."""
+        """Accuracy on the population after a short training whose every gradient or update went through the defence.
+
+        A defence that asks for a larger batch or for local epochs gets them.
+        """
         from dpaudit._tensorflow import tf
 
         rng = np.random.default_rng(self.audit.seed_for("gradient", "cost"))
         defence, data = chosen.build(self.audit.delta), self.audit.dataset
+        size = min(max(batch, chosen.batch or 0), len(data))
         parameters = self.victims.at(self.victims.weights)
-        program = tf.function(self.victims.gradients)
-        targets = np.eye(self.victims.classes)
+        gradients, targets = tf.function(self.victims.gradients), np.eye(self.victims.classes)
         for _ in range(self.settings.utility_steps):
-            rows = rng.choice(len(data), min(batch, len(data)), replace=False)
-            x, y = data.features[rows, None].astype(np.float64), targets[data.classes[rows]][:, None]
-            each = tuple(g.numpy() for g in program(parameters, tf.constant(x), tf.constant(y)))
+            rows = rng.choice(len(data), size, replace=False)
+            x, y = data.features[rows].astype(np.float64), targets[data.classes[rows]]
+            if chosen.epochs:
+                local = parameters
+                for _ in range(chosen.epochs):
+                    slopes = gradients(local, tf.constant(x[None]), tf.constant(y[None]))
+                    local = tuple(p - rate * g for p, g in zip(local, slopes, strict=True))
+                moved = tuple((after - before).numpy() for after, before in zip(local, parameters, strict=True))
+                sent, _ = defence.compressed(defence.mean(moved, rng))
+                parameters = tuple(p + u[None] for p, u in zip(parameters, sent, strict=True))
+                continue
+            each = tuple(g.numpy() for g in gradients(parameters, tf.constant(x[:, None]), tf.constant(y[:, None])))
             sent, _ = defence.compressed(defence.mean(each, rng))
             parameters = tuple(p - rate * g[None] for p, g in zip(parameters, sent, strict=True))
         logits = self.victims.logits(parameters, self.auxiliary[None]).numpy()[0]

@@ -5,7 +5,7 @@ from statistics import median
 import numpy as np
 from scipy.stats import beta
 
-from dpaudit.experiments.gradient import Outcome
+from dpaudit.experiments.gradient_outcome import Outcome
 from dpaudit.experiments.prior import Outcome as PriorOutcome
 from dpaudit.reports.drawing import COLOURS, INK, MUTED, PROMISED, Drawing, canvas
 from dpaudit.result import Result

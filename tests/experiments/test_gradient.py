@@ -6,7 +6,7 @@ import pytest
 from dpaudit.claim import Adjacency
 from dpaudit.data.bundled import digits
 from dpaudit.errors import InputError
-from dpaudit.experiments import gradient, prior
+from dpaudit.experiments import gradient, gradient_settings, prior
 from dpaudit.experiments.audit import Audit
 from dpaudit.progress import Silent
 
@@ -59,34 +59,35 @@ def test_too_few_records_are_refused(tmp_path: Path) -> None:
 
 def test_noise_and_epsilon_are_not_both_taken() -> None:
     """A defence says its noise once."""
-    chosen = gradient.DefenceSettings(name="both", clip=1.0, epsilon=1.0, noise_multiplier=1.0)
+    chosen = gradient_settings.DefenceSettings(name="both", clip=1.0, epsilon=1.0, noise_multiplier=1.0)
     with pytest.raises(InputError, match="give epsilon or noise_multiplier, not both"):
         chosen.build(1e-5)
 
 
 def test_noise_of_an_epsilon_is_the_gaussian_mechanism() -> None:
     """ε = 8 at 1e-5 in one release needs σ = 0.600, ε = 1 needs 3.73 (dp-accounting's Gaussian mechanism)."""
-    assert gradient.noise_for(8.0, 1e-5) == pytest.approx(0.600, abs=1e-3)
-    assert gradient.noise_for(1.0, 1e-5) == pytest.approx(3.73, abs=5e-3)
+    assert gradient_settings.noise_for(8.0, 1e-5) == pytest.approx(0.600, abs=1e-3)
+    assert gradient_settings.noise_for(1.0, 1e-5) == pytest.approx(3.73, abs=5e-3)
 
 
 @pytest.mark.tf
 def test_what_is_exact_without_defence_is_gone_with_noise(tmp_path: Path) -> None:
     """An MLP on digits: dense inversion and matching are exact for one image without defence and see nothing at
     ε = 8; SPEAR is exact for a batch of four, and refuses the noisy gradient."""
-    settings = gradient.Settings(
+    settings = gradient_settings.Settings(
         architecture={"kind": "mlp", "hidden": [80], "activation": "relu"},
         scenario=[
-            gradient.Scenario(name="one image", batch=1),
-            gradient.Scenario(name="batch of 4", batch=4, knows_labels=True),
+            gradient_settings.Scenario(name="one image", batch=1),
+            gradient_settings.Scenario(name="batch of 4", batch=4, knows_labels=True),
         ],
         defence=[
-            gradient.DefenceSettings(name="none"),
-            gradient.DefenceSettings(name="ε = 8", clip=1.0, epsilon=8.0),
+            gradient_settings.DefenceSettings(name="none"),
+            gradient_settings.DefenceSettings(name="ε = 8", clip=1.0, epsilon=8.0),
         ],
         attacks=["dense", "spear"],
         victims=4,
         utility_steps=20,
+        show_records=True,
     )
     outcome = gradient.run(settings, audit(tmp_path))
     cells = {(c.scenario, c.defence, c.attack): c for c in outcome.cells}
@@ -104,3 +105,30 @@ def test_what_is_exact_without_defence_is_gone_with_noise(tmp_path: Path) -> Non
     assert "noise" in refused
     assert {picture.title for picture in outcome.gallery} == {"original", "none", "ε = 8"}
     assert {cost.defence for cost in outcome.costs} == {"none", "ε = 8"}
+
+
+@pytest.mark.tf
+def test_larger_batches_and_local_steps_are_defences(tmp_path: Path) -> None:
+    """Dense inversion has one image exactly, and still after five local steps on it: every step moves the first kernel
+    by a multiple of the image. The same first record in a batch of eight is mixed with the others. No record is in the
+    result unless the plan asks for it."""
+    settings = gradient_settings.Settings(
+        architecture={"kind": "mlp", "hidden": [40], "activation": "tanh"},
+        scenario=[gradient_settings.Scenario(name="one image", batch=1, learning_rate=2.0)],
+        defence=[
+            gradient_settings.DefenceSettings(name="none"),
+            gradient_settings.DefenceSettings(name="batch of 8", batch=8),
+            gradient_settings.DefenceSettings(name="5 local steps", epochs=5),
+        ],
+        attacks=["dense"],
+        victims=3,
+        utility_steps=4,
+    )
+    outcome = gradient.run(settings, audit(tmp_path))
+    none, batch, steps = outcome.cells
+    assert min(none.psnr) > 100
+    assert max(batch.psnr) < 60
+    assert len(batch.psnr) == 3 * 8
+    assert min(steps.psnr) > 100
+    assert outcome.gallery == []
+    assert {cost.defence for cost in outcome.costs} == {"none", "batch of 8", "5 local steps"}

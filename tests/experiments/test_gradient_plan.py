@@ -44,6 +44,7 @@ def test_the_page_says_what_a_low_psnr_is_worth(tmp_path: Path) -> None:
             "attacks": ["dense"],
             "victims": 2,
             "utility_steps": 0,
+            "show_records": True,
             "scenario": [{"name": "one image", "batch": 1}],
             "defence": [{"name": "none"}, {"name": "noise", "clip": 1.0, "noise_multiplier": 1.0}],
         },

@@ -13,7 +13,7 @@ from dpaudit.bounds.reconstruction import Successes, from_definition, judge, wit
 from dpaudit.claim import Claim, GaussianSteps, Poisson
 from dpaudit.compare import compare
 from dpaudit.evidence import Estimate, Finding
-from dpaudit.experiments import federated, gradient, prior, rungs
+from dpaudit.experiments import federated, gradient_outcome, prior, rungs
 from dpaudit.experiments.federated.canaries import CanaryOutcome
 from dpaudit.experiments.federated.course import Course, Fairness, Round
 from dpaudit.experiments.federated.users import UserOutcome
@@ -47,16 +47,18 @@ def result() -> dict[str, Any]:
         update={
             "models": [model],
             "comparisons": [compare("model", CLAIM, [bound], [])],
-            "gradient": gradient.Outcome(
+            "gradient": gradient_outcome.Outcome(
                 cells=[
-                    gradient.Cell(
+                    gradient_outcome.Cell(
                         scenario="one", defence="none", attack="dense", epsilon=2.0, refused=None, psnr=[20.0],
                         ssim=[0.5], floor=[10.0], nearest=[12.0], label_accuracy=1.0, identified=3, victims=20,
                         decoys=9, p_value=0.2, verdict=verdict,
                     )
                 ],
-                gallery=[gradient.Picture(scenario="one", title=title, pixels=pixels) for title in ("original", "b")],
-                costs=[gradient.Cost(defence="none", accuracy=0.9)],
+                gallery=[
+                    gradient_outcome.Picture(scenario="one", title=title, pixels=pixels) for title in ("original", "b")
+                ],
+                costs=[gradient_outcome.Cost(defence="none", accuracy=0.9)],
                 delta=DELTA,
             ),
             "prior": prior.Outcome(

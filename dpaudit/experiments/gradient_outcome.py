@@ -1,0 +1,106 @@
+"""What gradient attacks brought to light, as the result keeps it."""
+
+from pydantic import BaseModel, Field
+
+from dpaudit.bounds.reconstruction import ReconstructionVerdict, Successes
+from dpaudit.claim import Claim
+from dpaudit.compare import Comparison
+from dpaudit.evidence import LowerBound
+from dpaudit.experiments.prior import against_reconstruction
+
+
+class Cell(BaseModel):
+    """One scenario, defence and attack.
+
+    Args:
+        scenario: name.
+        defence: name.
+        attack: name.
+        epsilon: of one release at the audit's δ; None without noise.
+        refused: why the attack returned nothing; None when it did.
+        psnr: of every record, dB.
+        ssim: of every record; empty when the records are no images.
+        floor: best PSNR of an honest guess without the gradient, per record.
+        nearest: PSNR of the nearest auxiliary record, chosen with the truth.
+        label_accuracy: of the restored labels, corrected for chance; None when they were known or one-class guesses
+            are all right already.
+        identified: victims whose first record was the nearest among its decoys.
+        victims: victims tried.
+        decoys: decoys per victim.
+        p_value: of as many identified by chance.
+        verdict: against the reconstruction bound; None without an ε.
+    """
+
+    scenario: str
+    defence: str
+    attack: str
+    epsilon: float | None
+    refused: str | None
+    psnr: list[float]
+    ssim: list[float]
+    floor: list[float]
+    nearest: list[float]
+    label_accuracy: float | None
+    identified: int
+    victims: int
+    decoys: int = Field(ge=1)
+    p_value: float
+    verdict: ReconstructionVerdict | None
+
+    @property
+    def name(self) -> str:
+        """What was released, and who attacked it."""
+        return f"{self.scenario}, {self.defence}, {self.attack}"
+
+
+class Picture(BaseModel):
+    """A small image for the gallery: rows of grey values in [0, 1]."""
+
+    scenario: str
+    title: str
+    pixels: list[list[float]]
+
+
+class Cost(BaseModel):
+    """What a defence costs: accuracy after the same short training with it."""
+
+    defence: str
+    accuracy: float
+
+
+class Outcome(BaseModel):
+    """What was leaked.
+
+    A low PSNR is no evidence for a small ε: without a prior, pixels are safe far above any ε anyone claims, so only
+    identification among decoys is compared with the bound.
+    """
+
+    cells: list[Cell]
+    gallery: list[Picture]
+    costs: list[Cost]
+    delta: float
+
+    def comparisons(self) -> list[Comparison]:
+        """The verdict on every release that has an ε, against the reconstruction bound."""
+        return [
+            against_reconstruction(
+                cell.name,
+                Claim(cell.epsilon, self.delta, unit="record", adjacency="add-remove", source="accounted"),
+                cell.verdict,
+                None,
+            )
+            for cell in self.cells
+            if cell.verdict is not None and cell.epsilon is not None
+        ]
+
+    def reconstructions(self) -> list[tuple[str, Successes]]:
+        """Victims whose record was picked out, by release; an attack that refused a release measured nothing on it."""
+        return [
+            (cell.name, Successes(cell.identified, cell.victims, 1 / (cell.decoys + 1)))
+            for cell in self.cells
+            if cell.refused is None
+        ]
+
+    def bounds(self, model: str) -> list[LowerBound]:
+        """None: the victims' model is no model of the plan."""
+        return []

@@ -1,0 +1,128 @@
+"""What a plan says about gradient leakage: scenarios, defences and attacks."""
+
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from dpaudit.accounting import gaussian_mu
+from dpaudit.attacks.gradient.defences import Defence
+from dpaudit.errors import InputError
+from dpaudit.experiments.architecture import architecture
+
+AttackName = Literal["matching", "inverting", "dense", "spear"]
+
+
+class Scenario(BaseModel):
+    """``[[gradient.scenario]]``: what a victim sends.
+
+    Args:
+        name: for the report.
+        batch: records per victim.
+        epochs: local epochs of a FedAvg client; 0 sends a plain gradient.
+        local_batch: records per local step.
+        learning_rate: of the client.
+        knows_labels: whether the attacker knows the labels; otherwise it restores them.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: str
+    batch: int = Field(ge=1)
+    epochs: int = Field(default=0, ge=0)
+    local_batch: int | None = Field(default=None, ge=1)
+    learning_rate: float = Field(default=0.1, gt=0)
+    knows_labels: bool = False
+
+
+class DefenceSettings(BaseModel):
+    """``[[gradient.defence]]``: what a victim does before sending; see `Defence`. Give ``epsilon`` or a multiplier.
+
+    Args:
+        name: for the report.
+        clip: norm of the clipping.
+        noise_multiplier: of the noise.
+        epsilon: of one release, instead of the multiplier.
+        keep: share of the coordinates that are sent.
+        bits: of each coordinate.
+        batch: records per victim instead of the scenario's: larger batches mix more.
+        epochs: local epochs instead of the scenario's: more local steps move further from what was given.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: str
+    clip: float | None = Field(default=None, gt=0)
+    noise_multiplier: float | None = Field(default=None, ge=0)
+    epsilon: float | None = Field(default=None, gt=0)
+    keep: float = Field(default=1.0, gt=0, le=1)
+    bits: int = Field(default=64, ge=1, le=64)
+    batch: int | None = Field(default=None, ge=1)
+    epochs: int | None = Field(default=None, ge=0)
+
+    def build(self, delta: float) -> Defence:
+        """The defence; an ε becomes the noise multiplier of one Gaussian release at ``delta``."""
+        if self.epsilon is not None and self.noise_multiplier is not None:
+            raise InputError(f"defence {self.name!r}: give epsilon or noise_multiplier, not both.")
+        noise = self.noise_multiplier or 0.0
+        if self.epsilon is not None:
+            noise = noise_for(self.epsilon, delta)
+        return Defence(np.inf if self.clip is None else self.clip, noise, self.keep, self.bits)
+
+
+def under(scenario: Scenario, defence: DefenceSettings) -> Scenario:
+    """The scenario as a defence changes it.
+
+    >>> under(Scenario(name="one", batch=1), DefenceSettings(name="larger batch", batch=8)).batch
+    8
+    """
+    batch = scenario.batch if defence.batch is None else defence.batch
+    epochs = scenario.epochs if defence.epochs is None else defence.epochs
+    return scenario.model_copy(update={"batch": batch, "epochs": epochs})
+
+
+class Settings(BaseModel):
+    """``[gradient]``: scenarios × defences × attacks.
+
+    Args:
+        architecture: of the victims' model, by kind, with its parameters beside it; untrained.
+        scenario: what is sent.
+        defence: what is done about it; the first is the one without defence in the gallery.
+        attacks: ``matching`` (DLG, iDLG), ``inverting`` (cosine), ``dense``, ``spear``.
+        victims: independent victims per scenario.
+        decoys: records a victim's first record is hidden among.
+        restarts: of the optimising attacks.
+        iterations: of ``matching``.
+        utility_steps: rounds of training with the same defence, to see what it costs; 0 leaves it out.
+        show_records: whether the report shows a record and its reconstructions; raw records are shown only when asked.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    architecture: dict[str, Any]
+    scenario: list[Scenario] = Field(min_length=1)
+    defence: list[DefenceSettings] = Field(min_length=1)
+    attacks: list[AttackName] = Field(min_length=1)
+    victims: int = Field(default=8, ge=1)
+    decoys: int = Field(default=19, ge=1)
+    restarts: int = Field(default=2, ge=1)
+    iterations: int = Field(default=300, ge=1)
+    utility_steps: int = Field(default=60, ge=0)
+    show_records: bool = False
+
+    def bounds(self) -> int:
+        """Verdicts computed: one per cell whose defence has an ε."""
+        private = sum(d.epsilon is not None or bool(d.noise_multiplier) for d in self.defence)
+        return len(self.scenario) * private * len(self.attacks)
+
+    def check(self, delta: float) -> None:
+        """Refuse an architecture or a defence that cannot be built, before anything is measured."""
+        architecture(self.architecture, where="gradient.architecture")
+        for chosen in self.defence:
+            chosen.build(delta)
+
+
+def noise_for(target: float, delta: float) -> float:
+    """Noise multiplier of one Gaussian release with that ε at δ.
+
+    >>> round(noise_for(8.0, 1e-5), 3)
+    0.6
+    """
+    return 1 / gaussian_mu(target, delta)
