@@ -2,20 +2,24 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dpaudit.bounds.accuracy import accuracy_bound
-from dpaudit.bounds.clopper_pearson import clopper_pearson
-from dpaudit.bounds.conditional import conditional
+from dpaudit.bounds.accuracy import Accuracy, accuracy_bound
+from dpaudit.bounds.clopper_pearson import ClopperPearson, clopper_pearson
+from dpaudit.bounds.conditional import Conditional, conditional
+from dpaudit.bounds.joint_beta import joint_beta
 from dpaudit.bounds.null import Definition, Gaussian
 from dpaudit.bounds.one_run import one_run, one_run_ceiling
 from dpaudit.bounds.one_run_trade_off import one_run_trade_off
-from dpaudit.bounds.selection import Counts, Guesses
+from dpaudit.bounds.selection import Counts, Fixed, Guesses
 from dpaudit.bounds.sequential import sequential
-from dpaudit.bounds.whole_curve import whole_curve
+from dpaudit.bounds.whole_curve import WholeCurve, whole_curve
+from dpaudit.scores import Scores
 
 OnGuesses = Callable[[Guesses, float, float], float]
 GUESSES: dict[str, OnGuesses] = {
@@ -115,10 +119,40 @@ def test_extreme_guesses_are_stable(name: str, delta: float) -> None:
 
 @pytest.mark.parametrize("name", COUNTS)
 def test_extreme_counts_are_stable(name: str) -> None:
-    """Empty and full cells at a million trials."""
+    """Empty and full cells at a million trials: a number, or infinity for a family at δ = 0."""
     side = 500_000
-    for delta in (1e-9, 0.5):
+    for delta in (0.0, 1e-9, 0.5):
         for hits in (0, side):
             for alarms in (0, side):
                 found = COUNTS[name](Counts(hits, side - hits, alarms, side - alarms), delta, 0.05)
-                assert 0 <= found < math.inf
+                assert found >= 0
+                assert found < math.inf or (delta == 0 and name == "whole curve")
+
+
+def test_extreme_counts_have_a_credible_interval() -> None:
+    """Empty and full cells, one trial or a million: ordered ends, the upper one perhaps infinite."""
+    for side in (1, 500_000):
+        for delta in (0.0, 1e-9, 0.5):
+            for hits in (0, side):
+                for alarms in (0, side):
+                    found = joint_beta(Counts(hits, side - hits, alarms, side - alarms), delta, 0.9)
+                    assert 0 <= found.low <= found.high
+
+
+@few
+@given(values=st.lists(st.integers(-20, 20), min_size=16, max_size=80), cut=st.integers(-10, 10), delta=deltas)
+def test_bounds_are_equal_under_relabelling(values: list[int], cut: int, delta: float) -> None:
+    """Calling members non-members and turning the scores round is the same audit (thresholds between the scores)."""
+    member, nonmember = np.array(values[::2], np.float64), np.array(values[1::2], np.float64)
+    scores, turned = Scores(member, nonmember), Scores(-nonmember, -member)
+    at = cut + 0.5
+    common: Any = {"delta": delta, "confidence": 0.95, "adjacency": "add-remove", "unit": "record"}
+    for make in (
+        lambda t: ClopperPearson(Fixed(t)),
+        lambda t: Conditional(Fixed(t)),
+        lambda t: Accuracy(Fixed(t), "runs"),
+        lambda t: WholeCurve(Fixed(t)),
+    ):
+        there, back = make(at)(scores, **common), make(-at)(turned, **common)
+        assert there.epsilon == pytest.approx(back.epsilon, abs=1e-9)
+        assert there.ceiling == pytest.approx(back.ceiling, abs=1e-9)
