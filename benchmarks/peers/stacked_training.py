@@ -41,18 +41,19 @@ def main() -> None:
     begin = time.perf_counter()
     result = {"models": given.models}
 
-    def run(what: Recipe) -> float:
-        begin = time.perf_counter()
+    def run(what: Recipe) -> tuple[float, float]:
+        begin, cpu = time.perf_counter(), time.process_time()
         train(network, start, what, members, features=data["features"], targets=data["labels"], seed=1)
-        return time.perf_counter() - begin
+        return time.perf_counter() - begin, time.process_time() - cpu
 
     run(small)  # compiles
     result["first_seconds"] = time.perf_counter() - begin
-    spent, steps = run(small), 8
+    (spent, cpu), steps = run(small), 8
     while spent < given.seconds and steps < 100_000:
         steps = max(steps + 1, int(1.2 * steps * given.seconds / max(spent, given.seconds / 20)))
-        spent = run(dataclasses.replace(recipe, steps=steps))
-    result["examples_per_second"] = steps * given.batch * given.models / spent
+        spent, cpu = run(dataclasses.replace(recipe, steps=steps))
+    done = steps * given.batch * given.models
+    result["examples_per_second"], result["examples_per_cpu_second"] = done / spent, done / cpu
     result["flops"] = 2 * cost(network).multiply_adds * result["examples_per_second"]
     result["peak_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     if given.matmul:

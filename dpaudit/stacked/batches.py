@@ -55,17 +55,6 @@ def longest_batch(
     return limit, float(min(1.0, steps * binom.sf(limit, records, sampling.rate)))
 
 
-def usual_length(sampling: Sampling, records: int, batch_size: int, *, copies: int) -> int:
-    """A length that holds nine of ten steps of ``copies`` batches: worth a shorter program than the longest.
-
-    >>> usual_length(Poisson(0.05), 5000, 250, copies=1)
-    270
-    """
-    if not isinstance(sampling, Poisson):
-        return batch_size
-    return records if sampling.rate == 1 else int(binom.isf(0.1 / copies, records, sampling.rate))
-
-
 def draw(sampling: Sampling, records: int, *, seed: int, model: int, steps: range, length: int) -> Batches:
     """Record numbers of the batches of some steps, shape (steps, length), -1 where a batch is shorter.
 

@@ -11,14 +11,20 @@ from dpaudit.stacked.network import Network
 # shared; above, one copy at a time keeps its parameters and activations in the cache (measured on two cores).
 BUSY = 5e6
 LARGEST_STACK = 64
+# Of activations in one part of a batch: few enough to stay in a core's cache from one operation to the next.
+PART_BYTES = 1_500_000
+PREPARED_BYTES = 2**29  # of inputs prepared once for all records, such as the patches of a first convolution
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Per example of one copy: ``multiply_adds`` of a training step, ``floats`` held; ``parameters`` per copy."""
+    """Per example of one copy: ``multiply_adds`` of a training step, ``floats`` held, and ``prepared`` of them that
+    the first layer's weights meet and no copy changes; ``parameters`` per copy.
+    """
 
     multiply_adds: int
     floats: int
+    prepared: int
     parameters: int
 
     def stack(self, batch_size: int) -> int:
@@ -26,14 +32,29 @@ class Cost:
         wanted = min(LARGEST_STACK, math.ceil(BUSY / (self.multiply_adds * batch_size)))
         return 1 << (wanted - 1).bit_length()
 
+    def part(self, batch_size: int, examples: int, *, at_least: int) -> int:
+        """How many of that many examples to take at a time, in ``at_least`` parts."""
+        held = 4 * self.floats * self.stack(batch_size) * examples
+        return -(-examples // max(at_least, -(-held // PART_BYTES)))
+
+    def data_bytes(self, records: int) -> int:
+        """Predicted bytes of the inputs prepared for all records, while they are put together."""
+        return 2 * 4 * self.prepared * records if is_prepared(self, records) else 0
+
     @property
     def model_bytes(self) -> int:
         """Predicted bytes of one copy between steps: its weights, what a program returns beside them, two moments."""
         return 4 * 6 * self.parameters
 
-    def step_bytes(self, copies: int, batch_length: int) -> int:
-        """Predicted peak of one step of ``copies`` copies: activations and slopes, gradients, noise and state."""
-        return 4 * copies * (3 * self.floats * batch_length + 6 * self.parameters)
+    def step_bytes(self, batch_size: int) -> int:
+        """Predicted peak of one step of one program: activations and slopes, gradients, noise and state."""
+        length = self.part(batch_size, batch_size, at_least=1)
+        return 4 * self.stack(batch_size) * (3 * self.floats * length + 6 * self.parameters)
+
+
+def is_prepared(cost: Cost, records: int) -> bool:
+    """Whether the first layer's inputs are prepared once for all records."""
+    return 0 < 4 * cost.prepared * records <= PREPARED_BYTES
 
 
 @lru_cache(maxsize=16)
@@ -50,4 +71,5 @@ def cost(network: Network) -> Cost:
         kernel = int(tap.z.shape[-1]) if looked_up else max(math.prod(shape) for shape in shapes)
         positions = int(tf.size(tap.z)) // int(tap.z.shape[-1])
         multiply_adds += 3 * positions * kernel
-    return Cost(multiply_adds, floats, sum(math.prod(variable.shape) for variable in network.variables))
+    prepared = 0 if network.head is None else int(tf.size(network.prepared(x)))
+    return Cost(multiply_adds, floats, prepared, sum(math.prod(variable.shape) for variable in network.variables))

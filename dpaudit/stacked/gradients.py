@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from dpaudit._tensorflow import tf
+from dpaudit.errors import InputError
 from dpaudit.stacked.contributions import Contribution
 from dpaudit.stacked.network import Network, Parameters
 from dpaudit.stacked.randomness import Stream
@@ -55,11 +56,14 @@ def clipped_sum(
         dropout: randomness of dropout; None switches it off.
         is_prepared: x is what ``network.prepared`` gave.
 
+    Raises:
+        InputError: the loss is not one value per model and example.
+
     Guarantees:
-        Adding or removing one example changes each model's sum by at most ``clip`` in L2 norm.
+        Up to float32 rounding, adding or removing one example changes each model's sum by at most ``clip`` in L2 norm.
     """
     contributions, losses = _contributions(network, parameters, x, targets, loss, dropout, is_prepared)
-    norms = tf.sqrt(tf.add_n([contribution.squared_norms for contribution in contributions]))
+    norms = _norms(contributions)
     weights = clip / tf.maximum(norms, clip)
     if present is not None:
         weights *= present
@@ -85,7 +89,7 @@ def plain_sum(
 def per_example_norms(network: Network, parameters: Parameters, x: Any, targets: Any, *, loss: Loss) -> Any:
     """L2 norm of each example's gradient over all trained variables, shape (models, examples)."""
     contributions, _ = _contributions(network, parameters, x, targets, loss, None, False)
-    return tf.sqrt(tf.add_n([contribution.squared_norms for contribution in contributions]))
+    return _norms(contributions)
 
 
 def _contributions(
@@ -101,10 +105,17 @@ def _contributions(
         inputs = x if is_prepared else network.per_model(x)
         outputs, taps = network.traced(parameters, inputs, dropout, tape.watch, is_prepared=is_prepared)
         losses = loss(outputs, targets)
+        if losses.shape.rank != 2:
+            raise InputError(f"the loss must be per example, of shape (models, examples), got {tuple(losses.shape)}.")
         total = tf.reduce_sum(losses)
     slopes = tape.gradient(total, [tap.z for tap in taps], unconnected_gradients=tf.UnconnectedGradients.ZERO)
     pairs = zip(taps, slopes, strict=True)
     return [tap.node.weighted.contribution(tap.a, slope) for tap, slope in pairs], losses  # type: ignore[union-attr]
+
+
+def _norms(contributions: list[Contribution]) -> Any:
+    squares = tf.add_n([contribution.squared_norms for contribution in contributions])
+    return tf.sqrt(tf.maximum(squares, 0.0))  # the sum over pairs of positions can round to a little below 0
 
 
 def _sums(contributions: list[Contribution], weights: Any) -> list[Any]:

@@ -215,5 +215,5 @@ def _merged(layer: Any, inputs: list[Any], models: int) -> Any:
 def _dropped(x: Any, rate: float, stream: Stream, models: int) -> Any:
     stack = for_models(x, models)
     width = int(stack.shape[2:].num_elements())
-    kept = uniform(stream, tf.shape(stack)[1] * width) >= rate
+    kept = uniform(stream, tf.shape(stack)[1], width) >= rate
     return tf.where(tf.reshape(kept, tf.shape(stack)), stack / (1 - rate), 0.0)

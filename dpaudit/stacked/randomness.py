@@ -41,10 +41,12 @@ class Stream:
     Args:
         keys: two words per model, uint32, shape (models, 2).
         step: the training step, an int32 scalar.
+        example: place in the batch of the first example that draws, an int32 scalar.
     """
 
     keys: Any
     step: Any
+    example: Any = 0
 
     @classmethod
     def start(cls, seed: int, models: Sequence[int], purpose: str) -> "Stream":
@@ -53,15 +55,11 @@ class Stream:
         words = np.stack([keys & 0xFFFFFFFF, keys >> np.uint64(32)], axis=1).astype(np.uint32)
         return cls(tf.constant(words), tf.constant(0, tf.int32))
 
-    def at(self, step: Any) -> "Stream":
-        """The same stream at another step."""
-        return Stream(self.keys, step)
-
     def named(self, name: str) -> "Stream":
         """A stream of its own for one layer or variable."""
         word = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "little")
         first, second = threefry(self.keys[:, :1], self.keys[:, 1:], _word(word), _word(_NAMED))
-        return Stream(tf.concat([first, second], axis=1), self.step)
+        return Stream(tf.concat([first, second], axis=1), self.step, self.example)
 
 
 def threefry(key0: Any, key1: Any, x0: Any, x1: Any) -> tuple[Any, Any]:
@@ -78,9 +76,12 @@ def threefry(key0: Any, key1: Any, x0: Any, x1: Any) -> tuple[Any, Any]:
     return x0, x1
 
 
-def uniform(stream: Stream, count: Any) -> Any:
-    """Uniform float32 in (0, 1), symmetric about 1/2, shape (models, count); a larger count only adds numbers."""
-    index = tf.bitcast(tf.range(count), tf.uint32)[None, :]
+def uniform(stream: Stream, examples: Any, width: int = 1) -> Any:
+    """Uniform float32 in (0, 1), symmetric about 1/2, ``width`` per example, shape (models, examples * width).
+
+    An example's numbers depend on its place in the batch alone.
+    """
+    index = tf.bitcast(stream.example * width + tf.range(examples * width), tf.uint32)[None, :]
     words, _ = threefry(stream.keys[:, :1], stream.keys[:, 1:], index, tf.bitcast(stream.step, tf.uint32))
     mantissa = tf.bitwise.right_shift(words, _word(9))
     return tf.cast(tf.bitcast(mantissa, tf.int32), tf.float32) * 2.0**-23 + 2.0**-24

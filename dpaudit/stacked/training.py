@@ -1,10 +1,12 @@
 """Training of many copies at once: blocks of steps as one compiled TensorFlow program."""
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
+from threading import Event, Lock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,11 +14,11 @@ import numpy.typing as npt
 
 from dpaudit import _check
 from dpaudit._tensorflow import keras, tf
-from dpaudit.claim import GaussianSteps, Sampling
+from dpaudit.claim import GaussianSteps, Poisson, Sampling
 from dpaudit.data.dataset import Task
 from dpaudit.errors import AuditFailed, InputError
-from dpaudit.stacked.batches import draw, longest_batch, usual_length
-from dpaudit.stacked.cost import cost
+from dpaudit.stacked.batches import draw, longest_batch
+from dpaudit.stacked.cost import cost, is_prepared
 from dpaudit.stacked.gradients import clipped_sum, plain_sum
 from dpaudit.stacked.losses import per_example_loss
 from dpaudit.stacked.network import Network, Parameters
@@ -27,7 +29,6 @@ from dpaudit.stacked.schedules import Constant, Schedule
 BLOCK_BYTES = 2**26  # of batch indices handed to the program at a time
 LONGEST_BLOCK = 256  # steps between two reports of progress
 Watch = Callable[[Sequence[int], int, Parameters, Parameters], None]
-PREPARED_BYTES = 2**29  # of inputs prepared once for all records, such as the patches of a first convolution
 
 
 @dataclass(frozen=True)
@@ -117,8 +118,8 @@ def train(
         targets: of all records.
         seed: of the family of models.
         progress: called now and then with the steps done since the last call, summed over the copies.
-        watch: called at every step, perhaps from several threads, with the numbers of some models (the last may be
-            repeated), the step, and their parameters before and after it.
+        watch: called at every step, perhaps from several threads, with the numbers of some models, the step, and their
+            parameters before and after it.
 
     Raises:
         InputError: the numbers of copies disagree.
@@ -128,22 +129,43 @@ def train(
     if len(members) != copies:
         raise InputError(f"{copies} copies need as many members, got {len(members)}.")
     _require_logits(network)
-    width = max(recipe.longest(member) for member in members)
+    size = cost(network).stack(recipe.batch_size)
+    if not recipe.compiled:
+        size = min(size, copies)
+    length = part_length(network, recipe, members)
+    width = length * -(-max(recipe.longest(member) for member in members) // length)
     held = Held.of(network, features, targets)
-    groups = -(-copies // cost(network).stack(recipe.batch_size))
-    size = -(-copies // groups)
-    group = _Group(network, recipe, held, width, seed, progress, watch)
-    # The last group is filled up with copies of its last member, so that every group is the same program.
-    numbers = np.minimum(np.arange(groups * size), copies - 1).reshape(groups, size)
+    block = _block(network, recipe, width, length, held.is_prepared)
+    lock, stopped = Lock(), Event()
 
-    def run(chosen: npt.NDArray[np.int64]) -> Parameters:
-        return group(tuple(tf.gather(value, chosen) for value in parameters), [members[i] for i in chosen])
+    def report(steps: int) -> None:
+        with lock:
+            if progress is not None:
+                progress(steps)
 
-    with ThreadPoolExecutor(max_workers=min(groups, workers())) as pool:
-        trained = list(pool.map(run, numbers))
-    whole = tuple(tf.concat(columns, axis=0)[:copies] for columns in zip(*trained, strict=True))
+    group = _Group(network, recipe, held, block, size, width, seed, report, watch, stopped)
+
+    def run(first: int) -> Parameters:
+        chosen = slice(first, first + size)
+        return group(tuple(value[chosen] for value in parameters), members[chosen])
+
+    starts = range(0, copies, size)
+    with ThreadPoolExecutor(max_workers=min(len(starts), workers())) as pool:
+        try:
+            trained = list(pool.map(run, starts))
+        finally:
+            stopped.set()  # when one group failed or the user interrupts, the others end with their block
+    whole = tuple(tf.concat(columns, axis=0) for columns in zip(*trained, strict=True))
     _refuse_divergence(network, whole, [member.model for member in members])
     return whole
+
+
+def part_length(network: Network, recipe: Recipe, members: Sequence[Member]) -> int:
+    """How many examples of a batch a program takes at a time; of Poisson batches nine in ten fill whole parts."""
+    batch = recipe.batch_size
+    if any(isinstance(member.sampling, Poisson) for member in members):
+        return cost(network).part(batch, batch + math.ceil(1.3 * math.sqrt(batch)), at_least=2)
+    return cost(network).part(batch, batch, at_least=1)
 
 
 class Held(NamedTuple):
@@ -156,12 +178,9 @@ class Held(NamedTuple):
     @classmethod
     def of(cls, network: Network, features: npt.NDArray[np.float32], targets: npt.NDArray[np.generic]) -> "Held":
         """Of these records."""
-        if network.head is None:
+        if not is_prepared(cost(network), len(features)):
             return cls(tf.constant(features, tf.float32), tf.constant(targets), False)
         prepare = _preparation(network)
-        one = prepare(tf.constant(features[:1], tf.float32))
-        if tf.size(one).numpy() * one.dtype.size * len(features) > PREPARED_BYTES:
-            return cls(tf.constant(features, tf.float32), tf.constant(targets), False)
         parts = [
             prepare(tf.constant(features[start : start + 256], tf.float32)) for start in range(0, len(features), 256)
         ]
@@ -182,30 +201,40 @@ def workers() -> int:
 
 @dataclass(frozen=True)
 class _Group:
-    """Trains some copies as one program; called from several threads."""
+    """Trains up to ``size`` copies as one program; called from several threads.
+
+    The program always has ``size`` copies: fewer are filled up with repetitions of the last. A copy is therefore
+    computed by the same instructions whichever others it was stacked with.
+    """
 
     network: Network
     recipe: Recipe
     held: Held
+    block: Callable[..., tuple[Parameters, Any]]
+    size: int
     width: int
     seed: int
-    progress: Callable[[int], None] | None
+    report: Callable[[int], None]
     watch: Watch | None
+    stopped: Event
 
     def __call__(self, parameters: Parameters, members: Sequence[Member]) -> Parameters:
-        network, recipe, width = self.network, self.recipe, self.width
-        models = [member.model for member in members]
+        network, recipe, copies = self.network, self.recipe, len(members)
+        filled_up = np.minimum(np.arange(self.size), copies - 1)
+        parameters = tuple(tf.gather(value, filled_up) for value in parameters)
+        models = [members[i].model for i in filled_up]
         rates = recipe.learning_rate(recipe.steps).astype(np.float32)
         noise = Stream.start(self.seed, models, "noise")
         dropout = Stream.start(self.seed, models, "dropout")
         state = tuple(recipe.optimizer.start(parameters[i]) for i in network.trainable)
-        block = _block(network, recipe, self.lengths(members), self.held.is_prepared)
         longest = LONGEST_BLOCK if self.watch is None else 1
-        size = max(1, min(recipe.steps, longest, BLOCK_BYTES // (4 * width * len(members))))
+        size = max(1, min(recipe.steps, longest, BLOCK_BYTES // (4 * self.width * self.size)))
         for start in range(0, recipe.steps, size):
+            if self.stopped.is_set():
+                break
             steps = range(start, min(start + size, recipe.steps))
-            rows = np.zeros((size, len(members), width), np.int32)
-            filled = np.zeros((size, len(members)), np.int32)
+            rows = np.zeros((size, copies, self.width), np.int32)
+            filled = np.zeros((size, copies), np.int32)
             for copy, member in enumerate(members):
                 length = recipe.longest(member)
                 batches = draw(
@@ -216,13 +245,13 @@ class _Group:
             padded = np.zeros(size, np.float32)
             padded[: len(steps)] = rates[start : steps[-1] + 1]
             before = parameters
-            parameters, state = block(
+            parameters, state = self.block(
                 before,
                 state,
                 self.held.inputs,
                 self.held.targets,
-                tf.constant(rows),
-                tf.constant(filled),
+                tf.constant(rows[:, filled_up]),
+                tf.constant(filled[:, filled_up]),
                 tf.constant(start),
                 tf.constant(len(steps)),
                 tf.constant(padded),
@@ -230,29 +259,22 @@ class _Group:
                 dropout.keys,
             )
             if self.watch is not None:
-                self.watch(models, start, before, parameters)
-            if self.progress is not None:
-                self.progress(len(steps) * len(members))
-        return parameters
-
-    def lengths(self, members: Sequence[Member]) -> tuple[int, ...]:
-        """Lengths of batch to have a program for."""
-        batch = self.recipe.batch_size
-        usual = max(usual_length(one.sampling, len(one.rows), batch, copies=len(members)) for one in members)
-        return tuple(sorted({min(usual, self.width), self.width}))
+                real = [tuple(value[:copies] for value in some) for some in (before, parameters)]
+                self.watch(models[:copies], start, *real)
+            self.report(len(steps) * copies)
+        return tuple(value[:copies] for value in parameters)
 
 
 @lru_cache(maxsize=16)
 def _block(
-    network: Network, recipe: Recipe, lengths: tuple[int, ...], is_prepared: bool
+    network: Network, recipe: Recipe, width: int, length: int, is_prepared: bool
 ) -> Callable[..., tuple[Parameters, Any]]:
-    """A program that runs a block of steps; a step's batch is cut to the shortest of ``lengths`` that holds it."""
+    """A program that runs a block of steps; batches are padded to ``width`` and taken ``length`` examples at a time."""
 
     def loss(outputs: Any, targets: Any) -> Any:
         return per_example_loss(recipe.task, outputs, targets)
 
-    def sums(parameters: Any, x: Any, y: Any, filled: Any, dropout: Stream) -> Any:
-        present = tf.cast(tf.range(x.shape[1])[None, :] < filled[:, None], tf.float32)
+    def sums(parameters: Any, x: Any, y: Any, present: Any, dropout: Stream) -> Any:
         if recipe.clip is None:
             return plain_sum(
                 network, parameters, x, y, loss=loss, present=present, dropout=dropout, is_prepared=is_prepared
@@ -306,15 +328,23 @@ def _block(
         def body(t: Any, parameters: Any, state: Any) -> Any:
             at = start + t
 
-            def cut(length: int) -> Any:
-                chosen = rows[t][:, :length]
+            def part(number: Any) -> Any:
+                first = number * length
+                chosen = tf.slice(rows[t], [0, first], [rows.shape[1], length])
                 x, y = tf.gather(inputs, chosen), tf.gather(targets, chosen)
-                return sums(parameters, x, y, filled[t], Stream(dropout, at))
+                present = tf.cast(first + tf.range(length) < filled[t][:, None], tf.float32)
+                return sums(parameters, x, y, present, Stream(dropout, at, first))
 
-            cuts = [partial(cut, length) for length in lengths]
-            longest = tf.reduce_max(filled[t])
-            needed = tf.reduce_sum(tf.cast(longest > tf.constant(lengths), tf.int32))
-            totals = tf.switch_case(needed, cuts) if len(cuts) > 1 else cuts[0]()
+            def add(number: Any, totals: Any) -> Any:
+                return number + 1, [total + more for total, more in zip(totals, part(number), strict=True)]
+
+            if width == length:
+                totals = part(tf.constant(0))
+            else:
+                # A part that some copy fills adds exact zeros to the others; one that no copy fills is left out.
+                parts = -(-tf.reduce_max(filled[t]) // length)
+                zeros = [tf.zeros_like(parameters[i]) for i in network.trainable]
+                _, totals = tf.while_loop(lambda number, _: number < parts, add, (tf.constant(0), zeros))
             parameters, state = update(parameters, state, totals, filled[t], rates[t], Stream(noise, at))
             return t + 1, parameters, state
 

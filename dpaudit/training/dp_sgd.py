@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -177,9 +178,8 @@ class DpSgd:
 
     def network(self, dataset: Dataset) -> "Network":
         """The architecture for a data set, on the stacked engine."""
-        from dpaudit.stacked.network import Network
-
-        return Network.from_keras(self.architecture(dataset.features.shape[1:], dataset.outputs))
+        content = getattr(self.architecture, "fingerprint", None)  # of one that is read from a file
+        return _network(self.architecture, content, dataset.features.shape[1:], dataset.outputs)
 
     def recipe(self, dataset: Dataset, records: int) -> "Recipe":
         """What the engine is told for a training on ``records`` records."""
@@ -209,3 +209,11 @@ class DpSgd:
             for i, (variable, value) in enumerate(zip(network.variables, network.weights(parameters, 0), strict=True))
         }
         return TrainedModel(predict, weights, self.mechanism(records))
+
+
+@lru_cache(maxsize=16)
+def _network(architecture: Any, content: str | None, input_shape: tuple[int, ...], outputs: int) -> "Network":
+    """The same object whenever it is asked for, so that chunks of a pool share compiled programs."""
+    from dpaudit.stacked.network import Network
+
+    return Network.from_keras(architecture(input_shape, outputs))

@@ -227,13 +227,20 @@ class Pool:
         return 1 << (min(fitting, wanted, LARGEST_CHUNK).bit_length() - 1)
 
     def process_bytes(self) -> int:
-        """Predicted bytes of a process before it holds any model: TensorFlow, the data, and one step of training."""
+        """Predicted bytes of a process before it holds any model.
+
+        TensorFlow, the data, and one step of every program that trains at a time.
+        """
         data = self.dataset.features.nbytes + (self.population.features.nbytes if self.population is not None else 0)
-        step = 0
+        training = 0
         if isinstance(self.trainer, StackedTrainer) and self._cost is not None:
-            copies = min(len(self), self._cost.stack(self.trainer.batch_size))
-            step = self._cost.step_bytes(copies, min(len(self.dataset), 2 * self.trainer.batch_size))
-        return PROCESS_BYTES + 2 * data + step
+            from dpaudit.stacked.training import workers
+
+            batch = self.trainer.batch_size
+            programs = min(GROUPS, -(-len(self) // self._cost.stack(batch)))
+            at_once = min(programs, max(1, workers() // self.workers.jobs))
+            training = at_once * self._cost.step_bytes(batch) + self._cost.data_bytes(len(self.dataset))
+        return PROCESS_BYTES + 2 * data + training
 
     def model_bytes(self) -> int:
         """Predicted bytes one more model in a chunk takes: its outputs, and its weights with their state."""

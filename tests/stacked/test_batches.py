@@ -6,7 +6,7 @@ from scipy import stats
 
 from dpaudit.claim import FixedSize, Poisson, Shuffled
 from dpaudit.errors import InputError
-from dpaudit.stacked.batches import draw, longest_batch, sampling_event, usual_length
+from dpaudit.stacked.batches import draw, longest_batch, sampling_event
 
 
 def incidence(batches: np.ndarray, records: int) -> np.ndarray:  # type: ignore[type-arg]
@@ -78,14 +78,6 @@ def test_a_long_batch_is_cut_at_random() -> None:
     hits = incidence(draw(Poisson(1.0), 10, seed=1, model=0, steps=range(2000), length=3), 10)
     assert (hits.sum(axis=1) == 3).all()
     assert stats.chisquare(hits.sum(axis=0)).pvalue > 1e-4
-
-
-def test_usual_length_holds_nine_steps_of_ten() -> None:
-    """Nine of ten steps of a stack of four fit the usual length; 0.01 is five standard errors and its whole number."""
-    length = usual_length(Poisson(0.05), 5000, 250, copies=4)
-    sizes = stats.binom(5000, 0.05).rvs(size=(20000, 4), random_state=1).max(axis=1)
-    assert (sizes <= length).mean() >= 0.9 - 0.01
-    assert (sizes <= length - 1).mean() <= 0.9 + 0.01
 
 
 def test_events() -> None:

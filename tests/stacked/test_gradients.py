@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dpaudit._tensorflow import keras, tf
+from dpaudit.errors import InputError
 from dpaudit.stacked.gradients import clipped_sum, per_example_norms
 from dpaudit.stacked.losses import per_example_loss
 from dpaudit.stacked.network import Network
@@ -68,3 +69,15 @@ def test_norms_equal_the_jacobian(name: str) -> None:
     rows = [tape.jacobian(losses, v, experimental_use_pfor=False) for v in copy.trainable_variables]
     flat = np.concatenate([tf.convert_to_tensor(row).numpy().reshape(EXAMPLES, -1) for row in rows], axis=1)
     np.testing.assert_allclose(ours, np.linalg.norm(flat, axis=1), rtol=1e-4)
+
+
+def test_a_loss_over_the_batch_is_refused() -> None:
+    """A mean over the batch leaves no example a gradient of its own to clip."""
+    model = MODELS["mlp"]()
+    network = Network.from_keras(model)
+    x, y = batch(model, 2)
+    with pytest.raises(InputError, match=r"the loss must be per example, .* got \(2,\)"):
+        clipped_sum(
+            network, network.initial(seed=1, models=range(2)), x, y,
+            loss=lambda outputs, targets: tf.reduce_mean(softmax_loss(outputs, targets), axis=1), clip=1.0,
+        )  # fmt: skip

@@ -39,10 +39,23 @@ def trained(models: Sequence[int], recipe: Recipe, network: Network | None = Non
     return train(network, start, recipe, members, features=features, targets=labels, seed=4)
 
 
-@pytest.mark.parametrize("compiled", [True, False])
-def test_model_is_the_same_in_any_stack(compiled: bool) -> None:
-    """Model 2 trained alone, among four, and in another order has the same weights to float rounding."""
-    recipe = Recipe("multiclass", 7, 12, Adam(), Constant(0.05), 1.0, 0.5, 0.01, compiled=compiled)
+@pytest.mark.parametrize("batch_size", [12, 4000])
+def test_model_is_bit_for_bit_the_same_in_any_stack(batch_size: int) -> None:
+    """Model 2 trained alone, among five, and in another order has the same weights.
+
+    At batches of 12 copies share a program, at (nominal) batches of 4000 every copy has its own.
+    """
+    recipe = Recipe("multiclass", 7, batch_size, Adam(), Constant(0.05), 1.0, 0.5, 0.01)
+    alone, stack, other = trained([2], recipe), trained([0, 1, 2, 3, 4], recipe), trained([3, 2], recipe)
+    for one, many, pair in zip(alone, stack, other, strict=True):
+        np.testing.assert_array_equal(one[0], many[2])
+        np.testing.assert_array_equal(one[0], pair[1])
+        assert np.abs(many[0] - many[1]).max() > 1e-5
+
+
+def test_model_is_the_same_in_any_stack_without_compilation() -> None:
+    """The same to float rounding, without XLA: there a stack of another size is another program."""
+    recipe = Recipe("multiclass", 7, 12, Adam(), Constant(0.05), 1.0, 0.5, 0.01, compiled=False)
     alone, stack, other = trained([2], recipe), trained([0, 1, 2, 3], recipe), trained([3, 2], recipe)
     for one, many, pair in zip(alone, stack, other, strict=True):
         np.testing.assert_allclose(one[0], many[2], atol=1e-6)
@@ -67,6 +80,40 @@ def test_ways_to_sample_may_differ_in_a_stack() -> None:
     for i in range(3):
         for one, many in zip(run([i]), together, strict=True):
             np.testing.assert_allclose(one[0], many[i], atol=1e-6)
+
+
+def test_progress_adds_up_and_errors_in_a_thread_surface() -> None:
+    """Progress counts each copy's steps once, over groups of programs; what it raises ends the training."""
+    recipe = Recipe("multiclass", 3, 40_000, Sgd(), Constant(0.1), compiled=False)
+    network = Network.from_keras(small())
+    features, labels = cloud()
+    members = [Member(i, np.arange(RECORDS), Poisson(0.2)) for i in range(5)]
+    start = network.initial(seed=1, models=range(5))
+    done: list[int] = []
+
+    def refuse(steps: int) -> None:
+        raise AuditFailed(f"stopped after {steps} steps.")
+
+    train(network, start, recipe, members, features=features, targets=labels, seed=1, progress=done.append)
+    assert done == [3] * 5
+    with pytest.raises(AuditFailed, match="stopped after 3 steps"):
+        train(network, start, recipe, members, features=features, targets=labels, seed=1, progress=refuse)
+
+
+@pytest.mark.parametrize("sampling", [Poisson(0.3), Shuffled(4)])
+def test_a_batch_in_parts_is_the_whole_batch(sampling: Sampling, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Taking a few examples at a time changes rounding only, dropout included."""
+    network = Network.from_keras(small())
+    features, labels = cloud()
+    recipe = Recipe("multiclass", 6, 15, Sgd(), Constant(0.1), 1.0, 0.5, compiled=False)
+    members = [Member(i, np.arange(RECORDS), sampling) for i in range(2)]
+    start = network.initial(seed=1, models=range(2))
+    ends = []
+    for length in (4, RECORDS):
+        monkeypatch.setattr("dpaudit.stacked.training.part_length", lambda *_, length=length: length)
+        ends.append(train(network, start, recipe, members, features=features, targets=labels, seed=1))
+    for small_parts, whole in zip(*ends, strict=True):
+        np.testing.assert_allclose(small_parts, whole, atol=1e-6)
 
 
 def test_compiled_or_not_is_the_same_training() -> None:

@@ -17,12 +17,21 @@ from dpaudit._check import FloatArray
 from dpaudit.data.inclusion import complementary_pairs
 from dpaudit.errors import InputError
 from dpaudit.tasks import Workers
+from dpaudit.training.architecture import Mlp
+from dpaudit.training.dp_sgd import DpSgd
 from dpaudit.training.function import Function
 from dpaudit.training.pool import Pool, described, model_seed
 from tests.training.pool_functions import data
 
 MODELS = 16
-SCRIPT = "import sys; from tests.training.test_pool import pool; from pathlib import Path; pool(Path(sys.argv[1]))()"
+SCRIPT = """
+import sys
+from pathlib import Path
+from tests.training.test_pool import pool
+made = pool(Path(sys.argv[1]))
+print("begins", flush=True)
+made()
+"""
 
 
 def pool(folder: Path) -> Pool:
@@ -76,16 +85,26 @@ def test_everything_a_model_depends_on_is_in_its_key(tmp_path: Path, changed: Ca
     assert changed(made).cost().trainings == MODELS
 
 
-def test_killed_ten_times_ends_the_same(tmp_path: Path) -> None:
-    """SIGKILL at ten random moments, then one run to the end: the outputs of a run that was never killed."""
+@pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.slow)])
+def test_killed_again_and_again_ends_the_same(tmp_path: Path, kills: int) -> None:
+    """SIGKILL at random moments of training and writing, then one run to the end: the outputs of an unharmed run."""
     whole = pool(tmp_path / "whole")().records
     rng = random.Random(11)
-    for _ in range(10):
-        process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(tmp_path / "killed")])
-        time.sleep(rng.uniform(0.2, 1.2))
+    alive = 0
+    for _ in range(kills):
+        process = subprocess.Popen(
+            [sys.executable, "-c", SCRIPT, str(tmp_path / "killed")], stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begins\n"
+        time.sleep(rng.uniform(0, 0.3))
+        alive += process.poll() is None
         process.send_signal(signal.SIGKILL)
-        process.wait()
-    np.testing.assert_array_equal(pool(tmp_path / "killed")().records, whole)
+        process.communicate()
+    assert alive >= 1
+    outputs, made = counted(pool(tmp_path / "killed"))
+    np.testing.assert_array_equal(outputs, whole)
+    assert made < MODELS  # what the killed runs had finished was kept
     assert not [path for path in (tmp_path / "killed").glob("*.npz") if path.stat().st_size == 0]
 
 
@@ -139,6 +158,30 @@ def test_progress_counts_what_is_trained(tmp_path: Path) -> None:
         assert made.missing() == expected
         made(done.append)
         assert sum(done) == expected
+
+
+@pytest.mark.tf
+def test_too_few_records_are_refused(tmp_path: Path) -> None:
+    """Models on 20 records each cannot have batches of 30, and the message has both numbers."""
+    made = replace(pool(tmp_path), trainer=DpSgd(Mlp((4,)), batch_size=30, compiled=False))
+    with pytest.raises(InputError, match="batch_size 30 is larger than the 20 training records"):
+        made()
+
+
+@pytest.mark.tf
+def test_memory_counts_every_program_that_trains_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On three cores three programs hold a step each, in three processes one each; too little memory is said."""
+    made = replace(pool(tmp_path), trainer=DpSgd(Mlp((512, 512)), batch_size=20))
+    cost = DpSgd(Mlp((512, 512)), batch_size=20).cost(made.dataset)
+    assert cost.stack(20) == 1
+    need = {}
+    for cores, jobs in ((1, 1), (3, 1), (3, 3)):
+        monkeypatch.setattr("dpaudit.stacked.training.workers", lambda cores=cores: cores)
+        need[cores, jobs] = replace(made, workers=Workers(jobs)).process_bytes()
+    assert need[3, 1] - need[1, 1] == 2 * cost.step_bytes(20)
+    assert need[3, 3] == need[1, 1]
+    with pytest.raises(InputError, match=r"memory of 600 MB is too little for 1 process\(es\)"):
+        replace(made, memory=600_000_000).chunk_size()
 
 
 def test_bad_masks_are_refused(tmp_path: Path) -> None:
