@@ -162,6 +162,7 @@ def growth(kind: str, data: Path, seconds: float, *, smoke: bool) -> dict[str, f
 
 
 def main() -> None:
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # it is a text file
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smoke", action="store_true", help="tiny, to see that it runs")
     parser.add_argument("--rounds", type=int, default=3)

@@ -178,8 +178,9 @@ class DpSgd:
 
     def network(self, dataset: Dataset) -> "Network":
         """The architecture for a data set, on the stacked engine."""
-        content = getattr(self.architecture, "fingerprint", None)  # of one that is read from a file
-        return _network(self.architecture, content, dataset.features.shape[1:], dataset.outputs)
+        architecture: Any = self.architecture  # a value, so it can be looked up
+        content = getattr(architecture, "fingerprint", None)  # of one that is read from a file
+        return _network(architecture, content, dataset.features.shape[1:], dataset.outputs)
 
     def recipe(self, dataset: Dataset, records: int) -> "Recipe":
         """What the engine is told for a training on ``records`` records."""

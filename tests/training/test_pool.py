@@ -97,7 +97,10 @@ def test_killed_again_and_again_ends_the_same(tmp_path: Path, kills: int) -> Non
         )
         assert process.stdout is not None
         assert process.stdout.readline() == "begins\n"
-        time.sleep(rng.uniform(0, 0.3))
+        wanted = len(list((tmp_path / "killed").glob("*.npz"))) + rng.randrange(4)
+        while process.poll() is None and len(list((tmp_path / "killed").glob("*.npz"))) < wanted:
+            time.sleep(0.002)
+        time.sleep(rng.uniform(0, 0.04))
         alive += process.poll() is None
         process.send_signal(signal.SIGKILL)
         process.communicate()
@@ -158,6 +161,17 @@ def test_progress_counts_what_is_trained(tmp_path: Path) -> None:
         assert made.missing() == expected
         made(done.append)
         assert sum(done) == expected
+
+
+@pytest.mark.tf
+@pytest.mark.slow
+def test_stacked_models_are_bit_for_bit_the_same_in_any_process(tmp_path: Path) -> None:
+    """DP-SGD models in chunks over two processes are those of one process."""
+    trainer = DpSgd(Mlp((8,)), 1.0, 1.0, epochs=2, batch_size=10)
+    one = replace(pool(tmp_path / "one"), trainer=trainer, memory=3_000_000_000)
+    two = replace(one, folder=tmp_path / "two", workers=Workers(2))
+    assert two.chunk_size() <= MODELS
+    np.testing.assert_array_equal(two().records, one().records)
 
 
 @pytest.mark.tf
