@@ -22,6 +22,7 @@ from dpaudit.plan import parse_toml
 from dpaudit.scores import Scores
 from dpaudit.signals import Signals
 from tests.audits import gaussian_audit
+from tests.fuzz import whole
 from tests.plugin import LOAD
 
 ROOT = Path(__file__).parent.parent.parent
@@ -112,6 +113,35 @@ def test_commands_and_options_exist(page: Path) -> None:
         options = [option for each in known[name].params for option in (*each.opts, *each.secondary_opts)]
         unknown = [word for word in words if word.startswith("--") and word.partition("=")[0] not in options]
         assert unknown == [], f"{page.name}: dpaudit {name}"
+
+
+# They train or take minutes; tests/cli and tests/test_selftest.py run them.
+ELSEWHERE = ("run", "attack --model", "selftest")
+NO_DP = "def NAME():\n    return lambda gradients: [gradient.sum(axis=0) for gradient in gradients]\n"
+
+
+def test_every_job_of_the_readme_is_done_as_it_is_typed(tmp_path: Path) -> None:
+    """The commands of its table, on files of the names that stand there. A bare sum is not private."""
+    rng = np.random.default_rng(1)
+    audit = gaussian_audit(0.3, seed=1, records=3000)
+    for name in ("RESULT.json", "A", "B", "FOLDER/result.json", "runs/digits/result.json"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(audit.json())
+    (tmp_path / "CLAIMS.toml").write_text('[[claim]]\nid = "a"\nkind = "ceiling"\nmetric = "auc"\nmax = 0.9\n')
+    rows = "".join(f"{x},{i % 2}\n" for i, x in enumerate(rng.normal(size=400)))
+    (tmp_path / "SCORES.csv").write_text("score,member\n" + rows)
+    for name in ("IN.csv", "OUT.csv"):
+        shares = rng.dirichlet([1, 1], 200)
+        (tmp_path / name).write_text("no,yes,label\n" + "".join(f"{p},{1 - p},0\n" for p in shares[:, 0]))
+    (tmp_path / "FILE.py").write_text(NO_DP)
+    (tmp_path / "TRACE").mkdir()
+    for name, content in whole.trace(epsilon=50.0).items():
+        (tmp_path / "TRACE" / name).write_bytes(content)
+    table = (ROOT / "README.md").read_text().split("## The jobs")[1].split("##")[0]
+    commands = [each for each in re.findall(r"`(dpaudit [^`]*)`", table) if not each[8:].startswith(ELSEWHERE)]
+    assert len(commands) >= 12
+    for line in commands:
+        assert typed(line, tmp_path) == ("FILE.py" in line), line
 
 
 def test_guide_to_adding_things_can_be_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -149,10 +149,10 @@ def archive(**arrays: Any) -> bytes:
     return stream.getvalue()
 
 
-def trace() -> dict[str, bytes]:
+def trace(epsilon: float = 5.0) -> dict[str, bytes]:
     """The files of a federation's trace, by name."""
     claim = DpClaim(
-        epsilon=5.0, delta=DELTA, clip=0.5, noise_multiplier=1.0, sampler="poisson", clients=2, of=4, rounds=2,
+        epsilon=epsilon, delta=DELTA, clip=0.5, noise_multiplier=1.0, sampler="poisson", clients=2, of=4, rounds=2,
         weighting="uniform", accountant="pld",
     )  # fmt: skip
     rng = np.random.default_rng(1)
