@@ -45,8 +45,9 @@ class LabelCounts:
     such. On trained models p̄ depends on the very records attacked: compare with chance (`metrics.label_accuracy`).
 
     Args:
-        mean_probability: what the model predicts on average on auxiliary or noise records, shape (classes,); None
-            takes 1 / classes.
+        mean_probability: what the model predicts on average on auxiliary or noise records, shape (classes,); or on
+            auxiliary records of each class, a row each, shape (classes, classes), which follows the batch's own
+            composition and errs less; None takes 1 / classes.
         mean_feature_sum: average, over auxiliary records, of the summed inputs of the last layer; needed when that
             layer has no bias.
         smoothing: label smoothing the model was trained with, in [0, 1).
@@ -69,11 +70,18 @@ class LabelCounts:
         gradient = gradient_of(view, "label restoration")
         size = known("records" if isinstance(view, ClientUpdate) else "batch_size", gradient.batch_size, "label counts")
         signal, classes = self._signal(gradient)
-        if self.mean_probability is None:
-            predicted = np.full(classes, 1 / classes)
+        uniform = np.full(classes, 1 / classes)
+        predicted = (
+            uniform if self.mean_probability is None else _check.finite("mean_probability", self.mean_probability)
+        )
+        if predicted.shape == (classes, classes):
+            # signal = Σ over classes of share · (prediction - smoothed label); the shares add up to 1.
+            labels = (1 - self.smoothing) * np.eye(classes) + self.smoothing / classes
+            system, right = np.vstack([(predicted - labels).T, np.ones(classes)]), np.append(signal, 1.0)
+            share = np.linalg.lstsq(system, right, rcond=None)[0]
         else:
-            predicted = _check.vector("mean_probability", self.mean_probability, length=classes)
-        share = (predicted - signal - self.smoothing / classes) / (1 - self.smoothing)
+            predicted = _check.vector("mean_probability", predicted, length=classes)
+            share = (predicted - signal - self.smoothing / classes) / (1 - self.smoothing)
         return np.repeat(np.arange(classes), whole_counts(size * share, size))
 
     def _signal(self, gradient: BatchGradient) -> tuple[FloatArray, int]:
