@@ -1,18 +1,17 @@
-"""Rounds per second with 40 clients, beside one Keras ``fit`` per client and beside Flower's simulation.
+"""Rounds per second of federated training beside a loop of Keras ``fit`` per client and Flower's simulation.
 
-    python benchmarks/federated.py                 # MLP and CNN, 40 clients; and growth with the number of clients
-    python benchmarks/federated.py --rounds 2 --repeats 1 --clients 10
-    python benchmarks/federated.py --flower        # also Flower's simulation, in the environment of make test-flower
+    python benchmarks/federated.py            full size (a few minutes on two idle cores)
+    python benchmarks/federated.py --smoke    tiny, to see that it runs
 
-Each client has 50 images of 28x28 pixels and makes one pass in batches of 10. All figures come from one run: medians of
-several repeats, after three rounds that compile. Wanted: at least 20 times the loop of ``fit``.
+Each client has 50 images of 28x28 pixels and makes one pass in batches of 10. All sides take turns, and every ratio is
+the median over several turns; compilation is left out. Flower runs in the environment of ``make test-flower``, made on
+first use.
 """
 
 import argparse
 import json
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -158,38 +157,89 @@ def flower(clients: int, rounds: int) -> float:
     return float(json.loads(line.removeprefix("SECONDS ")))
 
 
-def median(measure: Callable[[], float], repeats: int) -> float:
-    return statistics.median(measure() for _ in range(repeats))
+def in_turns(sides: dict[str, Callable[[], float]], turns: int) -> dict[str, list[float]]:
+    """Seconds of each side in every turn."""
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(turns):
+        for name, measure in sides.items():
+            seconds[name].append(measure())
+    return seconds
+
+
+def ratio(theirs: list[float], own: list[float]) -> dict[str, float]:
+    """How many times as fast as the peer, over the turns."""
+    each = [a / b for a, b in zip(theirs, own, strict=True)]
+    return {"median": statistics.median(each), "low": min(each), "high": max(each)}
+
+
+def flower_environment() -> str:
+    """Make Flower's environment; a reason when it cannot be made, else nothing."""
+    if FLOWER.exists():
+        return ""
+    done = subprocess.run(["sh", "tests/integrations/flower_environment.sh"], capture_output=True, text=True)
+    lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+    return "" if done.returncode == 0 else f"its environment could not be made: {lines[-1]}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--clients", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--flower", action="store_true")
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--smoke", action="store_true", help="tiny sizes")
+    parser.add_argument("--out", type=Path, help="JSON file for the measurements")
     settings = parser.parse_args()
-    clients, rounds, repeats = settings.clients, settings.rounds, settings.repeats
-    for kind in ("MLP", "CNN"):
-        loop = median(lambda kind=kind: keras_loop(kind, clients, max(1, rounds // 10)), repeats)  # type: ignore[misc]
-        print(f"{kind}, {clients} clients: Keras fit per client {1 / loop:.3g} rounds/s")
-        for private in (False, True):
-            own = median(lambda kind=kind, private=private: ours(kind, clients, rounds, private=private), repeats)  # type: ignore[misc]
-            name = "DP-FedAvg" if private else "FedAvg"
-            print(f"{kind}, {clients} clients: {name} {1 / own:.3g} rounds/s, {loop / own:.1f} times the loop")
-    base = None
-    for count in (clients, 2 * clients, 4 * clients):
-        each = median(lambda count=count: ours("MLP", count, rounds, private=False), repeats) / count  # type: ignore[misc]
-        base = base or each
-        print(f"growth: {count} clients, {1e3 * each:.3g} ms per client, {each / base:.2f} of the first")
-    if settings.flower:
-        if not FLOWER.exists():
-            sys.exit(f"{FLOWER} is missing; tests/integrations/flower.sh makes it.")
-        theirs = median(lambda: flower(clients, max(2, rounds // 5)), repeats)
-        own = median(lambda: ours("MLP", clients, rounds, private=False), repeats)
-        print(
-            f"MLP, {clients} clients: Flower simulation {1 / theirs:.3g} rounds/s, ours {theirs / own:.1f} times that"
+    clients, rounds, turns = settings.clients, settings.rounds, settings.turns
+    if settings.smoke:
+        clients, rounds, turns = 8, 2, 1
+    ratios: dict[str, dict[str, float]] = {}
+    figures: dict[str, Any] = {}
+
+    def report(name: str, found: dict[str, float]) -> None:
+        ratios[name] = found
+        print(f"{name}: {found['median']:.1f} times ({found['low']:.1f} to {found['high']:.1f})", flush=True)
+
+    for kind, own_rounds in (("MLP", rounds), ("CNN", max(1, rounds // 2))):
+        seconds = in_turns(
+            {
+                "loop": lambda kind=kind: keras_loop(kind, clients, max(1, rounds // 10)),  # type: ignore[misc]
+                "FedAvg": lambda kind=kind, own=own_rounds: ours(kind, clients, own, private=False),  # type: ignore[misc]
+                "DP-FedAvg": lambda kind=kind, own=own_rounds: ours(kind, clients, own, private=True),  # type: ignore[misc]
+            },
+            turns,
         )
+        for name in ("FedAvg", "DP-FedAvg"):
+            report(f"{name} {kind}, {clients} clients, to a loop of Keras fit", ratio(seconds["loop"], seconds[name]))
+        for name, values in seconds.items():
+            figures[f"{kind} {name}, rounds per second"] = round(1 / statistics.median(values), 3)
+    counts = (clients, 4 * clients)
+    growth = in_turns({str(n): lambda n=n: ours("MLP", n, rounds, private=False) / n for n in counts}, turns)  # type: ignore[misc]
+    for count in counts:
+        each = statistics.median(growth[str(count)])
+        figures[f"MLP, {count} clients, milliseconds per client and round"] = round(1e3 * each, 3)
+        print(f"growth: {count} clients, {1e3 * each:.3g} ms per client and round", flush=True)
+    report(
+        f"MLP, cost per client at {clients} to that at {4 * clients} clients",
+        ratio(growth[str(counts[0])], growth[str(counts[1])]),
+    )
+    problem = flower_environment()
+    if problem:
+        figures["Flower"] = f"not measured: {problem}"
+        print(f"Flower: {figures['Flower']}")
+    else:
+        seconds = in_turns(
+            {
+                "flower": lambda: flower(clients, max(2, rounds // 5)),
+                "ours": lambda: ours("MLP", clients, rounds, private=False),
+            },
+            turns,
+        )
+        report(f"FedAvg MLP, {clients} clients, to Flower's simulation", ratio(seconds["flower"], seconds["ours"]))
+        figures["Flower, rounds per second"] = round(1 / statistics.median(seconds["flower"]), 3)
+    targets = {name: 20.0 for name in ratios if "Keras" in name}
+    if settings.out is not None:
+        document = {"ratios": ratios, "figures": figures, "targets": targets}
+        settings.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,7 @@
 #!/bin/sh
-# Flower's pins clash with ours, so it gets an environment of its own; dpaudit is read from the checkout.
+# The Flower integration against the real package; dpaudit is read from the checkout.
 set -eu
 cd "$(dirname "$0")/../.."
-env=.venv-flower
-[ -x "$env/bin/pytest" ] || {
-  "${PYTHON:-python3.11}" -m venv "$env"
-  "$env/bin/pip" install -q "flwr[simulation]==1.23.0" numpy scipy dp-accounting lazy-loader pytest
-}
-PYTHONPATH=. "$env/bin/python" -m pytest -q -p no:cacheprovider -o addopts="" -o filterwarnings="" \
+sh tests/integrations/flower_environment.sh
+PYTHONPATH=. .venv-flower/bin/python -m pytest -q -p no:cacheprovider -o addopts="" -o filterwarnings="" \
   -o xfail_strict=true tests/integrations/test_flower.py

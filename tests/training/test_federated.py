@@ -8,11 +8,13 @@ import numpy.typing as npt
 import pytest
 
 from dpaudit._tensorflow import keras, tf
+from dpaudit.data.dataset import Dataset
 from dpaudit.errors import AuditFailed, InputError
 from dpaudit.stacked.losses import per_example_loss
 from dpaudit.stacked.network import Network
 from dpaudit.stacked.optimizers import Adam, Sgd
 from dpaudit.stacked.schedules import Constant
+from dpaudit.training.architecture import Mlp
 from dpaudit.training.federated.aggregation import (
     AdaptiveClip,
     Aggregator,
@@ -27,6 +29,7 @@ from dpaudit.training.federated.local import Local
 from dpaudit.training.federated.participation import AllClients, FixedClients, OncePerEpoch, PoissonClients, Trouble
 from dpaudit.training.federated.queries import Aggregation
 from dpaudit.training.federated.simulation import Canaries, Moment, Recipe, simulate
+from dpaudit.training.federated.trainer import Federated, Pretraining
 
 pytestmark = pytest.mark.tf
 
@@ -381,5 +384,11 @@ def test_bad_federations_are_refused_in_one_line() -> None:
         _train(Recipe(1, AllClients(), WHOLE, aggregator=Tree(1.0, 1.0)), _clients(48))
     with pytest.raises(InputError, match="canary directions have 5 coordinates, the model trains 39"):
         _train(plain, _clients(48), canaries=Canaries(np.eye(5, dtype=np.float32), np.ones(5, bool)))
+    one = Canaries(np.eye(39, dtype=np.float32)[:1], np.ones(1, bool))
+    with pytest.raises(InputError, match=r"need as many sets of canaries of one size, got sizes \[1, 1\]"):
+        _train(plain, _clients(48), canaries=[one, one])
+    public = Pretraining("digits-low")
+    with pytest.raises(InputError, match=r"records of shape \(8, 8, 1\), small multiclass records of shape"):
+        Federated(Mlp(()), pretraining=public).prepare(Dataset("small", X, Y, users=np.arange(48) % 4), seed=1)
     with pytest.raises(AuditFailed, match="not finite"):
         _train(Recipe(3, local=WHOLE, learning_rate=Constant(1e30)), _clients(48))

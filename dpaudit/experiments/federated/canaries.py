@@ -55,9 +55,7 @@ def canary_audit(name: str, prepared: Any, owner: IntArray, settings: Canary, au
             f"{name!r} trains {dimension} parameters: {settings.clients} canary clients would not be told apart; "
             f"at most {dimension // 2} would."
         )
-    rng = np.random.default_rng(audit.seed_for("canary directions", name))
-    directions = rng.normal(size=(settings.clients, dimension))
-    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    directions = random_directions(settings.clients, dimension, seed=audit.seed_for("canary directions", name))
     present = np.random.default_rng(audit.seed_for("canary coins", name)).random(settings.clients) < 0.5
     every = np.full(settings.clients, -np.inf)
 
@@ -88,6 +86,13 @@ def canary_audit(name: str, prepared: Any, owner: IntArray, settings: Canary, au
         )
         for view in settings.views
     ]
+
+
+def random_directions(count: int, dimension: int, *, seed: int) -> FloatArray:
+    """Random unit vectors, shape (count, dimension)."""
+    directions = np.random.default_rng(seed).normal(size=(count, dimension))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    return directions
 
 
 def judged(

@@ -4,11 +4,22 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dpaudit.errors import InputError
 from dpaudit.evidence import LowerBound
-from dpaudit.experiments.audit import Audit
+from dpaudit.experiments.audit import Audit, Subject
 from dpaudit.experiments.federated.canaries import Canary, CanaryOutcome, canary_audit
 from dpaudit.experiments.federated.course import Course, Fairness, course, fairness
+from dpaudit.experiments.federated.crafted import Crafted, CraftedOutcome, Moments, crafted_audit
+from dpaudit.experiments.federated.inference import (
+    Inference,
+    PropertyOutcome,
+    SourceOutcome,
+    Updates,
+    property_inference,
+    require_updates,
+    source_inference,
+)
+from dpaudit.experiments.federated.lifted import Lifted, LiftedOutcome, lifted_audit
 from dpaudit.experiments.federated.users import UserOutcome, View, user_audit
-from dpaudit.experiments.federated.watched import Watched
+from dpaudit.experiments.federated.watched import Observer, Watched
 from dpaudit.training.federated.trainer import Federated
 
 
@@ -18,31 +29,46 @@ class Settings(BaseModel):
     ``users``: what the attacker who looks for users sees; it needs user-level coins (``audit.unit = "user"``).
     ``references``: federations trained like the model, whose users are known to the attacker; they serve the view of
     the final model.
+    ``lifted``, ``crafted`` and ``inference``: many federations with canary clients, crafted canary records, and what
+    single updates show of their clients; each has a table of its own.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     canaries: Canary | None = None
     users: list[View] = []
     references: int = Field(default=0, ge=0)
+    lifted: Lifted | None = None
+    crafted: Crafted | None = None
+    inference: Inference | None = None
 
     def bounds(self) -> int:
         """Lower bounds computed per model."""
-        return (len(self.canaries.views) if self.canaries is not None else 0) + len(self.users)
+        canaries = len(self.canaries.views) if self.canaries is not None else 0
+        crafted = self.crafted.rounds if self.crafted is not None else 0
+        return canaries + crafted + (self.lifted is not None) + len(self.users)
 
 
 class Outcome(BaseModel):
     """What the audits of federated models found."""
 
     canaries: list[CanaryOutcome] = []
+    lifted: list[LiftedOutcome] = []
+    crafted: list[CraftedOutcome] = []
     users: list[UserOutcome] = []
+    sources: list[SourceOutcome] = []
+    properties: list[PropertyOutcome] = []
     fairness: list[Fairness] = []
     courses: list[Course] = []
 
     def bounds(self, model: str) -> list[LowerBound]:
         """Lower bounds on one model's ε."""
-        return [found.bound for found in self.canaries if found.model == model] + [
-            found.bound for found in self.users if found.model == model
+        measured: list[CanaryOutcome | LiftedOutcome | CraftedOutcome | UserOutcome] = [
+            *self.canaries,
+            *self.lifted,
+            *self.crafted,
+            *self.users,
         ]
+        return [found.bound for found in measured if found.model == model]
 
 
 def run(settings: Settings, audit: Audit) -> Outcome:
@@ -60,15 +86,41 @@ def run(settings: Settings, audit: Audit) -> Outcome:
     outcome = Outcome()
     with audit.progress.task("auditing federations", len(subjects)) as advance:
         for subject in subjects:
-            assert isinstance(subject.trainer, Federated)
-            prepared = subject.trainer.prepare(audit.dataset, seed=audit.seed_for("start", subject.name))
-            owner = subject.trainer.owner(audit.dataset)
-            watched = Watched(audit, subject, prepared, owner)
-            outcome.courses.append(course(subject, watched.ledger, audit.delta, audit.adjacency))
-            outcome.fairness.append(fairness(subject.name, audit, subject.model.predict, owner))
-            if settings.canaries is not None:
-                outcome.canaries += canary_audit(subject.name, prepared, owner, settings.canaries, audit)
-            for view in settings.users:
-                outcome.users.append(user_audit(subject, view, watched, settings.references, audit))
+            _audit_one(settings, audit, subject, outcome)
             advance(1)
     return outcome
+
+
+def _audit_one(settings: Settings, audit: Audit, subject: Subject, outcome: Outcome) -> None:
+    trainer, name = subject.trainer, subject.name
+    assert isinstance(trainer, Federated)
+    prepared, owner = trainer.prepare(audit.dataset, seed=audit.seed_for("start", name)), trainer.owner(audit.dataset)
+    observers: list[Observer] = []
+    if settings.crafted is not None:
+        moments = Moments(trainer.rounds, settings.crafted.rounds)
+        observers.append(moments)
+    if settings.inference is not None:
+        require_updates(name, trainer.aggregator)
+        updates = Updates(
+            trainer.aggregator, trainer.rounds, settings.inference.rounds, seed=audit.seed_for("seen updates", name)
+        )
+        observers.append(updates)
+    watched = Watched(audit, subject, prepared, owner, observers=observers)
+    outcome.courses.append(course(subject, watched.ledger, audit.delta, audit.adjacency))
+    outcome.fairness.append(fairness(name, audit, subject.model.predict, owner))
+    if settings.canaries is not None:
+        outcome.canaries += canary_audit(name, prepared, owner, settings.canaries, audit)
+    if settings.lifted is not None:
+        outcome.lifted.append(lifted_audit(name, prepared, owner, settings.lifted, audit))
+    if settings.crafted is not None:
+        roster = int(owner.max()) + 1
+        outcome.crafted += crafted_audit(subject, prepared, roster, moments.seen, settings.crafted, audit)
+    for view in settings.users:
+        outcome.users.append(user_audit(subject, view, watched, settings.references, audit))
+    if settings.inference is not None:
+        if settings.inference.records:
+            count = settings.inference.records
+            outcome.sources.append(source_inference(name, prepared, updates, owner, count, audit))
+        for wanted in settings.inference.classes:
+            shadows = settings.inference.shadows
+            outcome.properties.append(property_inference(name, prepared, updates, owner, wanted, shadows, audit))

@@ -20,7 +20,7 @@ from dpaudit.scores import Scores
 from dpaudit.signals import Signals
 
 View = Literal["final-model", "every-round", "releases"]
-RIDGE = 0.01  # of unit vectors' products: candidates draw other batches than the real clients did
+RIDGES = np.geomspace(1e-4, 1e4, 81)  # over the mean eigenvalue of the candidates' products, to choose from
 
 
 class UserOutcome(BaseModel):
@@ -87,7 +87,8 @@ def release_alignment(
 
     The attacker knows every candidate's data and trains on it from the model of the round; who took part is not known
     to it. The release is a sum over those who did, so a ridge regression of it on all candidates' updates gives the
-    part of each.
+    part of each. How much of the release is noise, or comes of other batches than the candidates', need not be known:
+    each round's ridge is the one under which the release is likeliest (`likeliest_ridge`).
 
     Args:
         prepared: the federation's recipe, on the candidates' records.
@@ -102,9 +103,39 @@ def release_alignment(
     for number, weights, release in zip(numbers or range(len(before)), before, released, strict=True):
         own = prepared.updates(weights, rows, round_number=number, seed=seed)
         own /= np.maximum(np.linalg.norm(own, axis=1, keepdims=True), 1e-30)
-        gram = own @ own.T + RIDGE * np.eye(len(own))
-        total += np.linalg.solve(gram, own @ release) / max(float(np.linalg.norm(release)), 1e-30)
+        gram, seen = own @ own.T, own @ release
+        gram += likeliest_ridge(gram, seen, float(release @ release), release.size) * np.eye(len(own))
+        total += np.linalg.solve(gram, seen) / max(float(np.linalg.norm(release)), 1e-30)
     return total
+
+
+def likeliest_ridge(gram: FloatArray, products: FloatArray, energy: float, dimension: int) -> float:
+    """Noise variance over the variance of the coefficients, by marginal likelihood (`MacKay (1992)
+    <https://doi.org/10.1162/neco.1992.4.3.415>`_).
+
+    A vector y of ``dimension`` numbers is X'b plus noise, b and noise normal and independent; the common scale of both
+    is fitted for every ratio.
+
+    Args:
+        gram: X X', shape (n, n).
+        products: X y, shape (n,).
+        energy: y'y.
+        dimension: of y.
+
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.normal(size=(50, 400))
+    >>> y = rng.normal(size=50) @ x + 3 * rng.normal(size=400)
+    >>> bool(4 < likeliest_ridge(x @ x.T, x @ y, y @ y, 400) < 16)
+    True
+    """
+    values, vectors = np.linalg.eigh(gram)
+    values = np.maximum(values, 0.0)
+    ridges = RIDGES * max(float(values.mean()), 1e-30)
+    along = (vectors.T @ products) ** 2
+    largest = values[-min(values.size, dimension) :]  # the others are zero: X has no more directions than y
+    left = np.array([(energy - (along / (values + ridge)).sum()) / ridge for ridge in ridges])
+    spread = np.array([np.log(largest + ridge).sum() + (dimension - largest.size) * np.log(ridge) for ridge in ridges])
+    return float(ridges[np.argmin(dimension * np.log(np.maximum(left, 1e-300)) + spread)])
 
 
 def user_truth(owner: IntArray, member: BoolArray) -> BoolArray:

@@ -1,5 +1,6 @@
 """A second training by the recipe of a model under audit, watched from round to round."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,11 +9,15 @@ from dpaudit._check import IntArray
 from dpaudit.data.users import rows_of
 from dpaudit.experiments.audit import Audit, Subject
 
+Observer = Callable[[Any], None]
+
 
 class Watched:
-    """A second training of a subject, with every round's model and release kept."""
+    """A second training of a subject, with every round's model and release kept; others may look on."""
 
-    def __init__(self, audit: Audit, subject: Subject, prepared: Any, owner: IntArray) -> None:
+    def __init__(
+        self, audit: Audit, subject: Subject, prepared: Any, owner: IntArray, *, observers: Sequence[Observer] = ()
+    ) -> None:
         self.prepared, self.owner = prepared, owner
         self.before: list[Any] = []
         self.released: list[Any] = []
@@ -21,6 +26,8 @@ class Watched:
             if moment.mean is not None:
                 self.before.append(moment.before)
                 self.released.append(np.concatenate([np.ravel(part) for part in moment.mean]))
+            for other in observers:
+                other(moment)
 
         rows = rows_of(owner, included=audit.member)
         seed = audit.seed_for("watched", subject.name)

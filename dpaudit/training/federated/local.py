@@ -5,6 +5,7 @@ model it was sent and its records alone, so it is the same whichever others were
 """
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -19,6 +20,9 @@ from dpaudit.stacked.keys import generator
 from dpaudit.stacked.network import Network, Parameters
 from dpaudit.stacked.optimizers import Optimizer, Sgd
 from dpaudit.stacked.randomness import Stream, normal
+from dpaudit.stacked.training import Held, workers
+
+LARGEST = 16  # clients of one program: past it batched products no longer get faster on a CPU
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,17 @@ class Task(NamedTuple):
     share: float = 1.0
 
 
+def slots_for(clients: int) -> int:
+    """Clients of one program, so that every core gets as many programs and the last ones are not half empty.
+
+    >>> slots_for(40) <= 16
+    True
+    """
+    cores = workers()
+    programs = cores * -(-clients // (LARGEST * cores))
+    return -(-clients // programs)
+
+
 @dataclass(frozen=True)
 class Trainees:
     """Trains the clients of a round; made once, called every round.
@@ -85,24 +100,22 @@ class Trainees:
     Args:
         network: the model.
         local: what a client does.
-        features: of all records, a tensor (records, ...).
-        targets: of all records, a tensor.
+        held: all records.
         loss: per example.
-        slots: clients trained at a time; the others wait.
+        slots: clients of one program; the programs of a round share the cores.
         seed: of the federation.
     """
 
     network: Network
     local: Local
-    features: Any
-    targets: Any
+    held: Held
     loss: Loss
     slots: int
     seed: int
 
     def __post_init__(self) -> None:
         _check.integer("slots", self.slots, at_least=1)
-        object.__setattr__(self, "_program", _program(self.network, self.local, self.loss))
+        object.__setattr__(self, "_program", _program(self.network, self.local, self.loss, self.held.is_prepared))
 
     def __call__(self, models: Parameters, tasks: Sequence[Task], *, round_number: int, rate: float) -> list[Any]:
         """Updates (weights after minus before), one tensor (clients, ...) per trained variable, in the order of tasks.
@@ -118,10 +131,9 @@ class Trainees:
                 raise InputError(f"client {task.client} has no records and cannot train.")
         # Clients with alike numbers of steps train together, so that few wait for the longest.
         order = sorted(range(len(tasks)), key=lambda i: self.local.steps(tasks[i].rows.size) * tasks[i].share)
-        parts = [
-            self._some(models, [tasks[i] for i in order[at : at + self.slots]], round_number, rate)
-            for at in range(0, len(order), self.slots)
-        ]
+        groups = [[tasks[i] for i in order[at : at + self.slots]] for at in range(0, len(order), self.slots)]
+        with ThreadPoolExecutor(max_workers=min(len(groups), workers())) as pool:
+            parts = list(pool.map(lambda group: self._some(models, group, round_number, rate), groups))
         back = tf.constant(np.argsort(order))
         return [tf.gather(tf.concat(column, axis=0), back) for column in zip(*parts, strict=True)]
 
@@ -142,8 +154,8 @@ class Trainees:
         )
         updates = self._program(  # type: ignore[attr-defined]  # set in __post_init__, not a parameter
             tuple(tf.gather(value, start) for value in models),
-            self.features,
-            self.targets,
+            self.held.inputs,
+            self.held.targets,
             tf.constant(indices),
             tf.constant(active),
             tf.constant(divisors, tf.float32),
@@ -171,13 +183,23 @@ class Trainees:
         return drawn[: max(1, round(task.share * len(drawn)))]
 
 
-def _program(network: Network, local: Local, loss: Loss) -> Callable[..., list[Any]]:
+def _program(network: Network, local: Local, loss: Loss, is_prepared: bool) -> Callable[..., list[Any]]:
     def gradient(parameters: Any, x: Any, y: Any, present: Any, divisors: Any, noise: Stream, dropout: Stream) -> Any:
         if local.clip is None:
-            sums, _ = plain_sum(network, parameters, x, y, loss=loss, present=present, dropout=dropout)
+            sums, _ = plain_sum(
+                network, parameters, x, y, loss=loss, present=present, dropout=dropout, is_prepared=is_prepared
+            )
             return sums, tf.maximum(tf.reduce_sum(present, axis=1), 1.0)
         sums = clipped_sum(
-            network, parameters, x, y, loss=loss, clip=local.clip, present=present, dropout=dropout
+            network,
+            parameters,
+            x,
+            y,
+            loss=loss,
+            clip=local.clip,
+            present=present,
+            dropout=dropout,
+            is_prepared=is_prepared,
         ).gradients
         if local.noise_multiplier:
             sums = [

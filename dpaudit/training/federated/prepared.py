@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,10 @@ from dpaudit.stacked.losses import per_example_loss
 from dpaudit.stacked.network import Network, Parameters
 from dpaudit.stacked.optimizers import Adam, Optimizer, Sgd
 from dpaudit.stacked.schedules import Constant, Cosine
+from dpaudit.stacked.training import Held
 from dpaudit.training.federated.ledger import Entry
-from dpaudit.training.federated.local import Local, Task, Trainees
-from dpaudit.training.federated.simulation import SLOTS, Canaries, Observer, Recipe, Rows, simulate
+from dpaudit.training.federated.local import Local, Task, Trainees, slots_for
+from dpaudit.training.federated.simulation import Canaries, Observer, Recipe, Rows, simulate
 from dpaudit.training.federated.trainer import Federated
 from dpaudit.training.keras_model import targets
 
@@ -42,7 +44,7 @@ class Prepared:
         rows: Sequence[Rows],
         *,
         seed: int,
-        canaries: Canaries | None = None,
+        canaries: Canaries | Sequence[Canaries] | None = None,
         observe: Observer | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> tuple[Parameters, list[list[Entry]]]:
@@ -67,19 +69,22 @@ class Prepared:
     ) -> npt.NDArray[np.float64]:
         """What each client would send if the round began with these weights, shape (clients, coordinates)."""
         task, recipe = self.dataset.task, self.recipe
-        held = tf.constant(self.dataset.features, tf.float32), tf.constant(targets(self.dataset))
         trainees = Trainees(
             self.network,
             recipe.local,
-            *held,
+            self._held,
             lambda outputs, truth: per_example_loss(task, outputs, truth),
-            min(SLOTS, len(rows)),
+            slots_for(len(rows)),
             seed,
         )
         tasks = [Task(0, client, own) for client, own in enumerate(rows)]
         rate = float(recipe.learning_rate(recipe.rounds)[round_number])
         parts = trainees(self.network.stack([weights]), tasks, round_number=round_number, rate=rate)
         return np.asarray(np.concatenate([np.reshape(part, (len(rows), -1)) for part in parts], axis=1), np.float64)
+
+    @cached_property
+    def _held(self) -> Held:
+        return Held.of(self.network, self.dataset.features, targets(self.dataset))
 
     @property
     def coordinates(self) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -63,12 +64,13 @@ class Aggregation:
     def __post_init__(self) -> None:
         if self.expected <= 0:
             raise InputError(f"expected clients in a round must be above 0, got {self.expected!r}.")
-        query = _query(self)
-        object.__setattr__(self, "_query", query)
-        if isinstance(self.aggregator, LocalNoise):
-            object.__setattr__(self, "_accumulate", _noised_by_clients(self.aggregator))
-        elif query is not None:
-            object.__setattr__(self, "_accumulate", _accumulated(query, self.shapes))
+        if isinstance(self.aggregator, Tree):
+            query = _tree(self.aggregator, self.shapes, self.participation, derived(self.seed, "tree noise"))
+            programs = query, _accumulated(query, self.shapes)
+        else:
+            programs = _programs(self.aggregator, self.shapes, self.expected)
+        for name, value in zip(("_query", "_accumulate"), programs, strict=True):
+            object.__setattr__(self, name, value)
 
     def start(self) -> Any:
         """State of the first round."""
@@ -180,9 +182,16 @@ def discrete_gaussian(scale: float, size: int, rng: np.random.Generator) -> npt.
     return np.asarray(np.searchsorted(heights, rng.random(size) * heights[-1], side="right") - last, np.int64)
 
 
-def _query(aggregation: Aggregation) -> Any:
-    """The query of an aggregator; None for those that need none."""
-    aggregator, shapes = aggregation.aggregator, aggregation.shapes
+@lru_cache(maxsize=32)
+def _programs(aggregator: Aggregator, shapes: tuple[tuple[int, ...], ...], expected: float) -> tuple[Any, Any]:
+    """Query and compiled sum of an aggregator, None where it needs none; federations of other seeds share them."""
+    if isinstance(aggregator, LocalNoise):
+        return None, _noised_by_clients(aggregator)
+    query = _query(aggregator, shapes, expected)
+    return query, None if query is None else _accumulated(query, shapes)
+
+
+def _query(aggregator: Aggregator, shapes: tuple[tuple[int, ...], ...], expected: float) -> Any:
     modules = "privacy.dp_query."
     match aggregator:
         case FixedClip(clip, noise):
@@ -192,35 +201,37 @@ def _query(aggregation: Aggregation) -> Any:
             module = tensorflow_privacy_module(modules + "quantile_adaptive_clip_sum_query")
             return module.QuantileAdaptiveClipSumQuery(
                 initial_l2_norm_clip=aggregator.clip,
-                noise_multiplier=aggregator.sum_multiplier(aggregation.expected),
+                noise_multiplier=aggregator.sum_multiplier(expected),
                 target_unclipped_quantile=aggregator.quantile,
                 learning_rate=aggregator.rate,
-                clipped_count_stddev=aggregator.count_stddev(aggregation.expected),
-                expected_num_records=aggregation.expected,
+                clipped_count_stddev=aggregator.count_stddev(expected),
+                expected_num_records=expected,
                 geometric_update=True,
             )
-        case Tree(clip, noise):
-            if not isinstance(aggregation.participation, OncePerEpoch):
-                raise InputError("tree aggregation needs sampling of kind 'once-per-epoch'.")
-            tree = tensorflow_privacy_module(modules + "tree_aggregation_query")
-            restart = tensorflow_privacy_module(modules + "restart_query")
-            inner = tree.TreeResidualSumQuery.build_l2_gaussian_query(
-                clip,
-                noise,
-                [tf.TensorSpec(shape) for shape in shapes],
-                noise_seed=derived(aggregation.seed, "tree noise"),
-                use_efficient=True,
-            )
-            period = aggregation.participation.rounds
-            return restart.RestartQuery(inner, restart.PeriodicRoundRestartIndicator(period))
         case Distributed():
             module = tensorflow_privacy_module(modules + "distributed_discrete_gaussian_query")
             coordinates = sum(int(np.prod(shape)) for shape in shapes)
             # The bound is kept exactly, in float64; the query checks again in float32 and needs room for that.
             slightly_more = aggregator.bound(coordinates) * (1 + 1e-5)
-            aggregator.share(aggregation.expected, coordinates)
+            aggregator.share(expected, coordinates)
             return module.DistributedDiscreteGaussianSumQuery(slightly_more, 0.0)
     return None
+
+
+def _tree(aggregator: Tree, shapes: tuple[tuple[int, ...], ...], participation: Participation, seed: int) -> Any:
+    """The query of a tree, which draws its own noise and so belongs to one federation."""
+    if not isinstance(participation, OncePerEpoch):
+        raise InputError("tree aggregation needs sampling of kind 'once-per-epoch'.")
+    tree = tensorflow_privacy_module("privacy.dp_query.tree_aggregation_query")
+    restart = tensorflow_privacy_module("privacy.dp_query.restart_query")
+    inner = tree.TreeResidualSumQuery.build_l2_gaussian_query(
+        aggregator.clip,
+        aggregator.noise_multiplier,
+        [tf.TensorSpec(shape) for shape in shapes],
+        noise_seed=seed,
+        use_efficient=True,
+    )
+    return restart.RestartQuery(inner, restart.PeriodicRoundRestartIndicator(participation.rounds))
 
 
 def _accumulated(query: Any, shapes: tuple[tuple[int, ...], ...]) -> Any:

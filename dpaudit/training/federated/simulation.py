@@ -17,14 +17,13 @@ from dpaudit.stacked.network import Network, Parameters
 from dpaudit.stacked.optimizers import Optimizer, Sgd
 from dpaudit.stacked.randomness import Stream
 from dpaudit.stacked.schedules import Constant, Schedule
+from dpaudit.stacked.training import Held
 from dpaudit.training.federated.aggregation import Aggregator, Mean
 from dpaudit.training.federated.compression import Compression, Whole
 from dpaudit.training.federated.ledger import Entry
-from dpaudit.training.federated.local import Local, Task, Trainees
+from dpaudit.training.federated.local import Local, Task, Trainees, slots_for
 from dpaudit.training.federated.participation import AllClients, Participation, Trouble
 from dpaudit.training.federated.queries import Aggregation
-
-SLOTS = 16  # clients trained at a time: past it batched products no longer get faster on a CPU
 
 
 @dataclass(frozen=True)
@@ -117,7 +116,7 @@ def simulate(
     rows: Sequence[Rows],
     loss: Loss,
     seed: int,
-    canaries: Canaries | None = None,
+    canaries: Canaries | Sequence[Canaries] | None = None,
     observe: Observer | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> tuple[Parameters, list[list[Entry]]]:
@@ -132,7 +131,7 @@ def simulate(
         rows: for each federation the records of each client of the roster. A client without records is absent.
         loss: per example, outputs are (clients, examples, ...).
         seed: of the federations; federation f of two stackings is the same.
-        canaries: clients added to the end of every roster.
+        canaries: clients added to the end of every roster: the same to all, or as many to each of the federations.
         observe: called after each round of each federation.
         progress: called with the number of rounds done.
 
@@ -142,28 +141,28 @@ def simulate(
     """
     federations = models[0].shape[0]
     roster = _checked(rows, federations, len(features), len(targets))
-    total = roster + (len(canaries.present) if canaries is not None else 0)
+    added = _canaries_of_each(canaries, federations)
+    total = roster + (len(added[0].present) if added[0] is not None else 0)
     expected = recipe.participation.expected(total)
     shapes = tuple(network.variables[i].shape for i in network.trainable)
     seeds = [derived(seed, "federation", f) for f in range(federations)]
     aggregations = [Aggregation(recipe.aggregator, shapes, expected, recipe.participation, s) for s in seeds]
     states = [aggregation.start() for aggregation in aggregations]
-    at_once = max(1, round(expected * federations))
-    slots = -(-at_once // -(-at_once // SLOTS))  # equal shares, so that no slot of the last ones stays empty
-    held = tf.constant(features, tf.float32), tf.constant(targets)
-    trainees = Trainees(network, recipe.local, *held, loss, slots, derived(seed, "clients"))
+    slots = slots_for(max(1, round(expected * federations)))
+    held = Held.of(network, features, targets)
+    trainees = Trainees(network, recipe.local, held, loss, slots, derived(seed, "clients"))
     server = [recipe.server.start(models[i]) for i in network.trainable]
     rates = recipe.learning_rate(recipe.rounds)
     ledgers: list[list[Entry]] = [[] for _ in range(federations)]
     for number in range(recipe.rounds):
-        turns = [_turn(recipe, f, rows[f], canaries, total, seeds[f], number) for f in range(federations)]
+        turns = [_turn(recipe, f, rows[f], added[f], total, seeds[f], number) for f in range(federations)]
         tasks = [task for turn in turns for task in turn.tasks]
         flat = _flat(trainees(models, tasks, round_number=number, rate=float(rates[number]))) if tasks else None
         means: list[list[Any] | None] = []
         at = 0
         for f, turn in enumerate(turns):
             aggregation = aggregations[f]
-            sent = _sent(flat, slice(at, at + len(turn.tasks)), turn, canaries, aggregation.clip(states[f]), shapes)
+            sent = _sent(flat, slice(at, at + len(turn.tasks)), turn, added[f], aggregation.clip(states[f]), shapes)
             at += len(turn.tasks)
             keys = Stream.start(seeds[f], turn.clients, f"compression {number}").keys
             decoded = sent if isinstance(recipe.compression, Whole) else recipe.compression(sent, keys=keys)
@@ -278,6 +277,17 @@ def _checked(rows: Sequence[Rows], federations: int, records: int, targets: int)
         if everything.min() < 0 or everything.max() >= records:
             raise InputError(f"clients of federation {f} name record {everything.max()}, there are {records}.")
     return lengths[0]
+
+
+def _canaries_of_each(canaries: Canaries | Sequence[Canaries] | None, federations: int) -> list[Canaries | None]:
+    if canaries is None or isinstance(canaries, Canaries):
+        return [canaries] * federations
+    if len(canaries) != federations or len({len(own.present) for own in canaries}) != 1:
+        raise InputError(
+            f"{federations} federations need as many sets of canaries of one size, got sizes "
+            f"{[len(own.present) for own in canaries]}."
+        )
+    return list(canaries)
 
 
 def _refuse_divergence(network: Network, models: Parameters) -> None:
