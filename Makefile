@@ -85,7 +85,7 @@ test-flower: ## the Flower integration against the real package, in an environme
 test-tff: ## our federations beside TensorFlow Federated's, in an environment of its own
 	sh tests/integrations/tff.sh
 
-bench-federated: $(STAMP) ## rounds per second beside a loop of fit, and beside Flower where it is installed
+bench-federated: $(STAMP) ## rounds per second beside a loop of fit and beside Flower, in an environment of its own
 	$(BIN)/python benchmarks/federated.py
 
 check: $(STAMP) ## style, types, import contract, doctests, spelling
