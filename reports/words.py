@@ -96,7 +96,7 @@ def not_tested(result: Result) -> list[str]:
     gaps = ["Privacy of preprocessing and of choices made on private data before the training."]
     if not any(result.findings(model.name) for model in result.models):
         gaps.insert(0, "Whether the code that trained the models clips and adds noise as it says; only what leaks out.")
-    if "gradient" not in {type(outcome).__module__.rpartition(".")[2] for outcome in result.outcomes}:
+    if result.gradient is None and result.prior is None:
         gaps.append("Attackers who see gradients, updates or intermediate models.")
     if result.membership is not None and result.membership.design == "one-run":
         gaps.append("The worst-case record: the audited records are ordinary ones, and an outlier may leak more.")

@@ -198,7 +198,7 @@ def judge(result: Successes, promised: TradeOff, *, confidence: float) -> Recons
     """
     gamma = promised.reconstruction(result.kappa)
     lower, share = result.lower(confidence), result.successes / result.trials
-    counted = f"{result.successes} of {result.trials} reconstructions succeeded, certainly more than"
+    counted = f"{result.successes} of {result.trials} reconstructions succeeded, a success rate certainly at least"
     if lower > gamma:
         return ReconstructionVerdict(
             "contradicted", share, lower, gamma, result.kappa, confidence,

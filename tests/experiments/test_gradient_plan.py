@@ -30,6 +30,8 @@ def test_missing_noise_is_seen_from_the_plan_to_the_page(tmp_path: Path) -> None
     assert result.prior is not None
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert "Reconstruction among candidates" in page
+    assert "Attackers who see gradients" not in page
+    assert "<h3>Training</h3>" not in page
     assert "contradicted" in page
     assert (tmp_path / "run" / "figures" / "reconstruction.svg").exists()
 
@@ -53,6 +55,7 @@ def test_the_page_says_what_a_low_psnr_is_worth(tmp_path: Path) -> None:
     assert result.gradient is not None
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert "A low PSNR is no evidence for a small ε" in page
+    assert "Attackers who see gradients" not in page
     assert {picture.title for picture in result.gradient.gallery} == {"original", "none", "noise"}
     assert (tmp_path / "run" / "figures" / "gradient-gallery.svg").exists()
 
