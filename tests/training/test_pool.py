@@ -165,13 +165,16 @@ def test_progress_counts_what_is_trained(tmp_path: Path) -> None:
 
 @pytest.mark.tf
 @pytest.mark.slow
-def test_stacked_models_are_bit_for_bit_the_same_in_any_process(tmp_path: Path) -> None:
-    """DP-SGD models in chunks over two processes are those of one process."""
-    trainer = DpSgd(Mlp((8,)), 1.0, 1.0, epochs=2, batch_size=10)
-    one = replace(pool(tmp_path / "one"), trainer=trainer, memory=3_000_000_000)
+def test_stacked_models_are_the_same_in_any_process(tmp_path: Path) -> None:
+    """DP-SGD models in chunks over two processes are those of one process, but for rounding.
+
+    The order in which a matrix product adds up depends on the threads of a process, and a worker has fewer.
+    """
+    trainer = DpSgd(Mlp((512, 512)), 1.0, 1.0, epochs=4, batch_size=20)
+    one = replace(pool(tmp_path / "one"), trainer=trainer, memory=4_000_000_000)
     two = replace(one, folder=tmp_path / "two", workers=Workers(2))
-    assert two.chunk_size() <= MODELS
-    np.testing.assert_array_equal(two().records, one().records)
+    assert two.chunk_size() <= MODELS // 2
+    np.testing.assert_allclose(two().records, one().records, atol=1e-3)
 
 
 @pytest.mark.tf
