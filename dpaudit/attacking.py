@@ -277,11 +277,11 @@ def attacked(
     columns = {by: np.asarray(values) for by, values in (slices or {}).items()}
     groups = membership.chosen_groups(signals, [*_slices(signals), *columns], columns)
     found = []
-    for one in result.membership.attacks:
-        _, scores, kept = scored[one.attack]
+    for outcome in result.membership.attacks:
+        _, scores, kept = scored[outcome.attack]
         parts = {by: values[kept] for by, values in groups.items()}
         by_slice = sliced(scores, member[kept], parts, fpr=membership.FPRS[0])
-        found.append(one.model_copy(update={"slices": by_slice, "spent": int((~kept).sum())}))
+        found.append(outcome.model_copy(update={"slices": by_slice, "spent": int((~kept).sum())}))
     update = {"attacks": found, "skipped": skipped, "references": references, "floored": {name: signals.floored}}
     return result.model_copy(update={"membership": result.membership.model_copy(update=update)})
 
