@@ -115,21 +115,25 @@ def decoy_test(reconstructed: FloatArray, truth: FloatArray, decoys: FloatArray)
     """Hide every record among its own decoys and ask which the reconstruction is nearest to.
 
     Args:
-        reconstructed: matched to the truth, shape (records, ...).
+        reconstructed: shape (records, ...), or several guesses for each, (records, guesses, ...): of a batch nobody
+            tells the attacker which is which, so the true record and every decoy are compared with their nearest guess.
         truth: shape (records, ...).
         decoys: fresh records of the same population, shape (records, decoys, ...); ties count against the attack.
 
     >>> decoy_test(np.array([[0.9]]), np.array([[1.0]]), np.array([[[0.0], [0.5], [0.2]]])).rank_p_values
     array([0.25])
     """
-    if reconstructed.shape != truth.shape or decoys.shape[:1] + decoys.shape[2:] != truth.shape:
+    guesses = reconstructed[:, None] if reconstructed.ndim == truth.ndim else reconstructed
+    if guesses.shape[:1] + guesses.shape[2:] != truth.shape or decoys.shape[:1] + decoys.shape[2:] != truth.shape:
         raise InputError(
             f"decoys must have shape (records, decoys, ...), got {decoys.shape} for {truth.shape} and "
             f"reconstructions {reconstructed.shape}."
         )
     records, number = decoys.shape[:2]
-    own = ((reconstructed - truth) ** 2).reshape(records, -1).sum(1)
-    others = ((reconstructed[:, None] - decoys) ** 2).reshape(records, number, -1).sum(2)
+    candidates = np.concatenate([truth[:, None], decoys], axis=1)[:, :, None]
+    squared = ((guesses[:, None] - candidates) ** 2).reshape(records, number + 1, guesses.shape[1], -1)
+    nearest = squared.sum(3).min(2)
+    own, others = nearest[:, 0], nearest[:, 1:]
     rank = (1 + (others <= own[:, None]).sum(1)) / (1 + number)
     identified = int((rank == 1 / (1 + number)).sum())
     p_value = float(binomtest(identified, records, 1 / (1 + number), alternative="greater").pvalue)

@@ -155,7 +155,7 @@ class _Stage:
         )
         firsts = np.stack([m.matched[0] for m in measured])
         decoys = self._decoys(scenario, len(truth))
-        test = decoy_test(firsts, truth[:, 0], decoys)
+        test = decoy_test(np.stack([m.matched for m in measured]), truth[:, 0], decoys)
         mechanism = chosen.build(self.audit.delta).mechanism
         verdict = None
         if mechanism is not None:

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from dpaudit.attacks.gradient.floors import decoy_test, floors
 from dpaudit.attacks.gradient.metrics import (
@@ -98,6 +99,14 @@ def test_decoys_reject_at_most_at_the_level() -> None:
         truth, guesses = rng.random((2, 20, 16))
         rejected += decoy_test(guesses, truth, rng.random((20, 9, 16))).p_value <= 0.05
     assert rejected <= 20
+
+
+def test_decoys_are_fair_to_batches() -> None:
+    """400 records, each hidden among 19 decoys, with 4 guesses that know nothing: identified once in 20, two-sided
+    exact test at 0.1 % false alarms."""
+    rng = np.random.default_rng(0)
+    test = decoy_test(rng.random((400, 4, 6)), rng.random((400, 6)), rng.random((400, 19, 6)))
+    assert binomtest(test.identified, 400, 1 / 20).pvalue > 1e-3
 
 
 def test_decoys_see_a_reconstruction() -> None:
