@@ -32,7 +32,7 @@ from dpaudit.claim import GaussianSteps, Poisson, Shuffled
 from dpaudit.scores import Scores
 
 BATCHES, BATCH_SIZE, DELTA, RATE, SEED = 100, 2, 1e-5, 1e-5, 20241115
-PUBLISHED = {1.0: (0.718, 4.01), 0.7: (2.37, 6.57), 0.5: (6.48, 9.89), 2.0: (0.51, 0.88)}  # σ -> promised, simulated
+PUBLISHED = {1.0: (0.718, 4.01), 0.7: (2.37, 6.57), 0.5: (6.48, 9.89)}  # σ -> promised, simulated
 
 
 def traces(noise_multiplier: float, *, present: bool, epochs: int, models: int) -> FloatArray:
@@ -88,7 +88,7 @@ def log_ratio(released: FloatArray, noise_multiplier: float) -> FloatArray:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--noise", type=float, nargs="+", default=sorted(PUBLISHED))
+    parser.add_argument("--noise", type=float, nargs="+", default=[0.5, 0.7, 1.0, 2.0])
     parser.add_argument("--epochs", type=int, default=20_000, help="in each world")
     parser.add_argument("--models", type=int, default=200, help="trained side by side")
     parser.add_argument("--samples", type=int, default=2_000_000, help="of the simulation")
