@@ -45,7 +45,7 @@ docs: $(STAMP) ## the documentation as a site, in build/docs
 	@echo build/docs/index.html
 
 selftest: $(STAMP) ## how often every bound is wrong, on mechanisms of known ε (minutes)
-	$(BIN)/dpaudit selftest --workers 2 --out docs/selftest.json --markdown docs/selftest-table.md
+	$(BIN)/dpaudit selftest --jobs 2 --out docs/selftest.json --markdown docs/selftest-table.md
 
 zoo: $(STAMP) ## hunt the bug zoo, write docs/zoo.md
 	$(BIN)/dpaudit selftest --zoo --markdown docs/zoo.md

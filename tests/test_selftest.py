@@ -60,7 +60,7 @@ def test_the_table_is_the_same_again_and_json() -> None:
     """Every mechanism has its own stream: the same seed gives the same counts, in one process or two."""
     one, two = (
         selftest(seed=3, trials=6, methods=METHODS[:2]),
-        selftest(seed=3, trials=6, methods=METHODS[:2], workers=2),
+        selftest(seed=3, trials=6, methods=METHODS[:2], jobs=2),
     )
     assert [cell.above for cell in one.cells] == [cell.above for cell in two.cells]
     assert [cell.mean for cell in one.cells] == [cell.mean for cell in two.cells]
@@ -110,6 +110,14 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = CliRunner().invoke(app, ["selftest", "--quick", "--quiet"])
     assert isinstance(done.exception, AuditFailed)
     assert "maximised" in str(done.exception)
+
+
+@pytest.mark.parametrize("option", [["--quick"], ["--out", "table.json"], ["--json"]])
+def test_the_zoo_refuses_options_of_the_bounds(option: list[str]) -> None:
+    """An option that would do nothing is bad input, said before anything is hunted."""
+    done = CliRunner().invoke(app, ["selftest", "--zoo", *option])
+    assert done.exit_code == 2
+    assert option[0] in done.output
 
 
 def test_the_power_command() -> None:

@@ -96,7 +96,7 @@ def selftest(
     seed: int,
     trials: int | None = None,
     methods: Sequence[Method] = METHODS,
-    workers: int = 1,
+    jobs: int = 1,
     backend: str = "loky",
     progress: Callable[[str], None] | None = None,
 ) -> SelfTest:
@@ -107,7 +107,7 @@ def selftest(
         seed: of the simulations; every mechanism and size has a stream of its own.
         trials: audits a cell, when neither number fits.
         methods: what to test; anything with the same fields can be put beside ours.
-        workers: processes.
+        jobs: processes of this machine.
         backend: as in `Workers`.
         progress: called with a line after every mechanism.
 
@@ -135,7 +135,7 @@ def selftest(
         for size in plan["sizes"]
     }
     found: dict[str, list[Cell]] = {}
-    for name, part in Workers(workers, backend)(_cells, recipes):
+    for name, part in Workers(jobs, backend)(_cells, recipes):
         found[name] = part
         if progress is not None:
             progress(f"{name}: {len(found)} of {len(recipes)}")

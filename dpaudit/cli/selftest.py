@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dpaudit.cli.options import Backend, Json, Quiet
+from dpaudit.cli.options import Backend, Jobs, Json, Quiet
 
 
 def selftest(
@@ -14,7 +14,7 @@ def selftest(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File for the table as JSON.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="File for the table as Markdown.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the simulations.")] = 0,
-    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    jobs: Jobs = 1,
     backend: Backend = "loky",
     json: Json = False,
     quiet: Quiet = False,
@@ -31,12 +31,15 @@ def selftest(
 
     errors = Console(stderr=True, highlight=False)
     if zoo:
-        _zoo(seed=seed, workers=workers, markdown=markdown, quiet=quiet)
+        given = [name for name, value in (("--quick", quick), ("--out", out), ("--json", json)) if value]
+        if given:
+            raise typer.BadParameter(f"{given[0]} is for the bounds; the zoo takes --markdown for its table.")
+        _zoo(seed=seed, jobs=jobs, backend=backend, markdown=markdown, quiet=quiet)
         return
     table = measure(
         quick=quick,
         seed=seed,
-        workers=workers,
+        jobs=jobs,
         backend=backend,
         progress=None if quiet else lambda line: errors.print(line, markup=False),
     )
@@ -54,7 +57,7 @@ def selftest(
         raise AuditFailed(f"bounds above the truth more often than they say: {names}.")
 
 
-def _zoo(*, seed: int, workers: int, markdown: Path | None, quiet: bool) -> None:
+def _zoo(*, seed: int, jobs: int, backend: str, markdown: Path | None, quiet: bool) -> None:
     from rich.console import Console
 
     from dpaudit.errors import AuditFailed
@@ -62,7 +65,7 @@ def _zoo(*, seed: int, workers: int, markdown: Path | None, quiet: bool) -> None
     from dpaudit.zoo.page import as_markdown
     from dpaudit.zoo.run import run_zoo
 
-    report = run_zoo(seed=seed, jobs=workers)
+    report = run_zoo(seed=seed, jobs=jobs, backend=backend)
     if markdown is not None:
         write_text(markdown, as_markdown(report))
     if not quiet:

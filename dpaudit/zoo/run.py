@@ -91,7 +91,13 @@ class ZooReport:
 
 
 def run_zoo(
-    *, seed: int, rungs: Sequence[int] = (0, 1, 2, 4), right_runs: int = 1, tensorflow: bool = True, jobs: int = 1
+    *,
+    seed: int,
+    rungs: Sequence[int] = (0, 1, 2, 4),
+    right_runs: int = 1,
+    tensorflow: bool = True,
+    jobs: int = 1,
+    backend: str = "loky",
 ) -> ZooReport:
     """Hunt every fault with the rung that must catch it, and inspect the right mechanisms.
 
@@ -100,7 +106,8 @@ def run_zoo(
         rungs: which rungs of the ladder; their faults are hunted.
         right_runs: inspections of each right mechanism, each with a seed of its own.
         tensorflow: whether to hunt in TensorFlow too.
-        jobs: processes.
+        jobs: processes of this machine.
+        backend: as in `Workers`.
 
     Raises:
         InputError: no fault belongs to the rungs.
@@ -125,7 +132,7 @@ def run_zoo(
     hunts |= {f"{name} (right)": (_right, name, seed, right_runs) for name in names if not RIGHT[name][1]}
     hunts |= {fault.name: (_hunt, fault.name, seed) for fault in chosen if fault.tensorflow}
     hunts |= {f"{name} (right)": (_right, name, seed, right_runs) for name in names if RIGHT[name][1]}
-    found = dict(Workers(jobs)(_called, hunts))
+    found = dict(Workers(jobs, backend)(_called, hunts))
     # Faults hold functions that do not travel between processes: they come back by name.
     rows = {item[0]: Row(_by_name(item[0]), item[1], item[2]) for item in found.values() if isinstance(item, tuple)}
     return ZooReport(

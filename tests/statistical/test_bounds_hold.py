@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 def test_every_bound_holds_at_two_thousand_audits() -> None:
     """All judged cells at once, false-alarm rate 1 % (seed fixed)."""
-    table = selftest(seed=1, trials=2000, methods=METHODS, workers=2)
+    table = selftest(seed=1, trials=2000, methods=METHODS, jobs=2)
     assert table.passed, as_text(table)
 
 
