@@ -22,7 +22,7 @@ def attack(
     outputs: Annotated[str, typer.Option(help="What the predictions are: probabilities or logits.")] = "probabilities",
     reference_data: Annotated[Path | None, typer.Option(help="More records of the same kind, none a member.")] = None,
     recipe: Annotated[
-        Path | None, typer.Option(help="TOML: how it was trained (trainer, epochs, batch_size, noise ...).")
+        Path | None, typer.Option(help="TOML: how it was trained (trainer, epochs, batch_size, noise_multiplier ...).")
     ] = None,
     references: Annotated[int, typer.Option(help="Reference models to train by the recipe.")] = 16,
     attacks: Annotated[list[str] | None, typer.Option("--attack", help="Only this attack; may be repeated.")] = None,
@@ -32,7 +32,7 @@ def attack(
     confidence: Annotated[float, typer.Option(help="Confidence that all lower bounds hold.")] = 0.95,
     trust_code: Annotated[bool, typer.Option("--trust-code", help="Run code that the model file holds.")] = False,
     out: Out = None,
-    seed: Seed = None,
+    seed: Seed = 0,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -56,7 +56,7 @@ def attack(
             kind=outputs,  # type: ignore[arg-type]  # likewise
             terms=terms,
             name=predictions[0].stem,
-            seed=seed or 0,
+            seed=seed,
         )
     else:
         if model is None or members is None or nonmembers is None:
@@ -70,7 +70,7 @@ def attack(
             task=task,  # type: ignore[arg-type]  # likewise
             terms=terms,
             name=model.stem,
-            seed=seed or 0,
+            seed=seed,
             folder=None if out is None else out / "references",
             progress=progress,
             trust_code=trust_code,

@@ -5,12 +5,10 @@ from typing import Annotated
 
 import typer
 
-from dpaudit.cli.options import Out
-
 
 def history(
     folder: Annotated[Path, typer.Argument(help="Folder with results in it, at any depth.")] = Path("runs"),
-    out: Out = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for history.html; default the same.")] = None,
 ) -> None:
     """Leakage over releases: every result below a folder on one page, oldest first."""
     from dpaudit.history import releases

@@ -30,7 +30,7 @@ def inspect(
     delta: Annotated[float, typer.Option(help="δ at which ε is given.")] = 1e-5,
     rate: Annotated[float, typer.Option(help="Sampling rate of the training, for ε.")] = 1.0,
     steps: Annotated[int, typer.Option(help="Steps of the training, for ε.")] = 1,
-    seed: Seed = None,
+    seed: Seed = 0,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -61,7 +61,7 @@ def inspect(
         delta=delta,
         rate=rate,
         steps=steps,
-        seed=seed or 0,
+        seed=seed,
         json=json,
         quiet=quiet,
     )

@@ -12,7 +12,7 @@ def list_names(
     kind: Annotated[str | None, typer.Argument(help="Only this kind, for example membership or trainers.")] = None,
     json: Json = False,
 ) -> None:
-    """List the attacks, bounds, trainers, architectures and data sets a plan can name."""
+    """List the attacks, bounds, estimates, trainers, architectures and data sets there are."""
     from rich.console import Console
     from rich.table import Table
 

@@ -5,8 +5,10 @@ from typing import Annotated
 
 import typer
 
-Out = Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the result and the report.")]
-Seed = Annotated[int | None, typer.Option(min=0, help="Seed of everything random.")]
+Out = Annotated[
+    Path | None, typer.Option("--out", "-o", help="Folder for the result and the report; without it none is written.")
+]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table; the exit code says it.")]
 Jobs = Annotated[int, typer.Option(min=1, help="Worker processes on this machine; 1 starts none.")]

@@ -5,12 +5,12 @@ from typing import Annotated
 
 import typer
 
-from dpaudit.cli.options import Out
-
 
 def report(
     result: Annotated[Path, typer.Argument(help="A result.json, or the folder of a run.")],
-    out: Out = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder for the report; default that of the result.")
+    ] = None,
     baseline: Annotated[Path | None, typer.Option(help="Also show what changed since this result.")] = None,
     png: Annotated[bool, typer.Option("--png", help="Also write the figures as PNG files.")] = False,
     pdf: Annotated[bool, typer.Option("--pdf", help="Also write report.pdf.")] = False,

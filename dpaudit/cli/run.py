@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dpaudit.cli.options import Backend, Jobs, Json, Out, Quiet, Seed
+from dpaudit.cli.options import Backend, Jobs, Json, Quiet
 
 if TYPE_CHECKING:
     from dpaudit.experiments.cost import AuditCost
@@ -13,8 +13,10 @@ if TYPE_CHECKING:
 
 def run(
     plan: Annotated[Path, typer.Argument(help="The plan, a TOML file; `dpaudit init` writes one.")],
-    out: Out = None,
-    seed: Seed = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder for the result and the report; default runs/NAME.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of everything random; default the plan's.")] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option(

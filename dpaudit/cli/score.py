@@ -19,7 +19,7 @@ def score(
     unit: Annotated[str, typer.Option(help="What one coin decided about: record or user.")] = "record",
     adjacency: Annotated[str, typer.Option(help="add-remove, replace-one or zero-out.")] = "add-remove",
     out: Out = None,
-    seed: Seed = None,
+    seed: Seed = 0,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -39,7 +39,7 @@ def score(
         unit=unit,  # type: ignore[arg-type]  # likewise
         adjacency=adjacency,  # type: ignore[arg-type]  # likewise
         name=file.stem,
-        seed=seed or 0,
+        seed=seed,
     )
     if out is not None:
         write_text(out / "result.json", result.json())

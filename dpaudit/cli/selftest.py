@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dpaudit.cli.options import Backend, Jobs, Json, Quiet
+from dpaudit.cli.options import Backend, Jobs, Json, Quiet, Seed
 
 
 def selftest(
@@ -13,7 +13,7 @@ def selftest(
     quick: Annotated[bool, typer.Option("--quick", help="150 audits a cell, not 10,000: a minute.")] = False,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File for the table as JSON.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="File for the table as Markdown.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the simulations.")] = 0,
+    seed: Seed = 0,
     jobs: Jobs = 1,
     backend: Backend = "loky",
     json: Json = False,

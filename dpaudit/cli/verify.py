@@ -15,7 +15,7 @@ def verify(
     ] = None,
     claims: Annotated[
         list[Path] | None,
-        typer.Option(help="Claims files; default claims.toml or [tool.dpaudit] of pyproject.toml in this folder."),
+        typer.Option(help="Claims files; default claims.toml or the table tool.dpaudit of pyproject.toml here."),
     ] = None,
     baseline: Annotated[Path | None, typer.Option(help="Result that no-growth claims compare with.")] = None,
     require_power: Annotated[
