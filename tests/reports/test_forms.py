@@ -11,6 +11,9 @@ import pytest
 from dpaudit.changes import changes
 from dpaudit.cli import main
 from dpaudit.errors import InputError, MissingDependency
+from dpaudit.experiments.federated import Outcome as Federated
+from dpaudit.experiments.rungs import Outcome as Ladder
+from dpaudit.experiments.trace import Outcome as Trace
 from dpaudit.history import releases
 from dpaudit.reports.drawing import Drawing, canvas
 from dpaudit.reports.history import write_history
@@ -70,6 +73,18 @@ def test_cards_say_how_often_a_record_is_found_and_what_was_left_out() -> None:
     assert re.findall(r"[\d.]+.?%", row[0]) == ["75 %", "0 %"]
     assert "to judge 1 slice(s): class = rare" in html
     assert "told the membership of 600 records and judged on the other 1200" in html
+
+
+def test_every_chapter_is_in_the_navigation() -> None:
+    """Each section with a name has a link, each link leads somewhere, and whatever scrolls can be reached by keys."""
+    trace = Trace(name="theirs", framework="their own loop", rounds=3, missing=[], checks=[])
+    parts = {"ladder": Ladder(rungs=[]), "federated": Federated(), "trace": trace}
+    html = page(three().model_copy(update=parts))
+    links = set(re.findall(r'<li><a href="#([a-z-]+)">', html))
+    assert set(re.findall(r'<section id="([a-z-]+)"', html)) <= links
+    assert links <= set(re.findall(r'id="([a-z-]+)"', html))
+    assert {"ladder", "federated", "trace"} <= links
+    assert '<div class="scroll">' not in html
 
 
 def test_page_never_shows_a_record() -> None:
