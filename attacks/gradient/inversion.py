@@ -52,7 +52,7 @@ class ModelInversion:
                 tape.watch(flat)
                 x = tf.reshape(flat, [flat.shape[0], 1, *shape])
                 logits = victims.logits(parameters, x[:, 0][None])[0]
-                value = cross_entropy(logits[0], targets) + self.variation * total_variation(x)
+                value = cross_entropy(logits, targets) + self.variation * total_variation(x)
             return value, tape.gradient(value, flat)
 
         def evaluate(points: Any, which: Any) -> Any:

@@ -31,7 +31,8 @@ def dot_products(network: Network, task: Task, clip: float | None) -> Callable[[
     """
     loss = partial(per_example_loss, task)
 
-    @tf.function(autograph=False, reduce_retracing=True)  # type: ignore[untyped-decorator]  # TensorFlow has no types
+    # Traced for each number of models: the layers need to know it.
+    @tf.function(autograph=False)  # type: ignore[untyped-decorator]  # TensorFlow has no types
     def products(before: Parameters, after: Parameters, x: Any, targets: Any) -> Any:
         targets = tf.convert_to_tensor(targets)
         targets = tf.repeat(targets[None], before[0].shape[0], axis=0)
