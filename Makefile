@@ -8,8 +8,9 @@ PYTHON ?=
 # Two workers; each test file stays in one of them, so that what a file trains once is trained once.
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
-.PHONY: demo test test-fast test-slow test-browser test-cluster test-matrix fuzz docs check format selftest zoo \
-  bench bench-quick bench-scaling bench-attacks bench-bounds bench-gradient bench-ladder bench-training bench-zoo clean help
+.PHONY: help demo test test-fast test-slow test-browser test-cluster test-flower test-tff test-matrix fuzz \
+  docs check format selftest zoo bench bench-quick bench-attacks bench-bounds bench-federated bench-gradient \
+  bench-ladder bench-scaling bench-training bench-zoo clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -17,7 +18,7 @@ help: ## this list
 demo: $(STAMP) ## the README's example: train, attack, bound, compare, report
 	$(BIN)/dpaudit run examples/digits.toml
 
-test: $(STAMP) ## the whole suite
+test: $(STAMP) ## the suite (test-slow and test-browser hold the rest)
 	$(PYTEST) -m "not slow and not browser"
 
 test-fast: $(STAMP) ## the lane without TensorFlow
@@ -32,6 +33,12 @@ test-browser: $(STAMP) ## the report in a real browser; skipped where Chromium o
 
 test-cluster: $(STAMP) ## on a Dask cluster of the loopback: workers die and join, the client is interrupted (minutes)
 	$(BIN)/python -m pytest -q -m "slow or not slow" tests/test_cluster.py
+
+test-flower: ## the Flower integration against the real package, in an environment of its own
+	sh tests/integrations/flower.sh
+
+test-tff: ## our federations beside TensorFlow Federated's, in an environment of its own
+	sh tests/integrations/tff.sh
 
 fuzz: $(STAMP) ## ten thousand hostile files of each kind (half an hour)
 	DPAUDIT_FUZZ=10000 $(PYTEST) --dist load tests/fuzz
@@ -56,37 +63,31 @@ bench: $(STAMP) ## every benchmark beside its peers, then docs/peers.md (most of
 bench-quick: $(STAMP) ## tiny sizes; fails when a ratio fell below the recorded one by more than its spread
 	$(BIN)/python benchmarks/all.py --quick
 
-bench-scaling: $(STAMP) ## predicted and measured cost of five plans, growth curves, then docs/scaling.md
-	$(BIN)/python -m benchmarks.scaling
-
 bench-attacks: $(STAMP) ## attacks beside the published loops
 	$(BIN)/python benchmarks/attacks.py
 
 bench-bounds: $(STAMP) ## bounds beside other auditors
 	$(BIN)/python benchmarks/bounds.py
 
+bench-federated: $(STAMP) ## rounds per second beside a loop of fit and beside Flower, in an environment of its own
+	$(BIN)/python benchmarks/federated.py
+
 bench-gradient: $(STAMP) ## gradient leakage beside breaching
 	$(BIN)/python benchmarks/gradient.py
-
-bench-training: $(STAMP) ## the stacked engine beside TensorFlow Privacy, Opacus and JAX
-	$(BIN)/python benchmarks/training.py
 
 bench-ladder: $(STAMP) ## step canaries, shuffled batches and black-box audits: the figures of docs/ladder.md
 	$(BIN)/python benchmarks/step_canaries.py
 	$(BIN)/python benchmarks/shuffling.py
 	$(BIN)/python benchmarks/black_box.py
 
+bench-scaling: $(STAMP) ## predicted and measured cost of five plans, growth curves, then docs/scaling.md
+	$(BIN)/python -m benchmarks.scaling
+
+bench-training: $(STAMP) ## the stacked engine beside TensorFlow Privacy, Opacus and JAX
+	$(BIN)/python benchmarks/training.py
+
 bench-zoo: $(STAMP) ## the time the bug zoo takes
 	$(BIN)/python benchmarks/zoo.py
-
-test-flower: ## the Flower integration against the real package, in an environment of its own
-	sh tests/integrations/flower.sh
-
-test-tff: ## our federations beside TensorFlow Federated's, in an environment of its own
-	sh tests/integrations/tff.sh
-
-bench-federated: $(STAMP) ## rounds per second beside a loop of fit and beside Flower, in an environment of its own
-	$(BIN)/python benchmarks/federated.py
 
 check: $(STAMP) ## style, types, import contract, doctests, spelling
 	$(BIN)/ruff check .

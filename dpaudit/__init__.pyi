@@ -24,5 +24,6 @@ from .score import audit_predictions as audit_predictions
 from .score import audit_scores as audit_scores
 from .scores import Scores as Scores
 from .signals import Signals as Signals
+from .trace.inspection import inspect_trace as inspect_trace
 
 __version__: str

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from typer.main import get_command
 
+import dpaudit
 from dpaudit import registry
 from dpaudit.cli import app
 from dpaudit.plan import parse_toml
@@ -113,6 +114,33 @@ def test_commands_and_options_exist(page: Path) -> None:
         options = [option for each in known[name].params for option in (*each.opts, *each.secondary_opts)]
         unknown = [word for word in words if word.startswith("--") and word.partition("=")[0] not in options]
         assert unknown == [], f"{page.name}: dpaudit {name}"
+
+
+def test_every_public_name_is_in_the_api_page() -> None:
+    """The page lists what `import dpaudit` gives, and nothing twice."""
+    listed = re.findall(r"^::: dpaudit\.(\w+)$", (ROOT / "docs" / "api.md").read_text(encoding="utf-8"), flags=re.M)
+    assert sorted(listed) == sorted(set(vars(dpaudit)["__all__"]) - {"__version__"})
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_files_a_page_names_are_there(page: Path) -> None:
+    """Every link to a file, and every example and benchmark in code, exists."""
+    text = page.read_text(encoding="utf-8")
+    links = re.findall(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)", text)
+    missing = [link for link in links if not (page.parent / link).exists()]
+    named = re.findall(r"\b((?:examples|benchmarks)/[\w/-]+\.\w+)", text)
+    assert missing + [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_every_page_and_every_example_is_named() -> None:
+    """A page that no navigation leads to, or an example that the README leaves out, is never read."""
+    navigation = re.findall(r"\b([\w-]+\.md)", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    assert sorted(navigation) == sorted(page.name for page in (ROOT / "docs").glob("*.md"))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    examples = [path.relative_to(ROOT / "examples") for path in (ROOT / "examples").rglob("*.*")]
+    runs = [str(path) for path in examples if path.suffix in (".py", ".ipynb", ".yml", ".toml")]
+    assert [name for name in runs if f"examples/{name}" not in readme and not name.startswith("attack_table")] == []
+    assert "examples/attack_table.py" in readme
 
 
 # They train or take minutes; tests/cli and tests/test_selftest.py run them.
