@@ -181,6 +181,7 @@ def reach(bound: LowerBound, claimed: float, *, power: float = POWER) -> Reach:
     For methods whose power is computed here it is the smallest ε of a Gaussian leak that would have been reported with
     probability ``power``; for the others what a perfect attack could have certified, which flatters them.
 
+    >>> import numpy as np
     >>> from dpaudit.bounds.clopper_pearson import ClopperPearson
     >>> from dpaudit.bounds.selection import Fixed
     >>> from dpaudit.scores import Scores
