@@ -1,1 +1,1 @@
-"""Attacks: membership inference (numpy only) and gradient leakage."""
+"""Attacks: membership inference (without TensorFlow) and gradient leakage."""

@@ -1,1 +1,1 @@
-"""Membership inference: `Signals` in, one score per record out, higher = more likely a member. numpy only."""
+"""Membership inference: `Signals` in, one score per record out, higher = more likely a member. No TensorFlow."""
