@@ -128,6 +128,19 @@ def test_slack_is_paid_for() -> None:
     assert wide.tpr_at(0.1) == pytest.approx(trade_off(DP_SGD).tpr_at(0.101) + 1e-3, abs=1e-6)
 
 
+def test_hardly_any_noise_on_a_sampled_step() -> None:
+    """Losses beyond e^709: one step has a closed form, and the curve stays one between 0 and 1."""
+    step = GaussianSteps(0.05, 1, Poisson(0.01))
+    # Removing: δ(ε) = q δ₀(log(1 + (e^ε - 1) / q)), with δ₀ that of the step on the whole data.
+    known = gaussian_epsilon(1 / 0.05, 1e-5 / 0.01) + math.log(0.01)
+    assert epsilon(step, delta=1e-5, grid=1e-2).epsilon == pytest.approx(known, rel=1e-6)
+    curve = trade_off(step, grid=1e-2)
+    assert np.isfinite(curve.fpr).all()
+    assert np.isfinite(curve.tpr).all()
+    # The record is in one batch of a hundred, and then it shows.
+    assert curve.total_variation == pytest.approx(0.01, rel=1e-6)
+
+
 def test_no_noise_is_no_privacy() -> None:
     """Noise 0: ε is infinite and every record can be told."""
     bare = GaussianSteps(0.0, 1, Poisson(0.5))

@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 from dp_accounting.pld import pld_pmf, privacy_loss_distribution
-from scipy.special import ndtr
+from scipy.special import log_ndtr, logsumexp
 from scipy.stats import binom
 
 from dpaudit._check import FloatArray
 from dpaudit.accounting.curve import TradeOff
 from dpaudit.claim import Adjacency, GaussianSteps
 
+LARGEST = 700.0  # exponent whose power is still a float
 TAIL = 10.0  # standard deviations kept on each side of a mixture: 8e-24 of the mass lies outside and counts as lost
 
 
@@ -38,8 +39,10 @@ def _tails(pmf: Any) -> tuple[FloatArray, FloatArray, FloatArray, float]:
     dense = pmf.to_dense_pmf()
     upper = np.clip(np.asarray(dense._probs, np.float64), 0.0, None)
     losses = (dense._lower_loss + np.arange(upper.size)) * dense._discretization
-    with np.errstate(under="ignore", over="ignore"):
-        lower = upper * np.exp(-losses)
+    with np.errstate(under="ignore"):
+        # Of a loss below -700 P holds less than e^-700; where e^-loss is too large for a float it is cut, and so is Q:
+        # a curve without that mass is above the true one.
+        lower = upper * np.exp(np.minimum(-losses, LARGEST))
     tails = [np.append(np.cumsum(values[::-1])[::-1], 0.0) for values in (upper, lower)]
     return losses, tails[0], tails[1], float(dense._infinity_mass)
 
@@ -105,11 +108,12 @@ def _mixture(
     for _ in range(3):
         x = np.clip(x - (sign * loss(x) - wanted) / slope, table[at - 1], table[at])
 
-    def above(centres: FloatArray, weights: FloatArray) -> FloatArray:
-        tail: FloatArray = ndtr(sign * (centres - x[:, None]) / sigma) @ weights
+    def log_above(centres: FloatArray, weights: FloatArray) -> FloatArray:
+        tail: FloatArray = logsumexp(log_ndtr(sign * (centres - x[:, None]) / sigma), b=weights, axis=1)
         return tail
 
-    deltas = above(upper, upper_weights) - np.exp(marks * grid) * above(lower, lower_weights)
+    # As a sum of logarithms, for with little noise e^loss is too large for a float.
+    deltas = np.exp(log_above(upper, upper_weights)) - np.exp(marks * grid + log_above(lower, lower_weights))
     deltas = np.minimum.accumulate(np.clip(deltas, 0.0, 1.0))
     return pld_pmf.create_pmf_pessimistic_connect_dots_fixed_gap(grid, int(marks[0]), int(marks[-1]), deltas)
 
