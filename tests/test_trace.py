@@ -1,5 +1,6 @@
 """Traces on disk: written, read, cut short, and held against their own claims."""
 
+import math
 import subprocess
 import sys
 from dataclasses import replace
@@ -8,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from dp_accounting.pld.privacy_loss_distribution import from_gaussian_mechanism
 
 from dpaudit.accounting import epsilon, gaussian_epsilon
 from dpaudit.claim import FixedSize, GaussianSteps, Poisson
@@ -118,7 +120,7 @@ def test_weights_by_examples_are_found(tmp_path: Path) -> None:
     found = [finding for finding in inspect_trace(folder) if finding.check == "client weights"]
     assert found[0].severity == "violation"
     assert "9.17 times" in found[0].observed
-    # Noise multiplier 0.109: so little that sampling is not counted, and twelve Gaussian releases have a closed form.
+    # Noise multiplier 0.109, everybody in every round: twelve Gaussian releases have a closed form.
     truth = gaussian_epsilon(12**0.5 * 1000 / 1090 * 10, 1e-5)
     assert found[0].true_epsilon == pytest.approx(truth, rel=1e-6)
 
@@ -151,6 +153,26 @@ def test_sampling_is_held_against_the_accountant(tmp_path: Path) -> None:
     assert found.true_epsilon == pytest.approx(own.epsilon)
     slow = replace(poisson, clients=10, delta=None, epsilon=None)
     assert "sampling rate" in _checks(_write(tmp_path / "rate", slow, sampled=True))
+
+
+def test_sampling_counts_with_little_noise_too(tmp_path: Path) -> None:
+    """Noise multiplier 0.25, where sampling still hides much: dp-accounting's own ε is right, a tenth less is not."""
+    sampled = from_gaussian_mechanism(0.25, value_discretization_interval=1e-2, sampling_prob=0.5)
+    truth = sampled.self_compose(ROUNDS).get_epsilon_for_delta(1e-5)
+    assert truth < 0.95 * gaussian_epsilon(ROUNDS**0.5 / 0.25, 1e-5)
+    claim = replace(SAMPLED, noise_multiplier=0.25, epsilon=truth)
+    assert _checks(_write(tmp_path / "right", claim, noise=0.25, sampled=True)) == []
+    claim = replace(claim, epsilon=0.9 * truth)
+    assert _checks(_write(tmp_path / "wrong", claim, noise=0.25, sampled=True)) == ["claimed ε"]
+
+
+@pytest.mark.parametrize(("noise", "rounds"), [(0.5, 10**6), (0.03, 1000), (1e-9, 10**6)])
+def test_any_manifest_is_accounted_in_bounded_time_and_memory(tmp_path: Path, noise: float, rounds: int) -> None:
+    """Much or hardly any noise over many rounds: ε is large and finite, and the loss distribution stays small."""
+    claim = replace(SAMPLED, noise_multiplier=noise, rounds=rounds)
+    found = next(each for each in inspect_trace(_write(tmp_path / "t", claim)) if each.check == "claimed ε")
+    assert found.true_epsilon is not None
+    assert 700 < found.true_epsilon < math.inf
 
 
 def test_a_clip_that_runs_away_is_found_and_one_that_settles_is_not(tmp_path: Path) -> None:

@@ -12,7 +12,9 @@ from dpaudit.trace.manifest import DpClaim
 from dpaudit.trace.reader import Trace
 
 LEVEL = 1e-6  # chance that a right run gets a violation, shared among the statistical checks
-LITTLE = 0.3  # noise multiplier below which sampling hides next to nothing: ε is then accounted without it, in no time
+LITTLE = 0.02  # noise multiplier below which ε is counted in hundreds: it is then accounted as if all took part
+BEYOND = 700.0  # a claimed ε as large as this promises nothing and is not judged
+POINTS = 2e6  # of a loss distribution: the grid is no finer than that, whatever noise and rounds a manifest states
 SLACK = 1.02  # a claimed ε may be this much below ours before it is called wrong: accountants differ
 
 
@@ -52,7 +54,7 @@ def check_epsilon(trace: Trace, claim: DpClaim) -> list[Finding]:
                 rung=0,
             )
         ]
-    if claim.epsilon * SLACK >= ours:
+    if claim.epsilon * SLACK >= min(ours, BEYOND):
         return []
     amplified = claim.sampler in ("fixed-size", "shuffled", "all")
     assumed = replace(claim, sampler="poisson")
@@ -131,7 +133,10 @@ def claimed_mechanism(trace: Trace, claim: DpClaim, *, rounds: int | None = None
 
 
 def true_epsilon(trace: Trace, claim: DpClaim, assumed: DpClaim, *, rounds: int | None = None) -> float | None:
-    """ε of the claim's own accounting with other noise, rate or rounds; None when the manifest does not say enough."""
+    """ε of the claim's own accounting with other noise, rate or rounds; None when the manifest does not say enough.
+
+    Where it is too large to tell (beyond 700) it is that of a run in which all take part, which is larger.
+    """
     from dpaudit.accounting import epsilon
 
     mechanism = claimed_mechanism(trace, assumed, rounds=rounds)
@@ -139,12 +144,25 @@ def true_epsilon(trace: Trace, claim: DpClaim, assumed: DpClaim, *, rounds: int 
         return None
     if mechanism.noise_multiplier == 0:
         return math.inf
-    if mechanism.noise_multiplier < LITTLE:
-        mechanism = replace(mechanism, sampling=FULL_BATCH)
     adjacency = claim.adjacency
     if isinstance(mechanism.sampling, FixedSize) and adjacency == "add-remove":
         adjacency = "replace-one"  # a fixed number of clients has no add-remove accounting
-    return epsilon(mechanism, delta=claim.delta, adjacency=adjacency).epsilon
+    if mechanism.noise_multiplier >= LITTLE:
+        found = epsilon(mechanism, delta=claim.delta, adjacency=adjacency, grid=_grid(mechanism)).epsilon
+        if math.isfinite(found):
+            return found
+    everybody = replace(mechanism, sampling=FULL_BATCH)
+    return epsilon(everybody, delta=claim.delta, adjacency=adjacency).epsilon
+
+
+def _grid(mechanism: GaussianSteps) -> float:
+    """Spacing of the losses: the accountant's own, or as wide as `POINTS` of them need to reach twenty deviations."""
+    from dpaudit.accounting.mechanism import GRID
+
+    sigma, steps = mechanism.noise_multiplier, mechanism.steps
+    # The loss of a step is a line in the release; whether one takes part moves it as well.
+    deviation, widest = 1 / sigma + 1 / (4 * sigma**2), (1 + 20 * sigma) / sigma**2
+    return max(GRID, (20 * math.sqrt(steps) * deviation + widest) / POINTS)
 
 
 def _sampling(claim: DpClaim) -> Sampling | None:
