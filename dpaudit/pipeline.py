@@ -277,6 +277,7 @@ def _run_trace(plan: Plan, settings: trace.Settings) -> Result:
         seed=plan.seed,
     )
     adjacency, mechanism = (claim.adjacency, claim.mechanism) if claim is not None else (ADJACENCY, None)
+    comparison = found.comparison(claim, delta=delta)
     return Result(
         schema=1,
         name=plan.name,
@@ -299,7 +300,7 @@ def _run_trace(plan: Plan, settings: trace.Settings) -> Result:
                 utility=None,
             )
         ],
-        comparisons=[] if claim is None else [found.comparison(claim)],
+        comparisons=[] if comparison is None else [comparison],
         trace=found,
         timing={"trace": round(time.monotonic() - begin, 3)},
     )

@@ -4,6 +4,7 @@ The trace is held against its own claim first. Then, where the auditor had flipp
 users tell how much the releases show of one user.
 """
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -98,8 +99,18 @@ class Outcome(BaseModel):
         """What in the trace contradicts its claim."""
         return self.checks if model == self.name else []
 
-    def comparison(self, claim: Claim) -> Comparison:
-        """The verdict on the federation's claim."""
+    def comparison(self, claim: Claim | None, *, delta: float) -> Comparison | None:
+        """The verdict on the federation's claim; None where no ε is claimed and nothing that is stated is wrong.
+
+        Args:
+            claim: of the trace (`claim_of`).
+            delta: of the audit, for a trace that claims no ε but states what its own rounds contradict.
+        """
+        if claim is None:
+            if all(finding.severity != "violation" for finding in self.checks):
+                return None
+            stated = Claim(math.inf, delta, "user", "add-remove", "the manifest, which claims no ε")
+            return compare(self.name, stated, [], self.checks)
         bounds = self.bounds(self.name)
         if bounds or self.checks:
             return compare(self.name, claim, bounds, self.checks)
@@ -111,12 +122,12 @@ class Outcome(BaseModel):
 
 
 def claim_of(trace: Trace) -> Claim | None:
-    """The claim of a manifest: its stated ε, else the ε that follows from what it says; None when it says neither."""
+    """The claim of a manifest: its stated ε, else the ε that follows from what it says; None without a finite one."""
     stated = trace.manifest.dp_claim
     if stated is None or stated.delta is None:
         return None
     figure = stated.epsilon if stated.epsilon is not None else true_epsilon(trace, stated, stated)
-    if figure is None:
+    if figure is None or math.isinf(figure):
         return None
     source = "stated in the manifest" if stated.epsilon is not None else "accounted from the manifest"
     mechanism = claimed_mechanism(trace, stated)

@@ -123,6 +123,18 @@ def test_a_trace_alone_is_judged_by_its_arithmetic(tmp_path: Path) -> None:
     assert silent.comparisons == []
 
 
+def test_a_trace_that_claims_no_epsilon_is_held_to_what_it_states(tmp_path: Path) -> None:
+    """Without a δ no ε is claimed, but the stated noise is missing; noise of 0 claims nothing, and nothing is wrong."""
+    folder = federation(tmp_path / "quiet", claim(8.0, delta=None, epsilon=None), noise=0.4)
+    result = run(plan(folder), folder=tmp_path / "r1")
+    assert result.contradicted
+    assert "realised noise" in result.comparisons[0].sentence
+    assert "leaks more than promised" in page(result)
+    none = federation(tmp_path / "none", claim(8.0, epsilon=None, noise_multiplier=0.0), noise=0.0)
+    result = run(plan(none), folder=tmp_path / "r2")
+    assert (result.comparisons, result.models[0].promise) == ([], None)
+
+
 def test_what_does_not_fit_a_trace_is_refused(tmp_path: Path) -> None:
     """Other tables beside it, claims of another unit or adjacency, canaries twice or too many, no folder."""
     with pytest.raises(InputError, match=r"\[data\] belongs in a plan of its own"):
