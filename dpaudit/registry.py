@@ -6,6 +6,7 @@ A third party registers one through the entry-point group ``dpaudit.<kind>``, fo
 
 import dataclasses
 import inspect
+import re
 import typing
 from collections.abc import Mapping
 from importlib import import_module
@@ -130,12 +131,15 @@ def resolve(kind: str, name: str) -> Any:
 
 
 def first_line(kind: str, name: str) -> str:
-    """What a name stands for: the first line of its docstring.
+    """What a name stands for: the first line of its docstring, without the marks and links for a page.
 
     >>> first_line("architectures", "mlp")
     'Dense layers of the given widths; none of them is logistic regression.'
+    >>> first_line("membership", "gap")
+    'Members are the records classified correctly, Yeom et al. (2018).'
     """
-    return (inspect.getdoc(resolve(kind, name)) or "").partition("\n")[0]
+    line = (inspect.getdoc(resolve(kind, name)) or "").partition("\n")[0]
+    return re.sub(r"`([^`<]+) <[^>]*>`_", r"\1", line).replace("``", "")
 
 
 def parameters(kind: str, name: str, *, where: str) -> list[str]:
