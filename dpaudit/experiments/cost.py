@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from dpaudit._check import FloatArray
 from dpaudit.attacks.membership.null_check import null_check
-from dpaudit.attacks.membership.pools import leave_pair_out
+from dpaudit.attacks.membership.pools import Spending, audited_part, leave_pair_out
 from dpaudit.data.inclusion import complementary_pairs
+from dpaudit.errors import InputError
 from dpaudit.experiments import membership
 from dpaudit.experiments.audit import Audit
 from dpaudit.signals import PoolSignals
@@ -29,12 +31,12 @@ class ModelCost:
     Args:
         target: seconds of its own training, at most when it stops early; None when they cannot be predicted.
         pool: its reference models; None without any.
-        attacks: seconds of its attacks.
+        attacks: seconds of its attacks; None when one of them needs more than random signals to be timed on.
     """
 
     target: float | None
     pool: PoolCost | None
-    attacks: float
+    attacks: float | None
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class AuditCost:
         parts = [self.start, REPORT_SECONDS]
         for cost in self.models.values():
             pool = 0.0 if cost.pool is None else cost.pool.seconds
-            if cost.target is None or pool is None:
+            if cost.target is None or pool is None or cost.attacks is None:
                 return None
             parts += [cost.target, pool, cost.attacks]
         return sum(parts)
@@ -117,44 +119,60 @@ def _target_seconds(trainer: Trainer, audit: Audit) -> float | None:
     return measured(train, *what, "target").seconds(int(epochs))
 
 
-def _attack_seconds(settings: membership.Settings, audit: Audit) -> float:
+def _attack_seconds(settings: membership.Settings, audit: Audit) -> float | None:
     """Of all attacks on one model; on its reference models too, each in turn the target."""
     models, classes = settings.references, audit.dataset.outputs
     if not models:
         return 0.0
     attacks = [item.build() for item in settings.attacks]
     described_attacks = ",".join(item.model_dump_json() for item in settings.attacks)
-    seconds = [
-        measured_once(
-            partial(_attacked, attacks, _noise(models, records, classes)),
-            *("attacks", described_attacks, models, records, classes),
-        )
-        for records in (FEW, SOME)
-    ]
+    copies = sum(len(query(audit.dataset.features[:1], seed=0)) for query in settings.queries)
+    views = copies, len(settings.checkpoints)
+    try:
+        seconds = [
+            measured_once(
+                partial(_attacked, attacks, _noise(models, records, classes, *views)),
+                *("attacks", described_attacks, models, records, classes, *views),
+            )
+            for records in (FEW, SOME)
+        ]
+    except InputError:
+        return None
     slope = max(seconds[1] - seconds[0], 0.0) / (SOME - FEW)
     return max(seconds[0] + slope * (len(audit.dataset) - FEW), 0.0)
 
 
 def _attacked(attacks: list[Any], pool: PoolSignals) -> None:
     for attack in attacks:
-        attack(pool.target(0))
-        leave_pair_out(attack, pool)
-        null_check(attack, pool, seed=0)
+        attack(audited_part(attack, pool.target(0), pool.included[0])[0])
+        if not isinstance(attack, Spending):
+            leave_pair_out(attack, pool)
+            null_check(attack, pool, seed=0)
 
 
-def _noise(models: int, records: int, classes: int) -> PoolSignals:
+def _noise(models: int, records: int, classes: int, copies: int, checkpoints: int) -> PoolSignals:
     """A pool as the attacks see one, of random numbers: their time does not depend on the values."""
     rng = np.random.default_rng(0)
-    labels = rng.integers(max(classes, 2), size=records)
+    labels = np.arange(records) % max(classes, 2)
     population = records // 4
+
+    def phi(records: int) -> FloatArray:
+        return rng.normal(size=(models, records))
+
+    def log_p(records: int) -> FloatArray:
+        return np.log(rng.dirichlet(np.ones(max(classes, 2)), (models, records)))
+
     return PoolSignals(
-        phi=rng.normal(size=(models, records)),
-        included=complementary_pairs(models, records, seed=0),
+        phi=phi(records),
+        included=complementary_pairs(models, records, seed=1),  # not that of an attack that spends records
         labels=labels,
-        log_probabilities=np.log(rng.dirichlet(np.ones(max(classes, 2)), (models, records))),
-        population=rng.normal(size=(models, population)),
+        log_probabilities=log_p(records),
+        population=phi(population),
         population_labels=labels[:population],
-        population_log_probabilities=np.log(rng.dirichlet(np.ones(max(classes, 2)), (models, population))),
+        population_log_probabilities=log_p(population),
+        queries=tuple(phi(records) for _ in range(copies)),
+        query_log_probabilities=tuple(log_p(records) for _ in range(copies)),
+        checkpoints=tuple(phi(records) for _ in range(checkpoints)),
     )
 
 

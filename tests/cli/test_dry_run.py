@@ -1,11 +1,18 @@
 """What ``--dry-run`` prints: every part, their sum, and what is not in it."""
 
 import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from dpaudit.cli.run import _print_prediction
-from dpaudit.experiments.cost import REPORT_SECONDS, AuditCost, ModelCost
+from dpaudit.data.bundled import digits
+from dpaudit.experiments import cost
+from dpaudit.experiments.audit import Audit
+from dpaudit.experiments.cost import REPORT_SECONDS, AuditCost, ModelCost, _attack_seconds
+from dpaudit.experiments.membership import Settings
 from dpaudit.training.pool import PROCESS_BYTES, PoolCost
 
 POOL = PoolCost(models=64, trainings=48, chunk=16, peak_bytes=2_000_000_000, seconds=30.0, worker_hours=0.02)
@@ -32,8 +39,38 @@ def test_json_has_parts_and_sums(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_an_unknown_part_makes_the_sum_unknown(capsys: pytest.CaptureFixture[str]) -> None:
     """A trainer without epochs cannot be predicted, and no sum is shown that leaves it out."""
-    cost = AuditCost({"a": ModelCost(None, None, 0.0)}, 5.0, ())
-    _print_prediction(cost, json=False)
+    unknown = AuditCost({"a": ModelCost(None, None, 0.0)}, 5.0, ())
+    _print_prediction(unknown, json=False)
     assert "1 trainings, not predicted in all" in " ".join(capsys.readouterr().out.split())
-    assert cost.seconds is None
-    assert cost.peak_bytes == PROCESS_BYTES
+    assert unknown.seconds is None
+    assert unknown.peak_bytes == PROCESS_BYTES
+
+
+@pytest.mark.parametrize(
+    ("attacks", "predicted"),
+    [
+        ([{"name": "robustness"}, {"name": "multi-signal-lira"}, {"name": "classifier-on-target"}], True),
+        ([{"name": "trajectory", "folds": 2, "rows": 40}], True),
+        ([{"name": "loss"}, {"name": "quantile", "alpha": 0.01}], False),
+    ],
+    ids=lambda value: None if isinstance(value, bool) else value[-1]["name"],
+)
+def test_attacks_that_look_twice_or_are_told_are_timed(
+    attacks: list[dict[str, Any]], predicted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Queries, checkpoints and spent truth are there when time is measured; what cannot be timed is not predicted."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(cost, "FEW", 40)
+    monkeypatch.setattr(cost, "SOME", 80)
+    settings = Settings.model_validate(
+        {
+            "attacks": attacks,
+            "references": 6,
+            "queries": [{"kind": "noise", "scale": 0.1, "copies": 2}],
+            "checkpoints": [1],
+        }
+    )
+    seconds = _attack_seconds(settings, cast(Audit, SimpleNamespace(dataset=digits())))
+    assert (seconds is not None) is predicted
+    whole = AuditCost({"a": ModelCost(1.0, None, seconds)}, 1.0, ())
+    assert (whole.seconds is not None) is predicted
