@@ -7,11 +7,13 @@ from typing import Any, cast
 
 import pytest
 
+from dpaudit.attacks.membership.trajectory import Trajectory
 from dpaudit.cli.run import _print_prediction
 from dpaudit.data.bundled import digits
+from dpaudit.errors import InputError
 from dpaudit.experiments import cost
 from dpaudit.experiments.audit import Audit
-from dpaudit.experiments.cost import REPORT_SECONDS, AuditCost, ModelCost, _attack_seconds
+from dpaudit.experiments.cost import REPORT_SECONDS, AuditCost, ModelCost, _attack_seconds, _attacked, _noise
 from dpaudit.experiments.membership import Settings
 from dpaudit.training.pool import PROCESS_BYTES, PoolCost
 
@@ -50,7 +52,6 @@ def test_an_unknown_part_makes_the_sum_unknown(capsys: pytest.CaptureFixture[str
     ("attacks", "predicted"),
     [
         ([{"name": "robustness"}, {"name": "multi-signal-lira"}, {"name": "classifier-on-target"}], True),
-        ([{"name": "trajectory", "folds": 2, "rows": 40}], True),
         ([{"name": "loss"}, {"name": "quantile", "alpha": 0.01}], False),
     ],
     ids=lambda value: None if isinstance(value, bool) else value[-1]["name"],
@@ -58,7 +59,7 @@ def test_an_unknown_part_makes_the_sum_unknown(capsys: pytest.CaptureFixture[str
 def test_attacks_that_look_twice_or_are_told_are_timed(
     attacks: list[dict[str, Any]], predicted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Queries, checkpoints and spent truth are there when time is measured; what cannot be timed is not predicted."""
+    """Queries and spent truth are there when time is measured; what cannot be timed is not predicted."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(cost, "FEW", 40)
     monkeypatch.setattr(cost, "SOME", 80)
@@ -67,10 +68,16 @@ def test_attacks_that_look_twice_or_are_told_are_timed(
             "attacks": attacks,
             "references": 6,
             "queries": [{"kind": "noise", "scale": 0.1, "copies": 2}],
-            "checkpoints": [1],
         }
     )
     seconds = _attack_seconds(settings, cast(Audit, SimpleNamespace(dataset=digits())))
     assert (seconds is not None) is predicted
     whole = AuditCost({"a": ModelCost(1.0, None, seconds)}, 1.0, ())
     assert (whole.seconds is not None) is predicted
+
+
+def test_the_trajectory_is_timed_on_checkpoints() -> None:
+    """Random signals hold as many as the plan names."""
+    _attacked([Trajectory(folds=2, rows=40)], _noise(4, 40, 3, copies=0, checkpoints=1))
+    with pytest.raises(InputError, match="trajectory needs checkpoints"):
+        _attacked([Trajectory()], _noise(4, 40, 3, copies=0, checkpoints=0))
