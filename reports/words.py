@@ -9,6 +9,7 @@ from dpaudit.result import ModelResult, Result
 
 SYMBOLS = {"contradicted": "✕", "consistent": "✓", "too weak": "?", "no promise": "–"}
 TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")
+WITH_CANARY_RECORDS = (3, 4)  # rungs of the ladder whose attackers look for records made to stand out
 SEVERITY = ("contradicted", "too weak", "consistent", "no promise")
 
 
@@ -93,16 +94,38 @@ def assumptions(result: Result) -> list[str]:
 
 def not_tested(result: Result) -> list[str]:
     """What this audit did not look at; no verdict speaks of it."""
-    gaps = ["Privacy of preprocessing and of choices made on private data before the training."]
-    if not any(result.findings(model.name) for model in result.models):
-        gaps.insert(0, "Whether the code that trained the models clips and adds noise as it says; only what leaks out.")
-    if result.gradient is None and result.prior is None:
+    ran = {(rung.model, rung.rung) for rung in result.ladder.rungs if not rung.skipped} if result.ladder else set()
+    promised = [model.name for model in result.models if model.promise is not None]
+    unasked = [name for name in promised if (name, 1) not in ran]
+    gaps = []
+    if result.models and (unasked or not promised):
+        whose = f"trained {several(unasked)}" if len(unasked) < len(promised) else "trained the models"
+        gaps.append(f"Whether the code that {whose} clips and adds noise as it says; only what leaks out.")
+    gaps.append("Privacy of preprocessing and of choices made on private data before the training.")
+    if not _steps_were_seen(result):
         gaps.append("Attackers who see gradients, updates or intermediate models.")
-    if result.membership is not None and result.membership.design == "one-run":
+    if (
+        result.membership is not None
+        and result.membership.design == "one-run"
+        and not any(rung in WITH_CANARY_RECORDS for _, rung in ran)
+    ):
         gaps.append("The worst-case record: the audited records are ordinary ones, and an outlier may leak more.")
     if result.membership is not None and not result.membership.references:
         gaps.append("Attackers with reference models of their own, who are the strongest known.")
     return gaps
+
+
+def _steps_were_seen(result: Result) -> bool:
+    """Whether any attacker of the audit saw more than final models."""
+    if result.gradient is not None or result.prior is not None or result.trace is not None:
+        return True
+    if result.ladder is not None and any(rung.rung == 2 and not rung.skipped for rung in result.ladder.rungs):
+        return True
+    federated = result.federated
+    if federated is None:
+        return False
+    views = {found.view for found in federated.canaries} | {found.view for found in federated.users}
+    return bool(federated.crafted or federated.sources or federated.properties or views - {"final-model"})
 
 
 def percent(value: float) -> str:

@@ -13,6 +13,7 @@ from dpaudit.cli import main
 from dpaudit.errors import InputError, MissingDependency
 from dpaudit.experiments.federated import Outcome as Federated
 from dpaudit.experiments.rungs import Outcome as Ladder
+from dpaudit.experiments.rungs import RungOutcome
 from dpaudit.experiments.trace import Outcome as Trace
 from dpaudit.history import releases
 from dpaudit.reports.drawing import Drawing, canvas
@@ -20,6 +21,7 @@ from dpaudit.reports.history import write_history
 from dpaudit.reports.html import page, write_report
 from dpaudit.reports.markdown import markdown
 from dpaudit.reports.pdf import write_pdf
+from dpaudit.reports.words import not_tested
 from tests.audits import edited, gaussian_audit
 from tests.reports.results import HOSTILE, hostile, small, three
 
@@ -85,6 +87,28 @@ def test_every_chapter_is_in_the_navigation() -> None:
     assert links <= set(re.findall(r'id="([a-z-]+)"', html))
     assert {"ladder", "federated", "trace"} <= links
     assert '<div class="scroll">' not in html
+
+
+def test_what_was_not_tested_follows_from_what_ran() -> None:
+    """A rung that ran takes its gap away for the models it ran on, one that was skipped does not."""
+    result = three()
+    gaps = " ".join(not_tested(result))
+    for part in ("trained the models clips", "intermediate models", "worst-case record", "reference models"):
+        assert part in gaps
+    promised = [model.name for model in result.models if model.promise is not None]
+
+    def with_rungs(models: list[str], number: int, skipped: str = "") -> str:
+        rungs = [
+            RungOutcome(model=name, rung=number, name="a rung", sees="", blind_to="", skipped=skipped)
+            for name in models
+        ]
+        return " ".join(not_tested(result.model_copy(update={"ladder": Ladder(rungs=rungs)})))
+
+    assert "clips and adds noise" not in with_rungs(promised, 1)
+    assert f"trained {promised[1]} clips" in with_rungs(promised[:1], 1)
+    assert "trained the models clips" in with_rungs(promised, 1, skipped="it claims nothing")
+    assert "intermediate models" not in with_rungs(promised, 2)
+    assert "worst-case record" not in with_rungs(promised, 3)
 
 
 def test_page_never_shows_a_record() -> None:
