@@ -221,9 +221,9 @@ def _strongest_of_lattice(margin: Callable[[float], float], null: Mechanism, del
     lowest = math.floor(math.log(WEAKEST) / LATTICE)
     stride, low, high = 128, 0, 0
     while not refuted(low):
-        low, high, stride = low - stride, low, 2 * stride
-        if low < lowest:
+        if low == lowest:
             return 0.0
+        low, high, stride = max(low - stride, lowest), low, 2 * stride
     stride = 128
     while high <= low:
         if not refuted(low + stride):

@@ -30,6 +30,13 @@ RECORD: Any = {"adjacency": "add-remove", "unit": "record"}
 CLAIM = Mechanism(GaussianSteps(1.5, 10, Poisson(0.3)), "add-remove")
 
 
+def test_a_strength_far_below_the_claim_is_found() -> None:
+    """Noise 61 times as large as claimed: one full batch is a Gaussian release, whose bound has a closed form."""
+    null = Mechanism(GaussianSteps(0.06, 1, Poisson(1.0)), "add-remove")
+    known = accuracy_bound(580, 1000, 1e-5, 0.05, null=Gaussian())
+    assert 0.99 * known < accuracy_bound(580, 1000, 1e-5, 0.05, null=null) <= known * (1 + 1e-6)
+
+
 def test_the_wealth_is_a_fair_game() -> None:
     """Under the null its mean is 1 at every number of trials: summed over all outcomes, exactly."""
     for rate in (0.5, 0.62, 0.9):
