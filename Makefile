@@ -76,9 +76,11 @@ bench-gradient: $(STAMP) ## gradient leakage beside breaching
 	$(BIN)/python benchmarks/gradient.py
 
 bench-ladder: $(STAMP) ## step canaries, shuffled batches and black-box audits: the figures of docs/ladder.md
-	$(BIN)/python benchmarks/step_canaries.py
-	$(BIN)/python benchmarks/shuffling.py
-	$(BIN)/python benchmarks/black_box.py
+	mkdir -p build/ladder
+	$(BIN)/python benchmarks/step_canaries.py --out build/ladder/step_canaries.json
+	$(BIN)/python benchmarks/shuffling.py --noise 2 1 0.7 0.5 --epochs 4000 --samples 300000 --out build/ladder/shuffling.json
+	$(BIN)/python benchmarks/black_box.py --architecture logistic --out build/ladder/logistic.json
+	$(BIN)/python benchmarks/black_box.py --models 100 --out build/ladder/cnn.json
 
 bench-scaling: $(STAMP) ## predicted and measured cost of five plans, growth curves, then docs/scaling.md
 	$(BIN)/python -m benchmarks.scaling
