@@ -68,7 +68,8 @@ def allot(settings: Settings, audit: Audit, subject: Subject, mechanism: Mechani
                 choice = _always(1, "all checks", QUESTIONS * per_question, "it has no false alarms")
             case 2:
                 offers = _steps(settings, audit, subject, per_question)
-                none = mechanism if isinstance(mechanism, str) else "it adds no noise, so there is none to measure"
+                none = "it adds no noise, so there is none to measure" if left > 0 else "no time is left for it"
+                none = mechanism if isinstance(mechanism, str) else none
                 choice = _best(2, "steps", offers, SHARE_OF_STEPS * left, subject.claim, chosen, none)
             case 3:
                 offers = _canaries(settings, audit, subject, START + (training or 0.0))

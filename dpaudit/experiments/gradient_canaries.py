@@ -66,8 +66,8 @@ def gradient_canary_scores(
         moved = (after[0].numpy()[0, :, 0] - before[0].numpy()[0, :, 0]).astype(np.float64)
         seen = moved * trainer.batch_size / (RATE * clip)  # 1 where the canary was in the batch, plus noise
         if every_step and noise:
-            likelier = np.exp((seen - 0.5) / noise**2)
-            total[:] += np.log1p(sampling.rate * (likelier - 1))
+            ratio, rate = (seen - 0.5) / noise**2, sampling.rate
+            total[:] += ratio if rate == 1 else np.logaddexp(np.log1p(-rate), np.log(rate) + ratio)
         else:
             total[:] += seen
 

@@ -20,7 +20,8 @@ GRID = 1e-3
 def epsilon_under(claim: Claim | None) -> EpsilonOf:
     """A function from an effective noise multiplier to ε, for the sampling, steps and δ of a claim.
 
-    Without a claim that says how the mechanism was composed it knows only that no noise means ε = ∞.
+    Without a claim that says how the mechanism was composed it knows only that no noise means ε = ∞, and infinite noise
+    ε = 0.
 
     >>> from dpaudit.claim import GaussianSteps, Poisson
     >>> steps = GaussianSteps(noise_multiplier=2.0, steps=4, sampling=Poisson(1.0))
@@ -32,6 +33,8 @@ def epsilon_under(claim: Claim | None) -> EpsilonOf:
     def epsilon_of(noise_multiplier: float) -> float | None:
         if noise_multiplier <= 0:
             return math.inf
+        if math.isinf(noise_multiplier):
+            return 0.0
         if claim is None or claim.mechanism is None:
             return None
         return _epsilon(claim, noise_multiplier)

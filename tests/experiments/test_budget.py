@@ -92,6 +92,8 @@ def test_no_time_leaves_what_costs_nothing(tmp_path, monkeypatch):
     assert [rung for rung, choice in made.items() if choice.chosen] == [0, 1]
     assert made[2].reason == "its gradients cannot be chosen"
     assert "are left for it" in made[4].reason
+    _, made = chosen(tmp_path, -1.0, monkeypatch=monkeypatch)
+    assert made[2].reason == "no time is left for it"
 
 
 def test_a_run_that_goes_on_keeps_its_choices(tmp_path):

@@ -8,6 +8,7 @@ import pytest
 
 from dpaudit.claim import Claim, FixedSize, GaussianSteps, Poisson
 from dpaudit.errors import InputError
+from dpaudit.forensics.epsilon import epsilon_under
 from dpaudit.forensics.participation import Trace, reconcile_trace
 from dpaudit.forensics.reconcile import Recipe, reconcile
 
@@ -45,6 +46,12 @@ def test_the_true_epsilon_of_very_little_noise():
     """dp-accounting 0.4.3 gives 121.63 for q 0.01, σ 0.25, 1,000 steps; below it the figure stays there."""
     assert checks(CLAIM, noise=0.5)["noise multiplier"].true_epsilon == pytest.approx(121.63, rel=1e-3)
     assert checks(CLAIM, noise=0.001)["noise multiplier"].true_epsilon == pytest.approx(121.63, rel=1e-3)
+
+
+def test_noise_at_both_ends():
+    """Without noise anything can be told, under infinite noise nothing, whatever is claimed."""
+    for claim in (CLAIM, None):
+        assert [epsilon_under(claim)(noise) for noise in (0.0, math.inf)] == [math.inf, 0.0]
 
 
 def test_more_steps_than_accounted():

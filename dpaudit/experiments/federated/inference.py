@@ -76,6 +76,16 @@ class Updates:
             flat = np.concatenate([np.reshape(u, (len(u), -1)) for u in moment.updates], axis=1).astype(np.float64)
             self.seen.append((moment.entry.number, moment.before, moment.clients, self._as_sent(flat)))
 
+    def clients(self, name: str) -> IntArray:
+        """Who answered in any of the rounds that were kept, shape (clients,).
+
+        Raises:
+            InputError: nobody did.
+        """
+        if not self.seen:
+            raise InputError(f"no client of {name!r} answered in the rounds that federated.inference looks at.")
+        return np.unique(np.concatenate([clients for _, _, clients, _ in self.seen]))
+
     def _as_sent(self, updates: FloatArray) -> FloatArray:
         if not isinstance(self.aggregator, LocalNoise):
             return updates
@@ -99,7 +109,7 @@ def source_inference(
 ) -> SourceOutcome:
     """Trace up to ``count`` training records to the client whose update lowers their loss most, summed over rounds."""
     network, members = prepared.network, np.flatnonzero(audit.member)
-    there = np.unique(np.concatenate([clients for _, _, clients, _ in updates.seen]))
+    there = updates.clients(name)
     members = members[np.isin(owner[members], there)]
     rng = np.random.default_rng(audit.seed_for("source records", name))
     rows = np.sort(rng.permutation(members)[:count])
@@ -137,7 +147,7 @@ def property_inference(
     if not 0 < share < 1:
         raise InputError(f"class {wanted} makes {share:.0%} of the population; a property needs some with and without.")
     member = audit.member
-    there = np.unique(np.concatenate([clients for _, _, clients, _ in updates.seen]))
+    there = updates.clients(name)
     sizes = np.bincount(owner[member], minlength=int(owner.max()) + 1)
     held = np.bincount(owner[member], weights=audit.dataset.classes[member] == wanted, minlength=sizes.size)
     truth = held[there] > share * sizes[there]
