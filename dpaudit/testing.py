@@ -4,7 +4,7 @@ Every claim of every ``*.claims.toml`` file that pytest comes across is a test i
 project that has dpaudit installed, so nothing of dpaudit beyond this file is imported before a claim is judged.
 """
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,7 +12,7 @@ import pytest
 
 if TYPE_CHECKING:
     from dpaudit.claims import Claims
-    from dpaudit.gate import Gate
+    from dpaudit.compare import Comparison
     from dpaudit.judgement import Judgement
     from dpaudit.result import Result
 
@@ -97,11 +97,16 @@ def assert_private(
     from dpaudit.claims import Claims, claims_from, load_claims
     from dpaudit.gate import verify
 
+    releases: list[Comparison] = []
     if claims is None:
-        claims = claims_from({"claim": [_promised(result, each.subject) for each in result.comparisons]})
+        models = {model.name for model in result.models}
+        # A release that records were reconstructed from is no model; its verdict stands as it is recorded.
+        releases = [each for each in result.comparisons if each.subject not in models]
+        promises = [_promised(result, each.subject) for each in result.comparisons if each.subject in models]
+        claims = claims_from({"claim": promises}) if promises or not releases else None
     elif not isinstance(claims, Claims):
         claims = load_claims(Path(claims))
-    _raise(verify(result, claims), when_weak)
+    _raise([*(verify(result, claims).judgements if claims is not None else ()), *releases], when_weak)
 
 
 def _promised(result: "Result", model: str) -> dict[str, object]:
@@ -124,17 +129,25 @@ def _hold(result: "Result", claim: dict[str, object], model: str | None, when_we
     from dpaudit.gate import verify
 
     named = {} if model is None else {"model": model}
-    _raise(verify(result, claims_from({"claim": [{**claim, **named}]})), when_weak)
+    _raise(verify(result, claims_from({"claim": [{**claim, **named}]})).judgements, when_weak)
 
 
-def _raise(gate: "Gate", when_weak: WhenWeak) -> None:
+def _raise(verdicts: "Sequence[Judgement | Comparison]", when_weak: WhenWeak) -> None:
     from dpaudit import _check
+    from dpaudit.judgement import Judgement
 
     _check.one_of("when_weak", when_weak, ("fail", "pass"))
-    said = [f"{each.model}: {each.sentence}" for each in gate.judgements if each.verdict == "contradicted"]
-    if said:
-        raise PrivacyViolation("\n".join(said))
-    weak = [f"{each.model}: {each.sentence}" for each in gate.judgements if each.verdict == "too weak"]
+
+    def said(verdict: str) -> list[str]:
+        return [
+            f"{each.model if isinstance(each, Judgement) else each.subject}: {each.sentence}"
+            for each in verdicts
+            if each.verdict == verdict
+        ]
+
+    if broken := said("contradicted"):
+        raise PrivacyViolation("\n".join(broken))
+    weak = said("too weak")
     if weak and when_weak == "fail":
         raise AssertionError("too weak: " + "\n".join(weak))
 

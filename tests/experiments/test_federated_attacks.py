@@ -17,7 +17,7 @@ from dpaudit.experiments.federated import Outcome, Settings, run
 from dpaudit.experiments.federated.bound import user_bound
 from dpaudit.experiments.federated.canaries import cosines, random_directions
 from dpaudit.experiments.federated.crafted import Crafted, CraftedOutcome, craft
-from dpaudit.experiments.federated.inference import Inference, PropertyOutcome, SourceOutcome
+from dpaudit.experiments.federated.inference import Inference, PropertyOutcome, SourceOutcome, Updates
 from dpaudit.experiments.federated.lifted import Lifted, LiftedOutcome
 from dpaudit.experiments.federated.users import RIDGES, likeliest_ridge
 from dpaudit.reports.html import page
@@ -166,6 +166,12 @@ def test_an_odd_number_of_federations_is_refused() -> None:
     """One half holds all canaries, the other half all but one."""
     with pytest.raises(ValueError, match="must be even, got 21"):
         Lifted(federations=21)
+
+
+def test_rounds_in_which_nobody_answered_are_refused() -> None:
+    """There is nothing to read; the message names the model."""
+    with pytest.raises(InputError, match="no client of 'model' answered"):
+        Updates(FixedClip(1.0, 0.0), 5, 2, seed=0).clients("model")
 
 
 @pytest.mark.tf

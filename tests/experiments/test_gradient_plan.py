@@ -8,6 +8,7 @@ import pytest
 from dpaudit.errors import InputError
 from dpaudit.pipeline import run
 from dpaudit.plan import plan_from
+from dpaudit.testing import PrivacyViolation, assert_private
 
 BASE: dict[str, Any] = {"schema": 1, "name": "leakage", "seed": 3, "data": {"source": "digits", "population": 0.4}}
 
@@ -27,6 +28,8 @@ def test_missing_noise_is_seen_from_the_plan_to_the_page(tmp_path: Path) -> None
     }
     result = run(plan_from(table), folder=tmp_path / "run")
     assert result.contradicted
+    with pytest.raises(PrivacyViolation, match="8 candidates"):
+        assert_private(result)
     assert result.prior is not None
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert "Reconstruction among candidates" in page
