@@ -11,7 +11,7 @@ from typing import Any
 
 from dpaudit.errors import MissingDependency
 from dpaudit.machine import free_memory
-from dpaudit.tasks import Workers, client
+from dpaudit.tasks import Workers, client, cores
 
 CORE = (
     "numpy",
@@ -66,7 +66,7 @@ def examine(*, probe: bool = True) -> list[Check]:
     """
     return [
         Check("python", True, f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
-        Check("cores", True, str(os.cpu_count())),
+        Check("cores", True, str(cores())),
         Check("memory", True, _memory()),
         Check("disk", shutil.disk_usage(".").free > 2**30, f"{shutil.disk_usage('.').free / 2**30:.0f} GiB free here"),
         *(_package(name, "pip install --upgrade dpaudit") for name in CORE),

@@ -25,6 +25,7 @@ from dpaudit.stacked.network import Network, Parameters
 from dpaudit.stacked.optimizers import Optimizer, Sgd
 from dpaudit.stacked.randomness import Stream, normal
 from dpaudit.stacked.schedules import Constant, Schedule
+from dpaudit.tasks import cores
 
 BLOCK_BYTES = 2**26  # of batch indices handed to the program at a time
 LONGEST_BLOCK = 256  # steps between two reports of progress
@@ -196,7 +197,7 @@ def workers() -> int:
     """Groups trained at a time: one for each core TensorFlow may use, one in all on a GPU."""
     if tf.config.list_physical_devices("GPU"):
         return 1
-    return int(os.environ.get("TF_NUM_INTRAOP_THREADS") or os.cpu_count() or 1)
+    return int(os.environ.get("TF_NUM_INTRAOP_THREADS") or cores())
 
 
 @dataclass(frozen=True)
