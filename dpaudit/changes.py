@@ -66,8 +66,10 @@ def changes(before: Result, after: Result) -> list[Change]:
 
 
 def _attacks(result: Result) -> dict[tuple[str, str], AttackOutcome]:
-    attacks = result.membership.attacks if result.membership is not None else []
-    return {(attack.model, attack.attack): attack for attack in attacks}
+    if result.membership is None:
+        return {}
+    models = dict.fromkeys(attack.model for attack in result.membership.attacks)
+    return {(model, name): found for model in models for name, found in result.membership.by_name(model).items()}
 
 
 def _names(attacks: dict[tuple[str, str], AttackOutcome]) -> str:

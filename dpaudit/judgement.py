@@ -249,7 +249,7 @@ def _intervals(claim: CeilingClaim | NoGrowthClaim, case: Case, result: Result, 
         return found
     metric = parse_metric(claim.metric)
     attacks = _attacks(claim, result, case.subject)
-    return {attack.attack: measured.interval(attack, metric, tail=tail) for attack in attacks}
+    return {name: measured.interval(attack, metric, tail=tail) for name, attack in attacks.items()}
 
 
 def _source(intervals: dict[str, Interval], case: Case, which: str) -> str:
@@ -259,13 +259,13 @@ def _source(intervals: dict[str, Interval], case: Case, which: str) -> str:
     return f"{which} of {len(intervals)} {'releases' if case.model is None else 'attacks'}"
 
 
-def _attacks(claim: CeilingClaim | NoGrowthClaim, result: Result, model: str) -> list[AttackOutcome]:
+def _attacks(claim: CeilingClaim | NoGrowthClaim, result: Result, model: str) -> dict[str, AttackOutcome]:
     if all(model != each.name for each in result.models):
         raise InputError(f"claim {claim.id!r}: the baseline {result.name!r} holds no model {model!r}.")
-    known = [attack for attack in result.membership.attacks if attack.model == model] if result.membership else []
-    found = [attack for attack in known if claim.attack in (None, attack.attack)]
+    known = result.membership.by_name(model) if result.membership else {}
+    found = {name: attack for name, attack in known.items() if claim.attack in (None, attack.attack)}
     if not found:
-        names = [attack.attack for attack in known]
+        names = list(known)
         raise InputError(
             f"claim {claim.id!r}: {result.name!r} has no attack {claim.attack or 'at all'!r} on {model!r}; it has "
             f"{', '.join(map(repr, names)) or 'none'}.{_check.nearest(claim.attack or '', names)}"

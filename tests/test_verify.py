@@ -73,6 +73,16 @@ def test_ceilings_are_judged_by_the_edges(leaky: Result) -> None:
     assert verdicts(verify(leaky, claims(ceiling("advantage", 0.5)))) == ["contradicted"]
 
 
+def test_an_attack_that_ran_twice_is_judged_twice(leaky: Result, quiet: Result) -> None:
+    """The same attack with other parameters hides nothing: the stronger run decides, whichever came first."""
+    runs = [json.loads(result.json())["membership"]["attacks"][0] for result in (leaky, quiet)]
+    for order in (runs, runs[::-1]):
+        both = edited(leaky, membership={**json.loads(leaky.json())["membership"], "attacks": order})
+        found = verify(both, claims(ceiling("auc", 0.9)))
+        assert verdicts(found) == ["contradicted"]
+        assert "the strongest of 2 attacks" in found.judgements[0].sentence
+
+
 def reconstructing(result: Any, *cells: tuple[str, int, int], refused: str | None = None) -> Any:
     """The result with gradients attacked: of each defence so many of its victims' records were picked out of ten."""
     table: list[dict[str, Any]] = [

@@ -3,7 +3,7 @@
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from dpaudit.accounting import gaussian_mu
 from dpaudit.attacks.gradient.defences import Defence
@@ -106,6 +106,14 @@ class Settings(BaseModel):
     iterations: int = Field(default=300, ge=1)
     utility_steps: int = Field(default=60, ge=0)
     show_records: bool = False
+
+    @field_validator("scenario", "defence")
+    @classmethod
+    def _names_of_their_own(cls, parts: list[Any]) -> list[Any]:
+        names = [part.name for part in parts]
+        if len(set(names)) < len(names):
+            raise ValueError(f"two have the name {next(name for name in names if names.count(name) > 1)!r}")
+        return parts
 
     def bounds(self) -> int:
         """Verdicts computed: one per cell whose defence has an ε."""

@@ -209,6 +209,15 @@ class Outcome(BaseModel):
         """Lower bounds on one model's ε."""
         return [attack.bound for attack in self.attacks if attack.model == model]
 
+    def by_name(self, model: str) -> dict[str, AttackOutcome]:
+        """Attacks on one model; one that ran again, with other parameters, has a number behind its name."""
+        found: dict[str, AttackOutcome] = {}
+        for outcome in self.attacks:
+            if outcome.model == model:
+                before = sum(other.attack == outcome.attack for other in found.values())
+                found[f"{outcome.attack} ({before + 1})" if before else outcome.attack] = outcome
+        return found
+
 
 def predicted(settings: Settings, trainer: Trainer, audit: Audit, *, name: str) -> PoolCost | None:
     """What the reference models of one subject would take; None when there are none."""

@@ -70,6 +70,7 @@ def test_the_page_says_what_a_low_psnr_is_worth(tmp_path: Path) -> None:
         ({"architecture": {"kind": "mpl"}}, "mlp"),
         ({"architecture": {"kind": "mlp"}, "defence": [{"name": "x", "noise_multiplier": 1.0}]}, "give clip as well"),
         ({"architecture": {"kind": "mlp"}, "attacks": ["magic"]}, "attacks"),
+        ({"architecture": {"kind": "mlp"}, "defence": [{"name": "x"}, {"name": "x"}]}, "two have the name 'x'"),
     ],
 )
 def test_a_bad_plan_is_refused_before_anything_runs(gradient: dict[str, Any], message: str) -> None:
