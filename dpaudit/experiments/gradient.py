@@ -9,7 +9,7 @@ from dpaudit.accounting import epsilon, trade_off
 from dpaudit.attacks.gradient.floors import decoy_test, floors
 from dpaudit.attacks.gradient.labels import LabelCounts, SingleLabel
 from dpaudit.attacks.gradient.linear import DenseInversion, dense_layers
-from dpaudit.attacks.gradient.metrics import fidelity, label_accuracy, label_chance
+from dpaudit.attacks.gradient.metrics import Fidelity, fidelity, label_accuracy, label_chance
 from dpaudit.attacks.gradient.spear import Spear
 from dpaudit.attacks.gradient.view import BatchGradient, ClientUpdate, Reconstruction
 from dpaudit.bounds.reconstruction import Successes, judge
@@ -155,7 +155,7 @@ class _Stage:
         )
         firsts = np.stack([m.matched[0] for m in measured])
         decoys = self._decoys(scenario, len(truth))
-        test = decoy_test(np.stack([m.matched for m in measured]), truth[:, 0], decoys)
+        test = decoy_test(_guesses(found, measured, self.box), truth[:, 0], decoys)
         mechanism = chosen.build(self.audit.delta).mechanism
         verdict = None
         if mechanism is not None:
@@ -233,6 +233,20 @@ class _Stage:
         logits = self.victims.logits(parameters, self.auxiliary[None]).numpy()[0]
         right = float((logits.argmax(1) == self.auxiliary_labels).mean())
         return Cost(defence=chosen.name, accuracy=round(right, 6))
+
+
+def _guesses(found: list[Reconstruction], measured: list[Fidelity], box: tuple[float, float]) -> FloatArray:
+    """All that the attack gave of each victim, and the prior where it gave too little, (victims, guesses, ...).
+
+    The true records match themselves with the best of many guesses; a decoy may do so too, so none is left out. A
+    victim with fewer guesses than another has some of them twice.
+    """
+    each = [
+        np.concatenate([m.matched, np.clip(f.records.reshape(-1, *m.matched.shape[1:]), *box)])
+        for f, m in zip(found, measured, strict=True)
+    ]
+    most = max(map(len, each))
+    return np.stack([guesses[np.arange(most) % len(guesses)] for guesses in each])
 
 
 def _pictures(scenario: str, title: str, images: FloatArray) -> list[Picture]:

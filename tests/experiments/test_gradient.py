@@ -2,7 +2,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
+from dpaudit.attacks.gradient.floors import decoy_test
+from dpaudit.attacks.gradient.metrics import fidelity
+from dpaudit.attacks.gradient.view import Reconstruction
 from dpaudit.claim import Adjacency
 from dpaudit.data.bundled import digits
 from dpaudit.errors import InputError
@@ -68,6 +72,20 @@ def test_noise_of_an_epsilon_is_the_gaussian_mechanism() -> None:
     """ε = 8 at 1e-5 in one release needs σ = 0.600, ε = 1 needs 3.73 (dp-accounting's Gaussian mechanism)."""
     assert gradient_settings.noise_for(8.0, 1e-5) == pytest.approx(0.600, abs=1e-3)
     assert gradient_settings.noise_for(1.0, 1e-5) == pytest.approx(3.73, abs=5e-3)
+
+
+def test_more_guesses_than_records_identify_no_more_often() -> None:
+    """300 batches of two, 12 guesses each that know nothing, matched to the truth: the first record is the nearest of
+    20 once in 20 (two-sided exact test at 0.1 %). The best two guesses alone would not be fair to the decoys.
+    """
+    rng = np.random.default_rng(0)
+    truth, decoys = rng.random((300, 2, 6)), rng.random((300, 19, 6))
+    found = [Reconstruction(rng.random((12 - v % 2, 6))) for v in range(300)]
+    measured = [fidelity(f, t, prior=np.full(6, 0.5)) for f, t in zip(found, truth, strict=True)]
+    fair = decoy_test(gradient._guesses(found, measured, (0.0, 1.0)), truth[:, 0], decoys)
+    assert binomtest(fair.identified, 300, 1 / 20).pvalue > 1e-3
+    chosen = decoy_test(np.stack([m.matched for m in measured]), truth[:, 0], decoys)
+    assert binomtest(chosen.identified, 300, 1 / 20).pvalue < 1e-3
 
 
 @pytest.mark.tf
