@@ -89,6 +89,18 @@ def compare(subject: str, claim: Claim, bounds: Sequence[LowerBound], findings: 
     return Comparison(subject, claim, verdict, strongest, ceiling, sentence, seen)
 
 
+def unmeasured(subject: str, claim: Claim) -> Comparison:
+    """The verdict on a claim when nothing that was run could have contradicted it.
+
+    >>> unmeasured("model", Claim(2.0, 1e-5, "record", "add-remove", "the plan")).verdict
+    'too weak'
+    """
+    sentence = (
+        f"The promise of ε ≤ {claim.epsilon:.3g} was not tested: nothing that was run could have contradicted it."
+    )
+    return Comparison(subject, claim, "too weak", None, 0.0, sentence)
+
+
 def _decisive(bounds: Sequence[LowerBound], claimed: float) -> LowerBound | None:
     general = max((bound for bound in bounds if not bound.family), key=_size, default=None)
     within = max((bound for bound in bounds if bound.family), key=_size, default=None)

@@ -14,7 +14,7 @@ import numpy as np
 
 from dpaudit._check import BoolArray
 from dpaudit.claim import Adjacency, Unit
-from dpaudit.compare import compare
+from dpaudit.compare import compare, unmeasured
 from dpaudit.data.dataset import Dataset
 from dpaudit.data.inclusion import fair_coins
 from dpaudit.data.source import Source
@@ -232,10 +232,16 @@ def _run(plan: Plan, prepare: Callable[[], Audit], log: Log) -> Result:
             *(ladder_outcome.bounds(subject.name) if ladder_outcome is not None else []),
         ]
         findings = ladder_outcome.findings(subject.name) if ladder_outcome is not None else []
-        # A bound on one record's ε says nothing about one user's; a plan that has none of the right unit was refused.
-        if subject.claim is not None and (bounds or findings):
-            own_unit = [bound for bound in bounds if bound.unit == subject.claim.unit]
-            comparisons.append(compare(subject.name, subject.claim, own_unit, findings))
+        if subject.claim is None:
+            continue
+        # A bound on one record's ε says nothing about one user's.
+        own_unit = [bound for bound in bounds if bound.unit == subject.claim.unit]
+        judged = own_unit or findings
+        comparisons.append(
+            compare(subject.name, subject.claim, own_unit, findings)
+            if judged
+            else unmeasured(subject.name, subject.claim)
+        )
     for outcome in (gradient_outcome, prior_outcome):
         comparisons += outcome.comparisons() if outcome is not None else []
     return Result(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from dpaudit import pipeline
 from dpaudit.claim import Claim
 from dpaudit.data.bundled import digits
 from dpaudit.data.canaries import canaries
@@ -15,8 +16,11 @@ from dpaudit.errors import InputError
 from dpaudit.experiments.audit import Audit, Subject
 from dpaudit.experiments.ladder import run
 from dpaudit.experiments.rungs import Settings
+from dpaudit.plan import plan_from
 from dpaudit.progress import Silent
+from dpaudit.reports.html import page
 from dpaudit.training.function import Function
+from tests.training.pool_functions import data
 
 
 def memoriser(dataset, included, *, seed):
@@ -73,6 +77,25 @@ def test_a_claim_that_does_not_follow_from_the_training_is_found(tmp_path):
     outcome = run(Settings(rungs=[0]), replace(audit, subjects=(subject,)))
     assert [finding.check for finding in outcome.findings("model")] == ["claimed figure"]
     assert outcome.findings("model")[0].true_epsilon == pytest.approx(1.828, rel=1e-2)
+
+
+def test_a_promise_that_no_rung_could_test_is_said_to_be_untested(tmp_path):
+    """A function's step cannot be asked for its noise: its claim is too weakly tested, never without a verdict."""
+    clouds = data()
+    np.savez(tmp_path / "clouds.npz", features=clouds.features, labels=clouds.labels)
+    model = {"name": "m", "trainer": "function", "train": "tests.training.pool_functions:train"}
+    table = {
+        "schema": 1,
+        "name": "p",
+        "seed": 1,
+        "data": {"source": str(tmp_path / "clouds.npz")},
+        "model": [{**model, "noise_multiplier": 1.0, "steps": 10, "rate": 0.1}],
+        "ladder": {"rungs": [1]},
+    }
+    result = pipeline.run(plan_from(table), folder=tmp_path / "r", trust=True)
+    assert [found.verdict for found in result.comparisons] == ["too weak"]
+    assert "was not tested" in result.comparisons[0].sentence
+    assert "was not tested" in page(result)
 
 
 @pytest.mark.tf
