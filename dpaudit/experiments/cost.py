@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -29,14 +30,16 @@ class ModelCost:
     """What one model under audit would take.
 
     Args:
-        target: seconds of its own training, at most when it stops early; None when they cannot be predicted.
+        target: seconds of its own trainings, at most when it stops early; None when they cannot be predicted.
         pool: its reference models; None without any.
         attacks: seconds of its attacks; None when one of them needs more than random signals to be timed on.
+        checkpoints: how often it is trained once more, up to a checkpoint.
     """
 
     target: float | None
     pool: PoolCost | None
     attacks: float | None
+    checkpoints: int = 0
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,9 @@ class AuditCost:
     @property
     def trainings(self) -> int:
         """Models to train, those under audit among them."""
-        return sum(1 + (0 if cost.pool is None else cost.pool.trainings) for cost in self.models.values())
+        return sum(
+            1 + cost.checkpoints + (0 if cost.pool is None else cost.pool.trainings) for cost in self.models.values()
+        )
 
     @property
     def seconds(self) -> float | None:
@@ -101,12 +106,13 @@ def audit_cost(
     for name, trainer in trainers.items():
         pool = None if settings is None else membership.predicted(settings, trainer, audit, name=name)
         attacks = 0.0 if settings is None else _attack_seconds(settings, audit)
-        models[name] = ModelCost(_target_seconds(trainer, audit), pool, attacks)
+        checkpoints = [] if settings is None else settings.checkpoints
+        models[name] = ModelCost(_target_seconds(trainer, audit, checkpoints), pool, attacks, len(checkpoints))
     start = measured_once(_started, "start") if models else 0.0
     return AuditCost(models, start, not_counted)
 
 
-def _target_seconds(trainer: Trainer, audit: Audit) -> float | None:
+def _target_seconds(trainer: Trainer, audit: Audit, checkpoints: Sequence[int]) -> float | None:
     epochs = getattr(trainer, "epochs", None)
     if epochs is None:
         return None
@@ -116,7 +122,8 @@ def _target_seconds(trainer: Trainer, audit: Audit) -> float | None:
         model.predict(audit.dataset.features)
 
     what = described(with_epochs(trainer, 1)), audit.dataset.features.shape, int(audit.member.sum())
-    return measured(train, *what, "target").seconds(int(epochs))
+    speed = measured(train, *what, "target")
+    return speed.once + sum(speed.call + speed.epoch * some for some in (int(epochs), *checkpoints))
 
 
 def _attack_seconds(settings: membership.Settings, audit: Audit) -> float | None:

@@ -29,6 +29,7 @@ def test_the_sum_is_that_of_the_parts(capsys: pytest.CaptureFixture[str]) -> Non
     assert "50 trainings, about 44 s in all" in text
     assert "0.02 worker-hours, peak memory about 2.00 GB" in text
     assert "not counted: gradient" in text
+    assert AuditCost({"a": ModelCost(4.0, POOL, 2.0, checkpoints=2)}, 5.0, ()).trainings == 48 + 1 + 2
 
 
 def test_json_has_parts_and_sums(capsys: pytest.CaptureFixture[str]) -> None:
