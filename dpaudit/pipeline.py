@@ -33,6 +33,7 @@ from dpaudit.result import DataSummary, ErrorLevel, ModelResult, Result, Utility
 from dpaudit.seeds import derived
 from dpaudit.tasks import Workers
 from dpaudit.trace import read_trace
+from dpaudit.training.pool import described
 from dpaudit.training.trainer import TrainedModel, Trainer
 
 logger = logging.getLogger(__name__)
@@ -178,7 +179,8 @@ def _run(plan: Plan, prepare: Callable[[], Audit], log: Log) -> Result:
     with progress.task("training", len(plan.model)) as advance:
         for settings, trainer in zip(plan.model, plan.trainers().values(), strict=True):
             seed = audit.training_seed(settings.name)
-            key = f"{settings.name}-{derived(0, plan.fingerprint, records.fingerprint, settings.name):08x}"
+            made_by = plan.fingerprint, records.fingerprint, settings.name, described(trainer)
+            key = f"{settings.name}-{derived(0, *made_by):08x}"
             model = timed(
                 f"train {settings.name}",
                 partial(trained_or_stored, trainer, records, member, seed=seed, path=folder / "models" / f"{key}.npz"),

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -186,6 +186,12 @@ class Plan(_Table):
             measured.add("user")
         return measured
 
+    def files(self) -> list[Path]:
+        """Files that the plan names and that are there: data, architectures, all rounds of a trace."""
+        named = [Path(text) for text in _texts(self.model_dump(mode="json")) if Path(text).suffix]
+        rounds = sorted(Path(self.trace.path).glob("*")) if self.trace is not None else []
+        return [path for path in (*named, *rounds) if path.is_file()]
+
     def toml(self) -> str:
         """The resolved plan as TOML, with every default written out."""
         return tomli_w.dumps(self.model_dump(by_alias=True, exclude_none=True, mode="json"))
@@ -270,6 +276,14 @@ def plan_from(table: dict[str, Any], *, where: str = "plan") -> Plan:
     if plan.gradient is not None:
         plan.gradient.check(plan.audit.delta)
     return plan
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _texts(part)
 
 
 def parse_toml(text: str, where: object) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Every claim of every ``*.claims.toml`` file that pytest comes across is a test i
 project that has dpaudit installed, so nothing of dpaudit beyond this file is imported before a claim is judged.
 """
 
+import hashlib
 from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -267,9 +268,10 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
 def privacy_audit(request: pytest.FixtureRequest) -> "Callable[..., Result]":
     """Run a plan and give its result: ``privacy_audit("plan.toml", "model.dp.noise_multiplier=0.5")``.
 
-    Results are kept under pytest's cache by the plan's fingerprint and the installed versions, so that an unchanged
-    plan is not run again; ``pytest --cache-clear`` forgets them. Relative paths are relative to pytest's root. A plan
-    that names functions by module needs ``trust=True``, as `dpaudit.run` does.
+    Results are kept under pytest's cache by the plan's fingerprint, the files it names and the installed versions, so
+    that an unchanged plan is not run again; ``pytest --cache-clear`` forgets them. Relative paths are relative to
+    pytest's root. A plan that names functions by module needs ``trust=True``, as `dpaudit.run` does, and is run every
+    time: what its functions call may have changed.
     """
     from dpaudit.errors import InputError
     from dpaudit.pipeline import run
@@ -283,9 +285,12 @@ def privacy_audit(request: pytest.FixtureRequest) -> "Callable[..., Result]":
 
     def audit(plan: str | Path, *overrides: str, trust: bool = False) -> "Result":
         loaded = load_plan(request.config.rootpath / plan, overrides)
-        folder = kept / loaded.fingerprint[:32]
+        total = hashlib.sha256(loaded.fingerprint.encode())
+        for path in loaded.files():
+            total.update(hashlib.sha256(path.read_bytes()).digest())
+        folder = kept / total.hexdigest()[:32]
         stored = folder / "result.json"
-        if stored.exists():
+        if stored.exists() and not loaded.code():
             result = load_result(stored)
             if result.provenance.versions == provenance(seed=None).versions:
                 return result

@@ -7,11 +7,13 @@ from importlib import import_module
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 from dpaudit.errors import InputError
 from dpaudit.plan import parse_toml
 from dpaudit.testing import PrivacyViolation, assert_epsilon, assert_leakage, assert_private
+from dpaudit.trace import DpClaim, TraceWriter
 from tests.audits import DELTA, claims, epsilon_claim, gaussian_audit
 from tests.plugin import LOAD
 
@@ -184,3 +186,32 @@ def test_promises_a_result_records_can_be_asserted() -> None:
         assert_private(promised)
     with pytest.raises(InputError, match="at least 1 item"):
         assert_private(audit_scores(scores, member, delta=DELTA))
+
+
+def test_a_kept_result_is_of_the_files_as_they_are(pytester: pytest.Pytester) -> None:
+    """An unchanged plan is not run again; when a file that it names has changed it is, and the new content decides."""
+    claim = DpClaim(epsilon=30.0, delta=DELTA, clip=1.0, noise_multiplier=1.0, sampler="all", clients=4, of=4, rounds=2)
+    rng, model = np.random.default_rng(0), np.zeros(50)
+    with TraceWriter(pytester.path / "run", names=["w"], shapes=[(50,)], framework="test", dp_claim=claim) as writer:
+        for _ in range(2):
+            after = model + rng.normal(0, 1 / 4, 50)
+            writer.round(before=[model], after=[after], clip=1.0, replies=4)
+            model = after
+    (pytester.path / "plan.toml").write_text('schema = 1\nname = "p"\nseed = 1\n[trace]\npath = "run"\n')
+    (pytester.path / "pytest.ini").write_text("[pytest]\naddopts = --strict-markers\n")
+    (pytester.path / "test_it.py").write_text("""
+from pathlib import Path
+
+def test_it(privacy_audit):
+    result = privacy_audit("plan.toml")
+    with Path("seen.txt").open("a") as stream:
+        stream.write(f"{result.provenance.created} {result.contradicted}\\n")
+""")
+    manifest = pytester.path / "run" / "manifest.json"
+    for text in (manifest.read_text(), manifest.read_text(), manifest.read_text().replace("30.0", "3.0")):
+        manifest.write_text(text)
+        assert pytester.runpytest_inprocess(*LOAD).ret == 0
+    first, again, changed = (pytester.path / "seen.txt").read_text().splitlines()
+    assert first == again
+    assert first.endswith("False")
+    assert changed.endswith("True")
