@@ -167,7 +167,8 @@ def _noise(models: int, records: int, classes: int, copies: int, checkpoints: in
         return rng.normal(size=(models, records))
 
     def log_p(records: int) -> FloatArray:
-        return np.log(rng.dirichlet(np.ones(max(classes, 2)), (models, records)))
+        logs: FloatArray = np.log(rng.dirichlet(np.ones(max(classes, 2)), (models, records)))
+        return logs
 
     return PoolSignals(
         phi=phi(records),
