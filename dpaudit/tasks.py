@@ -180,7 +180,9 @@ def client(address: str) -> AbstractContextManager[Any]:
     except ImportError as error:
         raise MissingDependency("a Dask cluster needs: pip install 'dpaudit[dask]'") from error
     try:
-        made: AbstractContextManager[Any] = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+        made: AbstractContextManager[Any] = Client(  # type: ignore[no-untyped-call]  # Dask types only a part of itself
+            address, timeout=CONNECT_SECONDS, set_as_default=False
+        )
     except (OSError, ValueError) as error:
         reason = _one_line(error)
         raise InputError(f"no Dask scheduler answers at {address}: {reason}") from error
