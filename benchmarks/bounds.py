@@ -144,7 +144,7 @@ def speed(found: Measured, sizes: tuple[int, ...], repeats: int) -> None:
                 continue
             for name, answer in ask(peer, scores, member, 1e-9, repeats).items():
                 ratio = spread(answer["seconds"], ours)
-                found.ratios[f"{peer}, {name}, {size:,} scores"] = ratio
+                found.ratios[f"seven bounds beside one of {peer}, {name}, {size:,} scores"] = ratio
                 theirs = statistics.median(answer["seconds"])
                 print(f"  {size:>9,} scores   {peer}, {name} {theirs:9.4f}   x {ratio['median']:.1f}")
 
