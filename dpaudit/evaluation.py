@@ -287,6 +287,8 @@ def accused(scores: object, included: object, records: Sequence[int], *, fpr: fl
     _check.open_unit("fpr", fpr)
     values = _check.finite("scores", scores, ndim=2)
     member = np.asarray(included, bool)
+    if member.all(axis=1).any():
+        raise InputError("every model needs a record it was not trained on: its false accusations are counted there.")
     called = np.empty(values.shape, bool)
     for row, truth, out in zip(values, member, called, strict=True):
         others = np.sort(row[~truth])[::-1]

@@ -139,6 +139,12 @@ def test_accused_by_a_loop_over_models_and_records() -> None:
         assert (found.tpr[position], found.fprs[position]) == (np.mean(inside), np.mean(outside))
 
 
+def test_accused_needs_somebody_outside() -> None:
+    """A model trained on every record has no false accusations to count: refused, not an index that does not exist."""
+    with pytest.raises(InputError, match="a record it was not trained on"):
+        accused([[1.0, 2.0], [1.0, 2.0]], [[1, 1], [0, 0]], [0], fpr=0.5)
+
+
 def test_columns_are_slices_by_value_or_by_fifths() -> None:
     """Words and few numbers by value, a missing one by itself; many numbers in fifths of equal size."""
     assert column_groups(np.array(["a", "b", "a"])).tolist() == ["a", "b", "a"]

@@ -98,6 +98,11 @@ def crafted_audit(
         raise InputError(
             f"federated.crafted releases a round again, and the tree of {subject.name!r} has noise of many rounds."
         )
+    if not moments:
+        raise InputError(
+            f"federated.crafted: none of the rounds of {subject.name!r} it looked at released anything; look at more "
+            "rounds, or let more clients answer."
+        )
     return [_one_round(subject, prepared, roster, moment, aggregator, settings, audit) for moment in moments]
 
 
