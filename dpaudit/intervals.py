@@ -1,7 +1,11 @@
-"""Exact confidence limits for a rate, `Clopper and Pearson (1934) <https://doi.org/10.1093/biomet/26.4.404>`_."""
+"""Exact confidence limits for a rate, `Clopper and Pearson (1934) <https://doi.org/10.1093/biomet/26.4.404>`_.
+
+And for a median, from the ranks alone.
+"""
 
 import numpy as np
 from scipy.special import betaincinv
+from scipy.stats import binom
 
 from dpaudit import _check
 from dpaudit._check import FloatArray
@@ -60,6 +64,29 @@ def interval(hits: object, trials: int, confidence: float) -> tuple[FloatArray, 
     """
     tail = (1 - _check.open_unit("confidence", confidence)) / 2
     return lower_rate(hits, trials, tail), upper_rate(hits, trials, tail)
+
+
+def median_interval(values: object, confidence: float) -> tuple[float, float]:
+    """Two-sided limits of a median with at least ``confidence``, whatever the distribution.
+
+    They are two of the values: as many lie below the median as heads in fair coins. Infinite where there are too few
+    values, fewer than six at 95 %.
+
+    Args:
+        values: independent draws, shape (n,); infinite ones are allowed.
+        confidence: of the interval.
+
+    >>> median_interval([3.0, 1.0, 2.0, 6.0, 5.0, 4.0], 0.95)
+    (1.0, 6.0)
+    >>> median_interval([3.0, 1.0, 2.0], 0.95)
+    (-inf, inf)
+    """
+    tail = (1 - _check.open_unit("confidence", confidence)) / 2
+    ordered = np.sort(np.asarray(values, np.float64))
+    if ordered.ndim != 1 or ordered.size == 0 or np.isnan(ordered).any():
+        raise InputError(f"values must be numbers of shape (n,), at least one, got shape {ordered.shape}.")
+    rank = int(binom.ppf(tail, ordered.size, 0.5))  # fewer than so many heads are rarer than the tail
+    return (-np.inf, np.inf) if rank < 1 else (float(ordered[rank - 1]), float(ordered[-rank]))
 
 
 def _counts(hits: object, trials: int) -> tuple[FloatArray, int]:

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import resource
+import signal
 import sys
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -13,6 +14,8 @@ CONTEXT.set_forkserver_preload(["tests.commands", "dpaudit.cli", "dpaudit.pipeli
 
 def _typed(words: tuple[str, ...], cwd: str, largest: int | None) -> None:
     os.chdir(cwd)
+    # A shell starts what runs in its background with Ctrl-C ignored, and that is inherited.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for handle, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(f"{name}-{os.getpid()}.txt", os.O_WRONLY | os.O_CREAT), handle)
     if largest is not None:

@@ -1,5 +1,8 @@
 """What gradient attacks brought to light, as the result keeps it."""
 
+from typing import NamedTuple
+
+import numpy as np
 from pydantic import BaseModel, Field
 
 from dpaudit.bounds.reconstruction import ReconstructionVerdict, Successes
@@ -7,6 +10,17 @@ from dpaudit.claim import Claim
 from dpaudit.compare import Comparison
 from dpaudit.evidence import LowerBound
 from dpaudit.experiments.prior import against_reconstruction
+from dpaudit.intervals import interval, median_interval
+
+SHOWN = 0.95  # confidence of the intervals beside a similarity; no claim is judged by them
+
+
+class Typical(NamedTuple):
+    """The median over victims, each by its own median record, with an exact interval; infinite for few victims."""
+
+    median: float
+    low: float
+    high: float
 
 
 class Cell(BaseModel):
@@ -46,6 +60,17 @@ class Cell(BaseModel):
     decoys: int = Field(ge=1)
     p_value: float
     verdict: ReconstructionVerdict | None
+
+    def typical(self, values: list[float]) -> Typical:
+        """Of ``psnr``, ``ssim`` or another similarity of every record; the records of a victim are no trials apart."""
+        each = np.median(np.asarray(values, np.float64).reshape(self.victims, -1), axis=1)
+        return Typical(float(np.median(each)), *median_interval(each, SHOWN))
+
+    @property
+    def identified_share(self) -> tuple[float, float]:
+        """Exact limits of the share of victims that are identified."""
+        low, high = interval(self.identified, self.victims, SHOWN)
+        return float(low), float(high)
 
     @property
     def name(self) -> str:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -49,7 +50,11 @@ def test_ctrl_c_is_neither_a_verdict_nor_half_a_file(tmp_path: Path) -> None:
     """Exit 130, one line, no temporary file, and no result that was not finished."""
     subprocess.run([*COMMAND, "init"], cwd=tmp_path, check=True, capture_output=True)
     words = [*COMMAND, "run", "plan.toml", "--set", "model.no-dp.epochs=100000", "--quiet"]
-    process = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=environment())
+    # A shell starts what runs in its background with Ctrl-C ignored, and that is inherited.
+    heeding = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(
+        words, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=environment(), preexec_fn=heeding
+    )
     log = tmp_path / "runs" / "my-audit" / "log.jsonl"
     deadline = time.monotonic() + 120
     while not log.exists() or '"data"' not in log.read_text():
