@@ -84,7 +84,8 @@ class Updates:
         """
         if not self.seen:
             raise InputError(f"no client of {name!r} answered in the rounds that federated.inference looks at.")
-        return np.unique(np.concatenate([clients for _, _, clients, _ in self.seen]))
+        seen: IntArray = np.unique(np.concatenate([clients for _, _, clients, _ in self.seen]))
+        return seen
 
     def _as_sent(self, updates: FloatArray) -> FloatArray:
         if not isinstance(self.aggregator, LocalNoise):
