@@ -88,8 +88,9 @@ def reconstructing(result: Any, *cells: tuple[str, int, int], refused: str | Non
     table: list[dict[str, Any]] = [
         {
             "scenario": "one record", "defence": defence, "attack": "dense", "epsilon": None, "refused": refused,
-            "psnr": [], "ssim": [], "floor": [], "nearest": [], "label_accuracy": None, "identified": identified,
-            "victims": victims, "decoys": 9, "p_value": 1.0, "verdict": None,
+            "psnr": [20.0] * victims, "ssim": [], "floor": [9.0] * victims, "nearest": [],
+            "label_accuracy": None, "identified": identified, "victims": victims, "decoys": 9,
+            "p_value": 1.0, "verdict": None,
         }
         for defence, identified, victims in cells
     ]  # fmt: skip

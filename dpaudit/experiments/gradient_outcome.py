@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, FiniteFloat, model_validator
 
 from dpaudit.bounds.reconstruction import ReconstructionVerdict, Successes
 from dpaudit.claim import Claim
@@ -50,16 +50,26 @@ class Cell(BaseModel):
     attack: str
     epsilon: float | None
     refused: str | None
-    psnr: list[float]
-    ssim: list[float]
-    floor: list[float]
+    psnr: list[FiniteFloat]
+    ssim: list[FiniteFloat]
+    floor: list[FiniteFloat]
     nearest: list[float]
     label_accuracy: float | None
-    identified: int
-    victims: int
+    identified: int = Field(ge=0)
+    victims: int = Field(ge=1)
     decoys: int = Field(ge=1)
     p_value: float
     verdict: ReconstructionVerdict | None
+
+    @model_validator(mode="after")
+    def _as_many_for_each_victim(self) -> "Cell":
+        if self.identified > self.victims:
+            raise ValueError("no more victims can be identified than there are")
+        if self.refused is None:
+            for name, values in (("psnr", self.psnr), ("ssim", self.ssim), ("floor", self.floor)):
+                if len(values) % self.victims or (name != "ssim" and not values):
+                    raise ValueError(f"{name} needs as many values for each of the {self.victims} victims")
+        return self
 
     def typical(self, values: list[float]) -> Typical:
         """Of ``psnr``, ``ssim`` or another similarity of every record; the records of a victim are no trials apart."""

@@ -50,9 +50,9 @@ def result() -> dict[str, Any]:
             "gradient": gradient_outcome.Outcome(
                 cells=[
                     gradient_outcome.Cell(
-                        scenario="one", defence="none", attack="dense", epsilon=2.0, refused=None, psnr=[20.0],
-                        ssim=[0.5], floor=[10.0], nearest=[12.0], label_accuracy=1.0, identified=3, victims=20,
-                        decoys=9, p_value=0.2, verdict=verdict,
+                        scenario="one", defence="none", attack="dense", epsilon=2.0, refused=None, psnr=[20.0] * 20,
+                        ssim=[0.5] * 20, floor=[10.0] * 20, nearest=[12.0], label_accuracy=1.0, identified=3,
+                        victims=20, decoys=9, p_value=0.2, verdict=verdict,
                     )
                 ],
                 gallery=[
