@@ -272,9 +272,8 @@ def _run_trace(plan: Plan, settings: trace.Settings) -> Result:
     begin = time.monotonic()
     recorded = read_trace(settings.path)
     claim = trace.claim_of(recorded)
-    delta, level = plan.audit.delta, ErrorLevel.shared(plan.audit.confidence, plan.bounds())
-    if claim is not None:
-        delta = claim.delta
+    unit, delta = trace.terms(recorded, plan.audit.model_dump(exclude_unset=True), delta=plan.audit.delta)
+    level = ErrorLevel.shared(plan.audit.confidence, plan.bounds())
     found = trace.run(
         settings,
         recorded,
@@ -285,12 +284,12 @@ def _run_trace(plan: Plan, settings: trace.Settings) -> Result:
         seed=plan.seed,
     )
     adjacency, mechanism = (claim.adjacency, claim.mechanism) if claim is not None else (ADJACENCY, None)
-    comparison = found.comparison(claim, delta=delta)
+    comparison = found.comparison(claim, unit=unit, delta=delta)
     return Result(
         schema=1,
         name=plan.name,
         title=f"Privacy audit of {plan.name}",
-        unit=claim.unit if claim is not None else "user",
+        unit=unit,
         adjacency=adjacency,
         delta=delta,
         provenance=provenance(seed=plan.seed, plan=plan.toml(), fingerprint=plan.fingerprint),
@@ -304,7 +303,7 @@ def _run_trace(plan: Plan, settings: trace.Settings) -> Result:
                 trainer=recorded.manifest.framework,
                 parameters={},
                 mechanism=mechanism,
-                promise=promise(mechanism, claim, delta=delta, adjacency=adjacency, unit="user"),
+                promise=promise(mechanism, claim, delta=delta, adjacency=adjacency, unit=unit),
                 utility=None,
             )
         ],

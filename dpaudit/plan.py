@@ -120,7 +120,8 @@ class ModelSettings(BaseModel):
 class AuditSettings(_Table):
     """``[audit]``: at which δ, how sure, what one training is worth, and whose coin it is.
 
-    ``unit`` ``user``: one coin per user of the data decides about all their records.
+    ``unit`` ``user``: one coin per user of the data decides about all their records. Beside ``[trace]`` unit and δ are
+    those of the trace, and what is said here may only agree.
     """
 
     delta: float = Field(default=1e-5, ge=0, lt=1)
@@ -193,8 +194,13 @@ class Plan(_Table):
         return [path for path in (*named, *rounds) if path.is_file()]
 
     def toml(self) -> str:
-        """The resolved plan as TOML, with every default written out."""
-        return tomli_w.dumps(self.model_dump(by_alias=True, exclude_none=True, mode="json"))
+        """The resolved plan as TOML, with every default written out that is the plan's to choose."""
+        table = self.model_dump(by_alias=True, exclude_none=True, mode="json")
+        if self.trace is not None:
+            del table["model"]
+            for name in {"unit", "delta"} - self.audit.model_fields_set:
+                del table["audit"][name]
+        return tomli_w.dumps(table)
 
     @property
     def fingerprint(self) -> str:

@@ -5,6 +5,7 @@ users tell how much the releases show of one user.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -13,7 +14,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from dpaudit._check import BoolArray, FloatArray, IntArray
-from dpaudit.claim import Claim, FixedSize
+from dpaudit.claim import Claim, FixedSize, Unit
 from dpaudit.compare import Comparison, compare
 from dpaudit.data.dataset import Dataset, Task
 from dpaudit.data.load import load
@@ -99,17 +100,18 @@ class Outcome(BaseModel):
         """What in the trace contradicts its claim."""
         return self.checks if model == self.name else []
 
-    def comparison(self, claim: Claim | None, *, delta: float) -> Comparison | None:
+    def comparison(self, claim: Claim | None, *, unit: Unit, delta: float) -> Comparison | None:
         """The verdict on the federation's claim; None where no ε is claimed and nothing that is stated is wrong.
 
         Args:
             claim: of the trace (`claim_of`).
-            delta: of the audit, for a trace that claims no ε but states what its own rounds contradict.
+            unit: of the audit, for a trace that claims no ε but states what its own rounds contradict.
+            delta: the same.
         """
         if claim is None:
             if all(finding.severity != "violation" for finding in self.checks):
                 return None
-            stated = Claim(math.inf, delta, "user", "add-remove", "the manifest, which claims no ε")
+            stated = Claim(math.inf, delta, unit, "add-remove", "the manifest, which claims no ε")
             return compare(self.name, stated, [], self.checks)
         bounds = self.bounds(self.name)
         if bounds or self.checks:
@@ -134,6 +136,29 @@ def claim_of(trace: Trace) -> Claim | None:
     if mechanism is not None and isinstance(mechanism.sampling, FixedSize) and stated.adjacency == "add-remove":
         mechanism = None  # a fixed number of clients has no add-remove accounting
     return Claim(figure, stated.delta, stated.unit, stated.adjacency, source, mechanism)
+
+
+def terms(trace: Trace, stated: Mapping[str, object], *, delta: float) -> tuple[Unit, float]:
+    """Whose privacy the audit is about and at which δ: the manifest's, where it says so, else one user's at ``delta``.
+
+    Args:
+        trace: as it was read.
+        stated: ``unit`` and ``delta`` where the plan itself states them.
+        delta: of the plan, stated or not.
+
+    Raises:
+        InputError: the plan states another unit or δ than the trace.
+    """
+    promised = trace.manifest.dp_claim
+    unit: Unit = promised.unit if promised is not None else "user"
+    found = promised.delta if promised is not None and promised.delta is not None else delta
+    for name, of_trace in (("unit", unit), ("delta", found)):
+        if stated.get(name, of_trace) != of_trace:
+            raise InputError(
+                f"the plan says audit.{name} = {stated[name]!r}, the trace {of_trace!r}: leave it out of [audit], or "
+                "say what the trace says."
+            )
+    return unit, found
 
 
 def run(

@@ -18,7 +18,7 @@ from dpaudit.data.users import Iid, rows_of
 from dpaudit.errors import InputError
 from dpaudit.integrations.canaries import canary_direction
 from dpaudit.pipeline import run
-from dpaudit.plan import plan_from
+from dpaudit.plan import load_plan, plan_from
 from dpaudit.reports.html import page
 from dpaudit.trace import DpClaim, TraceWriter, read_trace
 
@@ -133,6 +133,27 @@ def test_a_trace_that_claims_no_epsilon_is_held_to_what_it_states(tmp_path: Path
     none = federation(tmp_path / "none", claim(8.0, epsilon=None, noise_multiplier=0.0), noise=0.0)
     result = run(plan(none), folder=tmp_path / "r2")
     assert (result.comparisons, result.models[0].promise) == ([], None)
+
+
+def test_a_plan_that_contradicts_the_trace_is_refused(tmp_path: Path) -> None:
+    """Unit and δ are the manifest's: a plan may repeat them, not change them; its resolved form runs again."""
+    folder = federation(tmp_path / "t", claim(2.0), noise=2.0)
+
+    def audit(name: str, table: dict[str, Any]) -> Any:
+        text = {"schema": 1, "name": "p", "seed": 1, "trace": {"path": str(folder)}, "audit": table}
+        return run(plan_from(text), folder=tmp_path / name)
+
+    with pytest.raises(InputError, match=r"audit.unit = 'record', the trace 'user': leave it out of \[audit\]"):
+        audit("unit", {"unit": "record"})
+    with pytest.raises(InputError, match=r"audit.delta = 1e-06, the trace 1e-05"):
+        audit("delta", {"delta": 1e-6})
+    assert audit("same", {"unit": "user", "delta": 1e-5}).unit == "user"
+    first = audit("silent", {"confidence": 0.9})
+    resolved = load_plan(tmp_path / "silent" / "plan.toml")
+    assert run(resolved, folder=tmp_path / "silent").comparisons == first.comparisons  # the same folder takes it
+    assert run(resolved, folder=tmp_path / "again").comparisons == first.comparisons
+    federation(folder := tmp_path / "open", claim(2.0, delta=None, epsilon=None), noise=2.0)
+    assert audit("own-delta", {"delta": 1e-6}).delta == 1e-6  # the trace states none
 
 
 def test_what_does_not_fit_a_trace_is_refused(tmp_path: Path) -> None:
