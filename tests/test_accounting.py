@@ -11,6 +11,7 @@ from dp_accounting.pld import PLDAccountant
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import ndtr, ndtri
+from scipy.stats import binom
 
 from dpaudit.accounting import (
     epsilon,
@@ -139,6 +140,18 @@ def test_hardly_any_noise_on_a_sampled_step() -> None:
     assert np.isfinite(curve.tpr).all()
     # The record is in one batch of a hundred, and then it shows.
     assert curve.total_variation == pytest.approx(0.01, rel=1e-6)
+
+
+def test_an_epsilon_in_the_thousands() -> None:
+    """Beyond e^709, where no power of e is a float: one step in closed form, and many of hardly any noise."""
+    step = GaussianSteps(0.02, 1, Poisson(0.01))
+    known = gaussian_epsilon(1 / 0.02, 1e-5 / 0.01) + math.log(0.01)
+    assert known > 1000
+    assert epsilon(step, delta=1e-5, grid=1e-2).epsilon == pytest.approx(known, rel=1e-5)
+    # Whoever takes part k times is told at ε = k / (2σ²); more than 26 times is rarer than 1e-5.
+    steps = GaussianSteps(0.005, 1000, Poisson(0.01))
+    often = binom.isf(1e-5, 1000, 0.01)
+    assert epsilon(steps, delta=1e-5, grid=2.0).epsilon == pytest.approx(often / (2 * 0.005**2), rel=3e-3)
 
 
 def test_no_noise_is_no_privacy() -> None:

@@ -13,7 +13,6 @@ from dpaudit._check import FloatArray
 from dpaudit.accounting.curve import TradeOff
 from dpaudit.claim import Adjacency, GaussianSteps
 
-LARGEST = 700.0  # exponent whose power is still a float
 TAIL = 10.0  # standard deviations kept on each side of a mixture: 8e-24 of the mass lies outside and counts as lost
 
 
@@ -29,22 +28,21 @@ class Profile:
         return max(self._direction(figure, *tails) for tails in self.directions)
 
     @staticmethod
-    def _direction(figure: float, losses: FloatArray, upper: FloatArray, lower: FloatArray, lost: float) -> float:
+    def _direction(figure: float, losses: FloatArray, upper: FloatArray, log_lower: FloatArray, lost: float) -> float:
         above = int(np.searchsorted(losses, figure, side="right"))
-        return lost + float(upper[above] - math.exp(figure) * lower[above])
+        # The rest of Q weighs less than that of P, so the product is at most 1, however large e^ε alone would be.
+        return lost + float(upper[above] - np.exp(figure + log_lower[above]))
 
 
 def _tails(pmf: Any) -> tuple[FloatArray, FloatArray, FloatArray, float]:
-    """Losses, P(loss ≥ each), Q(loss ≥ each) with a closing 0, and the mass of infinite loss under P."""
+    """Losses, P(loss ≥ each), log Q(loss ≥ each), closed by none, and the mass of infinite loss under P."""
     dense = pmf.to_dense_pmf()
     upper = np.clip(np.asarray(dense._probs, np.float64), 0.0, None)
     losses = (dense._lower_loss + np.arange(upper.size)) * dense._discretization
-    with np.errstate(under="ignore"):
-        # Of a loss below -700 P holds less than e^-700; where e^-loss is too large for a float it is cut, and so is Q:
-        # a curve without that mass is above the true one.
-        lower = upper * np.exp(np.minimum(-losses, LARGEST))
-    tails = [np.append(np.cumsum(values[::-1])[::-1], 0.0) for values in (upper, lower)]
-    return losses, tails[0], tails[1], float(dense._infinity_mass)
+    with np.errstate(divide="ignore"):
+        log_lower = np.logaddexp.accumulate((np.log(upper) - losses)[::-1])[::-1]
+    above = np.append(np.cumsum(upper[::-1])[::-1], 0.0)
+    return losses, above, np.append(log_lower, -math.inf), float(dense._infinity_mass)
 
 
 def sensitivity(adjacency: Adjacency) -> float:
@@ -112,15 +110,17 @@ def _mixture(
         tail: FloatArray = logsumexp(log_ndtr(sign * (centres - x[:, None]) / sigma), b=weights, axis=1)
         return tail
 
-    # As a sum of logarithms, for with little noise e^loss is too large for a float.
-    deltas = np.exp(log_above(upper, upper_weights)) - np.exp(marks * grid + log_above(lower, lower_weights))
+    # As a sum of logarithms, for with little noise e^loss is too large for a float; it never exceeds the first term.
+    log_first = log_above(upper, upper_weights)
+    log_second = np.minimum(marks * grid + log_above(lower, lower_weights), log_first)
+    deltas = np.exp(log_first) - np.exp(log_second)
     deltas = np.minimum.accumulate(np.clip(deltas, 0.0, 1.0))
     return pld_pmf.create_pmf_pessimistic_connect_dots_fixed_gap(grid, int(marks[0]), int(marks[-1]), deltas)
 
 
 def neyman_pearson(pld: Any) -> TradeOff:
     """Reject on the largest losses first; P is "in", so the removal distribution gives (FPR, TPR) directly."""
-    _, upper, lower, lost = _tails(pld._pmf_remove)
+    _, upper, log_lower, lost = _tails(pld._pmf_remove)
     tpr = np.minimum(1.0, lost + upper[::-1])
-    fpr = np.minimum(1.0, lower[::-1])
+    fpr = np.exp(np.minimum(0.0, log_lower[::-1]))
     return TradeOff(np.append(fpr, 1.0), np.append(tpr, 1.0))

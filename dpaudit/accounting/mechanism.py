@@ -1,6 +1,7 @@
 """What a mechanism costs: (ε, δ) and the whole trade-off curve."""
 
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -166,10 +167,10 @@ def _invert_profile(profile: Callable[[float], float], delta: float, slack: floa
     """Smallest ε with δ(ε) + (1 + e^ε) slack ≤ δ: with probability ``slack`` each world may leave the procedure."""
     if slack > 0 and delta <= 2 * slack:
         return math.inf
-    last = math.log(delta / slack - 1) if slack > 0 else 700.0  # beyond it the slack alone spends δ; e^700 is finite
+    last = math.log(delta / slack - 1) if slack > 0 else sys.float_info.max  # beyond it the slack alone spends δ
 
     def excess(figure: float) -> float:
-        return profile(figure) + (1 + math.exp(figure)) * slack - delta
+        return profile(figure) + ((1 + math.exp(figure)) * slack if slack > 0 else 0.0) - delta
 
     if excess(0.0) <= 0:
         return 0.0

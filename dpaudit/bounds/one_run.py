@@ -9,7 +9,6 @@ The bound is where p first exceeds the level. It needs no independence between t
 """
 
 import math
-import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -18,6 +17,7 @@ from scipy.special import betainc, betaincinv
 
 from dpaudit import _check
 from dpaudit.bounds.selection import Guesses, GuessSelection, guess_counts
+from dpaudit.bounds.vacuous import warn_caller
 from dpaudit.claim import Adjacency, Unit
 from dpaudit.evidence import LowerBound
 from dpaudit.scores import Scores
@@ -133,9 +133,8 @@ def _warn_of_delta(canaries: int, delta: float, level: float) -> None:
     perfect = Guesses(canaries, canaries, canaries)
     without, having = one_run(perfect, 0.0, level), one_run(perfect, delta, level)
     if having < 0.8 * without:
-        warnings.warn(
+        warn_caller(
             f"δ = {delta:g} with {canaries} canaries (m·δ = {canaries * delta:.3g}) caps the one-run bound at "
             f"{having:.2f} instead of {without:.2f}; use δ ≤ {level / (100 * canaries):.1g}, fewer canaries, "
-            "or the one-run trade-off bound.",
-            stacklevel=3,
+            "or the one-run trade-off bound."
         )

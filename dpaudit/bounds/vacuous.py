@@ -1,5 +1,6 @@
 """A δ so large that no attack could certify anything is said, with one that would do."""
 
+import sys
 import warnings
 from collections.abc import Callable
 
@@ -26,8 +27,15 @@ def warn_if_vacuous(method: str, delta: float, ceiling_at: Callable[[float], flo
     if works is None:
         return  # too few trials for any δ, which the ceiling says
     other = "more trials" if "trade-off" in method else "the one-run trade-off bound"
-    warnings.warn(
+    warn_caller(
         f"δ = {delta:g} is too large for the {method} bound on these trials: even a perfect attack certifies nothing; "
-        f"use δ ≤ {works:g}, or {other}.",
-        stacklevel=4,
+        f"use δ ≤ {works:g}, or {other}."
     )
+
+
+def warn_caller(message: str) -> None:
+    """Warn at the line that called into dpaudit, however many of its own calls lie between."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "dpaudit":
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, stacklevel=level)

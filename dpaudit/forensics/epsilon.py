@@ -5,16 +5,30 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 
-from dpaudit.accounting import epsilon, gaussian_epsilon
-from dpaudit.claim import Claim
+from dpaudit.accounting import epsilon
+from dpaudit.claim import Adjacency, Claim, GaussianSteps
 
 EpsilonOf = Callable[[float], float | None]
 
-# The privacy loss distribution of subsampled steps takes minutes and overflows below this noise multiplier, where ε is
-# in the hundreds anyway; the figure at this noise multiplier is then given, and is less than the truth.
-LEAST_NOISE = 0.25
-# Spacing of the discretised privacy loss; ε differs from the finest by less than 1e-3.
-GRID = 1e-3
+# Privacy losses are discretised in steps of 1e-3 down to this noise multiplier; ε differs by less than that from the
+# finest. Losses grow with 1/σ², and so do the steps below it, which keeps ε to four digits and the work to a second.
+COARSER_BELOW = 0.25
+# Below this one a single step in which a record takes part costs it ε = 500,000: no finite ε is claimed.
+NONE_BELOW = 1e-3
+
+
+def ran(mechanism: GaussianSteps, *, delta: float, adjacency: Adjacency, group: int = 1) -> float:
+    """ε of the steps that were run, to the digits a finding shows; infinite where next to no noise was added.
+
+    >>> from dpaudit.claim import Poisson
+    >>> round(ran(GaussianSteps(0.1, 1000, Poisson(0.01)), delta=1e-5, adjacency="add-remove"), -1)
+    1190.0
+    """
+    noise = mechanism.noise_multiplier
+    if noise < NONE_BELOW:
+        return math.inf
+    grid = 1e-3 * max(1.0, COARSER_BELOW / noise) ** 2
+    return epsilon(mechanism, delta=delta, adjacency=adjacency, group=group, grid=grid).epsilon
 
 
 def epsilon_under(claim: Claim | None) -> EpsilonOf:
@@ -45,9 +59,5 @@ def epsilon_under(claim: Claim | None) -> EpsilonOf:
 @lru_cache(maxsize=256)
 def _epsilon(claim: Claim, noise_multiplier: float) -> float:
     assert claim.mechanism is not None
-    mechanism = claim.mechanism
-    if mechanism.sampling.rate == 1 and mechanism.slack == 0:
-        moved = 2 if claim.adjacency == "replace-one" else 1
-        return gaussian_epsilon(moved * math.sqrt(mechanism.steps) / noise_multiplier, claim.delta)
-    really_run = replace(mechanism, noise_multiplier=max(noise_multiplier, LEAST_NOISE))
-    return epsilon(really_run, delta=claim.delta, adjacency=claim.adjacency, grid=GRID).epsilon
+    really_run = replace(claim.mechanism, noise_multiplier=noise_multiplier)
+    return ran(really_run, delta=claim.delta, adjacency=claim.adjacency)

@@ -8,11 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from dpaudit import _check
-from dpaudit.accounting import epsilon
 from dpaudit.claim import Claim, FixedSize, GaussianSteps, Poisson, Sampling, Shuffled
 from dpaudit.errors import InputError
 from dpaudit.evidence import Finding
-from dpaudit.forensics.epsilon import GRID, LEAST_NOISE
+from dpaudit.forensics.epsilon import ran
 
 # ε is compared to this relative precision: claims are printed with three digits.
 PRECISION = 5e-3
@@ -152,7 +151,7 @@ def _figure(claim: Claim, assumed: GaussianSteps) -> list[Finding]:
                 "claim replace-one adjacency, or sample by Poisson coins",
             )
         ]
-    follows = epsilon(assumed, delta=claim.delta, adjacency=claim.adjacency, grid=GRID).epsilon
+    follows = ran(assumed, delta=claim.delta, adjacency=claim.adjacency)
     if claim.epsilon >= follows * (1 - PRECISION):
         return []
     observed, remedy = (
@@ -160,7 +159,7 @@ def _figure(claim: Claim, assumed: GaussianSteps) -> list[Finding]:
         "state the accountant's figure",
     )
     if claim.adjacency == "replace-one":
-        easier = epsilon(_as_poisson(assumed), delta=claim.delta, adjacency="add-remove", grid=GRID).epsilon
+        easier = ran(_as_poisson(assumed), delta=claim.delta, adjacency="add-remove")
         if math.isclose(claim.epsilon, easier, rel_tol=10 * PRECISION):
             return [
                 _finding(
@@ -270,11 +269,10 @@ def _procedure(claim: Claim, assumed: GaussianSteps, recipe: Recipe) -> list[Fin
 
 
 def _truth(claim: Claim, recipe: Recipe) -> float | None:
-    """ε of what was run: by the accountant, a lower bound for tiny noise, None where no tight accounting is known."""
+    """ε of what was run: by the accountant, None where no tight accounting is known."""
     mechanism = recipe.mechanism
     if mechanism.noise_multiplier == 0:
         return math.inf
-    mechanism = replace(mechanism, noise_multiplier=max(mechanism.noise_multiplier, LEAST_NOISE))
     group = recipe.records_per_user if claim.unit == "user" else 1
     if group is None:
         return math.inf
@@ -284,7 +282,7 @@ def _truth(claim: Claim, recipe: Recipe) -> float | None:
                 return None
         case Shuffled():
             return None
-    return epsilon(mechanism, delta=claim.delta, adjacency=claim.adjacency, group=group, grid=GRID).epsilon
+    return ran(mechanism, delta=claim.delta, adjacency=claim.adjacency, group=group)
 
 
 def _as_poisson(mechanism: GaussianSteps) -> GaussianSteps:

@@ -2,7 +2,7 @@
 
 import math
 
-from dpaudit.forensics.epsilon import LEAST_NOISE, epsilon_under
+from dpaudit.forensics.epsilon import epsilon_under
 from dpaudit.zoo.run import Row, ZooReport
 
 HEAD = """# The bug zoo
@@ -10,8 +10,8 @@ HEAD = """# The bug zoo
 Broken mechanisms and pipelines, what each promises, the ε there really is, and the rung of the audit ladder that must
 catch it. This page is made by `dpaudit selftest --zoo --markdown docs/zoo.md`.
 
-The true ε follows from the fault by the accountant (≥ where so little noise is left that the figure for a noise
-multiplier of 0.25 is given; empty where no single number says it). For drop-outs it is that of half of the clients; the
+The true ε follows from the fault by the accountant (empty where no single number says it; ∞ where next to no noise is
+left). For drop-outs it is that of half of the clients; the
 inspection measures with a quarter of them. The measured ε̂ is a bound on rung 4 and computed from the
 measured noise multiplier on rungs 1 and 2. Rungs 0 to 2 share a family-wise level of 1e-6 in each audit; rung 4 has
 5 %.
@@ -53,20 +53,14 @@ def as_markdown(report: ZooReport) -> str:
 
 
 def _true(row: Row) -> str:
-    sigma = row.fault.noise_multiplier
-    if row.fault.rung == 0:
-        return _number(row.seen.epsilon)
-    # Below the least noise the accountant is asked for, the figure is a lower bound.
-    return ("≥ " if sigma and sigma < LEAST_NOISE else "") + _number(row.fault.true_epsilon)
+    return _number(row.seen.epsilon if row.fault.rung == 0 else row.fault.true_epsilon)
 
 
 def _measured(row: Row) -> str:
     sigma = row.seen.noise_multiplier
-    if row.fault.rung == 4 or sigma is None:
-        return _number(row.seen.epsilon if row.fault.rung == 4 else None)
-    if sigma < 1e-4:
-        return "∞"
-    return ("≥ " if sigma < LEAST_NOISE else "") + _number(epsilon_under(row.fault.claim)(sigma))
+    if row.fault.rung >= 3 or sigma is None:
+        return _number(row.seen.epsilon if row.fault.rung >= 3 else None)
+    return _number(epsilon_under(row.fault.claim)(sigma))
 
 
 def _number(value: float | None) -> str:

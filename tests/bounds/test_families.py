@@ -23,6 +23,7 @@ from dpaudit.bounds.sequential import Sequential, Wealth, log_wealth
 from dpaudit.bounds.whole_curve import refutes, whole_curve
 from dpaudit.claim import GaussianSteps, Poisson
 from dpaudit.errors import InputError
+from dpaudit.score import audit_scores
 from dpaudit.scores import Scores
 
 REFERENCE: dict[str, Any] = json.loads((Path(__file__).parent / "reference.json").read_text())
@@ -222,8 +223,9 @@ def test_too_large_m_delta_is_warned_about_with_the_number() -> None:
     """20,000 canaries at δ = 1e-3: the δ term alone caps the bound, and the warning says what would be right."""
     rng = np.random.default_rng(0)
     scores = Scores(rng.normal(3, 1, 10_000), rng.normal(0, 1, 10_000))
-    with pytest.warns(UserWarning, match=r"m·δ = 20\) caps the one-run bound .* use δ ≤ 3e-08"):
+    with pytest.warns(UserWarning, match=r"m·δ = 20\) caps the one-run bound .* use δ ≤ 3e-08") as said:
         OneRun(FixedGuesses(1000, 1000, seed=0))(scores, delta=1e-3, confidence=0.95, **RECORD)
+    assert {warning.filename for warning in said} == {__file__}
 
 
 @pytest.mark.parametrize(
@@ -239,7 +241,17 @@ def test_too_large_m_delta_is_warned_about_with_the_number() -> None:
 def test_a_vacuous_delta_is_said(bound: Any) -> None:
     """200 + 200 perfect trials at δ = 0.99 certify nothing; at the δ that the warning names they do, without a word."""
     scores = Scores(np.ones(200), np.zeros(200))
-    with pytest.warns(UserWarning, match=r"δ = 0.99 is too large .* use δ ≤ 0.1, or the one-run trade-off bound"):
+    with pytest.warns(
+        UserWarning, match=r"δ = 0.99 is too large .* use δ ≤ 0.1, or the one-run trade-off bound"
+    ) as said:
         found = bound(scores, delta=0.99, confidence=0.95, **RECORD)
+    assert {warning.filename for warning in said} == {__file__}
     assert found.epsilon == found.ceiling == 0
     assert bound(scores, delta=0.1, confidence=0.95, **RECORD).epsilon > 0
+
+
+def test_a_warning_points_to_the_line_outside_of_dpaudit() -> None:
+    """However many calls of its own lie between: a bound called by an audit of scores."""
+    with pytest.warns(UserWarning, match=r"is too large|caps the one-run bound") as said:
+        audit_scores(np.repeat([1.0, 0.0], 200), np.repeat([True, False], 200), delta=0.99)
+    assert {warning.filename for warning in said} == {__file__}

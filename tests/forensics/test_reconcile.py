@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from dpaudit.claim import Claim, FixedSize, GaussianSteps, Poisson
 from dpaudit.errors import InputError
@@ -43,9 +44,13 @@ def test_the_true_epsilon_of_a_wrong_recipe(changes, check, truth):
 
 
 def test_the_true_epsilon_of_very_little_noise():
-    """dp-accounting 0.4.3 gives 121.63 for q 0.01, σ 0.25, 1,000 steps; below it the figure stays there."""
-    assert checks(CLAIM, noise=0.5)["noise multiplier"].true_epsilon == pytest.approx(121.63, rel=1e-3)
-    assert checks(CLAIM, noise=0.001)["noise multiplier"].true_epsilon == pytest.approx(121.63, rel=1e-3)
+    """dp-accounting 0.4.3 gives 121.63 for q 0.01, σ 0.25, 1,000 steps. With less, a record costs 1 / (2σ²) whenever it
+    takes part, which is 26 times with the chance 1e-5; without any to speak of no ε is claimed."""
+    truth = {noise: checks(CLAIM, noise=2 * noise)["noise multiplier"].true_epsilon for noise in (0.25, 0.01, 1e-4)}
+    assert truth[0.25] == pytest.approx(121.63, rel=1e-4)
+    often = stats.binom.isf(1e-5, 1000, 0.01)
+    assert truth[0.01] == pytest.approx(often / (2 * 0.01**2), rel=5e-3)
+    assert truth[1e-4] == math.inf
 
 
 def test_noise_at_both_ends():
