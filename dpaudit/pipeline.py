@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from dpaudit import __version__
 from dpaudit._check import BoolArray
 from dpaudit.claim import Adjacency, Unit
 from dpaudit.compare import compare, unmeasured
@@ -33,7 +34,9 @@ from dpaudit.result import DataSummary, ErrorLevel, ModelResult, Result, Utility
 from dpaudit.seeds import derived
 from dpaudit.tasks import Workers
 from dpaudit.trace import read_trace
+from dpaudit.training.answers import Answers
 from dpaudit.training.pool import described
+from dpaudit.training.store import Store
 from dpaudit.training.trainer import TrainedModel, Trainer
 
 logger = logging.getLogger(__name__)
@@ -322,7 +325,10 @@ def membership_coins(records: Dataset, unit: Unit, *, seed: int) -> BoolArray:
 
 
 def trained_or_stored(trainer: Trainer, records: Dataset, member: BoolArray, *, seed: int, path: Path) -> TrainedModel:
-    """A trained model, from the run folder when an earlier run of the same plan left it there."""
+    """A trained model, from the run folder when an earlier run of the same plan left it there.
+
+    Its weights are in ``path``; of a model that gives none away, what it answered is in the folder of the same name.
+    """
     mechanism = trainer.mechanism(int(member.sum()))
     if path.exists():
         try:
@@ -331,9 +337,22 @@ def trained_or_stored(trainer: Trainer, records: Dataset, member: BoolArray, *, 
             logger.warning("the stored model cannot be used and is trained anew: %s", error)
         else:
             return TrainedModel(stored.predict, stored.weights, mechanism)
-    model = trainer(records, member, seed=seed)
-    write_npz(path, model.weights)
-    return model
+    store = Store(path.with_suffix(""), f"answers of dpaudit {__version__}")
+    if store.folder.exists():
+        logger.warning(
+            "what the model answered is taken from %s, where it is stored; remove that folder to train it again, as "
+            "after a change to packages or files that its code uses: those are not looked at",
+            store.folder,
+        )
+        answers = Answers(lambda: trainer(records, member, seed=seed).predict, store, records.features)
+    else:
+        model = trainer(records, member, seed=seed)
+        if model.weights:
+            write_npz(path, model.weights)
+            return model
+        answers = Answers(lambda: model.predict, store, records.features)
+    answers(records.features)
+    return TrainedModel(answers, {}, mechanism)
 
 
 def utility(model: TrainedModel, members: Dataset, nonmembers: Dataset, population: Dataset) -> Utility:

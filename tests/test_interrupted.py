@@ -121,6 +121,36 @@ def test_killed_and_interrupted_run_ends_as_if_nothing_had_happened(place: Path)
     whole(place / "run")
 
 
+def test_resumed_run_takes_what_a_function_answered_until_its_code_changes(place: Path) -> None:
+    """Neither model is trained again, and the result is the same; after an edit, here or in a neighbour, both are."""
+    (place / "trainer.py").write_text("import averages\n" + TRAINER.replace("np.stack", "averages.stack"))
+    (place / "averages.py").write_text("from numpy import stack\n")
+    (place / "unrelated.py").write_text("import trainer\n")
+
+    def trained() -> tuple[int, str]:
+        for path in place.glob("training-*"):
+            path.unlink()
+        code, said = ended(start(*RUN, cwd=place), place)
+        assert code == 0, said
+        return len(list(place.glob("training-*"))), said
+
+    assert trained() == (2, "")
+    first = content(place / "run")
+    for path in (place / "run").glob("*.*"):
+        if path.name != "plan.toml":
+            path.unlink()
+    with (place / "unrelated.py").open("a") as stream:
+        stream.write("# edited\n")
+    count, said = trained()
+    assert count == 0
+    assert "remove that folder to train it again" in said
+    assert content(place / "run") == first
+    for name in ("trainer.py", "averages.py"):
+        with (place / name).open("a") as stream:
+            stream.write("# edited\n")
+        assert trained() == (2, "")
+
+
 def test_run_killed_while_writing_its_plan_can_be_started_again(place: Path) -> None:
     """What is left then is a name of ours and no plan; a folder with anything else in it is still refused."""
     (place / "run").mkdir()

@@ -1,9 +1,9 @@
 """Any framework: a function that trains is a trainer."""
 
-import hashlib
-import inspect
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property, partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from dpaudit._check import BoolArray, FloatArray
 from dpaudit.claim import GaussianSteps
 from dpaudit.data.dataset import Dataset
 from dpaudit.errors import AuditFailed, InputError
+from dpaudit.training.code import code_digest
 from dpaudit.training.trainer import TrainedModel
 
 
@@ -84,14 +85,29 @@ class Function:
 
         return TrainedModel(predict, {}, self.mechanism(int(included.sum())))
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
-        """Its name, and a hash of the file its code is in: stored results of other code are not used."""
+        """Its name, and a hash of its code: results of other code are not used.
+
+        The code is the file of the function's module and what that imports from the same folder or package; see
+        `dpaudit.training.code.code_files` for what is not looked at.
+
+        Raises:
+            InputError: it was defined in no file, or holds variables of a function around it.
+        """
         function = self._resolved()
-        source = inspect.getsourcefile(function)
+        while isinstance(function, partial):
+            function = function.func
+        if getattr(function, "__closure__", None):
+            raise InputError(
+                f"{self._name} holds variables of the function that made it, and what is stored of it could be of "
+                "others; define it at the top of a module."
+            )
+        module = self.train.partition(":")[0] if isinstance(self.train, str) else function.__module__
+        source = getattr(sys.modules[module], "__file__", None)
         if source is None:
             raise InputError(f"the code of {self._name} cannot be found; define it in a file.")
-        code = hashlib.sha256(Path(source).read_bytes()).hexdigest()
+        code = code_digest(module, Path(source).resolve())
         return f"{self._name} {code} {self.noise_multiplier} {self.steps} {self.rate}"
 
     @property
