@@ -19,7 +19,7 @@ from dpaudit.data.inclusion import complementary_pairs
 from dpaudit.data.load import load
 from dpaudit.errors import InputError
 from dpaudit.evaluation import sliced
-from dpaudit.experiments import membership
+from dpaudit.experiments import membership, scoring
 from dpaudit.experiments.references import observed_pool, target_signals
 from dpaudit.outputs import Kind, observe
 from dpaudit.progress import Progress, Silent
@@ -257,7 +257,7 @@ def attacked(
             attack = registry.build("membership", one, {}, where=f"attack {one!r}")
             try:
                 seen, kept = audited_part(attack, signals, member)
-                scored[one] = (membership.chosen(attack, signals), attack(seen), kept)
+                scored[one] = (scoring.chosen(attack, signals), attack(seen), kept)
             except InputError as error:
                 if attacks:
                     raise
@@ -280,7 +280,7 @@ def attacked(
     for outcome in result.membership.attacks:
         _, scores, kept = scored[outcome.attack]
         parts = {by: values[kept] for by, values in groups.items()}
-        by_slice = sliced(scores, member[kept], parts, fpr=membership.FPRS[0])
+        by_slice = sliced(scores, member[kept], parts, fpr=scoring.FPRS[0])
         found.append(outcome.model_copy(update={"slices": by_slice, "spent": int((~kept).sum())}))
     update = {"attacks": found, "skipped": skipped, "references": references, "floored": {name: signals.floored}}
     return result.model_copy(update={"membership": result.membership.model_copy(update=update)})

@@ -1,5 +1,7 @@
 """What this machine has."""
 
+import os
+import time
 from pathlib import Path
 
 from dpaudit.errors import InputError
@@ -16,3 +18,15 @@ def free_memory() -> int:
     if limit.exists() and (text := limit.read_text(encoding="ascii").strip()) != "max":
         free = min(free, int(text) - int(used.read_text(encoding="ascii")))
     return free
+
+
+def idle_seconds() -> float:
+    """Seconds of cores with nothing to do, of all cores together, since some moment: differences count.
+
+    Where the system does not say, cores count as idle whenever this process does not use them.
+    """
+    try:
+        numbers = Path("/proc/stat").read_text(encoding="ascii").partition("\n")[0].split()
+    except OSError:
+        return (os.cpu_count() or 1) * time.perf_counter() - time.process_time()
+    return (int(numbers[4]) + int(numbers[5])) / os.sysconf("SC_CLK_TCK")

@@ -1,6 +1,5 @@
 """Run a plan: the one place that knows the order of the steps."""
 
-import logging
 import sys
 import time
 from collections.abc import Callable
@@ -12,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from dpaudit import __version__
 from dpaudit._check import BoolArray
 from dpaudit.claim import Adjacency, Unit
 from dpaudit.compare import compare, unmeasured
@@ -24,9 +22,9 @@ from dpaudit.errors import InputError
 from dpaudit.experiments import federated, gradient, ladder, membership, prior, trace
 from dpaudit.experiments.audit import Audit, Subject
 from dpaudit.experiments.cost import AuditCost, audit_cost
-from dpaudit.files import LEFT_OVER, LOCK, alone_in, read_npz, write_npz, write_text
+from dpaudit.files import LEFT_OVER, LOCK, alone_in, write_text
 from dpaudit.log import Log
-from dpaudit.plan import ModelSettings, Plan, load_plan
+from dpaudit.plan import Plan, load_plan
 from dpaudit.progress import Progress, Silent
 from dpaudit.promise import promise
 from dpaudit.reports.html import write_report
@@ -34,12 +32,9 @@ from dpaudit.result import DataSummary, ErrorLevel, ModelResult, Result, Utility
 from dpaudit.seeds import derived
 from dpaudit.tasks import Workers
 from dpaudit.trace import read_trace
-from dpaudit.training.answers import Answers
-from dpaudit.training.pool import described
-from dpaudit.training.store import Store
-from dpaudit.training.trainer import TrainedModel, Trainer
+from dpaudit.training.single import Wanted
+from dpaudit.training.trainer import TrainedModel
 
-logger = logging.getLogger(__name__)
 ADJACENCY: Adjacency = "add-remove"  # one fair coin per record decides whether it is there or not
 
 
@@ -61,7 +56,7 @@ def run(
             second waits for the first.
         progress: where long steps say how far they are; default nowhere.
         memory: bytes that trainings side by side may use; None is half of what is free.
-        workers: where heavy work is done; None is this process.
+        workers: where heavy work is done; None is this process and others where they repay (`dpaudit.tasks.repaid`).
         trust: whether functions that the plan names by module may be imported and called.
 
     Returns:
@@ -76,7 +71,7 @@ def run(
     _find_code(plan, trust)
     folder = folder if folder is not None else Path("runs") / plan.name
     with alone_in(folder):
-        prepare = partial(prepared, plan, folder, progress or Silent(), memory=memory, workers=workers or Workers())
+        prepare = partial(prepared, plan, folder, progress or Silent(), memory=memory, workers=workers or Workers(None))
         return _run_in(folder, plan, prepare)
 
 
@@ -100,7 +95,7 @@ def predicted(
     if plan.trace is not None:
         return AuditCost({}, 0.0, not_counted)
     folder = folder or Path("runs") / plan.name
-    audit = prepared(plan, folder, Silent(), memory=memory, workers=workers or Workers())
+    audit = prepared(plan, folder, Silent(), memory=memory, workers=workers or Workers(None))
     return audit_cost(plan.trainers(), plan.membership, audit, not_counted=not_counted)
 
 
@@ -177,22 +172,15 @@ def _run(plan: Plan, prepare: Callable[[], Audit], log: Log) -> Result:
 
     audit: Audit = timed("data", prepare)
     records, population, member = audit.dataset, audit.population, audit.member
-    folder, progress = audit.folder, audit.progress
-    trained: list[tuple[ModelSettings, Trainer, TrainedModel]] = []
-    with progress.task("training", len(plan.model)) as advance:
-        for settings, trainer in zip(plan.model, plan.trainers().values(), strict=True):
-            seed = audit.training_seed(settings.name)
-            made_by = plan.fingerprint, records.fingerprint, settings.name, described(trainer)
-            key = f"{settings.name}-{derived(0, *made_by):08x}"
-            model = timed(
-                f"train {settings.name}",
-                partial(trained_or_stored, trainer, records, member, seed=seed, path=folder / "models" / f"{key}.npz"),
-            )
-            trained.append((settings, trainer, model))
-            advance(1)
+    progress = audit.progress
+    trainers = plan.trainers()
+    wanted = {name: Wanted(trainer, member, audit.training_seed(name)) for name, trainer in trainers.items()}
+    with progress.task("training", len(wanted)) as advance:
+        trained = timed("training", lambda: audit.trained(wanted, records, audit.records(), lambda name: advance(1)))
     models, subjects = [], []
     with progress.task("accounting", len(trained)) as advance:
-        for settings, trainer, model in trained:
+        for settings in plan.model:
+            trainer, model = trainers[settings.name], trained[settings.name]
             promised = promise(
                 model.mechanism,
                 settings.stated_claim(),
@@ -322,37 +310,6 @@ def membership_coins(records: Dataset, unit: Unit, *, seed: int) -> BoolArray:
         return fair_coins(len(records), seed=seed)
     owner = Natural()(records, seed=seed)
     return user_coins(owner, seed=seed)[owner]
-
-
-def trained_or_stored(trainer: Trainer, records: Dataset, member: BoolArray, *, seed: int, path: Path) -> TrainedModel:
-    """A trained model, from the run folder when an earlier run of the same plan left it there.
-
-    Its weights are in ``path``; of a model that gives none away, what it answered is in the folder of the same name.
-    """
-    mechanism = trainer.mechanism(int(member.sum()))
-    if path.exists():
-        try:
-            stored = trainer.restore(read_npz(path), records)
-        except InputError as error:
-            logger.warning("the stored model cannot be used and is trained anew: %s", error)
-        else:
-            return TrainedModel(stored.predict, stored.weights, mechanism)
-    store = Store(path.with_suffix(""), f"answers of dpaudit {__version__}")
-    if store.folder.exists():
-        logger.warning(
-            "what the model answered is taken from %s, where it is stored; remove that folder to train it again, as "
-            "after a change to packages or files that its code uses: those are not looked at",
-            store.folder,
-        )
-        answers = Answers(lambda: trainer(records, member, seed=seed).predict, store, records.features)
-    else:
-        model = trainer(records, member, seed=seed)
-        if model.weights:
-            write_npz(path, model.weights)
-            return model
-        answers = Answers(lambda: model.predict, store, records.features)
-    answers(records.features)
-    return TrainedModel(answers, {}, mechanism)
 
 
 def utility(model: TrainedModel, members: Dataset, nonmembers: Dataset, population: Dataset) -> Utility:

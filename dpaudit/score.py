@@ -9,7 +9,7 @@ from dpaudit.attacks.membership.loss import Loss
 from dpaudit.attacks.membership.modified_entropy import ModifiedEntropy
 from dpaudit.claim import Adjacency, Claim, Unit
 from dpaudit.compare import compare
-from dpaudit.experiments import membership
+from dpaudit.experiments import membership, scoring
 from dpaudit.experiments.audit import Design
 from dpaudit.promise import promise
 from dpaudit.result import DataSummary, ErrorLevel, ModelResult, Result, provenance
@@ -126,7 +126,7 @@ class _Given:
 
 
 def audited(
-    attacked: dict[str, tuple[membership.Named, Scores]],
+    attacked: dict[str, tuple[scoring.Named, Scores]],
     *,
     name: str,
     trained_by: str,

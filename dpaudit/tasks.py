@@ -5,24 +5,29 @@ recipe alone, and whoever asked for it stores what it returns under a hash of th
 done. A worker that dies loses what it was at; that is done again, by another.
 """
 
+import logging
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import BrokenExecutor
+from concurrent.futures import BrokenExecutor, CancelledError
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
 from dpaudit import _check
-from dpaudit.errors import AuditFailed, InputError, MissingDependency
+from dpaudit.errors import AuditFailed, InputError, MissingDependency, SchedulerLost
+from dpaudit.machine import free_memory, idle_seconds
 
 T = TypeVar("T")
 K = TypeVar("K")
 
 ATTEMPTS = 3
 CONNECT_SECONDS = 10
+START_SECONDS = 6.0  # of a process until TensorFlow has been imported and its first program traced (measured)
+PROCESS_BYTES = 600_000_000  # of a worker with TensorFlow before it does anything (measured)
 # TensorFlow reads its own two when it is imported; OMP_NUM_THREADS limits the others and not TensorFlow.
 THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -60,7 +65,8 @@ class Workers:
     """Where tasks run.
 
     Args:
-        jobs: processes of this machine; 1 is this process, which starts none. A cluster decides for itself.
+        jobs: processes of this machine; 1 is this process, which starts none (nor does a single task); None is as many
+            as repay (`repaid`). A cluster decides for itself.
         backend: ``loky``, this machine, or ``dask=tcp://host:port``, the scheduler of a Dask cluster. TLS and
             timeouts are those of Dask's own configuration.
 
@@ -68,11 +74,12 @@ class Workers:
     {'a': (3, 1), 'b': (2, 1)}
     """
 
-    jobs: int = 1
+    jobs: int | None = 1
     backend: str = "loky"
 
     def __post_init__(self) -> None:
-        _check.integer("jobs", self.jobs, at_least=1)
+        if self.jobs is not None:
+            _check.integer("jobs", self.jobs, at_least=1)
         if self.backend != "loky" and not self.scheduler:
             raise InputError(f"backend must be loky or dask=tcp://host:port, got {self.backend!r}.")
 
@@ -82,26 +89,35 @@ class Workers:
         kind, _, address = self.backend.partition("=")
         return address if kind == "dask" else ""
 
-    @property
-    def are_here(self) -> bool:
-        """Whether tasks run in this very process."""
-        return self.jobs == 1 and not self.scheduler
-
-    def __call__(self, work: Callable[..., T], recipes: Mapping[K, tuple[Any, ...]]) -> Iterator[tuple[K, T]]:
+    def __call__(
+        self,
+        work: Callable[..., T],
+        recipes: Mapping[K, tuple[Any, ...]],
+        *,
+        each: int = PROCESS_BYTES,
+        memory: int | None = None,
+    ) -> Iterator[tuple[K, T]]:
         """Run ``work(*recipe)`` for every recipe; yields (key, result) as they are done, in any order.
 
         A task that fails is tried again, ``ATTEMPTS`` times in all, but for failures that say themselves that they
         are final (`AuditFailed`). The others are finished first, so what they found is kept.
 
+        Args:
+            work: a function of a module.
+            recipes: what it is called with.
+            each: predicted bytes of a process that does one of the tasks; heeded when ``jobs`` is None.
+            memory: bytes that such processes may use together; None is half of what is free.
+
         Raises:
             InputError: as a task raised it: the recipe is bad, and no other attempt would mend it.
-            AuditFailed: tasks failed; the cause holds their tracebacks.
+            AuditFailed: tasks failed; the cause holds their tracebacks. `SchedulerLost` when a cluster's scheduler went
+                away.
         """
         if not recipes:
             return
         waiting = dict(recipes)
         failed: dict[K, Failure] = {}
-        with self._chosen() as stream:
+        with self._chosen(len(recipes), partial(room_for, each, memory)) as stream:
             for attempt in range(1, ATTEMPTS + 1):
                 for key, result in stream(work, waiting):
                     if not isinstance(result, Failure):
@@ -118,16 +134,18 @@ class Workers:
             )
 
     @contextmanager
-    def _chosen(self) -> Iterator[Callable[[Callable[..., Any], dict[Any, Any]], Iterator[tuple[Any, Any]]]]:
+    def _chosen(
+        self, tasks: int, room: Callable[[], int]
+    ) -> Iterator[Callable[[Callable[..., Any], dict[Any, Any]], Iterator[tuple[Any, Any]]]]:
         """How results are had: a function of the work and the recipes."""
         if self.scheduler:
-            from joblib import parallel_config
-
-            with client(self.scheduler) as cluster, parallel_config(_dask_backend(cluster)):
+            with _cluster(self.scheduler):
                 # The cluster is told of all tasks at once, so that a worker that joins finds work.
                 yield partial(_streamed, pre_dispatch="all")
-        elif self.are_here:
+        elif self.jobs == 1 or tasks == 1:
             yield partial(_streamed, n_jobs=1)
+        elif self.jobs is None:
+            yield partial(_while_it_pays, room)
         else:
             yield partial(_over_processes, self.jobs)
 
@@ -143,6 +161,60 @@ def _streamed(
     return parallel(delayed(_attempted)(key, recipe, work, threads) for key, recipe in list(recipes.items()))  # type: ignore[no-any-return]  # joblib has no types
 
 
+def _while_it_pays(
+    room: Callable[[], int], work: Callable[..., Any], recipes: dict[K, tuple[Any, ...]]
+) -> Iterator[tuple[K, Any]]:
+    """The tasks in this process, until the cores that it leaves idle would repay starting others."""
+    left, seconds, busy, idle = dict(recipes), 0.0, 0.0, 0.0
+    for done, (key, recipe) in enumerate(list(recipes.items()), start=1):
+        wall, own, others = time.perf_counter(), time.process_time(), idle_seconds()
+        results = list(_streamed(work, {key: recipe}, n_jobs=1))
+        seconds += time.perf_counter() - wall
+        busy += time.process_time() - own
+        idle += max(idle_seconds() - others, 0.0)
+        del left[key]
+        yield from results
+        jobs = repaid(seconds * len(left) / done, tasks=len(left), busy=busy / seconds, idle=idle / seconds, room=room)
+        if jobs > 1:
+            yield from _over_processes(jobs, work, left)
+            return
+
+
+def repaid(seconds: float, *, tasks: int, busy: float, idle: float, room: Callable[[], int]) -> int:
+    """How many processes are worth starting: 1 is none but this.
+
+    As many as there are cores, tasks and room for, when the cores that are idle would save twice the time that starting
+    processes takes.
+
+    Args:
+        seconds: that the tasks would take in this process, one after the other.
+        tasks: how many there are.
+        busy: cores that this process keeps busy with them.
+        idle: cores that nobody uses meanwhile.
+        room: how many processes fit the memory; asked only when the rest speaks for it.
+
+    >>> repaid(600.0, tasks=60, busy=1.0, idle=1.0, room=lambda: 8) == min(cores(), 8)
+    True
+    >>> repaid(20.0, tasks=60, busy=1.0, idle=1.0, room=lambda: 8)
+    1
+    >>> repaid(600.0, tasks=60, busy=2.0, idle=0.0, room=lambda: 8)
+    1
+    """
+    jobs = min(cores(), tasks)
+    faster = min(float(jobs), 1 + idle / max(busy, 1e-9))
+    if jobs < 2 or seconds * (1 - 1 / faster) < 2 * START_SECONDS:
+        return 1
+    return max(1, min(jobs, room()))
+
+
+def room_for(each: int, memory: int | None) -> int:
+    """How many processes of so many bytes fit the memory; None is half of what is free, where the system says so."""
+    try:
+        return (free_memory() // 2 if memory is None else memory) // each
+    except InputError:  # no number to divide: one process, which is what there is already
+        return 1
+
+
 def _over_processes(jobs: int, work: Callable[..., Any], recipes: dict[K, tuple[Any, ...]]) -> Iterator[tuple[K, Any]]:
     """The tasks over processes; when one of these dies, the tasks that are left run one at a time.
 
@@ -150,14 +222,26 @@ def _over_processes(jobs: int, work: Callable[..., Any], recipes: dict[K, tuple[
     alone is known by name.
     """
     options = {"n_jobs": jobs, "pre_dispatch": jobs, "threads": max(1, cores() // jobs)}
+    left = dict(recipes)
     try:
-        yield from _streamed(work, recipes, **options)
+        for key, result in _streamed(work, recipes, **options):
+            del left[key]
+            yield key, result
     except BrokenExecutor:
-        for key, recipe in list(recipes.items()):
-            try:
-                yield from _streamed(work, {key: recipe}, **options)
-            except BrokenExecutor as error:
-                yield key, Failure.of(error)
+        for key, recipe in left.items():
+            yield _alone(work, key, recipe, options)
+
+
+def _alone(work: Callable[..., Any], key: K, recipe: tuple[Any, ...], options: dict[str, Any]) -> tuple[K, Any]:
+    """A task with all processes to itself, again when its process dies; never in this one, which it might kill."""
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            ((_, result),) = _streamed(work, {key: recipe}, **options)
+        except BrokenExecutor as error:
+            result = replace(Failure.of(error), is_final=attempt == ATTEMPTS)
+        else:
+            break
+    return key, result
 
 
 def cores() -> int:
@@ -184,9 +268,32 @@ def client(address: str) -> AbstractContextManager[Any]:
             address, timeout=CONNECT_SECONDS, set_as_default=False
         )
     except (OSError, ValueError) as error:
-        reason = _one_line(error)
-        raise InputError(f"no Dask scheduler answers at {address}: {reason}") from error
+        if address in _answered:
+            raise SchedulerLost(f"the Dask scheduler at {address} was lost") from error
+        raise InputError(f"no Dask scheduler answers at {address}: {_one_line(error)}") from error
+    _answered.add(address)
     return made
+
+
+_answered: set[str] = set()  # addresses where a scheduler was in the life of this process: one that is gone was lost
+
+
+@contextmanager
+def _cluster(address: str) -> Iterator[None]:
+    """joblib's work goes to a Dask cluster; a scheduler that goes away says so in one line, ours."""
+    from distributed.comm.core import CommClosedError
+    from joblib import parallel_config
+
+    log = logging.getLogger("distributed.client")
+    level = log.level
+    try:
+        with client(address) as cluster, parallel_config(_dask_backend(cluster)):
+            log.setLevel(logging.CRITICAL)
+            yield
+    except (CancelledError, CommClosedError) as error:
+        raise SchedulerLost(f"the Dask scheduler at {address} was lost") from error
+    finally:
+        log.setLevel(level)
 
 
 def limit_threads(threads: int) -> None:

@@ -12,12 +12,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from dpaudit.cli import main
 from dpaudit.doctor import examine_cluster
-from dpaudit.errors import AuditFailed, InputError
+from dpaudit.errors import AuditFailed, InputError, SchedulerLost
 from dpaudit.tasks import Workers
 from tests.test_tasks import dying, often, once, square
 from tests.training.test_pool import MODELS, pool
@@ -152,6 +154,46 @@ def test_nobody_at_the_address_is_one_line(monkeypatch: pytest.MonkeyPatch) -> N
         examine_cluster("dask=tcp://127.0.0.1:1")
 
 
+def test_a_scheduler_that_goes_away_is_one_line(cluster: Cluster, tmp_path: Path) -> None:
+    """Exit 4, the address, that what is done is kept, and the command that goes on, which does only what is missing."""
+    address = Workers(backend=cluster.backend).scheduler
+    made = replace(pool(tmp_path), workers=Workers(backend=cluster.backend))
+    done: list[int] = []
+
+    def progress(models: int) -> None:
+        done.append(models)
+        if len(done) == 2:
+            cluster.processes[0].kill()
+
+    for _ in range(2):  # in the middle, and before it begins again
+        with pytest.raises(SchedulerLost, match=f"the Dask scheduler at {address} was lost"):
+            made(progress)
+    left = made.missing()
+    assert 0 < left < MODELS
+    again: list[int] = []
+    np.testing.assert_array_equal(pool(tmp_path)(again.append).records, pool(tmp_path / "whole")().records)
+    assert sum(again) == left
+
+
+def test_the_command_that_goes_on_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the words it was started with, quoted as a shell needs them."""
+    error = SchedulerLost("the Dask scheduler at tcp://a:1 was lost")
+    error.log = "log.jsonl"  # type: ignore[attr-defined]  # as a run leaves it
+
+    def lost(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("dpaudit.cli.app", lost)
+    monkeypatch.setattr(sys, "argv", ["dpaudit", "run", "my plan.toml", "--backend", "dask=tcp://a:1"])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 4
+    assert capsys.readouterr().err == (
+        "dpaudit: the Dask scheduler at tcp://a:1 was lost; what is done is kept, go on with: "
+        "dpaudit run 'my plan.toml' --backend dask=tcp://a:1\n"
+    )
+
+
 @pytest.mark.slow
 def test_a_task_that_kills_every_worker_is_named(cluster: Cluster, tmp_path: Path) -> None:
     """Dask gives a task up after four dead workers; that is its end, and not a wait without one."""
@@ -175,9 +217,9 @@ def test_a_run_on_a_cluster_is_the_run_on_one_process(cluster: Cluster, tmp_path
     def started(folder: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen([*command, str(folder), "--backend", cluster.backend], cwd=ROOT)
 
-    def result(folder: Path) -> dict[str, object]:
-        read: dict[str, object] = json.loads((folder / "result.json").read_text())
-        del read["timing"]
+    def result(folder: Path) -> dict[str, Any]:
+        read: dict[str, Any] = json.loads((folder / "result.json").read_text())
+        del read["timing"], read["provenance"]["created"]
         return read
 
     subprocess.run([*command, str(tmp_path / "one")], cwd=ROOT, check=True)

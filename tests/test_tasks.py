@@ -2,14 +2,17 @@
 
 import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
+from joblib.externals.loky import get_reusable_executor
 
+from dpaudit import tasks
 from dpaudit.errors import AuditFailed, InputError
 from dpaudit.tasks import ATTEMPTS, THREADS, Workers, WorkerTraceback
 
-HERE, TWO = Workers(), Workers(2)
+HERE, TWO, MANY = Workers(), Workers(2), Workers(None)
 
 
 def square(number: int) -> int:
@@ -110,9 +113,68 @@ def test_a_task_that_kills_its_process_is_named(tmp_path: Path) -> None:
 
 def test_threads_are_set_before_tensorflow_is_imported() -> None:
     """A worker has its share of the cores, TensorFlow's own two variables among them, and has not imported it yet."""
+    get_reusable_executor().shutdown(wait=True)  # workers that other tests left may have imported it
     found = dict(TWO(threads, dict.fromkeys(range(2), ())))
     assert all(set(values.values()) <= {"1", str(max(1, (os.cpu_count() or 1) // 2))} for values in found.values())
-    assert not any(dict(TWO(tensorflow_is_there, {0: ()})).values())
+    assert not any(dict(TWO(tensorflow_is_there, dict.fromkeys(range(2), ()))).values())
+
+
+def process(number: int) -> int:
+    return os.getpid()
+
+
+def test_a_single_task_starts_nothing() -> None:
+    """However many processes were asked for."""
+    assert dict(TWO(process, {0: (0,)})) == {0: os.getpid()}
+
+
+def test_processes_start_when_they_repay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where starting costs nothing, cores are idle and memory is there, all but the first task are done by others."""
+    asked = {i: (i,) for i in range(6)}
+    monkeypatch.setattr(tasks, "cores", lambda: 2)
+    monkeypatch.setattr(tasks, "idle_seconds", time.perf_counter)  # a second core, with nothing to do
+    assert set(dict(MANY(process, asked)).values()) == {os.getpid()}  # nothing is saved: the tasks take no time
+    monkeypatch.setattr(tasks, "START_SECONDS", 0.0)
+    assert set(dict(MANY(process, asked, memory=1)).values()) == {os.getpid()}
+    found = dict(MANY(process, asked, memory=2 * tasks.PROCESS_BYTES))
+    assert found[0] == os.getpid()
+    assert os.getpid() not in [found[i] for i in range(1, 6)]
+
+
+def test_a_task_that_kills_its_process_never_runs_in_this_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Task 2 dies in a worker, and again alone, and is named; a second attempt here would end the tests."""
+    monkeypatch.setattr(tasks, "START_SECONDS", 0.0)
+    monkeypatch.setattr(tasks, "cores", lambda: 2)
+    monkeypatch.setattr(tasks, "idle_seconds", time.perf_counter)
+    kept: dict[int, int] = {}
+    with pytest.raises(AuditFailed, match="task 2 failed: TerminatedWorkerError"):
+        kept.update(MANY(dying, {i: (tmp_path, i) for i in range(5)}, memory=2 * tasks.PROCESS_BYTES))
+    assert kept == {0: 0, 1: 1, 3: 9, 4: 16}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "busy", "idle", "room", "expected"),
+    [
+        (15.9, 1.0, 3.0, 9, 1),  # four cores save three quarters, 12 s of 16
+        (16.1, 1.0, 3.0, 9, 4),
+        (1e6, 4.0, 0.0, 9, 1),
+        (1e6, 1.0, 0.0, 9, 1),  # others use the cores
+        (1e6, 1.0, 3.0, 2, 2),
+        (1e6, 1.0, 3.0, 0, 1),
+    ],
+)
+def test_what_repays(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, busy: float, idle: float, room: int, expected: int
+) -> None:
+    """Four cores, starting takes 6 s: saved is what idle cores would take over."""
+    monkeypatch.setattr(tasks, "cores", lambda: 4)
+    assert tasks.repaid(seconds, tasks=100, busy=busy, idle=idle, room=lambda: room) == expected
+
+
+def test_no_more_processes_than_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three tasks keep three cores busy."""
+    monkeypatch.setattr(tasks, "cores", lambda: 8)
+    assert tasks.repaid(1e6, tasks=3, busy=1.0, idle=7.0, room=lambda: 99) == 3
 
 
 @pytest.mark.parametrize("backend", ["dask", "dask=", "spark=tcp://a:1", ""])

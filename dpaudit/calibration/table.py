@@ -96,7 +96,7 @@ def selftest(
     seed: int,
     trials: int | None = None,
     methods: Sequence[Method] = METHODS,
-    jobs: int = 1,
+    jobs: int | None = 1,
     backend: str = "loky",
     progress: Callable[[str], None] | None = None,
 ) -> SelfTest:
@@ -107,8 +107,7 @@ def selftest(
         seed: of the simulations; every mechanism and size has a stream of its own.
         trials: audits a cell, when neither number fits.
         methods: what to test; anything with the same fields can be put beside ours.
-        jobs: processes of this machine.
-        backend: as in `Workers`.
+        jobs: as in `Workers`; so is ``backend``.
         progress: called with a line after every mechanism.
 
     >>> table = selftest(seed=0, trials=20, methods=METHODS[:1])

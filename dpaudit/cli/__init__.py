@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 import sys
 import tempfile
 from pathlib import Path
@@ -25,7 +26,7 @@ from dpaudit.cli.schema import schema
 from dpaudit.cli.score import score
 from dpaudit.cli.selftest import selftest
 from dpaudit.cli.verify import verify
-from dpaudit.errors import AuditFailed, InputError, MissingDependency
+from dpaudit.errors import AuditFailed, InputError, MissingDependency, SchedulerLost
 from dpaudit.log import Log
 
 # Newer Typers carry a Click of their own, older ones use the installed one: this is the class either way.
@@ -75,6 +76,11 @@ def main() -> None:
         # The reader of standard output has gone (`dpaudit list | head`): nothing is wrong, and nothing more to say.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except SchedulerLost as error:
+        # A run keeps what its tasks returned, and has a log; the self-test keeps nothing.
+        kept = f"; what is done is kept, go on with: {shlex.join(['dpaudit', *sys.argv[1:]])}"
+        errors.print(f"dpaudit: {printable(str(error))}{kept if hasattr(error, 'log') else '.'}")
+        sys.exit(FAILED)
     except Exception as error:  # noqa: BLE001  # the last resort: named, logged with its traceback, and exit 4
         errors.print(f"dpaudit: the audit could not finish: {_one_line(error)} (traceback in {_traceback_log(error)})")
         sys.exit(FAILED)

@@ -11,7 +11,10 @@ Out = Annotated[
 Seed = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table; the exit code says it.")]
-Jobs = Annotated[int, typer.Option(min=1, help="Worker processes on this machine; 1 starts none.")]
+Jobs = Annotated[
+    int | None,
+    typer.Option(min=1, help="Worker processes on this machine; 1 starts none. Default: as many as repay their start."),
+]
 Backend = Annotated[
     str, typer.Option(metavar="loky|dask=ADDRESS", help="This machine, or a Dask scheduler, dask=tcp://host:port.")
 ]

@@ -37,7 +37,7 @@ def run(
         str | None,
         typer.Option(help="Memory that trainings side by side may use, e.g. 4GB; default half of what is free."),
     ] = None,
-    jobs: Jobs = 1,
+    jobs: Jobs = None,
     backend: Backend = "loky",
     trust: Annotated[
         bool, typer.Option("--trust", help="Run functions that the plan names by module; without it they are refused.")
@@ -61,7 +61,8 @@ def run(
     room = None if memory is None else _bytes(memory)
     workers = Workers(jobs, backend)
     if dry_run:
-        _print_prediction(predicted(loaded, folder=folder, memory=room, workers=workers, trust=trust), json=json)
+        cost = predicted(loaded, folder=folder, memory=room, workers=workers, trust=trust)
+        _print_prediction(cost, json=json, scheduler=workers.scheduler)
         return
     progress = on_standard_error(quiet=quiet)
     result = run_plan(loaded, folder=folder, progress=progress, memory=room, workers=workers, trust=trust)
@@ -82,7 +83,7 @@ def _bytes(text: str) -> int:
     return int(size)
 
 
-def _print_prediction(cost: "AuditCost", *, json: bool) -> None:
+def _print_prediction(cost: "AuditCost", *, json: bool, scheduler: str = "") -> None:
     from json import dumps
 
     from rich.console import Console
@@ -102,6 +103,8 @@ def _print_prediction(cost: "AuditCost", *, json: bool) -> None:
             table.add_row(escape(name), _seconds(model.target), *counts, _seconds(pool.seconds))
     console = Console(highlight=False)
     console.print(table)
+    where = "this process" if cost.processes == 1 else f"{cost.processes} processes of this machine"
+    console.print(f"models would be trained in {where if not scheduler else f'the cluster at {scheduler}'}")
     hours = "" if cost.worker_hours is None else f", {cost.worker_hours:.2g} worker-hours"
     console.print(
         f"{cost.trainings} trainings, {_seconds(cost.seconds)} in all with start, attacks and report{hours}, "

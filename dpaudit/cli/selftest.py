@@ -14,7 +14,7 @@ def selftest(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File for the table as JSON.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="File for the table as Markdown.")] = None,
     seed: Seed = 0,
-    jobs: Jobs = 1,
+    jobs: Jobs = None,
     backend: Backend = "loky",
     json: Json = False,
     quiet: Quiet = False,
@@ -57,7 +57,7 @@ def selftest(
         raise AuditFailed(f"bounds above the truth more often than they say: {names}.")
 
 
-def _zoo(*, seed: int, jobs: int, backend: str, markdown: Path | None, quiet: bool) -> None:
+def _zoo(*, seed: int, jobs: int | None, backend: str, markdown: Path | None, quiet: bool) -> None:
     from rich.console import Console
 
     from dpaudit.errors import AuditFailed

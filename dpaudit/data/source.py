@@ -62,6 +62,63 @@ def rebuilt(source: Source, fingerprint: str) -> tuple[Dataset, Dataset]:
     return records, population
 
 
+@dataclass(frozen=True)
+class Records:
+    """The records that a task works on: themselves, or where they come from.
+
+    Args:
+        fingerprint: of all of them; what a result depends on.
+        held: the records and the population (None without one), or their source with the fingerprint of its records.
+        added: further records behind those of the source, such as canaries.
+        has_population: whether the population of the source is given out.
+    """
+
+    fingerprint: str
+    held: tuple[Dataset, Dataset | None] | tuple[Source, str]
+    added: Dataset | None = None
+    has_population: bool = True
+
+    @classmethod
+    def of(
+        cls,
+        dataset: Dataset,
+        population: Dataset | None = None,
+        *,
+        added: Dataset | None = None,
+        source: Source | None = None,
+    ) -> "Records":
+        """Records with some ``added``; with a ``source`` of records and population, nothing else is sent along."""
+        everything = dataset if added is None else with_added(dataset, added)
+        fingerprint = f"{everything.fingerprint} {None if population is None else population.fingerprint}"
+        if source is None:
+            return cls(fingerprint, (everything, population))
+        return cls(fingerprint, (source, dataset.fingerprint), added, population is not None)
+
+    def __call__(self) -> tuple[Dataset, Dataset | None]:
+        """The records and the population.
+
+        Raises:
+            InputError: this machine reads other records.
+        """
+        if not isinstance(self.held[0], Source):
+            return self.held
+        dataset, population = rebuilt(*self.held)
+        everything = dataset if self.added is None else with_added(dataset, self.added)
+        return everything, population if self.has_population else None
+
+
+def with_added(dataset: Dataset, added: Dataset) -> Dataset:
+    """Records with others behind them, which have no users, groups or rows."""
+    return replace(
+        dataset,
+        features=np.concatenate([dataset.features, added.features]),
+        labels=np.concatenate([dataset.labels, added.labels]),
+        users=None,
+        groups={},
+        rows=None,
+    )
+
+
 def population_mask(records: int, share: float, *, seed: int) -> BoolArray:
     """Records set aside, shape (records,): a random ``share`` of them, at least one on each side.
 

@@ -1,6 +1,7 @@
 """What every experiment of one audit shares."""
 
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -10,10 +11,11 @@ import numpy as np
 from dpaudit._check import BoolArray, FloatArray
 from dpaudit.claim import Adjacency, Claim, Unit
 from dpaudit.data.dataset import Dataset
-from dpaudit.data.source import Source
+from dpaudit.data.source import Records, Source
 from dpaudit.progress import Progress
 from dpaudit.seeds import derived
 from dpaudit.tasks import Workers
+from dpaudit.training.single import Wanted, trained
 from dpaudit.training.trainer import TrainedModel, Trainer
 
 Design = Literal["one-run", "many-runs"]
@@ -79,6 +81,25 @@ class Audit:
     def seed_for(self, *words: object) -> int:
         """A seed for one purpose of this audit."""
         return derived(self.seed, *words)
+
+    def records(self, *, added: Dataset | None = None, population: bool = True) -> Records:
+        """The audited records (with some ``added`` behind them) and perhaps the population, as tasks take them.
+
+        On a cluster workers read them themselves; the processes of one machine share its memory.
+        """
+        source = self.source if self.workers.scheduler else None
+        return Records.of(self.dataset, self.population if population else None, added=added, source=source)
+
+    def trained(
+        self,
+        wanted: Mapping[str, Wanted],
+        dataset: Dataset,
+        records: Records,
+        done: Callable[[str], object] = lambda name: None,
+    ) -> dict[str, TrainedModel]:
+        """Models by name, as `dpaudit.training.single.trained`, kept in the run folder."""
+        folder, workers = self.folder / "models", self.workers
+        return trained(wanted, dataset, records, folder=folder, workers=workers, memory=self.memory, done=done)
 
     def training_seed(self, name: str) -> int:
         """Seed that a subject is trained with."""

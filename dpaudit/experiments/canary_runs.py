@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from dpaudit._check import BoolArray, FloatArray
 from dpaudit.attacks.membership.lira import Lira
@@ -19,6 +20,7 @@ from dpaudit.claim import Claim, Poisson
 from dpaudit.data.canaries import canaries
 from dpaudit.data.dataset import Dataset
 from dpaudit.data.inclusion import complementary_pairs, fair_coins
+from dpaudit.data.source import Records, with_added
 from dpaudit.errors import AuditFailed, InputError
 from dpaudit.evidence import LowerBound
 from dpaudit.experiments.audit import Audit, Subject
@@ -28,8 +30,11 @@ from dpaudit.experiments.rungs import PILOT, Settings
 from dpaudit.outputs import phi
 from dpaudit.scores import Scores
 from dpaudit.training.dp_sgd import DpSgd
-from dpaudit.training.pool import Pool
-from dpaudit.training.trainer import Predict
+from dpaudit.training.kept import in_order, kept, missing, store_of
+from dpaudit.training.pool import Pool, train_each
+from dpaudit.training.single import Wanted
+from dpaudit.training.store import Arrays
+from dpaudit.training.trainer import Predict, Trainer
 
 if TYPE_CHECKING:
     from dpaudit.stacked.network import Parameters
@@ -41,10 +46,11 @@ Found = dict[str, LowerBound] | str
 
 @dataclass(frozen=True)
 class Canaried:
-    """The canaries, and the audited data with them at its end."""
+    """The canaries, and the audited data with them at its end: here, and as tasks take it."""
 
     records: Dataset
     together: Dataset
+    sent: Records
 
     def belief(self, predict: Predict) -> FloatArray:
         """φ of the canaries' own labels, shape (canaries,)."""
@@ -65,22 +71,40 @@ def one_run(settings: Settings, audit: Audit, subject: Subject) -> Found:
 def _scores(settings: Settings, audit: Audit, subject: Subject, coins: BoolArray, *, seed: int) -> FloatArray:
     """Scores of the canaries of one training, shape (canaries,)."""
     if settings.canary == "gradient":
-        trainer = subject.trainer
-        assert isinstance(trainer, DpSgd)
         records, every_step = int(audit.member.sum()), settings.observe == "all-steps"
-        return gradient_canary_scores(trainer, records, coins, every_step=every_step, seed=seed)
+        recipe = subject.trainer, records, coins, every_step, seed
+        return _one(audit, gradient_canaries, f"train gradient canaries for {subject.name}", recipe)
     canaried = _with_canaries(settings, audit, subject, settings.canaries)
     included = np.concatenate([audit.member, coins])
-    if settings.score in ("lira", "rmia"):
-        trained = subject.trainer(canaried.together, included, seed=seed)
-        return _against_references(settings, audit, subject, canaried, trained.predict)
     if _watching(settings):
-        watched: FloatArray = _watched(settings, subject, canaried, included[None], [seed])[0]
+        recipe = _recipe(settings, subject, canaried, included[None], [seed], None)
+        watched: FloatArray = _one(audit, canary_scores, f"train canaries for {subject.name}", recipe)[0]
         return watched
-    trained = subject.trainer(canaried.together, included, seed=seed)
+    name = f"{subject.name} with canaries"
+    wanted = {name: Wanted(subject.trainer, included, seed)}
+    trained = audit.trained(wanted, canaried.together, canaried.sent)[name]
+    if settings.score in ("lira", "rmia"):
+        return _against_references(settings, audit, subject, canaried, trained.predict)
     # How much more the canaries are believed than by the model that never saw one of them.
     scores: FloatArray = canaried.belief(trained.predict) - canaried.belief(subject.model.predict)
     return scores
+
+
+def _one(audit: Audit, work: Callable[..., Arrays], name: str, recipe: tuple[Any, ...]) -> FloatArray:
+    """Scores of a single task."""
+    ((_, found),) = _kept(audit, work, {name: recipe})
+    scores: FloatArray = found["scores"]
+    return scores
+
+
+def _kept(
+    audit: Audit,
+    work: Callable[..., Arrays],
+    recipes: dict[str, tuple[Any, ...]],
+    done: Callable[[str], object] = lambda name: None,
+) -> Iterator[tuple[str, Arrays]]:
+    store, workers, memory = store_of(audit.folder / "ladder"), audit.workers, audit.memory
+    return kept(work, recipes, store=store, workers=workers, memory=memory, done=done)
 
 
 def many_runs(settings: Settings, audit: Audit, subject: Subject) -> Found:
@@ -110,18 +134,20 @@ def _in_stacks(
     start: Sequence[Any] | None,
 ) -> Iterator[FloatArray]:
     """Scores of some runs after the other, each (runs,)."""
-    with audit.progress.task(f"training with and without a canary for {subject.name}", len(coins)) as advance:
-        for first in range(0, len(coins), AT_A_TIME):
-            part = coins[first : first + AT_A_TIME]
-            included = np.concatenate([np.tile(audit.member, (len(part), 1)), part[:, None]], axis=1)
-            seeds = [audit.seed_for("many runs", subject.name, first + run) for run in range(len(part))]
-            if _watching(settings) or start is not None:
-                scores = _watched(settings, subject, canaried, included, seeds, start=start)
-            else:
-                predicts = _trained(subject, canaried.together, included, seeds)
-                scores = np.stack([canaried.belief(predict) for predict in predicts])
-            yield scores[:, 0]
-            advance(len(part))
+    recipes = {}
+    for first in range(0, len(coins), AT_A_TIME):
+        part = coins[first : first + AT_A_TIME]
+        included = np.concatenate([np.tile(audit.member, (len(part), 1)), part[:, None]], axis=1)
+        seeds = [audit.seed_for("many runs", subject.name, first + run) for run in range(len(part))]
+        name = f"train runs {first} to {first + len(part) - 1} of {subject.name}"
+        recipes[name] = _recipe(settings, subject, canaried, included, seeds, start)
+    left = missing(canary_scores, recipes, store=store_of(audit.folder / "ladder"))
+    runs = {name: len(recipe[-1]) for name, recipe in recipes.items()}
+    total = sum(runs[name] for name in left)
+    with audit.progress.task(f"training with and without a canary for {subject.name}", total) as advance:
+        found = _kept(audit, canary_scores, recipes, lambda name: advance(runs[name]))
+        for scores in in_order(found, recipes):
+            yield scores["scores"][:, 0]
 
 
 def _until_refuted(
@@ -206,15 +232,7 @@ def _with_canaries(settings: Settings, audit: Audit, subject: Subject, count: in
         predict = subject.trainer(source, public, seed=audit.seed_for("public model", subject.name)).predict
         source = source.take(~public)
     made = canaries(settings.canary, source, count, seed=seed, predict=predict)
-    together = replace(
-        audit.dataset,
-        features=np.concatenate([audit.dataset.features, made.features]),
-        labels=np.concatenate([audit.dataset.labels, made.labels]),
-        users=None,
-        groups={},
-        rows=None,
-    )
-    return Canaried(made, together)
+    return Canaried(made, with_added(audit.dataset, made), audit.records(added=made))
 
 
 def _against_references(
@@ -234,6 +252,7 @@ def _against_references(
         audit.folder / "references",
         audit.memory,
         audit.workers,
+        canaried.sent,
     )
     with audit.progress.task(f"training references for the canaries of {subject.name}", pool.missing()) as advance:
         outputs = pool(advance)
@@ -250,14 +269,6 @@ def _against_references(
     return attack(signals)
 
 
-def _trained(subject: Subject, source: Dataset, included: BoolArray, seeds: list[int]) -> list[Predict]:
-    """Predictions of many trainings, stacked where the trainer can."""
-    trainer = stacked(subject.trainer, source)
-    if isinstance(trainer, DpSgd):
-        return [model.predict for model in trainer.train_many(source, included, seeds=seeds)]
-    return [trainer(source, row, seed=seed).predict for row, seed in zip(included, seeds, strict=True)]
-
-
 def _worst_case(audit: Audit, subject: Subject) -> list[Any] | str:
     """Weights of the same network trained without DP on the population; why there are none for other trainers."""
     trainer = stacked(subject.trainer, audit.dataset)
@@ -265,7 +276,10 @@ def _worst_case(audit: Audit, subject: Subject) -> list[Any] | str:
         return f"a {type(trainer).__name__} trainer cannot be started from a worst-case initialisation"
     public = replace(trainer, l2_norm_clip=None, noise_multiplier=0.0, sampling="shuffled")
     everyone = np.ones(len(audit.population), bool)
-    return list(public(audit.population, everyone, seed=audit.seed_for("worst case", subject.name)).weights.values())
+    name = f"worst case for {subject.name}"
+    wanted = {name: Wanted(public, everyone, audit.seed_for("worst case", subject.name))}
+    trained = audit.trained(wanted, audit.population, Records.of(audit.population))
+    return [value for _, value in sorted(trained[name].weights.items())]
 
 
 @dataclass
@@ -297,25 +311,61 @@ class Exposure:
         return np.stack([rows[model] for model in models])
 
 
-def _watched(
+def _recipe(
     settings: Settings,
     subject: Subject,
     canaried: Canaried,
     included: BoolArray,
     seeds: list[int],
-    *,
-    start: Sequence[Any] | None = None,
-) -> FloatArray:
-    """Scores of trainings whose steps are watched, shape (models, canaries)."""
-    trainer = stacked(subject.trainer, canaried.together)
+    start: Sequence[Any] | None,
+) -> tuple[Any, ...]:
+    """What `canary_scores` is called with."""
+    is_watched = _watching(settings) or start is not None
+    watch = (settings.score == "white-box", settings.observe == "all-steps") if is_watched else None
+    trainer, count = stacked(subject.trainer, canaried.together), len(canaried.records)
+    return trainer, canaried.sent, count, np.packbits(included, axis=1), watch, start, seeds
+
+
+def canary_scores(
+    trainer: Trainer,
+    records: Records,
+    canaries: int,
+    packed: npt.NDArray[np.uint8],
+    watch: tuple[bool, bool] | None,
+    start: Sequence[Any] | None,
+    seeds: list[int],
+) -> Arrays:
+    """A task: ``scores`` of canaries by models trained with some of them, shape (models, canaries).
+
+    Args:
+        trainer: of the models.
+        records: with the canaries at their end.
+        canaries: how many they are.
+        packed: who is in which model, as bits.
+        watch: whether to score along gradients instead of by belief, and whether to add up all steps; None scores the
+            belief of the final model.
+        start: weights that the models start from; None is their own random ones.
+        seeds: of the models.
+    """
+    together, _ = records()
+    own = Canaried(together.take(np.arange(len(together) - canaries, len(together))), together, records)
+    included = np.unpackbits(packed, axis=1, count=len(together)).astype(bool)
+    if watch is None:
+        return {"scores": np.stack([own.belief(m.predict) for m in train_each(trainer, together, included, seeds)])}
+    along_gradients, every_step = watch
     assert isinstance(trainer, DpSgd)
-    exposure = Exposure(_measure(settings, trainer, canaried), settings.observe == "all-steps")
-    trainer.train_many(canaried.together, included, seeds=seeds, start=start, watch=exposure)
-    return exposure.scores(seeds)
+    exposure = Exposure(_measure(along_gradients, trainer, own), every_step)
+    trainer.train_many(together, included, seeds=seeds, start=start, watch=exposure)
+    return {"scores": exposure.scores(seeds)}
+
+
+def gradient_canaries(trainer: DpSgd, records: int, coins: BoolArray, every_step: bool, seed: int) -> Arrays:
+    """A task: ``scores`` of `gradient_canary_scores`, shape (canaries,)."""
+    return {"scores": gradient_canary_scores(trainer, records, coins, every_step=every_step, seed=seed)}
 
 
 def _measure(
-    settings: Settings, trainer: DpSgd, canaried: Canaried
+    along_gradients: bool, trainer: DpSgd, canaried: Canaried
 ) -> Callable[["Parameters", "Parameters"], FloatArray]:
     """How the canaries are scored: along their gradients, or by how far they are believed afterwards."""
     from dpaudit._tensorflow import tf
@@ -323,7 +373,7 @@ def _measure(
     from dpaudit.training.keras_model import targets
 
     network, records = trainer.network(canaried.together), canaried.records
-    if settings.score == "white-box":
+    if along_gradients:
         along = dot_products(network, records.task, trainer.l2_norm_clip)
         return lambda before, after: np.asarray(along(before, after, records.features, targets(records)), np.float64)
     outputs, features = tf.function(network.forward, reduce_retracing=True), tf.constant(records.features)

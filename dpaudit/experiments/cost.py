@@ -17,8 +17,10 @@ from dpaudit.errors import InputError
 from dpaudit.experiments import membership
 from dpaudit.experiments.audit import Audit
 from dpaudit.signals import PoolSignals
-from dpaudit.training.pool import PROCESS_BYTES, PoolCost, described, with_epochs
+from dpaudit.tasks import PROCESS_BYTES
+from dpaudit.training.pool import PoolCost, with_epochs
 from dpaudit.training.speed import measured, measured_once
+from dpaudit.training.store import described
 from dpaudit.training.trainer import Trainer
 
 FEW, SOME = 200, 600  # records on which an attack is timed; its time is a line in their number
@@ -82,6 +84,11 @@ class AuditCost:
         )
 
     @property
+    def processes(self) -> int:
+        """Of this machine that train reference models, at most."""
+        return max((cost.pool.processes for cost in self.models.values() if cost.pool is not None), default=1)
+
+    @property
     def worker_hours(self) -> float | None:
         """Of the reference models, over all workers."""
         hours = [cost.pool.worker_hours for cost in self.models.values() if cost.pool is not None]
@@ -95,6 +102,7 @@ class AuditCost:
             "seconds": self.seconds,
             "peak_bytes": self.peak_bytes,
             "worker_hours": self.worker_hours,
+            "processes": self.processes,
         }
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar, Protocol, get_args
+from typing import Annotated, Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -11,8 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from dpaudit import _check, registry
 from dpaudit._check import FloatArray, IntArray
 from dpaudit.attacks.membership.auto import Auto
-from dpaudit.attacks.membership.null_check import NullCheck, null_check
-from dpaudit.attacks.membership.pools import Spending, audited_part, leave_pair_out
+from dpaudit.attacks.membership.pools import leave_pair_out
 from dpaudit.bounds.clopper_pearson import ClopperPearson
 from dpaudit.bounds.one_run import OneRun
 from dpaudit.bounds.selection import HeldOut
@@ -24,35 +23,27 @@ from dpaudit.errors import InputError
 from dpaudit.evaluation import (
     Accused,
     Exposed,
-    OverTargets,
     Slices,
     accused,
     column_groups,
     exposed,
-    over_targets,
     sliced,
     standard_groups,
 )
 from dpaudit.evidence import LowerBound
 from dpaudit.experiments.audit import Audit, Design, Subject
 from dpaudit.experiments.references import observed_pool, stacked, target_signals
+from dpaudit.experiments.scoring import FPRS, Named, PoolOutcome, Seen, chosen, scored
 from dpaudit.experiments.views import Queried, at_epoch
 from dpaudit.roc import Roc, TprAtFpr, auc_standard_error
 from dpaudit.scores import Scores
 from dpaudit.signals import PoolSignals, Signals
 from dpaudit.training.pool import Pool, PoolCost, together
+from dpaudit.training.single import Wanted
 from dpaudit.training.trainer import Trainer
 
-FPRS = (0.1, 0.01, 0.001, 0.0001)
 CURVE_POINTS = 400
 STANDARD_SLICES = ("class", "loss", "classified")
-
-
-class Named(Protocol):
-    """What a result records of an attack."""
-
-    version: ClassVar[str]
-    paper: ClassVar[str]
 
 
 @dataclass(frozen=True)
@@ -163,19 +154,6 @@ class AttackOutcome(BaseModel):
     spent: int = 0
 
 
-class PoolOutcome(BaseModel):
-    """What one attack found on the reference models of one model, each in turn the target.
-
-    ``null`` is the same on shuffled signals, which cannot leak: the self-test of the experiment.
-    """
-
-    model: str
-    attack: str
-    version: str
-    over_targets: OverTargets
-    null: NullCheck
-
-
 class ExposedRecords(BaseModel):
     """Which records a model like this one gives away, by row number in the source of the data.
 
@@ -249,23 +227,20 @@ def run(settings: Settings, audit: Audit) -> Outcome:
         signals = observed(subject, settings, audit, queried, pool)
         outcome.floored[subject.name] = signals.floored
         groups = chosen_groups(signals, settings.slices, audit.dataset.groups)
-        with audit.progress.task(f"attacking {subject.name}", len(attacks)) as advance:
-            for name, attack in attacks:
-                seen, kept = audited_part(attack, signals, audit.member)
-                scores, member = attack(seen), audit.member[kept]
-                seed = audit.seed_for("held-out half", subject.name, name)
-                joined = Scores.join(scores, member)
-                found = judged(subject.name, name, chosen(attack, signals), joined, terms=terms, seed=seed)
-                update: dict[str, Any] = {"spent": int((~kept).sum())}
-                if groups:
-                    parts = {by: values[kept] for by, values in groups.items()}
-                    update["slices"] = sliced(scores, member, parts, fpr=FPRS[0])
-                outcome.attacks.append(found.model_copy(update=update))
-                if pool is not None and not isinstance(attack, Spending):
-                    outcome.pools.append(
-                        over_pool(subject.name, name, attack, pool, seed=audit.seed_for("null", subject.name, name))
-                    )
-                advance(1)
+        found_by = scored(subject.name, attacks, Seen(signals, pool, audit.member), audit)
+        for (name, attack), found in zip(attacks, found_by, strict=True):
+            scores, kept_rows = found["scores"], found["kept"]
+            member = audit.member[kept_rows]
+            seed = audit.seed_for("held-out half", subject.name, name)
+            joined = Scores.join(scores, member)
+            judgement = judged(subject.name, name, chosen(attack, signals), joined, terms=terms, seed=seed)
+            update: dict[str, Any] = {"spent": int((~kept_rows).sum())}
+            if groups:
+                parts = {by: values[kept_rows] for by, values in groups.items()}
+                update["slices"] = sliced(scores, member, parts, fpr=FPRS[0])
+            outcome.attacks.append(judgement.model_copy(update=update))
+            if "pool" in found:
+                outcome.pools.append(PoolOutcome.model_validate_json(str(found["pool"])))
     return outcome
 
 
@@ -284,8 +259,10 @@ def references(subject: Subject, settings: Settings, audit: Audit, queried: Quer
             progress=audit.progress,
             memory=audit.memory,
             workers=audit.workers,
-            # The source knows the plain population only; with queries behind it, the records are sent.
-            source=audit.source if others is audit.population else None,
+            # With queries behind the population, which no source knows, the records are sent.
+            records=audit.records(population=others is not None)
+            if others is None or others is audit.population
+            else None,
         )
 
     earlier = [pool(at_epoch(subject.trainer, epochs), None).phi for epochs in settings.checkpoints]
@@ -307,20 +284,18 @@ def observed(subject: Subject, settings: Settings, audit: Audit, queried: Querie
     queries = [
         view(others[part], () if pool is None else pool.queries, index) for index, part in enumerate(queried.parts())
     ]
+    earlier = {
+        f"{subject.name} to epoch {epochs}": Wanted(
+            at_epoch(subject.trainer, epochs), audit.member, audit.training_seed(subject.name)
+        )
+        for epochs in settings.checkpoints
+    }
+    models = audit.trained(earlier, dataset, audit.records()).values()
     checkpoints = [
         view(model.predict(dataset.features), () if pool is None else pool.checkpoints, index)
-        for index, model in enumerate(
-            at_epoch(subject.trainer, epochs)(dataset, audit.member, seed=audit.training_seed(subject.name))
-            for epochs in settings.checkpoints
-        )
+        for index, model in enumerate(models)
     ]
     return replace(plain, queries=tuple(queries), checkpoints=tuple(checkpoints))
-
-
-def chosen(attack: Any, signals: Signals) -> Named:
-    """The attack itself, or the one that ``auto`` takes for these signals: that is what a result records."""
-    named: Named = attack.chosen(signals) if isinstance(attack, Auto) else attack
-    return named
 
 
 def exposed_records(model: str, pool: PoolSignals, names: IntArray, *, fdr: float) -> ExposedRecords:
@@ -351,18 +326,6 @@ def chosen_groups(
     if missing:
         raise InputError(f"slices by {missing[0]} need a classification task.")
     return {name: groups[name] for name in slices}
-
-
-def over_pool(model: str, name: str, attack: Any, pool: PoolSignals, *, seed: int) -> PoolOutcome:
-    """Each model of a pool in turn the target, its pair left out, and the null self-test of exactly that."""
-    scores = leave_pair_out(attack, pool)
-    return PoolOutcome(
-        model=model,
-        attack=name,
-        version=chosen(attack, pool.target(0)).version,
-        over_targets=over_targets(scores, pool.included, fprs=FPRS),
-        null=null_check(attack, pool, seed=seed),
-    )
 
 
 def judged(model: str, name: str, attack: Named, scores: Scores, *, terms: Terms, seed: int) -> AttackOutcome:

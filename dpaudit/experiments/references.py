@@ -7,7 +7,7 @@ import numpy as np
 
 from dpaudit._check import BoolArray, FloatArray
 from dpaudit.data.dataset import Dataset
-from dpaudit.data.source import Source
+from dpaudit.data.source import Records
 from dpaudit.errors import InputError
 from dpaudit.outputs import Kind, log_probabilities, observe, phi
 from dpaudit.progress import Progress
@@ -32,7 +32,7 @@ def observed_pool(
     progress: Progress,
     memory: int | None = None,
     workers: Workers | None = None,
-    source: Source | None = None,
+    records: Records | None = None,
 ) -> PoolSignals:
     """Train a pool of models and observe each on all records and on the population.
 
@@ -46,10 +46,10 @@ def observed_pool(
         progress: says how many models are trained.
         memory: bytes the training may use; None is half of what is free.
         workers: where models are trained; None is this process.
-        source: builds the records and the population again elsewhere; None sends them.
+        records: the records and the population as tasks take them; None sends them.
     """
     recipe = stacked(trainer, dataset)
-    pool = Pool(recipe, dataset, included, population, seed, folder, memory, workers or Workers(), source)
+    pool = Pool(recipe, dataset, included, population, seed, folder, memory, workers or Workers(), records)
     with progress.task("training reference models", pool.missing()) as advance:
         outputs = pool(advance)
     return pool_signals(outputs.records, outputs.population, included, dataset, population)

@@ -4,9 +4,9 @@ What is kept of a model is what an attacker observes of it: its outputs on every
 hash of all they depend on, so a run that was killed and started again trains only what is missing.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -16,20 +16,19 @@ import numpy.typing as npt
 from dpaudit import _check
 from dpaudit._check import BoolArray, FloatArray
 from dpaudit.data.dataset import Dataset
-from dpaudit.data.source import Source, rebuilt
+from dpaudit.data.source import Records
 from dpaudit.errors import InputError
 from dpaudit.machine import free_memory
 from dpaudit.seeds import derived
-from dpaudit.tasks import Workers
+from dpaudit.tasks import PROCESS_BYTES, START_SECONDS, Workers, cores, repaid, room_for
+from dpaudit.training.kept import kept, missing, store_of
 from dpaudit.training.speed import measured
-from dpaudit.training.store import Store, digest
+from dpaudit.training.store import described, digest
 from dpaudit.training.trainer import TrainedModel, Trainer
 
 if TYPE_CHECKING:
     from dpaudit.stacked.cost import Cost
 
-FORMAT = "pool-1"
-PROCESS_BYTES = 600_000_000  # of a worker with TensorFlow before it does anything (measured)
 LARGEST_CHUNK = 64
 GROUPS = 4  # of copies that the engine trains as one program, in a chunk: one for each of a few cores
 
@@ -88,6 +87,7 @@ class PoolCost:
         seconds: predicted time with the workers of the pool, were they all like this machine; None when the trainer
             has no number of epochs to predict from.
         worker_hours: the same, summed over the workers.
+        processes: of this machine that would train it.
     """
 
     models: int
@@ -96,13 +96,14 @@ class PoolCost:
     peak_bytes: int
     seconds: float | None
     worker_hours: float | None
+    processes: int = 1
 
 
 def together(*costs: PoolCost) -> PoolCost:
     """What several pools of the same models take, one after the other.
 
     >>> together(PoolCost(4, 4, 4, 10, 1.0, 0.1), PoolCost(4, 2, 4, 20, 0.5, None))
-    PoolCost(models=4, trainings=6, chunk=4, peak_bytes=20, seconds=1.5, worker_hours=None)
+    PoolCost(models=4, trainings=6, chunk=4, peak_bytes=20, seconds=1.5, worker_hours=None, processes=1)
     """
 
     def total(values: list[float | None]) -> float | None:
@@ -116,6 +117,7 @@ def together(*costs: PoolCost) -> PoolCost:
         max(cost.peak_bytes for cost in costs),
         total([cost.seconds for cost in costs]),
         total([cost.worker_hours for cost in costs]),
+        max(cost.processes for cost in costs),
     )
 
 
@@ -132,7 +134,7 @@ class Pool:
         folder: where results are kept.
         memory: bytes the pool may use; None is half of what is free.
         workers: where models are trained.
-        source: builds the same records and population again, on whatever machine trains; None sends them there.
+        records: the records and the population as tasks take them; None sends them.
     """
 
     trainer: Trainer
@@ -143,7 +145,7 @@ class Pool:
     folder: Path
     memory: int | None = None
     workers: Workers = Workers()  # noqa: RUF009  # a frozen value
-    source: Source | None = None
+    records: Records | None = None
 
     def __post_init__(self) -> None:
         if self.included.ndim != 2 or self.included.shape[1] != len(self.dataset) or self.included.dtype != np.bool_:
@@ -164,20 +166,19 @@ class Pool:
             InputError: records that are too few for the trainer, more memory needed than there is.
             AuditFailed: a model diverged.
         """
-        store = Store(self.folder, self._version)
-        done: dict[int, dict[str, FloatArray]] = {}
-        missing = []
-        for first, rows in self.chunks():
-            found = store.get(self._key(first, rows))
-            if found is None:
-                missing.append((first, rows))
-            else:
-                done[first] = found
-        for first, outputs in self._train(missing):
-            store.put(self._key(first, self.included[first : first + len(outputs["records"])]), outputs)
-            done[first] = outputs
-            progress(len(outputs["records"]))
-        ordered = [done[first] for first in sorted(done)]
+        recipes = self._recipes(self.chunks())
+        results = dict(
+            kept(
+                _chunk,
+                recipes,
+                store=store_of(self.folder),
+                workers=self.workers,
+                done=lambda name: progress(len(recipes[name][2])),
+                each=self._bytes(),
+                memory=self.memory,
+            )
+        )
+        ordered = [results[name] for name in recipes]
         population = None
         if self.population is not None:
             population = np.concatenate([chunk["population"] for chunk in ordered])
@@ -185,10 +186,7 @@ class Pool:
 
     def missing(self) -> int:
         """Models that are not stored yet."""
-        store = Store(self.folder, self._version)
-        return sum(
-            len(rows) for first, rows in self.chunks(keep=False) if not store.path(self._key(first, rows)).exists()
-        )
+        return sum(len(rows) for rows in self._missing())
 
     def chunks(self, *, keep: bool = True) -> list[tuple[int, BoolArray]]:
         """First model and masks of each chunk.
@@ -196,8 +194,8 @@ class Pool:
         A pool that was begun keeps the size of its chunks, so that a later run with other memory finds its files;
         ``keep`` is false when nothing is begun.
         """
-        note = Store(self.folder, self._version)
-        key = f"chunks-{digest(FORMAT, self._what, self.included, self.seed)[:24]}"
+        note = store_of(self.folder)
+        key = f"chunks-{digest(described(self.trainer), self._records.fingerprint, self.included, self.seed)[:24]}"
         found = note.get(key)
         size = self.chunk_size() if found is None else int(found["size"])
         if found is None and keep:
@@ -216,7 +214,7 @@ class Pool:
         if not isinstance(self.trainer, StackedTrainer) or self._cost is None:
             return 1
         budget = free_memory() // 2 if self.memory is None else self.memory
-        jobs, need = self.workers.jobs, self.process_bytes()
+        jobs, need = self.workers.jobs or 1, self.process_bytes()
         fitting = (budget // jobs - need) // self.model_bytes()
         if fitting < 1:
             raise InputError(
@@ -238,7 +236,7 @@ class Pool:
 
             batch = self.trainer.batch_size
             programs = min(GROUPS, -(-len(self) // self._cost.stack(batch)))
-            at_once = min(programs, max(1, workers() // self.workers.jobs))
+            at_once = min(programs, max(1, workers() // (self.workers.jobs or 1)))
             training = at_once * self._cost.step_bytes(batch) + self._cost.data_bytes(len(self.dataset))
         return PROCESS_BYTES + 2 * data + training
 
@@ -250,15 +248,30 @@ class Pool:
 
     def cost(self) -> "PoolCost":
         """What running it would take; a few epochs are trained to know how fast, unless that is known."""
-        store = Store(self.folder, self._version)
-        chunks = self.chunks(keep=False)
-        missing = [rows for first, rows in chunks if not store.path(self._key(first, rows)).exists()]
-        trainings = sum(len(rows) for rows in missing)
-        size = max(len(rows) for _, rows in chunks)
-        peak = self.workers.jobs * (self.process_bytes() + size * self.model_bytes())
-        seconds = self._seconds(missing) if missing else 0.0
-        hours = None if seconds is None else self.workers.jobs * seconds / 3600
-        return PoolCost(len(self), trainings, size, peak, seconds, hours)
+        left = self._missing()
+        seconds, busy = self._seconds(left) if left else 0.0, self._busy()
+        processes = self.workers.jobs or 1
+        if self.workers.jobs is None and seconds is not None and not self.workers.scheduler:
+            room = partial(room_for, self._bytes(), self.memory)
+            processes = repaid(seconds, tasks=len(left), busy=busy, idle=cores() - busy, room=room)
+        if seconds and processes > 1:
+            seconds = START_SECONDS + seconds * max(1 / processes, busy / cores())
+        hours = None if seconds is None else processes * seconds / 3600
+        trainings = sum(len(rows) for rows in left)
+        return PoolCost(len(self), trainings, self._longest(), processes * self._bytes(), seconds, hours, processes)
+
+    def _busy(self) -> int:
+        """Cores that one process trains on: one for each program that runs at a time."""
+        if not isinstance(self.trainer, StackedTrainer) or self._cost is None:
+            return 1
+        return min(cores(), -(-self._longest() // self._cost.stack(self.trainer.batch_size)))
+
+    def _bytes(self) -> int:
+        """Predicted bytes of a process that trains a chunk."""
+        return self.process_bytes() + self._longest() * self.model_bytes()
+
+    def _longest(self) -> int:
+        return max(len(rows) for _, rows in self.chunks(keep=False))
 
     def _seconds(self, missing: list[BoolArray]) -> float | None:
         epochs = getattr(self.trainer, "epochs", None)
@@ -268,53 +281,50 @@ class Pool:
         packed, seeds = np.packbits(rows, axis=1), list(range(len(rows)))
 
         def train(some: int) -> None:
-            _chunk(with_epochs(self.trainer, some), (self.dataset, self.population), packed, seeds, 0)
+            _chunk(with_epochs(self.trainer, some), Records.of(self.dataset, self.population), packed, seeds)
 
         population = 0 if self.population is None else len(self.population)
         what = described(with_epochs(self.trainer, 1)), self.dataset.features.shape, self.dataset.outputs, population
         speed = measured(train, *what, rows.shape)
-        # The processes of one machine share its cores: together they are as fast as the one that was measured.
         return speed.seconds(epochs, calls=len(missing))
 
     @cached_property
     def _cost(self) -> "Cost | None":
         return self.trainer.cost(self.dataset) if isinstance(self.trainer, StackedTrainer) else None
 
-    def _train(self, missing: list[tuple[int, BoolArray]]) -> Iterator[tuple[int, dict[str, FloatArray]]]:
-        records: _Records = self.dataset, self.population
-        if self.source is not None and not self.workers.are_here:
-            records = self.source, self.dataset.fingerprint
-        recipes = {
+    @cached_property
+    def _records(self) -> Records:
+        return Records.of(self.dataset, self.population) if self.records is None else self.records
+
+    def _recipes(self, chunks: list[tuple[int, BoolArray]]) -> dict[str, tuple[Any, ...]]:
+        return {
             f"train models {first} to {first + len(rows) - 1}": (
                 self.trainer,
-                records,
+                self._records,
                 np.packbits(rows, axis=1),
                 [model_seed(self.seed, first + i) for i in range(len(rows))],
-                first,
             )
-            for first, rows in missing
+            for first, rows in chunks
         }
-        for _, found in self.workers(_chunk, recipes):
-            yield found
 
-    @property
-    def _version(self) -> str:
-        from dpaudit import __version__
-
-        return f"{FORMAT} of dpaudit {__version__}"
-
-    @property
-    def _what(self) -> tuple[object, ...]:
-        population = None if self.population is None else self.population.fingerprint
-        return described(self.trainer), self.dataset.fingerprint, population
-
-    def _key(self, first: int, rows: BoolArray) -> str:
-        return digest(FORMAT, self._what, rows, [model_seed(self.seed, first + i) for i in range(len(rows))])[:32]
+    def _missing(self) -> list[BoolArray]:
+        """Masks of the chunks that are not stored yet."""
+        chunks = self.chunks(keep=False)
+        recipes = self._recipes(chunks)
+        names = missing(_chunk, recipes, store=store_of(self.folder))
+        return [rows for name, (_, rows) in zip(recipes, chunks, strict=True) if name in names]
 
 
 def model_seed(seed: int, model: int) -> int:
     """Seed of one model of a pool."""
     return derived(seed, "reference", model)
+
+
+def train_each(trainer: Trainer, dataset: Dataset, included: BoolArray, seeds: Sequence[int]) -> list[TrainedModel]:
+    """One model per row of ``included``, all at once where the trainer can."""
+    if isinstance(trainer, StackedTrainer):
+        return trainer.train_many(dataset, included, seeds=seeds)
+    return [trainer(dataset, row, seed=seed) for row, seed in zip(included, seeds, strict=True)]
 
 
 def with_epochs(trainer: Trainer, epochs: int) -> Trainer:
@@ -325,37 +335,13 @@ def with_epochs(trainer: Trainer, epochs: int) -> Trainer:
     return replace(trainer, **changed)  # type: ignore[type-var]  # asked for dataclasses only
 
 
-def described(value: object) -> str:
-    """Text that differs whenever a trainer would train differently.
-
-    A dataclass is its fields; what depends on a file or on code has a ``fingerprint``.
-
-    >>> from dpaudit.training.architecture import Mlp
-    >>> described(Mlp((8,)))
-    "Mlp(hidden=(8,), activation='relu')"
-    """
-    fingerprint = getattr(value, "fingerprint", None)
-    if fingerprint is not None:
-        return f"{type(value).__qualname__}({fingerprint})"
-    if is_dataclass(value) and not isinstance(value, type):
-        parts = ", ".join(f"{field.name}={described(getattr(value, field.name))}" for field in fields(value))
-        return f"{type(value).__qualname__}({parts})"
-    return repr(value)
-
-
-_Records = tuple[Dataset, Dataset | None] | tuple[Source, str]
-
-
 def _chunk(
-    trainer: Trainer, records: _Records, packed: npt.NDArray[np.uint8], seeds: Sequence[int], first: int
-) -> tuple[int, dict[str, FloatArray]]:
-    dataset, population = rebuilt(*records) if isinstance(records[0], Source) else records
+    trainer: Trainer, records: Records, packed: npt.NDArray[np.uint8], seeds: Sequence[int]
+) -> dict[str, FloatArray]:
+    dataset, population = records()
     rows = np.unpackbits(packed, axis=1, count=len(dataset)).astype(bool)
-    if isinstance(trainer, StackedTrainer):
-        models = trainer.train_many(dataset, rows, seeds=seeds)
-    else:
-        models = [trainer(dataset, row, seed=own) for row, own in zip(rows, seeds, strict=True)]
-    outputs = {"records": np.stack([model.predict(dataset.features) for model in models])}
+    outputs = [model.predict for model in train_each(trainer, dataset, rows, seeds)]
+    found = {"records": np.stack([predict(dataset.features) for predict in outputs])}
     if population is not None:
-        outputs["population"] = np.stack([model.predict(population.features) for model in models])
-    return first, outputs
+        found["population"] = np.stack([predict(population.features) for predict in outputs])
+    return found

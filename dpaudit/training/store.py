@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +30,32 @@ def digest(*parts: object) -> str:
     for part in parts:
         if isinstance(part, np.ndarray):
             total.update(f"{part.dtype}{part.shape}".encode())
-            total.update(np.ascontiguousarray(part).tobytes())
+            total.update(np.ascontiguousarray(part).reshape(-1).view(np.uint8).data)  # without a copy
         else:
             total.update(repr(part).encode())
         total.update(b"\0")
     return total.hexdigest()
+
+
+def described(value: object) -> str:
+    """Text that differs whenever a task would do something else with the value.
+
+    A dataclass is its fields, a list its items and an array its bytes; what depends on a file, on code or on records
+    has a ``fingerprint``.
+
+    >>> from dpaudit.training.architecture import Mlp
+    >>> described(Mlp((8,)))
+    "Mlp(hidden=(8), activation='relu')"
+    """
+    fingerprint = getattr(value, "fingerprint", None)
+    if fingerprint is not None:
+        return f"{type(value).__qualname__}({fingerprint})"
+    if is_dataclass(value) and not isinstance(value, type):
+        parts = ", ".join(f"{field.name}={described(getattr(value, field.name))}" for field in fields(value))
+        return f"{type(value).__qualname__}({parts})"
+    if isinstance(value, list | tuple):
+        return f"({', '.join(map(described, value))})"
+    return digest(value) if isinstance(value, np.ndarray) else repr(value)
 
 
 @dataclass(frozen=True)

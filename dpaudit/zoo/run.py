@@ -96,7 +96,7 @@ def run_zoo(
     rungs: Sequence[int] = (0, 1, 2, 4),
     right_runs: int = 1,
     tensorflow: bool = True,
-    jobs: int = 1,
+    jobs: int | None = 1,
     backend: str = "loky",
 ) -> ZooReport:
     """Hunt every fault with the rung that must catch it, and inspect the right mechanisms.
@@ -106,8 +106,7 @@ def run_zoo(
         rungs: which rungs of the ladder; their faults are hunted.
         right_runs: inspections of each right mechanism, each with a seed of its own.
         tensorflow: whether to hunt in TensorFlow too.
-        jobs: processes of this machine.
-        backend: as in `Workers`.
+        jobs: as in `Workers`; so is ``backend``.
 
     Raises:
         InputError: no fault belongs to the rungs.
@@ -117,7 +116,6 @@ def run_zoo(
     """
     _check.integer("seed", seed, at_least=0)
     _check.integer("right_runs", right_runs, at_least=0)
-    _check.integer("jobs", jobs, at_least=1)
     chosen = [fault for fault in FAULTS if fault.rung in rungs and (tensorflow or not fault.tensorflow)]
     if not chosen:
         known = sorted({fault.rung for fault in FAULTS})
@@ -125,14 +123,14 @@ def run_zoo(
     names = [
         name for name, (_, needs_tensorflow) in RIGHT.items() if right_runs and (tensorflow or not needs_tensorflow)
     ]
-    start = time.perf_counter()
+    start, workers = time.perf_counter(), Workers(jobs, backend)
     # TensorFlow starts once in each process, so its hunts stay together.
     hunts: dict[str, tuple[Any, ...]]
     hunts = {fault.name: (_hunt, fault.name, seed) for fault in chosen if not fault.tensorflow}
     hunts |= {f"{name} (right)": (_right, name, seed, right_runs) for name in names if not RIGHT[name][1]}
     hunts |= {fault.name: (_hunt, fault.name, seed) for fault in chosen if fault.tensorflow}
     hunts |= {f"{name} (right)": (_right, name, seed, right_runs) for name in names if RIGHT[name][1]}
-    found = dict(Workers(jobs, backend)(_called, hunts))
+    found = dict(workers(_called, hunts))
     # Faults hold functions that do not travel between processes: they come back by name.
     rows = {item[0]: Row(_by_name(item[0]), item[1], item[2]) for item in found.values() if isinstance(item, tuple)}
     return ZooReport(

@@ -15,9 +15,12 @@ from dpaudit.experiments import cost
 from dpaudit.experiments.audit import Audit
 from dpaudit.experiments.cost import REPORT_SECONDS, AuditCost, ModelCost, _attack_seconds, _attacked, _noise
 from dpaudit.experiments.membership import Settings
-from dpaudit.training.pool import PROCESS_BYTES, PoolCost
+from dpaudit.tasks import PROCESS_BYTES
+from dpaudit.training.pool import PoolCost
 
-POOL = PoolCost(models=64, trainings=48, chunk=16, peak_bytes=2_000_000_000, seconds=30.0, worker_hours=0.02)
+POOL = PoolCost(
+    models=64, trainings=48, chunk=16, peak_bytes=2_000_000_000, seconds=30.0, worker_hours=0.02, processes=3
+)
 COST = AuditCost({"a": ModelCost(4.0, POOL, 2.0), "b": ModelCost(1.0, None, 0.0)}, 5.0, ("gradient",))
 
 
@@ -29,6 +32,7 @@ def test_the_sum_is_that_of_the_parts(capsys: pytest.CaptureFixture[str]) -> Non
     assert "50 trainings, about 44 s in all" in text
     assert "0.02 worker-hours, peak memory about 2.00 GB" in text
     assert "not counted: gradient" in text
+    assert "models would be trained in 3 processes of this machine" in text
     assert AuditCost({"a": ModelCost(4.0, POOL, 2.0, checkpoints=2)}, 5.0, ()).trainings == 48 + 1 + 2
 
 

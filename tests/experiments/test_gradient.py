@@ -10,7 +10,7 @@ from dpaudit.attacks.gradient.view import Reconstruction
 from dpaudit.claim import Adjacency
 from dpaudit.data.bundled import digits
 from dpaudit.errors import InputError
-from dpaudit.experiments import gradient, gradient_settings, prior
+from dpaudit.experiments import gradient, gradient_settings, gradient_stage, prior
 from dpaudit.experiments.audit import Audit
 from dpaudit.progress import Silent
 
@@ -82,7 +82,7 @@ def test_more_guesses_than_records_identify_no_more_often() -> None:
     truth, decoys = rng.random((300, 2, 6)), rng.random((300, 19, 6))
     found = [Reconstruction(rng.random((12 - v % 2, 6))) for v in range(300)]
     measured = [fidelity(f, t, prior=np.full(6, 0.5)) for f, t in zip(found, truth, strict=True)]
-    fair = decoy_test(gradient._guesses(found, measured, (0.0, 1.0)), truth[:, 0], decoys)
+    fair = decoy_test(gradient_stage._guesses(found, measured, (0.0, 1.0)), truth[:, 0], decoys)
     assert binomtest(fair.identified, 300, 1 / 20).pvalue > 1e-3
     chosen = decoy_test(np.stack([m.matched for m in measured]), truth[:, 0], decoys)
     assert binomtest(chosen.identified, 300, 1 / 20).pvalue < 1e-3

@@ -37,6 +37,10 @@ def memoriser(dataset, included, *, seed):
     return predict
 
 
+def constant(dataset, included, *, seed):
+    return lambda features: np.tile(np.arange(10.0), (len(features), 1))
+
+
 def audit_of(trainer, tmp_path, *, epsilon=None):
     data = digits().take(np.arange(300))
     population = digits().take(np.arange(300, 700))
@@ -61,9 +65,6 @@ def test_a_memoriser_is_seen_by_one_run_and_by_many(tmp_path):
 
 def test_a_model_that_ignores_its_data_leaks_nothing(tmp_path):
     """Scores do not depend on the coins, so a bound above 0 has probability 5 % at most; fixed seed."""
-
-    def constant(dataset, included, *, seed):
-        return lambda features: np.tile(np.arange(10.0), (len(features), 1))
 
     outcome = run(Settings(rungs=[3], canaries=50), audit_of(Function(constant), tmp_path))
     assert outcome.bounds("model")[0].epsilon == 0.0

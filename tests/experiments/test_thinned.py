@@ -7,7 +7,8 @@ import numpy as np
 from dpaudit.attacks.membership.loss import Loss
 from dpaudit.bounds.one_run import OneRun
 from dpaudit.bounds.selection import HeldOut
-from dpaudit.experiments.membership import CURVE_POINTS, FPRS, AttackOutcome, Terms, judged, thinned
+from dpaudit.experiments.membership import CURVE_POINTS, AttackOutcome, Terms, judged, thinned
+from dpaudit.experiments.scoring import FPRS
 from dpaudit.roc import Roc
 from dpaudit.scores import Scores
 

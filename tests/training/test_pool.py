@@ -20,7 +20,8 @@ from dpaudit.tasks import Workers
 from dpaudit.training.architecture import Mlp
 from dpaudit.training.dp_sgd import DpSgd
 from dpaudit.training.function import Function
-from dpaudit.training.pool import Pool, described, model_seed
+from dpaudit.training.pool import Pool, model_seed
+from dpaudit.training.store import described
 from tests.training.pool_functions import data
 
 MODELS = 16

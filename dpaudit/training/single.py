@@ -1,0 +1,106 @@
+"""Single models as tasks: the plan's own, and others that only one of each kind is needed of."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from dpaudit._check import BoolArray
+from dpaudit.data.dataset import Dataset
+from dpaudit.data.source import Records
+from dpaudit.tasks import Workers
+from dpaudit.training.answers import Answers
+from dpaudit.training.function import Function
+from dpaudit.training.kept import kept, name_of, store_of
+from dpaudit.training.store import Arrays
+from dpaudit.training.trainer import Predict, TrainedModel, Trainer
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A model to train.
+
+    Args:
+        trainer: what trains it.
+        included: on which of the records, shape (records,).
+        seed: of the training.
+    """
+
+    trainer: Trainer
+    included: BoolArray
+    seed: int
+
+
+def trained(
+    wanted: Mapping[str, Wanted],
+    dataset: Dataset,
+    records: Records,
+    *,
+    folder: Path,
+    workers: Workers,
+    memory: int | None = None,
+    done: Callable[[str], object] = lambda name: None,
+) -> dict[str, TrainedModel]:
+    """Models by name, trained where the workers are, or restored from what an earlier run left in the folder.
+
+    Args:
+        wanted: by name.
+        dataset: that they are trained on.
+        records: the same, as tasks take them.
+        folder: where weights are kept.
+        workers: where they are trained. A `Function` keeps its weights to itself: it trains in this process, and what
+            it answers is stored.
+        memory: bytes that trainings side by side may use; None is half of what is free.
+        done: called with the name of every model that is there.
+    """
+    recipes = {
+        name: (model.trainer, records, np.packbits(model.included), model.seed) for name, model in wanted.items()
+    }
+    tasks = {f"train {name}": recipe for name, recipe in recipes.items() if not isinstance(recipe[0], Function)}
+    models: dict[str, TrainedModel] = {}
+    for task, weights in kept(_weights, tasks, store=store_of(folder), workers=workers, memory=memory):
+        name = task.removeprefix("train ")
+        if weights:
+            models[name] = wanted[name].trainer.restore(weights, dataset)
+            done(name)
+    for name, recipe in recipes.items():
+        if name not in models:
+            models[name] = _asked(wanted[name], dataset, folder / name_of(_weights, recipe))
+            done(name)
+    return {
+        name: replace(models[name], mechanism=model.trainer.mechanism(int(model.included.sum())))
+        for name, model in wanted.items()
+    }
+
+
+def _asked(model: Wanted, dataset: Dataset, folder: Path) -> TrainedModel:
+    """A model that gives no weights away: what it answered is stored in a folder of its own."""
+    store = store_of(folder)
+    if folder.exists():
+        logger.warning(
+            "what the model answered is taken from %s, where it is stored; remove that folder to train it again, as "
+            "after a change to packages or files that its code uses: those are not looked at",
+            folder,
+        )
+        answers = Answers(partial(_predict, model, dataset), store, dataset.features)
+    else:
+        predict = _predict(model, dataset)
+        answers = Answers(lambda: predict, store, dataset.features)
+    answers(dataset.features)
+    return TrainedModel(answers, {})
+
+
+def _predict(model: Wanted, dataset: Dataset) -> Predict:
+    return model.trainer(dataset, model.included, seed=model.seed).predict
+
+
+def _weights(trainer: Trainer, records: Records, packed: npt.NDArray[np.uint8], seed: int) -> Arrays:
+    dataset, _ = records()
+    included = np.unpackbits(packed, count=len(dataset)).astype(bool)
+    return dict(trainer(dataset, included, seed=seed).weights)
