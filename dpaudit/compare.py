@@ -83,7 +83,8 @@ def compare(subject: str, claim: Claim, bounds: Sequence[LowerBound], findings: 
         measured = strongest.epsilon if strongest is not None else 0.0
         verdict = "consistent"
         sentence = (
-            f"Promised ε ≤ {claim.epsilon:.3g}, measured ε ≥ {measured:.3g}: nothing contradicts the promise; {basis}. "
+            f"Promised ε ≤ {claim.epsilon:.3g}, measured ε ≥ {measured:.3g}{_more_within(bounds, measured)}: nothing "
+            f"contradicts the promise; {basis}. "
             "No audit can prove a promise."
         )
     return Comparison(subject, claim, verdict, strongest, ceiling, sentence, seen)
@@ -107,6 +108,14 @@ def _decisive(bounds: Sequence[LowerBound], claimed: float) -> LowerBound | None
     if general is None or (within is not None and general.epsilon <= claimed < within.epsilon):
         return within
     return general
+
+
+def _more_within(bounds: Sequence[LowerBound], measured: float) -> str:
+    """The largest bound within a family, where it is above what holds for every mechanism."""
+    within = max((bound for bound in bounds if bound.family), key=_size, default=None)
+    if within is None or within.epsilon <= measured:
+        return ""
+    return f" (≥ {within.epsilon:.3g} within: {within.family})"
 
 
 def _size(bound: LowerBound) -> float:

@@ -16,7 +16,6 @@ from dpaudit.claim import Adjacency, Unit
 from dpaudit.compare import compare, unmeasured
 from dpaudit.data.dataset import Dataset
 from dpaudit.data.inclusion import fair_coins
-from dpaudit.data.source import Source
 from dpaudit.data.users import Natural, user_coins
 from dpaudit.errors import InputError
 from dpaudit.experiments import federated, gradient, ladder, membership, prior, trace
@@ -113,10 +112,7 @@ def _find_code(plan: Plan, trust: bool) -> None:
 
 def prepared(plan: Plan, folder: Path, progress: Progress, *, memory: int | None, workers: Workers) -> Audit:
     """The audit of a plan before anything is trained: its records, its coins, its error level."""
-    data = plan.data
-    assert data is not None
-    groups = tuple(plan.membership.columns) if plan.membership is not None else ()
-    source = Source(data.source, data.task, data.label, data.user, data.clients, data.population, plan.seed, groups)
+    source = plan.source()
     records, population = source()
     member = membership_coins(records, plan.audit.unit, seed=derived(plan.seed, "coins"))
     if not 0 < member.sum() < len(records):

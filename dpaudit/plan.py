@@ -15,6 +15,7 @@ from dpaudit import _check, registry
 from dpaudit.claim import Adjacency, Claim, Unit
 from dpaudit.data.dataset import Task
 from dpaudit.data.load import SUFFIXES
+from dpaudit.data.source import Source
 from dpaudit.data.users import Clients
 from dpaudit.errors import InputError
 from dpaudit.experiments.audit import Design
@@ -163,6 +164,18 @@ class Plan(_Table):
     def trainers(self) -> dict[str, Trainer]:
         """Trainers by model name; every parameter is checked, nothing is trained."""
         return {model.name: model.build(self.architecture) for model in self.model}
+
+    def source(self) -> Source:
+        """Where the records come from.
+
+        Raises:
+            InputError: the plan audits a trace and has no data.
+        """
+        if self.data is None:
+            raise InputError(f"plan {self.name!r} has no [data].")
+        groups = () if self.membership is None else tuple(self.membership.columns)
+        data = self.data
+        return Source(data.source, data.task, data.label, data.user, data.clients, data.population, self.seed, groups)
 
     def code(self) -> dict[str, str]:
         """Functions outside the registries that a run would import and call, by model."""

@@ -152,7 +152,12 @@ class Result(_Part):
         return any(found.verdict == "contradicted" for found in self.comparisons)
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: one row for each model. `dpaudit.reports.html.page` draws the whole report."""
+        """What a notebook shows: one row for each model, and below it the whole report in a frame of its own.
+
+        Where a notebook is shown without scripts and frames, as on GitHub, the table remains.
+        """
+        from dpaudit.reports.html import page
+
         rows = []
         for model in self.models:
             found = self.comparison(model.name)
@@ -167,8 +172,12 @@ class Result(_Part):
             rows.append("".join(f"<td>{escape(cell)}</td>" for cell in cells))
         head = "".join(f"<th>{word}</th>" for word in ("model", "verdict", "promised ε", "measured ε ≥", "in words"))
         body = "".join(f"<tr>{row}</tr>" for row in rows)
-        return (
+        table = (
             f"<table><caption>{escape(self.title)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        )
+        return (
+            f'{table}<iframe title="The whole report" sandbox="allow-scripts" style="width:100%;height:40rem;border:0" '
+            f'srcdoc="{escape(page(self))}"></iframe>'
         )
 
     def json(self) -> str:  # type: ignore[override]  # pydantic's deprecated method of the same name

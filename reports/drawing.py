@@ -10,10 +10,14 @@ from typing import Any
 
 # Drawn with these, written as CSS variables with the light theme as fall-back: the page turns them dark.
 INK, MUTED, PAPER, SHADE = "#1d2733", "#6b7785", "#fffffe", "#e9edf1"
-VARIABLES = {INK: "--ink", MUTED: "--muted", PAPER: "--paper", SHADE: "--shade"}
-# Okabe and Ito's palette, which colour-blind readers can tell apart; without its black and yellow.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
-PROMISED = "#d55e00"
+# Okabe and Ito's palette, which colour-blind readers can tell apart; without its black and yellow. The promise has its
+# vermilion for itself, darkened until small words in it can be read.
+COLOURS = ("#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
+PROMISED = "#b84f00"
+VARIABLES = {
+    INK: "--ink", MUTED: "--muted", PAPER: "--paper", SHADE: "--shade", PROMISED: "--promised",
+    **{colour: f"--series-{number}" for number, colour in enumerate(COLOURS)},
+}  # fmt: skip
 DASHES: tuple[Any, ...] = ("solid", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
 DOTS_PER_INCH = 200
 
@@ -42,8 +46,8 @@ class Drawing:
         own = hashlib.sha256(self.description.encode()).hexdigest()[:6]
         text = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>f{own}-", text)
         text = re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\.\d\d)\d+", r"\1", path.group()), text)
-        for colour, variable in VARIABLES.items():
-            text = text.replace(colour, f"var({variable}, {colour})")
+        # In styles only: a model may be called like a colour.
+        text = re.sub(r' style="[^"]*"', _in_variables, text)
         head, rest = text.split(">", 1)
         head = re.sub(r' width="[^"]*"| height="[^"]*"', "", head)
         return f'{head} role="img" aria-label="{_escaped(self.description)}">{rest.strip()}'
@@ -79,14 +83,39 @@ def _matplotlib() -> Any:
     return Figure
 
 
-def canvas(width: float, height: float) -> tuple[Any, Any]:
-    """A figure of one pair of axes, sizes in inches."""
-    figure = _matplotlib()(figsize=(width, height), layout="constrained")
-    axes = figure.subplots()
+@dataclass(frozen=True)
+class Margins:
+    """Room around the axes in inches."""
+
+    left: float
+    right: float
+    bottom: float
+    top: float
+
+
+def canvas(width: float, height: float, margins: Margins | None = None) -> tuple[Any, Any]:
+    """A figure of one pair of axes, sizes in inches.
+
+    Without margins every word is measured to find them, which takes as long as the drawing itself.
+    """
+    if margins is None:
+        figure = _matplotlib()(figsize=(width, height), layout="constrained")
+        axes = figure.subplots()
+    else:
+        figure = _matplotlib()(figsize=(width, height))
+        inside = (width - margins.left - margins.right, height - margins.bottom - margins.top)
+        axes = figure.add_axes((margins.left / width, margins.bottom / height, inside[0] / width, inside[1] / height))
     figure.patch.set_alpha(0)
     axes.patch.set_alpha(0)
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
+
+
+def _in_variables(style: re.Match[str]) -> str:
+    text = style.group()
+    for colour, variable in VARIABLES.items():
+        text = text.replace(colour, f"var({variable}, {colour})")
+    return text
 
 
 def _escaped(text: str) -> str:

@@ -6,14 +6,13 @@ import re
 from dpaudit.evaluation import Slice
 from dpaudit.evidence import LowerBound
 from dpaudit.experiments.membership import AttackOutcome
-from dpaudit.reports.drawing import COLOURS, DASHES, INK, MUTED, PAPER, PROMISED, SHADE, Drawing, canvas
-from dpaudit.reports.words import by_severity, short
+from dpaudit.reports.drawing import COLOURS, DASHES, INK, MUTED, PAPER, PROMISED, SHADE, Drawing, Margins, canvas
+from dpaudit.reports.words import by_severity, count, short
 from dpaudit.result import ModelResult, Result
 
 ROWS = 60  # more cannot be told apart in one figure; all of them are in its table
 SIGNIFICANT = 0.05  # a slice stands out when its p-value, adjusted for all slices, is below this
 CROWDED = 12  # with more rows than this, promises are lines without a label
-SERIES = tuple(colour for colour in COLOURS if colour != PROMISED)  # the promise has a colour of its own
 LONGEST = 28  # characters of a name beside an axis
 
 
@@ -27,35 +26,33 @@ def promise_against_measurement(result: Result) -> Drawing:
     limit = 1.08 * max([bound.ceiling for _, bound in shown] + [min(value, 40.0) for value in promised] + [1.0])
     crowded = len(shown) > CROWDED
     figure, axes = canvas(7.2, 0.75 + (0.28 if crowded else 0.5) * len(shown))
+    rows = range(len(shown))
+    ceilings = [bound.ceiling for _, bound in shown]
+    unseen = [limit - ceiling for ceiling in ceilings]
+    axes.barh(rows, unseen, left=ceilings, height=0.62, color=SHADE, hatch="////", edgecolor=MUTED, lw=0)
+    axes.barh(rows, [bound.epsilon for _, bound in shown], height=0.34, color=COLOURS[0])
+    plate = {"facecolor": PAPER, "edgecolor": "none", "pad": 1}
     for row, (model, bound) in enumerate(shown):
-        axes.barh(
-            row,
-            limit - bound.ceiling,
-            left=bound.ceiling,
-            height=0.62,
-            color=SHADE,
-            hatch="////",
-            edgecolor=MUTED,
-            lw=0,
-        )
-        axes.barh(row, bound.epsilon, height=0.34, color=COLOURS[0])
-        plate = {"facecolor": PAPER, "edgecolor": "none", "pad": 1}
         axes.text(
             bound.epsilon + limit * 0.01, row, f"≥ {bound.epsilon:.2f}", va="center", color=INK, size=9, bbox=plate
         )
-        if model.promise is not None:
+        if model.promise is not None and not crowded:
             claimed = model.promise.claim.epsilon
-            if claimed <= limit:
-                axes.plot([claimed, claimed], [row - 0.36, row + 0.36], color=PROMISED, lw=2.5, solid_capstyle="butt")
-            side = "center" if claimed < 0.9 * limit else "right"
+            side = "left" if claimed < 0.1 * limit else "center" if claimed < 0.9 * limit else "right"
             words = f"promised {claimed:.3g}"
-            if not crowded:
-                axes.text(min(claimed, limit), row - 0.37, words, ha=side, va="bottom", color=PROMISED, size=8)
+            axes.text(min(claimed, limit), row - 0.37, words, ha=side, va="bottom", color=PROMISED, size=8)
+    lines = [
+        (model.promise.claim.epsilon, row)
+        for row, (model, _) in enumerate(shown)
+        if model.promise is not None and model.promise.claim.epsilon <= limit
+    ]
+    axes.vlines([at for at, _ in lines], [row - 0.36 for _, row in lines], [row + 0.36 for _, row in lines],
+                color=PROMISED, lw=2.5)  # fmt: skip
     axes.set_yticks(range(len(shown)), [_short(model.name) for model, _ in shown])
     axes.set_ylim(len(shown) - 0.45, -0.62)
     axes.set_xlim(0, limit)
     axes.set_xlabel("ε")
-    return Drawing(figure, f"Promised ε, measured lower bound and audit ceiling of {len(shown)} models")
+    return Drawing(figure, f"Promised ε, measured lower bound and audit ceiling of {count(len(shown), 'model')}")
 
 
 def roc(result: Result, model: ModelResult) -> Drawing:
@@ -64,19 +61,21 @@ def roc(result: Result, model: ModelResult) -> Drawing:
     best = max(attacks, key=lambda attack: attack.auc)
     floor = 1 / best.nonmembers
     start = 10 ** math.floor(math.log10(floor))
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-    figure, axes = canvas(4.6, 4.6)
+    ranked = sorted(attacks, key=lambda attack: -attack.auc)[: len(COLOURS)]
+    entries = 1 + len(ranked) + (model.promise is not None)
+    legend = 0.18 * math.ceil(entries / 2) + 0.1
+    figure, axes = canvas(4.6, 4.4 + legend, Margins(0.75, 0.25, 0.55 + legend, 0.3))
     axes.axvspan(start, min(1.0, 10 * floor), color=SHADE, lw=0)
     axes.plot([start, 1], [start, 1], color=MUTED, lw=1, ls=(0, (1, 2)), label="guessing")
     band_x, low, high = _visible(best, start)
     axes.fill_between(band_x, low, high, step="post", color=COLOURS[0], alpha=0.18, lw=0)
-    ranked = sorted(attacks, key=lambda attack: -attack.auc)[: len(SERIES)]
     for index, attack in enumerate(ranked):
         points = [(x, y) for x, y in zip(attack.curve.fpr, attack.curve.tpr, strict=True) if y > 0]
         xs = [max(x, start) for x, _ in points] or [start, 1]
         ys = [y for _, y in points] or [start, 1]
-        axes.plot(xs, ys, color=SERIES[index], lw=1.6, ls=DASHES[index % len(DASHES)], drawstyle="steps-post",
+        axes.plot(xs, ys, color=COLOURS[index], lw=1.6, ls=DASHES[index % len(DASHES)], drawstyle="steps-post",
                   label=_short(attack.attack))  # fmt: skip
     if model.promise is not None:
         inside = [(x, y) for x, y in zip(model.promise.fpr, model.promise.tpr, strict=True) if x >= start]
@@ -92,12 +91,13 @@ def roc(result: Result, model: ModelResult) -> Drawing:
     axes.set_xlabel("false-positive rate")
     axes.set_ylabel("true-positive rate")
     axes.set_title(_short(model.name), color=INK, size=10)
+    decades = [10.0**power for power in range(round(math.log10(start)), 1)]
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(LogLocator(base=10, numticks=8))
+        axis.set_major_locator(FixedLocator(decades))
+        axis.set_minor_locator(NullLocator())
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
-        axis.set_minor_formatter(NullFormatter())
-    figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False, labelcolor=INK)
-    return Drawing(figure, f"ROC curves of {len(attacks)} attacks on {short(model.name)}, log-log")
+    figure.legend(loc="lower center", ncols=2, fontsize=8, frameon=False, labelcolor=INK, borderaxespad=0)
+    return Drawing(figure, f"ROC of {count(len(attacks), 'attack')} on {short(model.name)}, log-log")
 
 
 def attacks_on(result: Result, model: str) -> list[AttackOutcome]:
@@ -108,6 +108,11 @@ def attacks_on(result: Result, model: str) -> list[AttackOutcome]:
 def strongest(result: Result, model: str) -> AttackOutcome | None:
     """The attack with the largest lower bound on one model; among equals the one with the largest AUC."""
     return max(attacks_on(result, model), key=lambda attack: (attack.bound.epsilon, attack.auc), default=None)
+
+
+def best_attack(result: Result, model: str) -> AttackOutcome | None:
+    """The attack with the largest AUC on one model."""
+    return max(attacks_on(result, model), key=lambda attack: attack.auc, default=None)
 
 
 def strongest_bound(result: Result, model: str) -> LowerBound | None:
@@ -131,18 +136,11 @@ def most_exposed(result: Result) -> Drawing:
     shown = slices(result)[:20]
     figure, axes = canvas(7.2, 0.9 + 0.26 * len(shown))
     axes.axvline(0.5, color=MUTED, lw=1, ls=(0, (1, 2)))
-    for row, (_, part) in enumerate(shown):
-        exposed = part.p_value < SIGNIFICANT
-        axes.errorbar(
-            part.auc,
-            row,
-            xerr=1.96 * part.auc_standard_error,
-            fmt="o" if exposed else "s",
-            mfc=COLOURS[0] if exposed else "none",
-            color=COLOURS[0] if exposed else MUTED,
-            ms=5,
-            lw=1.4,
-        )
+    for exposed, marker, face, colour in ((True, "o", COLOURS[0], COLOURS[0]), (False, "s", "none", MUTED)):
+        rows = [row for row, (_, part) in enumerate(shown) if (part.p_value < SIGNIFICANT) == exposed]
+        parts = [shown[row][1] for row in rows]
+        aucs, spreads = [part.auc for part in parts], [1.96 * part.auc_standard_error for part in parts]
+        axes.errorbar(aucs, rows, xerr=spreads, fmt=marker, mfc=face, color=colour, ms=5, lw=1.4)
     labels = [f"{_short(attack.model)}: {_short(f'{part.by} {part.value}')}" for attack, part in shown]
     axes.set_yticks(range(len(shown)), labels)
     axes.set_ylim(len(shown) - 0.5, -0.5)
@@ -153,22 +151,24 @@ def most_exposed(result: Result) -> Drawing:
 def utility_against_leakage(result: Result) -> Drawing:
     """How good each model is on unseen records, beside how well its members are told apart."""
     figure, axes = canvas(7.2, 3.2)
-    metric = ""
-    labelled = len(result.models) <= len(COLOURS) * 2
-    for index, model in enumerate(result.models):
-        best = max(attacks_on(result, model.name), key=lambda attack: attack.auc, default=None)
-        if best is None or model.utility is None:
-            continue
-        metric = model.utility.metric
+    points = [
+        (model, model.utility, best)
+        for model in result.models
+        if model.utility is not None and (best := best_attack(result, model.name)) is not None
+    ]
+    metric = points[0][1].metric
+    labelled = len(points) <= 2 * len(COLOURS)
+    # Without labels the points cannot be told apart anyway, and one series is drawn at once.
+    for index, series in enumerate([[point] for point in points] if labelled else [points]):
         axes.errorbar(
-            model.utility.test,
-            best.auc,
-            yerr=1.96 * best.auc_standard_error,
+            [utility.test for _, utility, _ in series],
+            [best.auc for _, _, best in series],
+            yerr=[1.96 * best.auc_standard_error for _, _, best in series],
             fmt="os^Dv<"[index % 6],
-            color=COLOURS[index % len(COLOURS)] if labelled else COLOURS[0],
+            color=COLOURS[index % len(COLOURS)],
             ms=6,
             lw=1.2,
-            label=_short(model.name) if labelled else None,
+            label=_short(series[0][0].name) if labelled else None,
         )
     axes.axhline(0.5, color=MUTED, lw=1, ls=(0, (1, 2)))
     axes.set_xlabel(f"{metric} on unseen records")

@@ -77,8 +77,11 @@ def _xml(text: str) -> str:
 
 
 def cell(text: str) -> str:
+    """Text for a cell, as it is and cut to `LONGEST`."""
+    return escaped(text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…")
+
+
+def escaped(text: str) -> str:
     """Text as it is: no HTML, no link, no mention and no further column comes of it."""
-    short = printable(text)
-    short = short if len(short) <= LONGEST else f"{short[: LONGEST - 1]}…"
-    short = re.sub(r"([\\`*_{}\[\]#|!~])", r"\\\1", short.replace("&", "&amp;"))
-    return short.replace("<", "&lt;").replace(">", "&gt;").replace("@", "&#64;")
+    marked = re.sub(r"([\\`*_{}\[\]#|!~])", r"\\\1", printable(text).replace("&", "&amp;"))
+    return marked.replace("<", "&lt;").replace(">", "&gt;").replace("@", "&#64;")

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 from collections.abc import Sequence
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from dpaudit.files import replacing, write_text
 from dpaudit.reports import figures, words
 from dpaudit.reports.drawing import Drawing
 from dpaudit.reports.experiments import gradient
+from dpaudit.reports.records import Records
 from dpaudit.result import ModelResult, Result
 
 CARDS = 9  # verdicts shown as cards, the worst first; the rest are a table
@@ -24,21 +26,22 @@ CURVES = 9  # models whose ROC is drawn
 READ_OFF = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5)
 
 
-def page(result: Result, baseline: Result | None = None) -> str:
-    """The whole report as HTML, with what changed since a baseline when one is given."""
-    return _page(result, baseline, {name: drawing.svg() for name, drawing in drawings(result).items()})
+def page(result: Result, baseline: Result | None = None, records: Records | None = None) -> str:
+    """The whole report as HTML, with what changed since a baseline and with raw records when they are given."""
+    return written(result, baseline, records, {name: drawing.svg() for name, drawing in drawings(result).items()})
 
 
-def _page(result: Result, baseline: Result | None, drawn: dict[str, str]) -> str:
-    ordered = words.by_severity(result)
+def written(result: Result, baseline: Result | None, records: Records | None, drawn: dict[str, str]) -> str:
+    """The page around figures that are drawn already, as safe HTML by file name."""
+    ordered, subjects = words.by_severity(result), words.subjects(result)
     attacked = [model for model in ordered if figures.attacks_on(result, model.name)]
     attacks = [attack for model in attacked for attack in figures.attacks_on(result, model.name)]
     slices = figures.slices(result)
     return render(
         "page.html.j2",
         result=result,
-        cards=[_card(result, model) for model in ordered[:CARDS]],
-        others=[_card(result, model) for model in ordered[CARDS:]],
+        cards=[_card(result, subject) for subject in subjects[:CARDS]],
+        others=[_card(result, subject) for subject in subjects[CARDS:]],
         rows=[_row(result, model) for model in ordered],
         drawn={name: Markup(svg) for name, svg in drawn.items()},  # by us, every name in them escaped
         curves=[_curve(result, model) for model in attacked[:CURVES]],
@@ -46,6 +49,8 @@ def _page(result: Result, baseline: Result | None, drawn: dict[str, str]) -> str
         attacks=attacks,
         rates=_rates(attacks),
         slices=slices,
+        left_out=_left_out(attacks),
+        records=records,
         baseline=baseline,
         changes=changes(baseline, result) if baseline is not None else [],
     )
@@ -58,10 +63,10 @@ def render(template: str, **context: Any) -> str:
     return _environment().get_template(template).render(script=Markup(script), script_hash=digest, **context)
 
 
-def write_report(result: Result, folder: Path, baseline: Result | None = None) -> None:
+def write_report(result: Result, folder: Path, baseline: Result | None = None, records: Records | None = None) -> None:
     """Write ``report.html``, and the figures as SVG files of their own."""
     drawn = {name: drawing.svg() for name, drawing in drawings(result).items()}
-    write_text(folder / "report.html", _page(result, baseline, drawn))
+    write_text(folder / "report.html", written(result, baseline, records, drawn))
     for name, svg in drawn.items():
         write_text(folder / "figures" / f"{name}.svg", svg)
 
@@ -88,17 +93,28 @@ def drawings(result: Result) -> dict[str, Drawing]:
     return {**found, **gradient.drawings(result)}
 
 
-def _card(result: Result, model: ModelResult) -> dict[str, Any]:
-    word = words.verdict(result, model.name)
-    best = figures.strongest(result, model.name)
+def _card(result: Result, subject: str) -> dict[str, Any]:
+    word = words.verdict(result, subject)
+    best = figures.strongest(result, subject)
     return {
-        "name": model.name,
+        "name": subject,
         "verdict": word,
         "symbol": words.SYMBOLS[word],
         "class": word.replace(" ", "-"),
-        "sentence": words.judged(result, model),
+        "sentence": words.judged(result, subject),
         "words": words.in_words(best) if best is not None else "",
     }
+
+
+def _left_out(attacks: Sequence[AttackOutcome]) -> list[tuple[tuple[str, ...], list[str]]]:
+    """Slices that could not be judged, with the models they could not be judged on; each set of slices once."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for attack in attacks:
+        if attack.slices is not None and attack.slices.left_out:
+            whose = found.setdefault(attack.slices.left_out, [])
+            if attack.model not in whose:
+                whose.append(attack.model)
+    return list(found.items())
 
 
 def _row(result: Result, model: ModelResult) -> dict[str, Any]:
@@ -106,7 +122,7 @@ def _row(result: Result, model: ModelResult) -> dict[str, Any]:
         "model": model,
         "bound": figures.strongest_bound(result, model.name),
         "verdict": words.verdict(result, model.name),
-        "best": max(figures.attacks_on(result, model.name), key=lambda attack: attack.auc, default=None),
+        "best": figures.best_attack(result, model.name),
     }
 
 
@@ -143,6 +159,7 @@ def _at(xs: list[float], ys: list[float], x: float) -> float:
     return max((y for x_, y in zip(xs, ys, strict=True) if x_ <= x), default=0.0)
 
 
+@lru_cache(maxsize=1)
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("dpaudit.reports", "."),

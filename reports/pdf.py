@@ -1,15 +1,17 @@
 """The report as PDF, by WeasyPrint, which is an optional dependency."""
 
+import logging
 import re
 from pathlib import Path
 
 from dpaudit.errors import MissingDependency
 from dpaudit.files import replacing
 from dpaudit.reports.html import page
+from dpaudit.reports.records import Records
 from dpaudit.result import Result
 
 
-def write_pdf(result: Result, path: Path) -> None:
+def write_pdf(result: Result, path: Path, baseline: Result | None = None, records: Records | None = None) -> None:
     """Print the report on paper, in the light colours.
 
     Raises:
@@ -19,13 +21,12 @@ def write_pdf(result: Result, path: Path) -> None:
         import weasyprint
     except ImportError as error:
         raise MissingDependency("a PDF needs WeasyPrint: pip install 'dpaudit[pdf]'.") from error
+    # It warns of every property that is for screens or for figures, hundreds on a page; errors it still reports.
+    logging.getLogger("weasyprint").setLevel(logging.ERROR)
     # WeasyPrint draws figures apart from the page, where the page's colours are not known; they carry their own.
-    html = re.sub(r"var\(--\w+, (#[0-9a-f]{6})\)", r"\1", page(result))
-    document = weasyprint.HTML(string=html.replace("<details", "<details open"), url_fetcher=_nothing)
+    html = re.sub(r"var\(--[\w-]+, (#[0-9a-f]{6})\)", r"\1", page(result, baseline, records))
+    # Nothing is fetched but the pictures inside the page: one made from somebody else's result may not read files.
+    inside = weasyprint.urls.URLFetcher(allowed_protocols=("data",))
+    document = weasyprint.HTML(string=html.replace("<details", "<details open"), url_fetcher=inside)
     with replacing(path) as temporary:
         document.write_pdf(temporary)
-
-
-def _nothing(url: str) -> dict[str, object]:
-    """Fetch nothing: a page made from somebody else's result may not read files or call home."""
-    raise ValueError(f"a report loads nothing, not even {url!r}")

@@ -7,7 +7,7 @@ from rich.table import Table
 
 from dpaudit._check import printable
 from dpaudit.changes import Change
-from dpaudit.reports.figures import strongest
+from dpaudit.reports.figures import best_attack, strongest_bound
 from dpaudit.reports.words import verdict
 from dpaudit.result import ModelResult, Result
 
@@ -29,6 +29,8 @@ def table(result: Result) -> Table:
         f"{result.level.confidence:.0%} confidence."
         + (" * as if the batches were Poisson-sampled; they were shuffled, so this is optimistic." if shuffled else "")
     )
+    families = {bound.family for model in result.models if (bound := strongest_bound(result, model.name)) is not None}
+    drawn.caption += "".join(f" † within: {family}." for family in sorted(families - {""}))
     drawn.caption_justify = "left"
     return drawn
 
@@ -47,12 +49,12 @@ def choices(result: Result) -> list[str]:
 
 
 def _row(result: Result, model: ModelResult) -> list[str]:
-    best = strongest(result, model.name)
+    bound, best = strongest_bound(result, model.name), best_attack(result, model.name)
     promise = "none" if model.promise is None else f"{model.promise.claim.epsilon:.3g}"
     mark = "*" if model.promise is not None and model.promise.optimistic else ""
-    measured = (
-        ["", "", ""] if best is None else [f"{best.bound.epsilon:.3f}", f"{best.bound.ceiling:.2f}", f"{best.auc:.3f}"]
-    )
+    within = "†" if bound is not None and bound.family else ""
+    measured = ["", ""] if bound is None else [f"{bound.epsilon:.3f}{within}", f"{bound.ceiling:.2f}"]
+    measured += ["" if best is None else f"{best.auc:.3f}"]
     utility = ["", ""] if model.utility is None else [f"{model.utility.train:.3f}", f"{model.utility.test:.3f}"]
     word = verdict(result, model.name)
     return [escape(model.name), promise + mark, *measured, *utility, f"[{MARKS[word]}]{word}[/]"]

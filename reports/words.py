@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Sequence
 
+from dpaudit.claim import FixedSize, Poisson, Sampling, Shuffled
 from dpaudit.experiments.membership import AttackOutcome
 from dpaudit.result import ModelResult, Result
 
@@ -21,14 +22,20 @@ def verdict(result: Result, model: str) -> str:
 
 def by_severity(result: Result) -> list[ModelResult]:
     """Models with the worst verdict first, among those the most broken promise, otherwise in the plan's order."""
+    return sorted(result.models, key=lambda model: _severity(result, model.name))
 
-    def order(model: ModelResult) -> tuple[int, float]:
-        found = result.comparison(model.name)
-        excess = found.strongest.epsilon - found.claim.epsilon if found is not None and found.strongest else -math.inf
-        word = verdict(result, model.name)
-        return SEVERITY.index(word), -excess if word == "contradicted" else 0.0
 
-    return sorted(result.models, key=order)
+def subjects(result: Result) -> list[str]:
+    """What has a verdict or could have one: models, and whatever else made a promise; ordered like the models."""
+    names = [model.name for model in result.models] + [found.subject for found in result.comparisons]
+    return sorted(dict.fromkeys(names), key=lambda name: _severity(result, name))
+
+
+def _severity(result: Result, name: str) -> tuple[int, float]:
+    found = result.comparison(name)
+    excess = found.strongest.epsilon - found.claim.epsilon if found is not None and found.strongest else -math.inf
+    word = verdict(result, name)
+    return SEVERITY.index(word), -excess if word == "contradicted" else 0.0
 
 
 def headline(result: Result) -> str:
@@ -47,9 +54,9 @@ def headline(result: Result) -> str:
     return "No promise was made; this is what an attacker can find out."
 
 
-def judged(result: Result, model: ModelResult) -> str:
-    """The verdict on one model in a sentence or two."""
-    found = result.comparison(model.name)
+def judged(result: Result, subject: str) -> str:
+    """The verdict on one model, or on another promise, in a sentence or two."""
+    found = result.comparison(subject)
     return (
         short(found.sentence, 1000) if found is not None else "It promises nothing, so there is nothing to contradict."
     )
@@ -144,12 +151,20 @@ def percent(value: float) -> str:
 def figure(value: float | None) -> str:
     """A number for a table: three significant digits, ∞ when infinite.
 
-    >>> figure(3.14159), figure(float("inf")), figure(None)
-    ('3.14', '∞', '–')
+    Zeros at the end stay, so that numbers below each other can be compared.
+
+    >>> figure(3.14159), figure(6.0), figure(float("inf")), figure(None), figure(1e-5), figure(0.0), figure(1234.0)
+    ('3.14', '6.00', '∞', '–', '1e-5', '0', '1234')
     """
     if value is None:
         return "–"
-    return "∞" if value == math.inf else f"{value:.3g}"
+    if value == math.inf:
+        return "∞"
+    if 1e-3 <= abs(value) < 100:
+        return f"{value:#.3g}"
+    if 100 <= abs(value) < 1e6:
+        return f"{value:.0f}"
+    return re.sub(r"e([+-])0*", lambda found: "e" + found[1].strip("+"), f"{value:.3g}")
 
 
 def share(fpr: float) -> str:
@@ -172,15 +187,41 @@ def short(name: str, longest: int = 60) -> str:
 
 
 def several(names: Sequence[str]) -> str:
-    """Names in a sentence, at most three of them.
+    """Names in a sentence, at most three of them; a name with a comma in it is quoted.
 
     >>> several(["a", "b", "c", "d"])
     'a, b, c and 1 more'
     """
-    shown = [short(name) for name in names]
+    shown = [f"“{short(name)}”" if "," in name else short(name) for name in names]
     if len(shown) > 3:
         return f"{', '.join(shown[:3])} and {len(shown) - 3} more"
     return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
+
+
+def count(number: int, noun: str) -> str:
+    """So many of something.
+
+    >>> count(1, "slice"), count(3, "slice")
+    ('1 slice', '3 slices')
+    """
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def sampling(design: Sampling) -> str:
+    """How batches were drawn.
+
+    >>> sampling(Poisson(0.1))
+    'Poisson, each record with probability 0.100'
+    """
+    match design:
+        case Poisson(rate) if rate == 1:
+            return "all records in every step"
+        case Poisson(rate):
+            return f"Poisson, each record with probability {figure(rate)}"
+        case FixedSize(batch_size, records):
+            return f"batches of {batch_size} out of {records} records"
+        case Shuffled(batches):
+            return f"shuffled, batches an epoch: {batches}"
 
 
 def _test_accuracy(model: ModelResult) -> float:

@@ -10,6 +10,7 @@ from scipy.stats import norm
 from dpaudit.attacks.membership.loss import Loss
 from dpaudit.claims import Claims, claims_from
 from dpaudit.experiments import membership
+from dpaudit.experiments.scoring import FPRS
 from dpaudit.result import Result, result_from_json
 from dpaudit.roc import Roc, auc_standard_error
 from dpaudit.score import audit_scores
@@ -44,7 +45,7 @@ def unbounded(scores: Scores) -> membership.AttackOutcome:
             "auc": roc.auc,
             "auc_standard_error": auc_standard_error(scores),
             "advantage": roc.advantage,
-            "tpr_at_fpr": [roc.tpr_at(0.01)],
+            "tpr_at_fpr": [roc.tpr_at(fpr) for fpr in FPRS],
             "curve": membership.thinned(roc),
         }
     )

@@ -16,7 +16,8 @@ def finish(result: Result, *, folder: Path | None, json: bool, quiet: bool) -> N
         sys.stdout.write(result.json())
     elif not quiet:
         console = Console(highlight=False)
-        console.print(table(result))
+        if result.models:
+            console.print(table(result))
         for line in choices(result):
             console.print(line, markup=False, soft_wrap=True)
         for found in result.comparisons:

@@ -15,23 +15,33 @@ def report(
     png: Annotated[bool, typer.Option("--png", help="Also write the figures as PNG files.")] = False,
     pdf: Annotated[bool, typer.Option("--pdf", help="Also write report.pdf.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Also write report.md.")] = False,
+    show_records: Annotated[
+        bool,
+        typer.Option("--show-records", help="Show the exposed records themselves; the page then holds raw data."),
+    ] = False,
 ) -> None:
-    """Draw the report of a result again; nothing is trained or measured."""
+    """Draw the report of a result again; nothing is trained or measured.
+
+    Without --show-records, exposed records are listed by row number and no record is shown.
+    """
     from dpaudit.cli.verify import of_run
     from dpaudit.files import write_text
     from dpaudit.reports import markdown as words
     from dpaudit.reports.html import write_pixels, write_report
     from dpaudit.reports.pdf import write_pdf
+    from dpaudit.reports.records import exposed_records
     from dpaudit.result import load_result
 
     source = of_run(result)
     folder = out or source.parent
     loaded = load_result(source)
-    write_report(loaded, folder, load_result(of_run(baseline)) if baseline is not None else None)
+    before = load_result(of_run(baseline)) if baseline is not None else None
+    records = exposed_records(loaded) if show_records else None
+    write_report(loaded, folder, before, records)
     if png:
         write_pixels(loaded, folder)
     if pdf:
-        write_pdf(loaded, folder / "report.pdf")
+        write_pdf(loaded, folder / "report.pdf", before, records)
     if markdown:
-        write_text(folder / "report.md", words.markdown(loaded))
+        write_text(folder / "report.md", words.markdown(loaded, before))
     typer.echo(f"report: {folder / 'report.html'}")

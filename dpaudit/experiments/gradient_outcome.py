@@ -38,6 +38,7 @@ class Cell(BaseModel):
         nearest: PSNR of the nearest auxiliary record, chosen with the truth.
         label_accuracy: of the restored labels, corrected for chance; None when they were known or one-class guesses
             are all right already.
+        labels_right: victims whose labels were restored without a mistake; None when they were known.
         identified: victims whose first record was the nearest among its decoys.
         victims: victims tried.
         decoys: decoys per victim.
@@ -55,6 +56,7 @@ class Cell(BaseModel):
     floor: list[FiniteFloat]
     nearest: list[float]
     label_accuracy: float | None
+    labels_right: int | None = Field(default=None, ge=0)
     identified: int = Field(ge=0)
     victims: int = Field(ge=1)
     decoys: int = Field(ge=1)
@@ -65,6 +67,8 @@ class Cell(BaseModel):
     def _as_many_for_each_victim(self) -> "Cell":
         if self.identified > self.victims:
             raise ValueError("no more victims can be identified than there are")
+        if self.labels_right is not None and self.labels_right > self.victims:
+            raise ValueError("labels cannot be right of more victims than there are")
         if self.refused is None:
             for name, values in (("psnr", self.psnr), ("ssim", self.ssim), ("floor", self.floor)):
                 if len(values) % self.victims or (name != "ssim" and not values):
@@ -79,13 +83,25 @@ class Cell(BaseModel):
     @property
     def identified_share(self) -> tuple[float, float]:
         """Exact limits of the share of victims that are identified."""
-        low, high = interval(self.identified, self.victims, SHOWN)
-        return float(low), float(high)
+        return _share(self.identified, self.victims)
+
+    @property
+    def labels_share(self) -> tuple[float, float] | None:
+        """Exact limits of the share of victims whose labels are all restored; None when nothing had to be.
+
+        The labels of one victim are restored together and are no trials apart, so victims are counted, not labels.
+        """
+        return None if self.labels_right is None else _share(self.labels_right, self.victims)
 
     @property
     def name(self) -> str:
         """What was released, and who attacked it."""
         return f"{self.scenario}, {self.defence}, {self.attack}"
+
+
+def _share(hits: int, trials: int) -> tuple[float, float]:
+    low, high = interval(hits, trials, SHOWN)
+    return float(low), float(high)
 
 
 class Picture(BaseModel):

@@ -11,7 +11,7 @@ from dpaudit.accounting import epsilon, trade_off
 from dpaudit.attacks.gradient.floors import decoy_test, floors
 from dpaudit.attacks.gradient.labels import LabelCounts, SingleLabel
 from dpaudit.attacks.gradient.linear import DenseInversion, dense_layers
-from dpaudit.attacks.gradient.metrics import Fidelity, fidelity, label_accuracy, label_chance
+from dpaudit.attacks.gradient.metrics import Fidelity, fidelity, label_accuracy, label_chance, overlap
 from dpaudit.attacks.gradient.spear import Spear
 from dpaudit.attacks.gradient.view import BatchGradient, ClientUpdate, Reconstruction
 from dpaudit.bounds.reconstruction import Successes, judge
@@ -209,6 +209,7 @@ class Stage:
             promised = trade_off(GaussianSteps(mechanism.noise_multiplier, 1, FULL_BATCH), adjacency="add-remove")
             result = Successes(test.identified, test.records, test.kappa)
             verdict = judge(result, promised, confidence=self.given.confidence)
+        restored = None if scenario.knows_labels else self._labels_restored(views, labels)
         cell = Cell(
             scenario=scenario.name,
             defence=chosen.name,
@@ -219,7 +220,8 @@ class Stage:
             ssim=_listed(np.concatenate([m.ssim for m in measured if m.ssim is not None] or [np.empty(0)])),
             floor=_listed(floor.best_honest),
             nearest=_listed(floor.nearest),
-            label_accuracy=None if scenario.knows_labels else self._label_accuracy(views, labels),
+            label_accuracy=None if restored is None else restored[0],
+            labels_right=None if restored is None else restored[1],
             identified=test.identified,
             victims=test.records,
             decoys=test.decoys,
@@ -234,14 +236,17 @@ class Stage:
             return list(attack.together(views))
         return [attack(view) for view in views]
 
-    def _label_accuracy(self, views: list[View], labels: IntArray) -> float | None:
+    def _labels_restored(self, views: list[View], labels: IntArray) -> tuple[float, int]:
+        """Mean accuracy above chance, and of how many victims every label is right."""
         classes = self.victims.classes
         frequencies = np.bincount(self.auxiliary_labels, minlength=classes) / len(self.auxiliary_labels)
         batch = labels.shape[1]
         chance = label_chance(frequencies, batch, seed=0)
         restore = SingleLabel() if batch == 1 else LabelCounts()
-        found = [label_accuracy(restore(view), y, chance=chance) for view, y in zip(views, labels, strict=True)]
-        return round(float(np.mean(found)), 6)
+        found = [restore(view) for view in views]
+        above = [label_accuracy(guess, y, chance=chance) for guess, y in zip(found, labels, strict=True)]
+        right = sum(overlap(guess, y) == 1 for guess, y in zip(found, labels, strict=True))
+        return round(float(np.mean(above)), 6), right
 
     def _decoys(self, scenario: Scenario, victims: int) -> FloatArray:
         rng = np.random.default_rng(self.given.seed_for("decoys", scenario.name))

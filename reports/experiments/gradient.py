@@ -1,6 +1,10 @@
 """Figures of gradient leakage: gallery, fidelity against floor, leakage against utility, success against bound."""
 
+import math
+from collections.abc import Sequence
 from statistics import median
+from textwrap import fill
+from typing import Any
 
 import numpy as np
 from scipy.stats import beta
@@ -10,8 +14,7 @@ from dpaudit.experiments.prior import Outcome as PriorOutcome
 from dpaudit.reports.drawing import COLOURS, INK, MUTED, PROMISED, Drawing, canvas
 from dpaudit.result import Result
 
-# The promise has a colour of its own.
-SERIES = tuple(colour for colour in COLOURS if colour != PROMISED)
+EXACT = 60.0  # dB: an error of a thousandth of the range, which no eye sees; what is above is drawn there
 MARKERS = ("o", "s", "^", "D", "v", "P")
 
 
@@ -34,7 +37,7 @@ def gallery(outcome: Outcome) -> Drawing:
     scenarios = list(dict.fromkeys(picture.scenario for picture in outcome.gallery))
     titles = list(dict.fromkeys(picture.title for picture in outcome.gallery))
     pixels = {(p.scenario, p.title): p.pixels for p in outcome.gallery}
-    figure, axes = canvas(0.4 + 1.15 * len(titles), 0.3 + 1.25 * len(scenarios))
+    figure, axes = canvas(1.2 + 0.95 * len(titles), 0.4 + 1.0 * len(scenarios))
     axes.remove()
     cells = figure.subplots(len(scenarios), len(titles), squeeze=False)
     for row, scenario in enumerate(scenarios):
@@ -44,13 +47,13 @@ def gallery(outcome: Outcome) -> Drawing:
             cell.set_yticks([])
             cell.spines[:].set_visible(False)
             if row == 0:
-                cell.set_title(title, size=8, color=INK)
+                cell.set_title(fill(title, 13), size=9, color=INK)
             if column == 0:
-                cell.set_ylabel(scenario, size=8, color=INK)
+                cell.set_ylabel(fill(scenario, 15), size=9, color=INK, rotation=0, ha="right", va="center")
             if (scenario, title) in pixels:
                 cell.imshow(np.array(pixels[scenario, title]), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
             else:
-                cell.text(0.5, 0.5, "refused", ha="center", va="center", color=MUTED, size=8)
+                cell.text(0.5, 0.5, "refused", ha="center", va="center", color=MUTED, size=9)
     return Drawing(
         figure, f"Originals and reconstructions of {len(scenarios)} scenarios under {len(titles) - 1} defences"
     )
@@ -60,56 +63,69 @@ def fidelity(outcome: Outcome) -> Drawing:
     """PSNR of every record, by defence, over what guessing without the gradient reaches."""
     defences = list(dict.fromkeys(cell.defence for cell in outcome.cells))
     series = list(dict.fromkeys((cell.scenario, cell.attack) for cell in outcome.cells))
-    figure, axes = canvas(7.2, 3.4)
+    figure, axes = canvas(7.2, 3.2 + 0.2 * math.ceil((len(series) + 1) / 2))
     width = 0.8 / len(series)
-    for number, (scenario, attack) in enumerate(series):
-        first = True
+    floors: list[tuple[float, float]] = []
+    for number, key in enumerate(series):
+        xs: list[float] = []
+        ys: list[float] = []
         for cell in outcome.cells:
-            if (cell.scenario, cell.attack) != (scenario, attack):
+            if (cell.scenario, cell.attack) != key:
                 continue
             middle = defences.index(cell.defence) + (number + 0.5) * width - 0.4
-            spread = middle + np.linspace(-0.3, 0.3, len(cell.psnr)) * width
-            label = f"{scenario}, {attack}" if first else None
-            axes.plot(
-                spread, cell.psnr, MARKERS[number % len(MARKERS)], ms=3.5, ls="", label=label,
-                color=SERIES[number % len(SERIES)],
-            )  # fmt: skip
-            edges = [middle - width / 2, middle + width / 2]
-            axes.plot(
-                edges,
-                [median(cell.floor)] * 2,
-                color=PROMISED,
-                lw=1.5,
-                label="prior alone" if first and not number else None,
-            )
-            first = False
-    axes.set_xticks(range(len(defences)), defences)
+            xs += (middle + np.linspace(-0.3, 0.3, len(cell.psnr)) * width).tolist()
+            ys += [min(value, EXACT) for value in cell.psnr]
+            floors.append((middle, median(cell.floor)))
+        axes.plot(xs, ys, MARKERS[number % len(MARKERS)], ms=3.5, ls="", label=_named(outcome, key),
+                  color=COLOURS[number % len(COLOURS)])  # fmt: skip
+    at = np.array(floors)
+    axes.hlines(at[:, 1], at[:, 0] - width / 2, at[:, 0] + width / 2, color=PROMISED, lw=1.5, label="prior alone")
+    axes.set_xticks(range(len(defences)), [fill(name, 12) for name in defences], size=9 if len(defences) < 9 else 7)
+    _in_decibels(axes.yaxis, ys=[value for cell in outcome.cells for value in cell.psnr])
     axes.set_ylabel("PSNR in dB")
-    axes.legend(frameon=False, fontsize=8)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8, labelcolor=INK)
     return Drawing(figure, f"PSNR of reconstructed records under {len(defences)} defences, with the prior's floor")
 
 
 def utility(outcome: Outcome) -> Drawing:
-    """Median PSNR above the floor against the accuracy a short training with the same defence reaches."""
-    accuracy = {cost.defence: cost.accuracy for cost in outcome.costs}
-    figure, axes = canvas(4.6, 3.4)
+    """Each defence a row: the accuracy a short training with it reaches, and the median PSNR it leaves an attacker."""
+    defences = [cost.defence for cost in outcome.costs]
     series = list(dict.fromkeys((cell.scenario, cell.attack) for cell in outcome.cells))
+    figure, axes = canvas(7.2, 0.8 + 0.32 * len(defences) + 0.2 * math.ceil((len(series) + 1) / 2))
+    axes.remove()
+    left, right = figure.subplots(1, 2, sharey=True, width_ratios=(2, 3))
+    left.barh(range(len(defences)), [cost.accuracy for cost in outcome.costs], height=0.5, color=MUTED)
+    left.set_xlim(0, 1)
+    left.set_xlabel("accuracy after the same short training")
+    left.set_yticks(range(len(defences)), [fill(name, 24) for name in defences])
+    left.set_ylim(len(defences) - 0.5, -0.5)
     for number, key in enumerate(series):
-        cells = [cell for cell in outcome.cells if (cell.scenario, cell.attack) == key]
-        above = [median(cell.psnr) - median(cell.floor) for cell in cells]
-        axes.plot(
-            [accuracy[cell.defence] for cell in cells], above, MARKERS[number % len(MARKERS)], ls="", ms=5,
-            color=SERIES[number % len(SERIES)], label=", ".join(key),
-        )  # fmt: skip
-        if number == 0:
-            for cell, height in zip(cells, above, strict=True):
-                axes.annotate(cell.defence, (accuracy[cell.defence], height), xytext=(4, 4), textcoords="offset points",
-                              size=8, color=INK)  # fmt: skip
-    axes.axhline(0, color=PROMISED, lw=1)
-    axes.set_xlabel("accuracy after the same short training")
-    axes.set_ylabel("PSNR above the prior's floor, dB")
-    axes.legend(frameon=False, fontsize=8)
-    return Drawing(figure, "Leakage against utility of every defence")
+        cells = [cell for cell in outcome.cells if (cell.scenario, cell.attack) == key and cell.refused is None]
+        rows = [defences.index(cell.defence) + 0.5 * ((number + 0.5) / len(series) - 0.5) for cell in cells]
+        medians = [cell.typical(cell.psnr).median for cell in cells]
+        right.plot([min(value, EXACT) for value in medians], rows, MARKERS[number % len(MARKERS)], ls="", ms=5,
+                   color=COLOURS[number % len(COLOURS)], label=_named(outcome, key))  # fmt: skip
+    floor = median(value for cell in outcome.cells for value in cell.floor)
+    right.axvline(floor, color=PROMISED, lw=1, label="prior alone")
+    _in_decibels(right.xaxis, ys=[value for cell in outcome.cells for value in cell.psnr])
+    right.set_xlabel("median PSNR in dB")
+    for part in (left, right):
+        part.patch.set_alpha(0)
+        part.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8, labelcolor=INK)
+    return Drawing(figure, f"Accuracy and leakage under {len(defences)} defences")
+
+
+def _in_decibels(axis: Any, *, ys: Sequence[float]) -> None:
+    """Ticks up to where a reconstruction is exact to the eye, when any is that good."""
+    if max(ys, default=0.0) >= EXACT:
+        axis.set_ticks([0, 20, 40, EXACT], ["0", "20", "40", f"≥ {EXACT:.0f}"])
+
+
+def _named(outcome: Outcome, key: tuple[str, str]) -> str:
+    """A series by its scenario, and by its attack where there are several."""
+    scenario, attack = key
+    return scenario if len({cell.attack for cell in outcome.cells}) == 1 else f"{scenario}, {attack}"
 
 
 def success(outcome: PriorOutcome) -> Drawing:
@@ -118,7 +134,7 @@ def success(outcome: PriorOutcome) -> Drawing:
     numbers = sorted({cell.candidates for cell in outcome.cells})
     for index, number in enumerate(numbers):
         cells = [cell for cell in outcome.cells if cell.candidates == number]
-        colour, x = SERIES[index % len(SERIES)], np.arange(len(cells)) + 0.16 * (index - (len(numbers) - 1) / 2)
+        colour, x = COLOURS[index % len(COLOURS)], np.arange(len(cells)) + 0.16 * (index - (len(numbers) - 1) / 2)
         shares = [cell.successes / cell.runs for cell in cells]
         low = [beta.ppf(0.025, c.successes, c.runs - c.successes + 1) if c.successes else 0.0 for c in cells]
         high = [beta.ppf(0.975, c.successes + 1, c.runs - c.successes) if c.successes < c.runs else 1.0 for c in cells]
@@ -139,5 +155,5 @@ def success(outcome: PriorOutcome) -> Drawing:
     axes.set_xticks(range(len(some)), [f"σ = {c.noise_multiplier:g}\nclaimed ε = {c.epsilon:.3g}" for c in some])
     axes.set_ylim(0, 1.02)
     axes.set_ylabel("share of games won")
-    axes.legend(frameon=False, fontsize=8)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8, labelcolor=INK)
     return Drawing(figure, "Success of the candidate attack beside the reconstruction bound")

@@ -111,7 +111,9 @@ def test_what_is_exact_without_defence_is_gone_with_noise(tmp_path: Path) -> Non
     cells = {(c.scenario, c.defence, c.attack): c for c in outcome.cells}
     exact = cells["one image", "none", "dense"]
     assert min(exact.psnr) > 100
-    assert (exact.identified, exact.label_accuracy, exact.epsilon) == (4, 1.0, None)
+    assert (exact.identified, exact.label_accuracy, exact.labels_right, exact.epsilon) == (4, 1.0, 4, None)
+    assert exact.labels_share == pytest.approx((0.025 ** (1 / 4), 1.0))  # of four of four, in closed form
+    assert cells["batch of 4", "none", "spear"].labels_share is None
     assert min(cells["batch of 4", "none", "spear"].psnr) > 100
     noisy = cells["one image", "ε = 8", "dense"]
     assert noisy.epsilon == pytest.approx(8.0, abs=1e-6)

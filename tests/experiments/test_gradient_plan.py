@@ -104,3 +104,5 @@ def test_a_cell_has_as_many_values_for_each_victim() -> None:
     for psnr in ([20.0, 40.0, 10.0], [], [float("inf"), 1.0]):
         with pytest.raises(ValidationError, match="psnr"):
             Cell(psnr=psnr, floor=[9.0, 9.0], **fields)
+    with pytest.raises(ValidationError, match="more victims"):
+        Cell(psnr=[20.0, 40.0], floor=[9.0, 9.0], **{**fields, "labels_right": 3})

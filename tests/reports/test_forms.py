@@ -40,7 +40,7 @@ def test_markdown_says_what_the_page_says() -> None:
     text = markdown(three())
     assert text.count("**contradicted**") == 2
     assert "dp-low-noise and dp-high-noise leak more than promised." in text
-    assert "Not tested:" in text
+    assert "#### What was not tested" in text
     assert len(text) < 64_000  # of a comment on a pull request
 
 
@@ -73,7 +73,7 @@ def test_cards_say_how_often_a_record_is_found_and_what_was_left_out() -> None:
     row = re.search(r"<tr><th[^>]*>17</th>.*?</tr>", html)
     assert row is not None
     assert re.findall(r"[\d.]+.?%", row[0]) == ["75 %", "0 %"]
-    assert "to judge 1 slice(s): class = rare" in html
+    assert html.count("to judge 1 slice: class = rare") == 1  # of all three models together
     assert "told the membership of 600 records and judged on the other 1200" in html
 
 
@@ -109,11 +109,6 @@ def test_what_was_not_tested_follows_from_what_ran() -> None:
     assert "trained the models clips" in with_rungs(promised, 1, skipped="it claims nothing")
     assert "intermediate models" not in with_rungs(promised, 2)
     assert "worst-case record" not in with_rungs(promised, 3)
-
-
-def test_page_never_shows_a_record() -> None:
-    """Exposed records are listed by number, and only so."""
-    assert "Only their row numbers are shown" in page(three())
 
 
 def test_figures_are_files_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,176 @@
+"""Every chapter of the report: it is there in each form, its figures are tables too, and its numbers are right."""
+
+import re
+from functools import lru_cache
+from html import unescape
+from pathlib import Path
+
+import pytest
+
+from dpaudit.reports.figures import roc
+from dpaudit.reports.gate import escaped
+from dpaudit.reports.html import drawings, page, write_pixels, write_report
+from dpaudit.reports.markdown import ROWS, markdown
+from dpaudit.reports.words import figure
+from dpaudit.result import Result
+from tests.reports import sections
+from tests.reports.results import large, small, three
+
+RESULTS = [small, three, sections.ladder, sections.federated, sections.gradient, sections.everything]
+each_result = pytest.mark.parametrize("made", RESULTS, ids=lambda made: made.__name__)
+
+
+def headings(html: str) -> list[str]:
+    """Headings of a page's chapters, as text."""
+    found = re.findall(r"<h[23][^>]*>(.*?)</h[23]>", html[html.index("</article>") :], flags=re.S)
+    found = [text for text in found if 'class="verdict"' not in text]
+    return [" ".join(unescape(re.sub(r"<[^>]*>", "", text)).split()) for text in found]
+
+
+@each_result
+def test_markdown_has_every_chapter_and_every_row_of_the_page(made) -> None:
+    """The same headings in the same order, and of every table the same number of rows, up to the longest it shows."""
+    html, text = (
+        page(made(), three()) if made is three else page(made()),
+        markdown(made(), three() if made is three else None),
+    )
+    assert re.findall(r"^###+ (.*)$", text, flags=re.M) == [escaped(heading) for heading in headings(html)]
+    tables = re.findall(r"<tbody>(.*?)</tbody>", html, flags=re.S)
+    written = re.findall(r"^\| -.*\n((?:\|.*\n)*)", text, flags=re.M)
+    assert [min(table.count("<tr>"), ROWS) for table in tables] == [rows.count("\n") for rows in written]
+
+
+@lru_cache(maxsize=1)
+def whole_page() -> str:
+    """All chapters there are, drawn once."""
+    return page(sections.everything(), three())
+
+
+@pytest.mark.parametrize(
+    ("chapter", "words"),
+    [
+        ("verdicts", "leak more than promised"),
+        ("promise", "could not have been certified"),
+        ("curves", "allowed by the promise"),
+        ("attacks", "TPR at 10 % FPR"),
+        ("exposed", "class 3"),
+        ("utility", "unseen records rightly"),
+        ("ladder", "is blind to"),
+        ("references", "Reference models in turn"),
+        ("federated", "Round by round"),
+        ("trace", "rounds 7 are missing"),
+        ("gradient", "as the attack got it back"),
+        ("reconstruction", "bound γ(1/M)"),
+        ("changes", "Since the baseline"),
+        ("method", "What must be true for the bounds to hold"),
+        ("not-tested", "Privacy of preprocessing"),
+    ],
+)
+def test_outline(chapter: str, words: str) -> None:
+    """What the report promises to hold is on the page, under a heading the navigation leads to."""
+    html = whole_page()
+    assert f'<a href="#{chapter}">' in html
+    start = html.index(f'id="{chapter}"')
+    end = html.find("<section", start)
+    # The headline stands above the verdicts.
+    part = html[: html.index('id="promise"')] if chapter == "verdicts" else html[start : end if end > 0 else len(html)]
+    assert words in unescape(part)
+
+
+@each_result
+def test_every_figure_has_its_table_and_every_table_can_be_sorted(made) -> None:
+    """A section with a figure has a table below it; no table is without the class that the script looks for."""
+    html = page(made())
+    for section in re.findall(r"<section.*?</section>", html, flags=re.S):
+        figures = section.count("<svg")
+        assert section.count("<table") >= min(figures, 1)
+    assert html.count("<table") == html.count('<table class="sortable"')
+    assert "colspan" not in html  # a row with fewer cells could not be sorted
+
+
+def test_every_figure_is_an_svg_and_a_png(tmp_path: Path) -> None:
+    """Each figure of the page is a file in both forms."""
+    result = sections.everything()
+    write_report(result, tmp_path)
+    write_pixels(result, tmp_path)
+    names = {path.name for path in (tmp_path / "figures").iterdir()}
+    assert names == {f"{name}.{form}" for name in drawings(result) for form in ("svg", "png")}
+    assert {"gradient-gallery.svg", "gradient-utility.png", "reconstruction.svg", "slices.png"} <= names
+    links = re.findall(r"\]\((figures/[^)]*)\)", markdown(result))
+    assert sorted(links) == sorted(f"figures/{name}.svg" for name in drawings(result))
+
+
+def test_ladder_says_which_rung_ran_what_it_costs_and_what_it_found() -> None:
+    """One row for each rung on each model in both forms; a skipped one says why, a bound says what it holds within."""
+    text = markdown(sections.ladder())
+    rows = [line for line in text.splitlines() if line.startswith("| dp-low-noise | ")]
+    # promise table, what each rung found, choices of the budget (rung 4 was left out), training
+    found = [
+        line for line in rows if re.search(r"\| \d (reconcile|forensics|step canaries|one run|many runs) \|", line)
+    ]
+    assert [line.split("|")[2].strip()[0] for line in found] == list("01234") + list("0123")
+    assert "| dp-low-noise | 0 reconcile | claimed figure (violation) | – | – | – | 0.5 |" in text
+    assert "| dp-low-noise | 2 step canaries | a lower bound | 3.72 | 97.9 | 1.02 | 6.5 |" in text
+    assert "did not run: the budget left it out" in text
+    assert "| 3 one run | the whole training at once | leaks too weak for the number of canaries |" in text
+    assert "  - came out: its own mechanism gives ε = 20.4" in text
+    assert f"hold within: {sections.SAMPLER}" in text
+
+
+def test_labels_carry_an_exact_interval_over_victims() -> None:
+    """Five of six at 95 %: 35.9 % to 99.6 %, Clopper and Pearson."""
+    text = markdown(sections.gradient())
+    row = next(line for line in text.splitlines() if line.startswith("| one image | none | matching |"))
+    assert "| 5 of 6 (36 % to 99.6 %) | 0.80 |" in row
+    known = next(line for line in text.splitlines() if line.startswith("| batch of 4 | none | matching |"))
+    assert known.endswith("| – | – |")
+    assert text.count("refused, noise was added") == 9
+
+
+def test_promises_that_are_no_model_s_have_verdicts_too() -> None:
+    """Each release of the gradient audit is a card or a row, and names with commas in them are told apart."""
+    result = sections.gradient()
+    html = page(result)
+    assert html.count('class="card ') == 9
+    assert f"{len(result.comparisons) - 9} more verdicts" in html
+    assert "“one image, ε = 50, matching”, “one image, ε = 50, dense”" in html
+
+
+def test_notebook_shows_the_same_page() -> None:
+    """The frame holds the page, letter by letter; where frames are taken out, the verdicts remain."""
+    shown = three()._repr_html_()
+    frame = re.search(r'srcdoc="([^"]*)"', shown)
+    assert frame is not None
+    assert unescape(frame[1]) == page(three())
+    before = shown[: shown.index("<iframe")]
+    assert before.count("<tr>") == 1 + len(three().models)
+    assert "contradicted" in before
+
+
+def test_large_report_fits_into_a_comment() -> None:
+    """480 attacks and 2,400 slices: long tables are cut and say by how much."""
+    text = markdown(large())
+    assert len(text.encode()) < 64_000
+    assert f"{480 - ROWS} more rows are in report.html." in text
+
+
+def test_numbers_below_each_other_have_as_many_digits() -> None:
+    """Three significant ones, zeros at the end included."""
+    assert [figure(value) for value in (6.0, 5.5, 10.0, 0.5, 123.4, 2e7, 1e-7)] == [
+        "6.00", "5.50", "10.0", "0.500", "123", "2e7", "1e-7",
+    ]  # fmt: skip
+
+
+def test_a_model_called_like_a_colour_keeps_its_name() -> None:
+    """The theme's colours are put into styles, not into words."""
+    result: Result = small()
+    model = result.models[0].model_copy(update={"name": "#0072b2"})
+    membership = result.membership
+    assert membership is not None
+    attacks = [attack.model_copy(update={"model": "#0072b2"}) for attack in membership.attacks]
+    renamed = result.model_copy(
+        update={"models": [model], "membership": membership.model_copy(update={"attacks": attacks})}
+    )
+    svg = roc(renamed, model).svg()
+    assert ">#0072b2</text>" in svg
+    assert "var(--series-0, #0072b2)" in svg
