@@ -13,6 +13,7 @@ import numpy as np
 from dpaudit import _check, registry
 from dpaudit._check import BoolArray, FloatArray
 from dpaudit.attacks.membership.pools import audited_part
+from dpaudit.blocks import room
 from dpaudit.claim import Adjacency, Unit
 from dpaudit.data.dataset import Dataset, Task
 from dpaudit.data.inclusion import complementary_pairs
@@ -249,6 +250,7 @@ def attacked(
     An attack that is named and cannot run is an error; of the default ones those that lack something are left out,
     with the reason in the result.
     """
+    room().need(len(signals))
     scored: dict[str, tuple[Any, FloatArray, BoolArray]] = {}
     skipped: list[membership.Skipped] = []
     names = list(attacks) or list(DEFAULT_ATTACKS)

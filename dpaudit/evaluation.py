@@ -9,9 +9,10 @@ import numpy.typing as npt
 from scipy.stats import false_discovery_control, norm, rankdata
 
 from dpaudit import _check
-from dpaudit._check import FloatArray
+from dpaudit._check import BoolArray, FloatArray
+from dpaudit.blocks import finite, over_records, release
 from dpaudit.errors import InputError
-from dpaudit.roc import Roc, auc_standard_error
+from dpaudit.roc import Roc, auc_standard_error, pooled_rates
 from dpaudit.scores import Scores
 
 
@@ -66,27 +67,33 @@ def over_targets(scores: object, included: object, *, fprs: Sequence[float]) -> 
     >>> result.auc
     Mean(mean=1.0, standard_error=0.0)
     """
-    values = _check.finite("scores", scores, ndim=2)
+    values = finite("scores", scores)
     member = np.asarray(included)
     if member.shape != values.shape or len(values) < 2:
         raise InputError(
             f"scores and membership must have shape (models, records) with 2 models or more, got {values.shape} and "
             f"{member.shape}."
         )
-    joined = [Scores.join(row, truth) for row, truth in zip(values, member, strict=True)]
-    rocs = [Roc.of(one) for one in joined]
-    pooled = Roc.of(
-        Scores(np.concatenate([one.member for one in joined]), np.concatenate([one.nonmember for one in joined]))
-    )
+    aucs, advantages, floors = [], [], []
+    tprs: list[list[float]] = [[] for _ in fprs]
+    for row, truth in zip(values, member, strict=True):
+        roc = Roc.of(Scores.join(row, truth))
+        aucs.append(roc.auc)
+        advantages.append(roc.advantage)
+        floors.append(roc.fpr_floor)
+        for fpr, at in zip(fprs, tprs, strict=True):
+            at.append(roc.tpr_at(fpr).tpr)
+        release(values)
+    pooled_auc, pooled_tprs = pooled_rates(values, np.asarray(member, bool), fprs)
     return OverTargets(
-        targets=len(rocs),
-        auc=mean_over([roc.auc for roc in rocs]),
-        advantage=mean_over([roc.advantage for roc in rocs]),
+        targets=len(aucs),
+        auc=mean_over(aucs),
+        advantage=mean_over(advantages),
         fprs=tuple(fprs),
-        tpr_at_fpr=tuple(mean_over([roc.tpr_at(fpr).tpr for roc in rocs]) for fpr in fprs),
-        fpr_floor=max(roc.fpr_floor for roc in rocs),
-        pooled_auc=pooled.auc,
-        pooled_tpr_at_fpr=tuple(pooled.tpr_at(fpr).tpr for fpr in fprs),
+        tpr_at_fpr=tuple(mean_over(at) for at in tprs),
+        fpr_floor=max(floors),
+        pooled_auc=pooled_auc,
+        pooled_tpr_at_fpr=pooled_tprs,
     )
 
 
@@ -285,17 +292,17 @@ def accused(scores: object, included: object, records: Sequence[int], *, fpr: fl
     Accused(fpr=0.5, models=1, tpr=(1.0,), fprs=(0.0,))
     """
     _check.open_unit("fpr", fpr)
-    values = _check.finite("scores", scores, ndim=2)
+    values = finite("scores", scores)
     member = np.asarray(included, bool)
     if member.all(axis=1).any():
         raise InputError("every model needs a record it was not trained on: its false accusations are counted there.")
-    called = np.empty(values.shape, bool)
+    chosen = np.asarray(records, np.int64)
+    with_record, called = member[:, chosen], np.empty((len(values), chosen.size), bool)
     for row, truth, out in zip(values, member, called, strict=True):
         others = np.sort(row[~truth])[::-1]
         # Above the first score that would make one false accusation too many; ties with it are not accused.
-        out[:] = row > others[int(fpr * others.size + 1e-9)]
-    chosen = np.asarray(records, np.int64)
-    with_record, called = member[:, chosen], called[:, chosen]
+        out[:] = row[chosen] > others[int(fpr * others.size + 1e-9)]
+        release(values)
     count = len(values) // 2
     if not (with_record.sum(axis=0) == count).all():
         raise InputError("the models must come in complementary pairs: half of them trained with each record.")
@@ -344,14 +351,19 @@ def exposed(phi: object, included: object, *, fdr: float = 0.05) -> Exposed:
     Raises:
         InputError: the models are not in complementary pairs.
     """
-    values = _check.finite("φ of the pool", phi, ndim=2)
+    values = finite("φ of the pool", phi)
     member = np.asarray(included)
-    if member.shape != values.shape or not np.array_equal(member[0::2], ~member[1::2]):
+    if member.shape != values.shape or not all(
+        np.array_equal(one, ~other) for one, other in zip(member[0::2], member[1::2], strict=True)
+    ):
         raise InputError("the models must come in complementary pairs: of 2k and 2k + 1 one is trained on each record.")
-    difference = np.where(member[0::2], values[0::2] - values[1::2], values[1::2] - values[0::2])
-    p = signed_rank_p_values(difference)
+
+    def block(phi: FloatArray, member: BoolArray) -> tuple[FloatArray, ...]:
+        difference = np.where(member[0::2], phi[0::2] - phi[1::2], phi[1::2] - phi[0::2])
+        return signed_rank_p_values(difference), difference.mean(axis=0)
+
+    p, gaps = over_records(block, values, member)
     kept = np.flatnonzero(false_discovery_control(p) <= _check.open_unit("fdr", fdr))
-    gaps = difference.mean(axis=0)
     order = kept[np.lexsort((-gaps[kept], p[kept]))]
     return Exposed(
         records=tuple(order.tolist()),
@@ -359,7 +371,7 @@ def exposed(phi: object, included: object, *, fdr: float = 0.05) -> Exposed:
         p_values=tuple(p[order].tolist()),
         fdr=fdr,
         tested=p.size,
-        smallest_p=0.5 ** len(difference),
+        smallest_p=0.5 ** (len(values) // 2),
     )
 
 

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -131,15 +131,53 @@ def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
     Raises:
         InputError: it is missing, truncated, no NPZ file, holds pickled arrays, or unpacks to more than any of ours.
     """
+    with _one_line_for(path), path.open("rb") as stream:
+        archive = np.load(stream, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise InputError(f"cannot read {path}: it is a single array, not an NPZ archive.")
+        unpacked = sum(entry.file_size for entry in archive.zip.infolist())
+        if unpacked > LARGEST_ARRAYS:
+            raise InputError(f"cannot read {path}: it unpacks to {unpacked >> 30} GiB.")
+        arrays = {name: archive[name] for name in archive.files}
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):
+            raise InputError(f"cannot read {path}: {name!r} is no array.")
+    return arrays
+
+
+def map_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """Arrays of an NPZ file that was written by `write_npz`, left on disk and mapped; nothing checks their content.
+
+    Raises:
+        InputError: as for `read_npz`.
+    """
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    with _one_line_for(path), path.open("rb") as stream, zipfile.ZipFile(stream) as archive:
+        for entry in archive.infolist():
+            if entry.compress_type != zipfile.ZIP_STORED:
+                raise InputError(f"cannot read {path}: {entry.filename!r} is compressed and cannot be mapped.")
+            stream.seek(entry.header_offset + 26)  # of a local header: the lengths of the two fields at its end
+            lengths = stream.read(4)
+            stream.seek(int.from_bytes(lengths[:2], "little") + int.from_bytes(lengths[2:], "little"), os.SEEK_CUR)
+            version = np.lib.format.read_magic(stream)  # type: ignore[no-untyped-call]  # numpy types it not
+            header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, by_columns, dtype = header(stream)  # type: ignore[no-untyped-call]  # nor this
+            if dtype.hasobject:
+                raise InputError(f"cannot read {path}: it holds pickled Python objects, which could run code.")
+            order: Literal["C", "F"] = "F" if by_columns else "C"
+            if 0 in shape:
+                arrays[entry.filename.removesuffix(".npy")] = np.empty(shape, dtype)
+                continue
+            mapped = np.memmap(stream, dtype, "r", offset=stream.tell(), shape=shape or (1,), order=order)
+            arrays[entry.filename.removesuffix(".npy")] = mapped if shape else np.array(mapped[0])
+    return arrays
+
+
+@contextmanager
+def _one_line_for(path: Path) -> Iterator[None]:
+    """What is wrong with an NPZ file, in one line."""
     try:
-        with path.open("rb") as stream:
-            archive = np.load(stream, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise InputError(f"cannot read {path}: it is a single array, not an NPZ archive.")
-            unpacked = sum(entry.file_size for entry in archive.zip.infolist())
-            if unpacked > LARGEST_ARRAYS:
-                raise InputError(f"cannot read {path}: it unpacks to {unpacked >> 30} GiB.")
-            arrays = {name: archive[name] for name in archive.files}
+        yield
     except FileNotFoundError as error:
         raise InputError(f"cannot read {path}: no such file.") from error
     except InputError:
@@ -153,10 +191,6 @@ def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
         raise InputError(f"cannot read {path}: {error}.") from error
     except _NO_NPZ as error:
         raise InputError(f"cannot read {path}: it is truncated or not an NPZ file ({error}).") from error
-    for name, array in arrays.items():
-        if not isinstance(array, np.ndarray):
-            raise InputError(f"cannot read {path}: {name!r} is no array.")
-    return arrays
 
 
 # What numpy, zipfile and zlib raise on bytes that are no NPZ: broken, encrypted or oddly packed members, headers

@@ -1,5 +1,6 @@
 """What this machine has."""
 
+import mmap
 import os
 import time
 from pathlib import Path
@@ -30,3 +31,9 @@ def idle_seconds() -> float:
     except OSError:
         return (os.cpu_count() or 1) * time.perf_counter() - time.process_time()
     return (int(numbers[4]) + int(numbers[5])) / os.sysconf("SC_CLK_TCK")
+
+
+def used_memory() -> int:
+    """Bytes of memory this process has at the moment; 0 on a system that does not say."""
+    status = Path("/proc/self/statm")
+    return int(status.read_text(encoding="ascii").split()[1]) * mmap.PAGESIZE if status.exists() else 0

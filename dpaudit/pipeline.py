@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from dpaudit._check import BoolArray
+from dpaudit.blocks import within
 from dpaudit.claim import Adjacency, Unit
 from dpaudit.compare import compare, unmeasured
 from dpaudit.data.dataset import Dataset
@@ -54,7 +55,8 @@ def run(
             stored there; a folder that holds another plan is refused and left as it is. Of two runs in one folder the
             second waits for the first.
         progress: where long steps say how far they are; default nowhere.
-        memory: bytes that trainings side by side may use; None is half of what is free.
+        memory: bytes that trainings side by side may use, and this process while it attacks: signals that would take
+            much of it are kept on disk and scored in blocks. None is half of what is free.
         workers: where heavy work is done; None is this process and others where they repay (`dpaudit.tasks.repaid`).
         trust: whether functions that the plan names by module may be imported and called.
 
@@ -69,7 +71,7 @@ def run(
         plan = load_plan(Path(plan))
     _find_code(plan, trust)
     folder = folder if folder is not None else Path("runs") / plan.name
-    with alone_in(folder):
+    with alone_in(folder), within(memory, folder):
         prepare = partial(prepared, plan, folder, progress or Silent(), memory=memory, workers=workers or Workers(None))
         return _run_in(folder, plan, prepare)
 

@@ -1,13 +1,15 @@
 """The ROC curve of an attack, with ties taken as one step and exact intervals where they are read off."""
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from dpaudit import _check
-from dpaudit._check import FloatArray, IntArray
+from dpaudit._check import BoolArray, FloatArray, IntArray
+from dpaudit.blocks import empty, release, room
 from dpaudit.errors import InputError
 from dpaudit.intervals import interval
 from dpaudit.scores import Scores
@@ -152,3 +154,63 @@ def _share_below(reference: FloatArray, values: FloatArray) -> FloatArray:
     left = np.searchsorted(ordered, values, side="left")
     share: FloatArray = (left + np.searchsorted(ordered, values, side="right")) / (2 * reference.size)
     return share
+
+
+def pooled_rates(scores: FloatArray, member: BoolArray, fprs: Sequence[float]) -> tuple[float, tuple[float, ...]]:
+    """AUC, and TPR at each FPR, of the scores of all models thrown together, as the `Roc` of them would have them.
+
+    Counted in whole numbers over ranges of scores from the highest down, as many as it takes for one to be small
+    beside memory: whatever the ranges are, the rates are the same.
+
+    Args:
+        scores: shape (models, records), in memory or mapped.
+        member: membership, of the same shape.
+        fprs: false-positive rates.
+
+    >>> pooled_rates(np.array([[3.0, 2.0], [2.0, 1.0]]), np.array([[True, True], [False, False]]), [0.1])
+    (0.875, (0.5,))
+    """
+    members, nonmembers = int(member.sum()), int((~member).sum())
+    hits = alarms = area = 0
+    best = [0] * len(fprs)
+    for inside, outside in _counts(scores, member):
+        true, false = hits + np.cumsum(inside), alarms + np.cumsum(outside)
+        area += int((outside * (2 * true - inside)).sum())
+        for index, fpr in enumerate(fprs):
+            point = int(np.searchsorted(false / nonmembers, fpr * (1 + 1e-12), side="right"))
+            best[index] = int(true[point - 1]) if point else best[index]
+        hits, alarms = int(true[-1]), int(false[-1])
+    return area / (2 * members * nonmembers), tuple(count / members for count in best)
+
+
+def _counts(scores: FloatArray, member: BoolArray) -> Iterator[tuple[IntArray, IntArray]]:
+    """How many members and non-members have each score there is, highest score first, range by range."""
+    ordered, truth = empty(scores.shape), empty(scores.shape, np.bool_)
+    for model, row in enumerate(scores):
+        order = np.argsort(row, kind="stable")
+        ordered[model], truth[model] = row[order], member[model][order]
+        release(scores, ordered, truth)
+    parts = 1 + 8 * scores.size // room().block_bytes
+    some = ordered[:, :: max(1, scores.size // (100 * parts))]
+    edges = np.unique(np.quantile(some, np.arange(1, parts) / parts)) if parts > 1 else np.empty(0)
+    # Where each range of each model ends; equal scores are all in one range.
+    ends = np.array([[0, *np.searchsorted(row, edges, side="right"), row.size] for row in ordered])
+    for part in reversed(range(ends.shape[1] - 1)):
+        found = [
+            _distinct(row[a:b], seen[a:b])
+            for row, seen, (a, b) in zip(ordered, truth, ends[:, part : part + 2], strict=True)
+        ]
+        release(ordered, truth)
+        values, place = np.unique(np.concatenate([one for one, _, _ in found]), return_inverse=True)
+        if values.size:
+            inside, outside = np.zeros(values.size, np.int64), np.zeros(values.size, np.int64)
+            np.add.at(inside, place, np.concatenate([count for _, count, _ in found]))
+            np.add.at(outside, place, np.concatenate([count for _, _, count in found]))
+            yield inside[::-1], outside[::-1]
+
+
+def _distinct(ordered: FloatArray, member: BoolArray) -> tuple[FloatArray, IntArray, IntArray]:
+    """Distinct values of sorted scores, and how many members and non-members have each."""
+    ends = np.flatnonzero(np.append(np.diff(ordered) != 0, [True] * min(1, ordered.size)))
+    inside = np.diff(np.cumsum(member)[ends], prepend=0)
+    return ordered[ends], inside, np.diff(ends, prepend=-1) - inside

@@ -7,12 +7,15 @@ task has no p_y (several labels, a regression), φ is the one number with softpl
 """
 
 from dataclasses import dataclass, field, replace
+from typing import Any, overload
 
 import numpy as np
+import numpy.typing as npt
 from scipy.special import log_softmax, logsumexp
 
 from dpaudit import _check
 from dpaudit._check import BoolArray, FloatArray, IntArray
+from dpaudit.blocks import columns, finite, is_mapped, release, some_rows
 from dpaudit.errors import InputError
 
 # Below it a loss or a probability is a rounding to 0, not a measurement.
@@ -50,7 +53,7 @@ class Signals:
     population: "Signals | None" = None
     queries: "tuple[Signals, ...]" = ()
     checkpoints: "tuple[Signals, ...]" = ()
-    features: FloatArray | None = None
+    features: npt.NDArray[np.floating[Any]] | None = None
     reference_log_probabilities: FloatArray | None = None
     known: "Known | None" = None
     floored: int = 0
@@ -158,7 +161,7 @@ class Signals:
 
     def with_references(self, reference: object, included: object) -> "Signals":
         """The same signals with φ of reference models (models, records) and who each was trained on, same shape."""
-        phi = _check.finite("reference signals", reference, ndim=2)
+        phi = finite("reference signals", reference)
         return replace(self, reference=phi, included=np.asarray(included, bool))
 
     def take(self, rows: BoolArray) -> "Signals":
@@ -173,12 +176,12 @@ class Signals:
             phi=self.phi[rows],
             labels=None if self.labels is None else self.labels[rows],
             log_probabilities=None if self.log_probabilities is None else self.log_probabilities[rows],
-            reference=self.reference[:, rows],
-            included=self.included[:, rows],
+            reference=columns(self.reference, rows),
+            included=columns(self.included, rows),
             queries=tuple(view.take(rows) for view in self.queries),
             checkpoints=tuple(view.take(rows) for view in self.checkpoints),
             features=None if self.features is None else self.features[rows],
-            reference_log_probabilities=None if log_p is None else log_p[:, rows],
+            reference_log_probabilities=None if log_p is None else columns(log_p, rows),
         )
 
     def told(self, rows: BoolArray, member: BoolArray) -> "Signals":
@@ -246,18 +249,19 @@ class PoolSignals:
     population: FloatArray | None = None
     population_labels: IntArray | None = None
     queries: tuple[FloatArray, ...] = ()
-    features: FloatArray | None = None
-    population_features: FloatArray | None = None
+    features: npt.NDArray[np.floating[Any]] | None = None
+    population_features: npt.NDArray[np.floating[Any]] | None = None
     population_log_probabilities: FloatArray | None = None
     query_log_probabilities: tuple[FloatArray, ...] = ()
     checkpoints: tuple[FloatArray, ...] = ()
 
     def __post_init__(self) -> None:
-        phi = _check.finite("φ of the pool", self.phi, ndim=2)
+        phi = finite("φ of the pool", self.phi)
         object.__setattr__(self, "phi", phi)
         if self.included.shape != phi.shape or self.included.dtype != np.bool_:
             raise InputError(f"included must be true/false of shape {phi.shape}, got {self.included.shape}.")
-        if len(phi) < 2 or len(phi) % 2 or not np.array_equal(self.included[0::2], ~self.included[1::2]):
+        pairs = zip(self.included[0::2], self.included[1::2], strict=False)
+        if len(phi) < 2 or len(phi) % 2 or not all(np.array_equal(one, ~other) for one, other in pairs):
             raise InputError(
                 f"the {len(phi)} models of a pool must come in complementary pairs: of models 2k and 2k + 1, exactly "
                 "one is trained on each record."
@@ -276,8 +280,10 @@ class PoolSignals:
     def __len__(self) -> int:
         return len(self.phi)
 
-    def _view(self, phi: FloatArray, model: int, others: list[int], log_p: FloatArray | None) -> Signals:
-        return Signals(phi[model], self.labels, _row(log_p, model), phi[others], self.included[others])
+    def _view(self, phi: FloatArray, model: int, rest: list[int], log_p: FloatArray | None) -> Signals:
+        return Signals(
+            _row(phi, model), self.labels, _row(log_p, model), some_rows(phi, rest), some_rows(self.included, rest)
+        )
 
     def target(self, model: int) -> Signals:
         """One model as the target, all others but its partner as references. Its own membership is left out.
@@ -287,34 +293,47 @@ class PoolSignals:
         array([[False],
                [ True]])
         """
-        others = [i for i in range(len(self)) if i // 2 != model // 2]
+        rest = [i for i in range(len(self)) if i // 2 != model // 2]
         logs = self.query_log_probabilities or (None,) * len(self.queries)
         population = None
         if self.population is not None:
             population = Signals(
-                self.population[model],
+                _row(self.population, model),
                 self.population_labels,
                 _row(self.population_log_probabilities, model),
-                self.population[others],
-                np.zeros((len(others), self.population.shape[1]), bool),
+                some_rows(self.population, rest),
+                np.broadcast_to(np.zeros((1, 1), bool), (len(rest), self.population.shape[1])),
                 features=self.population_features,
             )
         return Signals(
-            self.phi[model],
+            _row(self.phi, model),
             self.labels,
             _row(self.log_probabilities, model),
-            self.phi[others],
-            self.included[others],
+            some_rows(self.phi, rest),
+            some_rows(self.included, rest),
             population,
-            queries=tuple(self._view(q, model, others, log_p) for q, log_p in zip(self.queries, logs, strict=True)),
-            checkpoints=tuple(self._view(phi, model, others, None) for phi in self.checkpoints),
+            queries=tuple(self._view(q, model, rest, log_p) for q, log_p in zip(self.queries, logs, strict=True)),
+            checkpoints=tuple(self._view(phi, model, rest, None) for phi in self.checkpoints),
             features=self.features,
-            reference_log_probabilities=None if self.log_probabilities is None else self.log_probabilities[others],
+            reference_log_probabilities=(
+                None if self.log_probabilities is None else some_rows(self.log_probabilities, rest)
+            ),
         )
 
 
+@overload
+def _row(array: FloatArray, model: int) -> FloatArray: ...
+@overload
+def _row(array: None, model: int) -> None: ...
+@overload
+def _row(array: FloatArray | None, model: int) -> FloatArray | None: ...
 def _row(array: FloatArray | None, model: int) -> FloatArray | None:
-    return None if array is None else array[model]
+    """A copy of one model's, as float64, when the array is mapped."""
+    if array is None or not is_mapped(array):
+        return None if array is None else array[model]
+    row = np.array(array[model], np.float64)
+    release(array)
+    return row
 
 
 def logit_scaled_confidence(logits: FloatArray, labels: IntArray) -> FloatArray:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dpaudit.blocks import finite
 from dpaudit.errors import InputError
 from dpaudit.files import replacing
 from dpaudit.signals import Signals
@@ -46,11 +47,11 @@ def stored_signals(folder: Path) -> Signals:
     included = _array(folder, "included")
     if included.dtype != np.bool_:
         raise InputError(f"{folder / 'included.npy'} must hold true/false, got {included.dtype}.")
-    _finite(folder / "reference.npy", reference)
+    _check_numbers(folder / "reference.npy", reference)
     population = None
     if (folder / "population-phi.npy").exists():
         others = _array(folder, "population-reference")
-        _finite(folder / "population-reference.npy", others)
+        _check_numbers(folder / "population-reference.npy", others)
         outside = np.zeros((1, 1), bool)  # of no model: one value stands for all
         population = Signals(
             _array(folder, "population-phi"),
@@ -71,9 +72,7 @@ def _array(folder: Path, name: str) -> npt.NDArray[Any]:
         raise InputError(f"cannot read {path}: {error}.") from error
 
 
-def _finite(path: Path, values: npt.NDArray[Any]) -> None:
+def _check_numbers(path: Path, values: npt.NDArray[Any]) -> None:
     if values.ndim != 2 or not np.issubdtype(values.dtype, np.floating):
         raise InputError(f"{path} must hold numbers of shape (models, records), got {values.dtype} {values.shape}.")
-    for row in values:
-        if not np.isfinite(row).all():
-            raise InputError(f"{path} must be finite: a value is NaN or infinite.")
+    finite(str(path), values)

@@ -26,17 +26,6 @@ def log_confidence(phi: FloatArray) -> FloatArray:
     return logarithm
 
 
-def mean(p: FloatArray, where: BoolArray | None = None) -> FloatArray:
-    """Mean confidence over the models (axis 0), or those with ``where``, shape (records,).
-
-    Raises:
-        InputError: a record has no such model.
-    """
-    if where is None:
-        return _ratio(p.sum(axis=0), np.full(p.shape[1], len(p)))
-    return _ratio(np.einsum("mr,mr->r", p, where), where.sum(axis=0))
-
-
 def _ratio(total: FloatArray, count: npt.NDArray[np.int64] | FloatArray) -> FloatArray:
     if not count.all():
         raise InputError(
@@ -63,9 +52,29 @@ def mean_without_membership(signals: Signals) -> FloatArray:
     return (_ratio(with_record, models_with) + _ratio(without_record, models_without)) / 2
 
 
+def mean_outside(signals: Signals) -> FloatArray:
+    """Mean confidence of the references without each record, shape (records,), in blocks.
+
+    Raises:
+        InputError: a record has no such reference.
+    """
+
+    def block(phi: FloatArray, included: BoolArray) -> tuple[FloatArray, ...]:
+        outside = ~included
+        total = np.einsum("mr,mr->r", confidence(np.asarray(phi, np.float64)), outside)
+        return total, outside.sum(axis=0).astype(np.float64)
+
+    return _ratio(*over_records(block, signals.reference, signals.included))
+
+
 def mean_of_all(reference: FloatArray) -> FloatArray:
-    """Mean confidence over all models of φ (models, records), shape (records,), in blocks."""
-    return over_records(lambda phi: (mean(confidence(np.asarray(phi, np.float64))),), reference)[0]
+    """Mean confidence over all models of φ (models, records), shape (records,), in blocks.
+
+    Raises:
+        InputError: there is no model.
+    """
+    total = over_records(lambda phi: (confidence(np.asarray(phi, np.float64)).sum(axis=0),), reference)[0]
+    return _ratio(total, np.full(total.shape, len(reference)))
 
 
 def leaving_pairs_out(p: FloatArray, where: BoolArray | None = None) -> Iterator[tuple[int, FloatArray]]:

@@ -1,7 +1,7 @@
 """Mean and spread of the reference models' φ with and without each record, also with one pair of models left out."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, NamedTuple
@@ -10,7 +10,7 @@ import numpy as np
 from scipy.special import gammaln
 
 from dpaudit._check import BoolArray, FloatArray
-from dpaudit.blocks import over_records
+from dpaudit.blocks import over_records, release
 from dpaudit.errors import InputError
 from dpaudit.signals import Signals
 
@@ -57,28 +57,39 @@ class Sides(NamedTuple):
     outside: Moments
 
 
-def sides(signals: Signals) -> Sides:
-    """Both moments of one target's references, which may be larger than memory."""
+# φ -> the number whose moments are wanted, of the same shape.
+Of = Callable[[FloatArray], FloatArray]
 
+
+def sides(signals: Signals, *, of: Of = np.asarray) -> Sides:
+    """Both moments of one target's references, which may be larger than memory."""
+    return _sides(signals.reference, signals.included, of)
+
+
+def _sides(phi: FloatArray, included: BoolArray, of: Of) -> Sides:
     def block(phi: FloatArray, included: BoolArray) -> tuple[FloatArray, ...]:
-        values = np.asarray(phi, np.float64)
+        values = of(np.asarray(phi, np.float64))
         inside, outside = Moments.of(values, included), Moments.of(values, ~included)
         return inside.count, inside.mean, inside.squares, outside.count, outside.mean, outside.squares
 
-    found = over_records(block, signals.reference, signals.included)
+    found = over_records(block, phi, included)
     return Sides(Moments(*found[:3]), Moments(*found[3:]))
 
 
-def leaving_pairs_out(phi: FloatArray, included: BoolArray) -> Iterator[tuple[int, Sides]]:
-    """(first model of the pair, moments over all other models) for every pair of models (2k, 2k + 1).
+def leaving_pairs_out(
+    phi: FloatArray, included: BoolArray, *, of: Of = np.asarray
+) -> Iterator[tuple[int, FloatArray, Sides]]:
+    """(first model of the pair, its numbers (2, records), moments over all other models) for every pair (2k, 2k + 1).
 
     One member of a pair was trained on a record exactly when the other was not, so one value leaves each side.
     """
-    inside, outside = Moments.of(phi, included), Moments.of(phi, ~included)
+    inside, outside = _sides(phi, included, of)
     for first in range(0, len(phi), 2):
-        with_record = np.where(included[first], phi[first], phi[first + 1])
-        without_record = phi[first] + phi[first + 1] - with_record
-        yield first, Sides(inside.without(with_record), outside.without(without_record))
+        pair = of(np.array(phi[first : first + 2], np.float64))
+        release(phi)
+        with_record = np.where(included[first], pair[0], pair[1])
+        without_record = pair[0] + pair[1] - with_record
+        yield first, pair, Sides(inside.without(with_record), outside.without(without_record))
 
 
 @dataclass(frozen=True)

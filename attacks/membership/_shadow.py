@@ -7,6 +7,7 @@ import numpy as np
 
 from dpaudit import _check
 from dpaudit._check import BoolArray, FloatArray, IntArray
+from dpaudit.blocks import release
 from dpaudit.errors import InputError
 from dpaudit.signals import Signals
 
@@ -49,21 +50,30 @@ def from_references(
         InputError: there are no references, or all of their records are members, or none is.
     """
     models = len(signals.reference)
-    if models == 0 or signals.included.all() or not signals.included.any():
+    if all(row.all() for row in signals.included) or not any(row.any() for row in signals.included):
         raise InputError(
             "an attacker trained on reference models needs references, each trained on some of the records and not "
             f"on others; got {models} reference(s)."
         )
-    target = features(signals)
-    shadows = [features(_in_place_of_target(signals, model)) for model in range(models)]
     each = max(rows // models, 1)
-    scores = np.empty(len(signals))
     rng = np.random.default_rng(seed)
-    for learn, score in folds(len(signals), number=number, seed=seed):
-        drawn = [learn if learn.size <= each else rng.choice(learn, each, replace=False) for _ in range(models)]
-        known = np.concatenate([shadows[model][chosen] for model, chosen in enumerate(drawn)])
-        member = np.concatenate([signals.included[model, chosen] for model, chosen in enumerate(drawn)])
-        scores[score] = fit_and_score(known, member, target[score])
+    parts = list(folds(len(signals), number=number, seed=seed))
+    drawn = [
+        [learn if learn.size <= each else rng.choice(learn, each, replace=False) for _ in range(models)]
+        for learn, _ in parts
+    ]
+    # What a reference shows is held for the rows that are learnt from only.
+    known: list[list[FloatArray]] = [[] for _ in parts]
+    for model in range(models):
+        shadow = features(_in_place_of_target(signals, model))
+        for fold, chosen in zip(known, drawn, strict=True):
+            fold.append(shadow[chosen[model]])
+        release(signals.reference, signals.reference_log_probabilities)
+    target = features(signals)
+    scores = np.empty(len(signals))
+    for (_, score), fold, chosen in zip(parts, known, drawn, strict=True):
+        member = np.concatenate([signals.included[model][rows] for model, rows in enumerate(chosen)])
+        scores[score] = fit_and_score(np.concatenate(fold), member, target[score])
     return scores
 
 

@@ -7,6 +7,8 @@ import numpy as np
 
 from dpaudit._check import FloatArray
 from dpaudit.attacks.membership._moments import Sides, leaving_pairs_out, medians, sides
+from dpaudit.attacks.membership.pools import in_turn
+from dpaudit.blocks import empty, release
 from dpaudit.signals import PoolSignals, Signals
 
 Centre = Literal["mean", "median"]
@@ -27,10 +29,12 @@ def over_queries(signals: Signals, score: Score, *, centre: Centre) -> FloatArra
 def over_pairs(pool: PoolSignals, score: Score, *, centre: Centre) -> FloatArray:
     """Scores of every model as the target without its pair, shape (models, records), in time linear in both."""
     if centre == "median":  # a median has no running sum
-        return np.stack([over_queries(pool.target(model), score, centre=centre) for model in range(len(pool))])
-    total = np.zeros_like(pool.phi)
-    for phi in (pool.phi, *pool.queries):
-        for first, both in leaving_pairs_out(phi, pool.included):
-            pair = slice(first, first + 2)
-            total[pair] += score(phi[pair], both, (None, None))
-    return total / (1 + len(pool.queries))
+        return in_turn(lambda signals: over_queries(signals, score, centre=centre), pool)
+    scores = empty(pool.phi.shape)
+    views = [leaving_pairs_out(phi, pool.included) for phi in (pool.phi, *pool.queries)]
+    for seen in zip(*views, strict=True):
+        first = seen[0][0]
+        total = sum(score(pair, both, (None, None)) for _, pair, both in seen)
+        scores[first : first + 2] = total / len(seen)
+        release(scores)
+    return scores

@@ -7,9 +7,11 @@ import numpy as np
 from scipy.stats import t as student
 
 from dpaudit import _check
-from dpaudit._check import FloatArray
-from dpaudit.attacks.membership._moments import need, sides, spread
-from dpaudit.signals import Signals
+from dpaudit._check import BoolArray, FloatArray
+from dpaudit.attacks.membership._moments import Moments, leaving_pairs_out, need, sides, spread
+from dpaudit.attacks.membership.pools import in_turn
+from dpaudit.blocks import empty, over_records, release
+from dpaudit.signals import PoolSignals, Signals
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,30 @@ class AttackR:
 
     def __call__(self, signals: Signals) -> FloatArray:
         """Scores, shape (records,)."""
-        outside = sides(signals).outside
-        need(outside, 1, "attack-r")
         if self.tail == "fitted":
-            fitted = spread(outside, "shrunk")
-            return -np.asarray(student.logsf(fitted.z(signals.phi), fitted.degrees), np.float64)
-        beaten = np.sum((signals.reference <= signals.phi) & ~signals.included, axis=0)
-        share: FloatArray = (beaten + 0.5) / (outside.count + 1)
+            return _tail(signals.phi, sides(signals).outside)
+
+        def block(reference: FloatArray, included: BoolArray, phi: FloatArray) -> tuple[FloatArray, ...]:
+            beaten = np.sum((reference <= phi) & ~included, axis=0)
+            return beaten.astype(np.float64), np.sum(~included, axis=0).astype(np.float64)
+
+        beaten, count = over_records(block, signals.reference, signals.included, signals.phi[None])
+        need(Moments(count, count, count), 1, "attack-r")
+        share: FloatArray = (beaten + 0.5) / (count + 1)
         return share
+
+    def leave_pair_out(self, pool: PoolSignals) -> FloatArray:
+        """Scores of every model as the target without its pair, shape (models, records); fitted in linear time."""
+        if self.tail == "empirical":
+            return in_turn(self, pool)
+        scores = empty(pool.phi.shape)
+        for first, phi, both in leaving_pairs_out(pool.phi, pool.included):
+            scores[first : first + 2] = _tail(phi, both.outside)
+            release(scores)
+        return scores
+
+
+def _tail(phi: FloatArray, outside: Moments) -> FloatArray:
+    need(outside, 1, "attack-r")
+    fitted = spread(outside, "shrunk")
+    return -np.asarray(student.logsf(fitted.z(phi), fitted.degrees), np.float64)

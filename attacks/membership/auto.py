@@ -8,6 +8,7 @@ from dpaudit.attacks.membership.base import Base, BaseOffline
 from dpaudit.attacks.membership.lira import Lira
 from dpaudit.attacks.membership.lira_offline import LiraOffline
 from dpaudit.attacks.membership.loss import Loss
+from dpaudit.blocks import over_records
 from dpaudit.signals import PoolSignals, Signals
 
 Choice = Loss | Base | BaseOffline | Lira | LiraOffline
@@ -40,7 +41,7 @@ class Auto:
     def chosen(self, signals: Signals) -> Choice:
         """The attack it takes for these signals."""
         models = len(signals.reference)
-        online = bool(models) and bool(signals.included.any(axis=0).all())
+        online = bool(models) and bool(over_records(lambda rows: (rows.any(axis=0),), signals.included)[0].all())
         return _choice(models, online=online)
 
     def leave_pair_out(self, pool: PoolSignals) -> FloatArray:

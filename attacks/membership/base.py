@@ -6,14 +6,15 @@ from typing import ClassVar
 import numpy as np
 
 from dpaudit import _check
-from dpaudit._check import FloatArray
+from dpaudit._check import BoolArray, FloatArray
 from dpaudit.attacks.membership._confidence import (
     confidence,
     leaving_pairs_out,
     log_confidence,
-    mean,
     mean_of_all,
+    mean_outside,
 )
+from dpaudit.blocks import over_records
 from dpaudit.signals import PoolSignals, Signals
 
 
@@ -42,11 +43,14 @@ class Base:
 
     def leave_pair_out(self, pool: PoolSignals) -> FloatArray:
         """Scores of every model as the target without its pair, shape (models, records)."""
-        log_p = log_confidence(pool.phi)
-        scores = np.empty_like(log_p)
-        for first, expected in leaving_pairs_out(confidence(pool.phi)):
-            scores[first : first + 2] = log_p[first : first + 2] - np.log(expected)
-        return scores
+
+        def block(phi: FloatArray) -> tuple[FloatArray, ...]:
+            scores = log_confidence(phi)
+            for first, expected in leaving_pairs_out(confidence(phi)):
+                scores[first : first + 2] -= np.log(expected)
+            return (scores,)
+
+        return over_records(block, pool.phi)[0]
 
 
 @dataclass(frozen=True)
@@ -74,13 +78,15 @@ class BaseOffline:
 
     def __call__(self, signals: Signals) -> FloatArray:
         """Scores, shape (records,)."""
-        expected = mean(confidence(signals.reference), ~signals.included)
-        return log_confidence(signals.phi) - self.scale * np.log(expected)
+        return log_confidence(signals.phi) - self.scale * np.log(mean_outside(signals))
 
     def leave_pair_out(self, pool: PoolSignals) -> FloatArray:
         """Scores of every model as the target without its pair, shape (models, records)."""
-        log_p = log_confidence(pool.phi)
-        scores = np.empty_like(log_p)
-        for first, expected in leaving_pairs_out(confidence(pool.phi), ~pool.included):
-            scores[first : first + 2] = log_p[first : first + 2] - self.scale * np.log(expected)
-        return scores
+
+        def block(phi: FloatArray, included: BoolArray) -> tuple[FloatArray, ...]:
+            scores = log_confidence(phi)
+            for first, expected in leaving_pairs_out(confidence(phi), ~included):
+                scores[first : first + 2] -= self.scale * np.log(expected)
+            return (scores,)
+
+        return over_records(block, pool.phi, pool.included)[0]

@@ -6,7 +6,8 @@ from typing import ClassVar
 import numpy as np
 
 from dpaudit._check import FloatArray
-from dpaudit.attacks.membership._moments import Moments, leaving_pairs_out, need, sides
+from dpaudit.attacks.membership._moments import Sides, leaving_pairs_out, need, sides
+from dpaudit.blocks import empty, release
 from dpaudit.signals import PoolSignals, Signals
 
 
@@ -28,18 +29,23 @@ class Calibrated:
 
     def __call__(self, signals: Signals) -> FloatArray:
         """Scores, shape (records,)."""
-        outside = Moments.of(np.logaddexp(0.0, -signals.reference), ~signals.included)
+        outside = sides(signals, of=_loss).outside
         need(outside, 1, "a calibrated loss")
         return outside.mean - signals.loss
 
     def leave_pair_out(self, pool: PoolSignals) -> FloatArray:
         """Scores of every model as the target without its pair, shape (models, records)."""
-        loss = np.logaddexp(0.0, -pool.phi)
-        scores = np.empty_like(loss)
-        for first, both in leaving_pairs_out(loss, pool.included):
+        scores = empty(pool.phi.shape)
+        for first, loss, both in leaving_pairs_out(pool.phi, pool.included, of=_loss):
             need(both.outside, 1, "a calibrated loss")
-            scores[first : first + 2] = both.outside.mean - loss[first : first + 2]
+            scores[first : first + 2] = both.outside.mean - loss
+            release(scores)
         return scores
+
+
+def _loss(phi: FloatArray) -> FloatArray:
+    loss: FloatArray = np.logaddexp(0.0, -phi)
+    return loss
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,18 @@ class Offset:
 
     def __call__(self, signals: Signals) -> FloatArray:
         """Scores, shape (records,)."""
-        inside, outside = sides(signals)
-        need(inside, 1, "an offset")
-        need(outside, 1, "an offset")
-        return signals.phi - (inside.mean + outside.mean) / 2
+        return _offset(signals.phi, sides(signals))
+
+    def leave_pair_out(self, pool: PoolSignals) -> FloatArray:
+        """Scores of every model as the target without its pair, shape (models, records)."""
+        scores = empty(pool.phi.shape)
+        for first, phi, both in leaving_pairs_out(pool.phi, pool.included):
+            scores[first : first + 2] = _offset(phi, both)
+            release(scores)
+        return scores
+
+
+def _offset(phi: FloatArray, both: Sides) -> FloatArray:
+    need(both.inside, 1, "an offset")
+    need(both.outside, 1, "an offset")
+    return phi - (both.inside.mean + both.outside.mean) / 2

@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+
 from dpaudit._check import FloatArray
+from dpaudit.blocks import over_records
 from dpaudit.signals import PoolSignals, Signals
 
 
@@ -28,4 +31,4 @@ class Loss:
 
     def leave_pair_out(self, pool: PoolSignals) -> FloatArray:
         """Scores of every model as the target, shape (models, records); there are no references to leave out."""
-        return pool.phi.copy()
+        return over_records(lambda phi: (np.array(phi),), pool.phi)[0]

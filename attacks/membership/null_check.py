@@ -7,8 +7,9 @@ import numpy as np
 from scipy.stats import t as student
 
 from dpaudit import _check
-from dpaudit._check import FloatArray
+from dpaudit._check import FloatArray, IntArray
 from dpaudit.attacks.membership.pools import Attack, leave_pair_out
+from dpaudit.blocks import empty, over_records, release
 from dpaudit.errors import AuditFailed
 from dpaudit.roc import Roc
 from dpaudit.scores import Scores
@@ -60,7 +61,10 @@ def null_check(
     means = []
     for _ in range(shuffles):
         scores = leave_pair_out(attack, _shuffled(pool, rng))
-        aucs = [Roc.of(Scores.join(row, truth)).auc for row, truth in zip(scores, pool.included, strict=True)]
+        aucs = []
+        for row, truth in zip(scores, pool.included, strict=True):
+            aucs.append(Roc.of(Scores.join(row, truth)).auc)
+            release(scores)
         means.append(float(np.mean(aucs)))
     mean, error = float(np.mean(means)), float(np.std(means, ddof=1)) / math.sqrt(shuffles)
     width = float(student.ppf(1 - false_alarms / 2, shuffles - 1)) * error
@@ -73,10 +77,18 @@ def null_check(
 
 
 def _shuffled(pool: PoolSignals, rng: np.random.Generator) -> PoolSignals:
-    order = np.argsort(rng.random(pool.phi.shape), axis=0)
+    keys = empty(pool.phi.shape)
+    for row in keys:
+        row[:] = rng.random(row.size)
+        release(keys)
+    order = over_records(lambda keys: (np.argsort(keys, axis=0).astype(np.int32),), keys)[0]
+    del keys  # may be large
+
+    def block(order: IntArray, values: FloatArray) -> tuple[FloatArray, ...]:
+        return (np.take_along_axis(values, order if values.ndim == 2 else order[..., None], axis=0),)
 
     def moved(values: FloatArray) -> FloatArray:
-        return np.take_along_axis(values, order if values.ndim == 2 else order[..., None], axis=0)
+        return over_records(block, order, values)[0]
 
     return replace(
         pool,

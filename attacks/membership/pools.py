@@ -1,10 +1,12 @@
 """Every model of a pool as a target, in turn."""
 
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from dpaudit._check import BoolArray, FloatArray
+from dpaudit.blocks import empty, release
 from dpaudit.signals import PoolSignals, Signals
 
 
@@ -64,4 +66,13 @@ def leave_pair_out(attack: Attack, pool: PoolSignals) -> FloatArray:
     """
     if isinstance(attack, Pooled):
         return attack.leave_pair_out(pool)
-    return np.stack([attack(pool.target(model)) for model in range(len(pool))])
+    return in_turn(attack, pool)
+
+
+def in_turn(attack: Callable[[Signals], FloatArray], pool: PoolSignals) -> FloatArray:
+    """Scores of every model of a pool, attacked one after the other, shape (models, records)."""
+    scores = empty(pool.phi.shape)
+    for model in range(len(pool)):
+        scores[model] = attack(pool.target(model))
+        release(scores)
+    return scores

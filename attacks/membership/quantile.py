@@ -64,5 +64,5 @@ def _statistic(signals: Signals) -> FloatArray:
 
 def _covariates(signals: Signals) -> FloatArray:
     assert signals.features is not None  # checked before
-    table = signals.features.reshape(len(signals), -1)
+    table = signals.features.reshape(len(signals), -1).astype(np.float64)
     return table if signals.labels is None else np.column_stack([table, signals.labels])

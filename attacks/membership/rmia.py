@@ -1,19 +1,21 @@
 """Robust membership inference, `Zarifzadeh et al. (2024) <https://arxiv.org/abs/2312.03262>`_."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from dpaudit import _check
-from dpaudit._check import FloatArray
+from dpaudit._check import BoolArray, FloatArray
 from dpaudit.attacks.membership._confidence import (
     confidence,
     leaving_pairs_out,
-    mean,
     mean_of_all,
+    mean_outside,
     mean_without_membership,
 )
+from dpaudit.blocks import over_records, release
 from dpaudit.errors import InputError
 from dpaudit.signals import PoolSignals, Signals
 
@@ -55,17 +57,18 @@ class Rmia:
         """Scores in (0, 1), shape (records,)."""
         population = _population(signals)
         expected, expected_z = mean_without_membership(signals), mean_of_all(population.reference)
-        return _score(confidence(signals.phi) / expected, confidence(population.phi) / expected_z, self)
+        return _score(confidence(signals.phi) / expected, np.sort(confidence(population.phi) / expected_z), self)
 
     def leave_pair_out(self, pool: PoolSignals) -> FloatArray:
         """Scores of every model as the target without its pair, shape (models, records)."""
-        p, z = confidence(pool.phi), confidence(_pool_population(pool))
-        scores = np.empty_like(p)
         # As many references with every record as without: the mean of the two means is the mean of all.
-        for (first, expected), (_, expected_z) in zip(leaving_pairs_out(p), leaving_pairs_out(z), strict=True):
-            for model in (first, first + 1):
-                scores[model] = _score(p[model] / expected, z[model] / expected_z, self)
-        return scores
+        ratio_z = _sorted_ratios(pool, np.asarray)
+
+        def block(phi: FloatArray) -> tuple[FloatArray, ...]:
+            p = confidence(phi)
+            return (_scores(p, leaving_pairs_out(p), ratio_z, self),)
+
+        return over_records(block, pool.phi)[0]
 
 
 @dataclass(frozen=True)
@@ -99,31 +102,59 @@ class RmiaOffline:
     def __call__(self, signals: Signals) -> FloatArray:
         """Scores in (0, 1), shape (records,)."""
         population = _population(signals)
-        expected = self._extended(mean(confidence(signals.reference), ~signals.included))
-        expected_z = self._extended(mean(confidence(population.reference)))
-        return _score(confidence(signals.phi) / expected, confidence(population.phi) / expected_z, self)
+        expected, expected_z = self._extended(mean_outside(signals)), self._extended(mean_of_all(population.reference))
+        return _score(confidence(signals.phi) / expected, np.sort(confidence(population.phi) / expected_z), self)
 
     def leave_pair_out(self, pool: PoolSignals) -> FloatArray:
         """Scores of every model as the target without its pair, shape (models, records)."""
-        p, z = confidence(pool.phi), confidence(_pool_population(pool))
-        scores = np.empty_like(p)
-        outside = leaving_pairs_out(p, ~pool.included)
-        for (first, without_record), (_, z_mean) in zip(outside, leaving_pairs_out(z), strict=True):
-            expected, expected_z = self._extended(without_record), self._extended(z_mean)
-            for model in (first, first + 1):
-                scores[model] = _score(p[model] / expected, z[model] / expected_z, self)
-        return scores
+        ratio_z = _sorted_ratios(pool, self._extended)
+
+        def block(phi: FloatArray, included: BoolArray) -> tuple[FloatArray, ...]:
+            p = confidence(phi)
+            outside = ((first, self._extended(mean)) for first, mean in leaving_pairs_out(p, ~included))
+            return (_scores(p, outside, ratio_z, self),)
+
+        return over_records(block, pool.phi, pool.included)[0]
 
     def _extended(self, outside: FloatArray) -> FloatArray:
         return ((1 + self.a) * outside + (1 - self.a)) / 2
 
 
 def _score(ratio: FloatArray, ratio_z: FloatArray, how: "Rmia | RmiaOffline") -> FloatArray:
-    beaten = np.searchsorted(np.sort(ratio_z), ratio / how.gamma, side="right").astype(np.float64)
+    """Scores of ratios against those of the population, which are sorted."""
+    beaten = np.searchsorted(ratio_z, ratio / how.gamma, side="right").astype(np.float64)
     if not how.ties_by_ratio:
         return beaten / ratio_z.size
     scores: FloatArray = (beaten + ratio / (1 + ratio)) / (ratio_z.size + 1)
     return scores
+
+
+def _scores(
+    p: FloatArray, expected: Iterable[tuple[int, FloatArray]], ratio_z: FloatArray, how: "Rmia | RmiaOffline"
+) -> FloatArray:
+    """Scores of every model on some records from its confidences and what is expected of its pair."""
+    scores = np.empty_like(p)
+    for first, mean in expected:
+        for model in (first, first + 1):
+            scores[model] = _score(p[model] / mean, ratio_z[model], how)
+    release(ratio_z)
+    return scores
+
+
+def _sorted_ratios(pool: PoolSignals, extended: Callable[[FloatArray], FloatArray]) -> FloatArray:
+    """p(z)/Pr(z) of the population under every model as the target, each sorted, shape (models, population)."""
+
+    def block(phi: FloatArray) -> tuple[FloatArray, ...]:
+        ratios = confidence(phi)
+        for first, mean in leaving_pairs_out(ratios.copy()):
+            ratios[first : first + 2] /= extended(mean)
+        return (ratios,)
+
+    found = over_records(block, _pool_population(pool))[0]
+    for row in found:
+        row.sort()
+        release(found)
+    return found
 
 
 def _check_gamma(gamma: float) -> None:

@@ -12,6 +12,7 @@ from dpaudit import _check, registry
 from dpaudit._check import FloatArray, IntArray
 from dpaudit.attacks.membership.auto import Auto
 from dpaudit.attacks.membership.pools import leave_pair_out
+from dpaudit.blocks import room
 from dpaudit.bounds.clopper_pearson import ClopperPearson
 from dpaudit.bounds.one_run import OneRun
 from dpaudit.bounds.selection import HeldOut
@@ -215,6 +216,7 @@ def predicted(settings: Settings, trainer: Trainer, audit: Audit, *, name: str) 
 
 def run(settings: Settings, audit: Audit) -> Outcome:
     """Attack every subject; membership is joined to the scores here and nowhere before."""
+    room().need(len(audit.dataset))
     attacks = [(item.name, item.build()) for item in settings.attacks]
     terms = Terms(audit.design, audit.delta, audit.confidence, audit.adjacency, audit.unit)
     outcome = Outcome(design=audit.design, attacks=[], references=settings.references)
@@ -227,7 +229,7 @@ def run(settings: Settings, audit: Audit) -> Outcome:
         signals = observed(subject, settings, audit, queried, pool)
         outcome.floored[subject.name] = signals.floored
         groups = chosen_groups(signals, settings.slices, audit.dataset.groups)
-        found_by = scored(subject.name, attacks, Seen(signals, pool, audit.member), audit)
+        found_by = scored(subject.name, attacks, Seen(signals, pool, audit.member, room()), audit)
         for (name, attack), found in zip(attacks, found_by, strict=True):
             scores, kept_rows = found["scores"], found["kept"]
             member = audit.member[kept_rows]

@@ -2,10 +2,13 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from dpaudit._check import BoolArray, FloatArray
+from dpaudit.blocks import columns, empty, is_mapped, release, room
 from dpaudit.data.dataset import Dataset
 from dpaudit.data.source import Records
 from dpaudit.errors import InputError
@@ -71,20 +74,39 @@ def pool_signals(
         dataset: the records.
         population: records that no model was trained on.
     """
-    classes = dataset.task == "multiclass"
+    values, logs = _seen(outputs, dataset)
+    seen, log_p = (None, None) if population is None or others is None else _seen(others, population)
     return PoolSignals(
-        phi=phi(outputs, dataset.labels, task=dataset.task).values,
+        phi=values,
         included=included,
-        labels=dataset.classes if classes else None,
-        log_probabilities=log_probabilities(outputs, kind="logits") if classes else None,
-        population=None if population is None else phi(others, population.labels, task=population.task).values,
-        population_labels=population.classes if population is not None and classes else None,
-        population_log_probabilities=(
-            log_probabilities(others, kind="logits") if others is not None and classes else None
-        ),
-        features=dataset.features.astype(np.float64),
-        population_features=None if population is None else population.features.astype(np.float64),
+        labels=None if logs is None else dataset.classes,
+        log_probabilities=logs,
+        population=seen,
+        population_labels=population.classes if population is not None and log_p is not None else None,
+        population_log_probabilities=log_p,
+        features=dataset.features,
+        population_features=None if population is None else population.features,
     )
+
+
+def _seen(outputs: FloatArray, data: Dataset) -> tuple[FloatArray, FloatArray | None]:
+    """φ (models, records), and the log-probabilities of all classes where there are any, from a pool's outputs."""
+    classes = data.task == "multiclass"
+    if not is_mapped(outputs):
+        logs = log_probabilities(outputs, kind="logits") if classes else None
+        return phi(outputs, data.labels, task=data.task).values, logs
+    values = empty(outputs.shape[:2])
+    # As exact as the outputs, for that is the type they are computed in.
+    logs = empty(outputs.shape, outputs.dtype) if classes else None
+    width = max(1, room().block_bytes // (8 * data.outputs))
+    for model in range(len(outputs)):
+        for part in (slice(at, at + width) for at in range(0, len(data), width)):
+            block = outputs[model, part]
+            values[model, part] = phi(block, data.labels[part], task=data.task).values
+            if logs is not None:
+                logs[model, part] = log_probabilities(block, kind="logits")
+        release(outputs, values, logs)
+    return values, logs
 
 
 def stacked(trainer: Trainer, dataset: Dataset) -> Trainer:
@@ -143,19 +165,22 @@ def target_signals(
             seen.log_probabilities,
             reference=np.empty((0, len(seen))) if pool is None or pool.population is None else pool.population,
             included=np.zeros((0 if pool is None else len(pool), len(seen)), bool),
-            features=population.features.astype(np.float64),
+            features=population.features,
             floored=seen.floored,
         )
-    kept = slice(None) if rows is None else rows
-    log_p = None if pool is None or pool.log_probabilities is None else pool.log_probabilities[:, kept]
+
+    def kept(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return array if rows is None else columns(array, rows)
+
+    log_p = None if pool is None or pool.log_probabilities is None else kept(pool.log_probabilities)
     return Signals(
         own.phi,
         own.labels,
         own.log_probabilities,
-        reference=np.empty((0, len(own))) if pool is None else pool.phi[:, kept],
-        included=np.empty((0, len(own)), bool) if pool is None else pool.included[:, kept],
+        reference=np.empty((0, len(own))) if pool is None else kept(pool.phi),
+        included=np.empty((0, len(own)), bool) if pool is None else kept(pool.included),
         population=others,
-        features=dataset.features.astype(np.float64),
+        features=dataset.features,
         reference_log_probabilities=log_p if own.log_probabilities is not None else None,
         floored=own.floored,
     )

@@ -10,6 +10,7 @@ from dpaudit._check import BoolArray
 from dpaudit.attacks.membership.auto import Auto
 from dpaudit.attacks.membership.null_check import NullCheck, null_check
 from dpaudit.attacks.membership.pools import Spending, audited_part, leave_pair_out
+from dpaudit.blocks import Room, within
 from dpaudit.evaluation import OverTargets, over_targets
 from dpaudit.experiments.audit import Audit
 from dpaudit.signals import PoolSignals, Signals
@@ -48,24 +49,27 @@ class Seen:
         signals: of the subject.
         pool: its reference models; None without any.
         member: who is a member, shape (records,): for attacks that are told some of it, and audit the rest.
+        room: what a process that attacks may hold in memory.
     """
 
     signals: Signals
     pool: PoolSignals | None
     member: BoolArray
+    room: Room = Room()  # noqa: RUF009  # a frozen value
 
     @cached_property
     def fingerprint(self) -> str:
-        """Of all of it, computed once for all attacks."""
+        """Of all that results depend on, computed once for all attacks."""
         return digest(*(described(part) for part in (self.signals, self.pool, self.member)))
 
 
 def attacked(seen: Seen, attack: Any, model: str, name: str, seed: int) -> Arrays:
     """A task: ``scores`` of the records ``kept`` (a mask) and, where there is a pool to attack, ``pool`` as JSON."""
-    signals, kept_rows = audited_part(attack, seen.signals, seen.member)
-    found: Arrays = {"scores": attack(signals), "kept": kept_rows}
-    if seen.pool is not None and not isinstance(attack, Spending):
-        found["pool"] = as_text(over_pool(model, name, attack, seen.pool, seed=seed))
+    with within(seen.room.memory, seen.room.folder):
+        signals, kept_rows = audited_part(attack, seen.signals, seen.member)
+        found: Arrays = {"scores": attack(signals), "kept": kept_rows}
+        if seen.pool is not None and not isinstance(attack, Spending):
+            found["pool"] = as_text(over_pool(model, name, attack, seen.pool, seed=seed))
     return found
 
 

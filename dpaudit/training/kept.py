@@ -24,6 +24,7 @@ def kept(
     done: Callable[[K], object] = lambda key: None,
     each: int = PROCESS_BYTES,
     memory: int | None = None,
+    mapped: bool = False,
 ) -> Iterator[tuple[K, Arrays]]:
     """Results of tasks by key: first those that are stored, then the others as they are done.
 
@@ -35,17 +36,19 @@ def kept(
         done: called with the key of every task that was not stored, when it is.
         each: predicted bytes of a process that does such a task.
         memory: bytes that they may use together; None is half of what is free.
+        mapped: leave the arrays of the results on disk and look at them there.
     """
     missing = {}
     for key, recipe in recipes.items():
-        if (found := store.get(name_of(work, recipe))) is None:
+        if (found := store.get(name_of(work, recipe), mapped=mapped)) is None:
             missing[key] = recipe
         else:
             yield key, found
     for key, arrays in workers(work, missing, each=each, memory=memory):
-        store.put(name_of(work, recipes[key]), arrays)
+        name = name_of(work, recipes[key])
+        store.put(name, arrays)
         done(key)
-        yield key, arrays
+        yield key, store.read_back(name) if mapped else arrays
 
 
 def as_text(value: BaseModel) -> npt.NDArray[np.str_]:

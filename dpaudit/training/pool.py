@@ -8,13 +8,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from dpaudit import _check
 from dpaudit._check import BoolArray, FloatArray
+from dpaudit.blocks import Rows, room
 from dpaudit.data.dataset import Dataset
 from dpaudit.data.source import Records
 from dpaudit.errors import InputError
@@ -64,7 +65,7 @@ class StackedTrainer(Trainer, Protocol):
 
 @dataclass(frozen=True)
 class PoolOutputs:
-    """What the models of a pool return.
+    """What the models of a pool return; mapped from the store where it would take too much memory.
 
     Args:
         records: on the records, shape (models, records, outputs).
@@ -167,6 +168,7 @@ class Pool:
             AuditFailed: a model diverged.
         """
         recipes = self._recipes(self.chunks())
+        fits = room().holds(len(self) * self._output_bytes)
         results = dict(
             kept(
                 _chunk,
@@ -176,13 +178,13 @@ class Pool:
                 done=lambda name: progress(len(recipes[name][2])),
                 each=self._bytes(),
                 memory=self.memory,
+                mapped=not fits,
             )
         )
         ordered = [results[name] for name in recipes]
-        population = None
-        if self.population is not None:
-            population = np.concatenate([chunk["population"] for chunk in ordered])
-        return PoolOutputs(np.concatenate([chunk["records"] for chunk in ordered]), population)
+        parts = ("records", "population") if self.population is not None else ("records",)
+        together = {part: _joined([chunk[part] for chunk in ordered], in_memory=fits) for part in parts}
+        return PoolOutputs(together["records"], together.get("population"))
 
     def missing(self) -> int:
         """Models that are not stored yet."""
@@ -246,14 +248,19 @@ class Pool:
         weights = 0 if self._cost is None else self._cost.model_bytes
         return 8 * 2 * records * self.dataset.outputs + weights
 
+    @property
+    def _output_bytes(self) -> int:
+        records = len(self.dataset) + (len(self.population) if self.population is not None else 0)
+        return 8 * records * self.dataset.outputs
+
     def cost(self) -> "PoolCost":
         """What running it would take; a few epochs are trained to know how fast, unless that is known."""
         left = self._missing()
         seconds, busy = self._seconds(left) if left else 0.0, self._busy()
         processes = self.workers.jobs or 1
         if self.workers.jobs is None and seconds is not None and not self.workers.scheduler:
-            room = partial(room_for, self._bytes(), self.memory)
-            processes = repaid(seconds, tasks=len(left), busy=busy, idle=cores() - busy, room=room)
+            fitting = partial(room_for, self._bytes(), self.memory)
+            processes = repaid(seconds, tasks=len(left), busy=busy, idle=cores() - busy, room=fitting)
         if seconds and processes > 1:
             seconds = START_SECONDS + seconds * max(1 / processes, busy / cores())
         hours = None if seconds is None else processes * seconds / 3600
@@ -313,6 +320,13 @@ class Pool:
         recipes = self._recipes(chunks)
         names = missing(_chunk, recipes, store=store_of(self.folder))
         return [rows for name, (_, rows) in zip(recipes, chunks, strict=True) if name in names]
+
+
+def _joined(parts: list[FloatArray], *, in_memory: bool) -> FloatArray:
+    """Outputs of all models, one chunk after the other."""
+    if in_memory:
+        return np.concatenate(parts)
+    return cast(FloatArray, Rows([row for part in parts for row in part]))  # an array to those who read it
 
 
 def model_seed(seed: int, model: int) -> int:

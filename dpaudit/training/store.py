@@ -10,14 +10,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dpaudit.blocks import release
 from dpaudit.errors import InputError
-from dpaudit.files import read_npz, write_npz
+from dpaudit.files import map_npz, read_npz, write_npz
 
 logger = logging.getLogger(__name__)
 
 Arrays = dict[str, npt.NDArray[Any]]
 VERSION = "_version"
 DIGEST = "_digest"
+HASHED = 2**20  # numbers at a time, so that an array that is mapped is never in memory as a whole
 
 
 def digest(*parts: object) -> str:
@@ -30,7 +32,12 @@ def digest(*parts: object) -> str:
     for part in parts:
         if isinstance(part, np.ndarray):
             total.update(f"{part.dtype}{part.shape}".encode())
-            total.update(np.ascontiguousarray(part).reshape(-1).view(np.uint8).data)  # without a copy
+            whole = part.flags.c_contiguous or part.ndim < 2
+            for row in (part,) if whole else part:  # a copy of it all could be larger than memory
+                content = np.ascontiguousarray(row).reshape(-1)
+                for at in range(0, content.size, HASHED):
+                    total.update(content[at : at + HASHED].view(np.uint8).data)  # without a copy
+                    release(content)
         else:
             total.update(repr(part).encode())
         total.update(b"\0")
@@ -79,13 +86,18 @@ class Store:
         extra = {VERSION: np.array(self.version), DIGEST: np.array(_digest(arrays))}
         write_npz(self.path(key), {**arrays, **extra})
 
-    def get(self, key: str) -> Arrays | None:
-        """Arrays under a key; None, with a warning that says why, when the file is damaged or of another version."""
+    def get(self, key: str, *, mapped: bool = False) -> Arrays | None:
+        """Arrays under a key; None, with a warning that says why, when the file is damaged or of another version.
+
+        Args:
+            key: as in `put`.
+            mapped: leave them on disk and look at them there.
+        """
         path = self.path(key)
         if not path.exists():
             return None
         try:
-            arrays = read_npz(path)
+            arrays = map_npz(path) if mapped else read_npz(path)
         except InputError as error:
             logger.warning("%s; it is made again", str(error).rstrip("."))
             return None
@@ -97,6 +109,17 @@ class Store:
             logger.warning("%s was written by version %s, this is %s; it is made again", path, version, self.version)
             return None
         return arrays
+
+    def read_back(self, key: str) -> Arrays:
+        """Arrays that were just put under a key, mapped.
+
+        Raises:
+            InputError: they are not there any more, or not what was written.
+        """
+        found = self.get(key, mapped=True)
+        if found is None:
+            raise InputError(f"cannot read {self.path(key)}, which was written just now.")
+        return found
 
 
 def _digest(arrays: Mapping[str, npt.NDArray[Any]]) -> str:
