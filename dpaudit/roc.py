@@ -1,11 +1,13 @@
 """The ROC curve of an attack, with ties taken as one step and exact intervals where they are read off."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from dpaudit import _check
 from dpaudit._check import BoolArray, FloatArray, IntArray
@@ -191,10 +193,11 @@ def _counts(scores: FloatArray, member: BoolArray) -> Iterator[tuple[IntArray, I
         ordered[model], truth[model] = row[order], member[model][order]
         release(scores, ordered, truth)
     parts = 1 + 8 * scores.size // room().block_bytes
-    some = ordered[:, :: max(1, scores.size // (100 * parts))]
+    step = max(1, scores.size // (100 * parts))
+    some = _by_row(ordered, lambda row: row[::step])
     edges = np.unique(np.quantile(some, np.arange(1, parts) / parts)) if parts > 1 else np.empty(0)
     # Where each range of each model ends; equal scores are all in one range.
-    ends = np.array([[0, *np.searchsorted(row, edges, side="right"), row.size] for row in ordered])
+    ends = _by_row(ordered, lambda row: np.array([0, *np.searchsorted(row, edges, side="right"), row.size]))
     for part in reversed(range(ends.shape[1] - 1)):
         found = [
             _distinct(row[a:b], seen[a:b])
@@ -203,10 +206,19 @@ def _counts(scores: FloatArray, member: BoolArray) -> Iterator[tuple[IntArray, I
         release(ordered, truth)
         values, place = np.unique(np.concatenate([one for one, _, _ in found]), return_inverse=True)
         if values.size:
-            inside, outside = np.zeros(values.size, np.int64), np.zeros(values.size, np.int64)
-            np.add.at(inside, place, np.concatenate([count for _, count, _ in found]))
-            np.add.at(outside, place, np.concatenate([count for _, _, count in found]))
+            # Sums of whole numbers, exact as floats.
+            inside = np.bincount(place, np.concatenate([count for _, count, _ in found])).astype(np.int64)
+            outside = np.bincount(place, np.concatenate([count for _, _, count in found])).astype(np.int64)
             yield inside[::-1], outside[::-1]
+
+
+def _by_row(array: FloatArray, work: Callable[[FloatArray], npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """What ``work`` makes of each row, copied out of it."""
+    found = []
+    for row in array:
+        found.append(np.array(work(row)))
+        release(array)
+    return np.stack(found)
 
 
 def _distinct(ordered: FloatArray, member: BoolArray) -> tuple[FloatArray, IntArray, IntArray]:
