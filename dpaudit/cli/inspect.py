@@ -1,6 +1,7 @@
 """``dpaudit inspect``: a mechanism, or the trace of a federation."""
 
 import json as json_module
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -9,7 +10,17 @@ import typer
 
 from dpaudit.cli.options import Json, Quiet, Seed
 
-OF_A_MECHANISM = ("clip", "noise_multiplier", "denominator", "adjacency", "delta", "rate", "steps", "seed")
+OF_A_MECHANISM = (
+    "clip",
+    "noise_multiplier",
+    "denominator",
+    "adjacency",
+    "delta",
+    "rate",
+    "steps",
+    "canary_steps",
+    "seed",
+)
 
 
 def inspect(
@@ -30,14 +41,18 @@ def inspect(
     delta: Annotated[float, typer.Option(help="δ at which ε is given.")] = 1e-5,
     rate: Annotated[float, typer.Option(help="Sampling rate of the training, for ε.")] = 1.0,
     steps: Annotated[int, typer.Option(help="Steps of the training, for ε.")] = 1,
+    canary_steps: Annotated[
+        int, typer.Option(min=0, help="Steps, or a server's rounds, with canaries behind coins; 0 for none.")
+    ] = 0,
     seed: Seed = 0,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Ask whether a DP mechanism, or a recorded federation, does what it says: exit 1 when it does not.
 
-    A mechanism is asked chosen questions: does it clip, add noise and divide as stated? The trace of a federation (a
-    folder with manifest.json) is held against its own claim.
+    A mechanism is asked chosen questions: does it clip, add noise and divide as stated? With --canary-steps, canary
+    gradients (for a federated server canary clients) behind coins also say how much noise there really is, as ε. The
+    trace of a federation (a folder with manifest.json) is held against its own claim.
     """
     from dpaudit.errors import InputError
 
@@ -61,6 +76,7 @@ def inspect(
         delta=delta,
         rate=rate,
         steps=steps,
+        canary_steps=canary_steps,
         seed=seed,
         json=json,
         quiet=quiet,
@@ -113,6 +129,7 @@ def _inspect_mechanism(
     delta: float,
     rate: float,
     steps: int,
+    canary_steps: int,
     seed: int,
     json: bool,
     quiet: bool,
@@ -123,25 +140,41 @@ def _inspect_mechanism(
     from rich.console import Console
 
     from dpaudit.accounting import epsilon
-    from dpaudit.claim import Adjacency, Claim, GaussianSteps, Poisson
+    from dpaudit.claim import Adjacency, Claim, GaussianSteps, Poisson, Unit
     from dpaudit.forensics.factory import build
     from dpaudit.forensics.federated import Server, inspect_server
-    from dpaudit.forensics.inspection import inspect_mechanism
+    from dpaudit.forensics.inspection import LEVEL, inspect_mechanism
     from dpaudit.forensics.mechanism import Stated
     from dpaudit.forensics.show import table
+    from dpaudit.forensics.step_canaries import StepCanaries, contradiction
 
     stated = Stated(clip, noise_multiplier, denominator, cast(Adjacency, adjacency))
     mechanism = GaussianSteps(noise_multiplier, steps, Poisson(rate))
-    claim = Claim(float("inf"), delta, "record", stated.adjacency, "the mechanism's own parameters", mechanism)
+    subject = build(factory, seed=seed)
+    unit: Unit = "user" if isinstance(subject, Server) else "record"
+    claim = Claim(float("inf"), delta, unit, stated.adjacency, "the mechanism's own parameters", mechanism)
     promised = epsilon(mechanism, delta=delta, adjacency=stated.adjacency).epsilon
     claim = replace(claim, epsilon=promised)
-    subject = build(factory, seed=seed)
+    level = LEVEL / 2 if canary_steps else LEVEL
     if isinstance(subject, Server):
-        found = inspect_server(subject, stated, seed=seed, claim=claim)
+        found = inspect_server(subject, stated, seed=seed, claim=claim, level=level)
     else:
-        found = inspect_mechanism(subject, stated, seed=seed, claim=claim)
+        found = inspect_mechanism(subject, stated, seed=seed, claim=claim, level=level)
+    measured = None
+    if canary_steps:
+        if isinstance(subject, Server):
+            fed, most = subject.canary_rounds(clip), subject.canaries
+        else:
+            fed, most = subject, sum(math.prod(shape) for shape in subject.shapes)
+        measured = StepCanaries(canary_steps, min(StepCanaries.canaries, most))(
+            fed, stated, claim, confidence=0.95, seed=seed
+        )
+        more = contradiction(measured, stated, claim, level=level)
+        found = replace(found, findings=(*more, *found.findings), level=LEVEL)
     if json:
         document = {"schema": 1, "promised_epsilon": promised, **asdict(found)}
+        if measured is not None:
+            document["step_canaries"] = asdict(measured)
         typer.echo(json_module.dumps(document, indent=1, allow_nan=True))
     elif not quiet:
         console = Console(highlight=False)
@@ -153,6 +186,14 @@ def _inspect_mechanism(
             markup=False,
             soft_wrap=True,
         )
+        if measured is not None:
+            console.print(
+                f"canaries: {measured.correct} of {measured.trials} coins guessed in {measured.steps} steps; noise "
+                f"multiplier {measured.noise_multiplier:.3g}, at most {measured.noise_multiplier_at_most:.3g}, so "
+                f"ε ≥ {measured.bound.epsilon:.3g} with 95 % confidence",
+                markup=False,
+                soft_wrap=True,
+            )
     if found.violations:
         raise typer.Exit(1)
 

@@ -7,19 +7,17 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from dpaudit.claim import Claim
 from dpaudit.errors import InputError
 from dpaudit.experiments.audit import Audit, Subject
 from dpaudit.experiments.budget import Allotment, allot
 from dpaudit.experiments.canary_runs import many_runs, one_run
+from dpaudit.experiments.mechanisms import mechanism_of
 from dpaudit.experiments.rungs import RUNGS, Outcome, RungOutcome, Settings, seconds
 from dpaudit.files import read_text, write_text
+from dpaudit.forensics.federated import Server, inspect_server
 from dpaudit.forensics.inspection import inspect_mechanism
-from dpaudit.forensics.mechanism import Mechanism, Stated
 from dpaudit.forensics.reconcile import reconcile_training
 from dpaudit.forensics.step_canaries import StepCanaries
-from dpaudit.training.dp_sgd import DpSgd
-from dpaudit.training.tf_privacy import TFPrivacy
 
 CHOICES = "ladder.json"  # in the run folder: what a budget chose, so that a run that goes on does not choose again
 ALLOTMENTS = TypeAdapter(dict[str, Allotment])
@@ -81,11 +79,14 @@ def _allotted(settings: Settings, audit: Audit) -> dict[str, Allotment]:
     end = audit.begun + seconds(settings.budget)
     allotted: dict[str, Allotment] = {}
     for position, subject in enumerate(audit.subjects):
-        asked = mechanism_of(subject, seed=audit.seed_for("timing", subject.name))
+        asked = mechanism_of(audit, subject, seed=audit.seed_for("timing", subject.name))
         mechanism = asked if isinstance(asked, str) else asked[0]
-        spoken_for = sum(choice.seconds for own in allotted.values() for choice in own.choices)
+        own = settings
+        if isinstance(mechanism, Server):
+            own, mechanism = _for_server(settings, mechanism), mechanism.mechanism()
+        spoken_for = sum(choice.seconds for given in allotted.values() for choice in given.choices)
         left = (end - time.monotonic() - spoken_for) / (len(audit.subjects) - position)
-        allotted[subject.name] = allot(settings, audit, subject, mechanism, left)
+        allotted[subject.name] = allot(own, audit, subject, mechanism, left)
     write_text(path, ALLOTMENTS.dump_json(allotted, indent=1).decode())
     return allotted
 
@@ -98,54 +99,37 @@ def _reconcile(_: Settings, audit: Audit, subject: Subject) -> dict[str, Any] | 
 
 
 def _inspect(_: Settings, audit: Audit, subject: Subject) -> dict[str, Any] | str:
-    asked = mechanism_of(subject, seed=audit.seed_for("forensics", subject.name))
+    asked = mechanism_of(audit, subject, seed=audit.seed_for("forensics", subject.name))
     if isinstance(asked, str):
         return asked
     mechanism, stated, claim = asked
-    found = inspect_mechanism(mechanism, stated, seed=audit.seed_for("probe", subject.name), claim=claim)
+    seed = audit.seed_for("probe", subject.name)
+    if isinstance(mechanism, Server):
+        found = inspect_server(mechanism, stated, seed=seed, claim=claim)
+    else:
+        found = inspect_mechanism(mechanism, stated, seed=seed, claim=claim)
     return {"findings": list(found.findings), "noise_multiplier": found.noise_multiplier}
 
 
 def _step_canaries(settings: Settings, audit: Audit, subject: Subject) -> dict[str, Any] | str:
-    asked = mechanism_of(subject, seed=audit.seed_for("steps", subject.name))
+    asked = mechanism_of(audit, subject, seed=audit.seed_for("steps", subject.name))
     if isinstance(asked, str):
         return asked
     mechanism, stated, claim = asked
     if stated.noise_multiplier == 0:
         return "it adds no noise, so there is none to measure"
+    if isinstance(mechanism, Server):
+        settings, mechanism = _for_server(settings, mechanism), mechanism.canary_rounds(stated.clip)
     audited = StepCanaries(steps=settings.steps, canaries=settings.canaries_per_step)(
         mechanism, stated, claim, confidence=audit.confidence, seed=audit.seed_for("canaries", subject.name)
     )
-    # The mechanism is probed with one example zeroed out; its noise is the same under the adjacency of the audit.
+    # Most mechanisms are probed with one example zeroed out; their noise is the same under the adjacency of the audit.
     return {
         "bound": replace(audited.bound, adjacency=audit.adjacency),
         "noise_multiplier": audited.noise_multiplier,
     }
 
 
-def mechanism_of(subject: Subject, *, seed: int) -> tuple[Mechanism, Stated, Claim] | str:
-    """A subject's trainer as a mechanism with what it states; a reason where its gradients cannot be chosen."""
-    trainer, ran = subject.trainer, subject.model.mechanism
-    if ran is None or subject.claim is None:
-        return "it claims nothing, or was trained without DP"
-    claim = replace(subject.claim, adjacency="zero-out", mechanism=replace(ran, slack=0.0))
-    if isinstance(trainer, DpSgd) and trainer.l2_norm_clip is not None:
-        from dpaudit.forensics.stacked import stacked_step
-
-        clip, noise, size = trainer.l2_norm_clip, trainer.noise_multiplier, trainer.batch_size
-        mechanism = stacked_step(clip=clip, noise_multiplier=noise, denominator=size, seed=seed)
-        return mechanism, Stated(clip, noise, size, "zero-out"), claim
-    if isinstance(trainer, TFPrivacy):
-        from dpaudit._tensorflow import keras
-        from dpaudit.forensics.keras import model, optimizer
-
-        size = trainer.batch_size
-        if trainer.optimizer == "dp-sequential":
-            mechanism = model(lambda ls: trainer.dp_sequential(keras.Sequential(ls)), batch_size=size, seed=seed)
-        else:
-            mechanism = optimizer(trainer.dp_optimizer, batch_size=size, partial=False, seed=seed)
-        return mechanism, Stated(trainer.l2_norm_clip, trainer.noise_multiplier, "batch", "zero-out"), claim
-    return (
-        f"the gradients of a {type(trainer).__name__} trainer cannot be chosen from outside; "
-        "write a factory for its step and use `dpaudit inspect`"
-    )
+def _for_server(settings: Settings, server: Server) -> Settings:
+    """No more canaries in a round than a server's weights would show."""
+    return settings.model_copy(update={"canaries_per_step": min(settings.canaries_per_step, server.canaries)})

@@ -57,6 +57,9 @@ def check_fresh(probe: Probe, calls: int = 4) -> list[Finding]:
 
 
 def _between_steps(probe: Probe, noise: FloatArray, level: float) -> list[Finding]:
+    noise = noise[noise.any(axis=1)]  # a step without noise is a matter for its scale
+    if len(noise) < 2:
+        return []
     unit = noise / np.linalg.norm(noise, axis=1, keepdims=True)
     cosines = (unit @ unit.T)[np.triu_indices(len(noise), 1)]
     worst = float(cosines[np.argmax(np.abs(cosines))])

@@ -1,4 +1,4 @@
-"""Rung 1 for federated aggregation: beside the checks of any mechanism, client weights and a clip that adapts.
+"""Federated aggregation: beside the checks of any mechanism, client weights and a clip that adapts; and canary clients.
 
 One client is one example: its update is clipped to C, the server adds noise z·C and divides by the clients per round.
 """
@@ -35,6 +35,8 @@ class Server:
         clients: clients in a round.
         shapes: shapes of the model's arrays.
         weight: number of examples an ordinary client reports.
+        reset: makes the next starts repeat those from the first one on, noise included, so that two rounds can be
+            compared without their noise. Without it the same questions are answered by repetition.
     """
 
     start: Callable[[], Aggregate]
@@ -42,10 +44,11 @@ class Server:
     clients: int = 32
     shapes: tuple[tuple[int, ...], ...] = SHAPES
     weight: float = 1.0
+    reset: Callable[[], None] | None = None
 
     def first_round(self) -> Aggregate:
-        """An aggregation that answers as in its first round: one that adapts is started anew for each call."""
-        if not self.adaptive:
+        """An aggregation that answers as in its first round: started at each call if it adapts or can be reset."""
+        if not self.adaptive and self.reset is None:
             return self.start()
         return lambda model, updates, weights: self.start()(model, updates, weights)
 
@@ -54,9 +57,43 @@ class Server:
 
         def build() -> Mechanism:
             fixed = aggregator(self.first_round(), shapes=self.shapes, clients=self.clients, weight=self.weight)
-            return replace(fixed, name="server")
+            return replace(fixed, reset=self.reset, name="server")
 
         return replace(build(), fresh=build)
+
+    @property
+    def canaries(self) -> int:
+        """Canary clients for one round: few, for among many that weigh as much as they do weights would not show."""
+        return max(1, self.clients // 8)
+
+    def canary_rounds(self, clip: float) -> Mechanism:
+        """Its rounds, one after another, as a mechanism whose examples are canary clients: for `StepCanaries`.
+
+        Everything that may make one client count for more than it should is provoked at once. Canaries report ten times
+        the examples of others, and about half of the planned clients answer. The others come in pairs whose updates
+        cancel; some are long and some short, so that a clip that adapts has both kinds to follow. A round is released
+        in units of its own spread, for a threshold on the canaries' answers must outlast a change of the clip.
+
+        Args:
+            clip: the clip norm it states, the first one when it adapts.
+        """
+        aggregate = self.start()
+        coordinates = sum(math.prod(shape) for shape in self.shapes)
+        pairs = max(1, self.clients // 10)
+        lengths = np.repeat([HEAVY * clip, clip / HEAVY], [pairs, pairs + self.clients // 32])
+        row = np.full(coordinates, 1 / math.sqrt(coordinates))
+        others = split(np.outer(np.concatenate([lengths, -lengths]), row), self.shapes)
+
+        def release(updates: Sequence[Array]) -> list[FloatArray]:
+            answering = [np.concatenate(both).astype(np.float32) for both in zip(updates, others, strict=True)]
+            canary = np.zeros(len(answering[0]), bool)
+            canary[: len(updates[0])] = np.any([np.reshape(u, (len(u), -1)).any(axis=1) for u in updates], axis=0)
+            weights = np.where(canary, HEAVY, 1.0).astype(np.float32) * np.float32(self.weight)
+            moved = [np.asarray(new, np.float64) for new in aggregate(_origin(self), answering, weights)]
+            spread = math.sqrt(float(np.square(_flat(moved)).mean()))
+            return [array / spread if spread else array for array in moved]
+
+        return Mechanism(release, shapes=self.shapes, batch_size=4, name="server")
 
 
 def inspect_server(
@@ -157,6 +194,13 @@ def _direction(name: str, did: str, should: str) -> Finding:
         remedy="the clip grows when more than the wanted share of updates is clipped: mind the sign",
         rung=1,
     )
+
+
+def split(matrix: FloatArray, shapes: Sequence[tuple[int, ...]]) -> list[FloatArray]:
+    """Rows (clients, coordinates) as one array (clients, \\*shape) for each shape."""
+    edges = np.cumsum([math.prod(shape) for shape in shapes])[:-1]
+    parts = np.split(matrix, edges, axis=1)
+    return [part.reshape(len(matrix), *shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
 def _origin(server: Server) -> list[Array]:

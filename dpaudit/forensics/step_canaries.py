@@ -25,7 +25,7 @@ from dpaudit.bounds.null import Gaussian
 from dpaudit.bounds.sequential import Wealth, sequential
 from dpaudit.claim import Claim
 from dpaudit.errors import AuditFailed, InputError
-from dpaudit.evidence import LowerBound
+from dpaudit.evidence import Finding, LowerBound
 from dpaudit.forensics.epsilon import epsilon_under
 from dpaudit.forensics.mechanism import Mechanism, Release, Stated
 from dpaudit.forensics.probe import Probe
@@ -190,6 +190,26 @@ class StepCanaries:
         directions = np.zeros((self.canaries, probe.coordinates))
         directions[:, part] = basis.T
         return directions
+
+
+def contradiction(found: StepAudit, stated: Stated, claim: Claim, *, level: float) -> list[Finding]:
+    """A finding when the right guesses refute the stated noise with p-value at most ``level``."""
+    if found.p_value > level:
+        return []
+    return [
+        Finding(
+            check="step canaries",
+            severity="violation",
+            fed=f"{found.trials} canaries behind fair coins in {found.steps} steps",
+            observed=f"{found.correct} coins guessed rightly: noise multiplier {found.noise_multiplier:.3g}, at most "
+            f"{found.noise_multiplier_at_most:.3g} with {found.bound.confidence:.0%} confidence",
+            expected=f"noise multiplier {stated.noise_multiplier:g}, under which so many have probability "
+            f"{found.p_value:.2g}",
+            remedy="compare the standard deviation of the noise with clip norm, weights and denominator at every step",
+            rung=2,
+            true_epsilon=epsilon_under(claim)(found.noise_multiplier),
+        )
+    ]
 
 
 def _run(

@@ -12,12 +12,12 @@ from dpaudit.claim import Claim, FixedSize, GaussianSteps, Poisson
 from dpaudit.forensics.mechanism import Mechanism
 from dpaudit.forensics.participation import Trace
 from dpaudit.forensics.reconcile import Recipe
-from dpaudit.zoo import dp_sgd, hunts, pipelines, traces
+from dpaudit.zoo import dp_sgd, hunts, pipelines, traces, trainings
 from dpaudit.zoo.dp_sgd import DpSgd
 from dpaudit.zoo.fault import DP_SGD_CLAIM, FEDERATED_CLAIM, Fault, Seen
 
 ROOT2, ROOT3 = math.sqrt(2), math.sqrt(3)
-
+ROUNDS = 300  # of a server, with canary clients
 
 RECIPE = Recipe(records=60_000, batch_size=600, steps=1000, clip=2.0, noise=2.0)
 
@@ -48,6 +48,16 @@ def _trace_fault(name: str, fault: str, draw: Callable[[np.random.Generator], Tr
 
 def _server_fault(name: str, words: str, noise: float | None, **flags: Any) -> Fault:
     return Fault(name, words, "DP-FedAvg", 1, partial(hunts.server, flags), FEDERATED_CLAIM, noise)
+
+
+def _rounds_fault(name: str, words: str, left: float | None, **flags: Any) -> Fault:
+    return Fault(name, words, "DP-FedAvg", 2, partial(hunts.rounds, flags, ROUNDS), FEDERATED_CLAIM, left)
+
+
+def _training_fault(name: str, fault: str, epsilon: float) -> Fault:
+    claim = Claim(trainings.CLAIMED, trainings.DELTA, "record", "add-remove", "PLD accountant", trainings.MECHANISM)
+    hunt = partial(hunts.training, getattr(trainings, name.replace(" ", "_").replace("-", "_")))
+    return Fault(name, fault, "training", 3, hunt, claim, epsilon=epsilon)
 
 
 def _optimizer_fault(name: str, noise: float | None, observe: float | None = None) -> Fault:
@@ -147,6 +157,9 @@ RUNG_1 = (
     _part("noise_of_one_key", 0.0, "noise"),
     _part("noise_of_one_replica_in_two", 1 / ROOT2, "noise"),
     _part("noise_divided_by_replicas", 1 / math.sqrt(8), "noise"),
+    _part("noise_per_microbatch", 0.5, "noise"),
+    _part("noise_at_the_last_accumulation", 0.0, "noise"),
+    _part("noise_decayed_with_the_weights", 0.8, "noise"),
     _part("noise_broadcast", 0.0, "noise"),
     _part("noise_when_there_is_something", 0.0, "noise"),
     _part("noise_that_is_uniform", None, "noise", math.inf),
@@ -240,6 +253,38 @@ RUNG_2 = (
         DP_SGD_CLAIM,
         noise_multiplier=0.92,
     ),
+    _rounds_fault("rounds: half of the noise", "The server adds noise for half of the clip.", 0.5, noise=0.5),
+    _rounds_fault(
+        "rounds: half of the noise, adaptive clip", "The same, with a clip that adapts.", 0.5, noise=0.5, adapt=0.2
+    ),
+    _rounds_fault(
+        "rounds: weighted clients",
+        "Updates are weighted by examples, noise is for equal weights.",
+        None,
+        fault="weighted",
+    ),
+    _rounds_fault(
+        "rounds: drop-outs",
+        "Divided by the clients that answered, noise for those planned; about half drop out.",
+        None,
+        fault="divide_by_present",
+    ),
+)
+
+RUNG_3 = (
+    _training_fault(
+        "augmented copies",
+        "Augmentation puts 24 copies of each record into the data, each accounted as a record of its own.",
+        trainings.OF_COPIES,
+    ),
+    _training_fault(
+        "fine-tuning without noise", "After DP-SGD the last layer is fitted once more, without noise.", math.inf
+    ),
+    _training_fault(
+        "target encoding",
+        "Categories are fed as the exact mean label of their records, and the table is shipped.",
+        math.inf,
+    ),
 )
 
 RUNG_4 = (
@@ -249,7 +294,7 @@ RUNG_4 = (
     _pipeline_fault("private selection", "The best of three models is chosen by an exact private score."),
 )
 
-FAULTS: tuple[Fault, ...] = (*RUNG_0, *RUNG_1, *RUNG_2, *RUNG_4)
+FAULTS: tuple[Fault, ...] = (*RUNG_0, *RUNG_1, *RUNG_2, *RUNG_3, *RUNG_4)
 
 
 CANARY_STEPS = 50
@@ -265,6 +310,8 @@ RIGHT: dict[str, tuple[Callable[[int], Seen], bool]] = {
     "TensorFlow Privacy VectorizedDPKerasSGDOptimizer": (partial(hunts.optimizer, "right_vectorized", None), True),
     "TensorFlow Privacy DPKerasAdamOptimizer": (partial(hunts.optimizer, "right_adam", None), True),
     "DP-SGD of the stacked engine": (partial(hunts.stacked, 2.0, 1.0), True),
+    "DP-FedAvg, fixed clip, step canaries": (partial(hunts.rounds, {"adapt": 0.0}, CANARY_STEPS), False),
+    "DP-FedAvg, adaptive clip, step canaries": (partial(hunts.rounds, {"adapt": 0.2}, CANARY_STEPS), False),
     "DP-SGD, step canaries": (partial(hunts.steps, hunts.dp_sgd, CANARY_STEPS), False),
     **{
         f"TensorFlow Privacy {words}, step canaries": (partial(hunts.optimizer_steps, name, CANARY_STEPS), True)

@@ -41,9 +41,11 @@ class DpSgd:
 
     def __post_init__(self) -> None:
         self.rng = np.random.default_rng(self.seed)
+        self.calls = 0
 
     def __call__(self, gradients: Sequence[Array]) -> list[FloatArray]:
         """Per-example gradients (batch, \\*shape) for each variable -> the private mean."""
+        self.calls += 1
         sums = self.clip([np.asarray(g, np.float64) for g in gradients], self.clip_norm)
         return self.divide(self.noise(self, sums), len(gradients[0]), self.denominator)
 
@@ -180,6 +182,21 @@ def noise_of_one_replica_in_two(mechanism: DpSgd, sums: list[FloatArray]) -> lis
 def noise_divided_by_replicas(mechanism: DpSgd, sums: list[FloatArray]) -> list[FloatArray]:
     """Each of eight replicas adds σC / 8 to the sum, which makes σC / √8."""
     return [s + mechanism.rng.normal(0.0, mechanism.scale / 8, (8, *s.shape)).sum(axis=0) for s in sums]
+
+
+def noise_per_microbatch(mechanism: DpSgd, sums: list[FloatArray]) -> list[FloatArray]:
+    """Each of four microbatches adds σC / 4, as if the noise were averaged like the gradients: half of it is left."""
+    return [s + mechanism.rng.normal(0.0, mechanism.scale / 4, (4, *s.shape)).sum(axis=0) for s in sums]
+
+
+def noise_at_the_last_accumulation(mechanism: DpSgd, sums: list[FloatArray]) -> list[FloatArray]:
+    """Gradients are accumulated over four steps and noise is drawn at the fourth, while every step is applied."""
+    return sums if mechanism.calls % 4 else fresh_noise(mechanism, sums)
+
+
+def noise_decayed_with_the_weights(mechanism: DpSgd, sums: list[FloatArray]) -> list[FloatArray]:
+    """Noise is put into the weights before their decay of 0.2, the gradient after it."""
+    return [s + 0.8 * mechanism.rng.normal(0.0, mechanism.scale, s.shape) for s in sums]
 
 
 def noise_broadcast(mechanism: DpSgd, sums: list[FloatArray]) -> list[FloatArray]:

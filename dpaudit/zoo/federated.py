@@ -80,8 +80,10 @@ class FedAvg:
         return Stated(self.first_clip, self.noise_multiplier, PLANNED)
 
 
-def server(seed: int, *, adapt: float = 0.0, stale: bool = False, fault: str | None = None) -> Server:
-    """A server with one of the flags of `FedAvg` turned on, every start with the next draws of one generator."""
+def server(
+    seed: int, *, adapt: float = 0.0, stale: bool = False, noise: float = 1.0, fault: str | None = None
+) -> Server:
+    """A server that adds ``noise``, with one of the flags of `FedAvg`; each start draws on one generator."""
     rng = np.random.default_rng(seed)
     flags = {fault: True} if fault is not None else {}
-    return Server(lambda: FedAvg(rng, adapt=adapt, stale=stale, **flags), adaptive=adapt != 0)
+    return Server(lambda: FedAvg(rng, noise_multiplier=noise, adapt=adapt, stale=stale, **flags), adaptive=adapt != 0)

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from dpaudit._check import BoolArray, FloatArray
 from dpaudit.bounds.clopper_pearson import ClopperPearson
+from dpaudit.bounds.one_run import OneRun
 from dpaudit.bounds.selection import HeldOut
 from dpaudit.claim import Claim, GaussianSteps, Poisson
 from dpaudit.data.inclusion import fair_coins
@@ -17,9 +19,9 @@ from dpaudit.forensics.participation import Trace, reconcile_trace
 from dpaudit.forensics.reconcile import Recipe, reconcile
 from dpaudit.forensics.step_canaries import StepCanaries
 from dpaudit.scores import Scores
-from dpaudit.zoo import federated, pipelines
+from dpaudit.zoo import federated, pipelines, trainings
 from dpaudit.zoo.dp_sgd import DpSgd
-from dpaudit.zoo.fault import DP_SGD_CLAIM, Seen, first_violation
+from dpaudit.zoo.fault import DP_SGD_CLAIM, FEDERATED_CLAIM, Seen, first_violation
 from dpaudit.zoo.traces import TRACED
 
 LEVEL = 1e-6  # family-wise, for rungs 0 to 2
@@ -106,6 +108,28 @@ def recipe(claim: Claim, followed: Recipe, _: int) -> Seen:
 def trace(draw: Callable[[np.random.Generator], Trace], seed: int) -> Seen:
     """A trace against the sampling that was accounted."""
     return first_violation(reconcile_trace(TRACED, draw(np.random.default_rng(seed)), level=LEVEL))
+
+
+def rounds(flags: dict[str, Any], count: int, seed: int) -> Seen:
+    """Canary clients in ``count`` rounds of a federated server with these flags."""
+    stated = federated.FedAvg(np.random.default_rng(0)).stated
+    subject = federated.server(seed, **flags)
+    canaries = StepCanaries(steps=count, canaries=subject.canaries)
+    audit = canaries(subject.canary_rounds(stated.clip), stated, FEDERATED_CLAIM, confidence=1 - LEVEL, seed=seed)
+    return Seen("step canaries" if audit.p_value < LEVEL else "", audit.noise_multiplier)
+
+
+def training(train: Callable[[BoolArray, int], FloatArray], seed: int) -> Seen:
+    """Canaries behind coins in one training, the threshold chosen on half of them."""
+    coins = fair_coins(trainings.CANARIES, seed=seed)
+    bound = OneRun(HeldOut(seed, 0.5))(
+        Scores.join(train(coins, seed), coins),
+        delta=trainings.DELTA,
+        confidence=CONFIDENCE,
+        adjacency="add-remove",
+        unit="record",
+    )
+    return Seen("one run" if bound.epsilon > trainings.CLAIMED else "", epsilon=bound.epsilon)
 
 
 def pipeline(publish: Callable[[bool, int], float], seed: int) -> Seen:

@@ -11,10 +11,10 @@ Broken mechanisms and pipelines, what each promises, the ε there really is, and
 catch it. This page is made by `dpaudit selftest --zoo --markdown docs/zoo.md`.
 
 The true ε follows from the fault by the accountant (empty where no single number says it; ∞ where next to no noise is
-left). For drop-outs it is that of half of the clients; the
-inspection measures with a quarter of them. The measured ε̂ is a bound on rung 4 and computed from the
-measured noise multiplier on rungs 1 and 2. Rungs 0 to 2 share a family-wise level of 1e-6 in each audit; rung 4 has
-5 %.
+left). For drop-outs it is that of half of the clients, for noise in the update that of whole batches; the inspection
+measures with a quarter of them. For augmented copies it is an upper bound by group privacy. The measured ε̂ is a
+bound on rungs 3 and 4, and computed from the measured noise multiplier on rungs 1 and 2. Rungs 0 to 2 share a
+family-wise level of 1e-6 in each audit; rungs 3 and 4 have 5 %.
 """
 
 
@@ -23,9 +23,9 @@ def as_markdown(report: ZooReport) -> str:
     lines = [
         HEAD,
         f"{len(report.rows) - len(report.missed)} of {len(report.rows)} faults caught, "
-        f"in {sum(row.seconds for row in report.rows):.0f} s of hunting.",
+        f"in {sum(row.seconds for row in report.rows):.0f} CPU seconds of hunting.",
         "",
-        "| rung | put into | fault | claimed ε | true ε | ε̂ | seen by | seconds |",
+        "| rung | put into | fault | claimed ε | true ε | ε̂ | seen by | CPU s |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in report.rows:

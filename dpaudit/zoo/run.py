@@ -21,7 +21,7 @@ class Row:
     Args:
         fault: the fault.
         seen: what its rung saw.
-        seconds: how long the hunt took.
+        seconds: of processor time the hunt took, which a busy machine does not change.
     """
 
     fault: Fault
@@ -71,8 +71,8 @@ class ZooReport:
         """As a table for the terminal."""
         caught = sum(row.caught for row in self.rows)
         table = Table(title=f"Bug zoo: {caught} of {len(self.rows)} faults caught in {self.seconds:.0f} s")
-        for column in ("rung", "put into", "fault", "seen by", "σ measured", "seconds"):
-            table.add_column(column, justify="right" if column in ("rung", "σ measured", "seconds") else "left")
+        for column in ("rung", "put into", "fault", "seen by", "σ measured", "CPU s"):
+            table.add_column(column, justify="right" if column in ("rung", "σ measured", "CPU s") else "left")
         for row in self.rows:
             sigma = row.seen.noise_multiplier
             table.add_row(
@@ -93,7 +93,7 @@ class ZooReport:
 def run_zoo(
     *,
     seed: int,
-    rungs: Sequence[int] = (0, 1, 2, 4),
+    rungs: Sequence[int] = (0, 1, 2, 3, 4),
     right_runs: int = 1,
     tensorflow: bool = True,
     jobs: int | None = 1,
@@ -145,9 +145,9 @@ def _called(hunt: Callable[..., Any], *recipe: object) -> Any:
 
 
 def _hunt(name: str, seed: int) -> tuple[str, Seen, float]:
-    start = time.perf_counter()
+    start = time.process_time()
     seen = _by_name(name).hunt(seed)
-    return name, seen, time.perf_counter() - start
+    return name, seen, time.process_time() - start
 
 
 def _by_name(name: str) -> Fault:

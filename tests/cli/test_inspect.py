@@ -22,6 +22,14 @@ def right():
 def broken():
     return DpSgd(clip_norm=2.0, clip=no_clip).mechanism()
 
+def server():
+    from dpaudit.zoo import federated
+    return federated.server(2)
+
+def drop_outs():
+    from dpaudit.zoo import federated
+    return federated.server(2, fault="divide_by_present")
+
 def number():
     return 3
 
@@ -67,6 +75,31 @@ def test_what_is_no_factory_is_refused(factory, name, message):
     found = inspect(factory, name)
     assert isinstance(found.exception, InputError)
     assert message in str(found.exception)
+
+
+@pytest.mark.tf
+def test_canary_clients_of_a_server(factory):
+    """``--canary-steps``: rounds of a server with canaries behind coins; 300 rounds at level 1e-6, fixed seed."""
+    words = ["--clip", "1", "--noise-multiplier", "1", "--denominator", "32", "--rate", "0.05", "--steps", "100"]
+    words += ["--canary-steps", "300"]
+    right = CliRunner().invoke(app, ["inspect", f"{factory}:server", *words])
+    assert right.exit_code == 0
+    assert "coins guessed in 300 steps" in right.stdout
+    wrong = CliRunner().invoke(app, ["inspect", f"{factory}:drop_outs", *words, "--json"])
+    assert wrong.exit_code == 1
+    document = json.loads(wrong.stdout)
+    assert {finding["rung"] for finding in document["findings"]} == {1, 2}
+    assert document["step_canaries"]["bound"]["unit"] == "user"
+    assert document["step_canaries"]["bound"]["epsilon"] > document["promised_epsilon"]
+
+
+@pytest.mark.tf
+def test_canary_gradients_of_a_mechanism(factory):
+    """The same for any mechanism: 100 steps of 32 canaries; the truth is ε = 4.377, level 5 %."""
+    found = inspect(factory, "broken", "--canary-steps", "100", "--json")
+    document = json.loads(found.stdout)
+    assert "step canaries" in {finding["check"] for finding in document["findings"]}
+    assert inspect(factory, "right", "--canary-steps", "100").exit_code == 0
 
 
 def trace(folder, claimed):
