@@ -107,7 +107,7 @@ def attack_model(
     task: Task | None = None,
     kind: Kind = "logits",
     terms: Terms = Terms(),  # a frozen value
-    slices: Mapping[str, object] | None = None,
+    slices: Mapping[str, object] | Sequence[str] = (),
     name: str = "model",
     seed: int = 0,
     folder: Path | None = None,
@@ -126,7 +126,9 @@ def attack_model(
         task: what the model predicts; read from the file, or ``multiclass`` for a function.
         kind: what a function returns, ``logits`` or ``probabilities``. For a file they are logits in any case.
         terms: of the lower bound and the verdict.
-        slices: further columns to slice the records by, each with one value per record, members first.
+        slices: further columns to slice the records by: names of columns that the files have (a column of numbers
+            stays a feature, one of words is none), or the columns themselves, each with one value per record, members
+            first.
         name: what the report calls the model.
         seed: of reference models and of everything else that is random.
         folder: where trained reference models are kept and found again; None keeps nothing.
@@ -164,14 +166,15 @@ def attack_model(
         predict, kind, task, keras = loaded.predict, "logits", task or loaded.task, f", Keras {loaded.keras}"
         if isinstance(recipe, Mapping):
             recipe = trainer_from(recipe, loaded)
-    inside, outside = given(members, "members", task), given(nonmembers, "nonmembers", task)
+    columns = () if isinstance(slices, Mapping) else tuple(slices)
+    inside, outside = given(members, "members", task, columns), given(nonmembers, "nonmembers", task, columns)
     _refuse_overlap(inside, outside)
     audited_records = together(inside, outside, name)
     member = np.arange(len(audited_records)) < len(inside)
     outputs = predicted(predict, audited_records)
     pool, population, rows = None, None, None
     if references is not None:
-        records, population = _divided(references, audited_records, len(inside), task, seed=seed)
+        records, population = _divided(references, audited_records, len(inside), task, columns, seed=seed)
         if recipe is not None:
             included = complementary_pairs(references.models, len(records), seed=derived(seed, "pairs"))
             with nullcontext(folder) if folder is not None else TemporaryDirectory() as kept:
@@ -192,7 +195,7 @@ def attack_model(
         member,
         attacks=attacks,
         terms=terms,
-        slices=slices or {},
+        slices=slices if isinstance(slices, Mapping) else _side_by_side(inside, outside, columns),
         name=name,
         trained_by=f"given model{keras}",
         references=0 if pool is None else len(pool),
@@ -213,10 +216,13 @@ def attack_predictions(
     task: Task = "multiclass",
     kind: Kind = "probabilities",
     terms: Terms = Terms(),  # a frozen value
+    slices: Mapping[str, object] | None = None,
     name: str = "predictions",
     seed: int = 0,
 ) -> Result:
     """The same from predictions one already has: (outputs, labels) of members and of non-members, of any framework.
+
+    ``slices``: further columns to slice the records by, each with one value per record, members first.
 
     >>> rng = np.random.default_rng(0)
     >>> sure, unsure = np.tile([0.99, 0.01], (50, 1)), np.tile([0.6, 0.4], (50, 1))
@@ -229,7 +235,9 @@ def attack_predictions(
     labels = np.concatenate([np.asarray(members[1]), np.asarray(nonmembers[1])])
     signals = observe(outputs, labels, task=task, kind=kind)
     member = np.arange(len(signals)) < len(inside)
-    return attacked(signals, member, attacks=attacks, terms=terms, name=name, trained_by=f"given {kind}", seed=seed)
+    return attacked(
+        signals, member, attacks=attacks, terms=terms, slices=slices, name=name, trained_by=f"given {kind}", seed=seed
+    )
 
 
 def attacked(
@@ -292,12 +300,20 @@ def _slices(signals: Signals) -> list[str]:
     return ["loss"] if signals.log_probabilities is None else ["class", "loss", "classified"]
 
 
-def given(data: Given, what: str, task: Task) -> Dataset:
-    """A data set from what a caller has."""
+def given(data: Given, what: str, task: Task, groups: Sequence[str] = ()) -> Dataset:
+    """A data set from what a caller has, with columns to slice it by when it has them.
+
+    Raises:
+        InputError: it has no such column.
+    """
+    if isinstance(data, str | Path):
+        return load(str(data), task=task, groups=groups)
+    if isinstance(data, Dataset) and set(groups) <= set(data.groups):
+        return data
+    if groups:
+        raise InputError(f"{what} have no column {groups[0]!r}: give files, or the columns themselves.")
     if isinstance(data, Dataset):
         return data
-    if isinstance(data, str | Path):
-        return load(str(data), task=task)
     features, labels = data
     return Dataset(what, np.asarray(features), np.asarray(labels), task)
 
@@ -340,6 +356,10 @@ def predicted(predict: Callable[[Any], object], data: Dataset) -> FloatArray:
     return outputs
 
 
+def _side_by_side(members: Dataset, nonmembers: Dataset, columns: Sequence[str]) -> dict[str, object]:
+    return {by: np.concatenate([members.groups[by], nonmembers.groups[by]]) for by in columns}
+
+
 def _refuse_overlap(members: Dataset, nonmembers: Dataset) -> None:
     """A record that is on both sides, or in the population too, makes every number wrong."""
     both = _rows_of(members) & _rows_of(nonmembers)
@@ -353,7 +373,7 @@ def _rows_of(data: Dataset) -> set[bytes]:
 
 
 def _divided(
-    references: References, audited_records: Dataset, members: int, task: Task, *, seed: int
+    references: References, audited_records: Dataset, members: int, task: Task, columns: Sequence[str], *, seed: int
 ) -> tuple[Dataset, Dataset | None]:
     """Records that reference models are trained on halves of, and a population that no model has seen.
 
@@ -362,7 +382,7 @@ def _divided(
     """
     if references.data is None:
         return audited_records, None
-    further = given(references.data, "reference data", task)
+    further = given(references.data, "reference data", task, columns)
     _refuse_overlap(audited_records, further)
     wanted = 2 * (references.records or members) if references.recipe is not None else 0
     used = int(np.clip(wanted - len(audited_records), 0, len(further) - -(-len(further) // 5)))

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from dpaudit.attacking import References, Terms, attack_model, attack_predictions
@@ -53,6 +54,31 @@ def test_a_function_is_enough() -> None:
     assert "reference" in skipped["lira"]
     assert {one.by for one in loss.slices.found} == {"class", "loss", "classified"}  # type: ignore[union-attr]
     assert result_from_json(result.json(), where="memory") == result
+
+
+def test_slices_by_columns_of_files(tmp_path: Path) -> None:
+    """A column of words is no feature, one of numbers is; both slice members and others as they stand in the files."""
+    for name, part in (("in", slice(0, 200)), ("out", slice(200, 400))):
+        frame = pd.DataFrame(X[part], columns=["a", "b", "c"])
+        frame["town"], frame["label"] = np.array(["here", "there"])[np.arange(200) % 2], Y[part]
+        frame.iloc[:150].to_csv(tmp_path / f"{name}.csv", index=False)
+    seen = []
+
+    def predict(features: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+        seen.append(features.shape)
+        return np.stack([features[:, 0], -features[:, 0]], axis=1)
+
+    files = tmp_path / "in.csv", tmp_path / "out.csv"
+    result = attack_model(predict, *files, attacks=["loss"], slices=["town", "a"])
+    assert seen[0] == (300, 3)
+    assert result.membership is not None
+    slices = result.membership.attacks[0].slices
+    assert slices is not None
+    towns = {part.value: (part.members, part.nonmembers) for part in slices.found if part.by == "town"}
+    assert towns == {"here": (75, 75), "there": (75, 75)}
+    assert sum(part.members for part in slices.found if part.by == "a") == 150
+    with pytest.raises(InputError, match="members have no column 'town'"):
+        attack_model(predict, MEMBERS, OTHERS, slices=["town"])
 
 
 def test_references_serve_the_attacks_that_need_them() -> None:

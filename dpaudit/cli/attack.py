@@ -26,6 +26,9 @@ def attack(
     ] = None,
     references: Annotated[int, typer.Option(help="Reference models to train by the recipe.")] = 16,
     attacks: Annotated[list[str] | None, typer.Option("--attack", help="Only this attack; may be repeated.")] = None,
+    slices: Annotated[
+        list[str] | None, typer.Option("--slice", help="Also say who is exposed by this column; may be repeated.")
+    ] = None,
     task: Annotated[str | None, typer.Option(help="multiclass, binary, multilabel or regression.")] = None,
     epsilon: Annotated[float | None, typer.Option(help="Claimed ε; leave it out to claim nothing.")] = None,
     delta: Annotated[float, typer.Option(help="δ of the claim, and at which ε is measured.")] = 1e-5,
@@ -37,6 +40,8 @@ def attack(
     quiet: Quiet = False,
 ) -> None:
     """Attack a trained model: can one tell who was in its training data?"""
+    import numpy as np
+
     from dpaudit.attacking import Terms, attack_model, attack_predictions
     from dpaudit.cli.output import finish
     from dpaudit.errors import InputError
@@ -49,9 +54,12 @@ def attack(
     if predictions is not None:
         if model is not None or members is not None or nonmembers is not None or recipe is not None:
             raise InputError("--predictions takes the place of --model, --members, --nonmembers and --recipe.")
+        (inside, by_member), (outside, by_other) = (_predictions(file, slices or []) for file in predictions)
         result = attack_predictions(
-            *(_predictions(file) for file in predictions),
+            inside,
+            outside,
             attacks=attacks or (),
+            slices={by: np.concatenate([values, by_other[by]]) for by, values in by_member.items()},
             task=task or "multiclass",  # type: ignore[arg-type]  # checked there, with the options named
             kind=outputs,  # type: ignore[arg-type]  # likewise
             terms=terms,
@@ -69,6 +77,7 @@ def attack(
             attacks=attacks or (),
             task=task,  # type: ignore[arg-type]  # likewise
             terms=terms,
+            slices=slices or (),
             name=model.stem,
             seed=seed,
             folder=None if out is None else out / "references",
@@ -93,7 +102,8 @@ def _references(recipe: Path | None, data: Path | None, models: int) -> "Referen
     return References(table, None if data is None else str(data), models, records)
 
 
-def _predictions(file: Path) -> tuple[Any, Any]:
+def _predictions(file: Path, slices: list[str]) -> tuple[tuple[Any, Any], dict[str, Any]]:
+    """Outputs and labels of a file, and the columns to slice by, which are no outputs."""
     from dpaudit.data.load import SUFFIXES, column, read_table
     from dpaudit.errors import InputError
     from dpaudit.files import read_npz
@@ -102,10 +112,11 @@ def _predictions(file: Path) -> tuple[Any, Any]:
         raise InputError(f"{file} must end in {', '.join(SUFFIXES)}.")
     if file.suffix == ".npz":
         arrays = read_npz(file)
-        for name in ("outputs", "labels"):
+        for name in ("outputs", "labels", *slices):
             if name not in arrays:
                 raise InputError(f"{file} has no array {name!r}; it has {', '.join(sorted(arrays)) or 'none'}.")
-        return arrays["outputs"], arrays["labels"]
+        return (arrays["outputs"], arrays["labels"]), {by: arrays[by] for by in slices}
     table = read_table(file)
     labels = column(table, "label", file).to_numpy()
-    return table.drop(columns="label").to_numpy(), labels
+    columns = {by: column(table, by, file).to_numpy() for by in slices}
+    return (table.drop(columns=["label", *columns]).to_numpy(), labels), columns

@@ -9,10 +9,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from dpaudit.data.bundled import digits
+from dpaudit.history import releases
+from dpaudit.reports.history import write_history
 from dpaudit.reports.html import page
-from tests.reports import results
+from dpaudit.reports.records import shown
+from tests.audits import gaussian_audit
+from tests.reports import results, sections
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
@@ -25,8 +31,8 @@ pytestmark = [
                        "pip install selenium axe-selenium-python"),
 ]  # fmt: skip
 WIDTHS = {"phone": 390, "laptop": 1366, "wide": 2200}
-PAGES = ("small", "three", "large", "hostile")
-AXE = ("small", "three", "hostile")  # forty models have the elements of three, and axe needs minutes for them
+PAGES = ("small", "three", "large", "hostile", "ladder", "federated", "gradient", "everything", "records", "history")
+AXE = tuple(name for name in PAGES if name != "large")  # it has the elements of three, and axe needs minutes for it
 OVERLAPS = """
 const overlaps = [];
 for (const svg of document.querySelectorAll("main svg")) {
@@ -40,6 +46,19 @@ for (const svg of document.querySelectorAll("main svg")) {
   }
 }
 return overlaps;
+"""
+OUTSIDE = """
+const outside = [];
+for (const svg of document.querySelectorAll("main svg")) {
+  const frame = svg.getBoundingClientRect();
+  for (const text of svg.querySelectorAll("text")) {
+    const box = text.getBoundingClientRect();
+    const [x, y] = [Math.max(frame.left - box.left, box.right - frame.right),
+                    Math.max(frame.top - box.top, box.bottom - frame.bottom)];
+    if (Math.max(x, y) > 1) outside.push(text.textContent);
+  }
+}
+return outside;
 """
 CUT_OFF = """
 const wide = [];
@@ -75,9 +94,24 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     found = {}
     for name in PAGES:
         found[name] = folder / f"{name}.html"
-        baseline = results.three() if name == "three" else None
-        found[name].write_text(page(getattr(results, name)(), baseline), encoding="utf-8")
+        found[name].write_text(written(name, folder), encoding="utf-8")
     return found
+
+
+def written(name: str, folder: Path) -> str:
+    """A page by name: most are called after the result they show."""
+    if name == "history":
+        for number, mu in enumerate((0.4, 0.6, 1.5)):
+            (folder / str(number)).mkdir()
+            release = gaussian_audit(mu, seed=number, records=400, name=f"release-{number}")
+            (folder / str(number) / "result.json").write_text(release.json())
+        write_history(releases(folder), folder)
+        return (folder / "history.html").read_text(encoding="utf-8")
+    if name == "records":
+        pictures = shown(digits().take(np.arange(300)), [3, 17, 256])
+        return page(results.three(), records=pictures)
+    made = getattr(results, name, None) or getattr(sections, name)
+    return page(made(), results.three() if name in ("three", "everything") else None)
 
 
 @pytest.fixture
@@ -128,6 +162,7 @@ def test_nothing_overlaps_and_nothing_is_cut_off(show: Show, name: str, width: i
     """No two words of a figure lie on each other, and the page is never wider than the screen."""
     driver = show(name, width=width)
     assert driver.execute_script(OVERLAPS) == []
+    assert driver.execute_script(OUTSIDE) == []
     assert driver.execute_script(CUT_OFF) == []
     assert driver.execute_script("return document.documentElement.scrollWidth") <= width
 
@@ -152,6 +187,26 @@ def test_links_lead_somewhere(show: Show, name: str) -> None:
     """Every link stays on the page and has its target."""
     broken = "(a) => !a.hash || !document.getElementById(a.hash.slice(1))"
     assert show(name).execute_script(f"return [...document.links].filter({broken}).map((a) => a.href)") == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_column_of_every_table_sorts(show: Show, name: str) -> None:
+    """A click on any heading keeps all rows and reports itself, whatever stands in the cells."""
+    kept = """
+    const lost = [];
+    for (const table of document.querySelectorAll("table")) {
+      const before = [...table.tBodies[0].rows].map((row) => row.textContent).sort().join("|");
+      for (const head of table.tHead.rows[0].cells) {
+        head.querySelector("button").click();
+        const after = [...table.tBodies[0].rows].map((row) => row.textContent).sort().join("|");
+        if (after !== before || head.getAttribute("aria-sort") !== "ascending") lost.push(head.textContent);
+      }
+    }
+    return lost;
+    """
+    driver = show(name)
+    assert driver.execute_script(kept) == []
+    assert driver.get_log("browser") == []
 
 
 def test_tables_sort_by_keyboard(show: Show) -> None:
@@ -181,6 +236,22 @@ def test_first_tab_skips_to_the_content(show: Show) -> None:
     driver = show("three")
     driver.find_element("css selector", "body").send_keys(Keys.TAB)
     assert driver.switch_to.active_element.text == "To the content"
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_printed_page_is_as_wide_as_the_paper(show: Show, name: str) -> None:
+    """On A4 nothing runs over the right edge, whatever is folded out."""
+    driver = show(name, width=718)  # 190 mm at 96 dots per inch
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    driver.execute_script("for (const part of document.querySelectorAll('details')) part.open = true")
+    assert driver.execute_script("return matchMedia('print').matches")
+    over = driver.execute_script(
+        "const wide = (e) => e.getBoundingClientRect().right > document.documentElement.clientWidth + 1;"
+        "const seen = (e) => !e.closest('svg') && e.getClientRects().length && wide(e);"
+        "return [...document.querySelectorAll('main *')].filter(seen).map((e) => e.outerHTML.slice(0, 99));"
+    )
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    assert over == []
 
 
 def test_printed_page_holds_every_chapter(show: Show, tmp_path: Path) -> None:

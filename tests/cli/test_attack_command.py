@@ -41,6 +41,40 @@ def test_arrays_in_json_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert {one["attack"] for one in result["membership"]["skipped"]} >= {"lira", "attack-p", "quantile"}
 
 
+def test_slices_by_a_column_of_the_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Members give themselves away in one town only: that town's slice has an AUC of 1, the other's of one half."""
+    rng = np.random.default_rng(3)
+    for name, sure in (("in", 0.99), ("out", 0.6)):
+        town = np.array(["here", "there"])[np.arange(400) % 2]
+        first = np.where(town == "here", sure, rng.uniform(0.6, 0.9, 400))
+        frame = {"no": first, "yes": 1 - first, "town": town, "age": np.arange(400) % 90, "label": 0}
+        pd.DataFrame(frame).to_csv(tmp_path / f"{name}.csv", index=False)
+    files = tmp_path / "in.csv", tmp_path / "out.csv"
+    attack(predictions=files, attacks=["loss"], slices=["town", "age"], json=True)
+    found = json.loads(capsys.readouterr().out)["membership"]["attacks"][0]["slices"]["found"]
+    aucs = {part["value"]: part["auc"] for part in found if part["by"] == "town"}
+    assert aucs["here"] == 1.0
+    assert aucs["there"] == pytest.approx(0.5, abs=0.1)  # its standard error is 0.04
+    assert [part["value"] for part in found if part["by"] == "age"].count("0-20 %") == 1
+    with pytest.raises(InputError, match=r"no column 'twon'.*Did you mean 'town'"):
+        attack(predictions=files, attacks=["loss"], slices=["twon"])
+
+
+def test_slices_by_an_array_of_the_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same from NPZ files."""
+    rng = np.random.default_rng(0)
+    for name in ("in", "out"):
+        np.savez(
+            tmp_path / name, outputs=rng.normal(size=(200, 3)), labels=rng.integers(0, 3, 200), ward=np.arange(200) % 2
+        )
+    files = tmp_path / "in.npz", tmp_path / "out.npz"
+    attack(predictions=files, outputs="logits", attacks=["loss"], slices=["ward"], json=True)
+    found = json.loads(capsys.readouterr().out)["membership"]["attacks"][0]["slices"]["found"]
+    assert {part["value"]: part["members"] for part in found if part["by"] == "ward"} == {"0": 100, "1": 100}
+    with pytest.raises(InputError, match="no array 'wadr'"):
+        attack(predictions=files, outputs="logits", attacks=["loss"], slices=["wadr"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
