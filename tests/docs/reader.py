@@ -9,6 +9,7 @@ from dpaudit.plan import load_plan
 from tests.audits import gaussian_audit
 from tests.docs.pages import ROOT, Block, blocks
 from tests.fuzz import whole
+from tests.reports.test_records import audited
 
 # The plans of examples/, as they are but for these keys: a training of a few steps, one victim, few trials.
 SMALLER = {
@@ -105,6 +106,8 @@ def furnish(folder: Path, line: str) -> None:
     for name in ("RESULT.json", "A", "B", "OLD", "NEW", *runs):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(audit.json())
+    if "--show-records" in line:
+        (folder / "RUN" / "result.json").write_text(audited("digits").json())
     (folder / "CLAIMS.toml").write_text(CEILING)
     (folder / "pyproject.toml").write_text(
         '[tool.dpaudit]\nresult = "RESULT.json"\n' + CEILING.replace("[[claim]]", "[[tool.dpaudit.claim]]")

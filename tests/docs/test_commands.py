@@ -55,6 +55,7 @@ TYPED = {
     "dpaudit power --claimed 2 --suspected 4 --delta 1e-5": Typed(),
     "dpaudit report NEW --baseline OLD": Typed(),
     "dpaudit report RUN --markdown --png --pdf": Typed(),
+    "dpaudit report RUN --show-records": Typed(),
     "dpaudit report runs/digits": Typed(),
     "dpaudit run PLAN.toml": Typed((TF,)),
     "dpaudit run PLAN.toml --budget 2m": Typed((TF,)),
@@ -62,6 +63,7 @@ TYPED = {
     "dpaudit run examples/federated_linear.toml": Typed((TF,)),
     "dpaudit run examples/gradient_leakage.toml": Typed((TF,)),
     "dpaudit run examples/prior_attack.toml": Typed((TF,)),
+    "dpaudit run plan.toml": Typed((TF,)),
     "dpaudit run plan.toml --backend dask=tcp://scheduler:8786": Typed((TF,)),
     "dpaudit run plan.toml --budget 2m": Typed((TF,)),
     "dpaudit run plan.toml --dry-run": Typed((TF, SLOW)),  # measures this machine for some seconds
