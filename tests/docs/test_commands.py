@@ -40,6 +40,7 @@ TYPED = {
     "--reference-data more.npz --recipe recipe.toml --references 32 --out audit": Typed((TF,)),
     "dpaudit attack --predictions IN.csv OUT.csv": Typed(),
     "dpaudit attack --predictions members.csv nonmembers.csv": Typed(),
+    "dpaudit attack --predictions members.csv nonmembers.csv --slice region": Typed(),
     "dpaudit compare A B": Typed(),
     "dpaudit compare OLD NEW --out FOLDER": Typed(),
     "dpaudit doctor": Typed(),
@@ -50,6 +51,8 @@ TYPED = {
     "dpaudit inspect TRACE": Typed(),
     "dpaudit inspect trace": Typed(),
     "dpaudit inspect train.py:build_optimizer --clip 1 --noise-multiplier 1.1 --adjacency zero-out": Typed((TF,)),
+    "dpaudit inspect train.py:build_optimizer --clip 1 --noise-multiplier 1.1 --adjacency zero-out "
+    "--canary-steps 400": Typed((TF,)),
     "dpaudit list": Typed(),
     "dpaudit list bounds": Typed(),
     "dpaudit power --claimed 2 --suspected 4 --delta 1e-5": Typed(),
