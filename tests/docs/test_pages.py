@@ -69,7 +69,11 @@ def private_gradient(gradients: list[Any]) -> list[Any]:
 
 def ladder(folder: Path) -> dict[str, Any]:
     private_gradient.rng = np.random.default_rng(1)  # type: ignore[attr-defined]
-    return {"private_gradient": private_gradient}
+
+    def aggregate(model: list[Any], updates: list[Any], weights: Any) -> list[Any]:
+        return [old + change for old, change in zip(model, private_gradient(updates), strict=True)]
+
+    return {"private_gradient": private_gradient, "start": lambda: aggregate}
 
 
 def federated(folder: Path) -> dict[str, Any]:
