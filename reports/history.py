@@ -17,9 +17,18 @@ LINES = len(COLOURS)  # models drawn; all of them are in the table
 def write_history(releases: Sequence[Release], folder: Path) -> None:
     """Write ``history.html``."""
     drawing = over_time(releases)
+    audits = len({each.path for each in releases})
+    models = len({each.model for each in releases})
     write_text(
         folder / "history.html",
-        render("history.html.j2", releases=releases, figure=Markup(drawing.svg())),  # drawn by us, names escaped
+        render(
+            "history.html.j2",
+            releases=releases,
+            audits=audits,
+            models=models,
+            drawn=LINES,
+            figure=Markup(drawing.svg()),  # drawn by us, names escaped
+        ),
     )
 
 

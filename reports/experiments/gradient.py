@@ -132,12 +132,14 @@ def success(outcome: PriorOutcome) -> Drawing:
     """Share of games won with its exact 95 % interval, the proved bound, and the reference curves."""
     figure, axes = canvas(7.2, 3.4)
     numbers = sorted({cell.candidates for cell in outcome.cells})
+    top = 0.0
     for index, number in enumerate(numbers):
         cells = [cell for cell in outcome.cells if cell.candidates == number]
         colour, x = COLOURS[index % len(COLOURS)], np.arange(len(cells)) + 0.16 * (index - (len(numbers) - 1) / 2)
         shares = [cell.successes / cell.runs for cell in cells]
         low = [beta.ppf(0.025, c.successes, c.runs - c.successes + 1) if c.successes else 0.0 for c in cells]
         high = [beta.ppf(0.975, c.successes + 1, c.runs - c.successes) if c.successes < c.runs else 1.0 for c in cells]
+        top = max([top, *map(float, high), *(cell.gamma for cell in cells)])
         lengths = [
             [s - a for s, a in zip(shares, low, strict=True)],
             [b - s for s, b in zip(shares, high, strict=True)],
@@ -153,7 +155,7 @@ def success(outcome: PriorOutcome) -> Drawing:
         axes.plot(x, [1 / number] * len(x), ":", color=colour, lw=1, label=f"guessing, {number} candidates")
     some = [cell for cell in outcome.cells if cell.candidates == numbers[0]]
     axes.set_xticks(range(len(some)), [f"σ = {c.noise_multiplier:g}\nclaimed ε = {c.epsilon:.3g}" for c in some])
-    axes.set_ylim(0, 1.02)
+    axes.set_ylim(0, min(1.02, 1.15 * top))
     axes.set_ylabel("share of games won")
     figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8, labelcolor=INK)
     return Drawing(figure, "Success of the candidate attack beside the reconstruction bound")

@@ -24,6 +24,7 @@ from dpaudit.reports.pdf import write_pdf
 from dpaudit.reports.words import not_tested
 from tests.audits import edited, gaussian_audit
 from tests.reports.results import HOSTILE, hostile, small, three
+from tests.reports.sections import gradient
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -129,13 +130,14 @@ def test_two_figures_share_no_name_on_a_page() -> None:
     assert not set(re.findall(r' id="([^"]+)"', drawings[0])) & set(re.findall(r' id="([^"]+)"', drawings[1]))
 
 
-def test_pdf(tmp_path: Path) -> None:
+def test_pdf(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """WeasyPrint prints the page; without it the message says how to get it."""
     if find_spec("weasyprint") is None:
         with pytest.raises(MissingDependency, match=r"pip install 'dpaudit\[pdf\]'"):
             write_pdf(small(), tmp_path / "report.pdf")
     else:
-        write_pdf(small(), tmp_path / "report.pdf")
+        write_pdf(gradient(), tmp_path / "report.pdf")  # its figures hold pictures
+        assert caplog.records == []
         assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF")
 
 
@@ -166,6 +168,7 @@ def test_compare_and_history_commands(
     assert json.loads(capsys.readouterr().out)[0]["word"] == "grew"
     assert run(monkeypatch, "history", str(tmp_path)) == 0
     shown = (tmp_path / "history.html").read_text()
+    assert "2 audits with 1 model, the oldest first." in shown
     assert shown.count("release-0") == shown.count("release-1") == 1
 
 

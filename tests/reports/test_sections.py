@@ -58,7 +58,7 @@ def whole_page() -> str:
         ("ladder", "is blind to"),
         ("references", "Reference models in turn"),
         ("federated", "Round by round"),
-        ("trace", "rounds 7 are missing"),
+        ("trace", "missing or damaged: 7"),
         ("gradient", "as the attack got it back"),
         ("reconstruction", "bound γ(1/M)"),
         ("changes", "Since the baseline"),
@@ -124,7 +124,8 @@ def test_labels_carry_an_exact_interval_over_victims() -> None:
     assert "| 5 of 6 (36 % to 99.6 %) | 0.80 |" in row
     known = next(line for line in text.splitlines() if line.startswith("| batch of 4 | none | matching |"))
     assert known.endswith("| – | – |")
-    assert text.count("refused, noise was added") == 9
+    assert text.count("| refused |") == 9
+    assert "Refused: one image, ε = 50, dense; one image, ε = 8, dense;" in text
 
 
 def test_promises_that_are_no_model_s_have_verdicts_too() -> None:
