@@ -96,9 +96,13 @@ def test_a_wrong_server_is_contradicted(broken, sigma):
 
 
 @pytest.mark.tf
-@pytest.mark.parametrize("kind", ["fixed-clip", "adaptive-clip"])
-def test_the_projects_own_aggregators_pass(kind):
-    """TensorFlow Privacy's queries behind `Federated`, level 1e-6; fixed seed."""
+@pytest.mark.parametrize(("kind", "sigma"), [("fixed-clip", 1.0), ("adaptive-clip", (1 - 3.2**-2) ** -0.5)])
+def test_the_projects_own_aggregators_pass(kind, sigma):
+    """TensorFlow Privacy's queries behind `Federated`, level 1e-6; fixed seed.
+
+    A count with noise of 32 / 20 raises the noise on the sum: theorem 1 of Andrew et al. (2019). Of n = 400 coins the
+    separation of the answers has the standard error 2 / √n = 0.1; four of them are a 1-in-15,000 event.
+    """
     from dpaudit.forensics.federation import server_of
     from dpaudit.training.architecture import Mlp
     from dpaudit.training.federated.aggregation import AdaptiveClip, FixedClip
@@ -114,4 +118,4 @@ def test_the_projects_own_aggregators_pass(kind):
     canaries = StepCanaries(steps=100, canaries=subject.canaries)
     found = canaries(subject.canary_rounds(stated.clip), stated, CLAIM, confidence=0.95, seed=2)
     assert found.p_value > 1e-6
-    assert found.noise_multiplier == pytest.approx(1.0, rel=0.2)
+    assert 1 / found.noise_multiplier == pytest.approx(1 / sigma, abs=0.4)
