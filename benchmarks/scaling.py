@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -34,6 +34,7 @@ from dpaudit.training.speed import measured
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "scaling.json"
+MEMORY = HERE / "results" / "memory.json"  # of benchmarks/memory.py
 PAGE = HERE.parent / "docs" / "scaling.md"
 WANTED = 0.25  # largest error of a prediction
 
@@ -76,15 +77,29 @@ PLANS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def dpaudit(*arguments: str, cache: str) -> tuple[float, str]:
-    """Seconds of a command of ours, and what it printed."""
+class Done(NamedTuple):
+    """A command of ours: its seconds, most memory in bytes (of its largest process), and what it printed."""
+
+    seconds: float
+    peak_bytes: int
+    printed: str
+
+
+def dpaudit(*arguments: str, cache: str) -> Done:
+    """Run a command of ours."""
     begin = time.perf_counter()
     command = [sys.executable, "-m", "dpaudit", *arguments]
     environment = {**os.environ, "XDG_CACHE_HOME": cache, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = subprocess.run(command, cwd=HERE.parent, env=environment, capture_output=True, text=True)
-    if done.returncode not in (0, 1):  # a contradicted claim is an audit that finished
-        raise SystemExit(f"{' '.join(arguments)}\n{done.stderr}")
-    return time.perf_counter() - begin, done.stdout
+    with tempfile.TemporaryFile("w+") as printed, tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen(command, cwd=HERE.parent, env=environment, stdout=printed, stderr=said)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        seconds = time.perf_counter() - begin
+        printed.seek(0)
+        said.seek(0)
+        if process.returncode not in (0, 1):  # a contradicted claim is an audit that finished
+            raise SystemExit(f"{' '.join(arguments)}\n{said.read()}")
+        return Done(seconds, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024), printed.read())
 
 
 def predictions(*, smoke: bool) -> dict[str, Any]:
@@ -97,19 +112,25 @@ def predictions(*, smoke: bool) -> dict[str, Any]:
             plan = Path(folder) / "plan.toml"
             plan.write_text(PLAN.format(**values), encoding="utf-8")
             out = str(Path(folder) / name.replace(" ", "-"))
-            dry, text = dpaudit("run", str(plan), "--out", out, "--dry-run", "--json", cache=folder)
-            predicted = json.loads(text)
-            taken, _ = dpaudit("run", str(plan), "--out", out, "--quiet", cache=folder)
+            dry = dpaudit("run", str(plan), "--out", out, "--dry-run", "--json", cache=folder)
+            predicted = json.loads(dry.printed)
+            taken, peak, _ = dpaudit("run", str(plan), "--out", out, "--quiet", cache=folder)
             steps = json.loads((Path(out) / "result.json").read_text(encoding="utf-8"))["timing"]
             found[name] = {
                 "trainings": predicted["trainings"],
                 "predicted": predicted["seconds"],
                 "taken": taken,
                 "error": predicted["seconds"] / taken - 1,
-                "predicting": dry,
+                "predicting": dry.seconds,
+                "predicted_bytes": predicted["peak_bytes"] // predicted["processes"],
+                "peak_bytes": peak,
                 "steps": steps,
             }
-            print(f"{name}: predicted {predicted['seconds']:.1f} s, taken {taken:.1f} s", flush=True)
+            print(
+                f"{name}: predicted {predicted['seconds']:.1f} s, taken {taken:.1f} s; a process predicted at "
+                f"{found[name]['predicted_bytes'] / 1e6:.0f} MB had {peak / 1e6:.0f} MB",
+                flush=True,
+            )
     return found
 
 
@@ -178,10 +199,11 @@ def exponent(curve: dict[str, float]) -> float:
 
 def write_page(found: dict[str, Any]) -> None:
     """Draw docs/scaling.md."""
+    memory = json.loads(read_text(MEMORY)) if MEMORY.exists() else None
     environment = Environment(
         loader=FileSystemLoader(HERE), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
     )
-    text = environment.get_template("scaling.md.j2").render(**found, wanted=WANTED, exponent=exponent)
+    text = environment.get_template("scaling.md.j2").render(**found, memory=memory, wanted=WANTED, exponent=exponent)
     write_text(PAGE, text.rstrip() + "\n")
 
 

@@ -25,11 +25,11 @@ from dpaudit.errors import InputError
 from dpaudit.machine import free_memory, used_memory
 
 BLOCK_BYTES = 8 * 2**20  # of one array in a block, as float64, at most: a few of them fit a processor's cache
-PARTS = 128  # a block takes this part of memory, for some twenty of its size are held at a time
+PARTS = 128  # a block takes this part of memory: some ten of its size are held at a time
 IN_MEMORY = 8  # an array takes at most this part of memory; larger ones are on disk
-PER_RECORD = (
-    28  # numbers that an attack on one model and its verdict hold for every record (measured: benchmarks/memory.py)
-)
+# Numbers that an attack and its verdict hold for every record, on one model and on every model of a pool in turn:
+# measured on LiRA, which holds most (benchmarks/memory.py).
+PER_RECORD, PER_RECORD_OF_POOL = 28, 44
 
 Array = npt.NDArray[Any]
 
@@ -57,13 +57,18 @@ class Room:
             return size * IN_MEMORY <= self.memory
         return size <= BLOCK_BYTES or size * 2 * IN_MEMORY <= free_memory()
 
-    def need(self, records: int) -> None:
-        """Refuse an audit of so many records when what it holds of each does not fit beside what is there already.
+    def need(self, records: int, models: int = 0) -> None:
+        """Refuse an audit when what it holds of each record does not fit beside what is there already.
+
+        Args:
+            records: to be attacked.
+            models: of a pool in which each is attacked in turn; 0 without one.
 
         Raises:
             InputError: it does not.
         """
-        wanted = used_memory() + 8 * PER_RECORD * records + 4 * self.block_bytes
+        each = 8 * PER_RECORD if not models else 8 * PER_RECORD_OF_POOL + models  # and who is in which model
+        wanted = used_memory() + each * records + 4 * self.block_bytes
         if self.memory is not None and wanted > self.memory:
             raise InputError(
                 f"memory of {self.memory / 1e6:,.0f} MB is too little: attacks on {records:,} records need about "

@@ -116,7 +116,8 @@ def audit_cost(
         attacks = 0.0 if settings is None else _attack_seconds(settings, audit)
         checkpoints = [] if settings is None else settings.checkpoints
         models[name] = ModelCost(_target_seconds(trainer, audit, checkpoints), pool, attacks, len(checkpoints))
-    start = measured_once(_started, "start") if models else 0.0
+    # By now this process has read the same libraries from the disk.
+    start = measured_once(_started, "start", warm=True) if models else 0.0
     return AuditCost(models, start, not_counted)
 
 
@@ -148,6 +149,7 @@ def _attack_seconds(settings: membership.Settings, audit: Audit) -> float | None
             measured_once(
                 partial(_attacked, attacks, _noise(models, records, classes, *views)),
                 *("attacks", described_attacks, models, records, classes, *views),
+                warm=records != FEW,
             )
             for records in (FEW, SOME)
         ]

