@@ -2,17 +2,24 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
+from dpaudit.claims import claims_from
 from dpaudit.errors import InputError
-from dpaudit.files import LOCK, read_npz, read_text
+from dpaudit.files import LOCK, map_npz, read_npz, read_text
+from dpaudit.gate import verify
+from dpaudit.reports.gate import junit, markdown
 from dpaudit.reports.html import write_report
+from dpaudit.stored import stored_signals
 from tests.audits import edited, gaussian_audit
 
 HOLD = """
@@ -90,6 +97,44 @@ def test_result_cannot_write_outside_its_folder(tmp_path: Path) -> None:
     write_report(hostile, inside)
     assert any("roc" in path.name for path in inside.rglob("*.svg"))
     assert {path for path in tmp_path.rglob("*") if path.is_file()} == {p for p in inside.rglob("*") if p.is_file()}
+
+
+class Payload:
+    """Leaves a file where it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("read", [read_npz, map_npz, lambda path: stored_signals(path.parent)])
+def test_arrays_of_objects_run_no_code(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    """Whole, mapped, or one file an array: what is pickled stays pickled, and the file is refused."""
+    payload = np.array([Payload(tmp_path / "ran")], object)
+    np.savez(tmp_path / "cache.npz", phi=payload)
+    np.save(tmp_path / "phi.npy", payload, allow_pickle=True)
+    with pytest.raises(InputError, match="cannot read"):
+        read(tmp_path / "cache.npz")
+    assert not (tmp_path / "ran").exists()
+    np.load(tmp_path / "phi.npy", allow_pickle=True)  # as a careless reader would
+    assert (tmp_path / "ran").exists()
+
+
+def test_names_cannot_break_out_of_xml_or_markdown() -> None:
+    """A result's name with control characters, tags, a line of its own, a link and a table cell."""
+    name = "a\x00\x1b[31m]]><failure>\n# b | [c](javascript:d) `e` <img src=x>"
+    claims = claims_from({"claim": [{"id": "k", "kind": "ceiling", "metric": "auc", "max": 0.9}]}, where="here")
+    gate = verify([edited(gaussian_audit(1.0, seed=1, records=300), name=name)], [claims])
+    (case,) = ElementTree.fromstring(junit(gate)).iter("testcase")
+    assert "\ufffd\ufffd[31m]]><failure>" in case.attrib["classname"]
+    assert [child.tag for child in case] == ["system-out"]
+    rows = [line for line in markdown(gate).splitlines() if "31m" in line]
+    assert len(rows) == 1
+    assert len(re.findall(r"(?<!\\)\|", rows[0])) == 7  # six cells
+    assert "<img" not in rows[0]
+    assert re.search(r"(?<!\\)[\[`]", rows[0]) is None
 
 
 def test_archive_that_unpacks_to_a_mountain_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

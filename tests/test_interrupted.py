@@ -7,10 +7,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
+from dpaudit.files import LOCK, alone_in
 from dpaudit.result import load_result
 from tests.audits import gaussian_audit
 from tests.commands import ended, start
@@ -208,6 +210,50 @@ def test_killed_command_leaves_whole_files(place: Path, command: str) -> None:
             load_result(path)
     code, said = ended(start(*words, cwd=place), place)
     assert code == 0, said
+
+
+@pytest.mark.parametrize(("command", "read"), [("attack", "in.csv"), ("verify", "claims.toml")])
+def test_interrupted_command_says_so_in_one_line(place: Path, command: str, read: str) -> None:
+    """Ctrl-C while it reads: exit 130 and nothing written; then left alone it ends well in the same place."""
+    words = judged_and_attacked(place)[command]
+    text = (place / read).read_text()
+    (place / read).unlink()
+    os.mkfifo(place / read)
+    process = start(*words, cwd=place)
+    with (place / read).open("w"):  # waits until the command has opened it too, and lets it wait for more
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGINT)
+        code, said = ended(process, place)
+    assert code == 130, said
+    assert len(said.strip().splitlines()) == 1
+    assert "interrupted; start it again" in said
+    assert not (place / "gate").exists()
+    assert not (place / "attacked" / "result.json").exists()
+    (place / read).unlink()
+    (place / read).write_text(text)
+    assert ended(start(*words, cwd=place), place) == (0, "")
+    whole(place)
+
+
+@pytest.mark.parametrize(("command", "folder"), [("attack", "attacked"), ("verify", "gate")])
+def test_second_command_in_a_folder_waits(place: Path, command: str, folder: str) -> None:
+    """Nothing is written while another works there; what the other wrote last is kept or replaced whole."""
+    words = judged_and_attacked(place)[command]
+    with alone_in(place / folder):
+        process = start(*words, cwd=place)
+        heard = place / f"err-{process.pid}.txt"
+        waited_for(lambda: heard.exists() and "another process works" in heard.read_text())
+        time.sleep(0.3)
+        assert process.is_alive()
+        assert {path.name for path in (place / folder).iterdir()} <= {LOCK, "j.xml"}  # which is nobody else's
+        (place / folder / "s.md").write_text("of the other")
+    assert ended(process, place)[0] == 0
+    if command == "verify":
+        summary = (place / folder / "s.md").read_text()
+        assert summary.startswith("of the other")
+        assert "### Privacy claims" in summary
+        assert ElementTree.parse(place / folder / "j.xml").getroot().tag == "testsuites"
+    whole(place)
 
 
 @pytest.mark.parametrize("command", ["run", "attack", "verify"])

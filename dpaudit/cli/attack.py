@@ -45,7 +45,7 @@ def attack(
     from dpaudit.attacking import Terms, attack_model, attack_predictions
     from dpaudit.cli.output import finish
     from dpaudit.errors import InputError
-    from dpaudit.files import write_text
+    from dpaudit.files import alone_in, write_text
     from dpaudit.progress import on_standard_error
     from dpaudit.reports.html import write_report
 
@@ -85,8 +85,9 @@ def attack(
             trust_code=trust_code,
         )
     if out is not None:
-        write_text(out / "result.json", result.json())
-        write_report(result, out)
+        with alone_in(out):  # or the result of one attack could lie beside the report of another
+            write_text(out / "result.json", result.json())
+            write_report(result, out)
     finish(result, folder=out, json=json, quiet=quiet)
 
 

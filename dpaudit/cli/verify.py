@@ -36,7 +36,7 @@ def verify(
     from dpaudit._check import printable
     from dpaudit.claims import find_claims, load_claims
     from dpaudit.errors import InputError
-    from dpaudit.files import read_text, write_text
+    from dpaudit.files import alone_in, read_text, write_text
     from dpaudit.gate import verify as judge
     from dpaudit.reports import gate as report
     from dpaudit.result import load_result
@@ -54,7 +54,8 @@ def verify(
     if junit is not None:
         write_text(junit, report.junit(gate, require_power=require_power))
     if markdown is not None:
-        write_text(markdown, (read_text(markdown) if markdown.exists() else "") + report.markdown(gate))
+        with alone_in(markdown.parent):  # or one of two gates that append to it at once would be lost
+            write_text(markdown, (read_text(markdown) if markdown.exists() else "") + report.markdown(gate))
     if json:
         document = {
             "schema": 1, "exit_code": code, "false_alarms": gate.false_alarms,

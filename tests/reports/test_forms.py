@@ -62,7 +62,7 @@ def test_page_stands_alone() -> None:
         "http://www.w3.org/1999/xlink",
     }
     assert text.count("<script") == 1
-    assert "script-src 'sha256-" in text
+    assert "content=\"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-" in text
 
 
 def test_cards_say_how_often_a_record_is_found_and_what_was_left_out() -> None:
