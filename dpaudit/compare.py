@@ -8,7 +8,7 @@ from typing import Literal
 from dpaudit.claim import Claim
 from dpaudit.errors import InputError
 from dpaudit.evidence import Finding, LowerBound
-from dpaudit.planning import PERFECT, POWER, Reach, reach
+from dpaudit.planning import LESS_NOISE, PERFECT, POWER, Reach, reach
 
 Verdict = Literal["contradicted", "consistent", "too weak"]
 
@@ -58,7 +58,11 @@ def compare(subject: str, claim: Claim, bounds: Sequence[LowerBound], findings: 
     strongest = _decisive(bounds, claim.epsilon)
     ceiling = max((bound.ceiling for bound in bounds), default=0.0)
     seen, basis = min(
-        ((found.epsilon, _in_words(found, bound)) for bound in bounds for found in [reach(bound, claim.epsilon)]),
+        (
+            (found.epsilon, _in_words(found, bound))
+            for bound in bounds
+            for found in [reach(bound, claim.epsilon, steps=claim.mechanism)]
+        ),
         default=(math.inf, ""),
     )
     if violations:
@@ -126,6 +130,8 @@ def _in_words(found: Reach, bound: LowerBound) -> str:
     within = f" (within: {bound.family})" if bound.family else ""
     if found.basis == PERFECT:
         return f"a perfect attack would have shown up to ε = {bound.ceiling:.3g} here{within}"
+    if found.basis == LESS_NOISE:
+        return f"noise so low that ε is {found.epsilon:.3g} would have been seen with probability {POWER:g}{within}"
     return f"a Gaussian leak of ε = {found.epsilon:.3g} would have been seen with probability {POWER:g}{within}"
 
 

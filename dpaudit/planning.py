@@ -16,13 +16,17 @@ from dpaudit import _check
 from dpaudit.accounting import gaussian_epsilon, gaussian_mu
 from dpaudit.bounds.null import Gaussian
 from dpaudit.chances import METHODS, Hypothesis, floor
+from dpaudit.claim import Claim, GaussianSteps
 from dpaudit.errors import InputError
 from dpaudit.evidence import LowerBound
+from dpaudit.forensics.step_canaries import METHOD as STEP_CANARIES
+from dpaudit.forensics.step_canaries import visible_to_steps
 
 Access = Literal["steps", "runs", "one-run"]
 ACCESS: tuple[str, ...] = get_args(Access)
 POWER = 0.8  # probability with which a violation is to be seen, where nothing else is said
 PERFECT = "a perfect attack"
+LESS_NOISE = "less noise than claimed"
 LARGEST = 10_000_000  # trials beyond which a method is said never to get there
 
 
@@ -175,11 +179,12 @@ class Reach:
     basis: str
 
 
-def reach(bound: LowerBound, claimed: float, *, power: float = POWER) -> Reach:
+def reach(bound: LowerBound, claimed: float, *, steps: GaussianSteps | None = None, power: float = POWER) -> Reach:
     """What the audit behind a bound could have seen of a violation of ``claimed``.
 
     For methods whose power is computed here it is the smallest ε of a Gaussian leak that would have been reported with
-    probability ``power``; for the others what a perfect attack could have certified, which flatters them.
+    probability ``power``; for step canaries, when the ``steps`` behind the claim are known, the smallest ε of the same
+    steps with less noise; for the others what a perfect attack could have certified, which flatters them.
 
     >>> import numpy as np
     >>> from dpaudit.bounds.clopper_pearson import ClopperPearson
@@ -195,6 +200,10 @@ def reach(bound: LowerBound, claimed: float, *, power: float = POWER) -> Reach:
     """
     if bound.ceiling <= claimed:
         return Reach(math.inf, PERFECT)  # whatever other choices of threshold or guesses would have allowed
+    if bound.method == STEP_CANARIES and steps is not None and bound.delta > 0:
+        claim = Claim(claimed, bound.delta, bound.unit, bound.adjacency, "the claim at hand", steps)
+        figure = visible_to_steps(claim, bound.trials, 1 - bound.confidence, power=power)
+        return Reach(figure, LESS_NOISE)
     name = planned_as(bound.method, bound.family)
     if name is None or bound.delta == 0:
         return Reach(bound.ceiling, PERFECT)

@@ -46,6 +46,8 @@ class Drawing:
         own = hashlib.sha256(self.description.encode()).hexdigest()[:6]
         text = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>f{own}-", text)
         text = re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\.\d\d)\d+", r"\1", path.group()), text)
+        # The ground of a hatching has its colour as an attribute, where no variable may stand.
+        text = re.sub(r'(<rect [^>]*)fill="(#[0-9a-f]{6})"', r'\g<1>style="fill: \g<2>"', text)
         # In styles only: a model may be called like a colour.
         text = re.sub(r' style="[^"]*"', _in_variables, text)
         head, rest = text.split(">", 1)

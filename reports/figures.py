@@ -13,6 +13,7 @@ from dpaudit.result import ModelResult, Result
 ROWS = 60  # more cannot be told apart in one figure; all of them are in its table
 SIGNIFICANT = 0.05  # a slice stands out when its p-value, adjusted for all slices, is below this
 CROWDED = 12  # with more rows than this, promises are lines without a label
+ROOMY = 10.0  # ε up to which a ceiling is always drawn
 LONGEST = 28  # characters of a name beside an axis
 
 
@@ -23,21 +24,23 @@ def promise_against_measurement(result: Result) -> Drawing:
     promised = [
         m.promise.claim.epsilon for m, _ in shown if m.promise is not None and m.promise.claim.epsilon < math.inf
     ]
-    limit = 1.08 * max([bound.ceiling for _, bound in shown] + [min(value, 40.0) for value in promised] + [1.0])
+    # A ceiling far beyond every promise and measurement would leave no room for them.
+    most = max([bound.epsilon for _, bound in shown] + [min(value, 40.0) for value in promised] + [1.0])
+    limit = 1.08 * max(most, min(max((bound.ceiling for _, bound in shown), default=0.0), max(ROOMY, 1.15 * most)))
     crowded = len(shown) > CROWDED
     figure, axes = canvas(7.2, 0.75 + (0.28 if crowded else 0.5) * len(shown))
     rows = range(len(shown))
     ceilings = [bound.ceiling for _, bound in shown]
-    unseen = [limit - ceiling for ceiling in ceilings]
+    unseen = [max(0.0, limit - ceiling) for ceiling in ceilings]
     axes.barh(rows, unseen, left=ceilings, height=0.62, color=SHADE, hatch="////", edgecolor=MUTED, lw=0)
     axes.barh(rows, [bound.epsilon for _, bound in shown], height=0.34, color=COLOURS[0])
     plate = {"facecolor": PAPER, "edgecolor": "none", "pad": 1}
     for row, (model, bound) in enumerate(shown):
-        axes.text(
-            bound.epsilon + limit * 0.01, row, f"≥ {bound.epsilon:.2f}", va="center", color=INK, size=9, bbox=plate
-        )
+        claimed = math.inf if model.promise is None else model.promise.claim.epsilon
+        # Beside the bar, or beyond the promise where the words would cover its line.
+        end = claimed if bound.epsilon <= claimed <= min(bound.epsilon + 0.12 * limit, 0.88 * limit) else bound.epsilon
+        axes.text(end + limit * 0.01, row, f"≥ {bound.epsilon:.2f}", va="center", color=INK, size=9, bbox=plate)
         if model.promise is not None and not crowded:
-            claimed = model.promise.claim.epsilon
             side = "left" if claimed < 0.1 * limit else "center" if claimed < 0.9 * limit else "right"
             words = f"promised {claimed:.3g}"
             axes.text(min(claimed, limit), row - 0.37, words, ha=side, va="bottom", color=PROMISED, size=8)

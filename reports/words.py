@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 
 from dpaudit.claim import FixedSize, Poisson, Sampling, Shuffled
+from dpaudit.evidence import LowerBound
 from dpaudit.experiments.membership import AttackOutcome
 from dpaudit.result import ModelResult, Result
 
@@ -57,9 +58,13 @@ def headline(result: Result) -> str:
 def judged(result: Result, subject: str) -> str:
     """The verdict on one model, or on another promise, in a sentence or two."""
     found = result.comparison(subject)
-    return (
-        short(found.sentence, 1000) if found is not None else "It promises nothing, so there is nothing to contradict."
-    )
+    if found is not None:
+        return short(found.sentence, 1000)
+    sentence = "It promises nothing, so there is nothing to contradict."
+    general = max((bound for bound in result.bounds(subject) if not bound.family), key=_epsilon, default=None)
+    if general is not None and general.epsilon > 0:
+        sentence += f" It leaks at least ε = {general.epsilon:.3g} ({general.confidence:.4g} confidence)."
+    return sentence
 
 
 def in_words(attack: AttackOutcome) -> str:
@@ -222,6 +227,10 @@ def sampling(design: Sampling) -> str:
             return f"batches of {batch_size} out of {records} records"
         case Shuffled(batches):
             return f"shuffled, batches an epoch: {batches}"
+
+
+def _epsilon(bound: LowerBound) -> float:
+    return bound.epsilon
 
 
 def _test_accuracy(model: ModelResult) -> float:

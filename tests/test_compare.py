@@ -1,11 +1,15 @@
 """Three verdicts, and no comparison of things that cannot be compared."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from scipy.stats import norm
 
 from dpaudit import Claim, Finding, LowerBound
+from dpaudit.accounting import epsilon
+from dpaudit.claim import GaussianSteps, Poisson
 from dpaudit.compare import compare
 from dpaudit.errors import InputError
 from dpaudit.planning import visible
@@ -58,6 +62,27 @@ def test_the_reach_says_what_would_have_been_seen() -> None:
     assert other.reach == 6.0
     assert "a perfect attack would have shown up to ε = 6" in other.sentence
     assert compare("m", CLAIM, [bound(0.0, ceiling=1.9, trials=20)]).reach == math.inf
+
+
+def test_step_canaries_say_how_much_less_noise_they_would_have_seen() -> None:
+    """With the steps behind the claim; without them a perfect attack is all that can be said."""
+    steps = GaussianSteps(1.0, 100, Poisson(0.01))
+    figure = epsilon(steps, delta=1e-5, adjacency="add-remove").epsilon
+    claim = Claim(figure, 1e-5, "record", "add-remove", "the test", steps)
+    canaries = bound(0.9 * figure, ceiling=200.0, method="step-canaries", family="Gaussian noise", trials=9600)
+    found = compare("m", claim, [bound(0.0), canaries])
+    # The normal approximation of the binomial test: shifted by its level and its power, in standard deviations.
+    likely = norm.cdf(0.5)
+    shifted = likely + (norm.ppf(0.95) + norm.ppf(0.8)) * math.sqrt(likely * (1 - likely) / 9600)
+    noise = float(1 / (2 * norm.ppf(shifted)))
+    expected = epsilon(replace(steps, noise_multiplier=noise), delta=1e-5, adjacency="add-remove").epsilon
+    assert found.reach == pytest.approx(expected, rel=1e-2)
+    assert f"noise so low that ε is {found.reach:.3g} would have been seen with probability 0.8" in found.sentence
+    assert f"measured ε ≥ 0 (≥ {0.9 * figure:.3g} within: Gaussian noise)" in found.sentence
+    assert found.strongest == bound(0.0)
+    unknown = compare("m", replace(claim, mechanism=None), [canaries])
+    assert unknown.reach == 200.0
+    assert f"measured ε ≥ {0.9 * figure:.3g}: nothing" in unknown.sentence
 
 
 def test_a_bound_within_a_family_is_not_mixed_with_the_others() -> None:

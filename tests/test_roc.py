@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from dpaudit.blocks import within
 from dpaudit.errors import InputError
-from dpaudit.roc import Roc, auc_standard_error, pooled_rates
+from dpaudit.roc import Roc, auc, auc_standard_error, pooled_rates
 from dpaudit.scores import Scores
 
 TIED = st.lists(st.integers(0, 5).map(float), min_size=1, max_size=30)
@@ -106,3 +106,13 @@ def test_pooled_rates_are_those_of_the_whole_curve(ties: bool, tmp_path: Path) -
     ((auc, tprs),) = found
     assert auc == pytest.approx(roc_auc_score(member.ravel(), scores.ravel()), abs=1e-12)
     assert tprs == tuple(whole.tpr_at(fpr).tpr for fpr in fprs)
+
+
+def test_the_area_by_ranks_is_that_of_the_curve() -> None:
+    """Ties and all; what has one side only is refused."""
+    rng = np.random.default_rng(5)
+    for _ in range(20):
+        scores, truth = rng.integers(0, 6, 50).astype(float), rng.random(50) < 0.4
+        assert auc(scores, truth) == pytest.approx(Roc.of(Scores.join(scores, truth)).auc, rel=1e-12)
+    with pytest.raises(InputError, match="needs members and non-members, got 3 members of 3 records"):
+        auc(np.zeros(3), np.ones(3, bool))

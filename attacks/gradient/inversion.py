@@ -46,7 +46,7 @@ class ModelInversion:
         parameters, shape = victims.at(view.weights), victims.record_shape
         size, classes = int(np.prod(shape)), victims.classes
 
-        @tf.function  # type: ignore[untyped-decorator]  # TensorFlow has no types
+        @tf.function(autograph=victims.runs_keras)  # type: ignore[untyped-decorator]  # TensorFlow has no types
         def both(flat: Any, targets: Any) -> Any:
             with tf.GradientTape() as tape:
                 tape.watch(flat)

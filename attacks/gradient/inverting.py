@@ -76,7 +76,7 @@ class InvertingGradients:
         """All Adam steps as one program: starts -> best records and their cosine distance."""
         victims, iterations = self._victims, self.iterations
 
-        @tf.function  # type: ignore[untyped-decorator]  # TensorFlow has no types
+        @tf.function(autograph=victims.runs_keras)  # type: ignore[untyped-decorator]  # TensorFlow has no types
         def program(x: Any, which: Any, targets: Any, observed: Observed, setting: Setting, low: Any, high: Any) -> Any:
             def step(i: Any, x: Any, mean: Any, square: Any, kept: Any, record: Any) -> Any:
                 with tf.GradientTape() as tape:

@@ -116,7 +116,7 @@ class KerasNetwork:
 
     @cached_property
     def _sums(self) -> Any:
-        @tf.function  # type: ignore[untyped-decorator]  # TensorFlow has no types
+        @tf.function(autograph=False)  # type: ignore[untyped-decorator]  # TensorFlow has no types
         def program(flat: Any, x: Any, y: Any, weight: Any, clip: float | None) -> Any:
             parameters, targets = self._split(flat), _for_all(y, flat)
             if clip is None:
@@ -131,7 +131,7 @@ class KerasNetwork:
 
     @cached_property
     def _products(self) -> Any:
-        @tf.function  # type: ignore[untyped-decorator]  # TensorFlow has no types
+        @tf.function(autograph=False)  # type: ignore[untyped-decorator]  # TensorFlow has no types
         def program(flat: Any, x: Any, y: Any, direction: Any) -> Any:
             targets = _for_all(y, flat)
             with tf.autodiff.ForwardAccumulator(flat, direction) as forward:

@@ -111,7 +111,7 @@ class GradientMatching:
         """Values and slopes of guesses; traced once per shape and setting."""
         victims = self._victims
 
-        @tf.function  # type: ignore[untyped-decorator]  # TensorFlow has no types
+        @tf.function(autograph=victims.runs_keras)  # type: ignore[untyped-decorator]  # TensorFlow has no types
         def program(flat: Any, victim: Any, targets: Any, observed: Observed, setting: Setting) -> Any:
             slots = setting.copies * setting.records
             pixels = slots * math.prod(victims.record_shape)

@@ -110,7 +110,7 @@ class Tabular:
     def _program(self) -> Any:
         victims, iterations = self._victims, self.iterations
 
-        @tf.function  # type: ignore[untyped-decorator]  # TensorFlow has no types
+        @tf.function(autograph=victims.runs_keras)  # type: ignore[untyped-decorator]  # TensorFlow has no types
         def program(free: Any, targets: Any, observed: Observed, setting: Setting) -> Any:
             which = tf.zeros([free.shape[0]], tf.int32)
 

@@ -68,6 +68,11 @@ class Victims:
         return tuple(tf.constant(w[None], tf.float64) for w in weights)
 
     @property
+    def runs_keras(self) -> bool:
+        """Whether the model's own Keras code runs, which may need AutoGraph; ours does not, and tracing is slower."""
+        return isinstance(self.program, ByTape)
+
+    @property
     def record_shape(self) -> tuple[int, ...]:
         """Shape of one record."""
         return tuple(self.model.input_shape[1:])

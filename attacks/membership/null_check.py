@@ -11,8 +11,7 @@ from dpaudit._check import FloatArray, IntArray
 from dpaudit.attacks.membership.pools import Attack, leave_pair_out
 from dpaudit.blocks import empty, over_records, release
 from dpaudit.errors import AuditFailed
-from dpaudit.roc import Roc
-from dpaudit.scores import Scores
+from dpaudit.roc import auc
 from dpaudit.signals import PoolSignals
 
 
@@ -63,7 +62,7 @@ def null_check(
         scores = leave_pair_out(attack, _shuffled(pool, rng))
         aucs = []
         for row, truth in zip(scores, pool.included, strict=True):
-            aucs.append(Roc.of(Scores.join(row, truth)).auc)
+            aucs.append(auc(row, truth))
             release(scores)
         means.append(float(np.mean(aucs)))
     mean, error = float(np.mean(means)), float(np.std(means, ddof=1)) / math.sqrt(shuffles)
@@ -85,7 +84,7 @@ def _shuffled(pool: PoolSignals, rng: np.random.Generator) -> PoolSignals:
     del keys  # may be large
 
     def block(order: IntArray, values: FloatArray) -> tuple[FloatArray, ...]:
-        return (np.take_along_axis(values, order if values.ndim == 2 else order[..., None], axis=0),)
+        return (values[order, np.arange(order.shape[1])],)
 
     def moved(values: FloatArray) -> FloatArray:
         return over_records(block, order, values)[0]

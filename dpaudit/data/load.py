@@ -3,14 +3,17 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from dpaudit import _check, registry
 from dpaudit.data.dataset import Dataset, Task
 from dpaudit.errors import InputError
 from dpaudit.files import read_npz
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SUFFIXES = (".csv", ".npz", ".parquet")
 
@@ -57,12 +60,14 @@ def load(
     return _from_table(path, task, label, user, groups)
 
 
-def read_table(path: Path) -> pd.DataFrame:
+def read_table(path: Path) -> "pd.DataFrame":
     """A CSV or Parquet file.
 
     Raises:
         InputError: it is missing, empty or unreadable.
     """
+    import pandas as pd
+
     try:
         return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
     except FileNotFoundError as error:
@@ -71,7 +76,7 @@ def read_table(path: Path) -> pd.DataFrame:
         raise InputError(f"cannot read {path}: {str(error).splitlines()[0]}.") from error
 
 
-def column(table: pd.DataFrame, name: str, where: object) -> pd.Series:
+def column(table: "pd.DataFrame", name: str, where: object) -> "pd.Series":
     """A column of a table.
 
     Raises:
@@ -100,14 +105,16 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _from_table(path: Path, task: Task, label: str, user: str | None, groups: Sequence[str]) -> Dataset:
+    from pandas.api.types import is_numeric_dtype
+
     table = read_table(path)
     labels = column(table, label, path).to_numpy()
     users = None if user is None else column(table, user, path).to_numpy()
     sliced_by = {by: column(table, by, path).to_numpy() for by in groups}
-    words = [by for by, values in sliced_by.items() if not pd.api.types.is_numeric_dtype(values.dtype)]
+    words = [by for by, values in sliced_by.items() if not is_numeric_dtype(values.dtype)]
     features = table.drop(columns=list({name for name in (label, user, *words) if name is not None}))
     for name in features.columns:
-        if not pd.api.types.is_numeric_dtype(features[name]):
+        if not is_numeric_dtype(features[name]):
             raise InputError(f"column {name!r} of {path} holds {features[name].dtype}; features must be numbers.")
     if features.shape[1] == 0:
         raise InputError(f"{path} has no feature columns beside {label!r}.")
@@ -118,6 +125,7 @@ def from_parquet(
     path: Path, task: Task, label: str, user: str | None, groups: Sequence[str], *, batch: int = 65_536
 ) -> Dataset:
     """A Parquet file, read in batches of ``batch`` rows: beside the records themselves, one batch is in memory."""
+    from pandas.api.types import is_numeric_dtype
     from pyarrow import types
     from pyarrow.parquet import ParquetFile
 
@@ -131,7 +139,7 @@ def from_parquet(
                 _require_column(names, name, path)
             table = file.read(columns=beside).to_pandas()
             sliced_by = {by: table[by].to_numpy() for by in groups}
-            words = [by for by, values in sliced_by.items() if not pd.api.types.is_numeric_dtype(values.dtype)]
+            words = [by for by, values in sliced_by.items() if not is_numeric_dtype(values.dtype)]
             columns = [name for name in names if name not in (label, user, *words)]
             for name in columns:
                 kind = schema.field(name).type

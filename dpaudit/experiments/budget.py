@@ -11,16 +11,14 @@ from collections.abc import Iterator
 
 import numpy as np
 from pydantic import BaseModel
-from scipy.optimize import brentq
-from scipy.stats import binom, norm
 
 from dpaudit.claim import Claim
 from dpaudit.experiments.audit import Audit, Subject
 from dpaudit.experiments.references import stacked
 from dpaudit.experiments.rungs import PILOT, Choice, Settings
-from dpaudit.forensics.epsilon import epsilon_under
 from dpaudit.forensics.mechanism import Mechanism
 from dpaudit.forensics.step_canaries import PILOT as PILOT_STEPS
+from dpaudit.forensics.step_canaries import visible_to_steps
 from dpaudit.planning import visible
 from dpaudit.training.pool import Pool, StackedTrainer
 
@@ -140,23 +138,8 @@ def _steps(settings: Settings, audit: Audit, subject: Subject, per_question: flo
         return
     for steps in STEPS:
         trials = steps * settings.canaries_per_step
-        yield steps, (steps + PILOT_STEPS) * per_question, _visible_to_steps(claim, trials, 1 - audit.confidence)
-
-
-def _visible_to_steps(claim: Claim, trials: int, level: float) -> float:
-    """Smallest ε of less noise than claimed at which the exact test of the claim's noise has the power."""
-    assert claim.mechanism is not None
-    sigma = claim.mechanism.noise_multiplier
-    needed = binom.isf(level, trials, norm.cdf(1 / (2 * sigma))) + 1
-    if needed > trials:
-        return math.inf
-
-    def short(factor: float) -> float:
-        return float(binom.sf(needed - 1, trials, norm.cdf(factor / (2 * sigma)))) - POWER
-
-    epsilon = epsilon_under(claim)(sigma / float(brentq(short, 1.0, 40.0 * sigma)))
-    assert epsilon is not None
-    return epsilon
+        least = visible_to_steps(claim, trials, 1 - audit.confidence, power=POWER)
+        yield steps, (steps + PILOT_STEPS) * per_question, least
 
 
 def _canaries(settings: Settings, audit: Audit, subject: Subject, seconds: float) -> Iterator[Offer]:

@@ -25,7 +25,7 @@ from dpaudit.errors import AuditFailed, InputError
 from dpaudit.evidence import LowerBound
 from dpaudit.experiments.audit import Audit, Subject
 from dpaudit.experiments.gradient_canaries import gradient_canary_scores
-from dpaudit.experiments.references import pool_signals, stacked, target_signals
+from dpaudit.experiments.references import pool_signals, reference_trainer, stacked, target_signals
 from dpaudit.experiments.rungs import PILOT, Settings
 from dpaudit.outputs import phi
 from dpaudit.scores import Scores
@@ -244,7 +244,7 @@ def _against_references(
     )
     included = np.concatenate([np.tile(audit.member, (settings.references, 1)), pairs], axis=1)
     pool = Pool(
-        stacked(subject.trainer, canaried.together),
+        reference_trainer(subject.trainer, canaried.together),
         canaried.together,
         included,
         audit.population,
@@ -376,7 +376,8 @@ def _measure(
     if along_gradients:
         along = dot_products(network, records.task, trainer.l2_norm_clip)
         return lambda before, after: np.asarray(along(before, after, records.features, targets(records)), np.float64)
-    outputs, features = tf.function(network.forward, reduce_retracing=True), tf.constant(records.features)
+    outputs = tf.function(network.forward, reduce_retracing=True, autograph=False)
+    features = tf.constant(records.features)
     return lambda _, after: phi(outputs(after, features).numpy(), records.labels, task=records.task).values
 
 

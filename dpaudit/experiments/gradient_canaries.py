@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dpaudit._check import BoolArray, FloatArray
-from dpaudit.stacked.batches import sampling_event
 from dpaudit.training.dp_sgd import DpSgd
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ def gradient_canary_scores(
     rows = np.concatenate([np.arange(records), records + np.flatnonzero(coins)])
     features = np.zeros((records + canaries, canaries), np.float32)
     features[records:] = np.eye(canaries)
-    sampling = sampling_event(trainer.sampling, rows.size, trainer.batch_size)
+    sampling = trainer.event(rows.size)
     recipe = Recipe(
         "regression",
         trainer.steps(rows.size),

@@ -266,7 +266,8 @@ class Stage:
         defence, data = chosen.build(self.given.delta), self.dataset
         size = min(max(batch, chosen.batch or 0), len(data))
         parameters = self.victims.at(self.victims.weights)
-        gradients, targets = tf.function(self.victims.gradients), np.eye(self.victims.classes)
+        gradients = tf.function(self.victims.gradients, autograph=self.victims.runs_keras)
+        targets = np.eye(self.victims.classes)
         for _ in range(self.settings.utility_steps):
             rows = rng.choice(len(data), size, replace=False)
             x, y = data.features[rows].astype(np.float64), targets[data.classes[rows]]

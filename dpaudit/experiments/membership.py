@@ -33,7 +33,7 @@ from dpaudit.evaluation import (
 )
 from dpaudit.evidence import LowerBound
 from dpaudit.experiments.audit import Audit, Design, Subject
-from dpaudit.experiments.references import observed_pool, stacked, target_signals
+from dpaudit.experiments.references import observed_pool, reference_trainer, target_signals
 from dpaudit.experiments.scoring import FPRS, Named, PoolOutcome, Seen, chosen, scored
 from dpaudit.experiments.views import Queried, at_epoch
 from dpaudit.roc import Roc, TprAtFpr, auc_standard_error
@@ -174,11 +174,15 @@ class Skipped(BaseModel):
 
 
 class Outcome(BaseModel):
-    """What the attacks found."""
+    """What the attacks found.
+
+    ``stacked``: models whose references were trained by the stacked engine, though they were not themselves.
+    """
 
     design: Design
     attacks: list[AttackOutcome]
     references: int = 0
+    stacked: list[str] = []
     pools: list[PoolOutcome] = []
     exposed: list[ExposedRecords] = []
     skipped: list[Skipped] = []
@@ -207,7 +211,7 @@ def predicted(settings: Settings, trainer: Trainer, audit: Audit, *, name: str) 
     seed, folder = audit.seed_for("references", name), audit.folder / "references"
 
     def cost(trainer: Trainer, others: Dataset | None) -> PoolCost:
-        recipe = stacked(trainer, audit.dataset)
+        recipe = reference_trainer(trainer, audit.dataset)
         return Pool(recipe, audit.dataset, included, others, seed, folder, audit.memory, audit.workers).cost()
 
     earlier = [cost(at_epoch(trainer, epochs), None) for epochs in settings.checkpoints]
@@ -225,6 +229,8 @@ def run(settings: Settings, audit: Audit) -> Outcome:
         pool = None
         if settings.references:
             pool = references(subject, settings, audit, queried)
+            if reference_trainer(subject.trainer, audit.dataset) is not subject.trainer:
+                outcome.stacked.append(subject.name)
             outcome.exposed.append(exposed_records(subject.name, pool, audit.dataset.source_rows, fdr=settings.fdr))
         signals = observed(subject, settings, audit, queried, pool)
         outcome.floored[subject.name] = signals.floored

@@ -16,12 +16,21 @@ from dpaudit.outputs import Kind, log_probabilities, observe, phi
 from dpaudit.progress import Progress
 from dpaudit.signals import PoolSignals, Signals
 from dpaudit.tasks import Workers
-from dpaudit.training.dp_sgd import DpSgd
+from dpaudit.training.dp_sgd import DpSgd, Optimizer
 from dpaudit.training.pool import Pool
 from dpaudit.training.sgd import Sgd
+from dpaudit.training.tf_privacy import TFPrivacy
 from dpaudit.training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
+# TensorFlow Privacy's name -> the engine's.
+STACKED_OPTIMIZERS: dict[str, Optimizer] = {
+    "sgd": "sgd",
+    "vectorized-sgd": "sgd",
+    "dp-sequential": "sgd",
+    "adam": "adam",
+    "vectorized-adam": "adam",
+}
 
 
 def observed_pool(
@@ -51,7 +60,7 @@ def observed_pool(
         workers: where models are trained; None is this process.
         records: the records and the population as tasks take them; None sends them.
     """
-    recipe = stacked(trainer, dataset)
+    recipe = reference_trainer(trainer, dataset)
     pool = Pool(recipe, dataset, included, population, seed, folder, memory, workers or Workers(), records)
     with progress.task("training reference models", pool.missing()) as advance:
         outputs = pool(advance)
@@ -126,6 +135,35 @@ def stacked(trainer: Trainer, dataset: Dataset) -> Trainer:
         optimizer=trainer.optimizer,
         sampling="shuffled",
     )
+    return _if_readable(together, trainer, dataset)
+
+
+def reference_trainer(trainer: Trainer, dataset: Dataset) -> Trainer:
+    """What trains the references of a trainer's model: `stacked`, and for TensorFlow Privacy's own code its recipe too.
+
+    An attacker has the recipe and not the code, and no bound speaks of references. The audited model itself, and
+    whatever stands in for it, comes from the code. Microbatches of several examples and Adagrad stay with the trainer.
+    """
+    if not isinstance(trainer, TFPrivacy):
+        return stacked(trainer, dataset)
+    optimizer = STACKED_OPTIMIZERS.get(trainer.optimizer)
+    if optimizer is None or trainer.microbatches != trainer.batch_size:
+        return trainer
+    together = DpSgd(
+        trainer.architecture,
+        l2_norm_clip=trainer.l2_norm_clip,
+        noise_multiplier=trainer.noise_multiplier,
+        epochs=trainer.epochs,
+        batch_size=trainer.batch_size,
+        learning_rate=trainer.learning_rate,
+        optimizer=optimizer,
+        sampling="shuffled",
+        drop_remainder=True,
+    )
+    return _if_readable(together, trainer, dataset)
+
+
+def _if_readable(together: DpSgd, trainer: Trainer, dataset: Dataset) -> Trainer:
     try:
         together.network(dataset)
     except InputError as error:

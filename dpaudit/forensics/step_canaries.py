@@ -16,6 +16,7 @@ from typing import Literal
 
 import numpy as np
 from scipy import stats
+from scipy.optimize import brentq
 
 from dpaudit import _check
 from dpaudit._check import BoolArray, FloatArray
@@ -30,8 +31,10 @@ from dpaudit.forensics.epsilon import epsilon_under
 from dpaudit.forensics.mechanism import Mechanism, Release, Stated
 from dpaudit.forensics.probe import Probe
 
+METHOD = "step-canaries"
 FAMILY = "Gaussian noise on the accounted sampler"
 PILOT = 20
+SAME_EPSILON = 1e-3  # relative; accountants that count on other grids differ by less
 _ANY_DELTA = 1e-5  # the bound on μ is made at some δ and unmade at the same
 
 
@@ -122,7 +125,7 @@ class StepCanaries:
                 epsilon=_composed(claim, at_most),
                 delta=claim.delta,
                 confidence=confidence,
-                method="step-canaries",
+                method=METHOD,
                 adjacency=claim.adjacency,
                 unit=claim.unit,
                 assumptions=(
@@ -210,6 +213,40 @@ def contradiction(found: StepAudit, stated: Stated, claim: Claim, *, level: floa
             true_epsilon=epsilon_under(claim)(found.noise_multiplier),
         )
     ]
+
+
+def visible_to_steps(claim: Claim, trials: int, level: float, *, power: float) -> float:
+    """Smallest ε of less noise than claimed at which ``trials`` coins contradict the claim with probability ``power``.
+
+    Infinite when no noise, however little, would be reported. The claim says how its steps were composed.
+    """
+    sigma = _noise_of(claim)
+    needed = stats.binom.isf(level, trials, stats.norm.cdf(1 / (2 * sigma))) + 1
+    if needed > trials:
+        return math.inf
+
+    def short(factor: float) -> float:
+        return float(stats.binom.sf(needed - 1, trials, stats.norm.cdf(factor / (2 * sigma)))) - power
+
+    return _composed(claim, sigma / float(brentq(short, 1.0, 40.0 * sigma)))
+
+
+def _noise_of(claim: Claim) -> float:
+    """The noise multiplier at which the claim's steps have the claim's ε: its own, unless it states another ε."""
+    assert claim.mechanism is not None
+    own = claim.mechanism.noise_multiplier
+    if math.isclose(_composed(claim, own), claim.epsilon, rel_tol=SAME_EPSILON):
+        return own
+
+    def excess(log_noise: float) -> float:
+        return _composed(claim, math.exp(log_noise)) - claim.epsilon
+
+    low = high = math.log(own)
+    while excess(low) < 0:
+        low -= 0.5
+    while excess(high) > 0:
+        high += 0.5
+    return math.exp(float(brentq(excess, low, high, xtol=1e-3)))
 
 
 def _run(

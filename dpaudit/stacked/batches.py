@@ -20,11 +20,15 @@ Batches = npt.NDArray[np.int32]
 BLOCK = 64  # steps drawn from one generator: making one costs more than drawing a small batch
 
 
-def sampling_event(name: SamplingName, records: int, batch_size: int) -> Sampling:
+def sampling_event(name: SamplingName, records: int, batch_size: int, *, drop_remainder: bool = False) -> Sampling:
     """What the accountant is told of batches of (expected) ``batch_size`` out of ``records``.
+
+    ``drop_remainder``: of shuffled batches the last one is left out when it is not full.
 
     >>> sampling_event("poisson", 1000, 100)
     Poisson(rate=0.1)
+    >>> sampling_event("shuffled", 1090, 100, drop_remainder=True)
+    Shuffled(batches_per_epoch=10)
     """
     if records < batch_size:
         raise InputError(f"batch_size {batch_size} is larger than the {records} training records.")
@@ -32,7 +36,7 @@ def sampling_event(name: SamplingName, records: int, batch_size: int) -> Samplin
         return Poisson(batch_size / records)
     if name == "fixed-size":
         return FixedSize(batch_size, records)
-    return Shuffled(-(-records // batch_size))
+    return Shuffled(records // batch_size if drop_remainder else -(-records // batch_size))
 
 
 def longest_batch(
@@ -64,7 +68,8 @@ def draw(sampling: Sampling, records: int, *, seed: int, model: int, steps: rang
     if isinstance(sampling, Shuffled):
         for epoch, chosen in _grouped(steps, sampling.batches_per_epoch):
             order = np.full(sampling.batches_per_epoch * length, -1, np.int64)
-            order[:records] = generator(seed, model, "shuffle", epoch).permutation(records)
+            used = min(records, order.size)  # fewer when the remainder is dropped
+            order[:used] = generator(seed, model, "shuffle", epoch).permutation(records)[:used]
             parts = order.reshape(sampling.batches_per_epoch, length)
             batches[chosen] = parts[np.array(steps)[chosen] % sampling.batches_per_epoch]
         return batches

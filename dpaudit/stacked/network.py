@@ -126,7 +126,7 @@ class Network:
     @cached_property
     def _inference(self) -> Any:
         """`forward` as a graph, traced once for all copies that are asked one after the other."""
-        return tf.function(self.forward, reduce_retracing=True)
+        return tf.function(self.forward, reduce_retracing=True, autograph=False)
 
     def per_model(self, x: Any) -> Any:
         """Inputs with a leading model axis, of length 1 when they are shared."""

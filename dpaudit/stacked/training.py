@@ -4,7 +4,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from threading import Event, Lock
 from typing import Any, NamedTuple
@@ -89,6 +89,14 @@ class Recipe:
         _, slack = longest_batch(sampling, records, self.batch_size, self.steps, tolerance=self.tolerance)
         return GaussianSteps(self.noise_multiplier, self.steps, sampling, slack)
 
+    def of_a_step(self) -> "Recipe":
+        """What a program is made from: trainings that differ in their length or rates share it.
+
+        >>> Recipe("multiclass", 100, 32).of_a_step() == Recipe("multiclass", 90, 32).of_a_step()
+        True
+        """
+        return replace(self, steps=1, learning_rate=Constant(1.0), tolerance=0.5)
+
     def longest(self, member: Member) -> int:
         """The length a member's batches are padded to."""
         return longest_batch(member.sampling, len(member.rows), self.batch_size, self.steps, tolerance=self.tolerance)[
@@ -136,7 +144,7 @@ def train(
     length = part_length(network, recipe, members)
     width = length * -(-max(recipe.longest(member) for member in members) // length)
     held = Held.of(network, features, targets)
-    block = _block(network, recipe, width, length, held.is_prepared)
+    block = _block(network, recipe.of_a_step(), width, length, held.is_prepared)
     lock, stopped = Lock(), Event()
 
     def report(steps: int) -> None:
@@ -190,7 +198,10 @@ class Held(NamedTuple):
 
 @lru_cache(maxsize=16)
 def _preparation(network: Network) -> Callable[[Any], Any]:
-    return tf.function(lambda x: network.prepared(x[None])[0], reduce_retracing=True)  # type: ignore[no-any-return]
+    def prepare(x: Any) -> Any:
+        return network.prepared(x[None])[0]
+
+    return tf.function(prepare, reduce_retracing=True, autograph=False)  # type: ignore[no-any-return]
 
 
 def workers() -> int:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from dpaudit import _check
 from dpaudit._check import BoolArray, FloatArray
-from dpaudit.claim import GaussianSteps
+from dpaudit.claim import GaussianSteps, Sampling, Shuffled
 from dpaudit.data.dataset import Dataset
 from dpaudit.errors import InputError
 from dpaudit.stacked.batches import SamplingName, longest_batch, sampling_event
@@ -45,6 +45,7 @@ class DpSgd:
         momentum: of sgd.
         weight_decay: times learning rate and weights, subtracted outside of what is clipped and noised.
         sampling: ``poisson``, ``fixed-size`` or ``shuffled``; the accountant is told which.
+        drop_remainder: leave out what does not fill the last batch of a shuffled epoch, as TensorFlow Privacy does.
         tolerance: bound on the probability that a Poisson batch of the training is cut to its padding; added to δ.
         compiled: compile with XLA; a training of a few steps may be faster without.
     """
@@ -59,6 +60,7 @@ class DpSgd:
     momentum: float = 0.0
     weight_decay: float = 0.0
     sampling: SamplingName = "poisson"
+    drop_remainder: bool = False
     tolerance: float = 1e-9
     compiled: bool = True
 
@@ -78,18 +80,25 @@ class DpSgd:
             raise InputError(f"momentum belongs to the sgd optimizer, got {self.momentum} with {self.optimizer}.")
         _check.nonnegative("weight_decay", self.weight_decay)
         _check.one_of("sampling", self.sampling, get_args(SamplingName))
+        if self.drop_remainder and self.sampling != "shuffled":
+            raise InputError(f"drop_remainder belongs to shuffled batches, got it with sampling {self.sampling!r}.")
         _check.open_unit("tolerance", self.tolerance)
 
     def steps(self, records: int) -> int:
         """Updates of a training on ``records`` records."""
-        per_epoch = -(-records // self.batch_size) if self.sampling == "shuffled" else records / self.batch_size
+        event = self.event(records)
+        per_epoch = event.batches_per_epoch if isinstance(event, Shuffled) else records / self.batch_size
         return max(1, round(self.epochs * per_epoch))
+
+    def event(self, records: int) -> Sampling:
+        """How batches are drawn from so many records."""
+        return sampling_event(self.sampling, records, self.batch_size, drop_remainder=self.drop_remainder)
 
     def mechanism(self, records: int) -> GaussianSteps | None:
         """What the accountant is told, with the probability of a cut batch as slack; None without clipping."""
         if self.l2_norm_clip is None:
             return None
-        event, steps = sampling_event(self.sampling, records, self.batch_size), self.steps(records)
+        event, steps = self.event(records), self.steps(records)
         _, slack = longest_batch(event, records, self.batch_size, steps, tolerance=self.tolerance)
         return GaussianSteps(self.noise_multiplier, steps, event, slack)
 
@@ -151,7 +160,7 @@ class DpSgd:
             return [model for model in models if model is not None]
         network = self.network(dataset)
         members = [
-            Member(seed, np.flatnonzero(row), sampling_event(self.sampling, int(row.sum()), self.batch_size))
+            Member(seed, np.flatnonzero(row), self.event(int(row.sum())))
             for row, seed in zip(included, seeds, strict=True)
         ]
         parameters = train(

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.optimize import brentq
 from scipy.stats import binom, norm
 
 from dpaudit.accounting import epsilon
@@ -18,6 +19,7 @@ from dpaudit.experiments.ladder import CHOICES, run
 from dpaudit.experiments.rungs import Settings
 from dpaudit.forensics.epsilon import epsilon_under
 from dpaudit.forensics.mechanism import Mechanism
+from dpaudit.forensics.step_canaries import visible_to_steps
 from dpaudit.reports.text import choices
 from dpaudit.training.function import Function
 from tests.experiments.test_ladder import audit_of, memoriser
@@ -70,11 +72,17 @@ def test_a_rung_stops_at_enough(tmp_path, monkeypatch):
 
 def test_the_power_of_steps_is_that_of_the_exact_test():
     """Brute force: the factor by which noise must be too small for the binomial test to see it with probability 0.8."""
-    figure = budget._visible_to_steps(CLAIM, 1000, 0.05)
+    figure = visible_to_steps(CLAIM, 1000, 0.05, power=0.8)
     needed = next(v for v in range(1001) if binom.sf(v - 1, 1000, norm.cdf(0.5)) <= 0.05)
     factor = next(f for f in np.linspace(1, 1.5, 5001) if binom.sf(needed - 1, 1000, norm.cdf(f / 2)) >= 0.8)
     expected = epsilon_under(CLAIM)(1 / factor)
     assert figure == pytest.approx(expected, rel=1e-3)
+    # A claim of twice the ε of its own steps is that of steps with less noise, and those are what is looked for.
+    noise = brentq(lambda sigma: (epsilon_under(CLAIM)(sigma) or 0.0) - 2 * FIGURE, 0.3, 1.0)
+    same = replace(CLAIM, epsilon=2 * FIGURE, mechanism=replace(STEPS, noise_multiplier=noise))
+    stated = replace(CLAIM, epsilon=2 * FIGURE)
+    found = [visible_to_steps(claim, 1000, 0.05, power=0.8) for claim in (same, stated)]
+    assert found[1] == pytest.approx(found[0], rel=1e-2)
 
 
 def test_what_could_contradict_nothing_is_left_out(tmp_path, monkeypatch):

@@ -52,6 +52,16 @@ def test_shuffled_batches_cover_every_epoch_once() -> None:
     assert not np.array_equal(batches[:4], batches[4:])
 
 
+def test_a_dropped_remainder_is_another_one_every_epoch() -> None:
+    """Three full batches of eleven records an epoch; over many epochs each record is left out as often."""
+    assert sampling_event("shuffled", 11, 3, drop_remainder=True) == Shuffled(3)
+    hits = incidence(draw(Shuffled(3), 11, seed=3, model=0, steps=range(3 * 2000), length=3), 11)
+    assert (hits.sum(axis=1) == 3).all()
+    epochs = hits.reshape(2000, 3, 11).sum(axis=1)
+    assert set(np.unique(epochs)) == {0, 1}
+    assert np.abs(epochs.sum(axis=0) - 2000 * 9 / 11).max() < 5 * np.sqrt(2000 * 9 * 2 / 121)
+
+
 @pytest.mark.parametrize("sampling", [Poisson(0.2), FixedSize(4, 20), Shuffled(5)])
 def test_batches_depend_on_seed_model_and_step_alone(sampling: object) -> None:
     """Steps drawn later or one by one are the same; another model or seed is not."""

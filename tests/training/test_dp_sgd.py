@@ -26,6 +26,9 @@ def test_mechanism_states_sampler_steps_and_slack() -> None:
     assert fixed == GaussianSteps(1.2, 40, FixedSize(50, 500))
     shuffled = DpSgd(Mlp(), 1.0, 1.2, epochs=4, batch_size=50, sampling="shuffled").mechanism(510)
     assert shuffled == GaussianSteps(1.2, 44, Shuffled(11))
+    dropped = DpSgd(Mlp(), 1.0, 1.2, epochs=4, batch_size=50, sampling="shuffled", drop_remainder=True)
+    assert dropped.mechanism(510) == GaussianSteps(1.2, 40, Shuffled(10))
+    assert dropped.steps(510) == 40
     assert DpSgd(Mlp(), None).mechanism(500) is None
 
 
@@ -37,6 +40,7 @@ def test_mechanism_states_sampler_steps_and_slack() -> None:
         ({"optimizer": "adam", "momentum": 0.9}, "momentum belongs to the sgd optimizer"),
         ({"optimizer": "sdg"}, "Did you mean 'sgd'"),
         ({"sampling": "poison"}, "Did you mean 'poisson'"),
+        ({"drop_remainder": True}, "drop_remainder belongs to shuffled batches, got it with sampling 'poisson'"),
         ({"tolerance": 0.0}, "tolerance must be in"),
         ({"weight_decay": -1.0}, "weight_decay must be at least 0"),
     ],

@@ -12,9 +12,6 @@ from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from dpaudit._check import FloatArray, IntArray
 from dpaudit.errors import InputError
@@ -142,6 +139,10 @@ def property_inference(
         InputError: the task has no classes, the class is not in the population or all of it, or all clients are on one
             side.
     """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     population = audit.population
     classes = population.classes
     share = float((classes == wanted).mean())
