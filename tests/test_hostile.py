@@ -1,5 +1,6 @@
 """What an interrupted machine or an attacker's file can do to a run: nothing."""
 
+import io
 import json
 import os
 import re
@@ -12,12 +13,13 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from dpaudit.claims import claims_from
 from dpaudit.errors import InputError
 from dpaudit.files import LOCK, map_npz, read_npz, read_text
 from dpaudit.gate import verify
-from dpaudit.reports.gate import junit, markdown
+from dpaudit.reports.gate import junit, markdown, table
 from dpaudit.reports.html import write_report
 from dpaudit.stored import stored_signals
 from tests.audits import edited, gaussian_audit
@@ -122,9 +124,9 @@ def test_arrays_of_objects_run_no_code(tmp_path: Path, read: Callable[[Path], ob
     assert (tmp_path / "ran").exists()
 
 
-def test_names_cannot_break_out_of_xml_or_markdown() -> None:
+def test_names_cannot_break_out_of_xml_markdown_or_a_terminal() -> None:
     """A result's name with control characters, tags, a line of its own, a link and a table cell."""
-    name = "a\x00\x1b[31m]]><failure>\n# b | [c](javascript:d) `e` <img src=x>"
+    name = "a[bold]\x00\x1b[31m]]><failure>\n# b | [c](javascript:d) `e` <img src=x>"
     claims = claims_from({"claim": [{"id": "k", "kind": "ceiling", "metric": "auc", "max": 0.9}]}, where="here")
     gate = verify([edited(gaussian_audit(1.0, seed=1, records=300), name=name)], [claims])
     (case,) = ElementTree.fromstring(junit(gate)).iter("testcase")
@@ -135,6 +137,11 @@ def test_names_cannot_break_out_of_xml_or_markdown() -> None:
     assert len(re.findall(r"(?<!\\)\|", rows[0])) == 7  # six cells
     assert "<img" not in rows[0]
     assert re.search(r"(?<!\\)[\[`]", rows[0]) is None
+    terminal = Console(file=io.StringIO(), width=400)
+    terminal.print(table(gate))
+    shown = terminal.file.getvalue()  # type: ignore[attr-defined]  # of a StringIO
+    assert "a[bold]" in shown
+    assert re.search(r"[\x00\x1b]", shown) is None
 
 
 def test_archive_that_unpacks_to_a_mountain_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
