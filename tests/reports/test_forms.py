@@ -4,6 +4,7 @@ import json
 import re
 from importlib.util import find_spec
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -52,6 +53,15 @@ def test_hostile_names_are_text_in_every_form(form: str) -> None:
     assert "<script" not in text
     assert "<img" not in text
     assert "&lt;script&gt;" in text
+
+
+def test_hostile_names_do_not_end_a_figure_or_its_label() -> None:
+    """Every figure of the page and every image of the Markdown is one element, whose label holds the name."""
+    figures = [ElementTree.fromstring(svg) for svg in re.findall(r"<svg.*?</svg>", page(hostile()), flags=re.S)]
+    labels = [figure.attrib["aria-label"] for figure in figures]
+    assert any("<script>" in label for label in labels)
+    images = re.findall(r"<img .*>", markdown(hostile()))
+    assert all(len(re.findall("[<>]", image)) == 2 for image in images)
 
 
 def test_page_stands_alone() -> None:
