@@ -1,7 +1,6 @@
 """The only place that imports TensorFlow.
 
-It silences the start-up noise, keeps Keras 2 (TensorFlow Privacy 0.9 is written for it) on TensorFlow 2.16 and
-later, and uses TensorFlow Privacy's own switch to skip its parts that need the Estimator API, which is gone there.
+It silences the start-up noise, and comes with Keras 2 (`dpaudit._keras_two`).
 """
 
 import os
@@ -10,29 +9,11 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module, metadata
+from importlib import import_module
 from typing import Any
 
+from dpaudit import _keras_two
 from dpaudit.errors import MissingDependency
-
-_DISTRIBUTIONS = ("tensorflow", "tensorflow-cpu", "tensorflow-intel", "tensorflow-macos")
-
-
-def tensorflow_version() -> str:
-    """The installed version, read without importing it.
-
-    Raises:
-        MissingDependency: none is installed.
-    """
-    for distribution in _DISTRIBUTIONS:
-        try:
-            return metadata.version(distribution)
-        except metadata.PackageNotFoundError:
-            continue
-    raise MissingDependency(
-        "this step trains a model and needs TensorFlow, which is not installed; "
-        "on Python 3.10 or 3.11: pip install 'tensorflow>=2.15,<2.22' 'tf-keras>=2.15,<2.22' tensorflow-privacy==0.9.0"
-    )
 
 
 @contextmanager
@@ -57,12 +38,7 @@ def _standard_error_held() -> Iterator[None]:
 
 
 def _import() -> Any:
-    major, minor = (int(part) for part in tensorflow_version().split(".")[:2])
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    if (major, minor) >= (2, 16):
-        os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
-        # On 2.15 the same switch would strip names that user code imports from tensorflow_privacy.
-        sys.skip_tf_privacy_import = True  # type: ignore[attr-defined]  # TensorFlow Privacy's own hook
+    _keras_two.keep()
     with _standard_error_held(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecations inside TensorFlow and what it pulls in
         try:

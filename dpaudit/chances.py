@@ -8,11 +8,9 @@ best.
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from types import MappingProxyType
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import betaincinv, ndtr, ndtri
 from scipy.stats import binom
 
@@ -29,6 +27,7 @@ from dpaudit.bounds.whole_curve import whole_curve
 from dpaudit.intervals import lower_rate, upper_rate
 
 NODES = 64  # of the integral over the threshold the guesses reach
+HALVINGS = 60  # of a range of some 40 standard deviations: to the last digit
 CELLS = 200  # outcomes of one world summed over; more than that are thinned to quantiles
 SHARES = tuple(float(share) for share in np.geomspace(0.003, 1.0, 12))
 
@@ -74,14 +73,16 @@ def _rates(n: int, mu: float, test: Hypothesis, *, gaussian: bool) -> float:
         return 0.0
     curve = GaussianCurve(gaussian_mu(test.claimed, test.delta)) if gaussian else None
     grid = np.linspace(mu / 2 - 1, mu / 2 + 4.5, 23)
-    chances = [_rates_at(float(t), side, mu, test, curve) for t in grid]
+    chances = _rates_at(grid, side, mu, test, curve)
     best = int(np.argmax(chances))
     fine = np.linspace(grid[max(best - 1, 0)], grid[min(best + 1, grid.size - 1)], 9)
-    return max(max(chances), *(_rates_at(float(t), side, mu, test, curve) for t in fine))
+    return float(max(chances[best], _rates_at(fine, side, mu, test, curve).max()))
 
 
-def _rates_at(threshold: float, side: int, mu: float, test: Hypothesis, curve: GaussianCurve | None) -> float:
-    alarms, weights = _outcomes(side, float(ndtr(-threshold)))
+def _rates_at(
+    thresholds: FloatArray, side: int, mu: float, test: Hypothesis, curve: GaussianCurve | None
+) -> FloatArray:
+    alarms, weights = _outcomes(side, ndtr(-thresholds))
     fpr = upper_rate(alarms, side, test.level / 2)
     if curve is None:
         grow = math.exp(test.claimed)
@@ -90,24 +91,23 @@ def _rates_at(threshold: float, side: int, mu: float, test: Hypothesis, curve: G
         room = 1 - ndtr(ndtri(fpr) + curve.mu)
     # The most misses whose upper limit is still below the room there is.
     most = np.where(room > 0, binom.ppf(test.level / 2, side, np.clip(room, 1e-300, 1)) - 1, -1)
-    return float(weights @ np.where(most >= 0, binom.cdf(most, side, ndtr(threshold - mu)), 0.0))
+    seen = np.where(most >= 0, binom.cdf(most, side, ndtr(thresholds - mu)[:, None]), 0.0)
+    chances: FloatArray = (weights * seen).sum(axis=1)
+    return chances
 
 
 def _conditional(n: int, mu: float, test: Hypothesis) -> float:
-    return max(_conditional_at(share, n, mu, test) for share in SHARES)
-
-
-def _conditional_at(share: float, n: int, mu: float, test: Hypothesis) -> float:
-    right = _accuracy_above(share, mu)
-    every = share == 1
-    made, weights = (np.array([float(n)]), np.ones(1)) if every else _outcomes(n, share)
-    made, weights = made[made > 0], weights[made > 0]
-    guessing = 1.0 if every else lower_rate(made, n, SHARE_FOR_RATE * test.level)
-    left = test.level * (1.0 if every else 1 - SHARE_FOR_RATE)
+    """Best share of trials guessed; all of them need no allowance for how many the guesses reach."""
+    shares = np.array(SHARES)[:, None]
+    right = _accuracy_above(shares[:, 0], mu)[:, None]
+    made, weights = _outcomes(n, shares[:, 0])
+    weights, made = np.where(made > 0, weights, 0.0), np.maximum(made, 1)
+    guessing = np.where(shares == 1, 1.0, lower_rate(made, n, SHARE_FOR_RATE * test.level))
+    left = np.where(shares == 1, test.level, (1 - SHARE_FOR_RATE) * test.level)
     grow = math.exp(test.claimed)
     rate = np.clip((grow + test.delta / guessing) / (1 + grow), 0, 1)
     needed = binom.isf(left, made, rate) + 1
-    return float(weights @ binom.sf(needed - 1, made, right))
+    return float((weights * binom.sf(needed - 1, made, right)).sum(axis=1).max())
 
 
 def _one_run(n: int, mu: float, test: Hypothesis) -> float:
@@ -140,27 +140,31 @@ def guessing(share: float, n: int, mu: float, surprising: Callable[[Guesses], bo
     if made == n:
         return float(binom.sf(high - 1, n, ndtr(mu / 2)))
     reached = betaincinv(made + 1, n - made, (np.arange(NODES) + 0.5) / NODES)
-    rates = np.array([_accuracy_above(float(each), mu) for each in reached])
-    return float(np.mean(binom.sf(high - 1, made, rates)))
+    return float(np.mean(binom.sf(high - 1, made, _accuracy_above(reached, mu))))
 
 
-@lru_cache(maxsize=65536)
-def _accuracy_above(share: float, mu: float) -> float:
-    """Accuracy on the ``share`` of trials whose score is farthest from the middle."""
-    if share >= 1:
-        return float(ndtr(mu / 2))
-    cut = brentq(lambda x: ndtr(mu / 2 - x) + ndtr(-mu / 2 - x) - share, 0.0, mu / 2 + 40)
-    return float(ndtr(mu / 2 - cut) / (ndtr(mu / 2 - cut) + ndtr(-mu / 2 - cut)))
+def _accuracy_above(shares: FloatArray, mu: float) -> FloatArray:
+    """Accuracy on each share of trials whose scores are farthest from the middle."""
+    low, high = np.zeros(len(shares)), np.full(len(shares), mu / 2 + 40)
+    for _ in range(HALVINGS):
+        cut = (low + high) / 2
+        wider = ndtr(mu / 2 - cut) + ndtr(-mu / 2 - cut) > shares
+        low, high = np.where(wider, cut, low), np.where(wider, high, cut)
+    right, wrong = ndtr(mu / 2 - low), ndtr(-mu / 2 - low)
+    found: FloatArray = right / (right + wrong)
+    return found
 
 
-def _outcomes(n: int, rate: float) -> tuple[FloatArray, FloatArray]:
-    """Outcomes of a binomial and their probabilities; thinned to quantiles when there are too many."""
-    low, high = binom.ppf(1e-9, n, rate), binom.isf(1e-9, n, rate)
-    if high - low < CELLS:
-        counts = np.arange(low, high + 1)
-        return counts, np.asarray(binom.pmf(counts, n, rate), np.float64)
-    counts = binom.ppf((np.arange(CELLS) + 0.5) / CELLS, n, rate)
-    return np.asarray(counts, np.float64), np.full(CELLS, 1 / CELLS)
+def _outcomes(n: int, rates: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Outcomes of binomials and their probabilities, a row for each rate; thinned to quantiles where they are many."""
+    low, high = (np.asarray(limit(1e-9, n, rates), np.float64) for limit in (binom.ppf, binom.isf))
+    many = high - low >= CELLS
+    counts = low[:, None] + np.arange(min(CELLS, int((high - low).max()) + 1))
+    weights = np.where(counts <= high[:, None], binom.pmf(counts, n, rates[:, None]), 0.0)
+    if many.any():
+        counts[many] = binom.ppf((np.arange(CELLS) + 0.5) / CELLS, n, rates[many, None])
+        weights[many] = 1 / CELLS
+    return np.minimum(counts, n), weights
 
 
 def _perfect(n: int) -> Counts:

@@ -159,7 +159,7 @@ def _at(xs: list[float], ys: list[float], x: float) -> float:
     return max((y for x_, y in zip(xs, ys, strict=True) if x_ <= x), default=0.0)
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=1)  # a template is compiled once, which takes longer than to fill it in
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("dpaudit.reports", "."),

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,11 +13,31 @@ BLOCK = "import sys\nfor name in ('tensorflow', 'tf_keras', 'keras', 'tensorflow
 WHOLLY_TF = "\npytestmark = pytest.mark.tf\n"
 
 
-def pytest_ignore_collect(collection_path: Path) -> bool | None:
-    """Files of nothing but `tf` tests are not even imported where there is no TensorFlow."""
-    if collection_path.suffix != ".py" or find_spec("tensorflow") is not None:
+def without_tensorflow(config: pytest.Config) -> bool:
+    """Whether this run leaves out the tests that need TensorFlow."""
+    return "not tf" in config.option.markexpr
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Files of nothing but `tf` tests are not even imported where none of them will run."""
+    if collection_path.suffix != ".py" or not (without_tensorflow(config) or find_spec("tensorflow") is None):
         return None
     return WHOLLY_TF in collection_path.read_text(encoding="utf-8") or None
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Importing the files of the lane without TensorFlow imports none: that would take as long as a third of it."""
+    if without_tensorflow(session.config) and "tensorflow" in sys.modules:
+        raise pytest.UsageError("a test file without the marker tf imports TensorFlow; import it in the tests.")
+
+
+@pytest.fixture(autouse=True)
+def its_lane_is_named(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test that imports TensorFlow without the marker `tf` fails in the lane without it."""
+    before = "tensorflow" in sys.modules
+    yield
+    if without_tensorflow(request.config) and not before and "tensorflow" in sys.modules:
+        pytest.fail("this test imports TensorFlow; give it the marker tf.")
 
 
 @pytest.fixture

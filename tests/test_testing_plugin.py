@@ -15,9 +15,10 @@ from dpaudit.plan import parse_toml
 from dpaudit.testing import PrivacyViolation, assert_epsilon, assert_leakage, assert_private
 from dpaudit.trace import DpClaim, TraceWriter
 from tests.audits import DELTA, claims, epsilon_claim, gaussian_audit
-from tests.plugin import LOAD
 
 pytest_plugins = ["pytester"]
+
+PLUGIN = ("-p", "dpaudit.testing")
 
 CLAIMS = f"""
 result = "result.json"
@@ -46,17 +47,26 @@ adjacency = "add-remove"
 Run = Callable[..., pytest.RunResult]
 
 
+@pytest.fixture(autouse=True)
+def only_this_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pytest forgets what is first imported in a project, and would import it for every project again."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    for name in ("gate", "pipeline", "experiments.trace"):
+        import_module(f"dpaudit.{name}")
+    for name in ("figure", "backends.backend_svg"):
+        import_module(f"matplotlib.{name}")
+
+
 @pytest.fixture
 def project(pytester: pytest.Pytester) -> Run:
     """A project with a claims file on a quiet model; runs pytest in it."""
-    import_module("dpaudit.gate")  # once for all: pytester forgets what is imported under it
     (pytester.path / "result.json").write_text(gaussian_audit(0.3, seed=1, records=2000).json())
     (pytester.path / "leaky.json").write_text(gaussian_audit(3.0, seed=1, records=2000).json())
     (pytester.path / "model.claims.toml").write_text(CLAIMS)
     (pytester.path / "pytest.ini").write_text("[pytest]\naddopts = --strict-markers\n")
 
     def run(*arguments: str) -> pytest.RunResult:
-        return pytester.runpytest_inprocess(*LOAD, "-p", "no:cacheprovider", "-rs", *arguments)
+        return pytester.runpytest_inprocess(*PLUGIN, "-p", "no:cacheprovider", "-rs", *arguments)
 
     return run
 
@@ -90,7 +100,7 @@ def test_power_can_be_required_and_items_chosen(project: Run) -> None:
 def test_contradicted_claim_fails_with_a_sentence(project: Run, pytester: pytest.Pytester) -> None:
     """The failure says what was promised and what was measured, without a traceback; also under xdist."""
     (pytester.path / "model.claims.toml").write_text(CLAIMS.replace("result.json", "leaky.json"))
-    done = project("-n", "2")
+    done = project("-p", "xdist", "-n", "1")
     assert done.ret == 1
     assert "Promised ε ≤ 2, measured ε ≥" in done.stdout.str()
     assert "Traceback" not in done.stdout.str()
@@ -210,7 +220,7 @@ def test_it(privacy_audit):
     manifest = pytester.path / "run" / "manifest.json"
     for text in (manifest.read_text(), manifest.read_text(), manifest.read_text().replace("30.0", "3.0")):
         manifest.write_text(text)
-        assert pytester.runpytest_inprocess(*LOAD).ret == 0
+        assert pytester.runpytest_inprocess(*PLUGIN).ret == 0
     first, again, changed = (pytester.path / "seen.txt").read_text().splitlines()
     assert first == again
     assert first.endswith("False")

@@ -2,10 +2,12 @@
 
 import importlib
 import importlib.util
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
+from dpaudit import _keras_two
 from dpaudit._check import nearest
 from dpaudit.errors import InputError
 from dpaudit.forensics.federated import Server
@@ -37,9 +39,10 @@ def build(name: str, *, seed: int) -> Mechanism | Server:
     A factory takes nothing and returns a `Mechanism`, a `Server`, a Keras optimizer, or the bare callable from
     per-example gradients to a private one.
     """
-    if importlib.util.find_spec("tensorflow_privacy") is not None:
-        # Before the factory's own imports: TensorFlow Privacy needs Keras 2, and on newer TensorFlow a switch.
-        importlib.import_module("dpaudit._tensorflow")
+    if importlib.util.find_spec("tensorflow") is not None:
+        _keras_two.keep()  # before the factory's own imports
+        if _names_tensorflow(name):
+            importlib.import_module("dpaudit._tensorflow")  # which hushes its start; where none is needed it is slow
     factory = load_factory(name)
     built = factory()
     if isinstance(built, Mechanism | Server):
@@ -54,6 +57,11 @@ def build(name: str, *, seed: int) -> Mechanism | Server:
         f"{name} must return a mechanism, a server, a Keras optimizer or a function of per-example gradients, "
         f"got {type(built).__name__}."
     )
+
+
+def _names_tensorflow(name: str) -> bool:
+    path = Path(name.rpartition(":")[0])
+    return path.suffix != ".py" or (path.is_file() and re.search(rb"tensorflow|keras", path.read_bytes()) is not None)
 
 
 def _file(path: Path) -> Any:

@@ -66,14 +66,18 @@ class DpSgd:
 
 def norms(gradients: list[FloatArray]) -> FloatArray:
     """Norm of each example's gradient over all variables, shape (batch,)."""
-    squares = [np.square(g).reshape(len(g), math.prod(g.shape[1:])).sum(axis=1) for g in gradients]
-    found: FloatArray = np.sqrt(np.sum(squares, axis=0))
+    rows = [_rows(g) for g in gradients]
+    found: FloatArray = np.sqrt(sum(np.einsum("ij,ij->i", row, row) for row in rows))
     return found
 
 
 def weighted(factors: FloatArray, gradients: list[FloatArray]) -> list[FloatArray]:
     """Sum over the batch with one factor for each example."""
-    return [np.tensordot(factors, g, axes=1) for g in gradients]
+    return [(factors @ _rows(g)).reshape(g.shape[1:]) for g in gradients]
+
+
+def _rows(gradient: FloatArray) -> FloatArray:
+    return gradient.reshape(len(gradient), math.prod(gradient.shape[1:]))  # an empty batch has no -1
 
 
 # Right parts.

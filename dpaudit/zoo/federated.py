@@ -56,8 +56,9 @@ class FedAvg:
             total = clip_each_variable(deltas, self.clip_norm)
         else:
             factors = np.minimum(1.0, self.clip_norm / np.maximum(norms(deltas), 1e-300))
-            share = np.asarray(weights, np.float64) / max(float(np.mean(weights)), 1e-300) if present else factors
-            total = weighted(factors * (share if self.weighted else 1.0), deltas)
+            if self.weighted and present:
+                factors = factors * np.asarray(weights, np.float64) / max(float(np.mean(weights)), 1e-300)
+            total = weighted(factors, deltas)
         scale = self.noise_multiplier * (self.first_clip if self.stale else self.clip_norm)
         if self.noise_shares:
             scale *= math.sqrt(present / PLANNED)

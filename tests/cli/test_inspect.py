@@ -49,13 +49,11 @@ def inspect(factory, name, *more):
     return CliRunner().invoke(app, [*arguments, *more])
 
 
-@pytest.mark.tf
 def test_a_right_mechanism_exits_0(factory):
     """Level 1e-6."""
     assert inspect(factory, "right").exit_code == 0
 
 
-@pytest.mark.tf
 def test_a_broken_one_exits_1_and_says_why(factory):
     """The finding names the check, the true ε and the remedy."""
     found = inspect(factory, "broken", "--json")
@@ -65,7 +63,6 @@ def test_a_broken_one_exits_1_and_says_why(factory):
     assert document["promised_epsilon"] == pytest.approx(4.377, abs=1e-3)
 
 
-@pytest.mark.tf
 @pytest.mark.parametrize(
     ("name", "message"),
     [("rigth", "Did you mean 'right'"), ("number", "got int"), ("value", "must be a function without arguments")],

@@ -43,8 +43,8 @@ TYPED = {
     "dpaudit attack --predictions members.csv nonmembers.csv --slice region": Typed(),
     "dpaudit compare A B": Typed(),
     "dpaudit compare OLD NEW --out FOLDER": Typed(),
-    "dpaudit doctor": Typed(),
-    "dpaudit doctor --backend dask=tcp://scheduler:8786": Typed(),
+    "dpaudit doctor": Typed((TF,)),
+    "dpaudit doctor --backend dask=tcp://scheduler:8786": Typed((TF,)),
     "dpaudit history FOLDER": Typed(),
     "dpaudit init": Typed(),
     "dpaudit inspect FILE.py:NAME --clip 1 --noise-multiplier 2": Typed(code=1),  # a bare sum is not private

@@ -2,8 +2,9 @@
 
 import json
 import re
-import subprocess
+import runpy
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,17 @@ from dpaudit.cli import app
 from tests.docs.pages import ROOT
 
 
-def script(name: str, *arguments: object) -> str:
-    """What an example prints."""
-    words = [sys.executable, str(ROOT / "examples" / name), *map(str, arguments)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Runs an example as `python` would; gives what it prints."""
+
+    def run(name: str, *arguments: object) -> str:
+        path = str(ROOT / "examples" / name)
+        monkeypatch.setattr(sys, "argv", [path, *map(str, arguments)])
+        runpy.run_path(path, run_name="__main__")
+        return capsys.readouterr().out
+
+    return run
 
 
 def test_hello_scores(run_without_tensorflow: Any) -> None:
@@ -30,7 +36,7 @@ def test_hello_scores(run_without_tensorflow: Any) -> None:
     assert "the promise does not hold" in run_without_tensorflow(text)
 
 
-def test_estimator_and_predictions(tmp_path: Path) -> None:
+def test_estimator_and_predictions(tmp_path: Path, script: Callable[..., str]) -> None:
     """A forest that memorises breaks a claim of 2; a file of predictions is enough for any other framework."""
     assert "the promise does not hold" in script("sklearn_estimator.py")
     rng = np.random.default_rng(1)
@@ -43,7 +49,7 @@ def test_estimator_and_predictions(tmp_path: Path) -> None:
 
 
 @pytest.mark.tf
-def test_tensorflow_privacy_with_three_lines() -> None:
+def test_tensorflow_privacy_with_three_lines(script: Callable[..., str]) -> None:
     """The tutorial runs and ends with a verdict: two epochs with much noise do not break the promise."""
     text = (ROOT / "examples" / "dp_sgd_tutorial.py").read_text()
     assert re.findall(r"# (?:audit, )?line (\d)", text) == ["1", "2", "3"]
