@@ -47,7 +47,7 @@ TYPED = {
     "dpaudit doctor --backend dask=tcp://scheduler:8786": Typed((TF,)),
     "dpaudit history FOLDER": Typed(),
     "dpaudit init": Typed(),
-    "dpaudit inspect FILE.py:NAME --clip 1 --noise-multiplier 2": Typed(code=1),  # a bare sum is not private
+    "dpaudit inspect FILE.py:NAME --clip 1 --noise-multiplier 2": Typed((TF,), code=1),  # a bare sum is not private
     "dpaudit inspect TRACE": Typed(),
     "dpaudit inspect trace": Typed(),
     "dpaudit inspect train.py:build_optimizer --clip 1 --noise-multiplier 1.1 --adjacency zero-out": Typed((TF,)),

@@ -169,7 +169,7 @@ def test_results(content: str | bytes) -> None:
     )
     with contextlib.suppress(InputError):
         loaded = load_result(result)
-        assert "|---|" in markdown(loaded)
+        assert "| --- |" in markdown(loaded)
         assert "<table>" in loaded._repr_html_()
 
 
