@@ -6,10 +6,12 @@ only for mechanisms of that family, which the bound says.
 """
 
 import math
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import NormalDist
+from threading import Lock
 from typing import Protocol
 
 from scipy.optimize import brentq
@@ -243,14 +245,42 @@ def accuracy(curve: Curve) -> float:
     return (1 + curve.total_variation) / 2
 
 
-@lru_cache(maxsize=512)  # an audit looks at the same strengths again and again; half a megabyte each
+class Kept:
+    """Curves that an audit looks at again and again, the last ones used, so many as ``most`` bytes hold."""
+
+    def __init__(self, most: int) -> None:
+        self.most, self.size, self.lock = most, 0, Lock()
+        self.curves: OrderedDict[Hashable, TradeOff] = OrderedDict()
+
+    def get(self, key: Hashable, make: Callable[[], TradeOff]) -> TradeOff:
+        """The curve of a key, made when it is not there."""
+        with self.lock:
+            if key in self.curves:
+                self.curves.move_to_end(key)
+                return self.curves[key]
+        curve = make()
+        with self.lock:
+            if key not in self.curves:
+                self.curves[key] = curve
+                self.size += _bytes(curve)
+            while self.size > self.most:
+                self.size -= _bytes(self.curves.popitem(last=False)[1])
+        return curve
+
+
+def _bytes(curve: TradeOff) -> int:
+    return curve.fpr.nbytes + curve.tpr.nbytes
+
+
+KEPT = Kept(128 * 2**20)
+
+
 def _curve(null: Mechanism, strength: float) -> TradeOff:
-    return trade_off(null.scaled(strength), adjacency=null.adjacency, grid=COARSE)
+    return KEPT.get((null, strength), lambda: trade_off(null.scaled(strength), adjacency=null.adjacency, grid=COARSE))
 
 
-@lru_cache(maxsize=512)
 def _symmetric(null: Mechanism, strength: float) -> TradeOff:
-    return _curve(null, strength).symmetric()
+    return KEPT.get((null, strength, "symmetric"), lambda: _curve(null, strength).symmetric())
 
 
 @lru_cache(maxsize=512)

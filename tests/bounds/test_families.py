@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from dpaudit.accounting import epsilon, gaussian_mu
+from dpaudit.accounting import TradeOff, epsilon, gaussian_mu
 from dpaudit.bounds.accuracy import Accuracy, accuracy_bound
 from dpaudit.bounds.clopper_pearson import ClopperPearson
 from dpaudit.bounds.conditional import Conditional
 from dpaudit.bounds.familywise import Shares, average, holm
-from dpaudit.bounds.null import Definition, Gaussian, GaussianCurve, Mechanism, accuracy
+from dpaudit.bounds.null import Definition, Gaussian, GaussianCurve, Kept, Mechanism, accuracy
 from dpaudit.bounds.one_run import OneRun
 from dpaudit.bounds.one_run_trade_off import one_run_trade_off
 from dpaudit.bounds.one_shot import OneShot, OneShotBound, two_normals
@@ -255,3 +255,18 @@ def test_a_warning_points_to_the_line_outside_of_dpaudit() -> None:
     with pytest.warns(UserWarning, match=r"is too large|caps the one-run bound") as said:
         audit_scores(np.repeat([1.0, 0.0], 200), np.repeat([True, False], 200), delta=0.99)
     assert {warning.filename for warning in said} == {__file__}
+
+
+def test_curves_are_kept_up_to_so_many_bytes() -> None:
+    """The curve that was not looked at for the longest time goes first, and is made again when it is asked for."""
+    made: list[int] = []
+
+    def curve(name: int) -> TradeOff:
+        made.append(name)
+        return TradeOff(np.linspace(0, 1, 100), np.linspace(0, 1, 100))
+
+    kept = Kept(2 * 1600)
+    for name in (0, 1, 0, 2, 0, 1):
+        assert kept.get(name, lambda name=name: curve(name)).fpr.size == 100  # type: ignore[misc]
+        assert kept.size == 1600 * len(kept.curves) <= kept.most
+    assert made == [0, 1, 2, 1]
