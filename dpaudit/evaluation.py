@@ -15,6 +15,8 @@ from dpaudit.errors import InputError
 from dpaudit.roc import Roc, auc_standard_error, pooled_rates
 from dpaudit.scores import Scores
 
+MOST_LISTED = 1000  # exposed records that a result names; a result must stay small however many there are
+
 
 @dataclass(frozen=True)
 class Mean:
@@ -326,6 +328,7 @@ class Exposed:
         tested: how many records were tested.
         smallest_p: the smallest p-value this many pairs of models can give; when it is above ``fdr / tested``,
             a single exposed record could not have been listed.
+        not_listed: how many more stand out, less than those listed: a result holds ``MOST_LISTED`` at most.
     """
 
     records: tuple[int, ...]
@@ -334,6 +337,12 @@ class Exposed:
     fdr: float
     tested: int
     smallest_p: float
+    not_listed: int = 0
+
+    @property
+    def found(self) -> int:
+        """How many records stand out."""
+        return len(self.records) + self.not_listed
 
 
 def exposed(phi: object, included: object, *, fdr: float = 0.05) -> Exposed:
@@ -341,7 +350,8 @@ def exposed(phi: object, included: object, *, fdr: float = 0.05) -> Exposed:
 
     Of each pair of models exactly one was trained on the record, by a coin. If training on it made no difference the
     sign of the difference within a pair would be a fair coin too, so Wilcoxon's signed-rank test is exact. The list
-    is cut where Benjamini and Hochberg (1995) put it.
+    is cut where Benjamini and Hochberg (1995) put it. Of more than ``MOST_LISTED`` the most exposed are named and the
+    others counted.
 
     Args:
         phi: signals, shape (models, records).
@@ -364,7 +374,7 @@ def exposed(phi: object, included: object, *, fdr: float = 0.05) -> Exposed:
 
     p, gaps = over_records(block, values, member)
     kept = np.flatnonzero(false_discovery_control(p) <= _check.open_unit("fdr", fdr))
-    order = kept[np.lexsort((-gaps[kept], p[kept]))]
+    order = kept[np.lexsort((-gaps[kept], p[kept]))][:MOST_LISTED]
     return Exposed(
         records=tuple(order.tolist()),
         gaps=tuple(gaps[order].tolist()),
@@ -372,6 +382,7 @@ def exposed(phi: object, included: object, *, fdr: float = 0.05) -> Exposed:
         fdr=fdr,
         tested=p.size,
         smallest_p=0.5 ** (len(values) // 2),
+        not_listed=kept.size - order.size,
     )
 
 

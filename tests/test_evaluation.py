@@ -166,6 +166,17 @@ def test_exposed_cuts_where_benjamini_hochberg_does() -> None:
     assert set(exposed(phi, included, fdr=0.1).records) == set(np.flatnonzero(adjusted <= 0.1))
 
 
+def test_a_long_list_is_cut_and_the_rest_counted() -> None:
+    """1,500 of 1,600 records give themselves away beyond doubt: the 1,000 with the largest gaps are named."""
+    rng = np.random.default_rng(5)
+    included = pairs(24, 1600, rng)
+    gaps = np.where(np.arange(1600) < 1500, 100.0 + np.arange(1600), 0.0)
+    result = exposed(rng.normal(size=included.shape) * (gaps == 0) + gaps * included, included)
+    assert result.records == tuple(range(1499, 499, -1))
+    assert 500 <= result.not_listed <= 600
+    assert result.found == 1000 + result.not_listed
+
+
 def test_null_check_passes_a_sound_attack_on_a_leaking_pool() -> None:
     """The pool leaks, the shuffled one cannot: 0.5 within the limits, which a sound attack misses once in 10,000."""
     result = null_check(Base(), synthetic(8, 200, shift=2.0), seed=0)
