@@ -212,6 +212,7 @@ def test_complementary_pairs() -> None:
         complementary_pairs(3, 10, seed=0)
 
 
+@pytest.mark.tf
 def test_references_of_tensorflow_privacy_are_stacked() -> None:
     """The recipe goes to the engine whole; microbatches of several examples and Adagrad stay with their own code."""
     data = digits()
