@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,7 +70,10 @@ def read_table(path: Path) -> "pd.DataFrame":
     import pandas as pd
 
     try:
-        return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+        if path.suffix == ".parquet":
+            return pd.read_parquet(path)
+        # Read here: pandas (2.3) takes a Ctrl-C that comes while it reads for a broken file.
+        return pd.read_csv(BytesIO(path.read_bytes()))
     except FileNotFoundError as error:
         raise InputError(f"cannot read {path}: no such file.") from error
     except (OSError, ValueError, OverflowError, pd.errors.ParserError) as error:

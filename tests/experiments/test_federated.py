@@ -154,16 +154,21 @@ def test_a_user_level_claim_is_never_judged_by_records() -> None:
 
 
 def test_the_linear_example_finds_two_and_one(tmp_path: Path) -> None:
-    """`examples/federated_linear.toml`: ten clients with points of y = 2x + 1 + noise; the model is 2 and 1."""
+    """`examples/federated_linear.toml`: ten clients with points of y = 2x + 1 + noise; the model is 2 and 1.
+
+    Of the two models that the run keeps, the one without noise comes close; the other is a tenth away.
+    """
     from dpaudit.files import read_npz
     from dpaudit.pipeline import run as run_plan
 
     plan = Path(__file__).parents[2] / "examples" / "federated_linear.toml"
     result = run_plan(plan, folder=tmp_path / "run")
-    (path,) = (tmp_path / "run" / "models").glob("fedavg-*.npz")
-    slope, intercept = [float(value.ravel()[0]) for _, value in sorted(read_npz(path).items())]
-    assert slope == pytest.approx(2, abs=0.05)
-    assert intercept == pytest.approx(1, abs=0.05)
+    models = [
+        [float(weights.ravel()[0]) for name, weights in sorted(read_npz(path).items()) if not name.startswith("_")]
+        for path in (tmp_path / "run" / "models").glob("*.npz")
+    ]
+    assert sum(model == pytest.approx([2, 1], abs=0.05) for model in models) == 1
+    assert len(models) == 2
     assert result.unit == "user"
     assert result.comparison("dp-fedavg") is not None
 
