@@ -81,7 +81,9 @@ class Sgd:
             if self.optimizer == "adam"
             else keras.optimizers.SGD(self.learning_rate, momentum=self.momentum)
         )
-        model.compile(optimizer, mean_loss(dataset.task))
+        # All steps of an epoch as one program: Keras would spend more time between small steps than in them.
+        steps = -(-len(records.features) // self.batch_size)
+        model.compile(optimizer, mean_loss(dataset.task), steps_per_execution=steps)
         batches = shuffled_batches(records, self.batch_size, seed=seed, drop_remainder=False)
         result = trained(model, None)
         wanted = self.until_accuracy
