@@ -187,7 +187,7 @@ def beyond(curves: dict[str, dict[str, float]]) -> dict[str, float]:
         "GB of a model while it trains": 24 * wanted / 1e9,
         "GB of the outputs of 64 models": 8.0 * models * records * classes / 1e9,
         "GB of their phi": 8.0 * models * records / 1e9,
-        "GB of the masks": models * records / 8 / 1e9,
+        "GB of the masks": models * records / 1e9,
     }
 
 
