@@ -16,8 +16,8 @@ from dpaudit.attacks.membership.pools import audited_part
 from dpaudit.blocks import room
 from dpaudit.claim import Adjacency, Unit
 from dpaudit.data.dataset import Dataset, Task
+from dpaudit.data.given import Given, given, predicted, refuse_overlap, side_by_side, together
 from dpaudit.data.inclusion import complementary_pairs
-from dpaudit.data.load import load
 from dpaudit.errors import InputError
 from dpaudit.evaluation import sliced
 from dpaudit.experiments import membership, scoring
@@ -51,7 +51,6 @@ DEFAULT_ATTACKS = (
     "attack-r",
     "calibrated",
 )
-Given = Dataset | str | Path | tuple[object, object]
 
 
 @dataclass(frozen=True)
@@ -168,7 +167,7 @@ def attack_model(
             recipe = trainer_from(recipe, loaded)
     columns = () if isinstance(slices, Mapping) else tuple(slices)
     inside, outside = given(members, "members", task, columns), given(nonmembers, "nonmembers", task, columns)
-    _refuse_overlap(inside, outside)
+    refuse_overlap(inside, outside)
     audited_records = together(inside, outside, name)
     member = np.arange(len(audited_records)) < len(inside)
     outputs = predicted(predict, audited_records)
@@ -195,7 +194,7 @@ def attack_model(
         member,
         attacks=attacks,
         terms=terms,
-        slices=slices if isinstance(slices, Mapping) else _side_by_side(inside, outside, columns),
+        slices=slices if isinstance(slices, Mapping) else side_by_side(inside, outside, columns),
         name=name,
         trained_by=f"given model{keras}",
         references=0 if pool is None else len(pool),
@@ -300,78 +299,6 @@ def _slices(signals: Signals) -> list[str]:
     return ["loss"] if signals.log_probabilities is None else ["class", "loss", "classified"]
 
 
-def given(data: Given, what: str, task: Task, groups: Sequence[str] = ()) -> Dataset:
-    """A data set from what a caller has, with columns to slice it by when it has them.
-
-    Raises:
-        InputError: it has no such column.
-    """
-    if isinstance(data, str | Path):
-        return load(str(data), task=task, groups=groups)
-    if isinstance(data, Dataset) and set(groups) <= set(data.groups):
-        return data
-    if groups:
-        raise InputError(f"{what} have no column {groups[0]!r}: give files, or the columns themselves.")
-    if isinstance(data, Dataset):
-        return data
-    features, labels = data
-    return Dataset(what, np.asarray(features), np.asarray(labels), task)
-
-
-def together(first: Dataset, second: Dataset, name: str) -> Dataset:
-    """Both data sets in one, the first one's records first.
-
-    Raises:
-        InputError: their records have different shapes.
-    """
-    if first.features.shape[1:] != second.features.shape[1:] or first.labels.shape[1:] != second.labels.shape[1:]:
-        raise InputError(
-            f"{first.name} and {second.name} must hold records of the same shape, got {first.features.shape[1:]} and "
-            f"{second.features.shape[1:]}."
-        )
-    return Dataset(
-        name,
-        np.concatenate([first.features, second.features]),
-        np.concatenate([first.labels, second.labels]),
-        first.task,
-        licence=first.licence,
-    )
-
-
-def predicted(predict: Callable[[Any], object], data: Dataset) -> FloatArray:
-    """Outputs of a model on records, one row each.
-
-    Raises:
-        InputError: the model does not take these records, or returns something else than one row per record.
-    """
-    try:
-        raw = predict(data.features)
-    except (ValueError, TypeError, IndexError) as error:
-        raise InputError(
-            f"the model does not take records of shape {data.features.shape[1:]}: {str(error).strip().splitlines()[0]}"
-        ) from error
-    outputs = _check.finite("outputs of the model", np.asarray(raw))
-    if outputs.shape[:1] != (len(data),):
-        raise InputError(f"the model must return one row for each of {len(data)} records, got shape {outputs.shape}.")
-    return outputs
-
-
-def _side_by_side(members: Dataset, nonmembers: Dataset, columns: Sequence[str]) -> dict[str, object]:
-    return {by: np.concatenate([members.groups[by], nonmembers.groups[by]]) for by in columns}
-
-
-def _refuse_overlap(members: Dataset, nonmembers: Dataset) -> None:
-    """A record that is on both sides, or in the population too, makes every number wrong."""
-    both = _rows_of(members) & _rows_of(nonmembers)
-    if both:
-        raise InputError(f"{nonmembers.name} and {members.name} must be disjoint, but share {len(both)} record(s).")
-
-
-def _rows_of(data: Dataset) -> set[bytes]:
-    labels = data.labels.reshape(len(data), -1).astype(np.float64)
-    return {row.tobytes() + label.tobytes() for row, label in zip(data.features, labels, strict=True)}
-
-
 def _divided(
     references: References, audited_records: Dataset, members: int, task: Task, columns: Sequence[str], *, seed: int
 ) -> tuple[Dataset, Dataset | None]:
@@ -383,7 +310,7 @@ def _divided(
     if references.data is None:
         return audited_records, None
     further = given(references.data, "reference data", task, columns)
-    _refuse_overlap(audited_records, further)
+    refuse_overlap(audited_records, further)
     wanted = 2 * (references.records or members) if references.recipe is not None else 0
     used = int(np.clip(wanted - len(audited_records), 0, len(further) - -(-len(further) // 5)))
     order = np.random.default_rng(derived(seed, "reference data")).permutation(len(further))

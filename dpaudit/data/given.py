@@ -1,0 +1,88 @@
+"""What a caller has of members and non-members: data sets, files or arrays, checked and put side by side."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dpaudit import _check
+from dpaudit._check import FloatArray
+from dpaudit.data.dataset import Dataset, Task
+from dpaudit.data.load import load
+from dpaudit.errors import InputError
+
+Given = Dataset | str | Path | tuple[object, object]
+
+
+def given(data: Given, what: str, task: Task, groups: Sequence[str] = ()) -> Dataset:
+    """A data set from what a caller has, with columns to slice it by when it has them.
+
+    Raises:
+        InputError: it has no such column.
+    """
+    if isinstance(data, str | Path):
+        return load(str(data), task=task, groups=groups)
+    if isinstance(data, Dataset) and set(groups) <= set(data.groups):
+        return data
+    if groups:
+        raise InputError(f"{what} have no column {groups[0]!r}: give files, or the columns themselves.")
+    if isinstance(data, Dataset):
+        return data
+    features, labels = data
+    return Dataset(what, np.asarray(features), np.asarray(labels), task)
+
+
+def together(first: Dataset, second: Dataset, name: str) -> Dataset:
+    """Both data sets in one, the first one's records first.
+
+    Raises:
+        InputError: their records have different shapes.
+    """
+    if first.features.shape[1:] != second.features.shape[1:] or first.labels.shape[1:] != second.labels.shape[1:]:
+        raise InputError(
+            f"{first.name} and {second.name} must hold records of the same shape, got {first.features.shape[1:]} and "
+            f"{second.features.shape[1:]}."
+        )
+    return Dataset(
+        name,
+        np.concatenate([first.features, second.features]),
+        np.concatenate([first.labels, second.labels]),
+        first.task,
+        licence=first.licence,
+    )
+
+
+def predicted(predict: Callable[[Any], object], data: Dataset) -> FloatArray:
+    """Outputs of a model on records, one row each.
+
+    Raises:
+        InputError: the model does not take these records, or returns something else than one row per record.
+    """
+    try:
+        raw = predict(data.features)
+    except (ValueError, TypeError, IndexError) as error:
+        raise InputError(
+            f"the model does not take records of shape {data.features.shape[1:]}: {str(error).strip().splitlines()[0]}"
+        ) from error
+    outputs = _check.finite("outputs of the model", np.asarray(raw))
+    if outputs.shape[:1] != (len(data),):
+        raise InputError(f"the model must return one row for each of {len(data)} records, got shape {outputs.shape}.")
+    return outputs
+
+
+def side_by_side(members: Dataset, nonmembers: Dataset, columns: Sequence[str]) -> dict[str, object]:
+    """Columns of both data sets by name, members first."""
+    return {by: np.concatenate([members.groups[by], nonmembers.groups[by]]) for by in columns}
+
+
+def refuse_overlap(members: Dataset, nonmembers: Dataset) -> None:
+    """A record that is on both sides, or in the population too, makes every number wrong."""
+    both = _rows_of(members) & _rows_of(nonmembers)
+    if both:
+        raise InputError(f"{nonmembers.name} and {members.name} must be disjoint, but share {len(both)} record(s).")
+
+
+def _rows_of(data: Dataset) -> set[bytes]:
+    labels = data.labels.reshape(len(data), -1).astype(np.float64)
+    return {row.tobytes() + label.tobytes() for row, label in zip(data.features, labels, strict=True)}
