@@ -112,6 +112,14 @@ def test_noise_that_is_missing_or_small_is_found(tmp_path: Path) -> None:
     assert _checks(_write(tmp_path / "half", noise=0.5, show=True)) == ["realised noise"]
 
 
+def test_rounds_that_nobody_answered_have_no_weights(tmp_path: Path) -> None:
+    """Under Poisson sampling a round may be empty: its weights are none, and its noise is there all the same."""
+    claim = replace(SAMPLED, of=10**6, clients=20)
+    folder = _write(tmp_path / "t", claim, replies=0)
+    assert [one.weights.tolist() for one in read_trace(folder).rounds if one.weights is not None] == [[]] * ROUNDS
+    assert "client weights" not in _checks(folder)
+
+
 def test_weights_by_examples_are_found(tmp_path: Path) -> None:
     """Weights (10 x 9, 1000 x 1 of ten clients) move the model 9.17 times as far as an equal share."""
     claim = replace(CLAIM, clients=10, of=10, denominator="replies")

@@ -126,10 +126,17 @@ class Outcome(BaseModel):
     identification among decoys is compared with the bound.
     """
 
-    cells: list[Cell]
+    cells: list[Cell] = Field(min_length=1)
     gallery: list[Picture]
     costs: list[Cost]
     delta: float
+
+    @model_validator(mode="after")
+    def _costs_are_of_these_defences(self) -> "Outcome":
+        unknown = {cell.defence for cell in self.cells} - {cost.defence for cost in self.costs}
+        if self.costs and unknown:
+            raise ValueError(f"costs must cover every defence, and there is none of {min(unknown)!r}")
+        return self
 
     def comparisons(self) -> list[Comparison]:
         """The verdict on every release that has an ε, against the reconstruction bound."""

@@ -83,8 +83,8 @@ class Cell(BaseModel):
     claimed: float
     epsilon: float
     candidates: int = Field(ge=2)
-    successes: int
-    runs: int
+    successes: int = Field(ge=0)
+    runs: int = Field(ge=1)
     gamma: float
     orthogonal: float
     simplex: float
@@ -100,7 +100,7 @@ class Outcome(BaseModel):
 
     steps: int
     rate: float
-    cells: list[Cell]
+    cells: list[Cell] = Field(min_length=1)
 
     def comparisons(self) -> list[Comparison]:
         """The verdict on each cell's mechanism, against the reconstruction bound."""

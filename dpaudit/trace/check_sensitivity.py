@@ -15,7 +15,8 @@ from dpaudit.trace.reader import Round, Trace
 def check_weights(trace: Trace, claim: DpClaim) -> list[Finding]:
     """Weights by number of examples move the model further than the noise is made for."""
     worst = max((_heaviest(one, claim) for one in trace.rounds), default=1.0)
-    spread = any(one.weights is not None and np.ptp(one.weights) > 1e-9 * one.weights.max() for one in trace.rounds)
+    shown = [one.weights for one in trace.rounds if one.weights is not None and one.weights.size]
+    spread = any(np.ptp(weights) > 1e-9 * weights.max() for weights in shown)
     if not spread and claim.weighting != "num-examples":
         return []
     if not spread:
