@@ -143,7 +143,7 @@ def test_targets_exist(line: str) -> None:
 def test_targets_do_what_their_reasons_say() -> None:
     """The recipes that are said to be a command that is typed here."""
     for target in ("demo", "selftest"):
-        words = ["make", "-n", "-o", str(ROOT / ".venv" / ".installed"), target]
+        words = ["make", "-n", "--no-print-directory", "-o", str(ROOT / ".venv" / ".installed"), target]
         printed = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
         assert printed.strip().splitlines()[-1].partition("/bin/")[2] in TYPED
 
