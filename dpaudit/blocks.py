@@ -90,7 +90,7 @@ def within(memory: int | None, folder: Path | None = None) -> Iterator[None]:
 
     >>> with within(64_000_000):
     ...     room().block_bytes
-    1000000
+    500000
     """
     before = _ROOM.set(Room(memory, folder))
     try:
