@@ -56,8 +56,8 @@ def test_slices_by_a_column_of_the_files(tmp_path: Path, capsys: pytest.CaptureF
     assert aucs["here"] == 1.0
     assert aucs["there"] == pytest.approx(0.5, abs=0.1)  # its standard error is 0.04
     assert [part["value"] for part in found if part["by"] == "age"].count("0-20 %") == 1
-    with pytest.raises(InputError, match=r"no column 'twon'.*Did you mean 'town'"):
-        attack(predictions=files, attacks=["loss"], slices=["twon"])
+    with pytest.raises(InputError, match=r"no column 'tovn'.*Did you mean 'town'"):
+        attack(predictions=files, attacks=["loss"], slices=["tovn"])
 
 
 def test_slices_by_an_array_of_the_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
