@@ -19,7 +19,6 @@ from dpaudit.data.dataset import Dataset, Task
 from dpaudit.data.given import Given, given, predicted, refuse_overlap, side_by_side, together
 from dpaudit.data.inclusion import complementary_pairs
 from dpaudit.errors import InputError
-from dpaudit.evaluation import sliced
 from dpaudit.experiments import membership, scoring
 from dpaudit.experiments.references import observed_pool, target_signals
 from dpaudit.outputs import Kind, observe
@@ -29,6 +28,7 @@ from dpaudit.score import audited
 from dpaudit.scores import Scores
 from dpaudit.seeds import derived
 from dpaudit.signals import Signals
+from dpaudit.slices import sliced
 from dpaudit.training.trainer import Trainer
 
 if TYPE_CHECKING:

@@ -3,12 +3,12 @@
 import math
 import re
 
-from dpaudit.evaluation import Slice
 from dpaudit.evidence import LowerBound
 from dpaudit.experiments.membership import AttackOutcome
 from dpaudit.reports.drawing import COLOURS, DASHES, INK, MUTED, PAPER, PROMISED, SHADE, Drawing, Margins, canvas
 from dpaudit.reports.words import by_severity, count, short
 from dpaudit.result import ModelResult, Result
+from dpaudit.slices import Slice
 
 ROWS = 60  # more cannot be told apart in one figure; all of them are in its table
 SIGNIFICANT = 0.05  # a slice stands out when its p-value, adjusted for all slices, is below this

@@ -21,16 +21,6 @@ from dpaudit.data.dataset import Dataset
 from dpaudit.data.inclusion import complementary_pairs
 from dpaudit.data.queries import Query
 from dpaudit.errors import InputError
-from dpaudit.evaluation import (
-    Accused,
-    Exposed,
-    Slices,
-    accused,
-    column_groups,
-    exposed,
-    sliced,
-    standard_groups,
-)
 from dpaudit.evidence import LowerBound
 from dpaudit.experiments.audit import Audit, Design, Subject
 from dpaudit.experiments.references import observed_pool, reference_trainer, target_signals
@@ -39,9 +29,11 @@ from dpaudit.experiments.views import Queried, at_epoch
 from dpaudit.roc import Roc, TprAtFpr, auc_standard_error
 from dpaudit.scores import Scores
 from dpaudit.signals import PoolSignals, Signals
+from dpaudit.slices import Slices, column_groups, sliced, standard_groups
 from dpaudit.training.pool import Pool, PoolCost, together
 from dpaudit.training.single import Wanted
 from dpaudit.training.trainer import Trainer
+from dpaudit.vulnerable_records import Accused, Exposed, accused, exposed
 
 CURVE_POINTS = 400
 STANDARD_SLICES = ("class", "loss", "classified")

@@ -9,10 +9,11 @@ import numpy as np
 from dpaudit.accounting import gaussian_epsilon, gaussian_trade_off
 from dpaudit.claim import Claim
 from dpaudit.compare import compare
-from dpaudit.evaluation import Accused, Exposed, Slice, Slices
 from dpaudit.experiments.membership import AttackOutcome, ExposedRecords, Outcome
 from dpaudit.promise import Promise
 from dpaudit.result import ModelResult, Result, Utility
+from dpaudit.slices import Slice, Slices
+from dpaudit.vulnerable_records import Accused, Exposed
 from tests.audits import DELTA, around, gaussian_audit, gaussian_scores, unbounded
 
 HOSTILE = {

@@ -1,0 +1,32 @@
+"""The self-test of an attack on a pool that cannot leak: a sound one passes, one that sees the design is caught."""
+
+import numpy as np
+import pytest
+
+from dpaudit.attacks.membership.base import Base
+from dpaudit.attacks.membership.null_check import null_check
+from dpaudit.errors import AuditFailed
+from dpaudit.signals import PoolSignals
+from tests.attacks.membership.pool import synthetic
+
+
+def test_null_check_passes_a_sound_attack_on_a_leaking_pool() -> None:
+    """The pool leaks, the shuffled one cannot: 0.5 within the limits, which a sound attack misses once in 10,000."""
+    result = null_check(Base(), synthetic(8, 200, shift=2.0), seed=0)
+    assert result.low < result.auc < result.high
+    assert result.targets >= 64
+
+
+def test_null_check_catches_an_attack_that_sees_the_design() -> None:
+    """Broken on purpose: an attack that scores each model's own column of the design fails the self-test."""
+    pool = synthetic(8, 200)
+
+    class Cheat:
+        version, paper = "cheat", ""
+
+        def leave_pair_out(self, pool: PoolSignals) -> np.ndarray:  # type: ignore[type-arg]
+            rng = np.random.default_rng(0)
+            return pool.included * 0.5 + rng.normal(size=pool.included.shape)
+
+    with pytest.raises(AuditFailed, match="null self-test failed"):
+        null_check(Cheat(), pool, seed=0)  # type: ignore[arg-type]
