@@ -26,11 +26,12 @@ from dpaudit.accounting import trade_off
 from dpaudit.bounds.accuracy import Accuracy, accuracy_bound
 from dpaudit.bounds.clopper_pearson import ClopperPearson, clopper_pearson
 from dpaudit.bounds.conditional import Conditional, conditional
+from dpaudit.bounds.counts import Counts, Guesses
 from dpaudit.bounds.joint_beta import joint_beta
 from dpaudit.bounds.null import Gaussian
 from dpaudit.bounds.one_run import OneRun, one_run, one_run_ceiling
 from dpaudit.bounds.one_run_trade_off import OneRunTradeOff, one_run_trade_off
-from dpaudit.bounds.selection import Counts, Fixed, Guesses, HeldOut
+from dpaudit.bounds.selection import Fixed, HeldOut
 from dpaudit.bounds.sequential import Sequential, refuted_rate, sequential
 from dpaudit.bounds.whole_curve import WholeCurve, whole_curve
 from dpaudit.calibration.mechanisms import DELTA, Simulated, constant_ratio, gaussian, null

@@ -20,9 +20,9 @@ from dpaudit.bounds import one_run_trade_off as trade_offs
 from dpaudit.bounds.accuracy import accuracy_bound
 from dpaudit.bounds.clopper_pearson import clopper_pearson
 from dpaudit.bounds.conditional import SHARE_FOR_RATE, conditional
+from dpaudit.bounds.counts import Counts, Guesses
 from dpaudit.bounds.null import ApproximateCurve, Definition, Gaussian, GaussianCurve, accuracy
 from dpaudit.bounds.one_run import one_run_ceiling, one_run_p_value
-from dpaudit.bounds.selection import Counts, Guesses
 from dpaudit.bounds.whole_curve import whole_curve
 from dpaudit.intervals import lower_rate, upper_rate
 

@@ -12,9 +12,9 @@ from scipy.stats import binom
 from dpaudit.accounting import gaussian_epsilon, gaussian_mu
 from dpaudit.bounds.accuracy import accuracy_bound
 from dpaudit.bounds.clopper_pearson import clopper_pearson
+from dpaudit.bounds.counts import Counts, Guesses
 from dpaudit.bounds.null import GaussianCurve, accuracy
 from dpaudit.bounds.one_run_trade_off import refutes
-from dpaudit.bounds.selection import Counts, Guesses
 from dpaudit.chances import METHODS, Hypothesis, floor, guessing
 from dpaudit.errors import InputError
 from dpaudit.evidence import LowerBound

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from dpaudit.accounting import gaussian_delta
 from dpaudit.bounds.clopper_pearson import clopper_pearson
-from dpaudit.bounds.selection import count
+from dpaudit.bounds.counts import count
 from dpaudit.calibration.mechanisms import Simulated, all_mechanisms
 from dpaudit.calibration.methods import METHODS, Measure, Method
 from dpaudit.calibration.table import SelfTest, as_markdown, as_text, selftest

@@ -13,7 +13,8 @@ import numpy as np
 
 from dpaudit import _check
 from dpaudit._check import FloatArray
-from dpaudit.bounds.selection import Counts, ThresholdSelection, threshold_counts
+from dpaudit.bounds.counts import Counts, threshold_counts
+from dpaudit.bounds.selection import ThresholdSelection
 from dpaudit.bounds.vacuous import warn_if_vacuous
 from dpaudit.claim import Adjacency, Unit
 from dpaudit.evidence import LowerBound

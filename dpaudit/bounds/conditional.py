@@ -10,15 +10,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from dpaudit import _check
-from dpaudit.bounds.selection import (
-    Chosen,
-    CrossFit,
-    Fixed,
-    Guesses,
-    HeldOut,
-    Union,
-    held_out_cuts,
-)
+from dpaudit.bounds.counts import Chosen, Guesses, held_out_cuts
+from dpaudit.bounds.selection import CrossFit, Fixed, HeldOut, Union
 from dpaudit.bounds.vacuous import warn_if_vacuous
 from dpaudit.claim import Adjacency, Unit
 from dpaudit.evidence import LowerBound

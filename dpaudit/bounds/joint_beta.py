@@ -16,7 +16,8 @@ from scipy.special import betainc, betaincinv, roots_legendre
 
 from dpaudit import _check
 from dpaudit._check import FloatArray
-from dpaudit.bounds.selection import Counts, ThresholdSelection, threshold_counts
+from dpaudit.bounds.counts import Counts, threshold_counts
+from dpaudit.bounds.selection import ThresholdSelection
 from dpaudit.errors import InputError
 from dpaudit.evidence import CredibleInterval
 from dpaudit.scores import Scores

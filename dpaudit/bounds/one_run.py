@@ -16,7 +16,8 @@ from scipy.optimize import brentq
 from scipy.special import betainc, betaincinv
 
 from dpaudit import _check
-from dpaudit.bounds.selection import Guesses, GuessSelection, guess_counts
+from dpaudit.bounds.counts import Guesses, guess_counts
+from dpaudit.bounds.selection import GuessSelection
 from dpaudit.bounds.vacuous import warn_caller
 from dpaudit.claim import Adjacency, Unit
 from dpaudit.evidence import LowerBound

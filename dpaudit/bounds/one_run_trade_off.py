@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from dpaudit import _check
+from dpaudit.bounds.counts import Guesses, guess_counts
 from dpaudit.bounds.null import Curve, Definition, Gaussian, Mechanism, strongest_refuted
 from dpaudit.bounds.one_run import ASSUMPTIONS
-from dpaudit.bounds.selection import Guesses, GuessSelection, guess_counts
+from dpaudit.bounds.selection import GuessSelection
 from dpaudit.bounds.vacuous import warn_if_vacuous
 from dpaudit.claim import Adjacency, Unit
 from dpaudit.evidence import LowerBound

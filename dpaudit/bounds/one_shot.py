@@ -16,8 +16,8 @@ from scipy.special import ndtr
 from dpaudit import _check
 from dpaudit._check import FloatArray
 from dpaudit.accounting import gaussian_epsilon
+from dpaudit.bounds.counts import Guesses
 from dpaudit.bounds.one_run import one_run, one_run_ceiling, one_run_p_value
-from dpaudit.bounds.selection import Guesses
 from dpaudit.claim import Adjacency, Unit
 from dpaudit.errors import InputError
 from dpaudit.evidence import Estimate, LowerBound

@@ -13,7 +13,8 @@ from types import MappingProxyType
 from scipy.special import ndtri
 
 from dpaudit import _check
-from dpaudit.bounds.selection import Counts, Fixed, count
+from dpaudit.bounds.counts import Counts, count
+from dpaudit.bounds.selection import Fixed
 from dpaudit.evidence import Estimate
 from dpaudit.scores import Scores
 

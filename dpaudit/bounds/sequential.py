@@ -21,8 +21,9 @@ from scipy.special import betainc, betaln
 from dpaudit import _check
 from dpaudit._check import FloatArray
 from dpaudit.bounds.accuracy import INDEPENDENCE, Trials
+from dpaudit.bounds.counts import count
 from dpaudit.bounds.null import Definition, Gaussian, Mechanism, accuracy, strongest_refuted
-from dpaudit.bounds.selection import Fixed, count
+from dpaudit.bounds.selection import Fixed
 from dpaudit.bounds.vacuous import warn_if_vacuous
 from dpaudit.claim import Adjacency, Unit
 from dpaudit.errors import InputError

@@ -15,8 +15,9 @@ from dpaudit import _check
 from dpaudit._check import FloatArray
 from dpaudit.accounting import gaussian_epsilon
 from dpaudit.bounds.clopper_pearson import ASSUMPTIONS
+from dpaudit.bounds.counts import Counts, threshold_counts
 from dpaudit.bounds.null import Curve, Gaussian, Mechanism, strongest_refuted
-from dpaudit.bounds.selection import Counts, ThresholdSelection, threshold_counts
+from dpaudit.bounds.selection import ThresholdSelection
 from dpaudit.bounds.vacuous import warn_if_vacuous
 from dpaudit.claim import Adjacency, Unit
 from dpaudit.evidence import LowerBound

@@ -13,12 +13,13 @@ from dpaudit.accounting import TradeOff, epsilon, gaussian_mu
 from dpaudit.bounds.accuracy import Accuracy, accuracy_bound
 from dpaudit.bounds.clopper_pearson import ClopperPearson
 from dpaudit.bounds.conditional import Conditional
+from dpaudit.bounds.counts import Counts, Guesses
 from dpaudit.bounds.familywise import Shares, average, holm
 from dpaudit.bounds.null import Definition, Gaussian, GaussianCurve, Kept, Mechanism, accuracy
 from dpaudit.bounds.one_run import OneRun
 from dpaudit.bounds.one_run_trade_off import one_run_trade_off
 from dpaudit.bounds.one_shot import OneShot, OneShotBound, two_normals
-from dpaudit.bounds.selection import Counts, Fixed, FixedGuesses, Guesses
+from dpaudit.bounds.selection import Fixed, FixedGuesses
 from dpaudit.bounds.sequential import Sequential, Wealth, log_wealth
 from dpaudit.bounds.whole_curve import refutes, whole_curve
 from dpaudit.claim import GaussianSteps, Poisson

@@ -16,12 +16,13 @@ from dpaudit._check import FloatArray
 from dpaudit.accounting import epsilon, event, gaussian_epsilon, gaussian_mu, trade_off
 from dpaudit.bounds.accuracy import accuracy_bound
 from dpaudit.bounds.clopper_pearson import ClopperPearson, clopper_pearson
+from dpaudit.bounds.counts import Counts, Guesses, count
 from dpaudit.bounds.null import Gaussian, GaussianCurve, accuracy
 from dpaudit.bounds.one_run import one_run
 from dpaudit.bounds.one_run_trade_off import one_run_trade_off
 from dpaudit.bounds.one_shot import two_normals
 from dpaudit.bounds.ratios import RATIOS, ratio
-from dpaudit.bounds.selection import Counts, Fixed, Guesses, count
+from dpaudit.bounds.selection import Fixed
 from dpaudit.bounds.whole_curve import whole_curve
 from dpaudit.calibration.mechanisms import sometimes_everything
 from dpaudit.claim import GaussianSteps, Poisson

@@ -5,18 +5,9 @@ import pytest
 
 from dpaudit.bounds.clopper_pearson import ClopperPearson, clopper_pearson
 from dpaudit.bounds.conditional import Conditional
+from dpaudit.bounds.counts import count, guess
 from dpaudit.bounds.one_run import OneRun, one_run
-from dpaudit.bounds.selection import (
-    CrossFit,
-    Fixed,
-    FixedGuesses,
-    Guesses,
-    HeldOut,
-    Union,
-    UnionGuesses,
-    count,
-    guess,
-)
+from dpaudit.bounds.selection import CrossFit, Fixed, FixedGuesses, HeldOut, Union, UnionGuesses
 from dpaudit.errors import InputError
 from dpaudit.evidence import LowerBound
 from dpaudit.scores import Scores
@@ -60,6 +51,26 @@ def test_held_out_trials_are_not_judged_on(bound: type) -> None:
     assert one.epsilon > 1
 
 
+@pytest.mark.parametrize("selection", [HeldOut(2, 0.4), CrossFit(2, 2), CrossFit(2, 5)])
+def test_parts_to_choose_on_and_to_judge_on_share_no_score(selection: HeldOut | CrossFit) -> None:
+    """Each pair holds every score once, members and non-members apart; over the folds each score is judged once."""
+    judged: list[float] = []
+    for choosing, judging in selection.parts(SCORES):
+        for side in ("member", "nonmember"):
+            together = np.concatenate([getattr(choosing, side), getattr(judging, side)])
+            assert np.sort(together).tolist() == np.sort(getattr(SCORES, side)).tolist()
+        judged += judging.values.tolist()
+    if isinstance(selection, CrossFit):
+        assert sorted(judged) == sorted(SCORES.values.tolist())
+
+
+def test_a_choice_takes_50000_trials_at_most() -> None:
+    """Of a million trials half would be held out; 50,000 are, give or take five standard deviations of the coins."""
+    ((choosing, judging),) = HeldOut(0, 0.5).parts(Scores(np.ones(500_000), np.zeros(500_000)))
+    assert abs(len(choosing) - 50_000) < 5 * np.sqrt(1_000_000 * 0.05 * 0.95)
+    assert len(choosing) + len(judging) == 1_000_000
+
+
 def test_held_out_choices_do_not_see_the_rest() -> None:
     """Spoiling only the scores that are judged changes nothing that was chosen, and the bound falls to 0."""
     split = np.random.default_rng(5)
@@ -78,32 +89,6 @@ def test_cross_fitting_uses_every_trial(bound: type) -> None:
     found = _bound(bound(CrossFit(0)))
     assert found.trials == 1180
     assert 0.5 < found.epsilon < found.ceiling
-
-
-def test_ties_do_not_tell() -> None:
-    """Equal scores carry no membership: guesses among them are right half of the time (false alarms 1e-4)."""
-    flat = Scores(np.zeros(500), np.zeros(500))
-    right = [guess(flat, 200, 100, seed=seed).correct for seed in range(200)]
-    assert 150 - 4 * 5 / np.sqrt(200) * 2 < np.mean(right) < 150 + 4 * 5 / np.sqrt(200) * 2
-    assert _bound(OneRun(FixedGuesses(500, 500, seed=0)), flat).epsilon == 0
-
-
-def test_guesses_are_those_of_a_sort() -> None:
-    """Without ties: count by sorting, beside the partition."""
-    order = np.argsort(SCORES.values)
-    truth = SCORES.truth[order]
-    for top, bottom in ((0, 7), (11, 0), (300, 400), (1180, 0), (590, 590)):
-        right = int(truth[truth.size - top :].sum() + (~truth[:bottom]).sum())
-        assert guess(SCORES, top, bottom, seed=0) == Guesses(1180, top + bottom, right)
-
-
-def test_relabelling_changes_nothing() -> None:
-    """Any increasing transformation of the scores, and any order of the records, gives the same counts."""
-    shuffled = Scores(RNG.permutation(SCORES.member), RNG.permutation(SCORES.nonmember))
-    stretched = Scores(np.exp(SCORES.member), np.exp(SCORES.nonmember))
-    for other in (shuffled, stretched):
-        assert guess(other, 200, 100, seed=0) == guess(SCORES, 200, 100, seed=0)
-    assert count(shuffled, 0.7) == count(SCORES, 0.7) == count(stretched, float(np.exp(0.7)))
 
 
 @pytest.mark.parametrize(
