@@ -78,7 +78,7 @@ bench-gradient: $(STAMP) ## gradient leakage beside breaching
 bench-ladder: $(STAMP) ## step canaries, shuffled batches and black-box audits: the figures of docs/ladder.md
 	mkdir -p build/ladder
 	$(BIN)/python benchmarks/step_canaries.py --out build/ladder/step_canaries.json
-	$(BIN)/python benchmarks/shuffling.py --noise 2 1 0.7 0.5 --epochs 4000 --samples 300000 --out build/ladder/shuffling.json
+	$(BIN)/python benchmarks/shuffling.py --trials 4000 --samples 300000 --out build/ladder/shuffling.json
 	$(BIN)/python benchmarks/black_box.py --architecture logistic --out build/ladder/logistic.json
 	$(BIN)/python benchmarks/black_box.py --models 100 --out build/ladder/cnn.json
 

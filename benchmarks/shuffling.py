@@ -2,20 +2,21 @@
 
 A network with one weight is trained by the stacked engine on shuffled batches, with a canary that pulls its weight one
 way or, in the other world, a record that does nothing in its place; all others pull the other way (the worst data set
-known: Annamalai, Balle, Hayes and De Cristofaro (2024), arXiv 2411.10614). Every step is watched. An epoch is a trial:
-the likelihood ratio of its steps, with the canary's batch unknown. For each noise multiplier:
+known: Annamalai, Balle, Hayes and De Cristofaro (2024), arXiv 2411.10614). Every step is watched. A trial is a training
+of one or of ten epochs: the likelihood ratio of its steps, with the canary's batch in each epoch unknown. In each case:
 
-- the ε that the Poisson accountant promises for one epoch,
+- the ε that the Poisson accountant promises,
 - a lower bound on the ε of shuffling by simulation (`dpaudit.accounting.shuffle_lower_bound`),
-- what the real traces show, at 95 % with the threshold chosen on other epochs: whether they contradict the trade-off
+- what the real traces show, at 95 % with the threshold chosen on other trials: whether they contradict the trade-off
   curve that the Poisson accountant promises, and a lower bound on ε that holds for every mechanism.
 
-``python benchmarks/shuffling.py --out FILE.json``.
+``python benchmarks/shuffling.py --trials 4000 --samples 300000 --out FILE.json``: the figures of the docs.
 """
 
 import argparse
 import json
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,32 +32,63 @@ from dpaudit.bounds.whole_curve import WholeCurve
 from dpaudit.claim import GaussianSteps, Poisson, Shuffled
 from dpaudit.scores import Scores
 
-BATCHES, BATCH_SIZE, DELTA, RATE, SEED = 100, 2, 1e-5, 1e-5, 20241115
-PUBLISHED = {1.0: (0.718, 4.01), 0.7: (2.37, 6.57), 0.5: (6.48, 9.89)}  # σ -> promised, simulated
+BATCH_SIZE, RATE, SEED = 2, 1e-5, 20241115
 
 
-def traces(noise_multiplier: float, *, present: bool, epochs: int, models: int) -> FloatArray:
-    """Releases of real trainings over the clip norm, the others' pull taken out, shape (epochs, batches)."""
+@dataclass(frozen=True)
+class Case:
+    """A training, with what an independent simulation of it found: the ε promised, and the least ε of shuffling."""
+
+    noise: float
+    epochs: int
+    batches: int
+    delta: float
+    promised: float | None = None
+    simulated: float | None = None
+
+    @property
+    def name(self) -> str:
+        many = f"{self.epochs} epochs" if self.epochs > 1 else "1 epoch"
+        return f"σ {self.noise:g}, {many} of {self.batches} batches, δ {self.delta:g}"
+
+    @property
+    def steps(self) -> int:
+        return self.epochs * self.batches
+
+
+CASES = (
+    Case(2.0, 1, 100, 1e-5),
+    Case(1.0, 1, 100, 1e-5, 0.718, 4.011),
+    Case(0.7, 1, 100, 1e-5, 2.37, 6.57),
+    Case(0.5, 1, 100, 1e-5, 6.476, 9.888),
+    Case(2.0, 10, 100, 1e-4, 0.51, 0.88),
+    Case(1.0, 10, 100, 1e-4, 1.513, 8.007),
+    Case(1.0, 10, 10, 1e-5, 7.047, 14.83),
+)
+
+
+def traces(case: Case, *, present: bool, trials: int, models: int) -> FloatArray:
+    """Releases of real trainings over the clip norm, the others' pull taken out, shape (trials, epochs, batches)."""
     from dpaudit._tensorflow import keras
     from dpaudit.stacked.network import Network
     from dpaudit.stacked.schedules import Constant
     from dpaudit.stacked.training import Member, Recipe, train
 
-    records = BATCHES * BATCH_SIZE
+    records = case.batches * BATCH_SIZE
     network = Network.from_keras(keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)]))
-    steps = BATCHES * -(-epochs // models)
+    steps = case.steps * -(-trials // models)
     recipe = Recipe(
         "regression",
         steps=steps,
         batch_size=BATCH_SIZE,
         learning_rate=Constant(RATE),
         clip=1.0,
-        noise_multiplier=noise_multiplier,
+        noise_multiplier=case.noise,
     )
     # (x·w - target)² has the gradient 2 x (x·w - target), clipped to ±1 or 0: the sign of x decides where it pulls.
     features = np.full((records, 1), 10.0, np.float32)
     features[0] = -10.0 if present else 0.0
-    members = [Member(model, np.arange(records), Shuffled(BATCHES)) for model in range(models)]
+    members = [Member(model, np.arange(records), Shuffled(case.batches)) for model in range(models)]
     weights = np.empty((models, steps + 1))
 
     def watch(numbers: Any, step: int, before: Any, after: Any) -> None:
@@ -74,55 +106,60 @@ def traces(noise_multiplier: float, *, present: bool, epochs: int, models: int) 
         watch=watch,
     )
     released = np.diff(weights, axis=1) * BATCH_SIZE / RATE  # minus the gradients' sum: others add +1 each
-    return (BATCH_SIZE - released).reshape(-1, BATCHES)[:epochs]
+    return (BATCH_SIZE - released).reshape(-1, case.epochs, case.batches)[:trials]
 
 
 def log_ratio(released: FloatArray, noise_multiplier: float) -> FloatArray:
-    """Likelihood of an epoch with the canary over that without: one batch, any, has mean 2 instead of 1, others 0."""
+    """Likelihood of a training with the canary over that without, shape (trials,).
+
+    In every epoch one batch, any, has mean 2 instead of 1, and the others 0.
+    """
     variance = noise_multiplier**2
-    present = logsumexp((2 * released - 2) / variance, axis=1)
-    absent = logsumexp((released - 0.5) / variance, axis=1)
-    ratio: FloatArray = present - absent
+    present = logsumexp((2 * released - 2) / variance, axis=2)
+    absent = logsumexp((released - 0.5) / variance, axis=2)
+    ratio: FloatArray = (present - absent).sum(axis=1)
     return ratio
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--noise", type=float, nargs="+", default=[0.5, 0.7, 1.0, 2.0])
-    parser.add_argument("--epochs", type=int, default=20_000, help="in each world")
+    parser.add_argument("--noise", type=float, nargs="+", help="only cases with these noise multipliers")
+    parser.add_argument("--epochs", type=int, nargs="+", help="only cases of so many epochs")
+    parser.add_argument("--trials", type=int, default=20_000, help="trainings in each world")
     parser.add_argument("--models", type=int, default=200, help="trained side by side")
     parser.add_argument("--samples", type=int, default=2_000_000, help="of the simulation")
     parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()
     figures: dict[str, float] = {}
     targets: dict[str, float] = {}
-    for noise in chosen.noise:
+    for case in CASES:
+        if (chosen.noise and case.noise not in chosen.noise) or (chosen.epochs and case.epochs not in chosen.epochs):
+            continue
         begin = time.monotonic()
-        claim = GaussianSteps(noise, BATCHES, Poisson(1 / BATCHES))
-        promised = epsilon(claim, delta=DELTA, adjacency="zero-out").epsilon
+        claim = GaussianSteps(case.noise, case.steps, Poisson(1 / case.batches))
+        promised = epsilon(claim, delta=case.delta, adjacency="zero-out").epsilon
         simulated = shuffle_lower_bound(
-            GaussianSteps(noise, BATCHES, Shuffled(BATCHES)),
-            delta=DELTA,
+            GaussianSteps(case.noise, case.steps, Shuffled(case.batches)),
+            delta=case.delta,
             confidence=0.95,
             samples=chosen.samples,
             seed=SEED,
         ).epsilon
         worlds = [
-            log_ratio(traces(noise, present=here, epochs=chosen.epochs, models=chosen.models), noise)
+            log_ratio(traces(case, present=here, trials=chosen.trials, models=chosen.models), case.noise)
             for here in (True, False)
         ]
-        terms: Any = {"delta": DELTA, "confidence": 0.95, "adjacency": "zero-out", "unit": "record"}
+        terms: Any = {"delta": case.delta, "confidence": 0.95, "adjacency": "zero-out", "unit": "record"}
         scores, selection = Scores(*worlds), HeldOut(SEED)
         measured = ClopperPearson(selection)(scores, **terms).epsilon
         broken = WholeCurve(selection, Mechanism(claim, "zero-out"))(scores, **terms).epsilon > promised
-        name = f"σ {noise:g}"
         found = {"promised": promised, "simulated": simulated, "real traces": measured, "contradicted": float(broken)}
-        figures |= {f"{name}: {what}": figure for what, figure in found.items()}
-        if noise in PUBLISHED:
-            targets |= {f"{name}: promised": PUBLISHED[noise][0], f"{name}: simulated": PUBLISHED[noise][1]}
+        figures |= {f"{case.name}: {what}": figure for what, figure in found.items()}
+        published = {"promised": case.promised, "simulated": case.simulated}
+        targets |= {f"{case.name}: {what}": figure for what, figure in published.items() if figure is not None}
         print(
-            f"{name}: Poisson promises ε {promised:.3f}; simulation shows at least {simulated:.2f}; "
-            f"{chosen.epochs} epochs of real training in each world show {measured:.2f} and "
+            f"{case.name}: Poisson promises ε {promised:.3f}; simulation shows at least {simulated:.2f}; "
+            f"{chosen.trials} real trainings in each world show {measured:.2f} and "
             f"{'contradict' if broken else 'do not contradict'} the promised curve ({time.monotonic() - begin:.0f} s)",
             flush=True,
         )

@@ -239,42 +239,52 @@ class _Group:
         noise = Stream.start(self.seed, models, "noise")
         dropout = Stream.start(self.seed, models, "dropout")
         state = tuple(recipe.optimizer.start(parameters[i]) for i in network.trainable)
-        longest = LONGEST_BLOCK if self.watch is None else 1
-        size = max(1, min(recipe.steps, longest, BLOCK_BYTES // (4 * self.width * self.size)))
-        for start in range(0, recipe.steps, size):
-            if self.stopped.is_set():
-                break
-            steps = range(start, min(start + size, recipe.steps))
-            rows = np.zeros((size, copies, self.width), np.int32)
-            filled = np.zeros((size, copies), np.int32)
-            for copy, member in enumerate(members):
-                length = recipe.longest(member)
-                batches = draw(
-                    member.sampling, len(member.rows), seed=self.seed, model=member.model, steps=steps, length=length
+        drawn = max(1, min(recipe.steps, LONGEST_BLOCK, BLOCK_BYTES // (4 * self.width * self.size)))
+        at_a_time = drawn if self.watch is None else 1
+        for start in range(0, recipe.steps, drawn):
+            steps = range(start, min(start + drawn, recipe.steps))
+            rows, filled = self._batches(members, steps, drawn)
+            for first in steps[::at_a_time]:
+                if self.stopped.is_set():
+                    return tuple(value[:copies] for value in parameters)
+                now = slice(first - start, first - start + at_a_time)
+                count = min(at_a_time, steps.stop - first)
+                padded = np.zeros(at_a_time, np.float32)
+                padded[:count] = rates[first : first + count]
+                before = parameters
+                parameters, state = self.block(
+                    before,
+                    state,
+                    self.held.inputs,
+                    self.held.targets,
+                    tf.constant(rows[now, filled_up]),
+                    tf.constant(filled[now, filled_up]),
+                    tf.constant(first),
+                    tf.constant(count),
+                    tf.constant(padded),
+                    noise.keys,
+                    dropout.keys,
                 )
-                filled[: len(steps), copy] = (batches >= 0).sum(axis=1)
-                rows[: len(steps), copy, :length] = member.rows[np.maximum(batches, 0)]
-            padded = np.zeros(size, np.float32)
-            padded[: len(steps)] = rates[start : steps[-1] + 1]
-            before = parameters
-            parameters, state = self.block(
-                before,
-                state,
-                self.held.inputs,
-                self.held.targets,
-                tf.constant(rows[:, filled_up]),
-                tf.constant(filled[:, filled_up]),
-                tf.constant(start),
-                tf.constant(len(steps)),
-                tf.constant(padded),
-                noise.keys,
-                dropout.keys,
-            )
-            if self.watch is not None:
-                real = [tuple(value[:copies] for value in some) for some in (before, parameters)]
-                self.watch(models[:copies], start, *real)
-            self.report(len(steps) * copies)
+                if self.watch is not None:
+                    real = [tuple(value[:copies] for value in some) for some in (before, parameters)]
+                    self.watch(models[:copies], first, *real)
+                self.report(count * copies)
         return tuple(value[:copies] for value in parameters)
+
+    def _batches(
+        self, members: Sequence[Member], steps: range, size: int
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+        """Records of each step's batches, shape (size, copies, width), and how many there are, shape (size, copies)."""
+        rows = np.zeros((size, len(members), self.width), np.int32)
+        filled = np.zeros((size, len(members)), np.int32)
+        for copy, member in enumerate(members):
+            length = self.recipe.longest(member)
+            batches = draw(
+                member.sampling, len(member.rows), seed=self.seed, model=member.model, steps=steps, length=length
+            )
+            filled[: len(steps), copy] = (batches >= 0).sum(axis=1)
+            rows[: len(steps), copy, :length] = member.rows[np.maximum(batches, 0)]
+        return rows, filled
 
 
 @lru_cache(maxsize=16)

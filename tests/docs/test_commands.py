@@ -79,8 +79,8 @@ TYPED = {
     "dpaudit verify": Typed(),
     "dpaudit verify RESULT.json --claims CLAIMS.toml": Typed(),
     "python benchmarks/black_box.py --architecture logistic": Typed((TF, SLOW), "--models 40 --chunk 20"),
-    "python benchmarks/shuffling.py --noise 2 1 0.7 0.5 --epochs 4000 --samples 300000": Typed(
-        (TF, SLOW), "--noise 2 --epochs 64 --samples 2000"
+    "python benchmarks/shuffling.py --trials 4000 --samples 300000": Typed(
+        (TF, SLOW), "--noise 2 --epochs 1 --trials 64 --samples 2000"
     ),
     "python benchmarks/step_canaries.py": Typed(
         (TF, SLOW), "--repeats 1 --steps 30 --short 1 --short-steps 20 --epsilons 4"
