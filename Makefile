@@ -60,7 +60,7 @@ zoo: $(STAMP) ## hunt the bug zoo, write docs/zoo.md
 bench: $(STAMP) ## every benchmark beside its peers, then docs/peers.md (most of an hour)
 	$(BIN)/python benchmarks/all.py
 
-bench-quick: $(STAMP) ## tiny sizes; fails when a ratio fell below the recorded one by more than its spread
+bench-quick: $(STAMP) ## tiny sizes; fails when a ratio fell below the recorded one by more than its spread (a fifth at least)
 	$(BIN)/python benchmarks/all.py --quick
 
 bench-attacks: $(STAMP) ## attacks beside the published loops

@@ -43,6 +43,7 @@ BENCHMARKS = {
 }
 VERSIONS = ("dpaudit", "numpy", "scipy", "tensorflow", "tensorflow-privacy", "dp-accounting", "scikit-learn")
 QUICK_RUNS = 3
+LEAST_SPREAD = 0.2  # of a ratio: three runs that happen to agree do not make a machine quiet
 
 
 class Ratio(BaseModel):
@@ -204,7 +205,7 @@ def reached(ratio: Ratio, target: object) -> str:
 
 
 def worse(now: Mapping[str, Ratio], recorded: Mapping[str, Ratio]) -> list[str]:
-    """Ratios that fell below the recorded one by more than its spread, or are gone.
+    """Ratios that fell below the recorded one by more than its spread, and by a fifth of it at least, or are gone.
 
     >>> old = {"speed": Ratio(median=10, low=9, high=12)}
     >>> worse({"speed": Ratio(median=7.5, low=7, high=8)}, old), worse({"speed": Ratio(median=6.5, low=6, high=7)}, old)
@@ -214,7 +215,7 @@ def worse(now: Mapping[str, Ratio], recorded: Mapping[str, Ratio]) -> list[str]:
     for name, old in recorded.items():
         if name not in now:
             found.append(f"{name}: not measured any more")
-        elif now[name].median < old.median - (old.high - old.low):
+        elif now[name].median < old.median - max(old.high - old.low, LEAST_SPREAD * old.median):
             found.append(
                 f"{name}: {number(now[name].median)} now, {number(old.median)} recorded, "
                 f"which varied from {number(old.low)} to {number(old.high)}"

@@ -1,7 +1,7 @@
 """The stacked engine beside TensorFlow Privacy, Opacus, hand-written JAX and plain Keras: ratios from one run.
 
     python benchmarks/training.py            full size (about twelve minutes on two idle cores)
-    python benchmarks/training.py --smoke    tiny, to see that it runs
+    python benchmarks/training.py --smoke    small: one round of a second each, eight models
     python benchmarks/training.py --out F    also writes ratios, figures and targets as JSON
 
 MNIST-5000, batch 250, clip 1, noise multiplier 1, SGD; examples per second after compilation. All sides take turns in
@@ -161,12 +161,12 @@ def growth(kind: str, data: Path, seconds: float, *, smoke: bool) -> dict[str, f
 def main() -> None:
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # it is a text file
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--smoke", action="store_true", help="tiny, and the MLP alone")
+    parser.add_argument("--smoke", action="store_true", help="one round, and the MLP alone")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2, help="of measurement, each")
     parser.add_argument("--out", type=Path, help="a JSON file to write")
     given = parser.parse_args()
-    rounds, seconds, models = (1, 0.2, 2) if given.smoke else (given.rounds, given.seconds, 16)
+    rounds, seconds, models = (1, 1.0, 8) if given.smoke else (given.rounds, given.seconds, 16)
     records = mnist_5000()
     found: dict[str, dict[str, float]] = {}
     figures: dict[str, float] = {}

@@ -62,10 +62,15 @@ def test_the_committed_page_is_that_of_the_committed_results(tmp_path: Path) -> 
 
 
 def test_a_ratio_that_fell_fails_the_quick_run(driver: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Below the recorded median by more than the recorded spread: exit 1; within it, or better: 0."""
-    old = record(driver, speed=(10, 9, 12))
-    driver.store(old, "quick-attacks")
-    for now, code in ((7.1, 0), (6.9, 1), (100.0, 0)):
+    """Below the recorded median by more than the recorded spread, a fifth at least: exit 1; within it, or better: 0."""
+    for old, now, code in (
+        ((10, 9, 12), 7.1, 0),
+        ((10, 9, 12), 6.9, 1),
+        ((10, 9, 12), 100.0, 0),
+        ((10, 10, 10), 8.1, 0),
+        ((10, 10, 10), 7.9, 1),
+    ):
+        driver.store(record(driver, speed=old), "quick-attacks")
         fresh = record(driver, speed=(now, now, now))
         monkeypatch.setattr(driver, "measure", lambda name, *, smoke, fresh=fresh: fresh)
         assert driver.quick(["attacks"], record=False) == code
