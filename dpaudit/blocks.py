@@ -57,6 +57,11 @@ class Room:
             return size * IN_MEMORY <= self.memory
         return size <= BLOCK_BYTES or size * 2 * IN_MEMORY <= free_memory()
 
+    def wanted(self, records: int, models: int = 0) -> int:
+        """Predicted bytes that attacks hold: of each record, and of blocks of them; arguments as in `need`."""
+        each = 8 * PER_RECORD if not models else 8 * PER_RECORD_OF_POOL + models  # and who is in which model
+        return each * records + 4 * self.block_bytes
+
     def need(self, records: int, models: int = 0) -> None:
         """Refuse an audit when what it holds of each record does not fit beside what is there already.
 
@@ -67,8 +72,7 @@ class Room:
         Raises:
             InputError: it does not.
         """
-        each = 8 * PER_RECORD if not models else 8 * PER_RECORD_OF_POOL + models  # and who is in which model
-        wanted = used_memory() + each * records + 4 * self.block_bytes
+        wanted = used_memory() + self.wanted(records, models)
         if self.memory is not None and wanted > self.memory:
             raise InputError(
                 f"memory of {self.memory / 1e6:,.0f} MB is too little: attacks on {records:,} records need about "

@@ -1,6 +1,6 @@
 """Attacks on what was observed, as tasks; membership is joined to their scores elsewhere."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
@@ -14,7 +14,7 @@ from dpaudit.blocks import Room, within
 from dpaudit.evaluation import OverTargets, over_targets
 from dpaudit.experiments.audit import Audit
 from dpaudit.signals import PoolSignals, Signals
-from dpaudit.tasks import Workers
+from dpaudit.tasks import PROCESS_BYTES, Workers, cores
 from dpaudit.training.kept import as_text, kept, store_of
 from dpaudit.training.store import Arrays, described, digest
 
@@ -78,6 +78,9 @@ def scored(model: str, attacks: list[tuple[str, Any]], seen: Seen, audit: Audit)
 
     They run on the machine that holds the signals: sending those of a large pool to a cluster would take longer.
     """
+    wished = None if audit.workers.scheduler else audit.workers.jobs
+    jobs, share = processes(seen, wished or cores())
+    seen = replace(seen, room=share)
     recipes = {
         f"attack {model} by {name} ({place} of {len(attacks)})": (
             seen,
@@ -88,14 +91,23 @@ def scored(model: str, attacks: list[tuple[str, Any]], seen: Seen, audit: Audit)
         )
         for place, (name, attack) in enumerate(attacks, start=1)
     }
-    store, memory = store_of(audit.folder / "attacks"), audit.memory
-    workers = Workers(None) if audit.workers.scheduler else audit.workers
+    store, workers = store_of(audit.folder / "attacks"), Workers(None if wished is None else jobs)
+    each = PROCESS_BYTES if share.memory is None else share.memory
     found = {}
     with audit.progress.task(f"attacking {model}", len(attacks)) as advance:
-        for key, arrays in kept(attacked, recipes, store=store, workers=workers, memory=memory):
+        for key, arrays in kept(attacked, recipes, store=store, workers=workers, each=each, memory=audit.memory):
             found[key] = arrays
             advance(1)
     return [found[key] for key in recipes]
+
+
+def processes(seen: Seen, most: int) -> tuple[int, Room]:
+    """How many processes attack at a time, ``most`` at the most, and the room of each: a part of that of ``seen``."""
+    room, models = seen.room, 0 if seen.pool is None else len(seen.pool)
+    if room.memory is None:
+        return most, room
+    jobs = max(1, min(most, room.memory // (PROCESS_BYTES + room.wanted(len(seen.signals), models))))
+    return jobs, replace(room, memory=room.memory // jobs)
 
 
 def chosen(attack: Any, signals: Signals) -> Named:
