@@ -9,6 +9,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
+from dpaudit.terminal import console as terminal
+from dpaudit.terminal import plain
+
 Advance = Callable[[int], None]
 
 
@@ -38,7 +41,12 @@ class Bars:
     @contextmanager
     def task(self, description: str, total: int) -> Iterator[Advance]:
         """A step with a bar."""
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
         with RichProgress(*columns, console=self._console, transient=True) as bars:
             task = bars.add_task(description, total=total)
             yield lambda parts: bars.advance(task, parts)
@@ -62,7 +70,7 @@ class Lines:
             now = time.monotonic()
             if now >= due and 0 < done < total:
                 left = (now - begin) / done * (total - done)
-                self._console.print(f"{description}: {done} of {total}, about {left:.0f} s left", highlight=False)
+                self._console.print(plain(f"{description}: {done} of {total}, about {left:.0f} s left"))
                 due = now + self._every
 
         yield advance
@@ -72,5 +80,5 @@ def on_standard_error(*, quiet: bool) -> Progress:
     """Bars when standard error is a terminal, lines when it is not, nothing when quiet."""
     if quiet:
         return Silent()
-    console = Console(stderr=True)
+    console = terminal(stderr=True)
     return Bars(console) if console.is_terminal else Lines(console)

@@ -3,13 +3,13 @@
 import re
 from xml.etree import ElementTree
 
-from rich.markup import escape
 from rich.table import Table
 
 from dpaudit._check import printable
 from dpaudit.gate import Gate
 from dpaudit.judgement import Judgement
 from dpaudit.reports.text import MARKS
+from dpaudit.terminal import plain
 
 SYMBOLS = {"contradicted": "❌", "consistent": "✅", "too weak": "❔"}
 # XML 1.0 has no way to write these, not even escaped.
@@ -24,7 +24,7 @@ def table(gate: Gate) -> Table:
         drawn.add_column(heading, overflow="fold")
     for each in gate.judgements:
         words = (each.claim, each.result, each.model, each.promised, each.measured)
-        drawn.add_row(*(escape(printable(word)) for word in words), f"[{MARKS[each.verdict]}]{each.verdict}[/]")
+        drawn.add_row(*map(plain, words), plain(each.verdict, MARKS[each.verdict]))
     return drawn
 
 

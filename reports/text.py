@@ -2,21 +2,27 @@
 
 from collections.abc import Sequence
 
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
-from dpaudit._check import printable
 from dpaudit.changes import Change
 from dpaudit.reports.figures import best_attack, strongest_bound
 from dpaudit.reports.words import verdict
 from dpaudit.result import ModelResult, Result
+from dpaudit.terminal import plain
 
 MARKS = {"contradicted": "bold red", "consistent": "green", "too weak": "yellow", "no promise": "dim"}
 
 
 def table(result: Result) -> Table:
     """One row per model: promise, measurement, verdict, utility. It fits 80 columns when the names are short."""
-    drawn = Table(title=result.title, title_justify="left", box=None, header_style="bold", padding=(0, 1, 0, 0))
+    drawn = Table(
+        title=plain(result.title, "table.title"),
+        title_justify="left",
+        box=None,
+        header_style="bold",
+        padding=(0, 1, 0, 0),
+    )
     drawn.add_column("model", overflow="fold", min_width=8)
     for heading in ("promised\nε ≤", "measured\nε ≥", "ceiling", "AUC", "train", "test"):
         drawn.add_column(heading, justify="right", no_wrap=True)
@@ -24,13 +30,14 @@ def table(result: Result) -> Table:
     for model in result.models:
         drawn.add_row(*_row(result, model))
     shuffled = any(model.promise is not None and model.promise.optimistic for model in result.models)
-    drawn.caption = (
+    caption = (
         f"ε at δ = {result.delta:g}, {result.adjacency} of one {result.unit}; all bounds hold together with "
         f"{result.level.confidence:.0%} confidence."
         + (" * as if the batches were Poisson-sampled; they were shuffled, so this is optimistic." if shuffled else "")
     )
     families = {bound.family for model in result.models if (bound := strongest_bound(result, model.name)) is not None}
-    drawn.caption += "".join(f" † within: {family}." for family in sorted(families - {""}))
+    caption += "".join(f" † within: {family}." for family in sorted(families - {""}))
+    drawn.caption = plain(caption, "table.caption")
     drawn.caption_justify = "left"
     return drawn
 
@@ -48,7 +55,7 @@ def choices(result: Result) -> list[str]:
     return lines
 
 
-def _row(result: Result, model: ModelResult) -> list[str]:
+def _row(result: Result, model: ModelResult) -> list[str | Text]:
     bound, best = strongest_bound(result, model.name), best_attack(result, model.name)
     promise = "none" if model.promise is None else f"{model.promise.claim.epsilon:.3g}"
     mark = "*" if model.promise is not None and model.promise.optimistic else ""
@@ -57,7 +64,7 @@ def _row(result: Result, model: ModelResult) -> list[str]:
     measured += ["" if best is None else f"{best.auc:.3f}"]
     utility = ["", ""] if model.utility is None else [f"{model.utility.train:.3f}", f"{model.utility.test:.3f}"]
     word = verdict(result, model.name)
-    return [escape(model.name), promise + mark, *measured, *utility, f"[{MARKS[word]}]{word}[/]"]
+    return [plain(model.name), promise + mark, *measured, *utility, plain(word, MARKS[word])]
 
 
 def changes_table(found: Sequence[Change]) -> Table:
@@ -69,12 +76,12 @@ def changes_table(found: Sequence[Change]) -> Table:
     for each in found:
         low_to_high = f"{each.difference.value:+.3f} ({each.difference.low:+.3f} to {each.difference.high:+.3f})"
         drawn.add_row(
-            escape(printable(each.model)),
-            escape(printable(each.attack)),
-            each.metric,
+            plain(each.model),
+            plain(each.attack),
+            plain(each.metric),
             f"{each.before.value:.3f}",
             f"{each.after.value:.3f}",
             low_to_high,
-            {"grew": "[bold red]grew[/]", "shrank": "[green]shrank[/]"}.get(each.word, each.word),
+            plain(each.word, {"grew": "bold red", "shrank": "green"}.get(each.word, "")),
         )
     return drawn

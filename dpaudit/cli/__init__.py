@@ -8,8 +8,6 @@ import tempfile
 from pathlib import Path
 
 import typer
-from rich.console import Console
-from rich.logging import RichHandler
 
 from dpaudit._check import printable
 from dpaudit.cli.attack import attack
@@ -28,6 +26,7 @@ from dpaudit.cli.selftest import selftest
 from dpaudit.cli.verify import verify
 from dpaudit.errors import AuditFailed, InputError, MissingDependency, SchedulerLost
 from dpaudit.log import Log
+from dpaudit.terminal import console, log_handler
 
 # Newer Typers carry a Click of their own, older ones use the installed one: this is the class either way.
 USAGE_ERROR: type[Exception] = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
@@ -59,8 +58,8 @@ app.command()(selftest)
 
 def main() -> None:
     """Entry point: every way out is an exit code that means one thing."""
-    errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
-    logging.basicConfig(level="WARNING", format="%(message)s", handlers=[RichHandler(console=errors, show_path=False)])
+    errors = console(stderr=True, soft_wrap=True)
+    logging.basicConfig(level="WARNING", handlers=[log_handler(errors)])
     try:
         # Click's own standalone mode turns Ctrl-C into exit 1, which here means a contradicted claim.
         code = app(standalone_mode=False)

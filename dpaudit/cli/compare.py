@@ -20,13 +20,12 @@ def compare(
     """What changed between two results, with intervals. It judges nothing: `dpaudit verify` does."""
     from dataclasses import asdict
 
-    from rich.console import Console
-
     from dpaudit.changes import changes
     from dpaudit.cli.verify import of_run
     from dpaudit.reports.html import write_report
     from dpaudit.reports.text import changes_table
     from dpaudit.result import load_result
+    from dpaudit.terminal import console
 
     old, new = load_result(of_run(before)), load_result(of_run(after))
     found = changes(old, new)
@@ -35,4 +34,4 @@ def compare(
     if json:
         typer.echo(json_module.dumps([{**asdict(each), "word": each.word} for each in found], indent=1))
     else:
-        Console(highlight=False).print(changes_table(found))
+        console().print(changes_table(found))

@@ -17,11 +17,11 @@ def doctor(
 
     Exit 4 when the workers of the cluster that was asked about cannot take tasks.
     """
-    from rich.console import Console
     from rich.table import Table
 
     from dpaudit.doctor import examine, examine_cluster
     from dpaudit.errors import AuditFailed
+    from dpaudit.terminal import console
 
     cluster = examine_cluster(backend)
     checks = [*examine(probe=probe), *cluster]
@@ -31,6 +31,6 @@ def doctor(
         table = Table("", "what", "found", "mend", box=None)
         for check in checks:
             table.add_row("ok" if check.ok else "--", check.what, check.found, check.mend)
-        Console(highlight=False, markup=False).print(table)
+        console().print(table)
     if not all(check.ok for check in cluster):
         raise AuditFailed(f"the workers of {backend} are not ready for tasks.")

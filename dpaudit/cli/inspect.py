@@ -89,9 +89,8 @@ def _given(context: typer.Context, name: str) -> bool:
 
 
 def _inspect_trace(folder: Path, *, json: bool, quiet: bool) -> None:
-    from rich.console import Console
-
     from dpaudit.forensics.show import findings_table
+    from dpaudit.terminal import console, plain
     from dpaudit.trace import inspect_rounds, read_trace
 
     trace = read_trace(folder)
@@ -107,12 +106,14 @@ def _inspect_trace(folder: Path, *, json: bool, quiet: bool) -> None:
         }
         typer.echo(json_module.dumps(document, indent=1, allow_nan=True))
     elif not quiet:
-        console = Console(highlight=False)
-        console.print(findings_table(findings, title=f"Inspection of {folder.resolve().name}"))
+        out = console()
+        out.print(findings_table(findings, title=f"Inspection of {folder.resolve().name}"))
         promised = "no ε" if claim is None or claim.epsilon is None else f"ε = {claim.epsilon:.3g} per {claim.unit}"
-        console.print(
-            f"{len(trace.rounds)} rounds of {trace.manifest.framework}, {promised} claimed; nothing was attacked yet",
-            markup=False,
+        out.print(
+            plain(
+                f"{len(trace.rounds)} rounds of {trace.manifest.framework}, {promised} claimed; "
+                "nothing was attacked yet"
+            ),
             soft_wrap=True,
         )
     if any(finding.severity == "violation" for finding in findings):
@@ -137,8 +138,6 @@ def _inspect_mechanism(
     from dataclasses import replace
     from typing import cast
 
-    from rich.console import Console
-
     from dpaudit.accounting import epsilon
     from dpaudit.claim import Adjacency, Claim, GaussianSteps, Poisson, Unit
     from dpaudit.forensics.factory import build
@@ -147,6 +146,7 @@ def _inspect_mechanism(
     from dpaudit.forensics.mechanism import Stated
     from dpaudit.forensics.show import table
     from dpaudit.forensics.step_canaries import StepCanaries, contradiction
+    from dpaudit.terminal import console
 
     stated = Stated(clip, noise_multiplier, denominator, cast(Adjacency, adjacency))
     mechanism = GaussianSteps(noise_multiplier, steps, Poisson(rate))
@@ -177,21 +177,19 @@ def _inspect_mechanism(
             document["step_canaries"] = asdict(measured)
         typer.echo(json_module.dumps(document, indent=1, allow_nan=True))
     elif not quiet:
-        console = Console(highlight=False)
-        console.print(table(found))
-        console.print(
+        out = console()
+        out.print(table(found))
+        out.print(
             f"measured noise multiplier {found.noise_multiplier:.3g}, stated {noise_multiplier:g} "
             f"(ε = {promised:.3g} at δ = {delta:g} for {steps} steps at rate {rate:g}); "
             f"{found.calls} calls in {found.seconds:.1f} s, false alarms at most {found.level:g}",
-            markup=False,
             soft_wrap=True,
         )
         if measured is not None:
-            console.print(
+            out.print(
                 f"canaries: {measured.correct} of {measured.trials} coins guessed in {measured.steps} steps; noise "
                 f"multiplier {measured.noise_multiplier:.3g}, at most {measured.noise_multiplier_at_most:.3g}, so "
                 f"ε ≥ {measured.bound.epsilon:.3g} with 95 % confidence",
-                markup=False,
                 soft_wrap=True,
             )
     if found.violations:

@@ -13,10 +13,10 @@ def list_names(
     json: Json = False,
 ) -> None:
     """List the attacks, bounds, estimates, trainers, architectures and data sets there are."""
-    from rich.console import Console
     from rich.table import Table
 
     from dpaudit import registry
+    from dpaudit.terminal import console
 
     kinds = [kind] if kind is not None else sorted(registry.KINDS)
     known = {each: registry.names(each) for each in kinds}
@@ -27,4 +27,4 @@ def list_names(
     for each, entries in known.items():
         for name in entries:
             table.add_row(each, name, registry.first_line(each, name))
-    Console(highlight=False, markup=False).print(table)
+    console().print(table)

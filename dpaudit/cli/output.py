@@ -4,10 +4,10 @@ import sys
 from pathlib import Path
 
 import typer
-from rich.console import Console
 
 from dpaudit.reports.text import choices, table
 from dpaudit.result import Result
+from dpaudit.terminal import console, plain
 
 
 def finish(result: Result, *, folder: Path | None, json: bool, quiet: bool) -> None:
@@ -15,14 +15,12 @@ def finish(result: Result, *, folder: Path | None, json: bool, quiet: bool) -> N
     if json:
         sys.stdout.write(result.json())
     elif not quiet:
-        console = Console(highlight=False)
+        out = console()
         if result.models:
-            console.print(table(result))
-        for line in choices(result):
-            console.print(line, markup=False, soft_wrap=True)
-        for found in result.comparisons:
-            console.print(f"{found.subject}: {found.sentence}", markup=False, soft_wrap=True)
+            out.print(table(result))
+        for line in [*choices(result), *(f"{found.subject}: {found.sentence}" for found in result.comparisons)]:
+            out.print(plain(line), soft_wrap=True)
         if folder is not None:
-            console.print(f"report: {folder / 'report.html'}", markup=False, soft_wrap=True)
+            out.print(f"report: {folder / 'report.html'}", soft_wrap=True)
     if result.contradicted:
         raise typer.Exit(1)

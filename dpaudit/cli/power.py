@@ -24,13 +24,13 @@ def power(
     import sys
     from dataclasses import asdict
 
-    from rich.console import Console
     from rich.table import Table
 
     from dpaudit import _check, planning
     from dpaudit.chances import METHODS
+    from dpaudit.terminal import console
 
-    console = Console(highlight=False)
+    out = console()
     if trials is not None:
         if suspected is not None or bug_factor is not None:
             raise typer.BadParameter("--trials asks what could have been seen; leave out --suspected and --bug-factor.")
@@ -50,7 +50,7 @@ def power(
         table.add_column("ε", justify="right")
         for name, figure in sorted(seen.items(), key=lambda pair: pair[1]):
             table.add_row(name, "none" if math.isinf(figure) else f"{figure:.2f}")
-        console.print(table)
+        out.print(table)
         return
     plan = planning.power(
         claimed,
@@ -76,5 +76,5 @@ def power(
             "" if never else f"{row.ceiling:.2f}",
             "Gaussian leaks" if row.family else "any mechanism",
         )
-    console.print(table)
-    console.print(f"No test at all needs fewer than {plan.floor:,} trials.")
+    out.print(table)
+    out.print(f"No test at all needs fewer than {plan.floor:,} trials.")

@@ -86,9 +86,9 @@ def _bytes(text: str) -> int:
 def _print_prediction(cost: "AuditCost", *, json: bool, scheduler: str = "") -> None:
     from json import dumps
 
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
+
+    from dpaudit.terminal import console, plain
 
     if json:
         typer.echo(dumps(cost.as_dict(), indent=1))
@@ -97,21 +97,21 @@ def _print_prediction(cost: "AuditCost", *, json: bool, scheduler: str = "") -> 
     for name, model in cost.models.items():
         pool = model.pool
         if pool is None:
-            table.add_row(escape(name), _seconds(model.target), "none")
+            table.add_row(plain(name), _seconds(model.target), "none")
         else:
             counts = str(pool.models), str(pool.trainings), str(pool.chunk)
-            table.add_row(escape(name), _seconds(model.target), *counts, _seconds(pool.seconds))
-    console = Console(highlight=False)
-    console.print(table)
+            table.add_row(plain(name), _seconds(model.target), *counts, _seconds(pool.seconds))
+    out = console()
+    out.print(table)
     where = "this process" if cost.processes == 1 else f"{cost.processes} processes of this machine"
-    console.print(f"models would be trained in {where if not scheduler else f'the cluster at {scheduler}'}")
+    out.print(f"models would be trained in {where if not scheduler else f'the cluster at {scheduler}'}")
     hours = "" if cost.worker_hours is None else f", {cost.worker_hours:.2g} worker-hours"
-    console.print(
+    out.print(
         f"{cost.trainings} trainings, {_seconds(cost.seconds)} in all with start, attacks and report{hours}, "
         f"peak memory about {cost.peak_bytes / 1e9:.2f} GB"
     )
     if cost.not_counted:
-        console.print(f"not counted: {', '.join(cost.not_counted)}")
+        out.print(f"not counted: {', '.join(cost.not_counted)}")
 
 
 def _seconds(value: float | None) -> str:

@@ -22,14 +22,13 @@ def selftest(
     """Measure on mechanisms of known ε how often each bound is above the truth; exit 4 when one fails."""
     import sys
 
-    from rich.console import Console
-
     from dpaudit.calibration.table import as_markdown, as_text
     from dpaudit.calibration.table import selftest as measure
     from dpaudit.errors import AuditFailed
     from dpaudit.files import write_text
+    from dpaudit.terminal import console
 
-    errors = Console(stderr=True, highlight=False)
+    errors = console(stderr=True)
     if zoo:
         given = [name for name, value in (("--quick", quick), ("--out", out), ("--json", json)) if value]
         if given:
@@ -41,7 +40,7 @@ def selftest(
         seed=seed,
         jobs=jobs,
         backend=backend,
-        progress=None if quiet else lambda line: errors.print(line, markup=False),
+        progress=None if quiet else lambda line: errors.print(line),
     )
     if out is not None:
         write_text(out, table.json() + "\n")
@@ -58,10 +57,9 @@ def selftest(
 
 
 def _zoo(*, seed: int, jobs: int | None, backend: str, markdown: Path | None, quiet: bool) -> None:
-    from rich.console import Console
-
     from dpaudit.errors import AuditFailed
     from dpaudit.files import write_text
+    from dpaudit.terminal import console
     from dpaudit.zoo.page import as_markdown
     from dpaudit.zoo.run import run_zoo
 
@@ -69,7 +67,7 @@ def _zoo(*, seed: int, jobs: int | None, backend: str, markdown: Path | None, qu
     if markdown is not None:
         write_text(markdown, as_markdown(report))
     if not quiet:
-        Console(highlight=False).print(report.table())
+        console().print(report.table())
     if not report.passed:
         alarms = [found.mechanism for found in report.right if found.alarms]
         raise AuditFailed(f"faults that got away: {list(report.missed)}; right mechanisms with an alarm: {alarms}.")

@@ -31,15 +31,13 @@ def verify(
     """Judge results against claims: 0 consistent, 1 contradicted, 3 too weak (with --require-power)."""
     from dataclasses import asdict
 
-    from rich.console import Console
-
-    from dpaudit._check import printable
     from dpaudit.claims import find_claims, load_claims
     from dpaudit.errors import InputError
     from dpaudit.files import alone_in, read_text, write_text
     from dpaudit.gate import verify as judge
     from dpaudit.reports import gate as report
     from dpaudit.result import load_result
+    from dpaudit.terminal import console, plain
 
     files = [load_claims(path) for path in claims or [find_claims(Path())]]
     paths = results or [Path(file.result) for file in files if file.result is not None]
@@ -63,10 +61,10 @@ def verify(
         }  # fmt: skip
         typer.echo(json_module.dumps(document, indent=1))
     elif not quiet:
-        console = Console(highlight=False)
-        console.print(report.table(gate))
+        out = console()
+        out.print(report.table(gate))
         for each in gate.judgements:
-            console.print(printable(f"{each.claim}: {each.sentence}"), markup=False, soft_wrap=True)
+            out.print(plain(f"{each.claim}: {each.sentence}"), soft_wrap=True)
     if code:
         raise typer.Exit(code)
 

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
+from dpaudit._check import printable
 from dpaudit.evidence import Finding
 from dpaudit.forensics.inspection import Inspection
+from dpaudit.terminal import plain
 
 
 def table(found: Inspection) -> Table:
@@ -20,7 +22,7 @@ def table(found: Inspection) -> Table:
 
 def findings_table(findings: Sequence[Finding], *, title: str) -> Table:
     """Findings with what was fed, what came out, what was expected and how to mend it."""
-    lines = Table(title=escape(title), show_lines=True, show_header=False)
+    lines = Table(title=plain(title, "table.title"), show_lines=True, show_header=False)
     lines.add_column()
     lines.add_column()
     for finding in findings:
@@ -28,8 +30,8 @@ def findings_table(findings: Sequence[Finding], *, title: str) -> Table:
         rows = [("fed", finding.fed), ("came out", finding.observed), ("expected", finding.expected)]
         if finding.true_epsilon is not None:
             rows.append(("true ε", f"{finding.true_epsilon:.3g}"))
-        facts = "\n".join(f"{name + ':':10}{text}" for name, text in [*rows, ("remedy", finding.remedy)])
-        lines.add_row(f"[{style}]{escape(finding.check)}[/]\n{finding.severity}", escape(facts))
+        facts = "\n".join(f"{name + ':':10}{printable(text)}" for name, text in [*rows, ("remedy", finding.remedy)])
+        lines.add_row(Text.assemble(plain(finding.check, style), f"\n{finding.severity}"), Text(facts))
     if not findings:
         lines.add_row("all checks", "nothing that is not as stated")
     return lines

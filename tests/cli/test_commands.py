@@ -77,6 +77,17 @@ def test_score_reads_every_format_and_writes_a_report(dpaudit: Command, scores: 
     assert "<html" in (scores / f"out-{suffix}" / "report.html").read_text()
 
 
+def test_names_of_files_are_printed_as_they_are(dpaudit: Command, scores: Path) -> None:
+    """Rich would take one part of this name for markup and another for a picture."""
+    (scores / "a[bold]:key:.csv").write_bytes((scores / "scores.csv").read_bytes())
+    done = dpaudit("score", "a[bold]:key:.csv", "--out", "[red]:key:", cwd=scores)
+    first, *_, last = done.stdout.splitlines()
+    assert first.strip() == "Privacy audit of a[bold]:key:"
+    assert last == "report: [red]:key:/report.html"
+    missing = dpaudit("score", "b[bold]:key:.csv", cwd=scores)
+    assert missing.stderr == "dpaudit: cannot read b[bold]:key:.csv: no such file.\n"
+
+
 def test_score_formats_agree_and_json_is_json(dpaudit: Command, scores: Path) -> None:
     """The same scores give the same bound whatever file they come in."""
     found = []
