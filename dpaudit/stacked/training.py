@@ -17,7 +17,7 @@ from dpaudit._tensorflow import keras, tf
 from dpaudit.claim import GaussianSteps, Poisson, Sampling
 from dpaudit.data.dataset import Task
 from dpaudit.errors import AuditFailed, InputError
-from dpaudit.stacked.batches import draw, longest_batch
+from dpaudit.stacked.batches import TOLERANCE, draw, longest_batch
 from dpaudit.stacked.cost import cost, is_prepared
 from dpaudit.stacked.gradients import clipped_sum, plain_sum
 from dpaudit.stacked.losses import per_example_loss
@@ -69,7 +69,7 @@ class Recipe:
     clip: float | None = None
     noise_multiplier: float = 0.0
     weight_decay: float = 0.0
-    tolerance: float = 1e-9
+    tolerance: float = TOLERANCE
     compiled: bool = True
 
     def __post_init__(self) -> None:

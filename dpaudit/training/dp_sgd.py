@@ -13,7 +13,7 @@ from dpaudit._check import BoolArray, FloatArray
 from dpaudit.claim import GaussianSteps, Sampling, Shuffled
 from dpaudit.data.dataset import Dataset
 from dpaudit.errors import InputError
-from dpaudit.stacked.batches import SamplingName, longest_batch, sampling_event
+from dpaudit.stacked.batches import TOLERANCE, SamplingName, longest_batch, sampling_event
 from dpaudit.stacked.schedules import Constant, Cosine, Steps
 from dpaudit.training.architecture import Architecture
 from dpaudit.training.trainer import TrainedModel
@@ -61,7 +61,7 @@ class DpSgd:
     weight_decay: float = 0.0
     sampling: SamplingName = "poisson"
     drop_remainder: bool = False
-    tolerance: float = 1e-9
+    tolerance: float = TOLERANCE
     compiled: bool = True
 
     def __post_init__(self) -> None:

@@ -1,12 +1,15 @@
 """Statistics of the batches, against the sampling events the accountant is told."""
 
+import math
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from dpaudit.claim import FixedSize, Poisson, Shuffled
 from dpaudit.errors import InputError
-from dpaudit.stacked.batches import draw, longest_batch, sampling_event
+from dpaudit.stacked.batches import TOLERANCE, draw, longest_batch, sampling_event
 
 
 def incidence(batches: np.ndarray, records: int) -> np.ndarray:  # type: ignore[type-arg]
@@ -81,6 +84,31 @@ def test_a_batch_is_cut_as_rarely_as_stated() -> None:
         tail = 1 - stats.binom(records, rate).pmf(np.arange(length + 1)).sum()
         assert slack <= 1e-7
         assert slack == pytest.approx(max(0, steps * tail), abs=1e-11)
+
+
+def tail(records: int, rate: float, length: int) -> float:
+    """Probability that a Poisson batch is longer, in exact fractions; beyond 300 more records nothing is left of it."""
+    heads, both = Fraction(rate).as_integer_ratio()
+    ways = (
+        math.comb(records, size) * heads**size * (both - heads) ** (records - size)
+        for size in range(length + 1, min(records, length + 300) + 1)
+    )
+    return float(Fraction(sum(ways), both**records))
+
+
+@pytest.mark.parametrize("tolerance", [1e-9, 1e-30, TOLERANCE, 1e-250])
+@pytest.mark.parametrize(("records", "rate"), [(1000, 3 / 64), (3000, 1 / 1024), (400, 0.5)])
+def test_the_padding_is_the_shortest_that_keeps_the_tolerance(records: int, rate: float, tolerance: float) -> None:
+    """However small the tolerance: exact sums are below it, and above it one record earlier."""
+    length, slack = longest_batch(Poisson(rate), records, round(records * rate), 400, tolerance=tolerance)
+    assert slack == pytest.approx(400 * tail(records, rate, length), rel=1e-6)
+    assert slack <= tolerance < 400 * tail(records, rate, length - 1)
+
+
+@pytest.mark.parametrize(("records", "rate"), [(1, 1.0), (5, 1.0), (60, 0.5), (3, 0.01)])
+def test_batches_of_all_records_are_never_cut(records: int, rate: float) -> None:
+    """Where every length below all the records is exceeded too often, the padding holds them all and costs no δ."""
+    assert longest_batch(Poisson(rate), records, 1, 400, tolerance=TOLERANCE) == (records, 0.0)
 
 
 def test_a_long_batch_is_cut_at_random() -> None:
