@@ -1,7 +1,9 @@
 """Text on a terminal as it is: ``[bold]`` in a name is no markup, ``:key:`` no picture, an escape code no colour."""
 
 import logging
+import sys
 
+from pydantic_core import to_json
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.text import Text
@@ -21,6 +23,17 @@ def plain(text: str, style: str = "") -> Text:
     'dense[0] [/] :key:'
     """
     return Text(printable(text), style)
+
+
+def print_json(document: object) -> None:
+    """Print a document as JSON that every reader takes: infinite values are the string "Infinity".
+
+    >>> print_json({"true_epsilon": float("inf")})
+    {
+     "true_epsilon": "Infinity"
+    }
+    """
+    sys.stdout.write(to_json(document, indent=1, inf_nan_mode="strings").decode() + "\n")
 
 
 def log_handler(target: Console) -> logging.Handler:

@@ -1,6 +1,5 @@
 """``dpaudit compare``."""
 
-import json as json_module
 from pathlib import Path
 from typing import Annotated
 
@@ -25,13 +24,13 @@ def compare(
     from dpaudit.reports.html import write_report
     from dpaudit.reports.text import changes_table
     from dpaudit.result import load_result
-    from dpaudit.terminal import console
+    from dpaudit.terminal import console, print_json
 
     old, new = load_result(of_run(before)), load_result(of_run(after))
     found = changes(old, new)
     if out is not None:
         write_report(new, out, baseline=old)
     if json:
-        typer.echo(json_module.dumps([{**asdict(each), "word": each.word} for each in found], indent=1))
+        print_json([{**asdict(each), "word": each.word} for each in found])
     else:
         console().print(changes_table(found))

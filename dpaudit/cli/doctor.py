@@ -1,6 +1,5 @@
 """``dpaudit doctor``."""
 
-import json as json_module
 from typing import Annotated
 
 import typer
@@ -21,12 +20,12 @@ def doctor(
 
     from dpaudit.doctor import examine, examine_cluster
     from dpaudit.errors import AuditFailed
-    from dpaudit.terminal import console
+    from dpaudit.terminal import console, print_json
 
     cluster = examine_cluster(backend)
     checks = [*examine(probe=probe), *cluster]
     if json:
-        typer.echo(json_module.dumps([check.__dict__ for check in checks], indent=1))
+        print_json([check.__dict__ for check in checks])
     else:
         table = Table("", "what", "found", "mend", box=None)
         for check in checks:

@@ -1,6 +1,5 @@
 """``dpaudit inspect``: a mechanism, or the trace of a federation."""
 
-import json as json_module
 import math
 from dataclasses import asdict
 from pathlib import Path
@@ -90,7 +89,7 @@ def _given(context: typer.Context, name: str) -> bool:
 
 def _inspect_trace(folder: Path, *, json: bool, quiet: bool) -> None:
     from dpaudit.forensics.show import findings_table
-    from dpaudit.terminal import console, plain
+    from dpaudit.terminal import console, plain, print_json
     from dpaudit.trace import inspect_rounds, read_trace
 
     trace = read_trace(folder)
@@ -104,7 +103,7 @@ def _inspect_trace(folder: Path, *, json: bool, quiet: bool) -> None:
             "claim": None if claim is None else asdict(claim),
             "findings": [asdict(finding) for finding in findings],
         }
-        typer.echo(json_module.dumps(document, indent=1, allow_nan=True))
+        print_json(document)
     elif not quiet:
         out = console()
         out.print(findings_table(findings, title=f"Inspection of {folder.resolve().name}"))
@@ -146,7 +145,7 @@ def _inspect_mechanism(
     from dpaudit.forensics.mechanism import Stated
     from dpaudit.forensics.show import table
     from dpaudit.forensics.step_canaries import StepCanaries, contradiction
-    from dpaudit.terminal import console
+    from dpaudit.terminal import console, print_json
 
     stated = Stated(clip, noise_multiplier, denominator, cast(Adjacency, adjacency))
     mechanism = GaussianSteps(noise_multiplier, steps, Poisson(rate))
@@ -175,13 +174,13 @@ def _inspect_mechanism(
         document = {"schema": 1, "promised_epsilon": promised, **asdict(found)}
         if measured is not None:
             document["step_canaries"] = asdict(measured)
-        typer.echo(json_module.dumps(document, indent=1, allow_nan=True))
+        print_json(document)
     elif not quiet:
         out = console()
         out.print(table(found))
         out.print(
             f"measured noise multiplier {found.noise_multiplier:.3g}, stated {noise_multiplier:g} "
-            f"(ε = {promised:.3g} at δ = {delta:g} for {steps} steps at rate {rate:g}); "
+            f"(ε = {promised:.3g} at δ = {delta:g} for {steps} {'step' if steps == 1 else 'steps'} at rate {rate:g}); "
             f"{found.calls} calls in {found.seconds:.1f} s, false alarms at most {found.level:g}",
             soft_wrap=True,
         )

@@ -1,6 +1,5 @@
 """``dpaudit list``."""
 
-import json as json_module
 from typing import Annotated
 
 import typer
@@ -16,12 +15,12 @@ def list_names(
     from rich.table import Table
 
     from dpaudit import registry
-    from dpaudit.terminal import console
+    from dpaudit.terminal import console, print_json
 
     kinds = [kind] if kind is not None else sorted(registry.KINDS)
     known = {each: registry.names(each) for each in kinds}
     if json:
-        typer.echo(json_module.dumps(known, indent=1))
+        print_json(known)
         return
     table = Table("kind", "name", "what it is", box=None)
     for each, entries in known.items():

@@ -1,6 +1,5 @@
 """``dpaudit verify``."""
 
-import json as json_module
 from pathlib import Path
 from typing import Annotated
 
@@ -37,7 +36,7 @@ def verify(
     from dpaudit.gate import verify as judge
     from dpaudit.reports import gate as report
     from dpaudit.result import load_result
-    from dpaudit.terminal import console, plain
+    from dpaudit.terminal import console, plain, print_json
 
     files = [load_claims(path) for path in claims or [find_claims(Path())]]
     paths = results or [Path(file.result) for file in files if file.result is not None]
@@ -59,7 +58,7 @@ def verify(
             "schema": 1, "exit_code": code, "false_alarms": gate.false_alarms,
             "judgements": [asdict(each) for each in gate.judgements],
         }  # fmt: skip
-        typer.echo(json_module.dumps(document, indent=1))
+        print_json(document)
     elif not quiet:
         out = console()
         out.print(report.table(gate))

@@ -1,5 +1,6 @@
 """Findings as a table for the terminal."""
 
+import math
 from collections.abc import Sequence
 
 from rich.table import Table
@@ -29,7 +30,7 @@ def findings_table(findings: Sequence[Finding], *, title: str) -> Table:
         style = "bold red" if finding.severity == "violation" else "yellow"
         rows = [("fed", finding.fed), ("came out", finding.observed), ("expected", finding.expected)]
         if finding.true_epsilon is not None:
-            rows.append(("true ε", f"{finding.true_epsilon:.3g}"))
+            rows.append(("true ε", "∞" if math.isinf(finding.true_epsilon) else f"{finding.true_epsilon:.3g}"))
         facts = "\n".join(f"{name + ':':10}{printable(text)}" for name, text in [*rows, ("remedy", finding.remedy)])
         lines.add_row(Text.assemble(plain(finding.check, style), f"\n{finding.severity}"), Text(facts))
     if not findings:

@@ -54,6 +54,13 @@ def test_a_right_mechanism_exits_0(factory):
     assert inspect(factory, "right").exit_code == 0
 
 
+def test_its_json_is_read_by_everybody(factory):
+    """RFC 8259 has no infinity: with no clip the true ε is the string that result.json has for it."""
+    found = inspect(factory, "broken", "--json")
+    document = json.loads(found.stdout, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert document["findings"][0]["true_epsilon"] == "Infinity"
+
+
 def test_a_broken_one_exits_1_and_says_why(factory):
     """The finding names the check, the true ε and the remedy."""
     found = inspect(factory, "broken", "--json")
