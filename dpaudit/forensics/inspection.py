@@ -9,8 +9,8 @@ from dpaudit.claim import Claim
 from dpaudit.errors import InputError
 from dpaudit.evidence import Finding
 from dpaudit.forensics.check_batch_size import check_batch_size
+from dpaudit.forensics.check_extremes import check_extremes
 from dpaudit.forensics.check_independence import check_fresh, check_independence
-from dpaudit.forensics.check_nonfinite import check_nonfinite
 from dpaudit.forensics.check_scale import check_scale, effective_noise_multiplier, measure_scale
 from dpaudit.forensics.check_state import check_determinism, check_state
 from dpaudit.forensics.epsilon import epsilon_under
@@ -18,7 +18,7 @@ from dpaudit.forensics.mechanism import Array, Mechanism, Release, Stated
 from dpaudit.forensics.probe import Probe
 
 LEVEL = 1e-6
-# Statistical checks that share the level: scale at two batch sizes, independence, fresh noise, batch size, non-finite.
+# Statistical checks that share the level: scale at two batch sizes, independence, fresh noise, batch size, extremes.
 SHARES = 6
 
 
@@ -99,7 +99,7 @@ def inspect_mechanism(
         *check_independence(probe, full.noise),
         *check_fresh(probe),
         *check_batch_size(probe, full.noise),
-        *check_nonfinite(probe, full.noise),
+        *check_extremes(probe, full.noise),
         *check_state(probe),
     ]
     return Inspection(

@@ -149,6 +149,7 @@ RUNG_1 = (
     _part("clip_the_mean", 0.5, "clip"),
     _part("clip_small_means", 0.5, "clip"),
     _part("clip_by_comparison", 0.0, "clip"),
+    _part("clip_by_normalising", 0.0, "clip"),
     _part("clip_largest_variable", 1 / ROOT3, "clip"),
     _part("standardised_batch", None, "clip"),
     _part("noise_without_clip_norm", 0.5, "noise"),

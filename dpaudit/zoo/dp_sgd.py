@@ -6,12 +6,15 @@ A part is a function: ``clip`` sums per-example gradients, ``noise`` draws for t
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from dpaudit._check import FloatArray
 from dpaudit.forensics.mechanism import Array, Mechanism, Stated
 
+Real = TypeVar("Real", bound=np.floating[Any])
 Clip = Callable[[list[FloatArray], float], list[FloatArray]]
 Noise = Callable[["DpSgd", list[FloatArray]], list[FloatArray]]
 Divide = Callable[[list[FloatArray], int, float], list[FloatArray]]
@@ -76,7 +79,7 @@ def weighted(factors: FloatArray, gradients: list[FloatArray]) -> list[FloatArra
     return [(factors @ _rows(g)).reshape(g.shape[1:]) for g in gradients]
 
 
-def _rows(gradient: FloatArray) -> FloatArray:
+def _rows(gradient: npt.NDArray[Real]) -> npt.NDArray[Real]:
     return gradient.reshape(len(gradient), math.prod(gradient.shape[1:]))  # an empty batch has no -1
 
 
@@ -133,6 +136,16 @@ def clip_by_comparison(gradients: list[FloatArray], clip_norm: float) -> list[Fl
     factors = np.ones(len(found))
     factors[found > clip_norm] = clip_norm / found[found > clip_norm]
     return [np.nan_to_num(total, nan=0.0, posinf=0.0, neginf=0.0) for total in weighted(factors, gradients)]
+
+
+def clip_by_normalising(gradients: list[FloatArray], clip_norm: float) -> list[FloatArray]:
+    """Every gradient is divided by its float32 norm, which is 0 for the tiny one of a record that is learnt."""
+    finite = [np.where(np.isfinite(g), g, 0.0).astype(np.float32) for g in gradients]
+    with np.errstate(over="ignore", divide="ignore"):
+        found = np.sqrt(sum(np.square(_rows(g)).sum(axis=1) for g in finite))
+        some = np.any([_rows(g).any(axis=1) for g in finite], axis=0)
+        factors = np.where(some, clip_norm / found, 0.0)
+    return [np.where(some[:, None], factors[:, None] * _rows(g), 0.0).sum(axis=0).reshape(g.shape[1:]) for g in finite]
 
 
 def clip_largest_variable(gradients: list[FloatArray], clip_norm: float) -> list[FloatArray]:

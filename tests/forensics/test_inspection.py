@@ -145,6 +145,23 @@ def test_a_mechanism_that_does_not_answer_is_a_clear_error(release, message):
         inspect_mechanism(release, STATED, seed=0)
 
 
+@pytest.mark.parametrize("how", ["divides", "raises"])
+def test_a_gradient_whose_square_is_zero_is_an_ordinary_one(how):
+    """1e-30 in float32: a norm of 0 to divide by. What blows up, or stops, tells that the record is there."""
+    right = release_of(np.random.default_rng(0))
+
+    def wrong(gradients):
+        smallest = min((np.abs(g[g != 0]).min() for g in gradients if g.any()), default=1.0)
+        if 0 < smallest < 1e-20:
+            if how == "raises":
+                raise FloatingPointError("division by zero")
+            return [np.full_like(out, np.inf) for out in right(gradients)]
+        return right(gradients)
+
+    found = inspect_mechanism(wrong, STATED, seed=0).violations
+    assert [(f.check, f.true_epsilon) for f in found] == [("tiny gradient", math.inf)]
+
+
 def test_a_mechanism_that_takes_no_empty_batch_is_a_finding():
     """It raises where Poisson sampling draws nobody: a violation that names the batch and the error, not a pass."""
     right = release_of(np.random.default_rng(0))
