@@ -51,6 +51,12 @@ def build(name: str, *, seed: int) -> Mechanism | Server:
         from dpaudit.forensics.keras import optimizer
 
         return optimizer(factory, seed=seed)
+    if hasattr(built, "train_step"):
+        raise InputError(
+            f"{name} returns a Keras model, whose gradients its layers decide: let it return "
+            "dpaudit.forensics.keras.model(build, seed=1), build making such a model of given layers; "
+            "dpaudit.forensics.coupling.inspect_model looks for layers that mix examples."
+        )
     if callable(built):
         return Mechanism(built, name=name, fresh=lambda: Mechanism(factory(), name=name))
     raise InputError(

@@ -82,6 +82,19 @@ def test_what_is_no_factory_is_refused(factory, name, message):
 
 
 @pytest.mark.tf
+def test_a_keras_model_is_told_how_it_is_inspected(tmp_path):
+    """It is callable, and no function of gradients."""
+    path = tmp_path / "model.py"
+    path.write_text(
+        "from dpaudit._tensorflow import keras\n\ndef net():\n    return keras.Sequential([keras.layers.Dense(1)])\n"
+    )
+    found = inspect(path, "net")
+    assert isinstance(found.exception, InputError)
+    assert "returns a Keras model" in str(found.exception)
+    assert "dpaudit.forensics.keras.model" in str(found.exception)
+
+
+@pytest.mark.tf
 def test_canary_clients_of_a_server(factory):
     """``--canary-steps``: rounds of a server with canaries behind coins; 300 rounds at level 1e-6, fixed seed."""
     words = ["--clip", "1", "--noise-multiplier", "1", "--denominator", "32", "--rate", "0.05", "--steps", "100"]
