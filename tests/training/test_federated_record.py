@@ -78,9 +78,10 @@ def _server(aggregator: Aggregator, *, clients: int = 32) -> Server:
     return Server(start, adaptive=isinstance(aggregator, AdaptiveClip), clients=clients)
 
 
-def test_our_aggregator_passes_the_inspection_of_servers() -> None:
-    """Weights, scale, independence, NaN and batch size of `FixedClip` are as stated (level 1e-6)."""
-    found = inspect_server(_server(FixedClip(1.0, 1.0)), Stated(1.0, 1.0, 32.0), seed=1)
+@pytest.mark.parametrize("aggregator", [FixedClip(1.0, 1.0), AdaptiveClip(1.0, clip=1.0)])
+def test_our_aggregators_pass_the_inspection_of_servers(aggregator: Aggregator) -> None:
+    """Weights, scale, independence, NaN, batch size and the way of the clip are as stated (level 1e-6)."""
+    found = inspect_server(_server(aggregator), Stated(1.0, 1.0, 32.0), seed=1)
     assert [finding.check for finding in found.violations] == []
 
 

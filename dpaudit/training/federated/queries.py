@@ -31,7 +31,7 @@ class Released(NamedTuple):
     Args:
         mean: the (noisy) average update, one tensor per trained variable; None when the round is given up.
         clip: L2 norm the updates were clipped to; None without clipping.
-        noise_multiplier: of the round as its query reports it, releases of one round composed; None without noise.
+        noise_multiplier: of the round, its releases composed; None without noise.
         refused: updates that were not finite and were counted as zero.
         state: for the next round.
     """
@@ -66,10 +66,10 @@ class Aggregation:
             raise InputError(f"expected clients in a round must be above 0, got {self.expected!r}.")
         if isinstance(self.aggregator, Tree):
             query = _tree(self.aggregator, self.shapes, self.participation, derived(self.seed, "tree noise"))
-            programs = query, _accumulated(query, self.shapes)
+            programs = query, _accumulated(query, self.shapes), None
         else:
             programs = _programs(self.aggregator, self.shapes, self.expected)
-        for name, value in zip(("_query", "_accumulate"), programs, strict=True):
+        for name, value in zip(("_query", "_accumulate", "_finish"), programs, strict=True):
             object.__setattr__(self, name, value)
 
     def start(self) -> Any:
@@ -121,17 +121,20 @@ class Aggregation:
             sample = self._accumulate(params, updates)  # type: ignore[attr-defined]
         else:
             sample = query.initial_sample_state([tf.zeros(shape) for shape in self.shapes])
-        if isinstance(self.aggregator, FixedClip):
-            # The query would draw from TensorFlow's global generator. Setting that for every round empties the caches
-            # of compiled functions, ten times the cost of the round; the engine's own noise needs no state.
-            noise, norm = self.aggregator.noise_multiplier, self.aggregator.clip
-            keys = Stream.start(self.seed, [round_number], "server noise").keys
-            total = _noised(sample, keys, tf.constant(norm * noise, tf.float32)) if noise else sample
-            return Released(self._divided(total), clip, noise or None, refused, state)
-        if isinstance(self.aggregator, AdaptiveClip):
-            tf.random.set_seed(derived(self.seed, "server noise", round_number))
-        total, state, event = query.get_noised_result(sample, state)
-        return Released(self._divided(total), clip, _multiplier(self.aggregator, event), refused, state)
+        # A query would draw from TensorFlow's global generator. Setting that for every round empties the caches of
+        # compiled functions, ten times the cost of the round; the engine's own noise needs no state.
+        keys = Stream.start(self.seed, [round_number], "server noise").keys
+        match self.aggregator:
+            case FixedClip(norm, noise):
+                deviations = [tf.constant(norm * noise, tf.float32)] * len(sample)
+                total = _noised(sample, keys, deviations) if noise else sample
+                return Released(self._divided(total), clip, noise or None, refused, state)
+            case AdaptiveClip() as adaptive:
+                total, state = self._finish(sample, state, keys)  # type: ignore[attr-defined]
+                return Released(self._divided(total), clip, adaptive.noise_multiplier or None, refused, state)
+        total, state, _ = query.get_noised_result(sample, state)
+        # A tree's event says nothing; this is the noise of one node.
+        return Released(self._divided(total), clip, self.aggregator.noise_multiplier or None, refused, state)
 
     def _divided(self, total: list[Any]) -> list[Any]:
         return [value / tf.constant(self.expected, tf.float32) for value in total]
@@ -183,12 +186,18 @@ def discrete_gaussian(scale: float, size: int, rng: np.random.Generator) -> npt.
 
 
 @lru_cache(maxsize=32)
-def _programs(aggregator: Aggregator, shapes: tuple[tuple[int, ...], ...], expected: float) -> tuple[Any, Any]:
-    """Query and compiled sum of an aggregator, None where it needs none; federations of other seeds share them."""
+def _programs(aggregator: Aggregator, shapes: tuple[tuple[int, ...], ...], expected: float) -> tuple[Any, Any, Any]:
+    """Query, compiled sum and compiled end of a round, None where an aggregator needs none.
+
+    Federations of other seeds share them.
+    """
     if isinstance(aggregator, LocalNoise):
-        return None, _noised_by_clients(aggregator)
+        return None, _noised_by_clients(aggregator), None
     query = _query(aggregator, shapes, expected)
-    return query, None if query is None else _accumulated(query, shapes)
+    if query is None:
+        return None, None, None
+    finish = _finished(query, aggregator, expected) if isinstance(aggregator, AdaptiveClip) else None
+    return query, _accumulated(query, shapes), finish
 
 
 def _query(aggregator: Aggregator, shapes: tuple[tuple[int, ...], ...], expected: float) -> Any:
@@ -201,10 +210,10 @@ def _query(aggregator: Aggregator, shapes: tuple[tuple[int, ...], ...], expected
             module = tensorflow_privacy_module(modules + "quantile_adaptive_clip_sum_query")
             return module.QuantileAdaptiveClipSumQuery(
                 initial_l2_norm_clip=aggregator.clip,
-                noise_multiplier=aggregator.sum_multiplier(expected),
+                noise_multiplier=0.0,  # the noise is the engine's: `_finished`
                 target_unclipped_quantile=aggregator.quantile,
                 learning_rate=aggregator.rate,
-                clipped_count_stddev=aggregator.count_stddev(expected),
+                clipped_count_stddev=0.0,
                 expected_num_records=expected,
                 geometric_update=True,
             )
@@ -246,25 +255,28 @@ def _accumulated(query: Any, shapes: tuple[tuple[int, ...], ...]) -> Any:
     return accumulated
 
 
-def _multiplier(aggregator: Aggregator, event: Any) -> float | None:
-    """Noise multiplier that one Gaussian release would need to cost what the query's event costs.
+def _finished(query: Any, aggregator: AdaptiveClip, expected: float) -> Any:
+    """The end of a round with an adaptive clip: noise on the sum and on the count, and the query's next clip."""
+    multiplier, count_deviation = aggregator.sum_multiplier(expected), aggregator.count_stddev(expected)
 
-    Its figures are tensors, which the accountants refuse; its composed Gaussians have no Poisson amplification there.
-    """
-    if isinstance(aggregator, Tree):
-        return aggregator.noise_multiplier or None  # the tree's event says nothing; this is the noise of one node
-    parts = [float(part.noise_multiplier) for part in getattr(event, "events", [event])]
-    if parts[0] == 0:
-        return None
-    return float(sum(part**-2 for part in parts) ** -0.5)
+    @tf.function(autograph=False)  # type: ignore[untyped-decorator]  # TensorFlow has no types
+    def finished(sample: Any, state: Any, keys: Any) -> tuple[list[Any], Any]:
+        deviations = [multiplier * state.sum_state.l2_norm_clip] * len(sample.sum_state) + [
+            tf.constant(count_deviation)
+        ]
+        *vectors, count = _noised([*sample.sum_state, sample.quantile_estimator_state], keys, deviations)
+        total, state, _ = query.get_noised_result(type(sample)(vectors, count), state)
+        return total, state
+
+    return finished
 
 
 @tf.function(autograph=False)  # type: ignore[untyped-decorator]  # TensorFlow has no types
-def _noised(values: list[Any], keys: Any, deviation: Any) -> list[Any]:
+def _noised(values: list[Any], keys: Any, deviations: list[Any]) -> list[Any]:
     stream = Stream(keys, tf.constant(0))
     return [
         value + deviation * tf.reshape(normal(stream.named(f"{i}"), int(np.prod(value.shape))), value.shape)
-        for i, value in enumerate(values)
+        for i, (value, deviation) in enumerate(zip(values, deviations, strict=True))
     ]
 
 
