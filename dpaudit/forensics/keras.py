@@ -92,11 +92,12 @@ def optimizer(
 def model(
     build: Callable[[list[Any]], Any], *, inputs: int = 96, batch_size: int = 32, registered: bool = False, seed: int
 ) -> Mechanism:
-    """A mechanism from a Keras model with a training step of its own, such as TensorFlow Privacy's ``DPSequential``.
+    """A mechanism from a Keras model with a training step of its own, such as TensorFlow Privacy's ``DPModel``.
 
     Args:
-        build: list of layers -> the uncompiled model, for example
-            ``lambda layers: DPSequential(l2_norm_clip=1.0, noise_multiplier=1.1, layers=layers)``.
+        build: an input and the layer that follows it -> the uncompiled model, for example
+            ``lambda layers: DPSequential(l2_norm_clip=1.0, noise_multiplier=1.1, layers=layers)``; a functional
+            ``DPModel`` takes ``inputs=layers[0], outputs=layers[1](layers[0])``.
         inputs: numbers in one example; the probe has three variables of this many weights, or one when ``registered``.
         batch_size: examples in an ordinary batch.
         registered: probe with a ``Dense`` layer, which a layer registry for fast clipping knows.
@@ -110,6 +111,8 @@ def model(
     # Fast clipping refuses a loss for each example, the other path needs one.
     reduction = keras.losses.Reduction.SUM_OVER_BATCH_SIZE if registered else keras.losses.Reduction.NONE
     built.compile(optimizer=keras.optimizers.SGD(1.0), loss=_Output(reduction=reduction))
+    if not built.built:  # a subclass with a ``call`` of its own makes its variables when it sees a shape
+        built.build((None, width))
     variables = built.trainable_variables
     built.optimizer.build(variables)
     start = _values(built.optimizer)
