@@ -14,7 +14,7 @@ from dpaudit.pipeline import run
 from dpaudit.plan import Plan, plan_from
 from dpaudit.result import Result
 from dpaudit.tasks import Workers
-from dpaudit.training.kept import in_order, kept, store_of
+from dpaudit.training.kept import in_order, kept, missing, name_of, store_of
 
 FUNCTION = {"name": "plain", "trainer": "sgd", "epochs": 1}
 DP = {"name": "dp", "trainer": "dp-sgd", "noise_multiplier": 2.0, "epochs": 1, "batch_size": 100, "compiled": False}
@@ -126,6 +126,43 @@ def test_results_are_kept_under_their_recipe(tmp_path: Path, workers: Workers) -
     assert sorted(done) == [0, 1, 1, 2, 2]
     with pytest.raises(Exception, match="done again"):
         list(kept(failing, {0: (2, values)}, store=store, workers=Workers(1)))
+
+
+def test_names_of_files_are_for_people_and_found_without_them(tmp_path: Path) -> None:
+    """A label from the key, made safe; a file of an earlier run that has none, or another one, is the same file."""
+    store, ones = store_of(tmp_path), np.ones(2)
+    labels = {"../a model": "a-model-", "": "", "x" * 300: "x" * 64 + "-"}
+    recipes = {key: (number, ones) for number, key in enumerate(labels)}
+    hashes = {key: name_of(double, recipe) for key, recipe in recipes.items()}
+    done: list[str] = []
+
+    def results() -> dict[str, Any]:
+        return dict(kept(double, recipes, store=store, workers=Workers(1), label=str, done=done.append))
+
+    first = results()
+    assert {path.name for path in tmp_path.iterdir()} == {f"{labels[key]}{hashes[key]}.npz" for key in labels}
+    assert sorted(done) == sorted(labels)
+    for earlier in ("", "another-name-"):
+        path = store.path(hashes["../a model"])
+        path.rename(tmp_path / f"{earlier}{hashes['../a model']}.npz")
+        assert missing(double, recipes, store=store) == []
+        assert results().keys() == first.keys()
+        assert len(done) == len(list(tmp_path.iterdir())) == 3
+
+
+def test_file_of_an_earlier_run_that_is_damaged_is_made_again_in_its_place(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever its name is, its content is checked; there are never two files of one task."""
+    store, recipes = store_of(tmp_path), {"a": (1, np.ones(2))}
+    ((_, first),) = kept(double, recipes, store=store, workers=Workers(1))
+    (path,) = tmp_path.iterdir()
+    with np.load(path) as stored:
+        np.savez(path, **{**stored, "twice": stored["twice"] + 1})
+    ((_, again),) = kept(double, recipes, store=store, workers=Workers(1), label=str)
+    assert "is damaged; it is made again" in caplog.text
+    np.testing.assert_array_equal(again["twice"], first["twice"])
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_results_in_order_come_as_early_as_they_can() -> None:

@@ -1,6 +1,7 @@
 """A plan runs from data to report, goes on after an interruption, and leaves nothing half-written."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,8 @@ def test_a_run_leaves_what_it_promises(finished: tuple[Result, Path]) -> None:
     }
     assert load_result(folder / "result.json") == result
     assert not list(folder.rglob("*.part"))
+    names = sorted(path.name for path in (folder / "models").iterdir())
+    assert [re.sub("-[0-9a-f]{32}", "-HASH", name) for name in names] == ["plain-HASH.npz", "private-HASH.npz"]
     events = [json.loads(line)["event"] for line in (folder / "log.jsonl").read_text().splitlines()]
     assert events[0] == "started"
     assert events[-1] == "finished"

@@ -22,6 +22,7 @@ def kept(
     store: Store,
     workers: Workers,
     done: Callable[[K], object] = lambda key: None,
+    label: Callable[[K], str] = lambda key: "",
     each: int = PROCESS_BYTES,
     memory: int | None = None,
     mapped: bool = False,
@@ -34,6 +35,7 @@ def kept(
         store: where results are kept.
         workers: where tasks run.
         done: called with the key of every task that was not stored, when it is.
+        label: what the name of a task's file begins with, for people; the file is found without it.
         each: predicted bytes of a process that does such a task.
         memory: bytes that they may use together; None is half of what is free.
         mapped: leave the arrays of the results on disk and look at them there.
@@ -46,7 +48,7 @@ def kept(
             yield key, found
     for key, arrays in workers(work, missing, each=each, memory=memory):
         name = name_of(work, recipes[key])
-        store.put(name, arrays)
+        store.put(name, arrays, label=label(key))
         done(key)
         yield key, store.read_back(name) if mapped else arrays
 

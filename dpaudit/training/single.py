@@ -16,7 +16,7 @@ from dpaudit.tasks import Workers
 from dpaudit.training.answers import Answers
 from dpaudit.training.function import Function
 from dpaudit.training.kept import kept, name_of, store_of
-from dpaudit.training.store import Arrays
+from dpaudit.training.store import Arrays, place
 from dpaudit.training.trainer import Predict, TrainedModel, Trainer
 
 logger = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ def trained(
         wanted: by name.
         dataset: that they are trained on.
         records: the same, as tasks take them.
-        folder: where weights are kept.
+        folder: where weights are kept, in files named by the model and a hash of what it depends on.
         workers: where they are trained. A `Function` keeps its weights to itself: it trains in this process, and what
             it answers is stored.
         memory: bytes that trainings side by side may use; None is half of what is free.
@@ -64,14 +64,19 @@ def trained(
     }
     tasks = {f"train {name}": recipe for name, recipe in recipes.items() if not isinstance(recipe[0], Function)}
     models: dict[str, TrainedModel] = {}
-    for task, weights in kept(_weights, tasks, store=store_of(folder), workers=workers, memory=memory):
-        name = task.removeprefix("train ")
+
+    def name_in(task: str) -> str:
+        return task.removeprefix("train ")
+
+    store = store_of(folder)
+    for task, weights in kept(_weights, tasks, store=store, workers=workers, label=name_in, memory=memory):
+        name = name_in(task)
         if weights:
             models[name] = wanted[name].trainer.restore(weights, dataset)
             done(name)
     for name, recipe in recipes.items():
         if name not in models:
-            models[name] = _asked(wanted[name], dataset, folder / name_of(_weights, recipe))
+            models[name] = _asked(wanted[name], dataset, place(folder, name_of(_weights, recipe), label=name))
             done(name)
     return {
         name: replace(models[name], mechanism=model.trainer.mechanism(int(model.included.sum())))

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ logger = logging.getLogger(__name__)
 Arrays = dict[str, npt.NDArray[Any]]
 VERSION = "_version"
 DIGEST = "_digest"
+LONGEST_LABEL = 64
 HASHED = 2**20  # numbers at a time, so that an array that is mapped is never in memory as a whole
 
 
@@ -65,6 +67,22 @@ def described(value: object) -> str:
     return digest(value) if isinstance(value, np.ndarray) else repr(value)
 
 
+def place(folder: Path, key: str, suffix: str = "", *, label: str = "") -> Path:
+    """Where what has a key is in a folder, or would be put: ``KEY`` or ``LABEL-KEY``, and the suffix.
+
+    The key alone says what it is. The label before it is for people, so anything is found whatever its label is.
+
+    >>> place(Path("models"), "5eed", ".npz", label="plain, no DP").name
+    'plain-no-DP-5eed.npz'
+    """
+    unlabelled = folder / f"{key}{suffix}"
+    if unlabelled.exists():
+        return unlabelled
+    labelled = sorted(folder.glob(f"*-{key}{suffix}"))
+    safe = re.sub("[^A-Za-z0-9_.-]+", "-", label)[:LONGEST_LABEL].strip(".-")
+    return labelled[0] if labelled else folder / f"{safe}-{key}{suffix}" if safe else unlabelled
+
+
 @dataclass(frozen=True)
 class Store:
     """A folder of NPZ files.
@@ -77,14 +95,14 @@ class Store:
     folder: Path
     version: str
 
-    def path(self, key: str) -> Path:
-        """File of a key."""
-        return self.folder / f"{key}.npz"
+    def path(self, key: str, *, label: str = "") -> Path:
+        """File of a key; a new one would have the label in its name."""
+        return place(self.folder, key, ".npz", label=label)
 
-    def put(self, key: str, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Write arrays under a key."""
+    def put(self, key: str, arrays: Mapping[str, npt.NDArray[Any]], *, label: str = "") -> None:
+        """Write arrays under a key, in a file whose name begins with the label."""
         extra = {VERSION: np.array(self.version), DIGEST: np.array(_digest(arrays))}
-        write_npz(self.path(key), {**arrays, **extra})
+        write_npz(self.path(key, label=label), {**arrays, **extra})
 
     def get(self, key: str, *, mapped: bool = False) -> Arrays | None:
         """Arrays under a key; None, with a warning that says why, when the file is damaged or of another version.
