@@ -5,8 +5,8 @@ STAMP := $(VENV)/.installed
 # The first of these that is a Python 3.10 or 3.11; give another with make PYTHON=/path/to/python3.11
 PYTHON ?=
 
-# Two workers; each test file stays in one of them, so that what a file trains once is trained once.
-PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
+# Two workers of one thread each; each test file stays in one of them, so that what a file trains once is trained once.
+PYTEST := OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 .PHONY: help demo test test-fast test-slow test-browser test-cluster test-flower test-tff test-matrix fuzz \
   docs check format selftest zoo bench bench-quick bench-attacks bench-bounds bench-federated bench-gradient \

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dpaudit.accounting import trade_off
+from dpaudit.accounting import gaussian_trade_off
 from dpaudit.bounds.reconstruction import Successes, from_definition, judge, within_family
 from dpaudit.claim import Claim, GaussianSteps, Poisson
 from dpaudit.compare import compare
@@ -25,6 +25,7 @@ from tests.audits import DELTA, gaussian_audit
 
 ROOT = Path(__file__).parent.parent.parent
 STEPS = GaussianSteps(1.0, 100, Poisson(0.1))
+WHOLE_BATCHES = GaussianSteps(10.0, 100, Poisson(1.0))  # whose bound within the family is a closed form
 CLAIM = Claim(2.0, DELTA, "record", "add-remove", "the test")
 
 
@@ -33,8 +34,7 @@ def result() -> dict[str, Any]:
     audit = gaussian_audit(1.0, seed=1, records=300, attacks=2)
     bound = audit.bounds("model")[0]
     picked = Successes(3, 20, 0.1)
-    curve = trade_off(STEPS, adjacency="add-remove")
-    verdict = judge(picked, curve, confidence=0.95)
+    verdict = judge(picked, gaussian_trade_off(1.0), confidence=0.95)
     pixels = [[0.0, 0.5], [1.0, 0.2]]
     model = audit.models[0].model_copy(
         update={
@@ -69,7 +69,7 @@ def result() -> dict[str, Any]:
                         noise_multiplier=1.0, claimed=1.0, epsilon=2.0, candidates=10, successes=3, runs=20, gamma=0.4,
                         orthogonal=0.3, simplex=0.3, mean_norm=0.9, power=0.5, verdict=verdict,
                         definition=from_definition(picked, delta=DELTA, confidence=0.95),
-                        family=within_family(picked, STEPS, delta=DELTA, confidence=0.95),
+                        family=within_family(picked, WHOLE_BATCHES, delta=DELTA, confidence=0.95),
                     )
                 ],
             ),

@@ -1,7 +1,8 @@
 """Every chapter of the report: it is there in each form, its figures are tables too, and its numbers are right."""
 
 import re
-from functools import lru_cache
+from collections.abc import Callable
+from functools import cache
 from html import unescape
 from pathlib import Path
 
@@ -27,23 +28,25 @@ def headings(html: str) -> list[str]:
     return [" ".join(unescape(re.sub(r"<[^>]*>", "", text)).split()) for text in found]
 
 
+@cache
+def drawn(made: Callable[[], Result]) -> str:
+    """The page of a result, drawn once; two of them have a baseline."""
+    return page(made(), baseline(made))
+
+
+def baseline(made: Callable[[], Result]) -> Result | None:
+    """What the two results with a chapter of changes are compared with."""
+    return three() if made in (three, sections.everything) else None
+
+
 @each_result
 def test_markdown_has_every_chapter_and_every_row_of_the_page(made) -> None:
     """The same headings in the same order, and of every table the same number of rows, up to the longest it shows."""
-    html, text = (
-        page(made(), three()) if made is three else page(made()),
-        markdown(made(), three() if made is three else None),
-    )
+    html, text = drawn(made), markdown(made(), baseline(made))
     assert re.findall(r"^###+ (.*)$", text, flags=re.M) == [escaped(heading) for heading in headings(html)]
     tables = re.findall(r"<tbody>(.*?)</tbody>", html, flags=re.S)
     written = re.findall(r"^\| -.*\n((?:\|.*\n)*)", text, flags=re.M)
     assert [min(table.count("<tr>"), ROWS) for table in tables] == [rows.count("\n") for rows in written]
-
-
-@lru_cache(maxsize=1)
-def whole_page() -> str:
-    """All chapters there are, drawn once."""
-    return page(sections.everything(), three())
 
 
 @pytest.mark.parametrize(
@@ -68,7 +71,7 @@ def whole_page() -> str:
 )
 def test_outline(chapter: str, words: str) -> None:
     """What the report promises to hold is on the page, under a heading the navigation leads to."""
-    html = whole_page()
+    html = drawn(sections.everything)
     assert f'<a href="#{chapter}">' in html
     start = html.index(f'id="{chapter}"')
     end = html.find("<section", start)
@@ -80,7 +83,7 @@ def test_outline(chapter: str, words: str) -> None:
 @each_result
 def test_every_figure_has_its_table_and_every_table_can_be_sorted(made) -> None:
     """A section with a figure has a table below it; no table is without the class that the script looks for."""
-    html = page(made())
+    html = drawn(made)
     for section in re.findall(r"<section.*?</section>", html, flags=re.S):
         figures = section.count("<svg")
         assert section.count("<table") >= min(figures, 1)
@@ -93,11 +96,11 @@ def test_every_figure_is_an_svg_and_a_png(tmp_path: Path) -> None:
     result = sections.everything()
     write_report(result, tmp_path)
     write_pixels(result, tmp_path)
-    names = {path.name for path in (tmp_path / "figures").iterdir()}
-    assert names == {f"{name}.{form}" for name in drawings(result) for form in ("svg", "png")}
+    names, figures = {path.name for path in (tmp_path / "figures").iterdir()}, list(drawings(result))
+    assert names == {f"{name}.{form}" for name in figures for form in ("svg", "png")}
     assert {"gradient-gallery.svg", "gradient-utility.png", "reconstruction.svg", "slices.png"} <= names
     links = re.findall(r"\]\((figures/[^)]*)\)", markdown(result))
-    assert sorted(links) == sorted(f"figures/{name}.svg" for name in drawings(result))
+    assert sorted(links) == sorted(f"figures/{name}.svg" for name in figures)
 
 
 def test_ladder_says_which_rung_ran_what_it_costs_and_what_it_found() -> None:
@@ -130,8 +133,7 @@ def test_labels_carry_an_exact_interval_over_victims() -> None:
 
 def test_promises_that_are_no_model_s_have_verdicts_too() -> None:
     """Each release of the gradient audit is a card or a row, and names with commas in them are told apart."""
-    result = sections.gradient()
-    html = page(result)
+    result, html = sections.gradient(), drawn(sections.gradient)
     assert html.count('class="card ') == 9
     assert f"{len(result.comparisons) - 9} more verdicts" in html
     assert "“one image, ε = 50, matching”, “one image, ε = 50, dense”" in html
