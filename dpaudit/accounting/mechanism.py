@@ -15,7 +15,7 @@ from scipy.optimize import brentq
 from dpaudit import _check
 from dpaudit.accounting.curve import TradeOff, concave, from_profile
 from dpaudit.accounting.gaussian import gaussian_epsilon
-from dpaudit.accounting.losses import Profile, loss_distribution, neyman_pearson, sensitivity
+from dpaudit.accounting.losses import Profile, neyman_pearson, sensitivity
 from dpaudit.claim import ADJACENCIES, Adjacency, FixedSize, GaussianSteps, Poisson, Shuffled
 from dpaudit.errors import InputError
 
@@ -97,11 +97,7 @@ def epsilon(
         if mechanism.sampling.rate == 1 and mechanism.slack == 0:
             mu = sensitivity(adjacency) * group * math.sqrt(mechanism.steps) / mechanism.noise_multiplier
             return Accounted(gaussian_epsilon(mu, delta), delta, adjacency, "exact Gaussian")
-        profile, method, note = (
-            Profile(loss_distribution(replace(mechanism, slack=0.0), adjacency, group, grid)),
-            "PLD",
-            "",
-        )
+        profile, method, note = Profile(replace(mechanism, slack=0.0), adjacency, group, grid), "PLD", ""
     figure = _invert_profile(profile, delta, mechanism.slack)
     if isinstance(mechanism.sampling, Shuffled):
         note = "figure for Poisson sampling; the batches were shuffled, for which no tight upper bound is known"
@@ -137,7 +133,7 @@ def _trade_off(mechanism: GaussianSteps, adjacency: Adjacency, group: int, grid:
         epsilons = np.concatenate([np.linspace(0, 1, 101), np.geomspace(1.01, 60, 400)])
         curve = from_profile(epsilons, np.array([accountant.get_delta(e) for e in epsilons]))
     else:
-        curve = neyman_pearson(loss_distribution(replace(mechanism, slack=0.0), adjacency, group, grid))
+        curve = neyman_pearson(replace(mechanism, slack=0.0), adjacency, group, grid)
     if mechanism.slack == 0:
         return curve
     fpr = np.clip(curve.fpr - mechanism.slack, 0, 1)
