@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from dpaudit._tensorflow import tf
 from dpaudit.errors import InputError
 from dpaudit.stacked.contributions import Contribution
+from dpaudit.stacked.layers import WeightedLayer
 from dpaudit.stacked.network import Network, Parameters
 from dpaudit.stacked.randomness import Stream
 
@@ -22,7 +23,8 @@ class ClippedSum(NamedTuple):
 
     Args:
         gradients: one tensor per trainable variable, each with a leading model axis.
-        norms: L2 norm of each example's gradient before clipping, shape (models, examples).
+        norms: L2 norm of each example's gradient before clipping, shape (models, examples); an example whose norm is
+            not finite counts as zero.
         losses: shape (models, examples).
     """
 
@@ -60,14 +62,22 @@ def clipped_sum(
         InputError: the loss is not one value per model and example.
 
     Guarantees:
-        Up to float32 rounding, adding or removing one example changes each model's sum by at most ``clip`` in L2 norm.
+        Up to float32 rounding, adding or removing one example changes each model's sum by at most ``clip`` in L2 norm,
+        also one whose gradient is NaN, infinite or too long for its norm to be a number.
     """
-    contributions, losses = _contributions(network, parameters, x, targets, loss, dropout, is_prepared)
+    meetings, losses = _meetings(network, parameters, x, targets, loss, dropout, is_prepared)
+    contributions = [meeting.contribution() for meeting in meetings]
     norms = _norms(contributions)
-    weights = clip / tf.maximum(norms, clip)
+    finite = tf.math.is_finite(norms)
+    weights = tf.where(finite, clip / tf.maximum(norms, clip), tf.zeros_like(norms))
     if present is not None:
         weights *= present
-    return ClippedSum(_sums(contributions, weights), norms, losses)
+
+    def without_the_others() -> list[Any]:  # 0 times NaN is NaN, so a weight of 0 does not leave them out
+        return _sums([meeting.only(finite).contribution() for meeting in meetings], weights)
+
+    gradients = tf.cond(tf.reduce_all(finite), lambda: _sums(contributions, weights), without_the_others)
+    return ClippedSum(gradients, norms, losses)
 
 
 def plain_sum(
@@ -82,17 +92,39 @@ def plain_sum(
     is_prepared: bool = False,
 ) -> tuple[list[Any], Any]:
     """Σ over examples of their gradients without clipping, and the losses; arguments as in `clipped_sum`."""
-    contributions, losses = _contributions(network, parameters, x, targets, loss, dropout, is_prepared)
+    meetings, losses = _meetings(network, parameters, x, targets, loss, dropout, is_prepared)
+    contributions = [meeting.contribution() for meeting in meetings]
     return _sums(contributions, tf.ones_like(losses) if present is None else present), losses
 
 
 def per_example_norms(network: Network, parameters: Parameters, x: Any, targets: Any, *, loss: Loss) -> Any:
     """L2 norm of each example's gradient over all trained variables, shape (models, examples)."""
-    contributions, _ = _contributions(network, parameters, x, targets, loss, None, False)
-    return _norms(contributions)
+    meetings, _ = _meetings(network, parameters, x, targets, loss, None, False)
+    return _norms([meeting.contribution() for meeting in meetings])
 
 
-def _contributions(
+class _Meeting(NamedTuple):
+    """A layer's input and the gradient of its output: (models or 1, examples, ...) and (models, examples, ...)."""
+
+    layer: WeightedLayer
+    a: Any
+    d: Any
+
+    def contribution(self) -> Contribution:
+        return self.layer.contribution(self.a, self.d)
+
+    def only(self, kept: Any) -> "_Meeting":
+        """Zeros in the place of the other examples; an input the models share is kept while any model keeps it."""
+        shared = self.a.shape[0] < kept.shape[0]
+        a = _only(tf.reduce_any(kept, axis=0, keepdims=True) if shared else kept, self.a)
+        return self._replace(a=a, d=_only(kept, self.d))
+
+
+def _only(kept: Any, x: Any) -> Any:
+    return tf.where(tf.reshape(kept, [x.shape[0], -1] + [1] * (x.shape.rank - 2)), x, tf.zeros_like(x))
+
+
+def _meetings(
     network: Network,
     parameters: Parameters,
     x: Any,
@@ -100,7 +132,7 @@ def _contributions(
     loss: Loss,
     dropout: Stream | None,
     is_prepared: bool,
-) -> tuple[list[Contribution], Any]:
+) -> tuple[list[_Meeting], Any]:
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         inputs = x if is_prepared else network.per_model(x)
         outputs, taps = network.traced(parameters, inputs, dropout, tape.watch, is_prepared=is_prepared)
@@ -110,7 +142,7 @@ def _contributions(
         total = tf.reduce_sum(losses)
     slopes = tape.gradient(total, [tap.z for tap in taps], unconnected_gradients=tf.UnconnectedGradients.ZERO)
     pairs = zip(taps, slopes, strict=True)
-    return [tap.node.weighted.contribution(tap.a, slope) for tap, slope in pairs], losses  # type: ignore[union-attr]
+    return [_Meeting(tap.node.weighted, tap.a, slope) for tap, slope in pairs], losses  # type: ignore[arg-type]
 
 
 def _norms(contributions: list[Contribution]) -> Any:

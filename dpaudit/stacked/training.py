@@ -297,23 +297,16 @@ def _block(
         return per_example_loss(recipe.task, outputs, targets)
 
     def sums(parameters: Any, x: Any, y: Any, present: Any, dropout: Stream) -> Any:
+        given: dict[str, Any] = {"loss": loss, "present": present, "dropout": dropout, "is_prepared": is_prepared}
         if recipe.clip is None:
-            return plain_sum(
-                network, parameters, x, y, loss=loss, present=present, dropout=dropout, is_prepared=is_prepared
-            )[0]
-        return clipped_sum(
-            network,
-            parameters,
-            x,
-            y,
-            loss=loss,
-            clip=recipe.clip,
-            present=present,
-            dropout=dropout,
-            is_prepared=is_prepared,
-        ).gradients
+            gradients, _ = plain_sum(network, parameters, x, y, **given)
+            return [*gradients, tf.reduce_sum(present, axis=1)]
+        clipped = clipped_sum(network, parameters, x, y, clip=recipe.clip, **given)
+        counted = tf.reduce_sum(present * tf.cast(tf.math.is_finite(clipped.norms), tf.float32), axis=1)
+        return [*clipped.gradients, counted]
 
-    def update(parameters: Any, state: Any, totals: list[Any], filled: Any, rate: Any, noise: Stream) -> Any:
+    def update(parameters: Any, state: Any, sums: list[Any], filled: Any, rate: Any, noise: Stream) -> Any:
+        *totals, counted = sums
         trainable = network.trainable
         sizes = [int(np.prod(network.variables[i].shape)) for i in trainable]
         if recipe.clip is not None and recipe.noise_multiplier:
@@ -323,6 +316,8 @@ def _block(
             divisor = tf.maximum(tf.cast(filled, tf.float32), 1.0)
         else:
             divisor = tf.constant([float(recipe.batch_size)])
+        # One example without a finite gradient counts as zero. Where no example has one, the training has diverged.
+        divisor = tf.where((filled > 0) & (counted == 0), math.nan, divisor)
         changed, states = list(parameters), []
         for position, total, own in zip(trainable, totals, state, strict=True):
             gradient = total / tf.reshape(divisor, [-1] + [1] * (total.shape.rank - 1))
@@ -366,6 +361,7 @@ def _block(
                 # A part that some copy fills adds exact zeros to the others; one that no copy fills is left out.
                 parts = -(-tf.reduce_max(filled[t]) // length)
                 zeros = [tf.zeros_like(parameters[i]) for i in network.trainable]
+                zeros.append(tf.zeros(tf.shape(filled)[1:]))
                 _, totals = tf.while_loop(lambda number, _: number < parts, add, (tf.constant(0), zeros))
             parameters, state = update(parameters, state, totals, filled[t], rates[t], Stream(noise, at))
             return t + 1, parameters, state

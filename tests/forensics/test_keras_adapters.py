@@ -54,6 +54,19 @@ def test_a_right_model_has_no_violation(build, registered):
     assert found.noise_multiplier == pytest.approx(1.0, rel=0.1)
 
 
+@pytest.mark.parametrize("optimizer", ["right", "right_vectorized"])
+def test_only_tensorflow_privacys_optimizers_let_nan_pass(optimizer):
+    """NaN, infinite and overflowing gradients: the engine counts them as zero, the optimizers release NaN."""
+    from dpaudit.forensics.stacked import stacked_step
+    from dpaudit.zoo import tf_privacy
+
+    theirs = tf_privacy.mechanism(getattr(tf_privacy, optimizer), seed=1)
+    found = inspect_mechanism(theirs, tf_privacy.STATED, seed=1)
+    assert [finding.severity for finding in found.findings if finding.check == "non-finite gradient"] == ["warning"]
+    ours = stacked_step(clip=2.0, noise_multiplier=1.0, denominator=16, seed=1)
+    assert inspect_mechanism(ours, Stated(2.0, 1.0, 16.0, "zero-out"), seed=1).findings == ()
+
+
 def test_less_noise_in_a_dp_sequential_is_seen():
     """Half of the noise it states."""
     found = inspected(lambda layers: sequential(layers, noise_multiplier=0.5))

@@ -15,6 +15,7 @@ from tests.stacked.networks import LAYERS, WHOLE
 pytestmark = pytest.mark.tf
 MODELS = {**LAYERS, **WHOLE}
 EXAMPLES = 4
+TOKENS = keras.layers.Embedding
 
 
 def softmax_loss(outputs: Any, targets: Any) -> Any:
@@ -24,7 +25,7 @@ def softmax_loss(outputs: Any, targets: Any) -> Any:
 def batch(model: Any, models: int, seed: int = 3) -> tuple[Any, Any]:
     rng = np.random.default_rng(seed)
     shape = (models, EXAMPLES, *model.input_shape[1:])
-    tokens = isinstance(model.layers[0], keras.layers.Embedding)
+    tokens = isinstance(model.layers[0], TOKENS)
     x = rng.integers(4, size=shape) if tokens else rng.normal(size=shape)
     return x.astype(np.float32), rng.integers(3, size=(models, EXAMPLES))
 
@@ -69,6 +70,44 @@ def test_norms_equal_the_jacobian(name: str) -> None:
     rows = [tape.jacobian(losses, v, experimental_use_pfor=False) for v in copy.trainable_variables]
     flat = np.concatenate([tf.convert_to_tensor(row).numpy().reshape(EXAMPLES, -1) for row in rows], axis=1)
     np.testing.assert_allclose(ours, np.linalg.norm(flat, axis=1), rtol=1e-4)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 3e38])
+@pytest.mark.parametrize("name", [name for name in MODELS if not isinstance(MODELS[name]().layers[0], TOKENS)])
+def test_an_example_without_a_finite_gradient_counts_as_zero(name: str, bad: float) -> None:
+    """The sum is that of the other examples, and the norms tell which one was left out; in the other model none is."""
+    model = MODELS[name]()
+    network = Network.from_keras(model)
+    parameters = network.initial(seed=1, models=range(2))
+    x, y = batch(model, 2)
+    others = np.ones((2, EXAMPLES), np.float32)
+    x[0, 1] = bad
+    sums = clipped_sum(network, parameters, x, y, loss=softmax_loss, clip=0.5)
+    refused = ~np.isfinite(sums.norms.numpy())
+    if bad == 3e38 and not refused.any():
+        others[0, 1] = 1  # a normalisation made an ordinary example of it
+    else:
+        assert np.argwhere(refused).tolist() == [[0, 1]]
+        others[0, 1] = 0
+    x[0, 1] = x[0, 0] if others[0, 1] == 0 else bad
+    expected = clipped_sum(network, parameters, x, y, loss=softmax_loss, clip=0.5, present=tf.constant(others))
+    for ours, theirs in zip(sums.gradients, expected.gradients, strict=True):
+        assert np.isfinite(ours.numpy()).all()
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_a_broken_example_that_models_share_is_left_out_of_each() -> None:
+    """Inputs without a model axis: the sums of both models are those of the other examples."""
+    model = MODELS["mlp"]()
+    network = Network.from_keras(model)
+    parameters = network.initial(seed=1, models=range(2))
+    x, y = batch(model, 2)
+    x[1], y[1] = x[0], y[0]
+    expected = clipped_sum(network, parameters, x[:, 1:], y[:, 1:], loss=softmax_loss, clip=0.5).gradients
+    x[:, 0] = np.nan
+    found = clipped_sum(network, parameters, x[0], y, loss=softmax_loss, clip=0.5).gradients
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
 def test_a_loss_over_the_batch_is_refused() -> None:

@@ -224,6 +224,47 @@ def test_divergence_is_said() -> None:
         )  # fmt: skip
 
 
+def broken(rows: slice, models: int = 1, *, compiled: bool = True) -> Parameters:
+    """Trainings on records of which some overflow; model 1 does not hold the first two."""
+    network = Network.from_keras(small())
+    features, labels = cloud()
+    features[rows] = 3e38
+    recipe = Recipe("multiclass", 5, 12, Sgd(), Constant(0.1), 1.0, 0.5, compiled=compiled)
+    members = [Member(i, np.arange(2 * i, RECORDS), Poisson(0.2)) for i in range(models)]
+    return train(
+        network, network.initial(seed=4, models=range(models)), recipe, members,
+        features=features, targets=labels, seed=4,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_records_that_overflow_do_not_pass_the_clip(compiled: bool) -> None:
+    """The training stays finite, and a model beside it that does not hold them is as without them."""
+    features = [value.numpy() for value in broken(slice(0, 2), 2, compiled=compiled)]
+    assert all(np.isfinite(value).all() for value in features)
+    for with_them, without in zip(features, broken(slice(0), 2, compiled=compiled), strict=True):
+        np.testing.assert_allclose(with_them[1], without[1], atol=1e-6)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_batch_without_a_finite_gradient_is_a_divergence(compiled: bool) -> None:
+    """Counting every example as zero would leave a model of noise alone, and say nothing."""
+    with pytest.raises(AuditFailed, match=r"model 0 diverged: .*kernel.* is not finite"):
+        broken(slice(0, RECORDS), compiled=compiled)
+
+
+def test_a_clipped_training_that_diverges_is_said_too() -> None:
+    """Clipping bounds a step of learning rate 1e38 by about 1e38, until the weights overflow."""
+    network = Network.from_keras(keras.Sequential([keras.Input((4,)), layers.Dense(1)]))
+    features, _ = cloud()
+    recipe = Recipe("regression", 50, 10, Sgd(), Constant(1e38), 1.0, 1.0)
+    with pytest.raises(AuditFailed, match=r"model 8 diverged: .*kernel.* is not finite"):
+        train(
+            network, network.initial(seed=1, models=[8]), recipe, [Member(8, np.arange(RECORDS), Shuffled(6))],
+            features=features, targets=features[:, :1], seed=1,
+        )  # fmt: skip
+
+
 def test_bad_recipes() -> None:
     """Noise without a clip norm and members that do not match the copies are refused."""
     with pytest.raises(InputError, match=r"noise_multiplier 1\.0 needs a clip norm"):
