@@ -125,8 +125,9 @@ def _judge(
             )
         return best * sigma, findings
     if noise.low > 1 + TOLERANCE or noise.high < 1 - TOLERANCE:
-        together = 0.8 < noise.estimate / max(move.size.estimate, 1e-300) < 1.25
-        why = "both are scaled alike" if together else "there is more noise than stated"
+        # Alike when what moves is nearer to the noise than to what is stated.
+        nearer = move.size.estimate**2 > noise.estimate if noise.estimate > 1 else True
+        why = "both are scaled alike" if nearer else "there is more noise than stated"
         return math.inf, [
             Finding(
                 check="scale",

@@ -16,7 +16,7 @@ from dpaudit.forensics.mechanism import Mechanism, Stated
 STATED = Stated(clip=2.0, noise_multiplier=1.0, denominator=32.0)
 
 
-def release_of(rng, *, scale=1.0):
+def release_of(rng, *, scale=1.0, noise=2.0):
     """DP-SGD in ten lines, written for this test."""
 
     def release(gradients):
@@ -25,7 +25,7 @@ def release_of(rng, *, scale=1.0):
         flat = np.clip(flat, -1e30, 1e30)
         norms = np.sqrt((flat**2).sum(axis=1))
         total = (flat * np.minimum(1.0, 2.0 / np.maximum(norms, 1e-30))[:, None]).sum(axis=0)
-        noisy = (total + rng.normal(0.0, 2.0, total.shape)) * scale / 32.0
+        noisy = (total + rng.normal(0.0, noise, total.shape)) * scale / 32.0
         edges = np.cumsum([int(np.prod(g.shape[1:])) for g in gradients])[:-1]
         return [part.reshape(g.shape[1:]) for part, g in zip(np.split(noisy, edges), gradients, strict=True)]
 
@@ -53,6 +53,17 @@ def test_a_learning_rate_is_a_warning_and_no_violation():
     assert found.violations == ()
     assert [finding.check for finding in found.findings] == ["scale"]
     assert found.noise_multiplier == pytest.approx(1.0, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("scale", "noise", "words"),
+    [(1.0, 2.8, "more noise than stated"), (1.4, 2.0, "both are scaled alike"), (0.5, 2.0, "both are scaled alike")],
+)
+def test_a_scale_says_whether_noise_alone_is_larger(scale, noise, words):
+    """Noise 1.4 times the stated, alone or with the sensitivity; half of both. No violation, and the right reason."""
+    found = inspect_mechanism(release_of(np.random.default_rng(0), scale=scale, noise=noise), STATED, seed=0)
+    assert found.violations == ()
+    assert words in found.findings[0].observed
 
 
 def test_true_epsilon_follows_from_the_measured_noise():
