@@ -85,8 +85,8 @@ def test_the_bound_is_above_the_truth_no_more_often_than_stated(adapt):
     ids=["half of the noise", "half of the noise, adaptive clip", "weighted clients", "drop-outs"],
 )
 def test_a_wrong_server_is_contradicted(broken, sigma):
-    """Level 1e-6, in ten audits of 300 rounds each. At σ = 0.5 the 1,200 coins miss it with probability below 1e-9."""
-    for seed in range(10):
+    """Level 1e-6, in four audits of 300 rounds each. At σ = 0.5 the 1,200 coins miss it with probability below 1e-9."""
+    for seed in range(4):
         found = audit(server(seed, **broken), rounds=300, seed=seed)
         (finding,) = contradiction(found, STATED, CLAIM, level=1e-6)
         assert finding.rung == 2
