@@ -4,8 +4,9 @@ import hashlib
 import io
 import re
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 # Drawn with these, written as CSS variables with the light theme as fall-back: the page turns them dark.
@@ -24,10 +25,20 @@ DOTS_PER_INCH = 200
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure with the description that a screen reader speaks."""
+    """A figure with the description that a screen reader speaks.
 
-    figure: Any
+    Args:
+        draw: gives the figure; called when it is first looked at, for some forms of a report only name their figures.
+        description: in words.
+    """
+
+    draw: Callable[[], Any]
     description: str
+
+    @cached_property
+    def figure(self) -> Any:
+        """Matplotlib's figure."""
+        return self.draw()
 
     def svg(self) -> str:
         """SVG text without a prologue, with the theme's colours as CSS variables."""

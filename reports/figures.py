@@ -2,6 +2,7 @@
 
 import math
 import re
+from typing import Any
 
 from dpaudit.evidence import LowerBound
 from dpaudit.experiments.membership import AttackOutcome
@@ -28,34 +29,42 @@ def promise_against_measurement(result: Result) -> Drawing:
     most = max([bound.epsilon for _, bound in shown] + [min(value, 40.0) for value in promised] + [1.0])
     limit = 1.08 * max(most, min(max((bound.ceiling for _, bound in shown), default=0.0), max(ROOMY, 1.15 * most)))
     crowded = len(shown) > CROWDED
-    figure, axes = canvas(7.2, 0.75 + (0.28 if crowded else 0.5) * len(shown))
-    rows = range(len(shown))
-    ceilings = [bound.ceiling for _, bound in shown]
-    unseen = [max(0.0, limit - ceiling) for ceiling in ceilings]
-    axes.barh(rows, unseen, left=ceilings, height=0.62, color=SHADE, hatch="////", edgecolor=MUTED, lw=0)
-    axes.barh(rows, [bound.epsilon for _, bound in shown], height=0.34, color=COLOURS[0])
-    plate = {"facecolor": PAPER, "edgecolor": "none", "pad": 1}
-    for row, (model, bound) in enumerate(shown):
-        claimed = math.inf if model.promise is None else model.promise.claim.epsilon
-        # Beside the bar, or beyond the promise where the words would cover its line.
-        end = claimed if bound.epsilon <= claimed <= min(bound.epsilon + 0.12 * limit, 0.88 * limit) else bound.epsilon
-        axes.text(end + limit * 0.01, row, f"≥ {bound.epsilon:.2f}", va="center", color=INK, size=9, bbox=plate)
-        if model.promise is not None and not crowded:
-            side = "left" if claimed < 0.1 * limit else "center" if claimed < 0.9 * limit else "right"
-            words = f"promised {claimed:.3g}"
-            axes.text(min(claimed, limit), row - 0.37, words, ha=side, va="bottom", color=PROMISED, size=8)
-    lines = [
-        (model.promise.claim.epsilon, row)
-        for row, (model, _) in enumerate(shown)
-        if model.promise is not None and model.promise.claim.epsilon <= limit
-    ]
-    axes.vlines([at for at, _ in lines], [row - 0.36 for _, row in lines], [row + 0.36 for _, row in lines],
-                color=PROMISED, lw=2.5)  # fmt: skip
-    axes.set_yticks(range(len(shown)), [_short(model.name) for model, _ in shown])
-    axes.set_ylim(len(shown) - 0.45, -0.62)
-    axes.set_xlim(0, limit)
-    axes.set_xlabel("ε")
-    return Drawing(figure, f"Promised ε, measured lower bound and audit ceiling of {count(len(shown), 'model')}")
+
+    def draw() -> Any:
+        figure, axes = canvas(7.2, 0.75 + (0.28 if crowded else 0.5) * len(shown))
+        rows = range(len(shown))
+        ceilings = [bound.ceiling for _, bound in shown]
+        unseen = [max(0.0, limit - ceiling) for ceiling in ceilings]
+        axes.barh(rows, unseen, left=ceilings, height=0.62, color=SHADE, hatch="////", edgecolor=MUTED, lw=0)
+        axes.barh(rows, [bound.epsilon for _, bound in shown], height=0.34, color=COLOURS[0])
+        plate = {"facecolor": PAPER, "edgecolor": "none", "pad": 1}
+        for row, (model, bound) in enumerate(shown):
+            claimed = math.inf if model.promise is None else model.promise.claim.epsilon
+            # Beside the bar, or beyond the promise where the words would cover its line.
+            end = (
+                claimed
+                if bound.epsilon <= claimed <= min(bound.epsilon + 0.12 * limit, 0.88 * limit)
+                else bound.epsilon
+            )
+            axes.text(end + limit * 0.01, row, f"≥ {bound.epsilon:.2f}", va="center", color=INK, size=9, bbox=plate)
+            if model.promise is not None and not crowded:
+                side = "left" if claimed < 0.1 * limit else "center" if claimed < 0.9 * limit else "right"
+                words = f"promised {claimed:.3g}"
+                axes.text(min(claimed, limit), row - 0.37, words, ha=side, va="bottom", color=PROMISED, size=8)
+        lines = [
+            (model.promise.claim.epsilon, row)
+            for row, (model, _) in enumerate(shown)
+            if model.promise is not None and model.promise.claim.epsilon <= limit
+        ]
+        axes.vlines([at for at, _ in lines], [row - 0.36 for _, row in lines], [row + 0.36 for _, row in lines],
+                    color=PROMISED, lw=2.5)  # fmt: skip
+        axes.set_yticks(range(len(shown)), [_short(model.name) for model, _ in shown])
+        axes.set_ylim(len(shown) - 0.45, -0.62)
+        axes.set_xlim(0, limit)
+        axes.set_xlabel("ε")
+        return figure
+
+    return Drawing(draw, f"Promised ε, measured lower bound and audit ceiling of {count(len(shown), 'model')}")
 
 
 def roc(result: Result, model: ModelResult) -> Drawing:
@@ -69,38 +78,42 @@ def roc(result: Result, model: ModelResult) -> Drawing:
     ranked = sorted(attacks, key=lambda attack: -attack.auc)[: len(COLOURS)]
     entries = 1 + len(ranked) + (model.promise is not None)
     legend = 0.18 * math.ceil(entries / 2) + 0.1
-    figure, axes = canvas(4.6, 4.4 + legend, Margins(0.75, 0.25, 0.55 + legend, 0.3))
-    axes.axvspan(start, min(1.0, 10 * floor), color=SHADE, lw=0)
-    axes.plot([start, 1], [start, 1], color=MUTED, lw=1, ls=(0, (1, 2)), label="guessing")
-    band_x, low, high = _visible(best, start)
-    axes.fill_between(band_x, low, high, step="post", color=COLOURS[0], alpha=0.18, lw=0)
-    for index, attack in enumerate(ranked):
-        points = [(x, y) for x, y in zip(attack.curve.fpr, attack.curve.tpr, strict=True) if y > 0]
-        xs = [max(x, start) for x, _ in points] or [start, 1]
-        ys = [y for _, y in points] or [start, 1]
-        axes.plot(xs, ys, color=COLOURS[index], lw=1.6, ls=DASHES[index % len(DASHES)], drawstyle="steps-post",
-                  label=_short(attack.attack))  # fmt: skip
-    if model.promise is not None:
-        inside = [(x, y) for x, y in zip(model.promise.fpr, model.promise.tpr, strict=True) if x >= start]
-        axes.plot(
-            [x for x, _ in inside],
-            [y for _, y in inside],
-            color=PROMISED,
-            lw=1.8,
-            ls=(0, (6, 2)),
-            label="allowed by the promise",
-        )
-    axes.set(xscale="log", yscale="log", xlim=(start, 1), ylim=(start, 1.05))
-    axes.set_xlabel("false-positive rate")
-    axes.set_ylabel("true-positive rate")
-    axes.set_title(_short(model.name), color=INK, size=10)
-    decades = [10.0**power for power in range(round(math.log10(start)), 1)]
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(FixedLocator(decades))
-        axis.set_minor_locator(NullLocator())
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
-    figure.legend(loc="lower center", ncols=2, fontsize=8, frameon=False, labelcolor=INK, borderaxespad=0)
-    return Drawing(figure, f"ROC of {count(len(attacks), 'attack')} on {short(model.name)}, log-log")
+
+    def draw() -> Any:
+        figure, axes = canvas(4.6, 4.4 + legend, Margins(0.75, 0.25, 0.55 + legend, 0.3))
+        axes.axvspan(start, min(1.0, 10 * floor), color=SHADE, lw=0)
+        axes.plot([start, 1], [start, 1], color=MUTED, lw=1, ls=(0, (1, 2)), label="guessing")
+        band_x, low, high = _visible(best, start)
+        axes.fill_between(band_x, low, high, step="post", color=COLOURS[0], alpha=0.18, lw=0)
+        for index, attack in enumerate(ranked):
+            points = [(x, y) for x, y in zip(attack.curve.fpr, attack.curve.tpr, strict=True) if y > 0]
+            xs = [max(x, start) for x, _ in points] or [start, 1]
+            ys = [y for _, y in points] or [start, 1]
+            axes.plot(xs, ys, color=COLOURS[index], lw=1.6, ls=DASHES[index % len(DASHES)], drawstyle="steps-post",
+                      label=_short(attack.attack))  # fmt: skip
+        if model.promise is not None:
+            inside = [(x, y) for x, y in zip(model.promise.fpr, model.promise.tpr, strict=True) if x >= start]
+            axes.plot(
+                [x for x, _ in inside],
+                [y for _, y in inside],
+                color=PROMISED,
+                lw=1.8,
+                ls=(0, (6, 2)),
+                label="allowed by the promise",
+            )
+        axes.set(xscale="log", yscale="log", xlim=(start, 1), ylim=(start, 1.05))
+        axes.set_xlabel("false-positive rate")
+        axes.set_ylabel("true-positive rate")
+        axes.set_title(_short(model.name), color=INK, size=10)
+        decades = [10.0**power for power in range(round(math.log10(start)), 1)]
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(FixedLocator(decades))
+            axis.set_minor_locator(NullLocator())
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
+        figure.legend(loc="lower center", ncols=2, fontsize=8, frameon=False, labelcolor=INK, borderaxespad=0)
+        return figure
+
+    return Drawing(draw, f"ROC of {count(len(attacks), 'attack')} on {short(model.name)}, log-log")
 
 
 def attacks_on(result: Result, model: str) -> list[AttackOutcome]:
@@ -137,48 +150,56 @@ def slices(result: Result) -> list[tuple[AttackOutcome, Slice]]:
 def most_exposed(result: Result) -> Drawing:
     """AUC with its 95 % interval within the twenty slices that stand out most."""
     shown = slices(result)[:20]
-    figure, axes = canvas(7.2, 0.9 + 0.26 * len(shown))
-    axes.axvline(0.5, color=MUTED, lw=1, ls=(0, (1, 2)))
-    for exposed, marker, face, colour in ((True, "o", COLOURS[0], COLOURS[0]), (False, "s", "none", MUTED)):
-        rows = [row for row, (_, part) in enumerate(shown) if (part.p_value < SIGNIFICANT) == exposed]
-        parts = [shown[row][1] for row in rows]
-        aucs, spreads = [part.auc for part in parts], [1.96 * part.auc_standard_error for part in parts]
-        axes.errorbar(aucs, rows, xerr=spreads, fmt=marker, mfc=face, color=colour, ms=5, lw=1.4)
-    labels = [f"{_short(attack.model)}: {_short(f'{part.by} {part.value}')}" for attack, part in shown]
-    axes.set_yticks(range(len(shown)), labels)
-    axes.set_ylim(len(shown) - 0.5, -0.5)
-    axes.set_xlabel("AUC within the slice")
-    return Drawing(figure, f"AUC of the {len(shown)} most exposed slices of {len(slices(result))}")
+
+    def draw() -> Any:
+        figure, axes = canvas(7.2, 0.9 + 0.26 * len(shown))
+        axes.axvline(0.5, color=MUTED, lw=1, ls=(0, (1, 2)))
+        for exposed, marker, face, colour in ((True, "o", COLOURS[0], COLOURS[0]), (False, "s", "none", MUTED)):
+            rows = [row for row, (_, part) in enumerate(shown) if (part.p_value < SIGNIFICANT) == exposed]
+            parts = [shown[row][1] for row in rows]
+            aucs, spreads = [part.auc for part in parts], [1.96 * part.auc_standard_error for part in parts]
+            axes.errorbar(aucs, rows, xerr=spreads, fmt=marker, mfc=face, color=colour, ms=5, lw=1.4)
+        labels = [f"{_short(attack.model)}: {_short(f'{part.by} {part.value}')}" for attack, part in shown]
+        axes.set_yticks(range(len(shown)), labels)
+        axes.set_ylim(len(shown) - 0.5, -0.5)
+        axes.set_xlabel("AUC within the slice")
+        return figure
+
+    return Drawing(draw, f"AUC of the {len(shown)} most exposed slices of {len(slices(result))}")
 
 
 def utility_against_leakage(result: Result) -> Drawing:
     """How good each model is on unseen records, beside how well its members are told apart."""
-    figure, axes = canvas(7.2, 3.2)
     points = [
         (model, model.utility, best)
         for model in result.models
         if model.utility is not None and (best := best_attack(result, model.name)) is not None
     ]
     metric = points[0][1].metric
-    labelled = len(points) <= 2 * len(COLOURS)
-    # Without labels the points cannot be told apart anyway, and one series is drawn at once.
-    for index, series in enumerate([[point] for point in points] if labelled else [points]):
-        axes.errorbar(
-            [utility.test for _, utility, _ in series],
-            [best.auc for _, _, best in series],
-            yerr=[1.96 * best.auc_standard_error for _, _, best in series],
-            fmt="os^Dv<"[index % 6],
-            color=COLOURS[index % len(COLOURS)],
-            ms=6,
-            lw=1.2,
-            label=_short(series[0][0].name) if labelled else None,
-        )
-    axes.axhline(0.5, color=MUTED, lw=1, ls=(0, (1, 2)))
-    axes.set_xlabel(f"{metric} on unseen records")
-    axes.set_ylabel("AUC of the best attack")
-    if labelled:
-        figure.legend(loc="outside right center", fontsize=8, frameon=False, labelcolor=INK)
-    return Drawing(figure, f"{metric} on unseen records against the AUC of the best attack, by model")
+
+    def draw() -> Any:
+        figure, axes = canvas(7.2, 3.2)
+        labelled = len(points) <= 2 * len(COLOURS)
+        # Without labels the points cannot be told apart anyway, and one series is drawn at once.
+        for index, series in enumerate([[point] for point in points] if labelled else [points]):
+            axes.errorbar(
+                [utility.test for _, utility, _ in series],
+                [best.auc for _, _, best in series],
+                yerr=[1.96 * best.auc_standard_error for _, _, best in series],
+                fmt="os^Dv<"[index % 6],
+                color=COLOURS[index % len(COLOURS)],
+                ms=6,
+                lw=1.2,
+                label=_short(series[0][0].name) if labelled else None,
+            )
+        axes.axhline(0.5, color=MUTED, lw=1, ls=(0, (1, 2)))
+        axes.set_xlabel(f"{metric} on unseen records")
+        axes.set_ylabel("AUC of the best attack")
+        if labelled:
+            figure.legend(loc="outside right center", fontsize=8, frameon=False, labelcolor=INK)
+        return figure
+
+    return Drawing(draw, f"{metric} on unseen records against the AUC of the best attack, by model")
 
 
 def has_utility(result: Result) -> bool:

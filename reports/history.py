@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from markupsafe import Markup
 
@@ -34,24 +35,28 @@ def write_history(releases: Sequence[Release], folder: Path) -> None:
 
 def over_time(releases: Sequence[Release]) -> Drawing:
     """AUC of the best attack on each model, release by release, with 95 % intervals."""
-    figure, axes = canvas(7.2, 3.6)
     moments = list(dict.fromkeys((each.result.provenance.created, each.result.name) for each in releases))
     place = {moment: index for index, moment in enumerate(moments)}
     models = list(dict.fromkeys(each.model for each in releases if each.auc is not None))
-    axes.axhline(0.5, color=MUTED, lw=1, ls=(0, (1, 2)))
-    for colour, model in zip(COLOURS, models[:LINES], strict=False):
-        points = [
-            (place[each.result.provenance.created, each.result.name], each.auc)
-            for each in releases
-            if each.model == model and each.auc is not None
-        ]
-        xs = [x for x, _ in points]
-        values = [interval.value for _, interval in points]
-        below = [interval.value - interval.low for _, interval in points]
-        above = [interval.high - interval.value for _, interval in points]
-        axes.errorbar(xs, values, yerr=[below, above], fmt="o-", color=colour, ms=4, lw=1.4, label=short(model, 28))
-    step = max(1, len(moments) // 8)
-    axes.set_xticks(range(0, len(moments), step), [moment[0][:10] for moment in moments[::step]])
-    axes.set_ylabel("AUC of the best attack")
-    figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False, labelcolor=INK)
-    return Drawing(figure, f"AUC of the best attack on {len(models)} models over {len(moments)} results")
+
+    def draw() -> Any:
+        figure, axes = canvas(7.2, 3.6)
+        axes.axhline(0.5, color=MUTED, lw=1, ls=(0, (1, 2)))
+        for colour, model in zip(COLOURS, models[:LINES], strict=False):
+            points = [
+                (place[each.result.provenance.created, each.result.name], each.auc)
+                for each in releases
+                if each.model == model and each.auc is not None
+            ]
+            xs = [x for x, _ in points]
+            values = [interval.value for _, interval in points]
+            below = [interval.value - interval.low for _, interval in points]
+            above = [interval.high - interval.value for _, interval in points]
+            axes.errorbar(xs, values, yerr=[below, above], fmt="o-", color=colour, ms=4, lw=1.4, label=short(model, 28))
+        step = max(1, len(moments) // 8)
+        axes.set_xticks(range(0, len(moments), step), [moment[0][:10] for moment in moments[::step]])
+        axes.set_ylabel("AUC of the best attack")
+        figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False, labelcolor=INK)
+        return figure
+
+    return Drawing(draw, f"AUC of the best attack on {len(models)} models over {len(moments)} results")

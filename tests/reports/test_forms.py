@@ -144,7 +144,7 @@ def test_two_figures_share_no_name_on_a_page() -> None:
     """Markers are called after their figure: a page has every id once."""
     ids = re.findall(r' id="([^"]+)"', page_of_three())
     assert len(ids) == len(set(ids))
-    drawings = [Drawing(canvas(2, 2)[0], text).svg() for text in ("one", "two")]
+    drawings = [Drawing(lambda: canvas(2, 2)[0], text).svg() for text in ("one", "two")]
     assert not set(re.findall(r' id="([^"]+)"', drawings[0])) & set(re.findall(r' id="([^"]+)"', drawings[1]))
 
 
