@@ -29,39 +29,42 @@ import sys, time
 from pathlib import Path
 from dpaudit.files import alone_in
 with alone_in(Path(sys.argv[1])):
-    print("in", flush=True)
-    time.sleep(float(sys.argv[2]))
-print("out", time.monotonic(), flush=True)
+    print("in", time.monotonic(), flush=True)
+    sys.stdin.read()
+    print("out", time.monotonic(), flush=True)
 """
 
 
-def holding(folder: Path, seconds: float) -> "subprocess.Popen[str]":
-    """A process that works in a folder for some seconds."""
-    words = [sys.executable, "-c", HOLD, str(folder), str(seconds)]
-    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def holding(folder: Path) -> "subprocess.Popen[str]":
+    """A process that works in a folder until its input ends."""
+    words = [sys.executable, "-c", HOLD, str(folder)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
 
 
 def test_second_run_in_a_folder_waits_for_the_first(tmp_path: Path) -> None:
     """Two processes are never in one folder at once, and the second says why it waits."""
-    with holding(tmp_path, 1.0) as first:
+    with holding(tmp_path) as first:
         assert first.stdout is not None
-        assert first.stdout.readline() == "in\n"
-        with holding(tmp_path, 0.0) as second:
-            out, complaint = second.communicate(timeout=60)
-        assert float(out.split()[-1]) >= float(first.communicate(timeout=60)[0].split()[-1]) - 0.5
-    assert "waiting for it to end" in complaint
+        assert first.stdout.readline().startswith("in ")
+        with holding(tmp_path) as second:
+            assert second.stderr is not None
+            assert "waiting for it to end" in second.stderr.readline()
+            left = float(first.communicate(timeout=60)[0].split()[-1])
+            entered = float(second.communicate(timeout=60)[0].split()[1])
+    assert entered >= left
 
 
 def test_killed_run_leaves_no_lock_behind(tmp_path: Path) -> None:
     """The lock dies with its process, however it dies."""
-    with holding(tmp_path, 600.0) as first:
+    with holding(tmp_path) as first:
         assert first.stdout is not None
-        assert first.stdout.readline() == "in\n"
+        assert first.stdout.readline().startswith("in ")
         first.send_signal(signal.SIGKILL)
     assert (tmp_path / LOCK).exists()
-    with holding(tmp_path, 0.0) as second:
+    with holding(tmp_path) as second:
         out, complaint = second.communicate(timeout=60)
-    assert out.startswith("in\nout")
+    assert [line.split()[0] for line in out.splitlines()] == ["in", "out"]
     assert complaint == ""
 
 
