@@ -35,6 +35,7 @@ from dpaudit.training.architecture import Architecture, Cnn, Mlp
 
 EPSILON, DELTA, CONFIDENCE, STEPS, RECORDS, RATE = 10.0, 1e-5, 0.95, 100, 1000, 1.33e-4
 PUBLISHED, THEIR_MODELS = 7.21, 200
+NOISE = STEPS**0.5 / gaussian_mu(EPSILON, DELTA)
 SEED, MOST = 20240514, 100_000
 ARCHITECTURES: dict[str, Architecture] = {
     "cnn": Cnn(filters=(16, 32), kernels=(8, 4), strides=(2, 2), pool=2, hidden=(32,), activation="tanh"),
@@ -42,42 +43,69 @@ ARCHITECTURES: dict[str, Architecture] = {
 }
 
 
-def trained_scores(architecture: Architecture, coins: Any, first: int) -> list[float]:
-    """Minus the loss on the canary after training with it where the coin says so."""
-    from dpaudit._tensorflow import tf
-    from dpaudit.stacked.network import Network
-    from dpaudit.stacked.schedules import Constant
-    from dpaudit.stacked.training import Member, Recipe, train
-    from dpaudit.training.dp_sgd import DpSgd
+class Setting:
+    """The records, the blank canary behind them, and the weights that every model starts from."""
 
-    data = mnist_5000()
-    order = np.random.default_rng(SEED).permutation(len(data))
-    private, public = data.take(np.sort(order[:RECORDS])), data.take(np.sort(order[RECORDS:]))
-    blank = canaries("blank", public, data.outputs, seed=SEED).take(np.array([data.outputs - 1]))
-    trainer = DpSgd(architecture, l2_norm_clip=None, epochs=20, batch_size=32, learning_rate=0.1, sampling="shuffled")
-    start = trainer(public, np.ones(len(public), bool), seed=SEED).weights
-    network = Network.from_keras(architecture(data.features.shape[1:], data.outputs))
-    recipe = Recipe(
-        "multiclass",
-        steps=STEPS,
-        batch_size=RECORDS,
-        learning_rate=Constant(RATE * RECORDS),  # theirs multiplies the sum of the gradients, the engine's their mean
-        clip=1.0,
-        noise_multiplier=STEPS**0.5 / gaussian_mu(EPSILON, DELTA),
-    )
-    members = [Member(first + i, np.arange(RECORDS + int(coin)), Poisson(1.0)) for i, coin in enumerate(coins)]
-    parameters = train(
-        network,
-        network.stack([list(start.values())] * len(coins)),
-        recipe,
-        members,
-        features=np.concatenate([private.features, blank.features]),
-        targets=np.concatenate([private.classes, blank.classes]),
-        seed=SEED,
-    )
-    logits = network.predict(parameters, blank.features)[:, 0]
-    logp = tf.nn.log_softmax(tf.constant(logits, tf.float64)).numpy()
-    return [float(value) for value in logp[:, int(blank.classes[0])]]
+    def __init__(self, architecture: Architecture) -> None:
+        from dpaudit.stacked.network import Network
+        from dpaudit.training.dp_sgd import DpSgd
+
+        data = mnist_5000()
+        order = np.random.default_rng(SEED).permutation(len(data))
+        private, public = data.take(np.sort(order[:RECORDS])), data.take(np.sort(order[RECORDS:]))
+        self.blank = canaries("blank", public, data.outputs, seed=SEED).take(np.array([data.outputs - 1]))
+        trainer = DpSgd(
+            architecture, l2_norm_clip=None, epochs=20, batch_size=32, learning_rate=0.1, sampling="shuffled"
+        )
+        start = trainer(public, np.ones(len(public), bool), seed=SEED).weights
+        self.start = [start[name] for name in sorted(start)]
+        self.network = Network.from_keras(architecture(data.features.shape[1:], data.outputs))
+        self.features = np.concatenate([private.features, self.blank.features])
+        self.targets = np.concatenate([private.classes, self.blank.classes])
+
+    def trained(self, coins: Any, models: Any, *, steps: int = STEPS, noise: float = NOISE) -> Any:
+        """Parameters after training with the canary where the coin says so."""
+        from dpaudit.stacked.schedules import Constant
+        from dpaudit.stacked.training import Member, Recipe, train
+
+        recipe = Recipe(
+            "multiclass",
+            steps=steps,
+            batch_size=RECORDS,
+            learning_rate=Constant(RATE * RECORDS),  # theirs multiplies the gradients' sum, the engine's their mean
+            clip=1.0,
+            noise_multiplier=noise,
+        )
+        members = [
+            Member(int(model), np.arange(RECORDS + int(coin)), Poisson(1.0))
+            for model, coin in zip(models, coins, strict=True)
+        ]
+        start = self.network.stack([self.start] * len(members))
+        return train(self.network, start, recipe, members, features=self.features, targets=self.targets, seed=SEED)
+
+    def scores(self, coins: Any, first: int) -> list[float]:
+        """Minus the loss on the canary of models with numbers from ``first`` on."""
+        from dpaudit._tensorflow import tf
+
+        parameters = self.trained(coins, range(first, first + len(coins)))
+        logits = self.network.predict(parameters, self.blank.features)[:, 0]
+        logp = tf.nn.log_softmax(tf.constant(logits, tf.float64)).numpy()
+        return [float(value) for value in logp[:, int(self.blank.classes[0])]]
+
+    def step(self, *, models: int = 100) -> tuple[float, float]:
+        """How far the canary moves the sum of one step, and the noise in it, over what is stated: both should be 1."""
+        without, having, silent = (
+            np.concatenate([np.reshape(value, (len(value), -1)) for value in found], axis=1) / RATE
+            for found in (
+                [
+                    np.asarray(value, np.float64)
+                    for value in self.trained([coin] * models, range(models), steps=1, **how)
+                ]
+                for coin, how in ((False, {}), (True, {}), (False, {"noise": 0.0}))
+            )
+        )
+        moved = np.linalg.norm(having - without, axis=1).mean()  # the same model number draws the same noise
+        return float(moved), float((without - silent).std() / NOISE)
 
 
 def published_estimate(scores: Scores) -> float:
@@ -124,10 +152,13 @@ def main() -> None:
         found = json.loads(chosen.out.read_text(encoding="utf-8"))
         if found["architecture"] != chosen.architecture or len(found["scores"]) > chosen.models:
             parser.error(f"{chosen.out} holds {len(found['scores'])} models of {found['architecture']}.")
+    setting = Setting(ARCHITECTURES[chosen.architecture])
+    moved, noise = setting.step()
+    print(f"in one step the canary moves the sum by {moved:.4f} clip norms; noise over what is planned: {noise:.4f}")
     while (first := len(found["scores"])) < chosen.models:
         begin, cpu = time.monotonic(), time.process_time()
         part = coins[first : first + chosen.chunk]
-        found["scores"] += trained_scores(ARCHITECTURES[chosen.architecture], part, first)
+        found["scores"] += setting.scores(part, first)
         found["seconds"] += time.monotonic() - begin
         found["cpu_seconds"] += time.process_time() - cpu
         print(f"{len(found['scores'])} models, {found['seconds']:.0f} s, CPU {found['cpu_seconds']:.0f} s", flush=True)
@@ -141,6 +172,8 @@ def main() -> None:
         **({"published estimator, 200 models a time (mean)": statistics.fmean(theirs)} if theirs else {}),
         "published estimator, all models": published_estimate(whole),
         **valid_bounds(whole),
+        "clip norms that the canary moves a step's sum by": moved,
+        "noise of a step over what is planned": noise,
         "seconds": found["seconds"],
         "CPU seconds": found["cpu_seconds"],
     }

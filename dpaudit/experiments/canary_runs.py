@@ -376,9 +376,13 @@ def _measure(
     if along_gradients:
         along = dot_products(network, records.task, trainer.l2_norm_clip)
         return lambda before, after: np.asarray(along(before, after, records.features, targets(records)), np.float64)
-    outputs = tf.function(network.forward, reduce_retracing=True, autograph=False)
     features = tf.constant(records.features)
-    return lambda _, after: phi(outputs(after, features).numpy(), records.labels, task=records.task).values
+
+    def belief(_: "Parameters", after: "Parameters") -> FloatArray:
+        outputs = network.inference(int(after[0].shape[0]))(after, features).numpy()
+        return phi(outputs, records.labels, task=records.task).values
+
+    return belief
 
 
 def _bound(bound: OneRun | ClopperPearson | Sequential, scores: Scores, audit: Audit) -> LowerBound:

@@ -116,17 +116,26 @@ class Network:
 
     def predict(self, parameters: Parameters, x: npt.NDArray[np.float32], *, batch_size: int = 1024) -> FloatArray:
         """Outputs of every copy on shared inputs (examples, ...), float64, in batches."""
+        inference = self.inference(int(parameters[0].shape[0]))
         parts = [
-            self._inference(parameters, tf.constant(x[start : start + batch_size], tf.float32)).numpy()
+            inference(parameters, tf.constant(x[start : start + batch_size], tf.float32)).numpy()
             for start in range(0, len(x), batch_size)
         ]
         outputs: FloatArray = np.concatenate(parts, axis=1).astype(np.float64)
         return outputs
 
+    def inference(self, models: int) -> Any:
+        """`forward` as a graph for so many copies, traced once for all that are asked one after the other.
+
+        A graph for any number of copies would have shapes that strided convolutions cannot take.
+        """
+        if models not in self._inferences:
+            self._inferences[models] = tf.function(self.forward, reduce_retracing=True, autograph=False)
+        return self._inferences[models]
+
     @cached_property
-    def _inference(self) -> Any:
-        """`forward` as a graph, traced once for all copies that are asked one after the other."""
-        return tf.function(self.forward, reduce_retracing=True, autograph=False)
+    def _inferences(self) -> dict[int, Any]:
+        return {}
 
     def per_model(self, x: Any) -> Any:
         """Inputs with a leading model axis, of length 1 when they are shared."""

@@ -60,7 +60,7 @@ def test_a_learning_rate_is_a_warning_and_no_violation():
     [(1.0, 2.3, "more noise than stated"), (1.4, 2.0, "both are scaled alike"), (0.5, 2.0, "both are scaled alike")],
 )
 def test_a_scale_says_whether_noise_alone_is_larger(scale, noise, words):
-    """Noise 1.15 times the stated alone; 1.4 times and half of it with the sensitivity. No violation, and the right reason."""
+    """Noise 1.15 times the stated alone; both 1.4 times and half. No violation, and the right reason."""
     found = inspect_mechanism(release_of(np.random.default_rng(0), scale=scale, noise=noise), STATED, seed=0)
     assert found.violations == ()
     assert words in found.findings[0].observed

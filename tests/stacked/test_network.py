@@ -29,6 +29,17 @@ def test_forward_equals_keras(name: str) -> None:
         np.testing.assert_allclose(network.forward(parameters, own)[i], copy(own[i]), atol=1e-5)
 
 
+@pytest.mark.parametrize("name", WHOLE)
+def test_stacks_of_any_size_are_asked_one_after_the_other(name: str) -> None:
+    """Three copies, then two, on batches of two lengths: what each copy answers alone."""
+    network = Network.from_keras(WHOLE[name]())
+    copies = network.initial(seed=1, models=range(3))
+    x = np.random.default_rng(0).normal(size=(5, *network.input_shape)).astype(np.float32)
+    whole = network.predict(copies, x)
+    np.testing.assert_allclose(network.predict(tuple(value[1:] for value in copies), x[:4]), whole[1:, :4], atol=1e-5)
+    np.testing.assert_allclose(network.predict(tuple(value[2:] for value in copies), x), whole[2:], atol=1e-5)
+
+
 def test_initial_depends_on_seed_and_model() -> None:
     """Model 5 starts the same in any stack; other models, seeds and variables start elsewhere; biases start at 0."""
     network = Network.from_keras(WHOLE["mlp"]())
