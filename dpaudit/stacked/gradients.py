@@ -23,8 +23,7 @@ class ClippedSum(NamedTuple):
 
     Args:
         gradients: one tensor per trainable variable, each with a leading model axis.
-        norms: L2 norm of each example's gradient before clipping, shape (models, examples); an example whose norm is
-            not finite counts as zero.
+        norms: L2 norm of each example's gradient before clipping, shape (models, examples).
         losses: shape (models, examples).
     """
 
@@ -44,6 +43,7 @@ def clipped_sum(
     present: Any = None,
     dropout: Stream | None = None,
     is_prepared: bool = False,
+    bounded: bool = False,
 ) -> ClippedSum:
     """Σ over examples of g · min(1, clip / |g|), g the gradient of one example's loss over all trained variables.
 
@@ -57,13 +57,14 @@ def clipped_sum(
         present: 1 for examples that count and 0 for padding, shape (models, examples); None counts all.
         dropout: randomness of dropout; None switches it off.
         is_prepared: x is what ``network.prepared`` gave.
+        bounded: leave out examples whose norm is not finite, at some cost; otherwise the sum is NaN with them.
 
     Raises:
         InputError: the loss is not one value per model and example.
 
     Guarantees:
-        Up to float32 rounding, adding or removing one example changes each model's sum by at most ``clip`` in L2 norm,
-        also one whose gradient is NaN, infinite or too long for its norm to be a number.
+        Up to float32 rounding, adding or removing one example changes each model's sum by at most ``clip`` in L2 norm;
+        when ``bounded``, also one whose gradient is NaN, infinite or too long for its norm to be a number.
     """
     meetings, losses = _meetings(network, parameters, x, targets, loss, dropout, is_prepared)
     contributions = [meeting.contribution() for meeting in meetings]
@@ -73,11 +74,9 @@ def clipped_sum(
     if present is not None:
         weights *= present
 
-    def without_the_others() -> list[Any]:  # 0 times NaN is NaN, so a weight of 0 does not leave them out
-        return _sums([meeting.only(finite).contribution() for meeting in meetings], weights)
-
-    gradients = tf.cond(tf.reduce_all(finite), lambda: _sums(contributions, weights), without_the_others)
-    return ClippedSum(gradients, norms, losses)
+    if bounded:  # 0 times NaN is NaN, so a weight of 0 does not leave an example out
+        contributions = [meeting.only(finite).contribution() for meeting in meetings]
+    return ClippedSum(_sums(contributions, weights), norms, losses)
 
 
 def plain_sum(

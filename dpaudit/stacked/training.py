@@ -144,7 +144,7 @@ def train(
     length = part_length(network, recipe, members)
     width = length * -(-max(recipe.longest(member) for member in members) // length)
     held = Held.of(network, features, targets)
-    block = _block(network, recipe.of_a_step(), width, length, held.is_prepared)
+    block, bounded = (_block(network, recipe.of_a_step(), width, length, held.is_prepared, b) for b in (False, True))
     lock, stopped = Lock(), Event()
 
     def report(steps: int) -> None:
@@ -152,7 +152,7 @@ def train(
             if progress is not None:
                 progress(steps)
 
-    group = _Group(network, recipe, held, block, size, width, seed, report, watch, stopped)
+    group = _Group(network, recipe, held, block, bounded, size, width, seed, report, watch, stopped)
 
     def run(first: int) -> Parameters:
         chosen = slice(first, first + size)
@@ -223,6 +223,7 @@ class _Group:
     recipe: Recipe
     held: Held
     block: Callable[..., tuple[Parameters, Any]]
+    bounded_block: Callable[..., tuple[Parameters, Any]]
     size: int
     width: int
     seed: int
@@ -251,10 +252,8 @@ class _Group:
                 count = min(at_a_time, steps.stop - first)
                 padded = np.zeros(at_a_time, np.float32)
                 padded[:count] = rates[first : first + count]
-                before = parameters
-                parameters, state = self.block(
-                    before,
-                    state,
+                before, state_before = parameters, state
+                given = (
                     self.held.inputs,
                     self.held.targets,
                     tf.constant(rows[now, filled_up]),
@@ -265,6 +264,12 @@ class _Group:
                     noise.keys,
                     dropout.keys,
                 )
+                parameters, state = self.block(before, state_before, *given)
+                kept = _finite(parameters)
+                if recipe.clip is not None and not kept.all():
+                    # Some example's gradient was not finite, which is rare: the same steps again, leaving such out.
+                    again = self.bounded_block(before, state_before, *given)
+                    parameters, state = _either(kept, (parameters, state), again)
                 if self.watch is not None:
                     real = [tuple(value[:copies] for value in some) for some in (before, parameters)]
                     self.watch(models[:copies], first, *real)
@@ -289,9 +294,12 @@ class _Group:
 
 @lru_cache(maxsize=16)
 def _block(
-    network: Network, recipe: Recipe, width: int, length: int, is_prepared: bool
+    network: Network, recipe: Recipe, width: int, length: int, is_prepared: bool, bounded: bool
 ) -> Callable[..., tuple[Parameters, Any]]:
-    """A program that runs a block of steps; batches are padded to ``width`` and taken ``length`` examples at a time."""
+    """A program that runs a block of steps; batches are padded to ``width`` and taken ``length`` examples at a time.
+
+    It is compiled when it is first called. ``bounded`` as in `clipped_sum`.
+    """
 
     def loss(outputs: Any, targets: Any) -> Any:
         return per_example_loss(recipe.task, outputs, targets)
@@ -301,7 +309,7 @@ def _block(
         if recipe.clip is None:
             gradients, _ = plain_sum(network, parameters, x, y, **given)
             return [*gradients, tf.reduce_sum(present, axis=1)]
-        clipped = clipped_sum(network, parameters, x, y, clip=recipe.clip, **given)
+        clipped = clipped_sum(network, parameters, x, y, clip=recipe.clip, bounded=bounded, **given)
         counted = tf.reduce_sum(present * tf.cast(tf.math.is_finite(clipped.norms), tf.float32), axis=1)
         return [*clipped.gradients, counted]
 
@@ -370,6 +378,21 @@ def _block(
         return parameters, state
 
     return block  # type: ignore[no-any-return]  # tf.function has no types
+
+
+def _finite(parameters: Parameters) -> npt.NDArray[np.bool_]:
+    """Whether all of a copy's parameters are finite, shape (models,)."""
+    each = [tf.reduce_all(tf.math.is_finite(v), axis=list(range(1, v.shape.rank))).numpy() for v in parameters]
+    return np.asarray(np.all(each, axis=0))
+
+
+def _either(first: npt.NDArray[np.bool_], one: Any, other: Any) -> Any:
+    """Copies of one nest of tensors (models, ...) where ``first``, else of the other."""
+
+    def chosen(a: Any, b: Any) -> Any:
+        return tf.where(first.reshape([-1] + [1] * (a.shape.rank - 1)), a, b)
+
+    return tf.nest.map_structure(chosen, one, other)
 
 
 def _require_logits(network: Network) -> None:
