@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from threading import Event, Lock
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +18,9 @@ from dpaudit.claim import GaussianSteps, Poisson, Sampling
 from dpaudit.data.dataset import Task
 from dpaudit.errors import AuditFailed, InputError
 from dpaudit.stacked.batches import TOLERANCE, draw, longest_batch
-from dpaudit.stacked.cost import cost, is_prepared
+from dpaudit.stacked.cost import cost
 from dpaudit.stacked.gradients import clipped_sum, plain_sum
+from dpaudit.stacked.held import Held
 from dpaudit.stacked.losses import per_example_loss
 from dpaudit.stacked.network import Network, Parameters
 from dpaudit.stacked.optimizers import Optimizer, Sgd
@@ -175,33 +176,6 @@ def part_length(network: Network, recipe: Recipe, members: Sequence[Member]) -> 
     if any(isinstance(member.sampling, Poisson) for member in members):
         return cost(network).part(batch, batch + math.ceil(1.3 * math.sqrt(batch)), at_least=2)
     return cost(network).part(batch, batch, at_least=1)
-
-
-class Held(NamedTuple):
-    """All records as the program keeps them: inputs, prepared for the first layer where that fits, and targets."""
-
-    inputs: Any
-    targets: Any
-    is_prepared: bool
-
-    @classmethod
-    def of(cls, network: Network, features: npt.NDArray[np.float32], targets: npt.NDArray[np.generic]) -> "Held":
-        """Of these records."""
-        if not is_prepared(cost(network), len(features)):
-            return cls(tf.constant(features, tf.float32), tf.constant(targets), False)
-        prepare = _preparation(network)
-        parts = [
-            prepare(tf.constant(features[start : start + 256], tf.float32)) for start in range(0, len(features), 256)
-        ]
-        return cls(tf.concat(parts, axis=0), tf.constant(targets), True)
-
-
-@lru_cache(maxsize=16)
-def _preparation(network: Network) -> Callable[[Any], Any]:
-    def prepare(x: Any) -> Any:
-        return network.prepared(x[None])[0]
-
-    return tf.function(prepare, reduce_retracing=True, autograph=False)  # type: ignore[no-any-return]
 
 
 def workers() -> int:

@@ -16,11 +16,12 @@ from dpaudit._check import IntArray
 from dpaudit._tensorflow import tf
 from dpaudit.errors import InputError
 from dpaudit.stacked.gradients import Loss, clipped_sum, plain_sum
+from dpaudit.stacked.held import Held
 from dpaudit.stacked.keys import generator
 from dpaudit.stacked.network import Network, Parameters
 from dpaudit.stacked.optimizers import Optimizer, Sgd
 from dpaudit.stacked.randomness import Stream, normal
-from dpaudit.stacked.training import Held, workers
+from dpaudit.stacked.training import workers
 
 LARGEST = 16  # clients of one program: past it batched products no longer get faster on a CPU
 

@@ -13,11 +13,11 @@ from dpaudit._tensorflow import tf
 from dpaudit.errors import AuditFailed, InputError
 from dpaudit.seeds import derived
 from dpaudit.stacked.gradients import Loss
+from dpaudit.stacked.held import Held
 from dpaudit.stacked.network import Network, Parameters
 from dpaudit.stacked.optimizers import Optimizer, Sgd
 from dpaudit.stacked.randomness import Stream
 from dpaudit.stacked.schedules import Constant, Schedule
-from dpaudit.stacked.training import Held
 from dpaudit.training.federated.aggregation import Aggregator, Mean
 from dpaudit.training.federated.compression import Compression, Whole
 from dpaudit.training.federated.ledger import Entry
