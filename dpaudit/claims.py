@@ -148,9 +148,9 @@ AnyClaim = Annotated[EpsilonClaim | MechanismClaim | CeilingClaim | NoGrowthClai
 class Claims(_Table):
     """A whole claims file.
 
-    ``result`` and ``baseline`` are judged when none are given elsewhere; they are relative to the file's folder.
-    ``confidence`` is the probability with which a model that keeps every claim passes. Where it is left out, tests on
-    metrics share 0.05 and the lower bounds on ε add what their audit spent on them.
+    ``result`` and ``baseline`` are used when none are given elsewhere. They are relative to the file's folder.
+    ``confidence`` is the probability that a model for which every claim is true passes. Without it, tests on metrics
+    share 0.05, and the lower bounds on ε add the error level of their audit.
     """
 
     claims_schema: Literal[1] = Field(default=1, alias="schema")

@@ -46,10 +46,10 @@ class _Table(BaseModel):
 
 
 class DataSettings(_Table):
-    """``[data]``: what is audited.
+    """``[data]``: the records.
 
-    ``population`` is the share of the records set aside: no model is trained on them and they are not audited.
-    ``clients`` shares the records out among users, where the data does not say whose they are.
+    ``population`` is the share of the records that is set aside: no model is trained on them and they are not audited.
+    ``clients`` assigns the records to users, where the data does not say whose they are.
     """
 
     source: str
@@ -72,7 +72,7 @@ class ArchitectureSettings(BaseModel):
 
 
 class ClaimSettings(_Table):
-    """``[model.claim]``: what is promised, when it is not what follows from the training."""
+    """``[model.claim]``: the claim, where it is not the one computed from the training."""
 
     epsilon: float = Field(ge=0)
     delta: float = Field(ge=0, lt=1)
@@ -118,10 +118,10 @@ class ModelSettings(BaseModel):
 
 
 class AuditSettings(_Table):
-    """``[audit]``: at which δ, how sure, what one training is worth, and whose coin it is.
+    """``[audit]``: δ, the confidence of all bounds together, the design and the unit.
 
-    ``unit`` ``user``: one coin per user of the data decides about all their records. Beside ``[trace]`` unit and δ are
-    those of the trace, and what is said here may only agree.
+    With ``unit`` ``user``, all records of a user are included together, with probability 1/2. Beside ``[trace]``, unit
+    and δ are those of the trace, and values given here must agree with them.
     """
 
     delta: float = Field(default=1e-5, ge=0, lt=1)

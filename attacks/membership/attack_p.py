@@ -15,7 +15,7 @@ from dpaudit.signals import Signals
 
 @dataclass(frozen=True)
 class AttackP:
-    """How unusual a loss this small is among records known to be outside the training data.
+    """How rare so small a loss is among records known to be non-members.
 
     The ROC is that of the statistic; what is gained is a threshold with a known false-positive rate: for a
     non-member drawn like the population, 1 - score is a p-value, so "score ≥ 1 - α" accuses it with probability at

@@ -16,7 +16,7 @@ from dpaudit.signals import PoolSignals, Signals
 
 @dataclass(frozen=True)
 class AttackR:
-    """How rarely a model trained without the record has a loss as small as the target's.
+    """How rare so small a loss of the record is among models trained without it.
 
     Args:
         tail: ``fitted``: minus the logarithm of a fitted tail of φ, the only form with anything to say at low

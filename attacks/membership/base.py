@@ -20,7 +20,7 @@ from dpaudit.signals import PoolSignals, Signals
 
 @dataclass(frozen=True)
 class Base:
-    """How much more sure the target is of the true class than reference models are on average.
+    """Confidence of the target in the true class, relative to the mean of the reference models.
 
     Half of the references should have been trained on each record. RMIA without its population has the same order,
     and on small data this is the strongest attack with 1 to 16 references.

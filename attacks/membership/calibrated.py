@@ -13,7 +13,7 @@ from dpaudit.signals import PoolSignals, Signals
 
 @dataclass(frozen=True)
 class Calibrated:
-    """How much smaller the loss is than models trained without the record have it: hard records are excused.
+    """The loss, relative to that of models trained without the record: corrects for hard records.
 
     Raises:
         InputError: a record has no reference trained without it.

@@ -17,7 +17,7 @@ MODELS: tuple[str, ...] = ("logistic", "mlp", "forest", "neighbours")
 
 @dataclass(frozen=True)
 class Classifier:
-    """A classifier learns from the references how members look, and scores the target.
+    """A classifier learns from the reference models what members look like, and scores the target.
 
     Its features are φ of the record (and of its queries and checkpoints) and, where all classes are known, the margin,
     the sorted probabilities and the true class. It is cross-fitted over records: no record is scored by a classifier

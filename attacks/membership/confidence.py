@@ -12,7 +12,7 @@ from dpaudit.signals import Signals
 
 @dataclass(frozen=True)
 class Confidence:
-    """How sure the target is of its own answer, right or wrong. Needs no labels to be known.
+    """Confidence of the target in its own answer, right or wrong. Needs no labels.
 
     Raises:
         InputError: the probabilities of the classes are not known.

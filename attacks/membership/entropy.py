@@ -13,7 +13,7 @@ from dpaudit.signals import Signals
 
 @dataclass(frozen=True)
 class Entropy:
-    """How decided the target's answer is, whatever the true class. Scored by minus the logarithm of the entropy.
+    """Entropy of the target's output, whatever the true class. The score is minus its logarithm.
 
     Raises:
         InputError: the probabilities of the classes are not known.

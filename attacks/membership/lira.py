@@ -15,7 +15,7 @@ from dpaudit.signals import PoolSignals, Signals
 
 @dataclass(frozen=True)
 class Lira:
-    """How much likelier the target's φ is among models trained with the record than among those trained without.
+    """Likelihood ratio of the target's φ: among models trained with the record over those trained without.
 
     Args:
         variance: ``shrunk``: per record, drawn towards the pooled one as far as the number of models calls for, with

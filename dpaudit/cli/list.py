@@ -8,10 +8,10 @@ from dpaudit.cli.options import Json
 
 
 def list_names(
-    kind: Annotated[str | None, typer.Argument(help="Only this kind, for example membership or trainers.")] = None,
+    kind: Annotated[str | None, typer.Argument(help="Only this kind, e.g. membership or trainers.")] = None,
     json: Json = False,
 ) -> None:
-    """List the attacks, bounds, estimates, trainers, architectures and data sets there are."""
+    """List the available attacks, bounds, estimates, trainers, architectures and data sets."""
     from rich.table import Table
 
     from dpaudit import registry

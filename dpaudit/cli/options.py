@@ -6,14 +6,16 @@ from typing import Annotated
 import typer
 
 Out = Annotated[
-    Path | None, typer.Option("--out", "-o", help="Folder for the result and the report; without it none is written.")
+    Path | None, typer.Option("--out", "-o", help="Folder for the result and the report. Default: none is written.")
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table; the exit code says it.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print neither progress nor a table.")]
 Jobs = Annotated[
     int | None,
-    typer.Option(min=1, help="Worker processes on this machine; 1 starts none. Default: as many as repay their start."),
+    typer.Option(
+        min=1, help="Worker processes on this machine; 1 starts none. Default: more only when that saves time."
+    ),
 ]
 Backend = Annotated[
     str, typer.Option(metavar="loky|dask=ADDRESS", help="This machine, or a Dask scheduler, dask=tcp://host:port.")

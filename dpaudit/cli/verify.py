@@ -14,15 +14,15 @@ def verify(
     ] = None,
     claims: Annotated[
         list[Path] | None,
-        typer.Option(help="Claims files; default claims.toml or the table tool.dpaudit of pyproject.toml here."),
+        typer.Option(help="Claims files. Default: claims.toml, or [tool.dpaudit] in pyproject.toml, in this folder."),
     ] = None,
-    baseline: Annotated[Path | None, typer.Option(help="Result that no-growth claims compare with.")] = None,
+    baseline: Annotated[Path | None, typer.Option(help="Earlier result that no-growth claims compare with.")] = None,
     require_power: Annotated[
         bool, typer.Option("--require-power", help="Exit 3 when the audit was too weak to judge a claim.")
     ] = False,
-    junit: Annotated[Path | None, typer.Option(help="Also write JUnit XML here.")] = None,
+    junit: Annotated[Path | None, typer.Option(help="Also write JUnit XML to this file.")] = None,
     markdown: Annotated[
-        Path | None, typer.Option(help="Also append a Markdown table here, e.g. to $GITHUB_STEP_SUMMARY.")
+        Path | None, typer.Option(help="Also append a Markdown table to this file, e.g. $GITHUB_STEP_SUMMARY.")
     ] = None,
     json: Json = False,
     quiet: Quiet = False,

@@ -71,14 +71,14 @@ def _named(value: object) -> object:
 
 
 class Settings(BaseModel):
-    """``[membership]``: which attacks, on how many reference models, and how closely to look.
+    """``[membership]``: attacks, reference models, slices, queries and checkpoints.
 
-    ``references`` models are trained like each model under audit, in complementary pairs on halves of the records.
-    They serve its attacks, and each of them is attacked in turn with the others as references (`PoolResult`).
-    ``slices``: by ``class``, by quantile of the ``loss``, by whether it is ``classified`` right, or by a column of the
-    data, which stays a feature when it holds numbers. ``fdr``: false discovery rate of the list of exposed records.
-    ``queries``: further questions about each record, the same for every model, for the attacks that can use several.
-    ``checkpoints``: epochs after which the target and the references are looked at too, for ``trajectory``.
+    For each model under audit, ``references`` models are trained like it, in complementary pairs on halves of the
+    records. The attacks use them, and each of them is attacked in turn with the others as references (`PoolResult`).
+    ``slices``: by ``class``, by quantile of the ``loss``, by whether the record is ``classified`` correctly, or by a
+    column of the data, which stays a feature when it holds numbers. ``fdr``: false discovery rate of the list of
+    exposed records. ``queries``: changed copies of each record, the same for every model, for the attacks that use
+    several. ``checkpoints``: epochs after which the target and the references are observed too, for ``trajectory``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -25,23 +25,27 @@ RUNGS: dict[int, tuple[str, str, str]] = {
 
 
 class Settings(BaseModel):
-    """``[ladder]``: which rungs, and how hard to look on each.
+    """``[ladder]``: which checks to run, and the sample size of each.
 
-    ``steps`` and ``canaries_per_step`` are those of rung 2; ``canaries`` records of the kind ``canary`` stand behind
-    coins in the one run of rung 3; ``runs`` trainings with one canary behind a coin make rung 4.
+    ``steps`` and ``canaries_per_step`` belong to rung 2. In the one run of rung 3, ``canaries`` records of the kind
+    ``canary`` are each included with probability 1/2. Rung 4 has ``runs`` trainings, each with one canary included
+    with probability 1/2.
 
-    ``score``: how much more a canary is believed (``loss``); its likelihood ratio among ``references`` more models
-    trained with half of the canaries each (``lira``, ``rmia``; rung 4 then takes the loss, for its runs are each
-    other's references); how far the training went along its gradient (``white-box``). ``observe``: the ``final`` model,
-    or ``all-steps``. ``start`` ``worst-case``: the runs of rung 4 start from a model trained on the population, where
-    ordinary records have small gradients (`Annamalai and De Cristofaro (2024) <https://arxiv.org/abs/2405.14106>`_).
-    ``stop_early``: rung 4 stops as soon as the claim is refuted.
+    ``score`` is how a canary is scored. ``loss``: its logit-scaled confidence. ``lira``, ``rmia``: its likelihood
+    ratio among ``references`` more models, each trained with half of the canaries (rung 4 then takes the loss, for its
+    runs are each other's references). ``white-box``: how far the weights moved along its gradient.
 
-    ``budget``, such as ``2m``: of the rungs, steps, canaries and runs named here take what the time allows, counted
-    from the start of the audit.
+    ``observe`` is what the attack sees: the ``final`` model, or ``all-steps``. With ``start`` ``worst-case`` the runs
+    of rung 4 start from a model trained on the population, where ordinary records have small gradients
+    (`Annamalai and De Cristofaro (2024) <https://arxiv.org/abs/2405.14106>`_). With ``stop_early`` rung 4 stops as
+    soon as the claim is contradicted.
 
-    ``canary`` ``gradient``: the canaries of rung 3 are gradients along weights of their own, in a training with the
-    plan's sampling, steps, clipping and noise (`dpaudit.experiments.gradient_canaries`); scored ``white-box``.
+    With ``budget``, such as ``2m``, the rungs, steps, canaries and runs given here are reduced to what fits into that
+    time, counted from the start of the audit.
+
+    With ``canary`` ``gradient`` the canaries of rung 3 are gradients along additional weights of their own, in a
+    training with the plan's sampling, steps, clipping and noise (`dpaudit.experiments.gradient_canaries`); their score
+    is ``white-box``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

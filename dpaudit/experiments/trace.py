@@ -35,7 +35,7 @@ from dpaudit.training.federated.trainer import Federated
 
 
 class Canaries(BaseModel):
-    """``[trace.canaries]``: clients that answered through ``canary_mod``, each there or not by the auditor's fair coin.
+    """``[trace.canaries]``: clients that answered through ``canary_mod``, each included with probability 1/2.
 
     ``seed`` is that of the mod; ``present`` and ``absent`` are the numbers of the canaries.
     """
@@ -47,9 +47,10 @@ class Canaries(BaseModel):
 
 
 class Users(BaseModel):
-    """``[trace.users]``: users whom the auditor let take part, or not, by fair coins; files with ``users`` in them.
+    """``[trace.users]``: files of the users whom the auditor included, or not, each with probability 1/2.
 
-    The other keys are how clients trained; with the plan's [architecture] they let the attacker do what a client did.
+    The other keys are how clients trained. With the plan's [architecture] they let the attacker repeat a client's
+    training.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -63,7 +64,7 @@ class Users(BaseModel):
 
 
 class Settings(BaseModel):
-    """``[trace]``: the folder of the trace, and what to look for in it beside what contradicts its own claim."""
+    """``[trace]``: the folder of the trace, and the canaries and users to audit in it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     path: str

@@ -7,14 +7,15 @@ from dpaudit.zoo.run import Row, ZooReport
 
 HEAD = """# The bug zoo
 
-Broken mechanisms and pipelines, what each promises, the ε there really is, and the rung of the audit ladder that must
-catch it. This page is made by `dpaudit selftest --zoo --markdown docs/zoo.md`.
+The bug zoo is a set of broken mechanisms and pipelines with known faults. For each one this page gives the claimed ε,
+the true ε, and the rung of the audit ladder that must detect the fault. The page is made by `dpaudit selftest --zoo
+--markdown docs/zoo.md`.
 
-The true ε follows from the fault by the accountant (empty where no single number says it; ∞ where next to no noise is
-left). For drop-outs it is that of half of the clients, for noise in the update that of whole batches; the inspection
-measures with a quarter of them. For augmented copies it is an upper bound by group privacy. The measured ε̂ is a
-bound on rungs 3 and 4, and computed from the measured noise multiplier on rungs 1 and 2. Rungs 0 to 2 share a
-family-wise level of 1e-6 in each audit; rungs 3 and 4 have 5 %.
+The true ε is computed from the fault by the accountant. It is empty where no single number describes it, and ∞ where
+almost no noise is left. For drop-outs it is the ε of half of the clients, and for noise in the update that of whole
+batches; the inspection measures with a quarter of them. For augmented copies it is an upper bound by group privacy.
+The measured ε̂ is a bound on rungs 3 and 4; on rungs 1 and 2 it is computed from the measured noise multiplier. Rungs
+0 to 2 share a family-wise level of 1e-6 in each audit; rungs 3 and 4 have 5 %.
 """
 
 
@@ -22,10 +23,10 @@ def as_markdown(report: ZooReport) -> str:
     """The report as a page."""
     lines = [
         HEAD,
-        f"{len(report.rows) - len(report.missed)} of {len(report.rows)} faults caught, "
-        f"in {sum(row.seconds for row in report.rows):.0f} CPU seconds of hunting.",
+        f"{len(report.rows) - len(report.missed)} of {len(report.rows)} faults detected, "
+        f"in {sum(row.seconds for row in report.rows):.0f} CPU seconds.",
         "",
-        "| rung | put into | fault | claimed ε | true ε | ε̂ | seen by | CPU s |",
+        "| rung | fault is in | fault | claimed ε | true ε | ε̂ | detected by | CPU s |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in report.rows:
@@ -43,9 +44,9 @@ def as_markdown(report: ZooReport) -> str:
         lines.append(f"| {' | '.join(cells)} |")
     lines += [
         "",
-        "Right mechanisms, in which nothing may be found:",
+        "Correct mechanisms, in which nothing may be found:",
         "",
-        "| mechanism | inspections | alarms |",
+        "| mechanism | inspections | false alarms |",
         "|---|---|---|",
     ]
     lines += [f"| {found.mechanism} | {found.runs} | {found.alarms} |" for found in report.right]

@@ -1,4 +1,4 @@
-"""Let the ladder loose on the zoo: was every fault caught by its rung, and was nothing right mistaken for one?"""
+"""Run the ladder on the zoo: does each rung detect its faults, and are there no false alarms on correct mechanisms?"""
 
 import time
 from collections.abc import Callable, Sequence
@@ -16,12 +16,12 @@ from dpaudit.zoo.fault import Fault, Seen
 
 @dataclass(frozen=True)
 class Row:
-    """One fault and what became of it.
+    """One fault and whether it was detected.
 
     Args:
         fault: the fault.
-        seen: what its rung saw.
-        seconds: of processor time the hunt took, which a busy machine does not change.
+        seen: what its rung observed.
+        seconds: of processor time that the inspection took, which a busy machine does not change.
     """
 
     fault: Fault
@@ -36,7 +36,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Alarms:
-    """How often a right mechanism was taken for a broken one."""
+    """How often a correct mechanism raised a false alarm."""
 
     mechanism: str
     runs: int
@@ -45,11 +45,11 @@ class Alarms:
 
 @dataclass(frozen=True)
 class ZooReport:
-    """The zoo after an audit.
+    """The results on the whole zoo.
 
     Args:
         rows: one for each fault.
-        right: one for each right mechanism.
+        right: one for each correct mechanism.
         seconds: how long everything took.
     """
 
@@ -59,19 +59,19 @@ class ZooReport:
 
     @property
     def missed(self) -> tuple[str, ...]:
-        """Names of the faults that got away."""
+        """Names of the faults that were not detected."""
         return tuple(row.fault.name for row in self.rows if not row.caught)
 
     @property
     def passed(self) -> bool:
-        """Whether every fault was caught and no right mechanism raised an alarm."""
+        """Whether every fault was detected and no correct mechanism raised an alarm."""
         return not self.missed and not any(found.alarms for found in self.right)
 
     def table(self) -> Table:
         """As a table for the terminal."""
         caught = sum(row.caught for row in self.rows)
-        table = Table(title=f"Bug zoo: {caught} of {len(self.rows)} faults caught in {self.seconds:.0f} s")
-        for column in ("rung", "put into", "fault", "seen by", "σ measured", "CPU s"):
+        table = Table(title=f"Bug zoo: {caught} of {len(self.rows)} faults detected in {self.seconds:.0f} s")
+        for column in ("rung", "fault is in", "fault", "detected by", "σ measured", "CPU s"):
             table.add_column(column, justify="right" if column in ("rung", "σ measured", "CPU s") else "left")
         for row in self.rows:
             sigma = row.seen.noise_multiplier
@@ -85,7 +85,7 @@ class ZooReport:
             )
         for found in self.right:
             table.add_row(
-                "", found.mechanism, "none: it is right", f"{found.alarms} alarms in {found.runs} runs", "", ""
+                "", found.mechanism, "none: it is correct", f"{found.alarms} alarms in {found.runs} runs", "", ""
             )
         return table
 
@@ -99,13 +99,13 @@ def run_zoo(
     jobs: int | None = 1,
     backend: str = "loky",
 ) -> ZooReport:
-    """Hunt every fault with the rung that must catch it, and inspect the right mechanisms.
+    """Inspect every fault with the rung that must detect it, and every correct mechanism.
 
     Args:
         seed: of the mechanisms' noise and of the canaries.
-        rungs: which rungs of the ladder; their faults are hunted.
-        right_runs: inspections of each right mechanism, each with a seed of its own.
-        tensorflow: whether to hunt in TensorFlow too.
+        rungs: which rungs of the ladder; only their faults are inspected.
+        right_runs: inspections of each correct mechanism, each with a seed of its own.
+        tensorflow: whether to include the faults that need TensorFlow.
         jobs: as in `Workers`; so is ``backend``.
 
     Raises:

@@ -143,12 +143,12 @@ def furnish(folder: Path, line: str) -> None:
 
 
 def recipe() -> str:
-    """The recipe of docs/attacks.md for a model of 60 records and two epochs."""
+    """The recipe of docs/keras_model.md for a model of 60 records and two epochs."""
 
     def is_recipe(block: Block) -> bool:
         return block.language == "toml" and block.text.startswith("trainer")
 
-    text = next(block.text for block in blocks("attacks") if is_recipe(block))
+    text = next(block.text for block in blocks("keras_model") if is_recipe(block))
     for before, after in (("epochs = 30", "epochs = 2"), ("records = 5000", "records = 60")):
         assert before in text
         text = text.replace(before, after)

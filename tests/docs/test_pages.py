@@ -27,7 +27,10 @@ from tests.plugin import LOAD
 TF = pytest.mark.tf
 
 
-@pytest.mark.parametrize("page", [page for page in WHOLE if page != "adding"])  # test_adding.py installs a package too
+@pytest.mark.parametrize(
+    "page",  # test_adding.py installs a package too
+    [pytest.param(page, marks=TF) if page == "table" else page for page in WHOLE if page != "adding"],
+)
 def test_every_block_of_a_page_runs(page: str, tmp_path: Path) -> None:
     """Python in one namespace, files written as they stand, commands with exit code 0; from top to bottom."""
     for name, mu, seed in (("result", 0.3, 1), ("before", 0.3, 2), ("noise-off", 4.0, 3)):
@@ -91,7 +94,7 @@ def gradient_leakage(folder: Path) -> dict[str, Any]:
     return {"model": model, "images": rng.random((8, 3)).astype(np.float32), "labels": rng.integers(2, size=8)}
 
 
-def attacks(folder: Path) -> dict[str, Any]:
+def keras_model(folder: Path) -> dict[str, Any]:
     rng = np.random.default_rng(1)
     x, y = rng.random((200, 2)), rng.integers(2, size=200)
     named = {"x_in": x[:100], "y_in": y[:100], "x_out": x[100:], "y_out": y[100:]}
@@ -117,12 +120,12 @@ def engine(folder: Path) -> dict[str, Any]:
 
 # What a reader has before a page's code, made small.
 NAMES: dict[str, Callable[[Path], dict[str, Any]]] = {
-    "attacks": attacks,
     "bounds": bounds,
     "cluster": cluster,
     "engine": engine,
     "federated": federated,
     "gradient_leakage": gradient_leakage,
+    "keras_model": keras_model,
     "ladder": ladder,
 }
 NEED_TF = ("engine", "gradient_leakage")
@@ -177,7 +180,7 @@ SAYS = {"cluster": says_cluster, "engine": says_engine, "federated": says_federa
 
 MODEL = '[[model]]\nname = "m"\ntrainer = "sgd"\nepochs = 20\nbatch_size = 32\nlearning_rate = 0.1\n'
 DATA = 'name = "p"\nseed = 1\n[data]\nsource = "digits"\n[architecture]\nkind = "mlp"\nhidden = [8]\n'
-# What stands around a part of a plan; the second block of docs/attacks.md is a recipe and is used in test_commands.py.
+# What stands around a part of a plan; the block of docs/keras_model.md is a recipe and is used in test_commands.py.
 AROUND: dict[tuple[str, int], str] = {
     ("attacks", 0): DATA + MODEL,
     ("federated", 0): DATA + '[audit]\nunit = "user"\n[federated]\ncanaries = { clients = 20 }\n',
@@ -198,7 +201,7 @@ def test_no_block_is_left_out() -> None:
     found = [(page.stem, block.language) for page in PAGES if page.stem != "README" for block in blocks(page.stem)]
     assert {page for page, language in found if language == "python"} == {*NAMES, *WHOLE}
     others = [page for page, language in found if language == "toml" and page not in WHOLE]
-    assert sorted(others) == sorted([page for page, _ in AROUND] + ["attacks"])
+    assert sorted(others) == sorted([page for page, _ in AROUND] + ["keras_model"])
     assert {language for _, language in found} == {"python", "toml", "sh", ""}
 
 

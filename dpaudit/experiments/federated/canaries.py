@@ -18,9 +18,9 @@ from dpaudit.scores import Scores
 
 
 class Canary(BaseModel):
-    """``[federated.canaries]``: clients that send random unit vectors, each there or not by a fair coin.
+    """``[federated.canaries]``: clients that send random unit vectors, each included with probability 1/2.
 
-    ``norm`` is what they send to a server that does not clip.
+    ``norm`` is the norm of their updates for a server that does not clip.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

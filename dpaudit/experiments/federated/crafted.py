@@ -31,10 +31,10 @@ LEAST = 10  # draws with and without the canary below which a deviation is not w
 
 
 class Crafted(BaseModel):
-    """``[federated.crafted]``: how many rounds are looked at, and how often each is released again.
+    """``[federated.crafted]``: how many rounds are audited, and how often each is released again.
 
-    ``steps`` of Adam with ``learning_rate`` make the record; ``mock_clients`` are made of the population's records and
-    stand for the clients, whose own updates the attacker does not see.
+    ``steps`` of Adam with ``learning_rate`` optimise the record. ``mock_clients`` are made of the population's records
+    and stand for the clients, whose own updates the attacker does not see.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

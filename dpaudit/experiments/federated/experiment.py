@@ -22,13 +22,12 @@ from dpaudit.training.federated.trainer import Federated
 
 
 class Settings(BaseModel):
-    """``[federated]``: which audits of federated models.
+    """``[federated]``: audits of federated models.
 
-    ``users``: what the attacker who looks for users sees; it needs user-level coins (``audit.unit = "user"``).
-    ``references``: federations trained like the model, whose users are known to the attacker; they serve the view of
-    the final model.
-    ``lifted``, ``crafted`` and ``inference``: many federations with canary clients, crafted canary records, and what
-    single updates show of their clients; each has a table of its own.
+    ``users``: what the attacker sees in membership inference for users; it needs ``audit.unit = "user"``.
+    ``references``: federations trained like the model, with known users, for the view of the final model.
+    ``lifted``: a multi-canary (LiDP) audit of many federations. ``crafted``: CANIFE canaries. ``inference``: what
+    single updates show of their clients. Each has a table of its own.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

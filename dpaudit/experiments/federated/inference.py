@@ -26,7 +26,7 @@ from dpaudit.training.federated.aggregation import Aggregator, Distributed, Loca
 class Inference(BaseModel):
     """``[federated.inference]``: how many records to trace to their client, and the classes to look for in clients.
 
-    ``rounds`` of the training are looked at, evenly spaced; ``shadows`` clients are made of the attacker's own records
+    ``rounds`` of the training are attacked, evenly spaced. ``shadows`` clients are made of the attacker's own records
     (the population) to learn a property from.
     """
 

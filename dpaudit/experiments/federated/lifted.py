@@ -23,9 +23,9 @@ from dpaudit.results.federated import LiftedResult
 class Lifted(BaseModel):
     """``[federated.lifted]``: federations (an even number), canary clients in each, and the test.
 
-    A canary is said to be there when its cosine with what was learnt is above what ``alarm_rate`` of unused directions
-    reach: their cosine is N(0, 1/d), so the test is fixed before anything is seen. ``norm`` is what canaries send to a
-    server that does not clip.
+    A canary is taken as present when its cosine with the change of the model is above that of all but ``alarm_rate``
+    of unused directions. The cosine of those is N(0, 1/d), so the test is fixed before any score is seen. ``norm`` is
+    the norm of the canaries' updates for a server that does not clip.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
