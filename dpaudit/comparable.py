@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dpaudit.plan import parse_toml
-from dpaudit.result import ModelResult, Result
+from dpaudit.files import parse_toml
+from dpaudit.results.result import ModelResult, Result
 
 SHOWN = 8  # characters of a fingerprint
 
@@ -46,7 +46,7 @@ def attacks_alike(before: Result, after: Result, model: str, attack: str) -> Lik
         before: the older result.
         after: the newer one.
         model: name of the model.
-        attack: name of the attack as `Outcome.by_name` has it.
+        attack: name of the attack as `MembershipResult.by_name` has it.
     """
     refused, said = _data(before, after, _records(before, model, attack), _records(after, model, attack))
     if (was := references(before)) != (now := references(after)):

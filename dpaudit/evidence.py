@@ -27,7 +27,8 @@ class LowerBound:
         ceiling: what a perfect attack could have certified on the same number of trials.
         family: empty when it holds by the definition of differential privacy; otherwise the family of mechanisms
             within which it holds ("Gaussian noise on the accounted sampler").
-        trials: number of independent membership coins behind it.
+        trials: number of independent membership coins behind it, as used: fewer than the records given where members
+            were chosen unevenly.
     """
 
     epsilon: float

@@ -8,7 +8,7 @@ from dpaudit.comparable import other_data, references
 from dpaudit.errors import InputError
 from dpaudit.evidence import LowerBound
 from dpaudit.measured import Interval, auc
-from dpaudit.result import Result, load_result
+from dpaudit.results.result import Result, load_result
 
 TAIL = 0.025  # each point's interval holds with 95 %
 

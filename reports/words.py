@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from dpaudit.changes import Change
 from dpaudit.claim import FixedSize, Poisson, Sampling, Shuffled
 from dpaudit.evidence import LowerBound
-from dpaudit.experiments.membership import AttackOutcome, ExposedRecords
-from dpaudit.experiments.scoring import PoolOutcome
-from dpaudit.result import ModelResult, Result
+from dpaudit.results.membership import AttackResult, ExposedRecords, PoolResult
+from dpaudit.results.result import ModelResult, Result
 from dpaudit.roc import nonmembers_needed
 
 SYMBOLS = {"contradicted": "✕", "consistent": "✓", "too weak": "?", "no promise": "–"}
@@ -84,7 +83,7 @@ def judged(result: Result, subject: str) -> str:
     return sentence
 
 
-def in_words(attack: AttackOutcome) -> str:
+def in_words(attack: AttackResult) -> str:
     """What an attacker can do, for a reader who knows no ROC curve."""
     point = min((point for point in attack.tpr_at_fpr if point.measurable), key=lambda point: point.fpr, default=None)
     if point is None:
@@ -113,12 +112,12 @@ def unresolved(nonmembers: int, fpr: float) -> str:
     return f"needs {nonmembers_needed(fpr):,} non-members; there are {nonmembers:,}"
 
 
-def smallest_target(pool: PoolOutcome) -> int:
+def smallest_target(pool: PoolResult) -> int:
     """Non-members of the model of a pool that has fewest."""
     return round(1 / pool.over_targets.fpr_floor)
 
 
-def pool_rates(pools: Sequence[PoolOutcome]) -> list[tuple[int, float]]:
+def pool_rates(pools: Sequence[PoolResult]) -> list[tuple[int, float]]:
     """False-positive rates that any of the pools can show, each with its place among all of them."""
     return [
         (place, fpr)

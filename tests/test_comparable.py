@@ -8,7 +8,7 @@ import pytest
 from dpaudit.changes import changes
 from dpaudit.comparable import attacks_alike
 from dpaudit.errors import InputError
-from dpaudit.result import Result
+from dpaudit.results.result import Result
 from tests.audits import edited, gaussian_audit, on_data, with_plan, with_references
 
 A, B = "a" * 64, "b" * 64

@@ -23,7 +23,7 @@ def test_over_targets_is_the_mean_of_each_target_alone() -> None:
     assert result.auc.mean == pytest.approx(np.mean(aucs))
     assert result.auc.standard_error == pytest.approx(np.std(aucs, ddof=1) / np.sqrt(6))
     assert result.tpr_at_fpr[0] is not None
-    assert result.tpr_at_fpr[0].mean == pytest.approx(np.mean([roc.expected_tpr_at(0.1) for roc in rocs]))
+    assert result.tpr_at_fpr[0].mean == pytest.approx(np.mean([roc.expected_tpr_at(0.1) or 0.0 for roc in rocs]))
     assert result.tpr_at_fpr[0].mean >= np.mean([roc.tpr_at(0.1).tpr for roc in rocs])
     assert result.pooled_auc == pytest.approx(Roc.of(Scores.join(pool.phi.ravel(), pool.included.ravel())).auc)
     assert result.fpr_floor == 1 / 40

@@ -20,7 +20,7 @@ from dpaudit.reports.html import drawings, page, write_pixels, write_report
 from dpaudit.reports.markdown import ROWS, markdown
 from dpaudit.reports.text import table
 from dpaudit.reports.words import exposed_in_words, exposed_parts, figure, headline
-from dpaudit.result import Result
+from dpaudit.results.result import Result
 from tests.reports import sections
 from tests.reports.results import large, small, three
 
