@@ -9,7 +9,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from dpaudit import _check, registry
-from dpaudit._check import FloatArray, IntArray
+from dpaudit._check import BoolArray, FloatArray, IntArray
 from dpaudit.attacks.membership.auto import Auto
 from dpaudit.attacks.membership.pools import leave_pair_out
 from dpaudit.blocks import room
@@ -142,7 +142,8 @@ def run(settings: Settings, audit: Audit) -> MembershipResult:
             pool = references(subject, settings, audit, queried)
             if reference_trainer(subject.trainer, audit.dataset) is not subject.trainer:
                 outcome.stacked.append(subject.name)
-            outcome.exposed.append(exposed_records(subject.name, pool, audit.dataset.source_rows, fdr=settings.fdr))
+            names, member = audit.dataset.source_rows, audit.member
+            outcome.exposed.append(exposed_records(subject.name, pool, names, member, fdr=settings.fdr))
         signals = observed(subject, settings, audit, queried, pool)
         outcome.floored[subject.name] = signals.floored
         groups = chosen_groups(signals, settings.slices, audit.dataset.groups)
@@ -217,15 +218,17 @@ def observed(subject: Subject, settings: Settings, audit: Audit, queried: Querie
     return replace(plain, queries=tuple(queries), checkpoints=tuple(checkpoints))
 
 
-def exposed_records(model: str, pool: PoolSignals, names: IntArray, *, fdr: float) -> ExposedRecords:
+def exposed_records(model: str, pool: PoolSignals, names: IntArray, member: BoolArray, *, fdr: float) -> ExposedRecords:
     """Records that a pool gives away, under their ``names`` (records,), and how often an attack finds them.
 
+    ``member`` (records,) says which of them the model itself was trained on.
     The attack is the one ``auto`` takes for this pool: chosen before any score is seen.
     """
     found = exposed(pool.phi, pool.included, fdr=fdr)
     called = accused(leave_pair_out(Auto(), pool), pool.included, found.records, fpr=FPRS[0])
-    named = replace(found, records=tuple(names[list(found.records)].tolist()))
-    return ExposedRecords(model=model, exposed=named, accused=called)
+    rows = list(found.records)
+    named = replace(found, records=tuple(names[rows].tolist()))
+    return ExposedRecords(model=model, exposed=named, accused=called, trained_on=tuple(member[rows].tolist()))
 
 
 def chosen_groups(
