@@ -12,11 +12,11 @@ def compare(
     before: Annotated[Path, typer.Argument(help="The older result.json, or the folder of its run.")],
     after: Annotated[Path, typer.Argument(help="The newer one.")],
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Also write the newer report, with the changes.")
+        Path | None, typer.Option("--out", "-o", help="Folder: also write the newer report there, with the changes.")
     ] = None,
     json: Json = False,
 ) -> None:
-    """What changed between two results, with intervals. It judges nothing: `dpaudit verify` does."""
+    """Show what changed between two results, with intervals. This gives no verdict; the command verify does."""
     from dataclasses import asdict
 
     from dpaudit.changes import changes

@@ -66,9 +66,7 @@ def inspect(
         return
     if clip is None or noise_multiplier is None:
         missing = "--clip" if clip is None else "--noise-multiplier"
-        raise InputError(
-            f"{missing} is missing: it is required for a mechanism such as {subject} (only a trace states its own)."
-        )
+        raise InputError(f"{missing} is needed for a mechanism such as {subject} (only a trace states its own).")
     _inspect_mechanism(
         subject,
         clip=clip,

@@ -8,14 +8,14 @@ from dpaudit.cli.options import Json
 
 
 def power(
-    claimed: Annotated[float, typer.Option(help="ε of the claim.")],
-    suspected: Annotated[float | None, typer.Option(help="ε there might really be.")] = None,
-    bug_factor: Annotated[float | None, typer.Option(help="Or: how many times too small the noise is.")] = None,
+    claimed: Annotated[float, typer.Option(help="Claimed ε.")],
+    suspected: Annotated[float | None, typer.Option(help="Suspected true ε.")] = None,
+    bug_factor: Annotated[float | None, typer.Option(help="Instead: how many times too small the noise is.")] = None,
     delta: Annotated[float, typer.Option(help="δ of both.")] = 1e-5,
     access: Annotated[str | None, typer.Option(help="Only methods for steps, runs or one-run.")] = None,
     confidence: Annotated[float, typer.Option(help="Confidence of the lower bound.")] = 0.95,
-    chance: Annotated[float, typer.Option("--power", help="Chance with which to contradict the claim.")] = 0.8,
-    trials: Annotated[int | None, typer.Option(help="Ask the inverse: what this many trials could have seen.")] = None,
+    chance: Annotated[float, typer.Option("--power", help="Probability of contradicting the claim.")] = 0.8,
+    trials: Annotated[int | None, typer.Option(help="Instead: the minimum detectable ε of this many trials.")] = None,
     json: Json = False,
 ) -> None:
     """Plan an audit: trials needed per method, or what an audit at hand could have seen."""
@@ -77,4 +77,4 @@ def power(
             "Gaussian leaks" if row.family else "any mechanism",
         )
     out.print(table)
-    out.print(f"No test at all needs fewer than {plan.floor:,} trials.")
+    out.print(f"Any valid test needs at least {plan.floor:,} trials.")

@@ -9,7 +9,7 @@ import typer
 def schema(
     what: Annotated[str, typer.Argument(help="plan or result.")] = "plan",
 ) -> None:
-    """Print a JSON schema, for editors and other programs."""
+    """Print the JSON schema of a plan or a result, for editors and other programs."""
     from dpaudit import _check
     from dpaudit.plan import Plan
     from dpaudit.results.result import Result

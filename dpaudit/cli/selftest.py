@@ -9,7 +9,7 @@ from dpaudit.cli.options import Backend, Jobs, Json, Quiet, Seed
 
 
 def selftest(
-    zoo: Annotated[bool, typer.Option("--zoo", help="Hunt the bug zoo instead: is every fault caught?")] = False,
+    zoo: Annotated[bool, typer.Option("--zoo", help="Test the bug zoo instead: is every fault detected?")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="150 audits a cell, not 10,000: a minute.")] = False,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File for the table as JSON.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="File for the table as Markdown.")] = None,
@@ -19,7 +19,7 @@ def selftest(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Measure on mechanisms of known ε how often each bound is above the truth; exit 4 when one fails."""
+    """Measure on mechanisms of known ε how often each bound is above the true ε; exit 4 when one fails."""
     import sys
 
     from dpaudit.calibration.table import as_markdown, as_text
@@ -53,7 +53,7 @@ def selftest(
         sys.stdout.write(as_text(table) + "\n")
     if not table.passed:
         names = ", ".join(sorted({cell.method for cell in table.failures}))
-        raise AuditFailed(f"bounds above the truth more often than they say: {names}.")
+        raise AuditFailed(f"bounds above the true ε more often than they state: {names}.")
 
 
 def _zoo(*, seed: int, jobs: int | None, backend: str, markdown: Path | None, quiet: bool) -> None:
@@ -70,4 +70,4 @@ def _zoo(*, seed: int, jobs: int | None, backend: str, markdown: Path | None, qu
         console().print(report.table())
     if not report.passed:
         alarms = [found.mechanism for found in report.right if found.alarms]
-        raise AuditFailed(f"faults that got away: {list(report.missed)}; right mechanisms with an alarm: {alarms}.")
+        raise AuditFailed(f"faults not detected: {list(report.missed)}; correct mechanisms with an alarm: {alarms}.")

@@ -1,4 +1,4 @@
-"""One animal of the zoo, and how the ladder hunts it."""
+"""One fault of the zoo, and the inspection that must detect it."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -17,10 +17,10 @@ FEDERATED_CLAIM = Claim(3.50, 1e-5, "user", "add-remove", "PLD accountant", Gaus
 
 @dataclass(frozen=True)
 class Seen:
-    """What one hunt saw.
+    """What one inspection observed.
 
     Args:
-        check: name of the check or bound that saw it; empty when nothing did.
+        check: name of the check or bound that detected it; empty when none did.
         noise_multiplier: measured, where the rung measures it; None otherwise.
         epsilon: measured lower bound or computed truth, where the rung gives one; None otherwise.
     """
@@ -37,13 +37,13 @@ class Fault:
     Args:
         name: what it is called in tables and tests.
         fault: what is wrong, in one sentence.
-        subject: what it was put into.
-        rung: rung of the ladder that must catch it.
-        hunt: seed -> what that rung saw.
-        claim: what is promised.
+        subject: what has the fault.
+        rung: rung of the ladder that must detect it.
+        hunt: seed -> what that rung observed.
+        claim: the claim on it.
         noise_multiplier: the σ there really is, 0 where there is effectively none; None where it is no single number.
         epsilon: the true ε where it does not follow from ``noise_multiplier``.
-        tensorflow: whether the hunt imports TensorFlow.
+        tensorflow: whether the inspection imports TensorFlow.
     """
 
     name: str

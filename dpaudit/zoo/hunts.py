@@ -1,4 +1,4 @@
-"""How each kind of animal is hunted: last the seed of its noise and of the canaries, out comes what its rung saw."""
+"""How each kind of fault is inspected: the last argument is the seed of noise and canaries, the result a `Seen`."""
 
 from collections.abc import Callable
 from dataclasses import replace

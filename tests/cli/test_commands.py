@@ -183,7 +183,7 @@ def test_init_writes_a_plan_that_is_valid_and_keeps_what_is_there(dpaudit: Comma
 
     assert load_plan(tmp_path / "plan.toml").name == "my-audit"
     again = dpaudit("init", cwd=tmp_path)
-    assert (again.returncode, "exists and is kept" in again.stderr) == (2, True)
+    assert (again.returncode, "already exists and is not overwritten" in again.stderr) == (2, True)
 
 
 def test_a_budget_that_is_no_time_is_exit_2(dpaudit: Command, tmp_path: Path) -> None:
