@@ -99,6 +99,7 @@ NOT_HERE = {
     "make bench-training": PEERS,
     "make demo": "trains for a minute; it is `dpaudit run examples/digits.toml`, which is typed here",
     "make docs": "installs mkdocs; CI runs it",
+    "make reference": "writes the pages that tests/docs/test_reference.py holds to the code",
     "make selftest": "takes minutes; it is the `dpaudit selftest --jobs 2 ...` that is typed here",
     "make test": "runs this test; CI runs it",
     "make test-cluster": "takes minutes; all of tests/test_cluster.py",

@@ -218,6 +218,14 @@ def test_numbers_of_the_power_command(tmp_path: Path, capsys: pytest.CaptureFixt
     assert said[3] in printed
 
 
+def test_python_of_the_readme(tmp_path: Path) -> None:
+    """The lines of its first screen run with what a reader has, and give bounds."""
+    (code,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), flags=re.S | re.M)
+    namespace = keras_model(tmp_path)
+    exec(compile(code, "README", "exec"), namespace)
+    assert namespace["result"].bounds("model")
+
+
 @pytest.mark.tf
 def test_python_column_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every call in the table of jobs is made; of those with an ellipsis the name is there."""
