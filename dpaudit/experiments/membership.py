@@ -23,13 +23,14 @@ from dpaudit.data.queries import Query
 from dpaudit.errors import InputError
 from dpaudit.evidence import LowerBound
 from dpaudit.experiments.audit import Audit, Design, Subject
-from dpaudit.experiments.references import observed_pool, reference_trainer, target_signals
+from dpaudit.experiments.references import observed_pool, target_signals
 from dpaudit.experiments.scoring import FPRS, Named, PoolOutcome, Seen, chosen, scored
-from dpaudit.experiments.views import Queried, at_epoch
+from dpaudit.experiments.views import Queried
 from dpaudit.roc import Roc, TprAtFpr, auc_standard_error
 from dpaudit.scores import Scores
 from dpaudit.signals import PoolSignals, Signals
 from dpaudit.slices import Slices, column_groups, sliced, standard_groups
+from dpaudit.training.capabilities import at_epoch, reference_trainer
 from dpaudit.training.pool import Pool, PoolCost, together
 from dpaudit.training.single import Wanted
 from dpaudit.training.trainer import Trainer
@@ -229,7 +230,7 @@ def run(settings: Settings, audit: Audit) -> Outcome:
         groups = chosen_groups(signals, settings.slices, audit.dataset.groups)
         found_by = scored(subject.name, attacks, Seen(signals, pool, audit.member, room()), audit)
         for (name, attack), found in zip(attacks, found_by, strict=True):
-            scores, kept_rows = found["scores"], found["kept"]
+            scores, kept_rows = found.scores, found.kept
             member = audit.member[kept_rows]
             seed = audit.seed_for("held-out half", subject.name, name)
             joined = Scores.join(scores, member)
@@ -239,8 +240,8 @@ def run(settings: Settings, audit: Audit) -> Outcome:
                 parts = {by: values[kept_rows] for by, values in groups.items()}
                 update["slices"] = sliced(scores, member, parts, fpr=FPRS[0])
             outcome.attacks.append(judgement.model_copy(update=update))
-            if "pool" in found:
-                outcome.pools.append(PoolOutcome.model_validate_json(str(found["pool"])))
+            if found.pool is not None:
+                outcome.pools.append(found.pool)
     return outcome
 
 

@@ -1,6 +1,7 @@
 """What the rungs of the audit ladder are, what a plan says of them, and what each leaves in a result."""
 
 import re
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -150,6 +151,15 @@ class RungOutcome(BaseModel):
     seconds: float = 0.0
     skipped: str = ""
     choice: Choice | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a rung that ran gives to its `RungOutcome`."""
+
+    findings: tuple[Finding, ...] = ()
+    bound: LowerBound | None = None
+    noise_multiplier: float | None = None
 
 
 class Outcome(BaseModel):
