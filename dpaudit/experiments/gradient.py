@@ -3,14 +3,17 @@
 import numpy as np
 
 from dpaudit._check import FloatArray
+from dpaudit.claim import Claim
+from dpaudit.compare import Comparison
 from dpaudit.experiments.audit import Audit
-from dpaudit.experiments.gradient_outcome import Outcome, Picture
 from dpaudit.experiments.gradient_settings import Settings
 from dpaudit.experiments.gradient_stage import Given, Invert, Inverted, Paid, Price, drawn
+from dpaudit.experiments.prior import against_reconstruction
+from dpaudit.results.gradient import GradientResult, Picture
 from dpaudit.training.kept import kept, store_of
 
 
-def run(settings: Settings, audit: Audit) -> Outcome:
+def run(settings: Settings, audit: Audit) -> GradientResult:
     """Victims are the audited records, decoys and auxiliary records the population; every cell is a task."""
     given = Given(settings, audit.records(), audit.seed, audit.delta, audit.confidence)
     tasks = {
@@ -41,7 +44,21 @@ def run(settings: Settings, audit: Audit) -> Outcome:
         asked = {f"cost of {chosen.name}": Price(given, chosen) for chosen in settings.defence}
         paid = dict(kept(asked, Paid, store=store, workers=workers, memory=memory))
         costs = [paid[key].cost for key in asked]
-    return Outcome(cells=cells, gallery=gallery if settings.show_records else [], costs=costs, delta=audit.delta)
+    return GradientResult(cells=cells, gallery=gallery if settings.show_records else [], costs=costs, delta=audit.delta)
+
+
+def comparisons(found: GradientResult) -> list[Comparison]:
+    """The verdict on every release that has an ε, against the reconstruction bound."""
+    return [
+        against_reconstruction(
+            cell.name,
+            Claim(cell.epsilon, found.delta, unit="record", adjacency="add-remove", source="accounted"),
+            cell.verdict,
+            None,
+        )
+        for cell in found.cells
+        if cell.verdict is not None and cell.epsilon is not None
+    ]
 
 
 def _pictures(scenario: str, title: str, images: FloatArray) -> list[Picture]:

@@ -12,16 +12,17 @@ from dpaudit.experiments.audit import Audit, Subject
 from dpaudit.experiments.budget import Allotment, allot
 from dpaudit.experiments.canary_runs import many_runs, one_run
 from dpaudit.experiments.mechanisms import NOTHING_CLAIMED, Asked, mechanism_of
-from dpaudit.experiments.rungs import RUNGS, Found, Outcome, RungOutcome, Settings, seconds
+from dpaudit.experiments.rungs import RUNGS, Found, Settings, seconds
 from dpaudit.files import read_text, write_text
 from dpaudit.forensics.reconcile import reconcile_training
 from dpaudit.forensics.step_canaries import StepCanaries
+from dpaudit.results.ladder import LadderResult, RungResult
 
 CHOICES = "ladder.json"  # in the run folder: what a budget chose, so that a run that goes on does not choose again
 ALLOTMENTS = TypeAdapter(dict[str, Allotment])
 
 
-def run(settings: Settings, audit: Audit) -> Outcome:
+def run(settings: Settings, audit: Audit) -> LadderResult:
     """Climb every rung with every subject.
 
     With a budget all choices are made, and kept in the run folder, before the first rung is climbed.
@@ -50,7 +51,7 @@ def run(settings: Settings, audit: Audit) -> Outcome:
                 )
                 skipped, facts = (found.reason, Found()) if isinstance(found, Skipped) else ("", found)
                 outcomes.append(
-                    RungOutcome(
+                    RungResult(
                         model=subject.name,
                         rung=rung,
                         name=name,
@@ -65,7 +66,7 @@ def run(settings: Settings, audit: Audit) -> Outcome:
                     )
                 )
                 advance(1)
-    return Outcome(rungs=outcomes)
+    return LadderResult(rungs=outcomes)
 
 
 def _allotted(settings: Settings, audit: Audit) -> dict[str, Allotment]:

@@ -114,7 +114,7 @@ def test_the_projects_own_aggregators_pass(kind, sigma):
     trainer = Federated(Mlp((4,)), aggregator=aggregator, participation=PoissonClients(0.25))
     built = server_of(trainer, 128, seed=5)
     assert not isinstance(built, Skipped)
-    assert (built.subject.clients, built.stated.denominator) == (32, 32.0)
+    assert (built.mechanism.batch_size, built.stated.denominator) == (32, 32.0)
     canaries = StepCanaries(steps=100, canaries=built.canaries(32))
     found = canaries(built.with_canaries(), built.stated, CLAIM, confidence=0.95, seed=2)
     assert found.p_value > 1e-6
