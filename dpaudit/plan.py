@@ -5,6 +5,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -161,7 +162,11 @@ class Plan(_Table):
         return self
 
     def trainers(self) -> dict[str, Trainer]:
-        """Trainers by model name; every parameter is checked, nothing is trained."""
+        """Trainers by model name, always the same ones; every parameter is checked, nothing is trained."""
+        return self._trainers
+
+    @cached_property
+    def _trainers(self) -> dict[str, Trainer]:
         return {model.name: model.build(self.architecture) for model in self.model}
 
     def source(self) -> Source:
@@ -276,7 +281,7 @@ def plan_from(table: dict[str, Any], *, where: str = "plan") -> Plan:
         raise InputError(f'{where}: [membership] audits records; with audit.unit = "user" use federated.users.')
     if plan.membership is not None:
         for attack in plan.membership.attacks:
-            attack.build()
+            attack.built  # noqa: B018  # a parameter that it refuses is an error of the plan
         for name, trainer in plan.trainers().items():
             for epochs in plan.membership.checkpoints:
                 try:

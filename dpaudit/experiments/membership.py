@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Annotated, Any, get_args
 
 import numpy as np
@@ -22,6 +23,7 @@ from dpaudit.data.inclusion import complementary_pairs
 from dpaudit.data.queries import Query
 from dpaudit.errors import InputError
 from dpaudit.experiments.audit import Audit, Subject
+from dpaudit.experiments.named import ByName, as_table
 from dpaudit.experiments.references import observed_pool, target_signals
 from dpaudit.experiments.scoring import FPRS, Named, Seen, chosen, scored
 from dpaudit.experiments.views import Queried
@@ -56,19 +58,13 @@ class Terms:
         _check.open_unit("confidence", self.confidence)
 
 
-class AttackSettings(BaseModel):
-    """An attack by name, with its parameters beside the name."""
+class AttackSettings(ByName):
+    """An attack on membership."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
-    name: str
-
-    def build(self) -> Any:
-        """The attack."""
+    @cached_property
+    def built(self) -> Any:
+        """The attack, always the same one."""
         return registry.build("membership", self.name, self.model_extra or {}, where=f"attack {self.name!r}")
-
-
-def _named(value: object) -> object:
-    return {"name": value} if isinstance(value, str) else value
 
 
 class Settings(BaseModel):
@@ -83,7 +79,7 @@ class Settings(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    attacks: list[Annotated[AttackSettings, BeforeValidator(_named)]] = Field(min_length=1)
+    attacks: list[Annotated[AttackSettings, BeforeValidator(as_table)]] = Field(min_length=1)
     references: int = Field(default=0, ge=0)
     slices: list[str] = []
     fdr: float = Field(default=0.05, gt=0, lt=1)
@@ -133,7 +129,7 @@ def predicted(settings: Settings, trainer: Trainer, audit: Audit, *, name: str) 
 def run(settings: Settings, audit: Audit) -> MembershipResult:
     """Attack every subject; membership is joined to the scores here and nowhere before."""
     room().need(len(audit.dataset), settings.references)
-    attacks = [(item.name, item.build()) for item in settings.attacks]
+    attacks = [(item.name, item.built) for item in settings.attacks]
     terms = Terms(audit.design, audit.delta, audit.confidence, audit.adjacency, audit.unit)
     outcome = MembershipResult(design=audit.design, attacks=[], references=settings.references)
     queried = Queried.of(audit.dataset, audit.population, settings.queries, seed=audit.seed_for("queries"))
