@@ -8,11 +8,12 @@ from dpaudit import _check
 from dpaudit.attacks.membership.loss import Loss
 from dpaudit.attacks.membership.modified_entropy import ModifiedEntropy
 from dpaudit.claim import Adjacency, Claim, Design, Unit
-from dpaudit.compare import compare
+from dpaudit.evidence import ErrorLevel
 from dpaudit.experiments import membership, scoring
+from dpaudit.facts import judged
 from dpaudit.promise import promise
 from dpaudit.results.membership import MembershipResult
-from dpaudit.results.result import DataSummary, ErrorLevel, ModelResult, Result, provenance
+from dpaudit.results.result import DataSummary, ModelResult, Result, provenance
 from dpaudit.scores import Scores
 from dpaudit.seeds import derived
 from dpaudit.signals import Signals
@@ -149,7 +150,7 @@ def audited(
     ]
     outcome = MembershipResult(design=terms.design, attacks=outcomes)
     first = next(iter(attacked.values()))[1]
-    return Result(
+    found = Result(
         schema=1,
         name=name,
         title=f"Privacy audit of {name}",
@@ -176,7 +177,8 @@ def audited(
                 utility=None,
             )
         ],
-        comparisons=[] if stated is None else [compare(name, stated, outcome.bounds(name))],
+        comparisons=[],
         membership=outcome,
         timing={"total": round(time.monotonic() - begin, 3)},
     )
+    return judged(found)

@@ -11,7 +11,7 @@ from dpaudit.terminal import console, plain
 
 
 def finish(result: Result, *, folder: Path | None, json: bool, quiet: bool) -> None:
-    """Print the table or the JSON, say where the report is, exit 1 when a claim is contradicted."""
+    """Print the table or the JSON, say where the report is, exit 1 on a contradicted claim, 3 without a verdict."""
     if json:
         sys.stdout.write(result.json())
     elif not quiet:
@@ -24,3 +24,5 @@ def finish(result: Result, *, folder: Path | None, json: bool, quiet: bool) -> N
             out.print(f"report: {folder / 'report.html'}", soft_wrap=True)
     if result.contradicted:
         raise typer.Exit(1)
+    if result.no_verdict:
+        raise typer.Exit(3)

@@ -1,9 +1,12 @@
 """What membership inference found: of each attack on each model, on its reference models, and on single records."""
 
-from pydantic import BaseModel, model_validator
+from typing import Annotated
+
+from pydantic import BaseModel, Field, model_validator
 
 from dpaudit.attacks.membership.null_check import NullCheck
 from dpaudit.claim import Design
+from dpaudit.data.member_choice import MemberChoice
 from dpaudit.evaluation import OverTargets
 from dpaudit.evidence import LowerBound
 from dpaudit.roc import TprAtFpr
@@ -80,9 +83,11 @@ class MembershipResult(BaseModel):
     """What the attacks found.
 
     ``stacked``: models whose references were trained by the stacked engine, though they were not themselves.
+    ``chosen``: how members were chosen; None in results from before that was recorded.
     """
 
     design: Design
+    chosen: Annotated[MemberChoice, Field(discriminator="kind")] | None = None
     attacks: list[AttackResult]
     references: int = 0
     stacked: list[str] = []
