@@ -65,10 +65,10 @@ def _reconstructions(result: Result) -> list[Comparison]:
 
 
 def _noise(result: Result, model: ModelResult) -> Noise:
-    if model.mechanism is not None:
-        return "accounted" if model.mechanism.noise_multiplier > 0 else "none"
     if model.noise is not None:
         return model.noise
+    if model.mechanism is not None:
+        return "accounted" if model.mechanism.noise_multiplier > 0 else "none"
     return "none" if model.trainer in WITHOUT_NOISE and result.trace is None else "unknown"
 
 
