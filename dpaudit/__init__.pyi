@@ -18,8 +18,8 @@ from .pipeline import run as run
 from .plan import Plan as Plan
 from .plan import load_plan as load_plan
 from .planning import power as power
-from .result import Result as Result
-from .result import load_result as load_result
+from .results.result import Result as Result
+from .results.result import load_result as load_result
 from .score import audit_predictions as audit_predictions
 from .score import audit_scores as audit_scores
 from .scores import Scores as Scores

@@ -23,7 +23,8 @@ from dpaudit.experiments import membership, scoring
 from dpaudit.experiments.references import observed_pool, target_signals
 from dpaudit.outputs import Kind, observe
 from dpaudit.progress import Progress, Silent
-from dpaudit.result import Result, Utility
+from dpaudit.results.membership import SkippedAttack
+from dpaudit.results.result import Result, Utility
 from dpaudit.score import audited
 from dpaudit.scores import Scores
 from dpaudit.seeds import derived
@@ -259,7 +260,7 @@ def attacked(
     """
     room().need(len(signals))
     scored: dict[str, tuple[Any, FloatArray, BoolArray]] = {}
-    skipped: list[membership.Skipped] = []
+    skipped: list[SkippedAttack] = []
     names = list(attacks) or list(DEFAULT_ATTACKS)
     with (progress or Silent()).task("attacking", len(names)) as advance:
         for one in names:
@@ -270,7 +271,7 @@ def attacked(
             except InputError as error:
                 if attacks:
                     raise
-                skipped.append(membership.Skipped(attack=one, reason=str(error)))
+                skipped.append(SkippedAttack(attack=one, reason=str(error)))
             advance(1)
     unit: Unit = "record"
     adjacency: Adjacency = "add-remove"

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from dpaudit.errors import InputError
-from dpaudit.experiments.membership import AttackOutcome
 from dpaudit.measured import Interval, interval
-from dpaudit.result import Result
+from dpaudit.results.membership import AttackResult
+from dpaudit.results.result import Result
 
 LEVEL = 0.05  # all intervals of one comparison hold together with 95 % confidence
 METRICS: tuple[tuple[str, tuple[str, float | None]], ...] = (
@@ -65,12 +65,12 @@ def changes(before: Result, after: Result) -> list[Change]:
     return found
 
 
-def _attacks(result: Result) -> dict[tuple[str, str], AttackOutcome]:
+def _attacks(result: Result) -> dict[tuple[str, str], AttackResult]:
     if result.membership is None:
         return {}
     models = dict.fromkeys(attack.model for attack in result.membership.attacks)
     return {(model, name): found for model in models for name, found in result.membership.by_name(model).items()}
 
 
-def _names(attacks: dict[tuple[str, str], AttackOutcome]) -> str:
+def _names(attacks: dict[tuple[str, str], AttackResult]) -> str:
     return ", ".join(f"{model}/{attack}" for model, attack in list(attacks)[:5]) or "none"

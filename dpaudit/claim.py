@@ -13,6 +13,7 @@ from dpaudit.errors import InputError
 
 Adjacency = Literal["add-remove", "replace-one", "zero-out"]
 Unit = Literal["record", "user"]
+Design = Literal["one-run", "many-runs"]  # whether all coins are those of one training, or trials of their own
 
 ADJACENCIES: tuple[str, ...] = get_args(Adjacency)
 UNITS: tuple[str, ...] = get_args(Unit)

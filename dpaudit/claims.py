@@ -13,8 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from dpaudit import _check
 from dpaudit.claim import Adjacency, Claim, FixedSize, GaussianSteps, Poisson, Sampling, Shuffled, Unit
 from dpaudit.errors import InputError
-from dpaudit.files import read_text
-from dpaudit.plan import parse_toml
+from dpaudit.files import parse_toml, read_text
 
 SamplingName = Literal["poisson", "fixed-size", "shuffled"]
 SAMPLINGS: dict[type, SamplingName] = {Poisson: "poisson", FixedSize: "fixed-size", Shuffled: "shuffled"}

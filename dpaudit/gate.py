@@ -11,7 +11,7 @@ from dpaudit import _check
 from dpaudit.claims import AnyClaim, CeilingClaim, Claims, EpsilonClaim, MechanismClaim, NoGrowthClaim
 from dpaudit.errors import InputError
 from dpaudit.judgement import Case, Judgement, judge, number_of_tests
-from dpaudit.result import Result
+from dpaudit.results.result import Result
 
 METRIC_LEVEL = 0.05  # shared by all tests on metrics when a claims file states no confidence
 

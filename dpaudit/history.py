@@ -5,7 +5,7 @@ from pathlib import Path
 
 from dpaudit.errors import InputError
 from dpaudit.measured import Interval, auc
-from dpaudit.result import Result, load_result
+from dpaudit.results.result import Result, load_result
 
 TAIL = 0.025  # each point's interval holds with 95 %
 

@@ -12,9 +12,9 @@ from dpaudit.claims import SAMPLINGS, AnyClaim, CeilingClaim, EpsilonClaim, Mech
 from dpaudit.compare import Verdict, compare
 from dpaudit.errors import InputError
 from dpaudit.evidence import LowerBound
-from dpaudit.experiments.membership import AttackOutcome
 from dpaudit.measured import Interval
-from dpaudit.result import ModelResult, Result
+from dpaudit.results.membership import AttackResult
+from dpaudit.results.result import ModelResult, Result
 
 ARITHMETIC = 1e-6  # relative room for the accountant's own rounding
 
@@ -178,7 +178,7 @@ def _mechanism(claim: MechanismClaim, case: Case, tail: float) -> Judgement:
     )
 
 
-def _points(case: Case) -> Iterator[tuple[AttackOutcome, float]]:
+def _points(case: Case) -> Iterator[tuple[AttackResult, float]]:
     """Where the promised curve is tested: only when every score is a trial of its own, so that counts are binomial."""
     outcome = case.result.membership
     if outcome is None or outcome.design != "many-runs":
@@ -259,7 +259,7 @@ def _source(intervals: dict[str, Interval], case: Case, which: str) -> str:
     return f"{which} of {len(intervals)} {'releases' if case.model is None else 'attacks'}"
 
 
-def _attacks(claim: CeilingClaim | NoGrowthClaim, result: Result, model: str) -> dict[str, AttackOutcome]:
+def _attacks(claim: CeilingClaim | NoGrowthClaim, result: Result, model: str) -> dict[str, AttackResult]:
     if all(model != each.name for each in result.models):
         raise InputError(f"claim {claim.id!r}: the baseline {result.name!r} holds no model {model!r}.")
     known = result.membership.by_name(model) if result.membership else {}

@@ -28,7 +28,7 @@ from dpaudit.plan import Plan, load_plan
 from dpaudit.progress import Progress, Silent
 from dpaudit.promise import promise
 from dpaudit.reports.html import write_report
-from dpaudit.result import DataSummary, ErrorLevel, ModelResult, Result, Utility, provenance, summary
+from dpaudit.results.result import DataSummary, ErrorLevel, ModelResult, Result, Utility, provenance, summary
 from dpaudit.seeds import derived
 from dpaudit.tasks import Workers
 from dpaudit.trace import read_trace
@@ -233,8 +233,8 @@ def _run(plan: Plan, prepare: Callable[[], Audit], log: Log) -> Result:
             if judged
             else unmeasured(subject.name, subject.claim)
         )
-    for outcome in (gradient_outcome, prior_outcome):
-        comparisons += outcome.comparisons() if outcome is not None else []
+    comparisons += gradient.comparisons(gradient_outcome) if gradient_outcome is not None else []
+    comparisons += prior.comparisons(prior_outcome) if prior_outcome is not None else []
     return Result(
         schema=1,
         name=plan.name,
@@ -273,7 +273,7 @@ def _run_trace(plan: Plan, settings: trace.Settings) -> Result:
         seed=plan.seed,
     )
     adjacency, mechanism = (claim.adjacency, claim.mechanism) if claim is not None else (ADJACENCY, None)
-    comparison = found.comparison(claim, unit=unit, delta=delta)
+    comparison = trace.comparison(found, claim, unit=unit, delta=delta)
     return Result(
         schema=1,
         name=plan.name,

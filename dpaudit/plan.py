@@ -12,13 +12,12 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from dpaudit import _check, registry
-from dpaudit.claim import Adjacency, Claim, Unit
+from dpaudit.claim import Adjacency, Claim, Design, Unit
 from dpaudit.data.dataset import Task
 from dpaudit.data.load import SUFFIXES
 from dpaudit.data.source import Source
 from dpaudit.data.users import Clients
 from dpaudit.errors import InputError
-from dpaudit.experiments.audit import Design
 from dpaudit.experiments.federated import Settings as FederatedSettings
 from dpaudit.experiments.gradient_settings import Settings as GradientSettings
 from dpaudit.experiments.membership import Settings as MembershipSettings
@@ -26,7 +25,7 @@ from dpaudit.experiments.prior import Settings as PriorSettings
 from dpaudit.experiments.rungs import Settings as LadderSettings
 from dpaudit.experiments.trace import Settings as TraceSettings
 from dpaudit.experiments.views import at_epoch
-from dpaudit.files import read_text
+from dpaudit.files import parse_toml, read_text
 from dpaudit.training.function import Function
 from dpaudit.training.trainer import Trainer
 
@@ -303,21 +302,6 @@ def _texts(value: object) -> Iterator[str]:
     elif isinstance(value, dict | list):
         for part in value.values() if isinstance(value, dict) else value:
             yield from _texts(part)
-
-
-def parse_toml(text: str, where: object) -> dict[str, Any]:
-    """TOML text as a table.
-
-    Raises:
-        InputError: it is no TOML.
-    """
-    try:
-        table: dict[str, Any] = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{where} is not valid TOML: {error}.") from error
-    except RecursionError as error:
-        raise InputError(f"{where} is nested too deeply.") from error
-    return table
 
 
 def first_error(error: ValidationError, model: type[BaseModel]) -> str:

@@ -7,12 +7,12 @@ from typing import ClassVar, Literal
 from dpaudit import _check
 from dpaudit.attacks.membership.loss import Loss
 from dpaudit.attacks.membership.modified_entropy import ModifiedEntropy
-from dpaudit.claim import Adjacency, Claim, Unit
+from dpaudit.claim import Adjacency, Claim, Design, Unit
 from dpaudit.compare import compare
 from dpaudit.experiments import membership, scoring
-from dpaudit.experiments.audit import Design
 from dpaudit.promise import promise
-from dpaudit.result import DataSummary, ErrorLevel, ModelResult, Result, provenance
+from dpaudit.results.membership import MembershipResult
+from dpaudit.results.result import DataSummary, ErrorLevel, ModelResult, Result, provenance
 from dpaudit.scores import Scores
 from dpaudit.seeds import derived
 from dpaudit.signals import Signals
@@ -147,7 +147,7 @@ def audited(
         membership.judged(name, key, attack, scores, terms=per_bound, seed=derived(seed, "held-out half", name, key))
         for key, (attack, scores) in attacked.items()
     ]
-    outcome = membership.Outcome(design=terms.design, attacks=outcomes)
+    outcome = MembershipResult(design=terms.design, attacks=outcomes)
     first = next(iter(attacked.values()))[1]
     return Result(
         schema=1,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from dpaudit.claims import Claims
     from dpaudit.compare import Comparison
     from dpaudit.judgement import Judgement
-    from dpaudit.result import Result
+    from dpaudit.results.result import Result
 
 __all__ = ["PrivacyViolation", "assert_epsilon", "assert_leakage", "assert_private"]
 
@@ -206,7 +206,7 @@ class ClaimsFile(pytest.File):
         """Judgements by claim."""
         if self._judged is None:
             from dpaudit.gate import verify
-            from dpaudit.result import load_result
+            from dpaudit.results.result import load_result
 
             claims = self.claims
             assert claims.result is not None
@@ -276,7 +276,7 @@ def privacy_audit(request: pytest.FixtureRequest) -> "Callable[..., Result]":
     from dpaudit.errors import InputError
     from dpaudit.pipeline import run
     from dpaudit.plan import load_plan
-    from dpaudit.result import load_result, provenance
+    from dpaudit.results.result import load_result, provenance
 
     cache = request.config.cache
     if cache is None:

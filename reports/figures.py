@@ -5,10 +5,10 @@ import re
 from typing import Any
 
 from dpaudit.evidence import LowerBound
-from dpaudit.experiments.membership import AttackOutcome
 from dpaudit.reports.drawing import COLOURS, DASHES, INK, MUTED, PAPER, PROMISED, SHADE, Drawing, Margins, canvas
 from dpaudit.reports.words import by_severity, count, short
-from dpaudit.result import ModelResult, Result
+from dpaudit.results.membership import AttackResult
+from dpaudit.results.result import ModelResult, Result
 from dpaudit.slices import Slice
 
 ROWS = 60  # more cannot be told apart in one figure; all of them are in its table
@@ -116,17 +116,17 @@ def roc(result: Result, model: ModelResult) -> Drawing:
     return Drawing(draw, f"ROC of {count(len(attacks), 'attack')} on {short(model.name)}, log-log")
 
 
-def attacks_on(result: Result, model: str) -> list[AttackOutcome]:
+def attacks_on(result: Result, model: str) -> list[AttackResult]:
     """The membership attacks on one model."""
     return [attack for attack in result.membership.attacks if attack.model == model] if result.membership else []
 
 
-def strongest(result: Result, model: str) -> AttackOutcome | None:
+def strongest(result: Result, model: str) -> AttackResult | None:
     """The attack with the largest lower bound on one model; among equals the one with the largest AUC."""
     return max(attacks_on(result, model), key=lambda attack: (attack.bound.epsilon, attack.auc), default=None)
 
 
-def best_attack(result: Result, model: str) -> AttackOutcome | None:
+def best_attack(result: Result, model: str) -> AttackResult | None:
     """The attack with the largest AUC on one model."""
     return max(attacks_on(result, model), key=lambda attack: attack.auc, default=None)
 
@@ -136,7 +136,7 @@ def strongest_bound(result: Result, model: str) -> LowerBound | None:
     return max(result.bounds(model), key=lambda bound: bound.epsilon, default=None)
 
 
-def slices(result: Result) -> list[tuple[AttackOutcome, Slice]]:
+def slices(result: Result) -> list[tuple[AttackResult, Slice]]:
     """Every slice of every attack, the most exposed first."""
     found = [
         (attack, part)
@@ -207,7 +207,7 @@ def has_utility(result: Result) -> bool:
     return sum(model.utility is not None and bool(attacks_on(result, model.name)) for model in result.models) > 1
 
 
-def _visible(attack: AttackOutcome, start: float) -> tuple[list[float], list[float], list[float]]:
+def _visible(attack: AttackResult, start: float) -> tuple[list[float], list[float], list[float]]:
     curve = attack.curve
     xs = [max(x, start) for x in curve.fpr]
     return xs, [max(y, start / 10) for y in curve.low], [max(y, start / 10) for y in curve.high]

@@ -13,13 +13,13 @@ import numpy as np
 from markupsafe import Markup
 
 from dpaudit.changes import changes
-from dpaudit.experiments.membership import AttackOutcome
 from dpaudit.files import replacing, write_text
 from dpaudit.reports import figures, words
 from dpaudit.reports.drawing import Drawing
 from dpaudit.reports.experiments import gradient
 from dpaudit.reports.records import Records
-from dpaudit.result import ModelResult, Result
+from dpaudit.results.membership import AttackResult
+from dpaudit.results.result import ModelResult, Result
 
 CARDS = 9  # verdicts shown as cards, the worst first; the rest are a table
 CURVES = 9  # models whose ROC is drawn
@@ -106,7 +106,7 @@ def _card(result: Result, subject: str) -> dict[str, Any]:
     }
 
 
-def _left_out(attacks: Sequence[AttackOutcome]) -> list[tuple[tuple[str, ...], list[str]]]:
+def _left_out(attacks: Sequence[AttackResult]) -> list[tuple[tuple[str, ...], list[str]]]:
     """Slices that could not be judged, with the models they could not be judged on; each set of slices once."""
     found: dict[tuple[str, ...], list[str]] = {}
     for attack in attacks:
@@ -148,7 +148,7 @@ def _readings(result: Result, model: ModelResult) -> list[dict[str, Any]]:
     return rows
 
 
-def _rates(attacks: Sequence[AttackOutcome]) -> list[float]:
+def _rates(attacks: Sequence[AttackResult]) -> list[float]:
     """False-positive rates worth a column: those at which any attack could be measured, or else the largest."""
     points = [point for attack in attacks for point in attack.tpr_at_fpr]
     measurable = sorted({point.fpr for point in points if point.measurable}, reverse=True)

@@ -8,7 +8,7 @@ from rich.text import Text
 from dpaudit.changes import Change
 from dpaudit.reports.figures import best_attack, strongest_bound
 from dpaudit.reports.words import verdict
-from dpaudit.result import ModelResult, Result
+from dpaudit.results.result import ModelResult, Result
 from dpaudit.terminal import plain
 
 MARKS = {"contradicted": "bold red", "consistent": "green", "too weak": "yellow", "no promise": "dim"}

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from dpaudit.claim import FixedSize, Poisson, Sampling, Shuffled
 from dpaudit.evidence import LowerBound
-from dpaudit.experiments.membership import AttackOutcome
-from dpaudit.result import ModelResult, Result
+from dpaudit.results.membership import AttackResult
+from dpaudit.results.result import ModelResult, Result
 
 SYMBOLS = {"contradicted": "✕", "consistent": "✓", "too weak": "?", "no promise": "–"}
 TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")
@@ -67,7 +67,7 @@ def judged(result: Result, subject: str) -> str:
     return sentence
 
 
-def in_words(attack: AttackOutcome) -> str:
+def in_words(attack: AttackResult) -> str:
     """What an attacker can do, for a reader who knows no ROC curve."""
     point = min((point for point in attack.tpr_at_fpr if point.measurable), key=lambda point: point.fpr, default=None)
     if point is None:

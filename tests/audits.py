@@ -11,7 +11,8 @@ from dpaudit.attacks.membership.loss import Loss
 from dpaudit.claims import Claims, claims_from
 from dpaudit.experiments import membership
 from dpaudit.experiments.scoring import FPRS
-from dpaudit.result import Result, result_from_json
+from dpaudit.results.membership import AttackResult, MembershipResult
+from dpaudit.results.result import Result, result_from_json
 from dpaudit.roc import Roc, auc_standard_error
 from dpaudit.score import audit_scores
 from dpaudit.scores import Scores
@@ -32,7 +33,7 @@ def gaussian_scores(mu: float, *, seed: int, records: int) -> Scores:
     return Scores.join(rng.normal(size=records) + mu * coins, coins)
 
 
-def unbounded(scores: Scores) -> membership.AttackOutcome:
+def unbounded(scores: Scores) -> AttackResult:
     """What an attack found, with a lower bound of 0 in place of the real one, which takes most of the time."""
     roc = Roc.of(scores)
     frame = result_from_json(_frame(), where="here").membership
@@ -66,10 +67,10 @@ def gaussian_audit(
     return around(outcomes, design=design, name=name)
 
 
-def around(outcomes: list[membership.AttackOutcome], *, design: str = "one-run", name: str = "model") -> Result:
+def around(outcomes: list[AttackResult], *, design: str = "one-run", name: str = "model") -> Result:
     """A result that holds these attacks."""
     frame = result_from_json(_frame(), where="here")
-    found = membership.Outcome(design=design, attacks=outcomes)
+    found = MembershipResult(design=design, attacks=outcomes)
     return frame.model_copy(update={"name": name, "membership": found})
 
 

@@ -9,7 +9,7 @@ import pytest
 from dpaudit.attacking import References, Terms, attack_model, attack_predictions
 from dpaudit.data.dataset import Dataset
 from dpaudit.errors import InputError
-from dpaudit.result import result_from_json
+from dpaudit.results.result import result_from_json
 from dpaudit.training.trainer import TrainedModel
 
 RNG = np.random.default_rng(0)

@@ -12,7 +12,7 @@ from dpaudit.data.source import Records, Source, rebuilt
 from dpaudit.errors import InputError
 from dpaudit.pipeline import run
 from dpaudit.plan import Plan, plan_from
-from dpaudit.result import Result
+from dpaudit.results.result import Result
 from dpaudit.tasks import Workers
 from dpaudit.training.kept import in_order, kept, missing, name_of, store_of
 

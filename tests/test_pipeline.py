@@ -12,7 +12,7 @@ from dpaudit.data.source import population_mask
 from dpaudit.errors import AuditFailed, InputError
 from dpaudit.pipeline import run
 from dpaudit.plan import Plan, plan_from
-from dpaudit.result import Result, load_result
+from dpaudit.results.result import Result, load_result
 
 pytestmark = pytest.mark.tf
 

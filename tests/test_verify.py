@@ -9,7 +9,7 @@ from scipy.stats import binom
 from dpaudit.accounting import gaussian_epsilon
 from dpaudit.errors import InputError
 from dpaudit.gate import verify
-from dpaudit.result import Result
+from dpaudit.results.result import Result
 from tests.audits import (
     DELTA,
     around,

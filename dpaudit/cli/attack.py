@@ -93,8 +93,7 @@ def attack(
 
 def _references(recipe: Path | None, data: Path | None, models: int) -> "References | None":
     from dpaudit.attacking import References
-    from dpaudit.files import read_text
-    from dpaudit.plan import parse_toml
+    from dpaudit.files import parse_toml, read_text
 
     if recipe is None and data is None:
         return None

@@ -6,7 +6,7 @@ from pathlib import Path
 import typer
 
 from dpaudit.reports.text import choices, table
-from dpaudit.result import Result
+from dpaudit.results.result import Result
 from dpaudit.terminal import console, plain
 
 

@@ -4,12 +4,11 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from dpaudit._check import BoolArray, FloatArray
-from dpaudit.claim import Adjacency, Claim, Unit
+from dpaudit.claim import Adjacency, Claim, Design, Unit
 from dpaudit.data.dataset import Dataset
 from dpaudit.data.source import Records, Source
 from dpaudit.progress import Progress
@@ -17,8 +16,6 @@ from dpaudit.seeds import derived
 from dpaudit.tasks import Workers
 from dpaudit.training.single import Wanted, trained
 from dpaudit.training.trainer import TrainedModel, Trainer
-
-Design = Literal["one-run", "many-runs"]
 
 
 @dataclass(frozen=True)

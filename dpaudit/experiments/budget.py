@@ -15,11 +15,12 @@ from pydantic import BaseModel
 from dpaudit.claim import Claim
 from dpaudit.experiments.audit import Audit, Subject
 from dpaudit.experiments.references import stacked
-from dpaudit.experiments.rungs import PILOT, Choice, Settings
+from dpaudit.experiments.rungs import PILOT, Settings
 from dpaudit.forensics.mechanism import Mechanism
 from dpaudit.forensics.step_canaries import PILOT as PILOT_STEPS
 from dpaudit.forensics.step_canaries import visible_to_steps
 from dpaudit.planning import visible
+from dpaudit.results.ladder import BudgetChoice
 from dpaudit.training.pool import Pool, StackedTrainer
 
 GOAL, POWER = 1.25, 0.8
@@ -37,7 +38,7 @@ class Allotment(BaseModel):
     """What a budget gave one model: the settings it is audited with, and which of their rungs are climbed and why."""
 
     settings: Settings
-    choices: list[Choice]
+    choices: list[BudgetChoice]
 
 
 def allot(settings: Settings, audit: Audit, subject: Subject, mechanism: Mechanism | str, left: float) -> Allotment:
@@ -51,7 +52,7 @@ def allot(settings: Settings, audit: Audit, subject: Subject, mechanism: Mechani
         left: seconds.
     """
     chosen: dict[str, int] = {}
-    choices: list[Choice] = []
+    choices: list[BudgetChoice] = []
     per_question = 0.0 if isinstance(mechanism, str) or left <= 0 else _seconds_per_question(mechanism)
     training: float | None = None
     for rung in settings.rungs:
@@ -85,8 +86,8 @@ def allot(settings: Settings, audit: Audit, subject: Subject, mechanism: Mechani
 Offer = tuple[int, float, float]  # amount, seconds, smallest ε that is visible
 
 
-def _always(rung: int, amount: str, seconds: float, reason: str) -> Choice:
-    return Choice(rung=rung, chosen=True, amount=amount, seconds=round(seconds, 1), visible=None, reason=reason)
+def _always(rung: int, amount: str, seconds: float, reason: str) -> BudgetChoice:
+    return BudgetChoice(rung=rung, chosen=True, amount=amount, seconds=round(seconds, 1), visible=None, reason=reason)
 
 
 def _best(
@@ -97,10 +98,10 @@ def _best(
     claim: Claim | None,
     chosen: dict[str, int],
     none: str,
-) -> Choice:
+) -> BudgetChoice:
     """The first offer that reaches the goal, else the best that fits the time; ``none`` says why there is no offer."""
     if claim is None or math.isinf(claim.epsilon):
-        return Choice(rung=rung, chosen=False, amount="", seconds=0.0, visible=None, reason="nothing is claimed")
+        return BudgetChoice(rung=rung, chosen=False, amount="", seconds=0.0, visible=None, reason="nothing is claimed")
     best: Offer | None = None
     why = none
     for offer in offers:
@@ -117,11 +118,11 @@ def _best(
         if least <= GOAL * claim.epsilon:
             break
     if best is None:
-        return Choice(rung=rung, chosen=False, amount="", seconds=0.0, visible=None, reason=why)
+        return BudgetChoice(rung=rung, chosen=False, amount="", seconds=0.0, visible=None, reason=why)
     amount, cost, least = best
     chosen[what] = amount
     enough = least <= GOAL * claim.epsilon
-    return Choice(
+    return BudgetChoice(
         rung=rung,
         chosen=True,
         amount=f"{amount} {what}",

@@ -3,15 +3,18 @@
 import numpy as np
 
 from dpaudit._check import FloatArray
+from dpaudit.claim import Claim
+from dpaudit.compare import Comparison
 from dpaudit.experiments.audit import Audit
-from dpaudit.experiments.gradient_outcome import Cell, Cost, Outcome, Picture
 from dpaudit.experiments.gradient_settings import Settings
 from dpaudit.experiments.gradient_stage import Given, cell, cost, drawn
+from dpaudit.experiments.prior import against_reconstruction
+from dpaudit.results.gradient import DefenceCost, GradientCell, GradientResult, Picture
 from dpaudit.training.kept import kept, store_of
 from dpaudit.training.store import Arrays
 
 
-def run(settings: Settings, audit: Audit) -> Outcome:
+def run(settings: Settings, audit: Audit) -> GradientResult:
     """Victims are the audited records, decoys and auxiliary records the population; every cell is a task."""
     given = Given(settings, audit.records(), audit.seed, audit.delta, audit.confidence)
     recipes = {
@@ -34,15 +37,29 @@ def run(settings: Settings, audit: Audit) -> Outcome:
         for chosen in settings.defence:
             for name in settings.attacks:
                 arrays = found[f"invert {scenario.name}, {chosen.name}, {name}"]
-                cells.append(Cell.model_validate_json(str(arrays["cell"])))
+                cells.append(GradientCell.model_validate_json(str(arrays["cell"])))
                 if name == settings.attacks[0] and "first" in arrays:
                     gallery += _pictures(scenario.name, chosen.name, arrays["first"])
     costs = []
     if settings.utility_steps:
         asked = {f"cost of {chosen.name}": (given, chosen) for chosen in settings.defence}
         paid = dict(kept(cost, asked, store=store, workers=workers, memory=memory))
-        costs = [Cost.model_validate_json(str(paid[key]["cost"])) for key in asked]
-    return Outcome(cells=cells, gallery=gallery if settings.show_records else [], costs=costs, delta=audit.delta)
+        costs = [DefenceCost.model_validate_json(str(paid[key]["cost"])) for key in asked]
+    return GradientResult(cells=cells, gallery=gallery if settings.show_records else [], costs=costs, delta=audit.delta)
+
+
+def comparisons(found: GradientResult) -> list[Comparison]:
+    """The verdict on every release that has an ε, against the reconstruction bound."""
+    return [
+        against_reconstruction(
+            cell.name,
+            Claim(cell.epsilon, found.delta, unit="record", adjacency="add-remove", source="accounted"),
+            cell.verdict,
+            None,
+        )
+        for cell in found.cells
+        if cell.verdict is not None and cell.epsilon is not None
+    ]
 
 
 def _pictures(scenario: str, title: str, images: FloatArray) -> list[Picture]:

@@ -20,8 +20,8 @@ from dpaudit.data.dataset import Dataset
 from dpaudit.data.source import Records
 from dpaudit.errors import AuditFailed, InputError
 from dpaudit.experiments.architecture import architecture
-from dpaudit.experiments.gradient_outcome import Cell, Cost
 from dpaudit.experiments.gradient_settings import DefenceSettings, Scenario, Settings, under
+from dpaudit.results.gradient import DefenceCost, GradientCell
 from dpaudit.seeds import derived
 from dpaudit.training.kept import as_text
 from dpaudit.training.store import Arrays, described, digest
@@ -187,7 +187,7 @@ class Stage:
         views: list[View],
         truth: FloatArray,
         labels: IntArray,
-    ) -> tuple[Cell, FloatArray | None]:
+    ) -> tuple[GradientCell, FloatArray | None]:
         """Attack the views, then join the truth; also the first victim's first record as reconstructed."""
         prior = self.auxiliary.mean(0)
         refused = None
@@ -210,7 +210,7 @@ class Stage:
             result = Successes(test.identified, test.records, test.kappa)
             verdict = judge(result, promised, confidence=self.given.confidence)
         restored = None if scenario.knows_labels else self._labels_restored(views, labels)
-        cell = Cell(
+        cell = GradientCell(
             scenario=scenario.name,
             defence=chosen.name,
             attack=name,
@@ -255,7 +255,7 @@ class Stage:
         rows = [rng.choice(len(self.auxiliary), self.settings.decoys, replace=False) for _ in range(victims)]
         return np.asarray(self.auxiliary[np.stack(rows)])
 
-    def cost(self, chosen: DefenceSettings, *, batch: int = 32, rate: float = 0.5) -> Cost:
+    def cost(self, chosen: DefenceSettings, *, batch: int = 32, rate: float = 0.5) -> DefenceCost:
         """Accuracy on the population after a short training whose every gradient or update went through the defence.
 
         A defence that asks for a larger batch or for local epochs gets them.
@@ -285,7 +285,7 @@ class Stage:
             parameters = tuple(p - rate * g[None] for p, g in zip(parameters, sent, strict=True))
         logits = self.victims.logits(parameters, self.auxiliary[None]).numpy()[0]
         right = float((logits.argmax(1) == self.auxiliary_labels).mean())
-        return Cost(defence=chosen.name, accuracy=round(right, 6))
+        return DefenceCost(defence=chosen.name, accuracy=round(right, 6))
 
 
 def _guesses(found: list[Reconstruction], measured: list[Fidelity], box: tuple[float, float]) -> FloatArray:

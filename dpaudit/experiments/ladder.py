@@ -12,18 +12,19 @@ from dpaudit.experiments.audit import Audit, Subject
 from dpaudit.experiments.budget import Allotment, allot
 from dpaudit.experiments.canary_runs import many_runs, one_run
 from dpaudit.experiments.mechanisms import mechanism_of
-from dpaudit.experiments.rungs import RUNGS, Outcome, RungOutcome, Settings, seconds
+from dpaudit.experiments.rungs import RUNGS, Settings, seconds
 from dpaudit.files import read_text, write_text
 from dpaudit.forensics.federated import Server, inspect_server
 from dpaudit.forensics.inspection import inspect_mechanism
 from dpaudit.forensics.reconcile import reconcile_training
 from dpaudit.forensics.step_canaries import StepCanaries
+from dpaudit.results.ladder import LadderResult, RungResult
 
 CHOICES = "ladder.json"  # in the run folder: what a budget chose, so that a run that goes on does not choose again
 ALLOTMENTS = TypeAdapter(dict[str, Allotment])
 
 
-def run(settings: Settings, audit: Audit) -> Outcome:
+def run(settings: Settings, audit: Audit) -> LadderResult:
     """Climb every rung with every subject.
 
     With a budget all choices are made, and kept in the run folder, before the first rung is climbed.
@@ -52,7 +53,7 @@ def run(settings: Settings, audit: Audit) -> Outcome:
                 )
                 facts = {"skipped": found} if isinstance(found, str) else found
                 outcomes.append(
-                    RungOutcome(
+                    RungResult(
                         model=subject.name,
                         rung=rung,
                         name=name,
@@ -64,7 +65,7 @@ def run(settings: Settings, audit: Audit) -> Outcome:
                     )
                 )
                 advance(1)
-    return Outcome(rungs=outcomes)
+    return LadderResult(rungs=outcomes)
 
 
 def _allotted(settings: Settings, audit: Audit) -> dict[str, Allotment]:

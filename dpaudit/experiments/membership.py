@@ -6,7 +6,7 @@ from typing import Annotated, Any, get_args
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from dpaudit import _check, registry
 from dpaudit._check import FloatArray, IntArray
@@ -16,24 +16,24 @@ from dpaudit.blocks import room
 from dpaudit.bounds.clopper_pearson import ClopperPearson
 from dpaudit.bounds.one_run import OneRun
 from dpaudit.bounds.selection import HeldOut
-from dpaudit.claim import Adjacency, Unit
+from dpaudit.claim import Adjacency, Design, Unit
 from dpaudit.data.dataset import Dataset
 from dpaudit.data.inclusion import complementary_pairs
 from dpaudit.data.queries import Query
 from dpaudit.errors import InputError
-from dpaudit.evidence import LowerBound
-from dpaudit.experiments.audit import Audit, Design, Subject
+from dpaudit.experiments.audit import Audit, Subject
 from dpaudit.experiments.references import observed_pool, reference_trainer, target_signals
-from dpaudit.experiments.scoring import FPRS, Named, PoolOutcome, Seen, chosen, scored
+from dpaudit.experiments.scoring import FPRS, Named, Seen, chosen, scored
 from dpaudit.experiments.views import Queried, at_epoch
-from dpaudit.roc import Roc, TprAtFpr, auc_standard_error
+from dpaudit.results.membership import AttackResult, ExposedRecords, MembershipResult, PoolResult, RocCurve
+from dpaudit.roc import Roc, auc_standard_error
 from dpaudit.scores import Scores
 from dpaudit.signals import PoolSignals, Signals
-from dpaudit.slices import Slices, column_groups, sliced, standard_groups
+from dpaudit.slices import column_groups, sliced, standard_groups
 from dpaudit.training.pool import Pool, PoolCost, together
 from dpaudit.training.single import Wanted
 from dpaudit.training.trainer import Trainer
-from dpaudit.vulnerable_records import Accused, Exposed, accused, exposed
+from dpaudit.vulnerable_records import accused, exposed
 
 CURVE_POINTS = 400
 STANDARD_SLICES = ("class", "loss", "classified")
@@ -74,7 +74,7 @@ class Settings(BaseModel):
     """``[membership]``: which attacks, on how many reference models, and how closely to look.
 
     ``references`` models are trained like each model under audit, in complementary pairs on halves of the records.
-    They serve its attacks, and each of them is attacked in turn with the others as references (`PoolOutcome`).
+    They serve its attacks, and each of them is attacked in turn with the others as references (`PoolResult`).
     ``slices``: by ``class``, by quantile of the ``loss``, by whether it is ``classified`` right, or by a column of the
     data, which stays a feature when it holds numbers. ``fdr``: false discovery rate of the list of exposed records.
     ``queries``: further questions about each record, the same for every model, for the attacks that can use several.
@@ -113,87 +113,6 @@ class Settings(BaseModel):
         return len(self.attacks)
 
 
-class Curve(BaseModel):
-    """A ROC curve thinned to what can be seen, with its pointwise 95 % band."""
-
-    fpr: list[float]
-    tpr: list[float]
-    low: list[float]
-    high: list[float]
-
-    @model_validator(mode="after")
-    def _same_length(self) -> "Curve":
-        if not 0 < len(self.fpr) == len(self.tpr) == len(self.low) == len(self.high):
-            raise ValueError("a curve needs as many rates of one kind as of the other, at least one")
-        return self
-
-
-class AttackOutcome(BaseModel):
-    """What one attack found on one model."""
-
-    model: str
-    attack: str
-    version: str
-    paper: str
-    members: int
-    nonmembers: int
-    auc: float
-    auc_standard_error: float
-    advantage: float
-    tpr_at_fpr: list[TprAtFpr]
-    bound: LowerBound
-    curve: Curve
-    slices: Slices | None = None
-    spent: int = 0
-
-
-class ExposedRecords(BaseModel):
-    """Which records a model like this one gives away, by row number in the source of the data.
-
-    ``accused``: for the same records in the same order, how often the attack ``auto`` calls them members.
-    """
-
-    model: str
-    exposed: Exposed
-    accused: Accused | None = None
-
-
-class Skipped(BaseModel):
-    """An attack that could not run, and what it lacked."""
-
-    attack: str
-    reason: str
-
-
-class Outcome(BaseModel):
-    """What the attacks found.
-
-    ``stacked``: models whose references were trained by the stacked engine, though they were not themselves.
-    """
-
-    design: Design
-    attacks: list[AttackOutcome]
-    references: int = 0
-    stacked: list[str] = []
-    pools: list[PoolOutcome] = []
-    exposed: list[ExposedRecords] = []
-    skipped: list[Skipped] = []
-    floored: dict[str, int] = {}
-
-    def bounds(self, model: str) -> list[LowerBound]:
-        """Lower bounds on one model's ε."""
-        return [attack.bound for attack in self.attacks if attack.model == model]
-
-    def by_name(self, model: str) -> dict[str, AttackOutcome]:
-        """Attacks on one model; one that ran again, with other parameters, has a number behind its name."""
-        found: dict[str, AttackOutcome] = {}
-        for outcome in self.attacks:
-            if outcome.model == model:
-                before = sum(other.attack == outcome.attack for other in found.values())
-                found[f"{outcome.attack} ({before + 1})" if before else outcome.attack] = outcome
-        return found
-
-
 def predicted(settings: Settings, trainer: Trainer, audit: Audit, *, name: str) -> PoolCost | None:
     """What the reference models of one subject would take; None when there are none."""
     if not settings.references:
@@ -210,12 +129,12 @@ def predicted(settings: Settings, trainer: Trainer, audit: Audit, *, name: str) 
     return together(cost(trainer, queried.everything), *earlier)
 
 
-def run(settings: Settings, audit: Audit) -> Outcome:
+def run(settings: Settings, audit: Audit) -> MembershipResult:
     """Attack every subject; membership is joined to the scores here and nowhere before."""
     room().need(len(audit.dataset), settings.references)
     attacks = [(item.name, item.build()) for item in settings.attacks]
     terms = Terms(audit.design, audit.delta, audit.confidence, audit.adjacency, audit.unit)
-    outcome = Outcome(design=audit.design, attacks=[], references=settings.references)
+    outcome = MembershipResult(design=audit.design, attacks=[], references=settings.references)
     queried = Queried.of(audit.dataset, audit.population, settings.queries, seed=audit.seed_for("queries"))
     for subject in audit.subjects:
         pool = None
@@ -240,7 +159,7 @@ def run(settings: Settings, audit: Audit) -> Outcome:
                 update["slices"] = sliced(scores, member, parts, fpr=FPRS[0])
             outcome.attacks.append(judgement.model_copy(update=update))
             if "pool" in found:
-                outcome.pools.append(PoolOutcome.model_validate_json(str(found["pool"])))
+                outcome.pools.append(PoolResult.model_validate_json(str(found["pool"])))
     return outcome
 
 
@@ -328,12 +247,12 @@ def chosen_groups(
     return {name: groups[name] for name in slices}
 
 
-def judged(model: str, name: str, attack: Named, scores: Scores, *, terms: Terms, seed: int) -> AttackOutcome:
+def judged(model: str, name: str, attack: Named, scores: Scores, *, terms: Terms, seed: int) -> AttackResult:
     """Metrics and lower bound of one attack's scores; ``seed`` splits off the half that chooses the threshold."""
     selection = HeldOut(fraction=0.5, seed=seed)
     bound = OneRun(selection) if terms.design == "one-run" else ClopperPearson(selection)
     roc = Roc.of(scores)
-    return AttackOutcome(
+    return AttackResult(
         model=model,
         attack=name,
         version=attack.version,
@@ -349,7 +268,7 @@ def judged(model: str, name: str, attack: Named, scores: Scores, *, terms: Terms
     )
 
 
-def thinned(roc: Roc) -> Curve:
+def thinned(roc: Roc) -> RocCurve:
     """At most `CURVE_POINTS` points, dense where the false-positive rate is small."""
     low, high = roc.band()
     if roc.fpr.size > CURVE_POINTS:
@@ -359,7 +278,7 @@ def thinned(roc: Roc) -> Curve:
         rows = np.unique(np.searchsorted(roc.fpr, np.sort(wanted), side="right") - 1)
     else:
         rows = np.arange(roc.fpr.size)
-    return Curve(
+    return RocCurve(
         **{
             name: np.round(values[rows], 6).tolist()
             for name, values in {"fpr": roc.fpr, "tpr": roc.tpr, "low": low, "high": high}.items()

@@ -4,15 +4,14 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
-from pydantic import BaseModel
-
 from dpaudit._check import BoolArray
 from dpaudit.attacks.membership.auto import Auto
-from dpaudit.attacks.membership.null_check import NullCheck, null_check
+from dpaudit.attacks.membership.null_check import null_check
 from dpaudit.attacks.membership.pools import Spending, audited_part, leave_pair_out
 from dpaudit.blocks import Room, within
-from dpaudit.evaluation import OverTargets, over_targets
+from dpaudit.evaluation import over_targets
 from dpaudit.experiments.audit import Audit
+from dpaudit.results.membership import PoolResult
 from dpaudit.signals import PoolSignals, Signals
 from dpaudit.tasks import PROCESS_BYTES, Workers, cores
 from dpaudit.training.kept import as_text, kept, store_of
@@ -26,19 +25,6 @@ class Named(Protocol):
 
     version: ClassVar[str]
     paper: ClassVar[str]
-
-
-class PoolOutcome(BaseModel):
-    """What one attack found on the reference models of one model, each in turn the target.
-
-    ``null`` is the same on shuffled signals, which cannot leak: the self-test of the experiment.
-    """
-
-    model: str
-    attack: str
-    version: str
-    over_targets: OverTargets
-    null: NullCheck
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,10 +102,10 @@ def chosen(attack: Any, signals: Signals) -> Named:
     return named
 
 
-def over_pool(model: str, name: str, attack: Any, pool: PoolSignals, *, seed: int) -> PoolOutcome:
+def over_pool(model: str, name: str, attack: Any, pool: PoolSignals, *, seed: int) -> PoolResult:
     """Each model of a pool in turn the target, its pair left out, and the null self-test of exactly that."""
     scores = leave_pair_out(attack, pool)
-    return PoolOutcome(
+    return PoolResult(
         model=model,
         attack=name,
         version=chosen(attack, pool.target(0)).version,

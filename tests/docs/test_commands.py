@@ -14,7 +14,8 @@ from dpaudit.calibration.methods import METHODS
 from dpaudit.calibration.table import selftest
 from dpaudit.cli import app
 from dpaudit.errors import MissingDependency
-from dpaudit.plan import load_plan, parse_toml
+from dpaudit.files import parse_toml
+from dpaudit.plan import load_plan
 from dpaudit.zoo.run import run_zoo
 from tests.docs.pages import PAGES, ROOT, WHOLE, commands, typed
 from tests.docs.reader import SMALLER, furnish

@@ -92,17 +92,17 @@ def test_a_cell_has_as_many_values_for_each_victim() -> None:
     """A stored result with values for a part of the victims is refused, not averaged over whatever is there."""
     from pydantic import ValidationError
 
-    from dpaudit.experiments.gradient_outcome import Cell
+    from dpaudit.results.gradient import GradientCell
 
     fields: dict[str, Any] = {
         "scenario": "one", "defence": "none", "attack": "dense", "epsilon": None, "refused": None, "ssim": [],
         "nearest": [], "label_accuracy": None, "identified": 1, "victims": 2, "decoys": 9, "p_value": 1.0,
         "verdict": None,
     }  # fmt: skip
-    whole = Cell(psnr=[20.0, 40.0, 10.0, 30.0], floor=[9.0, 9.0, 9.0, 9.0], **fields)
+    whole = GradientCell(psnr=[20.0, 40.0, 10.0, 30.0], floor=[9.0, 9.0, 9.0, 9.0], **fields)
     assert whole.typical(whole.psnr).median == 25.0
     for psnr in ([20.0, 40.0, 10.0], [], [float("inf"), 1.0]):
         with pytest.raises(ValidationError, match="psnr"):
-            Cell(psnr=psnr, floor=[9.0, 9.0], **fields)
+            GradientCell(psnr=psnr, floor=[9.0, 9.0], **fields)
     with pytest.raises(ValidationError, match="more victims"):
-        Cell(psnr=[20.0, 40.0], floor=[9.0, 9.0], **{**fields, "labels_right": 3})
+        GradientCell(psnr=[20.0, 40.0], floor=[9.0, 9.0], **{**fields, "labels_right": 3})

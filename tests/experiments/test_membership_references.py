@@ -13,11 +13,12 @@ from dpaudit.data.inclusion import complementary_pairs, fair_coins
 from dpaudit.data.load import load
 from dpaudit.errors import InputError
 from dpaudit.experiments.audit import Audit, Subject
-from dpaudit.experiments.membership import Outcome, Settings, exposed_records, run
+from dpaudit.experiments.membership import Settings, exposed_records, run
 from dpaudit.experiments.references import reference_trainer, stacked
 from dpaudit.experiments.views import at_epoch
 from dpaudit.outputs import log_probabilities
 from dpaudit.progress import Silent
+from dpaudit.results.membership import MembershipResult
 from dpaudit.stacked.schedules import Cosine, Steps
 from dpaudit.training.architecture import Mlp
 from dpaudit.training.dp_sgd import DpSgd
@@ -91,7 +92,7 @@ def test_references_targets_slices_and_exposed_records(tmp_path: Path) -> None:
     for one in pools.values():
         assert one.null.low < one.null.auc < one.null.high
     assert outcome.exposed[0].exposed.smallest_p == 0.5**8
-    assert Outcome.model_validate_json(outcome.model_dump_json()) == outcome
+    assert MembershipResult.model_validate_json(outcome.model_dump_json()) == outcome
     stored = sorted((tmp_path / "references").iterdir())
     again = run(settings, audit(tmp_path))
     assert again == outcome

@@ -7,8 +7,9 @@ import numpy as np
 from dpaudit.attacks.membership.loss import Loss
 from dpaudit.bounds.one_run import OneRun
 from dpaudit.bounds.selection import HeldOut
-from dpaudit.experiments.membership import CURVE_POINTS, AttackOutcome, Terms, judged, thinned
+from dpaudit.experiments.membership import CURVE_POINTS, Terms, judged, thinned
 from dpaudit.experiments.scoring import FPRS
+from dpaudit.results.membership import AttackResult
 from dpaudit.roc import Roc
 from dpaudit.scores import Scores
 
@@ -27,7 +28,7 @@ def test_a_result_of_many_records_is_small_and_judges_the_same():
         scores, delta=1e-5, confidence=0.95, adjacency="add-remove", unit="record"
     )
     whole = Roc.of(scores)
-    for read in (found, AttackOutcome.model_validate(json.loads(text))):
+    for read in (found, AttackResult.model_validate(json.loads(text))):
         assert read.bound.epsilon == bound.epsilon
         assert read.auc == whole.auc
         assert [at.tpr for at in read.tpr_at_fpr] == [whole.tpr_at(fpr).tpr for fpr in FPRS]

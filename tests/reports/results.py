@@ -9,9 +9,9 @@ import numpy as np
 from dpaudit.accounting import gaussian_epsilon, gaussian_trade_off
 from dpaudit.claim import Claim
 from dpaudit.compare import compare
-from dpaudit.experiments.membership import AttackOutcome, ExposedRecords, Outcome
 from dpaudit.promise import Promise
-from dpaudit.result import ModelResult, Result, Utility
+from dpaudit.results.membership import AttackResult, ExposedRecords, MembershipResult
+from dpaudit.results.result import ModelResult, Result, Utility
 from dpaudit.slices import Slice, Slices
 from dpaudit.vulnerable_records import Accused, Exposed
 from tests.audits import DELTA, around, gaussian_audit, gaussian_scores, unbounded
@@ -37,7 +37,7 @@ def small() -> Result:
 def audit_of(names: tuple[str, ...], *, attacks: int, slices: int) -> Result:
     """Models of growing leakage; every third promises nothing."""
     rng = np.random.default_rng(7)
-    outcomes: list[AttackOutcome] = []
+    outcomes: list[AttackResult] = []
     models: list[ModelResult] = []
     for index, name in enumerate(names):
         mu = 0.3 + 2.4 * index / max(1, len(names) - 1)
@@ -77,7 +77,7 @@ def audit_of(names: tuple[str, ...], *, attacks: int, slices: int) -> Result:
     cards = Accused(0.1, 8, (1.0, 0.75, 0.625), (0.125, 0.0, 0.25))
     exposed = ExposedRecords(model=names[0], exposed=three, accused=cards)
     result = around(outcomes).model_copy(update={"models": models, "name": "audit", "title": "Privacy audit"})
-    outcome_ = Outcome(design="one-run", attacks=outcomes, exposed=[exposed] if slices else [])
+    outcome_ = MembershipResult(design="one-run", attacks=outcomes, exposed=[exposed] if slices else [])
     judged = [
         compare(m.name, m.promise.claim, outcome_.bounds(m.name)) for m in models if m.promise is not None
     ]  # fmt: skip

@@ -13,10 +13,6 @@ import pytest
 from dpaudit.changes import changes
 from dpaudit.cli import main
 from dpaudit.errors import InputError, MissingDependency
-from dpaudit.experiments.federated import Outcome as Federated
-from dpaudit.experiments.rungs import Outcome as Ladder
-from dpaudit.experiments.rungs import RungOutcome
-from dpaudit.experiments.trace import Outcome as Trace
 from dpaudit.history import releases
 from dpaudit.reports.drawing import Drawing, canvas
 from dpaudit.reports.gate import escaped
@@ -25,6 +21,9 @@ from dpaudit.reports.html import page, write_report
 from dpaudit.reports.markdown import markdown
 from dpaudit.reports.pdf import write_pdf
 from dpaudit.reports.words import not_tested
+from dpaudit.results.federated import FederatedResult
+from dpaudit.results.ladder import LadderResult, RungResult
+from dpaudit.results.trace import TraceResult
 from tests.audits import edited, gaussian_audit
 from tests.reports.results import HOSTILE, hostile, small, three
 from tests.reports.sections import gradient
@@ -98,8 +97,8 @@ def test_cards_say_how_often_a_record_is_found_and_what_was_left_out() -> None:
 
 def test_every_chapter_is_in_the_navigation() -> None:
     """Each section with a name has a link, each link leads somewhere, and whatever scrolls can be reached by keys."""
-    trace = Trace(name="theirs", framework="their own loop", rounds=3, missing=[], checks=[])
-    parts = {"ladder": Ladder(rungs=[]), "federated": Federated(), "trace": trace}
+    trace = TraceResult(name="theirs", framework="their own loop", rounds=3, missing=[], checks=[])
+    parts = {"ladder": LadderResult(rungs=[]), "federated": FederatedResult(), "trace": trace}
     html = page(three().model_copy(update=parts))
     links = set(re.findall(r'<li><a href="#([a-z-]+)">', html))
     assert set(re.findall(r'<section id="([a-z-]+)"', html)) <= links
@@ -118,10 +117,9 @@ def test_what_was_not_tested_follows_from_what_ran() -> None:
 
     def with_rungs(models: list[str], number: int, skipped: str = "") -> str:
         rungs = [
-            RungOutcome(model=name, rung=number, name="a rung", sees="", blind_to="", skipped=skipped)
-            for name in models
+            RungResult(model=name, rung=number, name="a rung", sees="", blind_to="", skipped=skipped) for name in models
         ]
-        return " ".join(not_tested(result.model_copy(update={"ladder": Ladder(rungs=rungs)})))
+        return " ".join(not_tested(result.model_copy(update={"ladder": LadderResult(rungs=rungs)})))
 
     assert "clips and adds noise" not in with_rungs(promised, 1)
     assert f"trained {promised[1]} clips" in with_rungs(promised[:1], 1)

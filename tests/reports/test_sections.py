@@ -13,7 +13,7 @@ from dpaudit.reports.gate import escaped
 from dpaudit.reports.html import drawings, page, write_pixels, write_report
 from dpaudit.reports.markdown import ROWS, markdown
 from dpaudit.reports.words import figure
-from dpaudit.result import Result
+from dpaudit.results.result import Result
 from tests.reports import sections
 from tests.reports.results import large, small, three
 

@@ -1,42 +1,27 @@
 """Was this user there? Membership of users, from the final model, from every round's model, from the releases."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from pydantic import BaseModel
 
 from dpaudit._check import BoolArray, FloatArray, IntArray
 from dpaudit.attacks.membership.lira import Lira
 from dpaudit.data.users import rows_of
 from dpaudit.errors import InputError
-from dpaudit.evidence import LowerBound
 from dpaudit.experiments.audit import Audit, Subject
 from dpaudit.experiments.federated.bound import user_bound
 from dpaudit.experiments.federated.course import fit
 from dpaudit.experiments.federated.watched import Watched
+from dpaudit.results.federated import UserResult, UserView
 from dpaudit.roc import Roc, auc_standard_error
 from dpaudit.scores import Scores
 from dpaudit.signals import Signals
 
-View = Literal["final-model", "every-round", "releases"]
 RIDGES = np.geomspace(1e-4, 1e4, 81)  # over the mean eigenvalue of the candidates' products, to choose from
 
 
-class UserOutcome(BaseModel):
-    """How well users are told from non-users in one view of one model."""
-
-    model: str
-    view: str
-    references: int
-    users: int
-    members: int
-    auc: float
-    auc_standard_error: float
-    bound: LowerBound
-
-
-def user_audit(subject: Subject, view: View, watched: Watched, references: int, audit: Audit) -> UserOutcome:
+def user_audit(subject: Subject, view: UserView, watched: Watched, references: int, audit: Audit) -> UserResult:
     """How well users are told from non-users in one view of one model."""
     owner, used = watched.owner, 0
     if view == "final-model":
@@ -56,7 +41,7 @@ def user_audit(subject: Subject, view: View, watched: Watched, references: int, 
         )
     truth = user_truth(owner, audit.member)
     joined = Scores.join(scores, truth)
-    return UserOutcome(
+    return UserResult(
         model=subject.name,
         view=view,
         references=used,

@@ -18,14 +18,14 @@ from dpaudit.compare import Comparison
 from dpaudit.data.dataset import Dataset
 from dpaudit.errors import AuditFailed, InputError
 from dpaudit.evidence import Finding, LowerBound
-from dpaudit.experiments.federated import Outcome as FederatedOutcome
-from dpaudit.experiments.gradient_outcome import Outcome as GradientOutcome
-from dpaudit.experiments.membership import Outcome as MembershipOutcome
-from dpaudit.experiments.prior import Outcome as PriorOutcome
-from dpaudit.experiments.rungs import Outcome as LadderOutcome
-from dpaudit.experiments.trace import Outcome as TraceOutcome
 from dpaudit.files import read_text
 from dpaudit.promise import Promise
+from dpaudit.results.federated import FederatedResult
+from dpaudit.results.gradient import GradientResult
+from dpaudit.results.ladder import LadderResult
+from dpaudit.results.membership import MembershipResult
+from dpaudit.results.reconstruction_game import PriorResult
+from dpaudit.results.trace import TraceResult
 
 SCHEMA = 1
 VERSIONS_OF = (
@@ -110,12 +110,12 @@ class Result(_Part):
     level: ErrorLevel
     models: list[ModelResult]
     comparisons: list[Comparison]
-    membership: MembershipOutcome | None = None
-    federated: FederatedOutcome | None = None
-    ladder: LadderOutcome | None = None
-    gradient: GradientOutcome | None = None
-    prior: PriorOutcome | None = None
-    trace: TraceOutcome | None = None
+    membership: MembershipResult | None = None
+    federated: FederatedResult | None = None
+    ladder: LadderResult | None = None
+    gradient: GradientResult | None = None
+    prior: PriorResult | None = None
+    trace: TraceResult | None = None
     timing: dict[str, float] = {}
 
     def comparison(self, model: str) -> Comparison | None:
@@ -125,7 +125,7 @@ class Result(_Part):
     @property
     def outcomes(
         self,
-    ) -> list[MembershipOutcome | FederatedOutcome | LadderOutcome | GradientOutcome | PriorOutcome | TraceOutcome]:
+    ) -> list[MembershipResult | FederatedResult | LadderResult | GradientResult | PriorResult | TraceResult]:
         """What the experiments of this audit found, one entry for each that ran."""
         every = (self.membership, self.federated, self.ladder, self.gradient, self.prior, self.trace)
         return [outcome for outcome in every if outcome is not None]

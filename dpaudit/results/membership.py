@@ -1,0 +1,105 @@
+"""What membership inference found: of each attack on each model, on its reference models, and on single records."""
+
+from pydantic import BaseModel, model_validator
+
+from dpaudit.attacks.membership.null_check import NullCheck
+from dpaudit.claim import Design
+from dpaudit.evaluation import OverTargets
+from dpaudit.evidence import LowerBound
+from dpaudit.roc import TprAtFpr
+from dpaudit.slices import Slices
+from dpaudit.vulnerable_records import Accused, Exposed
+
+
+class RocCurve(BaseModel):
+    """A ROC curve thinned to what can be seen, with its pointwise 95 % band."""
+
+    fpr: list[float]
+    tpr: list[float]
+    low: list[float]
+    high: list[float]
+
+    @model_validator(mode="after")
+    def _same_length(self) -> "RocCurve":
+        if not 0 < len(self.fpr) == len(self.tpr) == len(self.low) == len(self.high):
+            raise ValueError("a curve needs as many rates of one kind as of the other, at least one")
+        return self
+
+
+class AttackResult(BaseModel):
+    """What one attack found on one model."""
+
+    model: str
+    attack: str
+    version: str
+    paper: str
+    members: int
+    nonmembers: int
+    auc: float
+    auc_standard_error: float
+    advantage: float
+    tpr_at_fpr: list[TprAtFpr]
+    bound: LowerBound
+    curve: RocCurve
+    slices: Slices | None = None
+    spent: int = 0
+
+
+class PoolResult(BaseModel):
+    """What one attack found on the reference models of one model, each in turn the target.
+
+    ``null`` is the same on shuffled signals, which cannot leak: the self-test of the experiment.
+    """
+
+    model: str
+    attack: str
+    version: str
+    over_targets: OverTargets
+    null: NullCheck
+
+
+class ExposedRecords(BaseModel):
+    """Which records a model like this one gives away, by row number in the source of the data.
+
+    ``accused``: for the same records in the same order, how often the attack ``auto`` calls them members.
+    """
+
+    model: str
+    exposed: Exposed
+    accused: Accused | None = None
+
+
+class SkippedAttack(BaseModel):
+    """An attack that could not run, and what it lacked."""
+
+    attack: str
+    reason: str
+
+
+class MembershipResult(BaseModel):
+    """What the attacks found.
+
+    ``stacked``: models whose references were trained by the stacked engine, though they were not themselves.
+    """
+
+    design: Design
+    attacks: list[AttackResult]
+    references: int = 0
+    stacked: list[str] = []
+    pools: list[PoolResult] = []
+    exposed: list[ExposedRecords] = []
+    skipped: list[SkippedAttack] = []
+    floored: dict[str, int] = {}
+
+    def bounds(self, model: str) -> list[LowerBound]:
+        """Lower bounds on one model's ε."""
+        return [attack.bound for attack in self.attacks if attack.model == model]
+
+    def by_name(self, model: str) -> dict[str, AttackResult]:
+        """Attacks on one model; one that ran again, with other parameters, has a number behind its name."""
+        found: dict[str, AttackResult] = {}
+        for outcome in self.attacks:
+            if outcome.model == model:
+                before = sum(other.attack == outcome.attack for other in found.values())
+                found[f"{outcome.attack} ({before + 1})" if before else outcome.attack] = outcome
+        return found
