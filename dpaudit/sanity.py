@@ -21,8 +21,8 @@ def refuse_probabilities(outputs: object) -> None:
     >>> refuse_probabilities([[0.25, 0.75], [0.5, 0.5]])
     Traceback (most recent call last):
     ...
-    dpaudit.errors.InputError: outputs lie in [0, 1] and every row sums to 1: these are probabilities, not logits; say so \
-with kind 'probabilities' (--outputs probabilities).
+    dpaudit.errors.InputError: outputs lie in [0, 1] and every row sums to 1: these are probabilities, not logits; say \
+so with kind 'probabilities' (--outputs probabilities).
     """
     array = _check.finite("outputs", outputs)
     if array.ndim == 2 and array.shape[1] > 1 and array.min() >= 0 and np.abs(array.sum(axis=1) - 1).max() < 1e-3:

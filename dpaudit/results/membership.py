@@ -1,9 +1,12 @@
 """What membership inference found: of each attack on each model, on its reference models, and on single records."""
 
-from pydantic import BaseModel, model_validator
+from typing import Annotated
+
+from pydantic import BaseModel, Field, model_validator
 
 from dpaudit.attacks.membership.null_check import NullCheck
 from dpaudit.claim import Design
+from dpaudit.data.member_choice import MemberChoice
 from dpaudit.evaluation import OverTargets
 from dpaudit.evidence import LowerBound
 from dpaudit.roc import TprAtFpr
@@ -92,10 +95,14 @@ class MembershipResult(BaseModel):
     """What the attacks found.
 
     ``stacked``: models whose references were trained by the stacked engine, though they were not themselves.
+    ``chosen``: how members were chosen; None in results from before that was recorded, and where every score is of a
+    training of its own. ``lower_is_member``: whether the scores given were negated, because lower meant a member.
     ``caveats``: what a reader must know beside the verdicts, in sentences; they decide nothing.
     """
 
     design: Design
+    chosen: Annotated[MemberChoice, Field(discriminator="kind")] | None = None
+    lower_is_member: bool = False
     attacks: list[AttackResult]
     references: int = 0
     stacked: list[str] = []

@@ -16,7 +16,6 @@ from dpaudit.bounds.reconstruction import Successes
 from dpaudit.claim import Adjacency, GaussianSteps, Unit
 from dpaudit.compare import Comparison
 from dpaudit.data.dataset import Dataset
-from dpaudit.data.member_choice import MemberChoice
 from dpaudit.errors import AuditFailed, InputError
 from dpaudit.evidence import Finding, LowerBound
 from dpaudit.files import read_text
@@ -98,11 +97,7 @@ class ModelResult(_Part):
 
 
 class Result(_Part):
-    """A whole audit.
-
-    ``chosen``: how the members were chosen; None where every trial is a training of its own, or nothing was chosen.
-    ``lower_is_member``: whether the scores given were turned round, because lower meant a member.
-    """
+    """A whole audit."""
 
     result_schema: Literal[1] = Field(default=1, alias="schema")
     name: str
@@ -121,8 +116,6 @@ class Result(_Part):
     gradient: GradientResult | None = None
     prior: PriorResult | None = None
     trace: TraceResult | None = None
-    chosen: MemberChoice | None = Field(default=None, discriminator="kind")
-    lower_is_member: bool = False
     timing: dict[str, float] = {}
 
     def comparison(self, model: str) -> Comparison | None:
