@@ -15,6 +15,7 @@ from dpaudit._check import BoolArray, FloatArray
 from dpaudit.attacks.membership.pools import audited_part
 from dpaudit.blocks import room
 from dpaudit.claim import Adjacency, Design
+from dpaudit.data.as_data import AsData
 from dpaudit.data.dataset import Dataset, Task
 from dpaudit.data.given import Given, both_users, given, predicted, refuse_overlap, side_by_side, together
 from dpaudit.data.inclusion import complementary_pairs
@@ -181,6 +182,9 @@ def attack_model(
         chosen=member_choice(chosen_by, probability),
         unit=unit_of(None, owner, "one-run"),
     )
+    data = AsData.of(
+        audited_records.features, audited_records.labels, member, users=owner, seed=derived(seed, "as data")
+    )
     outputs = predicted(predict, audited_records)
     pool, population, rows = None, None, None
     if references is not None:
@@ -209,6 +213,7 @@ def attack_model(
         users=owner,
         trained_by=f"given model{keras}",
         references=0 if pool is None else len(pool),
+        data=data,
         progress=progress,
     )
     utility = _utility(task, signals, outputs, audited_records, member)
@@ -230,13 +235,15 @@ def attack_predictions(
     chosen_by: ChosenBy | None = None,
     probability: float | None = None,
     users: object = None,
+    features: object = None,
     slices: Mapping[str, object] | None = None,
     name: str = "predictions",
     seed: int = 0,
 ) -> Result:
     """The same from predictions one already has: (outputs, labels) of members and of non-members, of any framework.
 
-    ``users`` and ``slices`` have one value per record, members first; the rest is as for `attack_model`.
+    ``users``, ``features`` and ``slices`` have one entry per record, members first; the rest is as for
+    `audit_predictions`.
 
     >>> rng = np.random.default_rng(0)
     >>> sure, unsure = np.tile([0.99, 0.01], (50, 1)), np.tile([0.6, 0.4], (50, 1))
@@ -260,6 +267,7 @@ def attack_predictions(
         chosen_by=chosen_by,
         probability=probability,
         users=users,
+        features=features,
         slices=slices,
         name=name,
         seed=seed,
@@ -281,6 +289,7 @@ def audit_predictions(
     chosen_by: ChosenBy | None = None,
     probability: float | None = None,
     users: object = None,
+    features: object = None,
     adjacency: Adjacency = "add-remove",
     slices: Mapping[str, object] | None = None,
     name: str = "predictions",
@@ -303,6 +312,8 @@ def audit_predictions(
         chosen_by: how the members were chosen, as for `dpaudit.audit_scores`.
         probability: of the coins; None is 1/2.
         users: whose record it is, shape (records,), as for `dpaudit.audit_scores`; nothing is sliced then.
+        features: of the records, shape (records, ...), a data frame, or one text for each record, in the order of the
+            predictions: whether members differ as data is then tested without the model, and copies are counted.
         adjacency: as for `dpaudit.audit_scores`.
         slices: further columns to slice the records by, each with one value per record.
         name: what the report calls the model.
@@ -344,6 +355,9 @@ def audit_predictions(
         slices=slices,
         users=owner,
         trained_by=f"given {kind}",
+        data=None
+        if features is None
+        else AsData.of(features, labels, truth, users=owner, seed=derived(seed, "as data")),
         caveats=[caveat] if caveat else [],
     )
 
@@ -358,6 +372,7 @@ def attacked(
     slices: Mapping[str, object] | None = None,
     users: Users | None = None,
     references: int = 0,
+    data: AsData | None = None,
     caveats: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Result:
@@ -394,6 +409,7 @@ def attacked(
         stated,
         member,
         trained_by=trained_by,
+        data=data,
         caveats=[*caveats, *filter(None, [learned_nothing(signals, member, stated.name)])],
     )
     assert result.membership is not None

@@ -13,7 +13,8 @@ from dpaudit._check import BoolArray, FloatArray
 from dpaudit.attacks.membership.user_level import user_scores
 from dpaudit.claim import Adjacency, Claim, Design, Unit
 from dpaudit.compare import compare
-from dpaudit.data.member_choice import ChosenBy, Coins, MemberChoice, RandomSplit, member_choice
+from dpaudit.data.as_data import AsData
+from dpaudit.data.member_choice import ChosenBy, Coins, MemberChoice, NotRandom, RandomSplit, member_choice
 from dpaudit.data.member_choice import refuse_other_coins as refuse_coins
 from dpaudit.data.users import user_truth
 from dpaudit.errors import InputError
@@ -198,6 +199,7 @@ def audited(
     *,
     trained_by: str,
     lower_is_member: bool = False,
+    data: AsData | None = None,
     caveats: Sequence[str] = (),
 ) -> Result:
     """A result from the scores of attacks on one model, with the truth joined to them.
@@ -208,6 +210,7 @@ def audited(
         member: of all records, shape (records,).
         trained_by: for the report.
         lower_is_member: whether scores were negated.
+        data: the records themselves, where they are known; when they differ there is no bound.
         caveats: for the report.
     """
     begin = time.monotonic()
@@ -216,7 +219,8 @@ def audited(
     if stated.design == "one-run":
         refuse_coins(stated.chosen, members=first.member.size, trials=len(first))
     level = ErrorLevel.shared(stated.confidence, len(attacked))
-    terms = membership.Terms(stated.design, stated.measured_delta, level.per_bound, adjacency, unit, stated.chosen)
+    chosen = NotRandom() if data is not None and data.blind.differs else stated.chosen
+    terms = membership.Terms(stated.design, stated.measured_delta, level.per_bound, adjacency, unit, chosen)
     outcomes = [
         membership.judged(name, key, attack, scores, terms=terms, seed=derived(stated.seed, "bound", name, key))
         for key, (attack, scores) in attacked.items()
@@ -225,6 +229,8 @@ def audited(
         design=stated.design,
         chosen=None if stated.design == "many-runs" else stated.chosen,
         lower_is_member=lower_is_member,
+        blind=None if data is None else data.blind,
+        duplicates=None if data is None else data.duplicates,
         attacks=outcomes,
         caveats=list(caveats),
     )

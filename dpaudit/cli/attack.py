@@ -19,6 +19,10 @@ def attack(
         tuple[Path, Path] | None,
         typer.Option(help="Instead of a model: its outputs on members and on non-members, with a column 'label'."),
     ] = None,
+    features: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(help="With --predictions: their records in the same order, to see whether the sides differ."),
+    ] = None,
     outputs: Annotated[str, typer.Option(help="What the predictions are: probabilities or logits.")] = "probabilities",
     reference_data: Annotated[Path | None, typer.Option(help="More records of the same kind, none a member.")] = None,
     recipe: Annotated[
@@ -64,6 +68,7 @@ def attack(
             outside,
             attacks=attacks or (),
             users=None if user is None else columns[user],
+            features=None if features is None else _features(*features),
             slices={by: columns[by] for by in slices or []},
             task=task or "multiclass",  # type: ignore[arg-type]  # checked there, with the options named
             kind=outputs,  # type: ignore[arg-type]  # likewise
@@ -76,6 +81,8 @@ def attack(
             seed=seed,
         )
     else:
+        if features is not None:
+            raise InputError("--features go with --predictions; a model's records are there already.")
         if model is None or members is None or nonmembers is None:
             raise InputError("give --model, --members and --nonmembers, or --predictions MEMBERS NONMEMBERS.")
         result = attack_model(
@@ -146,3 +153,33 @@ def _predictions(file: Path, beside: list[str]) -> tuple[tuple[Any, Any], dict[s
                 "with --user or --slice."
             )
     return (outputs.to_numpy(), labels), columns
+
+
+def _features(members: Path, nonmembers: Path) -> Any:
+    """The records behind predictions, members first: one array, or one table with whatever columns it has."""
+    import numpy as np
+    import pandas as pd
+
+    from dpaudit.data.load import SUFFIXES, read_table
+    from dpaudit.errors import InputError
+    from dpaudit.files import read_npz
+
+    parts: list[Any] = []
+    for file in (members, nonmembers):
+        if file.suffix not in SUFFIXES:
+            raise InputError(f"{file} must end in {', '.join(SUFFIXES)}.")
+        if file.suffix != ".npz":
+            parts.append(read_table(file))
+            continue
+        arrays = read_npz(file)
+        if "features" not in arrays:
+            raise InputError(f"{file} has no array 'features'; it has {', '.join(sorted(arrays)) or 'none'}.")
+        parts.append(arrays["features"])
+    if all(isinstance(part, pd.DataFrame) for part in parts):
+        if list(parts[0].columns) != list(parts[1].columns):
+            raise InputError(f"{members} and {nonmembers} must have the same columns in the same order.")
+        return pd.concat(parts, ignore_index=True)
+    shapes = [np.shape(part)[1:] for part in parts]
+    if shapes[0] != shapes[1]:
+        raise InputError(f"{members} and {nonmembers} must hold records of the same shape, got {shapes}.")
+    return np.concatenate([np.asarray(part) for part in parts])

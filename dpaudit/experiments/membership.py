@@ -15,6 +15,7 @@ from dpaudit.attacks.membership.pools import leave_pair_out
 from dpaudit.blocks import room
 from dpaudit.bounds.default import default_bound
 from dpaudit.claim import Adjacency, Design, Unit
+from dpaudit.data.as_data import AsData
 from dpaudit.data.dataset import Dataset
 from dpaudit.data.inclusion import complementary_pairs
 from dpaudit.data.member_choice import Coins, MemberChoice, NotRandom
@@ -26,6 +27,7 @@ from dpaudit.experiments.scoring import FPRS, Named, Seen, chosen, scored
 from dpaudit.experiments.views import Queried, at_epoch
 from dpaudit.results.membership import AttackResult, ExposedRecords, MembershipResult, PoolResult, RocCurve
 from dpaudit.roc import Roc, auc_standard_error, lower_p_value
+from dpaudit.sanity import learned_nothing
 from dpaudit.scores import Scores
 from dpaudit.signals import PoolSignals, Signals
 from dpaudit.slices import column_groups, sliced, standard_groups
@@ -136,8 +138,17 @@ def run(settings: Settings, audit: Audit) -> MembershipResult:
     """Attack every subject; membership is joined to the scores here and nowhere before."""
     room().need(len(audit.dataset), settings.references)
     attacks = [(item.name, item.build()) for item in settings.attacks]
-    terms = Terms(audit.design, audit.delta, audit.confidence, audit.adjacency, audit.unit, Coins())
-    outcome = MembershipResult(design=audit.design, chosen=terms.chosen, attacks=[], references=settings.references)
+    data = AsData.of(audit.dataset.features, audit.dataset.labels, audit.member, seed=audit.seed_for("as data"))
+    chosen_for_bounds = NotRandom() if data.blind.differs else Coins()
+    terms = Terms(audit.design, audit.delta, audit.confidence, audit.adjacency, audit.unit, chosen_for_bounds)
+    outcome = MembershipResult(
+        design=audit.design,
+        chosen=Coins(),
+        blind=data.blind,
+        duplicates=data.duplicates,
+        attacks=[],
+        references=settings.references,
+    )
     queried = Queried.of(audit.dataset, audit.population, settings.queries, seed=audit.seed_for("queries"))
     for subject in audit.subjects:
         pool = None
@@ -148,12 +159,13 @@ def run(settings: Settings, audit: Audit) -> MembershipResult:
             outcome.exposed.append(exposed_records(subject.name, pool, audit.dataset.source_rows, fdr=settings.fdr))
         signals = observed(subject, settings, audit, queried, pool)
         outcome.floored[subject.name] = signals.floored
+        outcome.caveats.extend(filter(None, [learned_nothing(signals, audit.member, subject.name)]))
         groups = chosen_groups(signals, settings.slices, audit.dataset.groups)
         found_by = scored(subject.name, attacks, Seen(signals, pool, audit.member, room()), audit)
         for (name, attack), found in zip(attacks, found_by, strict=True):
             scores, kept_rows = found["scores"], found["kept"]
             member = audit.member[kept_rows]
-            seed = audit.seed_for("held-out half", subject.name, name)
+            seed = audit.seed_for("bound", subject.name, name)
             joined = Scores.join(scores, member)
             judgement = judged(subject.name, name, chosen(attack, signals), joined, terms=terms, seed=seed)
             update: dict[str, Any] = {"spent": int((~kept_rows).sum())}

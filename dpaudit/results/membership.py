@@ -6,6 +6,8 @@ from pydantic import BaseModel, Field, model_validator
 
 from dpaudit.attacks.membership.null_check import NullCheck
 from dpaudit.claim import Design
+from dpaudit.data.blind_baseline import BlindBaseline
+from dpaudit.data.duplicates import Duplicates
 from dpaudit.data.member_choice import MemberChoice
 from dpaudit.evaluation import OverTargets
 from dpaudit.evidence import LowerBound
@@ -97,12 +99,15 @@ class MembershipResult(BaseModel):
     ``stacked``: models whose references were trained by the stacked engine, though they were not themselves.
     ``chosen``: how members were chosen; None in results from before that was recorded, and where every score is of a
     training of its own. ``lower_is_member``: whether the scores given were negated, because lower meant a member.
+    ``blind`` and ``duplicates``: of the records themselves, where they are known.
     ``caveats``: what a reader must know beside the verdicts, in sentences; they decide nothing.
     """
 
     design: Design
     chosen: Annotated[MemberChoice, Field(discriminator="kind")] | None = None
     lower_is_member: bool = False
+    blind: BlindBaseline | None = None
+    duplicates: Duplicates | None = None
     attacks: list[AttackResult]
     references: int = 0
     stacked: list[str] = []
