@@ -5,11 +5,32 @@ under its prior, so neither can be passed where a bound is wanted.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from dpaudit import _check
 from dpaudit.claim import Adjacency, Protection, Unit
 from dpaudit.errors import InputError
+
+ProcedureKind = Literal["", "fixed", "held-out", "union", "cross-fit"]
+PROCEDURES: tuple[str, ...] = get_args(ProcedureKind)
+
+
+@dataclass(frozen=True)
+class Procedure:
+    """How the threshold or the number of guesses behind a bound was chosen; its power depends on it.
+
+    Args:
+        kind: ``fixed`` beforehand, ``held-out``, ``union`` of a list or ``cross-fit``; empty when it is not known.
+        figures: of ``fixed`` the threshold, or the numbers of guesses of members and of non-members; of ``union`` the
+            thresholds, or the shares of the trials that are guessed; of ``held-out`` the share that is held out; of
+            ``cross-fit`` the number of folds.
+    """
+
+    kind: ProcedureKind = ""
+    figures: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check.one_of("procedure", self.kind, PROCEDURES)
 
 
 @dataclass(frozen=True)
@@ -58,6 +79,7 @@ class LowerBound:
             within which it holds ("Gaussian noise on the accounted sampler").
         trials: number of independent membership coins behind it, as used: fewer than the records given where members
             were chosen unevenly.
+        procedure: how the threshold or the number of guesses was chosen.
     """
 
     epsilon: float
@@ -70,6 +92,7 @@ class LowerBound:
     ceiling: float
     trials: int
     family: str = ""
+    procedure: Procedure = Procedure()
 
     def __post_init__(self) -> None:
         _check.nonnegative("epsilon", self.epsilon)

@@ -6,7 +6,7 @@ from scipy.stats import binomtest
 
 from dpaudit.claim import Claim, GaussianSteps, Noise, Poisson
 from dpaudit.data.member_choice import REFUTED
-from dpaudit.results.membership import AttackResult
+from dpaudit.results.membership import AttackResult, MembershipResult
 from dpaudit.results.result import ModelResult, Result
 from dpaudit.verdict import Comparison, Facts, Measured, Separation, judge, reconstructed
 
@@ -30,8 +30,8 @@ def facts(result: Result, model: ModelResult) -> Facts:
         noise=noise,
         attacks=tuple(map(_separation, attacks)),
         chosen=chosen,
-        differ=_no_coins(result) if chosen is None and scored else "",
-        caveats=_caveats(model),
+        differ="" if found is None else _differ(result, found),
+        caveats=_caveats(result, name),
     )
 
 
@@ -73,14 +73,19 @@ def _noise(result: Result, model: ModelResult) -> Noise:
 
 
 def _separation(attack: AttackResult) -> Separation:
-    equal = all(rate in (0.0, 1.0) for rate in (*attack.curve.fpr, *attack.curve.tpr)) and attack.auc == 0.5
+    # Older results do not say it, but only scores that are all equal have a ROC curve of two points.
+    equal = attack.constant or ({*attack.curve.fpr} == {*attack.curve.tpr} == {0.0, 1.0} and attack.auc == 0.5)
     return Separation(attack.attack, attack.auc, attack.members, attack.nonmembers, equal)
 
 
-def _no_coins(result: Result) -> str:
-    """Of results that do not say how members were chosen: their bounds took them as fair coins of the records."""
+def _differ(result: Result, found: MembershipResult) -> str:
+    """Why scores may differ without any leak: the data do, or the bounds took for fair coins what was none."""
+    if found.blind is not None and found.blind.differs:
+        return found.blind.sentence
     members, records = result.data.members, result.data.records
-    if result.unit != "record" or not records or binomtest(members, records).pvalue >= REFUTED:
+    # Results from before it was recorded how members were chosen.
+    old = found.chosen is None and found.design == "one-run" and result.unit == "record"
+    if not old or not records or binomtest(members, records).pvalue >= REFUTED:
         return ""
     return (
         f"{members} of {records} records are members, which fair coins do not give (p < {REFUTED:g}); the bounds took "
@@ -88,11 +93,7 @@ def _no_coins(result: Result) -> str:
     )
 
 
-def _caveats(model: ModelResult) -> tuple[str, ...]:
-    utility = model.utility
-    if utility is None or utility.most_common is None or utility.test > utility.most_common:
-        return ()
-    return (
-        f"the model is no better than its most common class ({utility.test:.3g} of unseen records right, "
-        f"{utility.most_common:.3g} by that class alone): it learned nothing that could leak",
-    )
+def _caveats(result: Result, name: str) -> tuple[str, ...]:
+    """What the result says of this model; where it holds several, a sentence begins with the model's name."""
+    said = result.membership.caveats if result.membership is not None else []
+    return tuple(each for each in said if len(result.models) == 1 or each.startswith(f"{name} "))

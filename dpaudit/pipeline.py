@@ -311,7 +311,6 @@ def utility(model: TrainedModel, members: Dataset, nonmembers: Dataset, populati
         metric="mean squared error" if members.task == "regression" else "accuracy",
         train=measured(members),
         test=measured(nonmembers, population),
-        most_common=float(np.bincount(members.labels).max() / len(members)) if members.task == "multiclass" else None,
     )
 
 

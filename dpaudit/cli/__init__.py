@@ -5,6 +5,7 @@ import os
 import shlex
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 
 import typer
@@ -60,6 +61,7 @@ def main() -> None:
     """Entry point: every way out is an exit code that means one thing."""
     errors = console(stderr=True, soft_wrap=True)
     logging.basicConfig(level="WARNING", handlers=[log_handler(errors)])
+    warnings.showwarning = lambda message, *_: errors.print(f"dpaudit: {printable(str(message))}")
     try:
         # Click's own standalone mode turns Ctrl-C into exit 1, which here means a contradicted claim.
         code = app(standalone_mode=False)

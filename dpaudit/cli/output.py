@@ -6,6 +6,7 @@ from pathlib import Path
 import typer
 
 from dpaudit.reports.text import choices, table
+from dpaudit.reports.words import first_screen
 from dpaudit.results.result import Result
 from dpaudit.terminal import console, plain
 
@@ -18,7 +19,8 @@ def finish(result: Result, *, folder: Path | None, json: bool, quiet: bool) -> N
         out = console()
         if result.models:
             out.print(table(result))
-        for line in [*choices(result), *(f"{found.subject}: {found.sentence}" for found in result.comparisons)]:
+        verdicts = (f"{found.subject}: {found.sentence}" for found in result.comparisons)
+        for line in [*choices(result), *first_screen(result), *verdicts]:
             out.print(plain(line), soft_wrap=True)
         if folder is not None:
             out.print(f"report: {folder / 'report.html'}", soft_wrap=True)

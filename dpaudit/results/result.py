@@ -61,16 +61,11 @@ class DataSummary(_Part):
 
 
 class Utility(_Part):
-    """How good the model is: accuracy of a classifier, mean squared error of a regression.
-
-    ``most_common``: accuracy of always answering the most common class of the training records; None for a regression,
-    for several labels a record, and in results that do not know it.
-    """
+    """How good the model is: accuracy of a classifier, mean squared error of a regression."""
 
     metric: Literal["accuracy", "mean squared error"]
     train: float
     test: float
-    most_common: float | None = None
 
 
 class ModelResult(_Part):
