@@ -118,7 +118,11 @@ def log_probabilities(outputs: FloatArray, *, kind: Kind) -> FloatArray:
 
 def _multiclass(outputs: FloatArray, labels: object, kind: Kind) -> Phi:
     if outputs.ndim < 2 or outputs.shape[-1] < 2:
-        raise InputError(f"outputs of a multi-class model must be (records, classes), got shape {outputs.shape}.")
+        one = outputs.ndim == 1 or outputs.shape[-1] == 1
+        raise InputError(
+            f"outputs of a multi-class model must be (records, classes), got shape {outputs.shape}"
+            + ("; one number for each record is of task 'binary' or 'regression'." if one else ".")
+        )
     truth = _check.labels("labels", labels, classes=outputs.shape[-1])
     _rows(outputs.shape[-2], truth.size)
     if kind == "logits":

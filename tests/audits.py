@@ -9,6 +9,7 @@ from scipy.stats import norm
 
 from dpaudit.attacks.membership.loss import Loss
 from dpaudit.claims import Claims, claims_from
+from dpaudit.data.member_choice import Coins
 from dpaudit.experiments import membership
 from dpaudit.experiments.scoring import FPRS
 from dpaudit.results.membership import AttackResult, MembershipResult
@@ -57,7 +58,7 @@ def gaussian_audit(
 ) -> Result:
     """A whole audit of such scores, each attack on fresh noise."""
     rng = np.random.default_rng(seed)
-    terms = membership.Terms(design, DELTA, 1 - 0.05 / attacks, "add-remove", "record")  # type: ignore[arg-type]
+    terms = membership.Terms(design, DELTA, 1 - 0.05 / attacks, "add-remove", "record", Coins())  # type: ignore[arg-type]
     outcomes = []
     for index in range(attacks):
         scores = gaussian_scores(mu, seed=int(rng.integers(2**31)), records=records)

@@ -91,6 +91,7 @@ class Accuracy:
             ceiling=ceiling_at(slack),
             trials=chosen.trials,
             family=self.null.family,
+            procedure=self.selection.procedure,
         )
 
 

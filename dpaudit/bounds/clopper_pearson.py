@@ -67,6 +67,7 @@ class ClopperPearson:
             assumptions=ASSUMPTIONS,
             ceiling=ceiling_at(slack),
             trials=chosen.trials,
+            procedure=self.selection.procedure,
         )
 
 

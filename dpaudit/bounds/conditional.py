@@ -16,7 +16,7 @@ from dpaudit.bounds.vacuous import warn_if_vacuous
 from dpaudit.claim import Adjacency, Unit
 from dpaudit.evidence import LowerBound
 from dpaudit.intervals import lower_limit
-from dpaudit.scores import Scores
+from dpaudit.scores import Scores, Sides
 
 ASSUMPTIONS = (
     "each trial is a training (or a step) of its own with its own fair coin",
@@ -61,6 +61,7 @@ class Conditional:
             assumptions=ASSUMPTIONS,
             ceiling=ceiling_at(slack),
             trials=chosen.trials,
+            procedure=self.selection.procedure,
         )
 
     def _choose(self, scores: Scores, delta: float, level: float) -> Chosen[Guesses]:
@@ -80,7 +81,7 @@ def _ceiling(guesses: Guesses, delta: float, level: float) -> float:
     return max(conditional(Guesses(every, right, right), delta, level) for right in (every, made))
 
 
-def guess_outside(scores: Scores, low: float, high: float) -> Guesses:
+def guess_outside(scores: Sides, low: float, high: float) -> Guesses:
     """Guess "member" above ``high``, "non-member" at or below ``low``, nothing between.
 
     >>> guess_outside(Scores([2.0, 0.5], [-1.0, 0.4]), 0.0, 1.0)

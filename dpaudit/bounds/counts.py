@@ -22,7 +22,7 @@ from dpaudit.bounds.selection import (
     UnionGuesses,
 )
 from dpaudit.errors import InputError
-from dpaudit.scores import Scores
+from dpaudit.scores import Scores, Sides
 
 CANDIDATES = 256  # thresholds tried on a held-out part; more change the chosen one by less than its own noise
 ROUGH_LEVEL, FINALISTS = 0.05, 4  # of the first look at numbers of guesses
@@ -139,7 +139,7 @@ def threshold_counts(
             return Chosen(tuple(count(fold, _best_threshold(rest, criterion)) for rest, fold in pairs), "mean")
 
 
-def guess_counts(scores: Scores, selection: GuessSelection, criterion: Callable[[Guesses], float]) -> Chosen[Guesses]:
+def guess_counts(scores: Sides, selection: GuessSelection, criterion: Callable[[Guesses], float]) -> Chosen[Guesses]:
     """Right guesses for the number(s) of guesses of a selection; ``criterion`` ranks candidates on held-out scores."""
     match selection:
         case FixedGuesses(members, nonmembers, seed):
@@ -150,18 +150,18 @@ def guess_counts(scores: Scores, selection: GuessSelection, criterion: Callable[
             pairs = [_pair(share, share, len(scores)) for share in shares]
             return Chosen(tuple(guess(scores, *pair, seed=seed) for pair in pairs), "union")
         case HeldOut(seed=seed):
-            ((choosing, judging),) = selection.parts(scores)
+            ((choosing, judging),) = selection.sides(scores)
             top, bottom = _best_shares(_ranked(choosing, seed), criterion)
             return Chosen((guess(judging, *_pair(top, bottom, len(judging)), seed=seed),))
         case CrossFit(seed=seed):
             pieces = []
-            for rest, fold in selection.parts(scores):
+            for rest, fold in selection.sides(scores):
                 top, bottom = _best_shares(_ranked(rest, seed), criterion)
                 pieces.append(guess(fold, *_pair(top, bottom, len(fold)), seed=seed))
             return Chosen(tuple(pieces), "mean")
 
 
-def guess(scores: Scores, members: int, nonmembers: int, *, seed: int) -> Guesses:
+def guess(scores: Sides, members: int, nonmembers: int, *, seed: int) -> Guesses:
     """Guess "member" for the highest scores and "non-member" for the lowest; ties are broken at random by ``seed``.
 
     >>> guess(Scores([3.0, 2.0, 0.0], [1.0, -1.0]), 2, 2, seed=0)
@@ -190,16 +190,16 @@ def guess(scores: Scores, members: int, nonmembers: int, *, seed: int) -> Guesse
     return Guesses(canaries=total, made=members + nonmembers, correct=right)
 
 
-def _ties(scores: Scores, cut: float) -> tuple[int, int]:
+def _ties(scores: Sides, cut: float) -> tuple[int, int]:
     return int((scores.member == cut).sum()), int((scores.nonmember == cut).sum())
 
 
 def held_out_cuts(
-    scores: Scores, selection: HeldOut | CrossFit, criterion: Callable[[Guesses], float]
-) -> list[tuple[Scores, float, float]]:
+    scores: Sides, selection: HeldOut | CrossFit, criterion: Callable[[Guesses], float]
+) -> list[tuple[Sides, float, float]]:
     """Parts to judge, each with the two thresholds its other part chose: guess below the first and above the second."""
     cuts = []
-    for choosing, judging in selection.parts(scores):
+    for choosing, judging in selection.sides(scores):
         ordered = np.sort(choosing.values)
         members, nonmembers = _pair(*_best_shares(_ranked(choosing, selection.seed), criterion), ordered.size)
         low = ordered[nonmembers - 1] if nonmembers else -np.inf
@@ -232,7 +232,7 @@ def _best_threshold(part: Scores, criterion: Callable[[Scores, FloatArray], Floa
     return float(thresholds[int(np.argmax(criterion(part, thresholds)))])
 
 
-def _ranked(scores: Scores, seed: int) -> BoolArray:
+def _ranked(scores: Sides, seed: int) -> BoolArray:
     """Membership from the lowest to the highest score; ties in random order, for their order must not tell."""
     order = np.random.default_rng(seed).permutation(len(scores))
     ranking = np.argsort(scores.values[order], kind="stable")

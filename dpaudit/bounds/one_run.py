@@ -17,21 +17,26 @@ from scipy.special import betainc, betaincinv
 
 from dpaudit import _check
 from dpaudit.bounds.counts import Guesses, guess_counts
+from dpaudit.bounds.fair_coins import FAIR, fair_part
 from dpaudit.bounds.selection import GuessSelection
 from dpaudit.bounds.vacuous import warn_caller
 from dpaudit.claim import Adjacency, Unit
+from dpaudit.data.member_choice import MemberChoice
 from dpaudit.evidence import LowerBound
 from dpaudit.scores import Scores
 
-ASSUMPTIONS = (
-    "every canary was included by its own fair coin, drawn independently of everything else",
-    "the number of guesses was chosen without the canaries it is judged on",
-)
+CHOICE = "the number of guesses was chosen without the canaries it is judged on"
 
 
 @dataclass(frozen=True)
 class OneRun:
     """One-run bound of Steinke, Nasr and Jagielski (2023); holds for any mechanism.
+
+    Args:
+        selection: how the number of guesses is chosen.
+        chosen: how members were chosen; of other than fair coins a part with fair coins is judged (`fair_part`). For a
+            random split the bound is about replacing one record, whatever adjacency it is asked for.
+        seed: of that part.
 
     >>> import numpy as np
     >>> from dpaudit.bounds.selection import FixedGuesses
@@ -42,24 +47,28 @@ class OneRun:
     """
 
     selection: GuessSelection
+    chosen: MemberChoice = FAIR
+    seed: int = 0
 
     def __call__(
         self, scores: Scores, *, delta: float, confidence: float, adjacency: Adjacency, unit: Unit
     ) -> LowerBound:
         """Lower bound on ε from the canaries' scores of one run."""
         slack, level = _check.delta("delta", delta), 1 - _check.open_unit("confidence", confidence)
-        chosen = guess_counts(scores, self.selection, lambda guesses: one_run(guesses, slack, level))
+        part = fair_part(scores, self.chosen, seed=self.seed, level=level)
+        chosen = guess_counts(part.scores, self.selection, lambda guesses: one_run(guesses, slack, part.level))
         _warn_of_delta(chosen.pieces[0].canaries, slack, level)
         return LowerBound(
-            epsilon=chosen.bound(lambda guesses, at: one_run(guesses, slack, at), level),
+            epsilon=chosen.bound(lambda guesses, at: one_run(guesses, slack, at), part.level),
             delta=slack,
             confidence=confidence,
             method="one-run",
-            adjacency=adjacency,
+            adjacency=part.adjacency(adjacency),
             unit=unit,
-            assumptions=ASSUMPTIONS,
-            ceiling=chosen.bound(lambda guesses, at: one_run_ceiling(guesses, slack, at), level),
+            assumptions=(part.assumption, CHOICE),
+            ceiling=chosen.bound(lambda guesses, at: one_run_ceiling(guesses, slack, at), part.level),
             trials=chosen.trials,
+            procedure=self.selection.procedure,
         )
 
 

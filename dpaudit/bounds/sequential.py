@@ -145,6 +145,7 @@ class Sequential:
             ceiling=ceiling_at(slack),
             trials=counts.trials,
             family=self.null.family,
+            procedure=self.selection.procedure,
         )
 
 

@@ -71,6 +71,7 @@ class WholeCurve:
             ceiling=ceiling_at(slack),
             trials=chosen.trials,
             family=self.null.family,
+            procedure=self.selection.procedure,
         )
 
 

@@ -14,12 +14,12 @@ from dpaudit._check import FloatArray, IntArray
 from dpaudit.attacks.membership.auto import Auto
 from dpaudit.attacks.membership.pools import leave_pair_out
 from dpaudit.blocks import room
-from dpaudit.bounds.clopper_pearson import ClopperPearson
-from dpaudit.bounds.one_run import OneRun
-from dpaudit.bounds.selection import HeldOut
+from dpaudit.bounds.default import default_bound
 from dpaudit.claim import Adjacency, Design, Unit
+from dpaudit.data.as_data import AsData
 from dpaudit.data.dataset import Dataset
 from dpaudit.data.inclusion import complementary_pairs
+from dpaudit.data.member_choice import Coins, MemberChoice, NotRandom
 from dpaudit.data.queries import Query
 from dpaudit.errors import InputError
 from dpaudit.experiments.audit import Audit, Subject
@@ -28,7 +28,8 @@ from dpaudit.experiments.references import observed_pool, target_signals
 from dpaudit.experiments.scoring import FPRS, Named, Seen, chosen, scored
 from dpaudit.experiments.views import Queried
 from dpaudit.results.membership import AttackResult, ExposedRecords, MembershipResult, RocCurve
-from dpaudit.roc import Roc, auc_standard_error
+from dpaudit.roc import Roc, auc_standard_error, lower_p_value
+from dpaudit.sanity import learned_nothing
 from dpaudit.scores import Scores
 from dpaudit.signals import PoolSignals, Signals
 from dpaudit.slices import column_groups, sliced, standard_groups
@@ -44,13 +45,17 @@ STANDARD_SLICES = ("class", "loss", "classified")
 
 @dataclass(frozen=True)
 class Terms:
-    """On what terms scores are turned into a lower bound; the fields are those of `Audit`."""
+    """On what terms scores are turned into a lower bound; the fields are those of `Audit`.
+
+    ``chosen``: how members were chosen; of `NotRandom` there is no bound.
+    """
 
     design: Design
     delta: float
     confidence: float
     adjacency: Adjacency
     unit: Unit
+    chosen: MemberChoice
 
     def __post_init__(self) -> None:
         _check.one_of("design", self.design, get_args(Design))
@@ -130,8 +135,17 @@ def run(settings: Settings, audit: Audit) -> MembershipResult:
     """Attack every subject; membership is joined to the scores here and nowhere before."""
     room().need(len(audit.dataset), settings.references)
     attacks = [(item.name, item.built) for item in settings.attacks]
-    terms = Terms(audit.design, audit.delta, audit.confidence, audit.adjacency, audit.unit)
-    outcome = MembershipResult(design=audit.design, attacks=[], references=settings.references)
+    data = AsData.of(audit.dataset.features, audit.dataset.labels, audit.member, seed=audit.seed_for("as data"))
+    chosen_for_bounds = NotRandom() if data.blind.differs else Coins()
+    terms = Terms(audit.design, audit.delta, audit.confidence, audit.adjacency, audit.unit, chosen_for_bounds)
+    outcome = MembershipResult(
+        design=audit.design,
+        chosen=Coins(),
+        blind=data.blind,
+        duplicates=data.duplicates,
+        attacks=[],
+        references=settings.references,
+    )
     queried = Queried.of(audit.dataset, audit.population, settings.queries, seed=audit.seed_for("queries"))
     for subject in audit.subjects:
         pool = None
@@ -142,12 +156,13 @@ def run(settings: Settings, audit: Audit) -> MembershipResult:
             outcome.exposed.append(exposed_records(subject.name, pool, audit.dataset.source_rows, fdr=settings.fdr))
         signals = observed(subject, settings, audit, queried, pool)
         outcome.floored[subject.name] = signals.floored
+        outcome.caveats.extend(filter(None, [learned_nothing(signals, audit.member, subject.name)]))
         groups = chosen_groups(signals, settings.slices, audit.dataset.groups)
         found_by = scored(subject.name, attacks, Seen(signals, pool, audit.member, room()), audit)
         for (name, attack), found in zip(attacks, found_by, strict=True):
             scores, kept_rows = found.scores, found.kept
             member = audit.member[kept_rows]
-            seed = audit.seed_for("held-out half", subject.name, name)
+            seed = audit.seed_for("bound", subject.name, name)
             joined = Scores.join(scores, member)
             judgement = judged(subject.name, name, chosen(attack, signals), joined, terms=terms, seed=seed)
             update: dict[str, Any] = {"spent": int((~kept_rows).sum())}
@@ -245,10 +260,12 @@ def chosen_groups(
 
 
 def judged(model: str, name: str, attack: Named, scores: Scores, *, terms: Terms, seed: int) -> AttackResult:
-    """Metrics and lower bound of one attack's scores; ``seed`` splits off the half that chooses the threshold."""
-    selection = HeldOut(fraction=0.5, seed=seed)
-    bound = OneRun(selection) if terms.design == "one-run" else ClopperPearson(selection)
-    roc = Roc.of(scores)
+    """Metrics and lower bound of one attack's scores; ``seed`` is of all that the bound draws."""
+    roc, bound = Roc.of(scores), None
+    if not isinstance(terms.chosen, NotRandom):
+        bound = default_bound(terms.design, terms.chosen, seed=seed)(
+            scores, delta=terms.delta, confidence=terms.confidence, adjacency=terms.adjacency, unit=terms.unit
+        )
     return AttackResult(
         model=model,
         attack=name,
@@ -260,8 +277,10 @@ def judged(model: str, name: str, attack: Named, scores: Scores, *, terms: Terms
         auc_standard_error=auc_standard_error(scores),
         advantage=roc.advantage,
         tpr_at_fpr=[roc.tpr_at(fpr) for fpr in FPRS],
-        bound=bound(scores, delta=terms.delta, confidence=terms.confidence, adjacency=terms.adjacency, unit=terms.unit),
+        bound=bound,
         curve=thinned(roc),
+        lower_p_value=lower_p_value(scores),
+        constant=roc.fpr.size == 2,
     )
 
 

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dpaudit.data.users import user_truth
 from dpaudit.errors import InputError
 from dpaudit.experiments.audit import Subject
 from dpaudit.experiments.federated import Settings, run
 from dpaudit.experiments.federated.canaries import Canary, canary_audit
-from dpaudit.experiments.federated.users import user_truth
 from dpaudit.plan import plan_from
 from dpaudit.training.federated.aggregation import FixedClip, LocalNoise
 from tests.experiments.federations import federation, small_audit

@@ -7,13 +7,14 @@ import numpy as np
 from dpaudit.attacks.membership.loss import Loss
 from dpaudit.bounds.one_run import OneRun
 from dpaudit.bounds.selection import HeldOut
+from dpaudit.data.member_choice import Coins
 from dpaudit.experiments.membership import CURVE_POINTS, Terms, judged, thinned
 from dpaudit.experiments.scoring import FPRS
 from dpaudit.results.membership import AttackResult
 from dpaudit.roc import Roc
 from dpaudit.scores import Scores
 
-TERMS = Terms("one-run", 1e-5, 0.95, "add-remove", "record")
+TERMS = Terms("one-run", 1e-5, 0.95, "add-remove", "record", Coins())
 
 
 def test_a_result_of_many_records_is_small_and_judges_the_same():

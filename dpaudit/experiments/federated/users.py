@@ -7,7 +7,8 @@ import numpy as np
 
 from dpaudit._check import BoolArray, FloatArray, IntArray
 from dpaudit.attacks.membership.lira import Lira
-from dpaudit.data.users import rows_of
+from dpaudit.attacks.membership.user_level import user_scores
+from dpaudit.data.users import rows_of, user_truth
 from dpaudit.errors import InputError
 from dpaudit.experiments.audit import Audit, Subject
 from dpaudit.experiments.federated.bound import user_bound
@@ -123,25 +124,13 @@ def likeliest_ridge(gram: FloatArray, products: FloatArray, energy: float, dimen
     return float(ridges[np.argmin(dimension * np.log(np.maximum(left, 1e-300)) + spread)])
 
 
-def user_truth(owner: IntArray, member: BoolArray) -> BoolArray:
-    """Whether each user took part; refused when a user's records disagree, because then the coin was not theirs."""
-    counts = np.bincount(owner)
-    inside = np.bincount(owner, weights=member)
-    mixed = (inside > 0) & (inside < counts)
-    if mixed.any():
-        raise InputError(
-            f"user {int(np.argmax(mixed))} has records on both sides: the coins were flipped per record, not per user."
-        )
-    return np.asarray(inside == counts)
-
-
 def per_user(values: FloatArray, owner: IntArray) -> FloatArray:
     """Mean over each user's records.
 
     >>> per_user(np.array([1.0, 3.0, 5.0]), np.array([0, 0, 1]))
     array([2., 5.])
     """
-    return np.bincount(owner, weights=values) / np.bincount(owner)
+    return user_scores(values, owner, combine="mean").scores
 
 
 def _references(watched: Watched, count: int, audit: Audit, name: str) -> tuple[FloatArray, BoolArray]:
