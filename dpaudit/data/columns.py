@@ -123,9 +123,7 @@ def member_flags(member: object, records: int) -> "_check.BoolArray":
     """
     flags = _check.flags("member", member, length=records)
     if not 0 < int(flags.sum()) < records:
-        raise InputError(
-            f"member must name records on both sides, got {int(flags.sum())} members of {records} records."
-        )
+        raise InputError(f"member must name records on both sides, got {int(flags.sum())} members of {records} records.")
     return flags
 
 

@@ -121,9 +121,7 @@ def duplicates(features: object, labels: object, member: object, *, seed: int = 
     near_across = (near_across | other) & ~across
     near_within = (near_within | own) & ~within
     distinct = int(rows.max()) + 1
-    counts = [
-        int((mask & side).sum()) for mask in (across, within, near_across, near_within) for side in (inside, ~inside)
-    ]
+    counts = [int((mask & side).sum()) for mask in (across, within, near_across, near_within) for side in (inside, ~inside)]
     m = int(inside.sum())
     sentence = _sentence(counts, m, records - m, distinct, expected)
     return Duplicates(m, records - m, *counts, distinct, first.size, expected, rule, sentence)  # fmt: skip
