@@ -11,7 +11,7 @@ from dpaudit.accounting import gaussian_mu
 from dpaudit.attacks.gradient.defences import Defence
 from dpaudit.attacks.gradient.view import Arrays, GradientView, Reconstruction
 from dpaudit.errors import InputError
-from dpaudit.experiments.architecture import architecture
+from dpaudit.experiments.architecture import ArchitectureSettings
 from dpaudit.experiments.named import ByName, as_table
 
 
@@ -129,7 +129,7 @@ class Settings(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    architecture: dict[str, Any]
+    architecture: ArchitectureSettings
     scenario: list[Scenario] = Field(min_length=1)
     defence: list[DefenceSettings] = Field(min_length=1)
     attacks: list[Annotated[AttackSettings, BeforeValidator(as_table)]] = Field(min_length=1)
@@ -153,7 +153,7 @@ class Settings(BaseModel):
 
     def check(self, delta: float) -> None:
         """Refuse an architecture, a defence or an attack that cannot be built, before anything is measured."""
-        architecture(self.architecture, where="gradient.architecture")
+        self.architecture.build("gradient.architecture")
         for chosen in self.defence:
             chosen.build(delta)
         for attack in self.attacks:

@@ -17,7 +17,6 @@ from dpaudit.claim import FULL_BATCH, GaussianSteps
 from dpaudit.data.dataset import Dataset
 from dpaudit.data.source import Records
 from dpaudit.errors import AuditFailed, InputError
-from dpaudit.experiments.architecture import architecture
 from dpaudit.experiments.gradient_settings import (
     AttackSettings,
     DefenceSettings,
@@ -150,7 +149,7 @@ class Stage:
         self.dataset, population = given.records()
         assert population is not None
         keras.utils.set_random_seed(given.seed_for("model"))
-        build = architecture(self.settings.architecture, where="gradient.architecture")
+        build = self.settings.architecture.build("gradient.architecture")
         self.victims = Victims.of(build(self.dataset.features.shape[1:], self.dataset.outputs))
         features = self.dataset.features.astype(np.float64)
         self.box = (min(0.0, float(features.min())), max(1.0, float(features.max())))

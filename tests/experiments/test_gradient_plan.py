@@ -66,7 +66,7 @@ def test_the_page_says_what_a_low_psnr_is_worth(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("gradient", "message"),
     [
-        ({"architecture": {}}, "gradient.architecture: the key 'kind' is missing"),
+        ({"architecture": {}}, "gradient.architecture.kind: this key is missing"),
         ({"architecture": {"kind": "mpl"}}, "mlp"),
         ({"architecture": {"kind": "mlp"}, "defence": [{"name": "x", "noise_multiplier": 1.0}]}, "give clip as well"),
         ({"architecture": {"kind": "mlp"}, "attacks": ["magic"]}, "gradient.attacks: name must be one of"),
