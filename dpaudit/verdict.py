@@ -413,8 +413,8 @@ def _promised(claim: Claim, found: Measured) -> str:
     if found.allowed is None:
         return f"Promised ε ≤ {claim.epsilon:.3g}"
     return (
-        f"Promised ε ≤ {claim.epsilon:.3g} under {claim.adjacency} adjacency. Members were a random split, so that one record in "
-        f"means another out: where one record is replaced the promise allows ε ≤ {found.allowed:.3g}"
+        f"Promised ε ≤ {claim.epsilon:.3g} under {claim.adjacency} adjacency. Members were a random split, so that one "
+        f"record in means another out: where one record is replaced the promise allows ε ≤ {found.allowed:.3g}"
     )
 
 

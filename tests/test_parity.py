@@ -7,6 +7,7 @@ what an audit may say at all, and is written here by hand.
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ class Row:
     members: int = 500
     says: str = ""
 
-    @property
+    @cached_property
     def result(self) -> Result:
         """What an audit of these facts hands to the judge: nothing judged yet."""
         frame = around([unbounded(gaussian_scores(0.0, seed=1, records=1000))])
