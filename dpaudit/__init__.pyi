@@ -5,7 +5,6 @@ from .attacking import audit_predictions as audit_predictions
 from .calibration.table import selftest as selftest
 from .claim import Claim as Claim
 from .claims import load_claims as load_claims
-from .compare import Comparison as Comparison
 from .data.dataset import Dataset as Dataset
 from .evidence import CredibleInterval as CredibleInterval
 from .evidence import Estimate as Estimate
@@ -25,5 +24,6 @@ from .score import audit_scores as audit_scores
 from .scores import Scores as Scores
 from .signals import Signals as Signals
 from .trace.inspection import inspect_trace as inspect_trace
+from .verdict import Comparison as Comparison
 
 __version__: str

@@ -11,12 +11,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from dpaudit import _check
-from dpaudit.claim import Adjacency, Claim, FixedSize, GaussianSteps, Poisson, Sampling, Shuffled, Unit
+from dpaudit.claim import Adjacency, Claim, FixedSize, GaussianSteps, Poisson, Sampling, SamplingName, Shuffled, Unit
 from dpaudit.errors import InputError
 from dpaudit.files import parse_toml, read_text
 
-SamplingName = Literal["poisson", "fixed-size", "shuffled"]
-SAMPLINGS: dict[type, SamplingName] = {Poisson: "poisson", FixedSize: "fixed-size", Shuffled: "shuffled"}
 PLACES = ("claims.toml", "pyproject.toml")
 
 
@@ -94,7 +92,7 @@ class MechanismClaim(_OnAModel):
             sampling = FixedSize(self.batch_size, self.records)
         else:
             sampling = Shuffled(self.batches_per_epoch or 0)
-        return GaussianSteps(self.noise_multiplier, self.steps, sampling)
+        return GaussianSteps(self.noise_multiplier, self.steps, sampling, unit=self.unit)
 
 
 class _Measured(_OnAModel):

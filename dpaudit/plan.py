@@ -18,6 +18,7 @@ from dpaudit.data.load import SUFFIXES
 from dpaudit.data.source import Source
 from dpaudit.data.users import Clients
 from dpaudit.errors import InputError
+from dpaudit.evidence import ErrorLevel
 from dpaudit.experiments.federated import Settings as FederatedSettings
 from dpaudit.experiments.gradient_settings import Settings as GradientSettings
 from dpaudit.experiments.membership import Settings as MembershipSettings
@@ -189,6 +190,11 @@ class Plan(_Table):
         per_model = sum(part.bounds() for part in (self.membership, self.federated, self.ladder) if part is not None)
         once = sum(part.bounds() for part in (self.gradient, self.prior, self.trace) if part is not None)
         return per_model * len(self.model) + once
+
+    @property
+    def level(self) -> ErrorLevel:
+        """The error level of the audit, shared among its bounds."""
+        return ErrorLevel.shared(self.audit.confidence, self.bounds())
 
     def units(self) -> set[Unit]:
         """The units that lower bounds on its models speak of."""

@@ -10,18 +10,20 @@ import numpy.typing as npt
 
 from dpaudit import _check
 from dpaudit._check import BoolArray, FloatArray
+from dpaudit.accounting import replaced
 from dpaudit.attacks.membership.user_level import user_scores
 from dpaudit.claim import Adjacency, Claim, Design, Unit
-from dpaudit.compare import compare
 from dpaudit.data.as_data import AsData
 from dpaudit.data.member_choice import ChosenBy, Coins, MemberChoice, NotRandom, RandomSplit, member_choice
 from dpaudit.data.member_choice import refuse_other_coins as refuse_coins
 from dpaudit.data.users import user_truth
 from dpaudit.errors import InputError
+from dpaudit.evidence import ErrorLevel
 from dpaudit.experiments import membership, scoring
+from dpaudit.facts import judged
 from dpaudit.promise import promise
 from dpaudit.results.membership import MembershipResult
-from dpaudit.results.result import DataSummary, ErrorLevel, ModelResult, Result, provenance
+from dpaudit.results.result import DataSummary, ModelResult, Result, provenance
 from dpaudit.scores import Scores
 from dpaudit.seeds import derived
 
@@ -138,7 +140,7 @@ class Statement:
         claim = self.claim
         if claim is None or self.design == "many-runs" or not isinstance(self.chosen, RandomSplit):
             return self.delta
-        grown = (1 + float(np.exp(min(claim.epsilon, 700.0)))) * claim.delta
+        _, grown = replaced(claim.epsilon, claim.delta)
         return self.delta if claim.adjacency == "replace-one" or grown >= 1 else grown
 
 
@@ -234,7 +236,7 @@ def audited(
         attacks=outcomes,
         caveats=list(caveats),
     )
-    return Result(
+    found = Result(
         schema=1,
         name=name,
         title=f"Privacy audit of {name}",
@@ -261,7 +263,8 @@ def audited(
                 utility=None,
             )
         ],
-        comparisons=[] if claim is None else [compare(name, claim, outcome.bounds(name))],
+        comparisons=[],
         membership=outcome,
         timing={"total": round(time.monotonic() - begin, 3)},
     )
+    return judged(found)

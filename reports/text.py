@@ -11,7 +11,13 @@ from dpaudit.reports.words import verdict
 from dpaudit.results.result import ModelResult, Result
 from dpaudit.terminal import plain
 
-MARKS = {"contradicted": "bold red", "consistent": "green", "too weak": "yellow", "no promise": "dim"}
+MARKS = {
+    "contradicted": "bold red",
+    "consistent": "green",
+    "too weak": "yellow",
+    "no verdict": "yellow",
+    "no promise": "dim",
+}
 
 
 def table(result: Result) -> Table:

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dpaudit.claim import FixedSize, Poisson, Sampling, Shuffled
 from dpaudit.data.member_choice import Coins, NotRandom, RandomSplit
 from dpaudit.evidence import LowerBound
+from dpaudit.facts import void
 from dpaudit.results.membership import AttackResult
 from dpaudit.results.result import ModelResult, Result
 
-SYMBOLS = {"contradicted": "✕", "consistent": "✓", "too weak": "?", "no promise": "–"}
+SYMBOLS = {"contradicted": "✕", "consistent": "✓", "too weak": "?", "no verdict": "!", "no promise": "–"}
 TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")
 WITH_CANARY_RECORDS = (3, 4)  # rungs of the ladder whose attackers look for records made to stand out
-SEVERITY = ("contradicted", "too weak", "consistent", "no promise")
+SEVERITY = ("contradicted", "no verdict", "too weak", "consistent", "no promise")
 
 
 def verdict(result: Result, model: str) -> str:
@@ -44,9 +45,12 @@ def headline(result: Result) -> str:
     """The audit in one sentence."""
     judged = result.comparisons
     broken = [found.subject for found in judged if found.verdict == "contradicted"]
+    void = [found.subject for found in judged if found.verdict == "no verdict"]
     weak = [found.subject for found in judged if found.verdict == "too weak"]
     if broken:
         return f"{several(broken)} {'leaks' if len(broken) == 1 else 'leak'} more than promised."
+    if void:
+        return f"Nothing that was measured says anything about the promise of {several(void)}."
     if weak:
         fine = len(judged) - len(weak)
         rest = f" Nothing contradicts the {'other promise' if fine == 1 else f'other {fine} promises'}." if fine else ""
@@ -141,9 +145,8 @@ def first_screen(result: Result) -> list[str]:
     found = result.membership
     if found is None:
         return []
-    lines = [chosen(result)] if isinstance(found.chosen, NotRandom) or found.chosen == RandomSplit(stated=False) else []
-    lines += [found.blind.sentence] if found.blind is not None and found.blind.differs else []
-    return [*lines, *found.caveats]
+    unstated = found.chosen == RandomSplit(stated=False)
+    return [*void(result), *([chosen(result)] if unstated else []), *found.caveats]
 
 
 def assumptions(result: Result) -> list[str]:

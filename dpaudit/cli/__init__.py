@@ -39,7 +39,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    epilog="Exit codes: 0 consistent, 1 contradicted, 2 bad input, 3 too weak (with --require-power), 4 failed.",
+    epilog="Exit codes: 0 consistent, 1 contradicted, 2 bad input, 3 no verdict or too weak, 4 failed.",
 )
 app.command()(run)
 app.command()(attack)

@@ -3,12 +3,9 @@
 import numpy as np
 
 from dpaudit._check import FloatArray
-from dpaudit.claim import Claim
-from dpaudit.compare import Comparison
 from dpaudit.experiments.audit import Audit
 from dpaudit.experiments.gradient_settings import Settings
 from dpaudit.experiments.gradient_stage import Given, cell, cost, drawn
-from dpaudit.experiments.prior import against_reconstruction
 from dpaudit.results.gradient import DefenceCost, GradientCell, GradientResult, Picture
 from dpaudit.training.kept import kept, store_of
 from dpaudit.training.store import Arrays
@@ -46,20 +43,6 @@ def run(settings: Settings, audit: Audit) -> GradientResult:
         paid = dict(kept(cost, asked, store=store, workers=workers, memory=memory))
         costs = [DefenceCost.model_validate_json(str(paid[key]["cost"])) for key in asked]
     return GradientResult(cells=cells, gallery=gallery if settings.show_records else [], costs=costs, delta=audit.delta)
-
-
-def comparisons(found: GradientResult) -> list[Comparison]:
-    """The verdict on every release that has an ε, against the reconstruction bound."""
-    return [
-        against_reconstruction(
-            cell.name,
-            Claim(cell.epsilon, found.delta, unit="record", adjacency="add-remove", source="accounted"),
-            cell.verdict,
-            None,
-        )
-        for cell in found.cells
-        if cell.verdict is not None and cell.epsilon is not None
-    ]
 
 
 def _pictures(scenario: str, title: str, images: FloatArray) -> list[Picture]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from dpaudit.accounting import gaussian_epsilon, gaussian_trade_off
 from dpaudit.claim import Claim
-from dpaudit.compare import compare
+from dpaudit.facts import judged
 from dpaudit.promise import Promise
 from dpaudit.results.membership import AttackResult, ExposedRecords, MembershipResult
 from dpaudit.results.result import ModelResult, Result, Utility
@@ -78,10 +78,7 @@ def audit_of(names: tuple[str, ...], *, attacks: int, slices: int) -> Result:
     exposed = ExposedRecords(model=names[0], exposed=three, accused=cards)
     result = around(outcomes).model_copy(update={"models": models, "name": "audit", "title": "Privacy audit"})
     outcome_ = MembershipResult(design="one-run", attacks=outcomes, exposed=[exposed] if slices else [])
-    judged = [
-        compare(m.name, m.promise.claim, outcome_.bounds(m.name)) for m in models if m.promise is not None
-    ]  # fmt: skip
-    return result.model_copy(update={"membership": outcome_, "comparisons": judged})
+    return judged(result.model_copy(update={"membership": outcome_}))
 
 
 def _slices(rng: np.random.Generator, count: int) -> Slices:
