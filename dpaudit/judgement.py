@@ -181,7 +181,7 @@ def _points(claim: MechanismClaim, case: Case) -> Iterator[tuple[AttackResult, f
     if outcome is None or outcome.design != "many-runs" or void_reasons(case.facts):
         return
     for attack in outcome.attacks:
-        about = (attack.model, attack.bound.unit, attack.bound.adjacency)
+        about = None if attack.bound is None else (attack.model, attack.bound.unit, attack.bound.adjacency)
         if about == (case.subject, claim.unit, claim.adjacency):
             for at in attack.tpr_at_fpr:
                 yield attack, _check.open_unit("fpr", at.fpr)

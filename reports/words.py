@@ -145,7 +145,7 @@ def first_screen(result: Result) -> list[str]:
     found = result.membership
     if found is None:
         return []
-    unstated = found.chosen == RandomSplit(stated=False)
+    unstated = found.chosen == RandomSplit(stated=False) and any(attack.bound is not None for attack in found.attacks)
     return [*void(result), *([chosen(result)] if unstated else []), *found.caveats]
 
 
