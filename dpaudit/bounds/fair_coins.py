@@ -70,7 +70,7 @@ def fair_part(scores: Scores, chosen: MemberChoice, *, seed: int, level: float) 
     206
     >>> part = fair_part(scores, RandomSplit(), seed=0, level=0.05)
     >>> len(part.scores), part.adjacency("add-remove")
-    (331, 'replace-one')
+    (330, 'replace-one')
     """
     rng = np.random.default_rng([_check.integer("seed", seed, at_least=0), 1])
     match chosen:
