@@ -13,7 +13,7 @@ from dpaudit.errors import InputError
 
 Adjacency = Literal["add-remove", "replace-one", "zero-out"]
 Unit = Literal["record", "user"]
-Design = Literal["one-run", "many-runs"]  # whether all coins are those of one training, or trials of their own
+Design = Literal["one-run", "many-runs"]  # the scores are one experiment, or independent trials
 
 Noise = Literal["accounted", "none", "unknown"]  # what is known of the noise of a training
 

@@ -52,6 +52,17 @@ class ErrorLevel:
 
 
 @dataclass(frozen=True)
+class Skipped:
+    """Why something was not done, in place of what would have come out of it.
+
+    Args:
+        reason: part of a sentence, without a full stop.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True)
 class LowerBound:
     """ε is at least ``epsilon``, said with ``confidence``; never a bare number.
 

@@ -6,7 +6,7 @@ from scipy.stats import binomtest
 
 from dpaudit.claim import Claim, GaussianSteps, Noise, Poisson
 from dpaudit.data.member_choice import REFUTED
-from dpaudit.results.membership import AttackResult
+from dpaudit.results.membership import AttackResult, MembershipResult
 from dpaudit.results.result import ModelResult, Result
 from dpaudit.verdict import Comparison, Facts, Measured, Separation, judge, reconstructed, void_reasons
 
@@ -30,7 +30,8 @@ def facts(result: Result, model: ModelResult) -> Facts:
         noise=noise,
         attacks=tuple(map(_separation, attacks)),
         chosen=chosen,
-        differ=_differ(result),
+        differ="" if found is None else _differ(result, found),
+        caveats=_caveats(result, name),
     )
 
 
@@ -74,34 +75,35 @@ def _reconstructions(result: Result) -> list[Comparison]:
 
 
 def _noise(result: Result, model: ModelResult) -> Noise:
-    if model.mechanism is not None:
-        return "accounted" if model.mechanism.noise_multiplier > 0 else "none"
     if model.noise is not None:
         return model.noise
+    if model.mechanism is not None:
+        return "accounted" if model.mechanism.noise_multiplier > 0 else "none"
     return "none" if model.trainer in WITHOUT_NOISE and result.trace is None else "unknown"
 
 
 def _separation(attack: AttackResult) -> Separation:
-    equal = all(rate in (0.0, 1.0) for rate in (*attack.curve.fpr, *attack.curve.tpr)) and attack.auc == 0.5
+    # Older results do not say it, but only scores that are all equal have a ROC curve of two points.
+    equal = attack.constant or ({*attack.curve.fpr} == {*attack.curve.tpr} == {0.0, 1.0} and attack.auc == 0.5)
     return Separation(attack.attack, attack.auc, attack.members, attack.nonmembers, equal)
 
 
-def _differ(result: Result) -> str:
-    """Why members and non-members differ as data; empty where nothing says so."""
-    found = result.membership
-    if found is None:
-        return ""
-    if found.blind is not None:
-        return found.blind.sentence if found.blind.differs else ""
-    return _no_coins(result) if found.chosen is None and found.design == "one-run" else ""
-
-
-def _no_coins(result: Result) -> str:
-    """Of results that do not say how members were chosen: their bounds took them as fair coins of the records."""
+def _differ(result: Result, found: MembershipResult) -> str:
+    """Why scores may differ without any leak: the data do, or the bounds took for fair coins what was none."""
+    if found.blind is not None and found.blind.differs:
+        return found.blind.sentence
     members, records = result.data.members, result.data.records
-    if result.unit != "record" or not records or binomtest(members, records).pvalue >= REFUTED:
+    # Results from before it was recorded how members were chosen.
+    old = found.chosen is None and found.design == "one-run" and result.unit == "record"
+    if not old or not records or binomtest(members, records).pvalue >= REFUTED:
         return ""
     return (
         f"{members} of {records} records are members, which fair coins do not give (p < {REFUTED:g}); the bounds took "
         "them as fair coins, and nothing follows from them."
     )
+
+
+def _caveats(result: Result, name: str) -> tuple[str, ...]:
+    """What the result says of this model; where it holds several, a sentence begins with the model's name."""
+    said = result.membership.caveats if result.membership is not None else []
+    return tuple(each.rstrip(".") for each in said if len(result.models) == 1 or each.startswith(f"{name} "))

@@ -135,6 +135,9 @@ def parse_toml(text: str, where: object) -> dict[str, Any]:
 
     Raises:
         InputError: it is no TOML.
+
+    >>> parse_toml("rounds = 3", "here")
+    {'rounds': 3}
     """
     try:
         table: dict[str, Any] = tomllib.loads(text)

@@ -181,15 +181,18 @@ def _points(claim: MechanismClaim, case: Case) -> Iterator[tuple[AttackResult, f
     if outcome is None or outcome.design != "many-runs" or void_reasons(case.facts):
         return
     for attack in outcome.attacks:
-        about = None if attack.bound is None else (attack.model, attack.bound.unit, attack.bound.adjacency)
-        if about == (case.subject, claim.unit, claim.adjacency):
+        bound = attack.bound
+        if attack.model != case.subject or bound is None:
+            continue
+        if (bound.unit, bound.adjacency) == (claim.unit, claim.adjacency):
             for at in attack.tpr_at_fpr:
                 yield attack, _check.open_unit("fpr", at.fpr)
 
 
 def _by_bounds(case: Case, claim: Claim, promised: str) -> Judgement:
     found = compared(claim, case.facts)
-    return _judged(case, found.verdict, promised, _bound_in_words(found.strongest), found.sentence)
+    said = " ".join([found.sentence, *(note for note in found.caveats if note not in found.sentence)])
+    return _judged(case, found.verdict, promised, _bound_in_words(found.strongest), said)
 
 
 def _ceiling(claim: CeilingClaim, case: Case, tail: float) -> Judgement:

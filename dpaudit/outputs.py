@@ -108,18 +108,6 @@ def from_loss(loss: object) -> Phi:
     return Phi(-held - np.log(-np.expm1(-held)), int(zero.sum()))
 
 
-def from_predicted(predicted: object, labels: object, *, classes: int) -> Signals:
-    """Signals when only the predicted class of each record is known: label-only attacks work on them.
-
-    >>> from_predicted([1, 0], [1, 1], classes=2).correct()
-    array([ True, False])
-    """
-    guess = _check.labels("predicted classes", predicted, classes=classes)
-    truth = _check.labels("labels", labels, classes=classes, length=guess.size)
-    log_p = np.where(np.arange(classes) == guess[:, None], 0.0, np.log(FLOOR))
-    return Signals(np.where(guess == truth, 1.0, -1.0), truth, log_p, floored=guess.size)
-
-
 def log_probabilities(outputs: FloatArray, *, kind: Kind) -> FloatArray:
     """Log-probabilities of a multi-class model's outputs (..., records, classes)."""
     if kind == "logits":

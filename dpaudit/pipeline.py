@@ -13,7 +13,7 @@ import numpy as np
 
 from dpaudit._check import BoolArray
 from dpaudit.blocks import within
-from dpaudit.claim import Adjacency, Unit
+from dpaudit.claim import Adjacency, GaussianSteps, Noise, Unit
 from dpaudit.data.dataset import Dataset
 from dpaudit.data.inclusion import fair_coins
 from dpaudit.data.users import Natural, user_coins
@@ -32,8 +32,9 @@ from dpaudit.results.result import DataSummary, ModelResult, Result, Utility, pr
 from dpaudit.seeds import derived
 from dpaudit.tasks import Workers
 from dpaudit.trace import read_trace
+from dpaudit.training.capabilities import adds_noise
 from dpaudit.training.single import Wanted
-from dpaudit.training.trainer import TrainedModel
+from dpaudit.training.trainer import TrainedModel, Trainer
 
 ADJACENCY: Adjacency = "add-remove"  # one fair coin per record decides whether it is there or not
 
@@ -196,6 +197,7 @@ def _run(plan: Plan, prepare: Callable[[], Audit], log: Log) -> Result:
                     mechanism=model.mechanism,
                     promise=promised,
                     utility=utility(model, records.take(member), records.take(~member), population),
+                    noise=noise_of(trainer, model.mechanism),
                 )
             )
             advance(1)
@@ -280,6 +282,14 @@ def _run_trace(plan: Plan, settings: trace.Settings) -> Result:
         timing={"trace": round(time.monotonic() - begin, 3)},
     )
     return judged(result)
+
+
+def noise_of(trainer: Trainer, mechanism: GaussianSteps | None) -> Noise:
+    """What is known of the noise of a training: what its accountant was told, or that there is none."""
+    adds = adds_noise(trainer)
+    if mechanism is not None and mechanism.noise_multiplier > 0:
+        return "accounted"
+    return "none" if adds is False or (adds is None and mechanism is not None) else "unknown"
 
 
 def membership_coins(records: Dataset, unit: Unit, *, seed: int) -> BoolArray:

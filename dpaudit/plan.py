@@ -25,8 +25,8 @@ from dpaudit.experiments.membership import Settings as MembershipSettings
 from dpaudit.experiments.prior import Settings as PriorSettings
 from dpaudit.experiments.rungs import Settings as LadderSettings
 from dpaudit.experiments.trace import Settings as TraceSettings
-from dpaudit.experiments.views import at_epoch
 from dpaudit.files import parse_toml, read_text
+from dpaudit.training.capabilities import at_epoch
 from dpaudit.training.function import Function
 from dpaudit.training.trainer import Trainer
 

@@ -36,9 +36,9 @@ class Comparison:
         strongest: the lower bound that decides: the largest that holds for every mechanism, or the largest within a
             family where only that lies above the claim; None when no bound speaks.
         ceiling: the largest ε that a perfect attack could have certified.
-        sentence: the verdict in plain words, with the caveats.
+        sentence: the verdict in plain words.
         reach: smallest true ε that the audit would probably have reported as a violation; infinite when none.
-        caveats: what a reader must know beside the verdict, each part of a sentence.
+        caveats: what a reader must know beside it, one sentence each.
     """
 
     subject: str
@@ -110,7 +110,8 @@ class Facts:
         differ: why members and non-members differ as data, in a sentence; empty when nothing says so.
         void: why bounds that were measured count for nothing, one sentence each.
         unfit: why bounds that were measured do not speak of the claim, one sentence each.
-        caveats: what a reader must know beside the verdict, each part of a sentence.
+        caveats: what a reader must know beside any verdict, one sentence each.
+        notes: what a reader must know of this verdict, one sentence each; they are a part of its own.
     """
 
     subject: str
@@ -124,6 +125,7 @@ class Facts:
     void: tuple[str, ...] = ()
     unfit: tuple[str, ...] = ()
     caveats: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 Rule = Callable[[Claim, Facts], Facts | Comparison]
@@ -212,10 +214,10 @@ def accounts_to_more(claim: Claim, facts: Facts) -> Facts | Comparison:
         if too_small(claim.epsilon, figure):
             kind = "an upper bound" if isinstance(ran.sampling, FixedSize) else "the figure for Poisson batches"
             note = (
-                f"theory gives ε = {figure:.4g} for what was run, more than the promised {claim.epsilon:.4g}; that is "
-                f"{kind}, which contradicts nothing"
+                f"Theory gives ε = {figure:.4g} for what was run, more than the promised {claim.epsilon:.4g}; that is "
+                f"{kind}, which contradicts nothing."
             )
-            return replace(facts, caveats=(*facts.caveats, note))
+            return replace(facts, notes=(*facts.notes, note))
     return facts
 
 
@@ -293,8 +295,7 @@ def bound_above(claim: Claim, facts: Facts) -> Facts | Comparison:
 def nothing_valid(claim: Claim, facts: Facts) -> Facts | Comparison:
     """Where every bound rests on what does not hold, there is nothing to judge by."""
     if facts.bounds or not facts.void:
-        notes = [f"{reason[0].lower()}{reason[1:-1]}" for reason in facts.void]
-        return replace(facts, caveats=(*facts.caveats, *notes))
+        return replace(facts, notes=(*facts.notes, *facts.void))
     return _decided(claim, facts, "no verdict", " ".join(facts.void))
 
 
@@ -320,7 +321,7 @@ def unstated_choice(claim: Claim, facts: Facts) -> Facts | Comparison:
     """A choice of members that nobody stated is an assumption."""
     if facts.chosen != RandomSplit(stated=False) or not any(each.of_members for each in facts.bounds):
         return facts
-    note = "nobody said how members were chosen; the bound takes them as a random split"
+    note = "Nobody said how members were chosen: the bound takes them as a random split."
     return replace(facts, caveats=(*facts.caveats, note))
 
 
@@ -375,9 +376,9 @@ def _decided(claim: Claim, facts: Facts, verdict: Verdict, sentence: str) -> Com
         verdict,
         None if strongest is None else strongest.bound,
         _ceiling(facts),
-        " ".join([sentence, *(f"Note: {note}." for note in facts.caveats)]),
+        " ".join([sentence, *facts.notes]),
         _seen(claim, facts)[1].epsilon if facts.bounds else math.inf,
-        facts.caveats,
+        (*facts.caveats, *facts.notes),
     )
 
 

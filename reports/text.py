@@ -42,11 +42,7 @@ def table(result: Result) -> Table:
     delta, adjacency, unit = measured.pop() if len(measured) == 1 else (result.delta, result.adjacency, result.unit)
     caption = (
         f"ε at δ = {delta:.3g}, {adjacency} of one {unit}; "
-        + (
-            f"all bounds hold together with {result.level.confidence:.0%} confidence."
-            if bounds
-            else "no bound follows."
-        )
+        + (f"all bounds hold together with {result.level.confidence:.0%} confidence." if bounds else "no bound holds.")
         + (" * as if the batches were Poisson-sampled; they were shuffled, so this is optimistic." if shuffled else "")
     )
     families = {bound.family for model in result.models if (bound := strongest_bound(result, model.name)) is not None}

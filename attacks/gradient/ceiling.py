@@ -11,7 +11,6 @@ from scipy.integrate import quad
 from scipy.stats import beta, binom, norm
 
 from dpaudit import _check
-from dpaudit._check import FloatArray
 from dpaudit.errors import InputError
 
 
@@ -48,27 +47,6 @@ def equivalent_mu(gamma: float, kappa: float) -> float:
     if not 0 < kappa <= gamma < 1:
         raise InputError(f"equivalent μ needs 0 < κ ≤ γ < 1, got κ = {kappa!r} and γ = {gamma!r}.")
     return float(norm.ppf(gamma) - norm.ppf(kappa))
-
-
-def decoding_success(means: FloatArray, *, draws: int = 10_000, seed: int) -> float:
-    """P[maximum likelihood names the right mean] under unit Gaussian noise, by simulation.
-
-    Args:
-        means: one mean per candidate in units of the noise's standard deviation, shape (candidates, dimensions);
-            what the candidates' contributions really are, so it also holds where they stay below the clip norm.
-        draws: simulated observations.
-        seed: of the simulation.
-    """
-    points = _check.finite("means", means, ndim=2)
-    rng = np.random.default_rng(seed)
-    # Only the span of the means matters; noise is drawn there.
-    _, values, right = np.linalg.svd(points, full_matrices=False)
-    basis = right[values > 1e-12 * max(values[0], 1e-300)]
-    coordinates = points @ basis.T
-    truth = rng.integers(len(points), size=draws)
-    seen = coordinates[truth] + rng.standard_normal((draws, coordinates.shape[1]))
-    scores = seen @ coordinates.T - (coordinates**2).sum(1) / 2
-    return float((scores.argmax(1) == truth).mean())
 
 
 def violation_power(success: float, gamma: float, *, runs: int, confidence: float) -> float:

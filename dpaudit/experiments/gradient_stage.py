@@ -23,8 +23,7 @@ from dpaudit.experiments.architecture import architecture
 from dpaudit.experiments.gradient_settings import DefenceSettings, Scenario, Settings, under
 from dpaudit.results.gradient import DefenceCost, GradientCell
 from dpaudit.seeds import derived
-from dpaudit.training.kept import as_text
-from dpaudit.training.store import Arrays, described, digest
+from dpaudit.training.store import described, digest
 
 View = BatchGradient | ClientUpdate
 
@@ -63,18 +62,48 @@ class Given:
         return derived(self.seed, "gradient", *words)
 
 
-def cell(given: Given, scenario: Scenario, chosen: DefenceSettings, name: str) -> Arrays:
-    """A task: a ``cell`` as JSON, and the ``first`` record as reconstructed, (1, ...), where it is asked for."""
-    stage, sent = _stage(given), under(scenario, chosen)
-    truth, labels = stage.records(sent)
-    found, first = stage.cell(sent, chosen, name, _views(given, sent, chosen), truth, labels)
-    shown = {"first": first} if first is not None and given.settings.show_records else {}
-    return {"cell": as_text(found), **shown}
+@dataclass(frozen=True)
+class Inverted:
+    """What one cell found, and the first record as reconstructed, (1, ...), where it is asked for."""
+
+    cell: GradientCell
+    first: FloatArray | None
 
 
-def cost(given: Given, chosen: DefenceSettings) -> Arrays:
-    """A task: what a defence costs, as JSON."""
-    return {"cost": as_text(_stage(given).cost(chosen))}
+@dataclass(frozen=True, eq=False)
+class Invert:
+    """A task: what victims of a scenario send under a defence, inverted by one attack."""
+
+    given: Given
+    scenario: Scenario
+    chosen: DefenceSettings
+    name: str
+
+    def __call__(self) -> Inverted:
+        """The cell."""
+        stage, sent = _stage(self.given), under(self.scenario, self.chosen)
+        views, (truth, labels) = _views(self.given, sent, self.chosen), stage.records(sent)
+        found, first = stage.cell(sent, self.chosen, self.name, views, truth, labels)
+        return Inverted(found, first if self.given.settings.show_records else None)
+
+
+@dataclass(frozen=True)
+class Paid:
+    """What a defence costs."""
+
+    cost: DefenceCost
+
+
+@dataclass(frozen=True, eq=False)
+class Price:
+    """A task: what a defence costs."""
+
+    given: Given
+    chosen: DefenceSettings
+
+    def __call__(self) -> Paid:
+        """Accuracy of a training under it."""
+        return Paid(_stage(self.given).cost(self.chosen))
 
 
 @lru_cache(maxsize=1)

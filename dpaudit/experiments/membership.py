@@ -22,15 +22,16 @@ from dpaudit.data.member_choice import Coins, MemberChoice, NotRandom
 from dpaudit.data.queries import Query
 from dpaudit.errors import InputError
 from dpaudit.experiments.audit import Audit, Subject
-from dpaudit.experiments.references import observed_pool, reference_trainer, target_signals
+from dpaudit.experiments.references import observed_pool, target_signals
 from dpaudit.experiments.scoring import FPRS, Named, Seen, chosen, scored
-from dpaudit.experiments.views import Queried, at_epoch
-from dpaudit.results.membership import AttackResult, ExposedRecords, MembershipResult, PoolResult, RocCurve
+from dpaudit.experiments.views import Queried
+from dpaudit.results.membership import AttackResult, ExposedRecords, MembershipResult, RocCurve
 from dpaudit.roc import Roc, auc_standard_error
 from dpaudit.sanity import learned_nothing
 from dpaudit.scores import Scores
 from dpaudit.signals import PoolSignals, Signals
 from dpaudit.slices import column_groups, sliced, standard_groups
+from dpaudit.training.capabilities import at_epoch, reference_trainer
 from dpaudit.training.pool import Pool, PoolCost, together
 from dpaudit.training.single import Wanted
 from dpaudit.training.trainer import Trainer
@@ -163,7 +164,7 @@ def run(settings: Settings, audit: Audit) -> MembershipResult:
         groups = chosen_groups(signals, settings.slices, audit.dataset.groups)
         found_by = scored(subject.name, attacks, Seen(signals, pool, audit.member, room()), audit)
         for (name, attack), found in zip(attacks, found_by, strict=True):
-            scores, kept_rows = found["scores"], found["kept"]
+            scores, kept_rows = found.scores, found.kept
             member = audit.member[kept_rows]
             seed = audit.seed_for("bound", subject.name, name)
             joined = Scores.join(scores, member)
@@ -173,8 +174,8 @@ def run(settings: Settings, audit: Audit) -> MembershipResult:
                 parts = {by: values[kept_rows] for by, values in groups.items()}
                 update["slices"] = sliced(scores, member, parts, fpr=FPRS[0])
             outcome.attacks.append(judgement.model_copy(update=update))
-            if "pool" in found:
-                outcome.pools.append(PoolResult.model_validate_json(str(found["pool"])))
+            if found.pool is not None:
+                outcome.pools.append(found.pool)
     return outcome
 
 
