@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -214,7 +213,6 @@ def main() -> None:
     parser.add_argument("--markdown", type=Path, help="write how often each is above the truth as Markdown")
     arguments = parser.parse_args()
     smoke, found = arguments.smoke, Measured({}, {}, {})
-    warnings.filterwarnings("ignore", message="δ = ")  # the sizes are chosen for speed, not for power
     speed(found, (1000,) if smoke else (1000, 10_000, 100_000, 1_000_000), 1 if smoke else 5)
     targets(found, 1 if smoke else 5, 10_000 if smoke else 1_000_000)
     table = miscoverage(found, 20 if smoke else 400, 200 if smoke else 1000)

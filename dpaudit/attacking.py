@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -212,14 +212,13 @@ def attack_model(
         slices=slices if isinstance(slices, Mapping) else side_by_side(inside, outside, columns),
         users=owner,
         trained_by=f"given model{keras}",
+        utility=_utility(task, signals, outputs, audited_records.labels, member),
         references=0 if pool is None else len(pool),
         data=data,
         progress=progress,
     )
-    utility = _utility(task, signals, outputs, audited_records, member)
     timing = {"total": round(time.monotonic() - begin, 3)}
-    models = [result.models[0].model_copy(update={"utility": utility})]
-    return result.model_copy(update={"models": models, "timing": timing})
+    return result.model_copy(update={"timing": timing})
 
 
 def attack_predictions(
@@ -355,6 +354,7 @@ def audit_predictions(
         slices=slices,
         users=owner,
         trained_by=f"given {kind}",
+        utility=_utility(task, signals, predictions, labels, truth),
         data=None
         if features is None
         else AsData.of(features, labels, truth, users=owner, seed=derived(seed, "as data")),
@@ -371,6 +371,7 @@ def attacked(
     trained_by: str,
     slices: Mapping[str, object] | None = None,
     users: Users | None = None,
+    utility: Utility | None = None,
     references: int = 0,
     data: AsData | None = None,
     caveats: Sequence[str] = (),
@@ -424,7 +425,8 @@ def attacked(
             update["slices"] = sliced(scores, member[kept], parts, fpr=scoring.FPRS[0])
         found.append(outcome.model_copy(update=update))
     update = {"attacks": found, "skipped": skipped, "references": references, "floored": {stated.name: signals.floored}}
-    return result.model_copy(update={"membership": result.membership.model_copy(update=update)})
+    models = [result.models[0].model_copy(update={"utility": utility})]
+    return result.model_copy(update={"models": models, "membership": result.membership.model_copy(update=update)})
 
 
 def _slices(signals: Signals) -> list[str]:
@@ -468,14 +470,15 @@ def trainer_from(recipe: Mapping[str, Any], loaded: "LoadedModel") -> Trainer:
     return trainer
 
 
-def _utility(task: Task, signals: Signals, outputs: FloatArray, records: Dataset, member: BoolArray) -> Utility | None:
-    if task == "regression":
-        labels = records.labels.reshape(len(records), -1).astype(np.float64)
-        error = np.square(outputs.reshape(len(records), -1) - labels).mean(axis=1)
-        return Utility(
-            metric="mean squared error", train=float(error[member].mean()), test=float(error[~member].mean())
-        )
-    if signals.log_probabilities is None:
+def _utility(task: Task, signals: Signals, outputs: object, labels: object, member: BoolArray) -> Utility | None:
+    """Accuracy, or the mean squared error of a regression; None where several labels are given for each record."""
+    if signals.log_probabilities is not None:
+        metric: Literal["accuracy", "mean squared error"] = "accuracy"
+        each = signals.correct().astype(np.float64)
+    elif task == "regression":
+        metric = "mean squared error"
+        truth, predicted = (np.asarray(part, np.float64).reshape(member.size, -1) for part in (labels, outputs))
+        each = np.square(predicted - truth).mean(axis=1)
+    else:
         return None
-    right = signals.correct()
-    return Utility(metric="accuracy", train=float(right[member].mean()), test=float(right[~member].mean()))
+    return Utility(metric=metric, train=float(each[member].mean()), test=float(each[~member].mean()))

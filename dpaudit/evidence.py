@@ -80,6 +80,7 @@ class LowerBound:
         trials: number of independent membership coins behind it, as used: fewer than the records given where members
             were chosen unevenly.
         procedure: how the threshold or the number of guesses was chosen.
+        note: what a reader should know about the trials or δ, in one sentence; empty when there is nothing.
     """
 
     epsilon: float
@@ -93,6 +94,7 @@ class LowerBound:
     trials: int
     family: str = ""
     procedure: Procedure = Procedure()
+    note: str = ""
 
     def __post_init__(self) -> None:
         _check.nonnegative("epsilon", self.epsilon)

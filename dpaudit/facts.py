@@ -8,7 +8,7 @@ from dpaudit.claim import Claim, GaussianSteps, Noise, Poisson
 from dpaudit.data.member_choice import REFUTED
 from dpaudit.results.membership import AttackResult, MembershipResult
 from dpaudit.results.result import ModelResult, Result
-from dpaudit.verdict import Comparison, Facts, Measured, Separation, judge, reconstructed
+from dpaudit.verdict import Comparison, Facts, Measured, Separation, judge, reconstructed, void_reasons
 
 # Trainers of dpaudit that add no noise where they name no mechanism: for results that did not record it.
 WITHOUT_NOISE = ("sgd", "dp-sgd", "tf-privacy", "federated")
@@ -46,6 +46,16 @@ def judged(result: Result) -> Result:
         if claim is not None:
             comparisons.append(judge(claim, known))
     return result.model_copy(update={"comparisons": [*comparisons, *_reconstructions(result)]})
+
+
+def void(result: Result) -> list[str]:
+    """Why nothing follows from the scores on models that promise nothing, one sentence each; a verdict says it itself.
+
+    Without a claim there is no verdict, and a measurement that says nothing is none the less to be told from one that
+    does.
+    """
+    silent = [model for model in result.models if result.comparison(model.name) is None]
+    return [f"{model.name}: {reason}" for model in silent for reason in void_reasons(facts(result, model))]
 
 
 def _reconstructions(result: Result) -> list[Comparison]:
@@ -96,4 +106,4 @@ def _differ(result: Result, found: MembershipResult) -> str:
 def _caveats(result: Result, name: str) -> tuple[str, ...]:
     """What the result says of this model; where it holds several, a sentence begins with the model's name."""
     said = result.membership.caveats if result.membership is not None else []
-    return tuple(each for each in said if len(result.models) == 1 or each.startswith(f"{name} "))
+    return tuple(each.rstrip(".") for each in said if len(result.models) == 1 or each.startswith(f"{name} "))

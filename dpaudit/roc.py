@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import mannwhitneyu, rankdata
+from scipy.stats import rankdata
 
 from dpaudit import _check
 from dpaudit._check import BoolArray, FloatArray, IntArray
@@ -171,19 +171,6 @@ def auc_standard_error(scores: Scores) -> float:
     wins = _share_below(scores.nonmember, scores.member)
     losses = 1 - _share_below(scores.member, scores.nonmember)
     return math.sqrt(float(np.var(wins, ddof=1)) / m + float(np.var(losses, ddof=1)) / n)
-
-
-def lower_p_value(scores: Scores) -> float:
-    """P-value of members scoring as high as the others, against lower (Mann and Whitney 1947).
-
-    It holds for members chosen at random from exchangeable records, whatever their scores are; ties are allowed for.
-
-    >>> lower_p_value(Scores([0.0, 1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0, 9.0])) < 0.005
-    True
-    """
-    if np.ptp(scores.values) == 0:
-        return 1.0
-    return float(mannwhitneyu(scores.member, scores.nonmember, alternative="less").pvalue)
 
 
 def _share_below(reference: FloatArray, values: FloatArray) -> FloatArray:

@@ -41,8 +41,8 @@ def table(result: Result) -> Table:
     # Of bounds that differ each says its own in the result; the caption then says the audit's.
     delta, adjacency, unit = measured.pop() if len(measured) == 1 else (result.delta, result.adjacency, result.unit)
     caption = (
-        f"ε at δ = {delta:.3g}, {adjacency} of one {unit}; all bounds hold together with "
-        f"{result.level.confidence:.0%} confidence."
+        f"ε at δ = {delta:.3g}, {adjacency} of one {unit}; "
+        + (f"all bounds hold together with {result.level.confidence:.0%} confidence." if bounds else "no bound holds.")
         + (" * as if the batches were Poisson-sampled; they were shuffled, so this is optimistic." if shuffled else "")
     )
     families = {bound.family for model in result.models if (bound := strongest_bound(result, model.name)) is not None}

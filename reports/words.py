@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dpaudit.claim import FixedSize, Poisson, Sampling, Shuffled
 from dpaudit.data.member_choice import Coins, NotRandom, RandomSplit
 from dpaudit.evidence import LowerBound
+from dpaudit.facts import void
 from dpaudit.results.membership import AttackResult
 from dpaudit.results.result import ModelResult, Result
 
@@ -144,9 +145,10 @@ def first_screen(result: Result) -> list[str]:
     found = result.membership
     if found is None:
         return []
-    lines = [chosen(result)] if isinstance(found.chosen, NotRandom) or found.chosen == RandomSplit(stated=False) else []
-    lines += [found.blind.sentence] if found.blind is not None and found.blind.differs else []
-    return [*lines, *found.caveats]
+    unstated = found.chosen == RandomSplit(stated=False) and any(attack.bound is not None for attack in found.attacks)
+    said = {note for comparison in result.comparisons for note in comparison.caveats}
+    caveats = [caveat for caveat in found.caveats if caveat.rstrip(".") not in said]
+    return [*void(result), *([chosen(result)] if unstated else []), *caveats]
 
 
 def assumptions(result: Result) -> list[str]:

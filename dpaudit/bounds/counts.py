@@ -167,7 +167,7 @@ def guess(scores: Sides, members: int, nonmembers: int, *, seed: int) -> Guesses
     >>> guess(Scores([3.0, 2.0, 0.0], [1.0, -1.0]), 2, 2, seed=0)
     Guesses(canaries=5, made=4, correct=3)
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng([seed, 3])
     values, total = scores.values, len(scores)
     # The places where guessing stops; what lies beyond is certain, what equals them is drawn without replacement.
     places = {total - members if members else 0, nonmembers - 1 if nonmembers else 0}
@@ -234,7 +234,7 @@ def _best_threshold(part: Scores, criterion: Callable[[Scores, FloatArray], Floa
 
 def _ranked(scores: Sides, seed: int) -> BoolArray:
     """Membership from the lowest to the highest score; ties in random order, for their order must not tell."""
-    order = np.random.default_rng(seed).permutation(len(scores))
+    order = np.random.default_rng([seed, 2]).permutation(len(scores))
     ranking = np.argsort(scores.values[order], kind="stable")
     truth: BoolArray = scores.truth[order][ranking]
     return truth

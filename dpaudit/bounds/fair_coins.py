@@ -18,6 +18,7 @@ random, decided by a seed before any score is seen:
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy.stats import binom
@@ -48,12 +49,17 @@ class FairPart:
     replaces: bool
     assumption: str
 
+    @property
+    def both(self) -> Scores:
+        """The same, of which neither side may be empty."""
+        return Scores(self.scores.member, self.scores.nonmember)
+
     def adjacency(self, asked: Adjacency) -> Adjacency:
         """The neighbouring data sets that the coins speak of, where ``asked`` is that of the claim."""
         return "replace-one" if self.replaces else asked
 
 
-def fair_part(scores: Scores, chosen: MemberChoice, *, seed: int, level: float) -> FairPart:
+def fair_part(scores: Scores, chosen: MemberChoice, *, seed: int, level: float, independent: bool = False) -> FairPart:
     """The records of an audit that a bound for fair coins may be judged on.
 
     Args:
@@ -61,6 +67,7 @@ def fair_part(scores: Scores, chosen: MemberChoice, *, seed: int, level: float) 
         chosen: how members were chosen.
         seed: of what is left out; it must not depend on the scores.
         level: probability of being above the truth.
+        independent: whether every trial is a run of its own, which nothing outside of it compensates.
 
     Raises:
         InputError: members were not chosen at random, or not by the coins that are stated.
@@ -70,7 +77,7 @@ def fair_part(scores: Scores, chosen: MemberChoice, *, seed: int, level: float) 
     206
     >>> part = fair_part(scores, RandomSplit(), seed=0, level=0.05)
     >>> len(part.scores), part.adjacency("add-remove")
-    (331, 'replace-one')
+    (330, 'replace-one')
     """
     rng = np.random.default_rng([_check.integer("seed", seed, at_least=0), 1])
     match chosen:
@@ -78,7 +85,7 @@ def fair_part(scores: Scores, chosen: MemberChoice, *, seed: int, level: float) 
             refuse_other_coins(chosen, members=scores.member.size, trials=len(scores))
             return _coins(scores, probability, rng, level)
         case RandomSplit():
-            return _split(scores, chosen, rng, level)
+            return _split(scores, chosen, rng, level, independent=independent)
         case _:
             raise InputError("members were not chosen at random: no bound on ε follows from their scores.")
 
@@ -100,7 +107,9 @@ def _coins(scores: Scores, probability: float, rng: np.random.Generator, level: 
     return FairPart(Sides(member, nonmember), level, False, said)
 
 
-def _split(scores: Scores, chosen: RandomSplit, rng: np.random.Generator, level: float) -> FairPart:
+def _split(
+    scores: Scores, chosen: RandomSplit, rng: np.random.Generator, level: float, *, independent: bool
+) -> FairPart:
     members, others = scores.member.size, scores.nonmember.size
     trials = _coins_of_split(members, others, SHARE_FOR_SPLIT * level)
     # Beyond what the split has, with the probability paid for, the nearest number there is.
@@ -108,18 +117,21 @@ def _split(scores: Scores, chosen: RandomSplit, rng: np.random.Generator, level:
     stated = "" if chosen.stated else " (taken as the weakest random choice, for nobody said how)"
     said = (
         f"the members are a random set of a fixed size{stated}; a random part of members and non-members was judged, "
-        "whose coins are fair while the rest compensates, so the bound is about replacing one record by another"
+        "whose coins are fair"
     )
+    if not independent:
+        said += " while the rest compensates, so the bound is about replacing one record by another"
     return FairPart(
         Sides(
             rng.choice(scores.member, heads, replace=False), rng.choice(scores.nonmember, trials - heads, replace=False)
         ),
         (1 - SHARE_FOR_SPLIT) * level,
-        True,
+        not independent,
         said,
     )
 
 
+@lru_cache(maxsize=1024)  # the attacks of one audit have the same split
 def _coins_of_split(members: int, others: int, level: float) -> int:
     """Most coins m so that Bin(m, 1/2) lies in [m - others, members] but for a probability of ``level``."""
     low, high = min(members, others), 2 * min(members, others)

@@ -19,7 +19,7 @@ from dpaudit import _check
 from dpaudit.bounds.counts import Guesses, guess_counts
 from dpaudit.bounds.fair_coins import FAIR, fair_part
 from dpaudit.bounds.selection import GuessSelection
-from dpaudit.bounds.vacuous import warn_caller
+from dpaudit.bounds.vacuous import price_of_delta
 from dpaudit.claim import Adjacency, Unit
 from dpaudit.data.member_choice import MemberChoice
 from dpaudit.evidence import LowerBound
@@ -57,7 +57,10 @@ class OneRun:
         slack, level = _check.delta("delta", delta), 1 - _check.open_unit("confidence", confidence)
         part = fair_part(scores, self.chosen, seed=self.seed, level=level)
         chosen = guess_counts(part.scores, self.selection, lambda guesses: one_run(guesses, slack, part.level))
-        _warn_of_delta(chosen.pieces[0].canaries, slack, level)
+
+        def ceiling_at(slack: float) -> float:
+            return chosen.bound(lambda guesses, at: one_run_ceiling(guesses, slack, at), part.level)
+
         return LowerBound(
             epsilon=chosen.bound(lambda guesses, at: one_run(guesses, slack, at), part.level),
             delta=slack,
@@ -66,9 +69,10 @@ class OneRun:
             adjacency=part.adjacency(adjacency),
             unit=unit,
             assumptions=(part.assumption, CHOICE),
-            ceiling=chosen.bound(lambda guesses, at: one_run_ceiling(guesses, slack, at), part.level),
+            ceiling=ceiling_at(slack),
             trials=chosen.trials,
             procedure=self.selection.procedure,
+            note=price_of_delta(slack, ceiling_at(slack), ceiling_at(0.0)),
         )
 
 
@@ -137,14 +141,3 @@ def _heaviest_window(correct: int, made: int, rate: float) -> float:
         else:
             high = middle
     return mean(low)
-
-
-def _warn_of_delta(canaries: int, delta: float, level: float) -> None:
-    perfect = Guesses(canaries, canaries, canaries)
-    without, having = one_run(perfect, 0.0, level), one_run(perfect, delta, level)
-    if having < 0.8 * without:
-        warn_caller(
-            f"δ = {delta:g} with {canaries} canaries (m·δ = {canaries * delta:.3g}) caps the one-run bound at "
-            f"{having:.2f} instead of {without:.2f}; use δ ≤ {level / (100 * canaries):.1g}, fewer canaries, "
-            "or the one-run trade-off bound."
-        )

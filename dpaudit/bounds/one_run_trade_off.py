@@ -20,7 +20,7 @@ from dpaudit.bounds.fair_coins import FAIR, fair_part
 from dpaudit.bounds.null import Curve, Definition, Gaussian, Mechanism, strongest_refuted
 from dpaudit.bounds.one_run import CHOICE
 from dpaudit.bounds.selection import GuessSelection
-from dpaudit.bounds.vacuous import warn_if_vacuous
+from dpaudit.bounds.vacuous import price_of_delta
 from dpaudit.claim import Adjacency, Unit
 from dpaudit.data.member_choice import MemberChoice
 from dpaudit.evidence import LowerBound
@@ -75,7 +75,6 @@ class OneRunTradeOff:
 
             return chosen.bound(perfect, part.level)
 
-        warn_if_vacuous("one-run trade-off", slack, ceiling_at)
         return LowerBound(
             epsilon=chosen.bound(lambda guesses, at: one_run_trade_off(guesses, slack, at, null=self.null), part.level),
             delta=slack,
@@ -88,6 +87,7 @@ class OneRunTradeOff:
             trials=chosen.trials,
             family=self.null.family,
             procedure=self.selection.procedure,
+            note=price_of_delta(slack, ceiling_at(slack)),
         )
 
 

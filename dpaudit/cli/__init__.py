@@ -61,7 +61,7 @@ def main() -> None:
     """Entry point: every way out is an exit code that means one thing."""
     errors = console(stderr=True, soft_wrap=True)
     logging.basicConfig(level="WARNING", handlers=[log_handler(errors)])
-    warnings.showwarning = lambda message, *_: errors.print(f"dpaudit: {printable(str(message))}")
+    warnings.showwarning = lambda message, *_: errors.print(f"dpaudit: warning: {printable(str(message))}")
     try:
         # Click's own standalone mode turns Ctrl-C into exit 1, which here means a contradicted claim.
         code = app(standalone_mode=False)

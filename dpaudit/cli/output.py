@@ -5,6 +5,7 @@ from pathlib import Path
 
 import typer
 
+from dpaudit.facts import void
 from dpaudit.reports.text import choices, table
 from dpaudit.reports.words import first_screen
 from dpaudit.results.result import Result
@@ -26,5 +27,5 @@ def finish(result: Result, *, folder: Path | None, json: bool, quiet: bool) -> N
             out.print(f"report: {folder / 'report.html'}", soft_wrap=True)
     if result.contradicted:
         raise typer.Exit(1)
-    if result.no_verdict:
+    if result.no_verdict or void(result):
         raise typer.Exit(3)

@@ -20,7 +20,8 @@ from dpaudit.errors import InputError
 
 LEVEL = 1e-3
 SIDE = 10_000  # records (or users) of each side that are looked at, at most
-NUMBERS = 20_000_000  # numbers that are looked at, at most; wide records are fewer
+NUMBERS = 20_000_000  # numbers of a table that are looked at, at most; wide records are fewer
+PIXELS = 200_000_000  # the same of images, which are read block by block
 BOOSTED = 48  # columns that boosting is given: more cost time, and most of many say nothing
 POINTS = 50  # of the ROC curve
 
@@ -92,7 +93,8 @@ def blind_baseline(
     Two classifiers: a linear one for many small shifts, gradient boosting for few large or crooked ones. Boosting gets
     the labels and, of many columns, those that differ most within the half it learns from. Images become
     brightness statistics and thumbnails of at most 16 × 16. Texts become words and pairs of words (linear), and
-    lengths and shares of kinds of characters (boosting). At most 10,000 units of a side are looked at.
+    lengths and shares of kinds of characters (boosting). At most 10,000 units of a side are looked at, and fewer of
+    more than 1,000 columns or 10,000 pixels.
 
     Args:
         features: numbers of shape (records, ...), NaN for a missing one; a data frame; or one text for each record.
@@ -117,14 +119,15 @@ def blind_baseline(
     records = count(features)
     flags = member_flags(member, records)
     words = texts(features)
-    numbers = 1 if words is not None else int(np.prod(np.shape(features)[1:], dtype=np.int64))  # type: ignore[arg-type]
+    shape = (records,) if words is not None else np.shape(features)  # type: ignore[arg-type]  # anything has a shape
+    numbers = max(1, int(np.prod(shape[1:], dtype=np.int64)))
     rng = np.random.default_rng(_check.integer("seed", seed, at_least=0))
-    units = _units(flags, groups, max(100, min(SIDE, NUMBERS // (2 * max(numbers, 1)))), rng)
+    most = (PIXELS if len(shape) >= 3 else NUMBERS) // (2 * numbers)
+    units = _units(flags, groups, max(100, min(SIDE, most)), rng)
     classifiers, representation = _classifiers(features, words, labels, records, units, seed)
     half = _halves(units.member, rng)
     guesses = [surest.sizes(int((half == side).sum())) for side in (0, 1)]
     tests = len(classifiers) * sum(map(len, guesses))
-    truth = units.member[units.owner]
     found: dict[str, tuple[float, list[FloatArray]]] = {}
     for name, score in classifiers.items():
         p, out = 1.0, []
@@ -239,7 +242,7 @@ def _classifiers(
 
 
 def _linear(values: FloatArray, truth: BoolArray, learn: IntArray, judge: IntArray) -> FloatArray:
-    """Least squares with a penalty, both sides with equal weight: as good a direction as any, and solved in one step."""
+    """Least squares with a penalty, both sides with equal weight: solved in one step."""
     from sklearn.linear_model import RidgeClassifier
 
     kept = _most_different(values[learn], truth[learn], 1000, 0)
@@ -304,7 +307,9 @@ def _image(images: npt.NDArray[np.generic], rows: IntArray, side: int = 16) -> F
     if 0 in images.shape:
         raise InputError(f"features must have shape (records, ...), got {images.shape}.")
     parts = []
-    for part in np.array_split(rows, max(1, rows.size // 1000)):
+    at_once = max(1, 2**22 // images[0].size)
+    for start in range(0, rows.size, at_once):
+        part = rows[start : start + at_once]
         some = images[part].astype(np.float64)
         some = some.reshape(*some.shape[:3], -1)
         flat = some.reshape(len(some), -1, some.shape[-1])
@@ -368,8 +373,8 @@ def _sentence(auc: float, p: float, reach: float, level: float, tested: int, uni
     if p <= level:
         return (
             "Members and non-members differ as data: a classifier that never saw the model tells them apart "
-            f"(AUC {auc:.2f}, p = {p:.1g}, level {level:g}, {tested:,} {unit}). What an attack finds here may come from "
-            "the data and not from the model, so no ε and no verdict can follow."
+            f"(AUC {auc:.2f}, p = {p:.1g}, level {level:g}, {tested:,} {unit}). What an attack finds here may come "
+            "from the data and not from the model, so no ε and no verdict can follow."
         )
     if reach > level:
         return (

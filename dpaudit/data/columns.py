@@ -18,16 +18,16 @@ def texts(features: object) -> list[str] | None:
     """
     if isinstance(features, str):
         raise InputError("features must be one text for each record, got a single text.")
-    if isinstance(features, np.ndarray) or not isinstance(features, Sequence):
-        if np.ndim(features) != 1 or getattr(getattr(features, "dtype", None), "kind", "") in "biufcmM":  # type: ignore[arg-type]  # anything has dimensions
-            return None
-        features = list(features)  # type: ignore[call-overload]  # it has one dimension
-    words = [isinstance(each, str) for each in features]
-    if words and all(words):
-        return list(features)
-    if any(words):
+    given: Any = features
+    if getattr(getattr(given, "dtype", None), "kind", "O") in "biufcmM" or hasattr(given, "columns"):
+        return None
+    if not isinstance(given, Sequence) and np.ndim(given) != 1:
+        return None
+    listed = list(given)
+    words = [isinstance(each, str) for each in listed]
+    if any(words) and not all(words):
         raise InputError(f"features must be all texts or none; record {words.index(False)} is no text.")
-    return None
+    return listed if any(words) else None
 
 
 def columns(features: object, rows: IntArray | None = None) -> FloatArray:
@@ -123,7 +123,9 @@ def member_flags(member: object, records: int) -> "_check.BoolArray":
     """
     flags = _check.flags("member", member, length=records)
     if not 0 < int(flags.sum()) < records:
-        raise InputError(f"member must name records on both sides, got {int(flags.sum())} members of {records} records.")
+        raise InputError(
+            f"member must name records on both sides, got {int(flags.sum())} members of {records} records."
+        )
     return flags
 
 

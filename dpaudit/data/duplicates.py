@@ -14,6 +14,7 @@ from dpaudit.data.columns import columns, count, label_columns, member_flags, st
 SAMPLE = 4_000  # distinct records among which near neighbours are looked for
 NUMBERS = 20_000_000  # numbers of that sample, at most: of wide records fewer
 MANY = 100  # a column with more distinct values than this is no code or category
+FEW = 10  # twenty columns with more values than this have neighbours by no chance
 SIMILAR = 0.8  # share of three-word sequences that two texts have in common
 
 
@@ -33,9 +34,10 @@ class Duplicates:
         near_within_members: members without an equal, but with a nearly equal other member.
         near_within_nonmembers: the same of non-members.
         distinct: different records.
-        searched: distinct records among which near neighbours were looked for; nearly equal ones outside this sample
-            are counted only when they agree after rounding.
-        expected: the records have few possible values, so that equal ones are to be expected.
+        searched: distinct records among which near neighbours were looked for, 0 where the values are too few for
+            it. Nearly equal ones outside this sample are counted only when they agree after rounding.
+        expected: the records have few possible values (of all columns together, at most ten times as many as records),
+            so that equal ones are to be expected.
         rule: what counts as equal and as nearly equal.
         sentence: what was found and what it does to the audit.
     """
@@ -65,10 +67,10 @@ def duplicates(features: object, labels: object, member: object, *, seed: int = 
 
     Nearly equal, of numbers: equal after rounding to 20 binary digits (about six decimal ones, coarser than float32),
     looked for among all records; or, among a sample of 4,000 distinct ones, nearer than a thousandth of the median
-    distance to the nearest neighbour (a tenth from 20 columns of many values on), each column standardised, with equal
-    labels. Both are looked for only where at least two columns have more than 100 values. In d independent continuous
-    columns a record has such a neighbour by chance with a probability of about 0.001 to the power of d (0.1 from 20
-    columns on). In a single column chance neighbours are common.
+    distance to the nearest neighbour (a tenth where 20 columns have more than 10 values), each column standardised,
+    with equal labels. Both are looked for only where two columns have more than 100 values, or 20 more than 10. In d
+    independent continuous columns a record has such a neighbour by chance with a probability of about 0.001 to the
+    power of d (0.1 from 20 columns on). In a single column chance neighbours are common.
 
     Nearly equal, of texts: equal without case, punctuation and spacing, looked for among all; or, among a sample of
     4,000, at least 80 % of all sequences of three words in common (Jaccard; Broder 1997).
@@ -100,17 +102,23 @@ def duplicates(features: object, labels: object, member: object, *, seed: int = 
         expected = False
         rule = f"texts equal without case, punctuation and spacing, or {SIMILAR:.0%} of three-word sequences in common"
     else:
-        values = np.concatenate([beside, columns(features)], axis=1)
-        rows = _identified(_hashed(values))
-        first = _sample(rows, max(100, min(SAMPLE, NUMBERS // values.shape[1])), rng)
-        some = values[first]
-        many = _many_valued(some[:, beside.shape[1] :])
-        expected = not many.any()
-        near, pairs = [], np.empty((0, 2), np.int64)
-        if many.sum() >= 2:
-            near = [_identified(_hashed(_rounded(values)))]
-            pairs = _neighbours(some, beside.shape[1], 0.1 if many.sum() >= 20 else 1e-3)
-        rule = "equal in six digits, or far nearer than neighbours are"
+        label = _hashed(beside)
+        whole, rounded = _hashed_rows(features, records, label)
+        rows = _identified(whole)
+        wide = int(np.prod(np.shape(features)[1:], dtype=np.int64))  # type: ignore[arg-type]  # a table has a shape
+        first = _sample(rows, max(100, min(SAMPLE, NUMBERS // wide)), rng)
+        some = columns(features, first)
+        values = _values(np.concatenate([some, beside[first]], axis=1))
+        expected = bool(np.log(values).sum() <= np.log(10 * records))
+        values = values[:wide]
+        near, pairs, rule = [], np.empty((0, 2), np.int64), "equal values; nearly equal ones were not looked for"
+        spread = int((values > FEW).sum()) >= 20
+        if int((values > min(MANY, first.size // 2)).sum()) >= 2 or spread:
+            near = [_identified(rounded)]
+            pairs = _neighbours(some, label[first], 0.1 if spread else 1e-3)
+            rule = "equal in six digits, or far nearer than neighbours are"
+        else:
+            first = first[:0]
     across, within = _copies(rows, inside)
     near_across, near_within = np.zeros(records, bool), np.zeros(records, bool)
     for groups in near:
@@ -121,22 +129,50 @@ def duplicates(features: object, labels: object, member: object, *, seed: int = 
     near_across = (near_across | other) & ~across
     near_within = (near_within | own) & ~within
     distinct = int(rows.max()) + 1
-    counts = [int((mask & side).sum()) for mask in (across, within, near_across, near_within) for side in (inside, ~inside)]
-    m = int(inside.sum())
-    sentence = _sentence(counts, m, records - m, distinct, expected)
-    return Duplicates(m, records - m, *counts, distinct, first.size, expected, rule, sentence)  # fmt: skip
+    sides = {"members": inside, "nonmembers": ~inside}
+    masks = {"exact_": across, "exact_within_": within, "near_": near_across, "near_within_": near_within}
+    counts = {of + name: int((mask & side).sum()) for of, mask in masks.items() for name, side in sides.items()}
+    members = int(inside.sum())
+    sentence = _sentence(list(counts.values()), members, records - members, distinct, expected)
+    return Duplicates(
+        members,
+        records - members,
+        **counts,
+        distinct=distinct,
+        searched=first.size,
+        expected=expected,
+        rule=rule,
+        sentence=sentence,
+    )
 
 
 def _hashed(values: FloatArray) -> npt.NDArray[np.uint64]:
     """A hash of each row; equal rows have equal ones, and so have rows that differ in the sign of 0 or kind of NaN."""
     from pandas.util import hash_array
 
+    clean = values + 0.0  # -0.0 becomes 0.0
+    clean[np.isnan(clean)] = np.nan
+    bits = np.ascontiguousarray(clean.T).view(np.uint64)
     mixed = np.full(len(values), 0x9E3779B97F4A7C15, np.uint64)
-    for column in values.T:
-        clean = column + 0.0  # -0.0 becomes 0.0
-        clean[np.isnan(clean)] = np.nan
-        mixed = hash_array(mixed * np.uint64(1000003) ^ hash_array(clean))
+    for column in bits:
+        mixed = hash_array(mixed ^ column)
     return mixed
+
+
+def _hashed_rows(
+    features: object, records: int, label: npt.NDArray[np.uint64]
+) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
+    """Hashes of the rows, and of the rows after rounding, with their labels; arrays are read block by block."""
+    array = np.asarray(features) if not hasattr(features, "iloc") else columns(features)
+    if array.dtype.kind not in "fiub":
+        array = columns(array)
+    whole, rounded = np.empty(records, np.uint64), np.empty(records, np.uint64)
+    step = max(1, 2**20 // max(1, array[0].size))
+    for start in range(0, records, step):
+        here = slice(start, start + step)
+        block = columns(array[here])
+        whole[here], rounded[here] = _hashed(block) ^ label[here], _hashed(_rounded(block)) ^ label[here]
+    return whole, rounded
 
 
 def _hashed_words(words: list[str]) -> npt.NDArray[np.uint64]:
@@ -179,10 +215,9 @@ def _paired(pairs: IntArray, first: IntArray, rows: IntArray, inside: BoolArray)
     return near[rows, (~inside).astype(np.int64)], near[rows, inside.astype(np.int64)]
 
 
-def _many_valued(values: FloatArray) -> BoolArray:
-    """Columns with many different values; in a small sample more than half as many as records."""
-    most = min(MANY, len(values) // 2)
-    return np.array([np.unique(column).size > most for column in values.T], bool)
+def _values(values: FloatArray) -> IntArray:
+    """Number of different values of each column."""
+    return np.array([np.unique(column).size for column in values.T], np.int64)
 
 
 def _rounded(values: FloatArray, bits: int = 4) -> FloatArray:
@@ -193,20 +228,18 @@ def _rounded(values: FloatArray, bits: int = 4) -> FloatArray:
     return np.where(np.isfinite(whole), short, whole).astype(np.float64)
 
 
-def _neighbours(values: FloatArray, labels: int, share: float) -> IntArray:
+def _neighbours(values: FloatArray, label: npt.NDArray[np.uint64], share: float) -> IntArray:
     """Pairs nearer than a share of the median distance to the nearest neighbour, with equal labels."""
     from sklearn.neighbors import NearestNeighbors
 
     if len(values) < 10:
         return np.empty((0, 2), np.int64)
-    scaled = np.concatenate([standardised(values[:, labels:]), np.isnan(values[:, labels:])], axis=1)
+    scaled = np.concatenate([standardised(values), np.isnan(values)], axis=1)
     scaled = scaled[:, scaled.std(axis=0) > 0]
-    index = NearestNeighbors(n_neighbors=2).fit(scaled)
-    distances, places = index.kneighbors()
+    distances, places = NearestNeighbors(n_neighbors=2).fit(scaled).kneighbors()
     near = distances <= share * np.median(distances[:, 0])
-    one = np.repeat(np.arange(len(values)), 2)[near.ravel()]
-    two = places[near]
-    same = ((values[one, :labels] == values[two, :labels]) | np.isnan(values[one, :labels])).all(axis=1)
+    one, two = np.repeat(np.arange(len(values)), 2)[near.ravel()], places[near]
+    same = label[one] == label[two]
     return np.stack([one[same], two[same]], axis=1)
 
 
@@ -230,7 +263,8 @@ def _similar(words: list[str], label: npt.NDArray[np.uint64]) -> IntArray:
     upper = common.row < common.col
     one, two, both = common.row[upper], common.col[upper], common.data[upper]
     alike = (both >= SIMILAR * (sizes[one] + sizes[two] - both)) & (label[one] == label[two])
-    return np.stack([one[alike], two[alike]], axis=1).astype(np.int64)
+    pairs: IntArray = np.stack([one[alike], two[alike]], axis=1).astype(np.int64)
+    return pairs
 
 
 def _sentence(counts: list[int], members: int, nonmembers: int, distinct: int, expected: bool) -> str:

@@ -58,7 +58,7 @@ def tail(right: int, top: int, bottom: int, units: int, members: int) -> float:
     >>> tail(6, 3, 3, 6, 3)
     0.05...
     """
-    inside = np.arange(min(top, members) + 1)
+    inside = np.arange(max(0, members - (units - top)), min(top, members) + 1)
     most = inside + bottom - right  # of the bottom may be members
     inside, most = inside[most >= 0], most[most >= 0]
     chance = hypergeom.pmf(inside, units, members, top) @ hypergeom.cdf(most, units - top, members - inside, bottom)

@@ -28,7 +28,7 @@ from dpaudit.experiments.references import observed_pool, target_signals
 from dpaudit.experiments.scoring import FPRS, Named, Seen, chosen, scored
 from dpaudit.experiments.views import Queried
 from dpaudit.results.membership import AttackResult, ExposedRecords, MembershipResult, RocCurve
-from dpaudit.roc import Roc, auc_standard_error, lower_p_value
+from dpaudit.roc import Roc, auc_standard_error
 from dpaudit.sanity import learned_nothing
 from dpaudit.scores import Scores
 from dpaudit.signals import PoolSignals, Signals
@@ -279,8 +279,6 @@ def judged(model: str, name: str, attack: Named, scores: Scores, *, terms: Terms
         tpr_at_fpr=[roc.tpr_at(fpr) for fpr in FPRS],
         bound=bound,
         curve=thinned(roc),
-        lower_p_value=lower_p_value(scores),
-        constant=roc.fpr.size == 2,
     )
 
 

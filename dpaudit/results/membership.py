@@ -38,9 +38,6 @@ class AttackResult(BaseModel):
         members: how many records, or users, of those that the scores are about are members.
         nonmembers: how many are not.
         bound: None when the scores allow no bound on ε, because of how the members were chosen.
-        lower_p_value: of members scoring as high as the others, against lower (Mann and Whitney 1947): tiny when the
-            scores point the wrong way.
-        constant: whether all scores are equal, so that the attack told nobody from anybody.
         spent: records whose membership the attack was told, and which it was not judged on.
     """
 
@@ -58,8 +55,6 @@ class AttackResult(BaseModel):
     curve: RocCurve
     slices: Slices | None = None
     spent: int = 0
-    lower_p_value: float = 1.0
-    constant: bool = False
 
 
 class PoolResult(BaseModel):
