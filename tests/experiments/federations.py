@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from dpaudit import registry
+from dpaudit.claim import Protection
 from dpaudit.data.bundled import digits
 from dpaudit.data.users import Iid
 from dpaudit.experiments.audit import Audit
@@ -28,10 +29,8 @@ def small_audit(unit: str = "user", **more: Any) -> Audit:
         "member": coins[owner],
         "population": digits().take(np.arange(400, 500)),
         "subjects": (),
-        "unit": unit,
-        "adjacency": "add-remove",
+        "protection": Protection(unit, "add-remove", 1e-5),
         "design": "one-run",
-        "delta": 1e-5,
         "confidence": 0.95,
         "seed": 3,
         "folder": Path("unused"),

@@ -13,6 +13,7 @@ from dpaudit.errors import InputError
 from dpaudit.experiments import gradient, gradient_settings, gradient_stage, prior
 from dpaudit.experiments.audit import Audit
 from dpaudit.progress import Silent
+from tests.audits import ABOUT
 
 ADJACENCY: Adjacency = "add-remove"
 
@@ -25,10 +26,8 @@ def audit(folder: Path, *, confidence: float = 0.95) -> Audit:
         member=np.ones(1000, bool),
         population=data.take(rows[1000:]),
         subjects=(),
-        unit="record",
-        adjacency=ADJACENCY,
+        protection=ABOUT,
         design="one-run",
-        delta=1e-5,
         confidence=confidence,
         seed=1,
         folder=folder,
