@@ -251,7 +251,7 @@ def at_the_delta(claim: Claim, facts: Facts) -> Facts | Comparison:
     """(ε, δ) implies (ε, δ') only for δ' > δ, so that a bound at a smaller δ than the claim's may not contradict it."""
     return _only(facts, [
         each if each.bound.adjacency != claim.adjacency or each.bound.delta >= claim.delta else
-        f"{each.bound.method} was measured at δ = {each.bound.delta:g}, smaller than the promised {claim.delta:g}."
+        f"The bound {each.bound.method} holds at δ = {each.bound.delta:g}, smaller than the promised {claim.delta:g}."
         for each in facts.bounds
     ])  # fmt: skip
 
@@ -269,7 +269,7 @@ def of_the_adjacency(claim: Claim, facts: Facts) -> Facts | Comparison:
         elif bound.adjacency == "replace-one":
             allowed = allowed_for_replaced(claim, bound.delta, claim.mechanism or facts.mechanism)
             found.append(replace(each, allowed=allowed) if allowed is not None else (
-                f"What was measured is about replacing one record, at δ = {bound.delta:g}; the promise for "
+                f"What was measured is about replacing one record, at δ = {bound.delta:g}; the promise under "
                 f"{claim.adjacency} limits that only at a larger δ, (1 + e^ε) times its own."
             ))  # fmt: skip
         else:
@@ -413,8 +413,8 @@ def _promised(claim: Claim, found: Measured) -> str:
     if found.allowed is None:
         return f"Promised ε ≤ {claim.epsilon:.3g}"
     return (
-        f"Promised ε ≤ {claim.epsilon:.3g} for {claim.adjacency}. Members were a random split, so that one record in "
-        f"means another out: where one record is replaced the promise allows ε ≤ {found.allowed:.3g}"
+        f"Promised ε ≤ {claim.epsilon:.3g} under {claim.adjacency} adjacency. Members were a random split, so that one "
+        f"record in means another out: where one record is replaced the promise allows ε ≤ {found.allowed:.3g}"
     )
 
 
