@@ -250,9 +250,8 @@ def _run_trace(plan: Plan, settings: trace.Settings) -> Result:
         confidence=plan.level.per_bound,
         seed=plan.seed,
     )
-    adjacency, mechanism = (
-        (claim.adjacency, claim.mechanism) if claim is not None else (plan.protection.adjacency, None)
-    )
+    adjacency = claim.adjacency if claim is not None else plan.protection.adjacency
+    mechanism = claim.mechanism if claim is not None else None
     result = Result(
         schema=1,
         name=plan.name,

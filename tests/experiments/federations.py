@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dpaudit import registry
-from dpaudit.claim import Protection
+from dpaudit.claim import Protection, Unit
 from dpaudit.data.bundled import digits
 from dpaudit.data.users import Iid
 from dpaudit.experiments.audit import Audit
@@ -18,7 +18,7 @@ DATA = Iid(20)
 ARCHITECTURE = registry.build("architectures", "mlp", {"hidden": [16]}, where="test")
 
 
-def small_audit(unit: str = "user", **more: Any) -> Audit:
+def small_audit(unit: Unit = "user", **more: Any) -> Audit:
     """Coins per user on 400 digits, and 100 more as the population."""
     everything = digits().take(np.arange(400))
     everything = replace(everything, users=DATA(everything, seed=1))

@@ -7,15 +7,12 @@ from scipy.stats import binomtest
 from dpaudit.attacks.gradient.floors import decoy_test
 from dpaudit.attacks.gradient.metrics import fidelity
 from dpaudit.attacks.gradient.view import Reconstruction
-from dpaudit.claim import Adjacency
 from dpaudit.data.bundled import digits
 from dpaudit.errors import InputError
 from dpaudit.experiments import gradient, gradient_settings, gradient_stage, prior
 from dpaudit.experiments.audit import Audit
 from dpaudit.progress import Silent
 from tests.audits import ABOUT
-
-ADJACENCY: Adjacency = "add-remove"
 
 
 def audit(folder: Path, *, confidence: float = 0.95) -> Audit:
