@@ -396,6 +396,8 @@ def attacked(
                 scores, judged = attack(seen), kept
                 if users is not None:  # the membership of one record tells that of all records of its user
                     judged = kept & ~np.isin(users, users[~kept])
+                    if not judged.any():
+                        raise InputError(f"{one} is told the membership of some record of every user: none is left.")
                 scored[one] = (scoring.chosen(attack, signals), scores[judged[kept]], judged)
             except InputError as error:
                 if attacks:

@@ -83,8 +83,8 @@ def _noise(result: Result, model: ModelResult) -> Noise:
 
 
 def _separation(attack: AttackResult) -> Separation:
-    # Older results do not say it, but only scores that are all equal have a ROC curve of two points.
-    equal = attack.constant or ({*attack.curve.fpr} == {*attack.curve.tpr} == {0.0, 1.0} and attack.auc == 0.5)
+    # Only scores that are all equal have a ROC curve of two points, its corners.
+    equal = {*attack.curve.fpr} == {*attack.curve.tpr} == {0.0, 1.0} and attack.auc == 0.5
     return Separation(attack.attack, attack.auc, attack.members, attack.nonmembers, equal)
 
 
@@ -106,4 +106,4 @@ def _differ(result: Result, found: MembershipResult) -> str:
 def _caveats(result: Result, name: str) -> tuple[str, ...]:
     """What the result says of this model; where it holds several, a sentence begins with the model's name."""
     said = result.membership.caveats if result.membership is not None else []
-    return tuple(each.rstrip(".") for each in said if len(result.models) == 1 or each.startswith(f"{name} "))
+    return tuple(each for each in said if len(result.models) == 1 or each.startswith(f"{name} "))

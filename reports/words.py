@@ -147,7 +147,7 @@ def first_screen(result: Result) -> list[str]:
         return []
     unstated = found.chosen == RandomSplit(stated=False) and any(attack.bound is not None for attack in found.attacks)
     said = {note for comparison in result.comparisons for note in comparison.caveats}
-    caveats = [caveat for caveat in found.caveats if caveat.rstrip(".") not in said]
+    caveats = [caveat for caveat in found.caveats if caveat not in said]
     return [*void(result), *([chosen(result)] if unstated else []), *caveats]
 
 

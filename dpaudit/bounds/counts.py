@@ -167,31 +167,41 @@ def guess(scores: Sides, members: int, nonmembers: int, *, seed: int) -> Guesses
     >>> guess(Scores([3.0, 2.0, 0.0], [1.0, -1.0]), 2, 2, seed=0)
     Guesses(canaries=5, made=4, correct=3)
     """
-    rng = np.random.default_rng([seed, 3])
     values, total = scores.values, len(scores)
     # The places where guessing stops; what lies beyond is certain, what equals them is drawn without replacement.
     places = {total - members if members else 0, nonmembers - 1 if nonmembers else 0}
     ordered = np.partition(values, sorted(places))
-    right, taken = 0, {}
+    rng: np.random.Generator | None = None
+    right, taken = 0, (0, 0)
     if members:
         cut = ordered[total - members]
-        above, ties = int((scores.member > cut).sum()), _ties(scores, cut)
-        missing = members - above - int((scores.nonmember > cut).sum())
-        drawn = int(rng.hypergeometric(*ties, missing))
+        above, ties = np.count_nonzero(scores.member > cut), _ties(scores, cut)
+        missing = members - above - np.count_nonzero(scores.nonmember > cut)
+        drawn, rng = _draw(*ties, missing, rng, seed)
         right += above + drawn
-        taken[cut] = (drawn, missing - drawn)
+        if nonmembers and cut == ordered[nonmembers - 1]:
+            taken = (drawn, missing - drawn)
     if nonmembers:
         cut = ordered[nonmembers - 1]
-        below, ties = int((scores.nonmember < cut).sum()), _ties(scores, cut)
-        missing = nonmembers - below - int((scores.member < cut).sum())
-        gone = taken.get(cut, (0, 0))
-        drawn = int(rng.hypergeometric(ties[1] - gone[1], ties[0] - gone[0], missing))
+        below, ties = np.count_nonzero(scores.nonmember < cut), _ties(scores, cut)
+        missing = nonmembers - below - np.count_nonzero(scores.member < cut)
+        drawn, rng = _draw(ties[1] - taken[1], ties[0] - taken[0], missing, rng, seed)
         right += below + drawn
-    return Guesses(canaries=total, made=members + nonmembers, correct=right)
+    return Guesses(canaries=total, made=members + nonmembers, correct=int(right))
+
+
+def _draw(
+    wanted: int, others: int, number: int, rng: np.random.Generator | None, seed: int
+) -> tuple[int, np.random.Generator | None]:
+    """How many of ``number`` ties drawn without replacement are wanted ones; nothing is drawn where all are taken."""
+    if number == wanted + others or not wanted or not others:
+        return min(number, wanted), rng
+    rng = np.random.default_rng([seed, 3]) if rng is None else rng
+    return int(rng.hypergeometric(wanted, others, number)), rng
 
 
 def _ties(scores: Sides, cut: float) -> tuple[int, int]:
-    return int((scores.member == cut).sum()), int((scores.nonmember == cut).sum())
+    return np.count_nonzero(scores.member == cut), np.count_nonzero(scores.nonmember == cut)
 
 
 def held_out_cuts(

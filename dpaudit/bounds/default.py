@@ -14,7 +14,10 @@ from dpaudit.scores import Scores
 from dpaudit.seeds import derived
 
 BoundDesign = Literal["one-run", "many-runs"]
-SHARES = (0.03, 0.1, 0.3, 1.0)  # of the trials of one run that are guessed; each at its share of the level
+SHARES = (
+    0.1,
+    0.7,
+)  # of the records of one run that are guessed, each at half of the level; docs/bounds.md has the table
 
 
 class Bound(Protocol):

@@ -79,20 +79,26 @@ def fair_part(scores: Scores, chosen: MemberChoice, *, seed: int, level: float, 
     >>> len(part.scores), part.adjacency("add-remove")
     (330, 'replace-one')
     """
-    rng = np.random.default_rng([_check.integer("seed", seed, at_least=0), 1])
+    _check.integer("seed", seed, at_least=0)
     match chosen:
         case Coins(probability):
-            refuse_other_coins(chosen, members=scores.member.size, trials=len(scores))
-            return _coins(scores, probability, rng, level)
+            _refuse_other_coins(chosen, scores.member.size, len(scores))
+            return _coins(scores, probability, seed, level)
         case RandomSplit():
-            return _split(scores, chosen, rng, level, independent=independent)
+            return _split(scores, chosen, seed, level, independent=independent)
         case _:
             raise InputError("members were not chosen at random: no bound on ε follows from their scores.")
 
 
-def _coins(scores: Scores, probability: float, rng: np.random.Generator, level: float) -> FairPart:
+@lru_cache(maxsize=65536)  # the attacks of one audit have the same members
+def _refuse_other_coins(chosen: Coins, members: int, trials: int) -> None:
+    refuse_other_coins(chosen, members=members, trials=trials)
+
+
+def _coins(scores: Scores, probability: float, seed: int, level: float) -> FairPart:
     if probability == 0.5:
         return FairPart(scores, level, False, "every record was in by its own fair coin")
+    rng = _stream(seed)
     rarer = min(probability, 1 - probability)
     keep, kept = rarer / (1 - rarer), "members" if probability > 0.5 else "non-members"
     member, nonmember = scores.member, scores.nonmember
@@ -107,10 +113,8 @@ def _coins(scores: Scores, probability: float, rng: np.random.Generator, level: 
     return FairPart(Sides(member, nonmember), level, False, said)
 
 
-def _split(
-    scores: Scores, chosen: RandomSplit, rng: np.random.Generator, level: float, *, independent: bool
-) -> FairPart:
-    members, others = scores.member.size, scores.nonmember.size
+def _split(scores: Scores, chosen: RandomSplit, seed: int, level: float, *, independent: bool) -> FairPart:
+    rng, members, others = _stream(seed), scores.member.size, scores.nonmember.size
     trials = _coins_of_split(members, others, SHARE_FOR_SPLIT * level)
     # Beyond what the split has, with the probability paid for, the nearest number there is.
     heads = int(np.clip(rng.binomial(trials, 0.5), trials - others, members))
@@ -129,6 +133,10 @@ def _split(
         not independent,
         said,
     )
+
+
+def _stream(seed: int) -> np.random.Generator:
+    return np.random.default_rng([seed, 1])
 
 
 @lru_cache(maxsize=1024)  # the attacks of one audit have the same split

@@ -110,11 +110,15 @@ def one_run_p_value(guesses: Guesses, epsilon: float, delta: float) -> float:
     return min(1.0, tail + 2 * guesses.canaries * delta * _heaviest_window(correct, made, rate))
 
 
-@lru_cache(maxsize=65536)  # it depends on how many canaries there are, not on what was guessed right
 def one_run_ceiling(guesses: Guesses, delta: float, level: float) -> float:
     """What a perfect attack on as many canaries could certify, with the best number of guesses up to all of them."""
-    numbers = {max(guesses.made, 1), *(max(1, guesses.canaries >> halving) for halving in range(12))}
-    return max(one_run(Guesses(guesses.canaries, made, made), delta, level) for made in numbers)
+    return _ceiling(guesses.canaries, max(guesses.made, 1), delta, level)
+
+
+@lru_cache(maxsize=65536)  # it depends on how many canaries there are, not on what was guessed right
+def _ceiling(canaries: int, made: int, delta: float, level: float) -> float:
+    numbers = {made, *(max(1, canaries >> halving) for halving in range(12))}
+    return max(one_run(Guesses(canaries, number, number), delta, level) for number in numbers)
 
 
 def _at_least(correct: int, made: int, rate: float) -> float:

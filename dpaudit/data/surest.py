@@ -22,7 +22,7 @@ def sizes(units: int) -> tuple[int, ...]:
     return tuple(dict.fromkeys(min(most, max(share, 20)) for share in (units // 4, units // 100)))
 
 
-def p_value(scores: FloatArray, member: BoolArray, size: int) -> float:
+def p_value(scores: FloatArray, member: BoolArray, size: int) -> tuple[float, float]:
     """Probability of at least as many right guesses, when membership was dealt out at random over these scores.
 
     The guesses are the highest and the lowest scores, as near to ``size`` of each as whole groups of equal scores
@@ -35,21 +35,26 @@ def p_value(scores: FloatArray, member: BoolArray, size: int) -> float:
         member: shape (units,), which must not have entered the scores.
         size: guesses wanted on each side.
 
-    >>> p_value(np.arange(6.0), np.array([False, False, False, True, True, True]), 3)  # 1 of 20 ways
-    0.05...
+    Returns:
+        The p-value, and the smallest one that members at these scores could have given.
+
+    >>> np.round(p_value(np.arange(6.0), np.array([False, False, True, False, True, True]), 3), 6)  # 10 and 1 of 20
+    array([0.5 , 0.05])
     >>> p_value(np.ones(6), np.array([False, False, False, True, True, True]), 3)
-    1.0
+    (1.0, 1.0)
     """
     _, counts = np.unique(scores, return_counts=True)
     if counts.size == 1:
-        return 1.0
+        return 1.0, 1.0
     from_top = np.cumsum(counts[::-1])[:-1]
     above = int(np.abs(from_top - size).argmin())
     from_bottom = np.cumsum(counts)[: counts.size - 1 - above]
     top, bottom = int(from_top[above]), int(from_bottom[np.abs(from_bottom - size).argmin()])
     ordered = member[np.argsort(scores, kind="stable")]
     right = int(ordered[-top:].sum()) + int((~ordered[:bottom]).sum())
-    return tail(right, top, bottom, member.size, int(member.sum()))
+    units, members = member.size, int(member.sum())
+    most = min(top, members) + min(bottom, units - members)
+    return tail(right, top, bottom, units, members), tail(most, top, bottom, units, members)
 
 
 def tail(right: int, top: int, bottom: int, units: int, members: int) -> float:
@@ -63,13 +68,3 @@ def tail(right: int, top: int, bottom: int, units: int, members: int) -> float:
     inside, most = inside[most >= 0], most[most >= 0]
     chance = hypergeom.pmf(inside, units, members, top) @ hypergeom.cdf(most, units - top, members - inside, bottom)
     return float(np.clip(chance, SMALLEST, 1.0))
-
-
-def attainable(units: int, members: int, size: int) -> float:
-    """The smallest p-value that scores without ties can reach.
-
-    >>> attainable(6, 3, 3)
-    0.05...
-    """
-    right = min(size, members) + min(size, units - members)
-    return tail(right, size, size, units, members)

@@ -23,7 +23,6 @@ from dpaudit.bounds.sequential import Sequential, Wealth, log_wealth
 from dpaudit.bounds.whole_curve import refutes, whole_curve
 from dpaudit.claim import GaussianSteps, Poisson
 from dpaudit.errors import InputError
-from dpaudit.score import audit_scores
 from dpaudit.scores import Scores
 
 REFERENCE: dict[str, Any] = json.loads((Path(__file__).parent / "reference.json").read_text())
@@ -173,17 +172,18 @@ def test_canaries_of_one_run_are_independent_only_by_name() -> None:
         Accuracy(Fixed(0.0), "one-run")  # type: ignore[arg-type]
     scores = Scores(np.ones(50), np.zeros(50))
     named = Accuracy(Fixed(0.5), "one-run-assumed-independent")(scores, delta=1e-5, confidence=0.95, **RECORD)
-    assert "assumed, not proved" in named.assumptions[0]
+    assert "assumed, not proved" in named.assumptions[1]
     assert named.family
 
 
-def test_too_large_m_delta_is_warned_about_with_the_number() -> None:
-    """20,000 canaries at δ = 1e-3: the δ term alone caps the bound, and the warning says what would be right."""
+def test_the_price_of_m_delta_is_said() -> None:
+    """20,000 canaries at δ = 1e-3: the δ term alone caps the bound; the note has both ceilings, nobody is warned."""
     rng = np.random.default_rng(0)
     scores = Scores(rng.normal(3, 1, 10_000), rng.normal(0, 1, 10_000))
-    with pytest.warns(UserWarning, match=r"m·δ = 20\) caps the one-run bound .* use δ ≤ 3e-08") as said:
-        OneRun(FixedGuesses(1000, 1000, seed=0))(scores, delta=1e-3, confidence=0.95, **RECORD)
-    assert {warning.filename for warning in said} == {__file__}
+    found = OneRun(FixedGuesses(1000, 1000, seed=0))(scores, delta=1e-3, confidence=0.95, **RECORD)
+    free = OneRun(FixedGuesses(1000, 1000, seed=0))(scores, delta=0.0, confidence=0.95, **RECORD)
+    assert f"could certify ε = {found.ceiling:.2f}, and {free.ceiling:.2f} at δ = 0" in found.note
+    assert not free.note
 
 
 @pytest.mark.parametrize(
@@ -196,23 +196,15 @@ def test_too_large_m_delta_is_warned_about_with_the_number() -> None:
     ],
     ids=lambda bound: type(bound).__name__,
 )
-def test_a_vacuous_delta_is_said(bound: Any) -> None:
-    """200 + 200 perfect trials at δ = 0.99 certify nothing; at the δ that the warning names they do, without a word."""
+def test_a_delta_that_leaves_nothing_is_said(bound: Any) -> None:
+    """200 + 200 perfect trials at δ = 0.99 certify nothing, which the note says; at δ = 0.1 they do, without a word."""
     scores = Scores(np.ones(200), np.zeros(200))
-    with pytest.warns(
-        UserWarning, match=r"δ = 0.99 is too large .* use δ ≤ 0.1, or the one-run trade-off bound"
-    ) as said:
-        found = bound(scores, delta=0.99, confidence=0.95, **RECORD)
-    assert {warning.filename for warning in said} == {__file__}
+    found = bound(scores, delta=0.99, confidence=0.95, **RECORD)
+    assert found.note == "at δ = 0.99 not even a perfect attack on these trials could certify anything"
     assert found.epsilon == found.ceiling == 0
-    assert bound(scores, delta=0.1, confidence=0.95, **RECORD).epsilon > 0
-
-
-def test_a_warning_points_to_the_line_outside_of_dpaudit() -> None:
-    """However many calls of its own lie between: a bound called by an audit of scores."""
-    with pytest.warns(UserWarning, match=r"is too large|caps the one-run bound") as said:
-        audit_scores(np.repeat([1.0, 0.0], 200), np.repeat([True, False], 200), delta=0.99)
-    assert {warning.filename for warning in said} == {__file__}
+    smaller = bound(scores, delta=0.1, confidence=0.95, **RECORD)
+    assert smaller.epsilon > 0
+    assert not smaller.note
 
 
 def test_curves_are_kept_up_to_so_many_bytes() -> None:

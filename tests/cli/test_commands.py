@@ -102,9 +102,9 @@ def test_a_claim_above_the_truth_is_consistent_and_one_above_the_ceiling_too_wea
     dpaudit: Command, scores: Path
 ) -> None:
     """Exit 0 both times, with different words."""
-    consistent = dpaudit("score", "scores.csv", "--epsilon", "5", cwd=scores)
+    consistent = dpaudit("score", "scores.csv", "--epsilon", "5", "--chosen-by", "coin", cwd=scores)
     assert (consistent.returncode, "consistent" in consistent.stdout) == (0, True)
-    weak = dpaudit("score", "scores.csv", "--epsilon", "50", cwd=scores)
+    weak = dpaudit("score", "scores.csv", "--epsilon", "50", "--chosen-by", "coin", cwd=scores)
     assert (weak.returncode, "too weak" in weak.stdout) == (0, True)
 
 

@@ -12,6 +12,7 @@ import pytest
 from scipy.stats import binomtest, hypergeom
 
 from dpaudit._check import BoolArray
+from dpaudit.data import blind_baseline as module
 from dpaudit.data import surest
 from dpaudit.data.blind_baseline import BlindBaseline, blind_baseline
 from dpaudit.errors import InputError
@@ -71,6 +72,21 @@ def test_false_alarms_are_rare_in_a_thousand_audits(how: str) -> None:
         assert binomtest(alarms, len(found), level, alternative="greater").pvalue > 1e-3
 
 
+@pytest.mark.slow
+def test_a_split_stratified_by_class_raises_no_more_alarms() -> None:
+    """Shares that are the same in each class: 300 audits at 0.05; false-alarm rate 0.1 %."""
+    alarms = 0
+    for seed in range(300):
+        rng = np.random.default_rng([17, seed])
+        classes = rng.integers(0, 3, 60)
+        member = np.zeros(60, bool)
+        for each in range(3):
+            rows = rng.permutation(np.flatnonzero(classes == each))
+            member[rows[: rows.size // 2]] = True
+        alarms += blind_baseline(rng.normal(size=(60, 2)), classes, member, seed=seed, level=0.05).differs
+    assert binomtest(alarms, 300, 0.05, alternative="greater").pvalue > 1e-3
+
+
 def test_false_alarms_are_rare_for_images_texts_and_users() -> None:
     """Random members among images, texts and users: 20 audits of each at 0.05; false-alarm rate 0.1 %."""
     alarms = 0
@@ -86,6 +102,20 @@ def test_false_alarms_are_rare_for_images_texts_and_users() -> None:
         alarms += blind_baseline(texts, None, member, seed=seed, level=0.05).differs
         alarms += blind_baseline(of_users, None, member[rows], seed=seed, level=0.05, groups=rows).differs
     assert binomtest(alarms, 60, 0.05, alternative="greater").pvalue > 1e-3
+
+
+def test_scores_of_records_learned_from_would_raise_alarms(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A classifier that judges what it learned from finds a difference where there is none: the halves matter."""
+    honest = module._boosting
+
+    def leaking(values, always, truth, learn, judge, seed):
+        return honest(values, always, truth, judge, judge, seed)
+
+    rng = np.random.default_rng(16)
+    member, features = rng.random(600) < 0.5, rng.normal(size=(600, 5))
+    assert not blind_baseline(features, None, member, seed=1).differs
+    monkeypatch.setattr(module, "_boosting", leaking)
+    assert blind_baseline(features, None, member, seed=1).differs
 
 
 def test_rows_of_users_counted_as_records_would_raise_alarms() -> None:
@@ -109,7 +139,9 @@ def test_the_p_value_is_that_of_all_ways_to_deal_out_members() -> None:
         values = []
         for chosen in itertools.combinations(range(units), members):
             member = np.isin(np.arange(units), chosen)
-            values.append(surest.p_value(scores, member, size))
+            value, least = surest.p_value(scores, member, size)
+            values.append(value)
+        assert least == pytest.approx(min(values), rel=1e-12)
         for value in set(values):
             reached = np.mean([other <= value * (1 + 1e-9) for other in values])
             assert reached == pytest.approx(value, rel=1e-12)
@@ -263,6 +295,7 @@ def test_too_few_records_are_named_as_such() -> None:
     assert not found.differs
     assert found.p_value >= found.attainable > found.level
     assert "too few" in found.sentence
+    assert "too equal" in blind_baseline(np.ones(500), None, np.arange(500) % 2, seed=1).sentence
 
 
 def test_of_very_many_records_a_sample_is_tested() -> None:
