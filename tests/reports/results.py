@@ -60,6 +60,7 @@ def audit_of(names: tuple[str, ...], *, attacks: int, slices: int) -> Result:
         for each in range(attacks):
             outcome = unbounded(gaussian_scores(mu, seed=1000 * index + each, records=1200))
             found = max(0.0, gaussian_epsilon(mu, DELTA) - 1.5 - each / 10)
+            assert outcome.bound is not None
             bound = outcome.bound.__class__(
                 **{**outcome.bound.__dict__, "epsilon": min(found, 6.0), "ceiling": 6.2, "confidence": 0.999}
             )
