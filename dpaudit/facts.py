@@ -83,7 +83,7 @@ def _noise(result: Result, model: ModelResult) -> Noise:
 
 
 def _separation(attack: AttackResult) -> Separation:
-    # Only scores that are all equal have a ROC curve of two points.
+    # Only scores that are all equal have a ROC curve of two points, its corners.
     equal = {*attack.curve.fpr} == {*attack.curve.tpr} == {0.0, 1.0} and attack.auc == 0.5
     return Separation(attack.attack, attack.auc, attack.members, attack.nonmembers, equal)
 

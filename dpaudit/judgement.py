@@ -191,8 +191,7 @@ def _points(claim: MechanismClaim, case: Case) -> Iterator[tuple[AttackResult, f
 
 def _by_bounds(case: Case, claim: Claim, promised: str) -> Judgement:
     found = compared(claim, case.facts)
-    said = " ".join([found.sentence, *(note for note in found.caveats if note not in found.sentence)])
-    return _judged(case, found.verdict, promised, _bound_in_words(found.strongest), said)
+    return _judged(case, found.verdict, promised, _bound_in_words(found.strongest), found.sentence)
 
 
 def _ceiling(claim: CeilingClaim, case: Case, tail: float) -> Judgement:

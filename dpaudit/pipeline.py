@@ -13,7 +13,7 @@ import numpy as np
 
 from dpaudit._check import BoolArray
 from dpaudit.blocks import within
-from dpaudit.claim import Adjacency, GaussianSteps, Noise, Unit
+from dpaudit.claim import GaussianSteps, Noise, Unit
 from dpaudit.data.dataset import Dataset
 from dpaudit.data.inclusion import fair_coins
 from dpaudit.data.users import Natural, user_coins
@@ -35,8 +35,6 @@ from dpaudit.trace import read_trace
 from dpaudit.training.capabilities import adds_noise
 from dpaudit.training.single import Wanted
 from dpaudit.training.trainer import TrainedModel, Trainer
-
-ADJACENCY: Adjacency = "add-remove"  # one fair coin per record decides whether it is there or not
 
 
 def run(
@@ -125,10 +123,8 @@ def prepared(plan: Plan, folder: Path, progress: Progress, *, memory: int | None
         member=member,
         population=population,
         subjects=(),
-        unit=plan.audit.unit,
-        adjacency=ADJACENCY,
+        protection=plan.protection,
         design=plan.audit.design,
-        delta=plan.audit.delta,
         confidence=plan.level.per_bound,
         seed=plan.seed,
         folder=folder,
@@ -183,9 +179,9 @@ def _run(plan: Plan, prepare: Callable[[], Audit], log: Log) -> Result:
             promised = promise(
                 model.mechanism,
                 settings.stated_claim(),
-                delta=plan.audit.delta,
-                adjacency=ADJACENCY,
-                unit=model.mechanism.unit if model.mechanism is not None else plan.audit.unit,
+                delta=audit.delta,
+                adjacency=audit.adjacency,
+                unit=model.mechanism.unit if model.mechanism is not None else audit.unit,
             )
             claim = promised.claim if promised is not None else None
             subjects.append(Subject(settings.name, trainer, model, claim))
@@ -221,9 +217,9 @@ def _run(plan: Plan, prepare: Callable[[], Audit], log: Log) -> Result:
         schema=1,
         name=plan.name,
         title=f"Privacy audit of {plan.name}",
-        unit=plan.audit.unit,
-        adjacency=ADJACENCY,
-        delta=plan.audit.delta,
+        unit=audit.unit,
+        adjacency=audit.adjacency,
+        delta=audit.delta,
         provenance=provenance(seed=plan.seed, plan=plan.toml(), fingerprint=plan.fingerprint),
         data=summary(records, members=int(member.sum()), population=len(population)),
         level=plan.level,
@@ -254,7 +250,8 @@ def _run_trace(plan: Plan, settings: trace.Settings) -> Result:
         confidence=plan.level.per_bound,
         seed=plan.seed,
     )
-    adjacency, mechanism = (claim.adjacency, claim.mechanism) if claim is not None else (ADJACENCY, None)
+    adjacency = claim.adjacency if claim is not None else plan.protection.adjacency
+    mechanism = claim.mechanism if claim is not None else None
     result = Result(
         schema=1,
         name=plan.name,

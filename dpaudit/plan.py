@@ -12,7 +12,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from dpaudit import _check, registry
-from dpaudit.claim import Adjacency, Claim, Design, Unit
+from dpaudit.claim import Adjacency, Claim, Design, Protection, Unit
 from dpaudit.data.dataset import Task
 from dpaudit.data.load import SUFFIXES
 from dpaudit.data.source import Source
@@ -26,6 +26,7 @@ from dpaudit.experiments.prior import Settings as PriorSettings
 from dpaudit.experiments.rungs import Settings as LadderSettings
 from dpaudit.experiments.trace import Settings as TraceSettings
 from dpaudit.files import parse_toml, read_text
+from dpaudit.first_error import first_error
 from dpaudit.training.capabilities import at_epoch
 from dpaudit.training.function import Function
 from dpaudit.training.trainer import Trainer
@@ -114,8 +115,7 @@ class ModelSettings(BaseModel):
         """The claim of the plan; None when it should follow from the training."""
         if self.claim is None:
             return None
-        claim = self.claim
-        return Claim(claim.epsilon, claim.delta, unit=claim.unit, adjacency=claim.adjacency, source=claim.source)
+        return Claim(**self.claim.model_dump())
 
 
 class AuditSettings(_Table):
@@ -190,6 +190,11 @@ class Plan(_Table):
         per_model = sum(part.bounds() for part in (self.membership, self.federated, self.ladder) if part is not None)
         once = sum(part.bounds() for part in (self.gradient, self.prior, self.trace) if part is not None)
         return per_model * len(self.model) + once
+
+    @property
+    def protection(self) -> Protection:
+        """What its bounds are about: a record or user is there or not, as its own fair coin says."""
+        return Protection(self.audit.unit, "add-remove", self.audit.delta)
 
     @property
     def level(self) -> ErrorLevel:
@@ -308,38 +313,6 @@ def _texts(value: object) -> Iterator[str]:
     elif isinstance(value, dict | list):
         for part in value.values() if isinstance(value, dict) else value:
             yield from _texts(part)
-
-
-def first_error(error: ValidationError, model: type[BaseModel]) -> str:
-    """The first problem of a validation in one line: where, what, and the nearest known key."""
-    problems = error.errors()
-    problem = problems[0]
-    place = ".".join(str(part) for part in problem["loc"]) or "the whole"
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    if problem["type"] == "extra_forbidden":
-        known = _keys_at(model, problem["loc"][:-1])
-        hint = _check.nearest(str(problem["loc"][-1]), known)
-        return f"{place}: this key is not known; known are {', '.join(known)}.{hint}{more}"
-    if problem["type"] == "missing":
-        return f"{place}: this key is missing.{more}"
-    message = problem["msg"].removeprefix("Value error, ")
-    shown = "" if isinstance(problem["input"], dict | list) else f", got {problem['input']!r}"
-    return f"{place}: {message[0].lower()}{message[1:]}{shown}.{more}"
-
-
-def _keys_at(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
-    """Known keys of the table at a place in a plan."""
-    current: Any = model
-    for part in place:
-        if isinstance(part, int):
-            continue
-        field = next((f for key, f in current.model_fields.items() if part in (key, f.alias)), None)
-        candidates = [field.annotation, *getattr(field.annotation, "__args__", ())] if field is not None else []
-        tables = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
-        if not tables:
-            return []
-        current = tables[0]
-    return [field.alias or key for key, field in current.model_fields.items()]
 
 
 def _override(table: dict[str, Any], text: str) -> None:

@@ -12,7 +12,7 @@ from dpaudit import _check
 from dpaudit._check import BoolArray, FloatArray
 from dpaudit.accounting import replaced
 from dpaudit.attacks.membership.user_level import user_scores
-from dpaudit.claim import Adjacency, Claim, Design, Unit
+from dpaudit.claim import Adjacency, Claim, Design, Protection, Unit
 from dpaudit.data.as_data import AsData
 from dpaudit.data.member_choice import ChosenBy, Coins, MemberChoice, NotRandom, RandomSplit, member_choice
 from dpaudit.data.member_choice import refuse_other_coins as refuse_coins
@@ -222,7 +222,8 @@ def audited(
         refuse_coins(stated.chosen, members=first.member.size, trials=len(first))
     level = ErrorLevel.shared(stated.confidence, len(attacked))
     chosen = NotRandom() if data is not None and data.blind.differs else stated.chosen
-    terms = membership.Terms(stated.design, stated.measured_delta, level.per_bound, adjacency, unit, chosen)
+    about = Protection(unit, adjacency, stated.measured_delta)
+    terms = membership.Terms(stated.design, about, level.per_bound, chosen)
     outcomes = [
         membership.judged(name, key, attack, scores, terms=terms, seed=derived(stated.seed, "bound", name, key))
         for key, (attack, scores) in attacked.items()

@@ -36,7 +36,7 @@ class Comparison:
         strongest: the lower bound that decides: the largest that holds for every mechanism, or the largest within a
             family where only that lies above the claim; None when no bound speaks.
         ceiling: the largest ε that a perfect attack could have certified.
-        sentence: the verdict in plain words.
+        sentence: the verdict in plain words, with the caveats.
         reach: smallest true ε that the audit would probably have reported as a violation; infinite when none.
         caveats: what a reader must know beside it, one sentence each.
     """
@@ -110,8 +110,7 @@ class Facts:
         differ: why members and non-members differ as data, in a sentence; empty when nothing says so.
         void: why bounds that were measured count for nothing, one sentence each.
         unfit: why bounds that were measured do not speak of the claim, one sentence each.
-        caveats: what a reader must know beside any verdict, one sentence each.
-        notes: what a reader must know of this verdict, one sentence each; they are a part of its own.
+        caveats: what a reader must know beside the verdict, one sentence each.
     """
 
     subject: str
@@ -125,7 +124,6 @@ class Facts:
     void: tuple[str, ...] = ()
     unfit: tuple[str, ...] = ()
     caveats: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
 
 
 Rule = Callable[[Claim, Facts], Facts | Comparison]
@@ -217,7 +215,7 @@ def accounts_to_more(claim: Claim, facts: Facts) -> Facts | Comparison:
                 f"Theory gives ε = {figure:.4g} for what was run, more than the promised {claim.epsilon:.4g}; that is "
                 f"{kind}, which contradicts nothing."
             )
-            return replace(facts, notes=(*facts.notes, note))
+            return replace(facts, caveats=(*facts.caveats, note))
     return facts
 
 
@@ -295,7 +293,7 @@ def bound_above(claim: Claim, facts: Facts) -> Facts | Comparison:
 def nothing_valid(claim: Claim, facts: Facts) -> Facts | Comparison:
     """Where every bound rests on what does not hold, there is nothing to judge by."""
     if facts.bounds or not facts.void:
-        return replace(facts, notes=(*facts.notes, *facts.void))
+        return replace(facts, caveats=(*facts.caveats, *facts.void))
     return _decided(claim, facts, "no verdict", " ".join(facts.void))
 
 
@@ -376,9 +374,9 @@ def _decided(claim: Claim, facts: Facts, verdict: Verdict, sentence: str) -> Com
         verdict,
         None if strongest is None else strongest.bound,
         _ceiling(facts),
-        " ".join([sentence, *facts.notes]),
+        " ".join([sentence, *facts.caveats]),
         _seen(claim, facts)[1].epsilon if facts.bounds else math.inf,
-        (*facts.caveats, *facts.notes),
+        facts.caveats,
     )
 
 

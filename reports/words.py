@@ -146,7 +146,9 @@ def first_screen(result: Result) -> list[str]:
     if found is None:
         return []
     unstated = found.chosen == RandomSplit(stated=False) and any(attack.bound is not None for attack in found.attacks)
-    return [*void(result), *([chosen(result)] if unstated else []), *found.caveats]
+    said = {note for comparison in result.comparisons for note in comparison.caveats}
+    caveats = [caveat for caveat in found.caveats if caveat not in said]
+    return [*void(result), *([chosen(result)] if unstated else []), *caveats]
 
 
 def assumptions(result: Result) -> list[str]:

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.stats import norm
 
 from dpaudit.attacks.membership.loss import Loss
+from dpaudit.claim import Protection
 from dpaudit.claims import Claims, claims_from
 from dpaudit.data.member_choice import Coins
 from dpaudit.experiments import membership
@@ -19,6 +20,7 @@ from dpaudit.score import audit_scores
 from dpaudit.scores import Scores
 
 DELTA = 1e-5
+ABOUT = Protection("record", "add-remove", DELTA)
 
 
 @lru_cache(maxsize=1)
@@ -58,7 +60,7 @@ def gaussian_audit(
 ) -> Result:
     """A whole audit of such scores, each attack on fresh noise."""
     rng = np.random.default_rng(seed)
-    terms = membership.Terms(design, DELTA, 1 - 0.05 / attacks, "add-remove", "record", Coins())  # type: ignore[arg-type]
+    terms = membership.Terms(design, ABOUT, 1 - 0.05 / attacks, Coins())  # type: ignore[arg-type]
     outcomes = []
     for index in range(attacks):
         scores = gaussian_scores(mu, seed=int(rng.integers(2**31)), records=records)

@@ -16,7 +16,7 @@ import pytest
 from dp_accounting.pld import privacy_loss_distribution as pld
 
 from dpaudit import verdict
-from dpaudit.accounting import epsilon, gaussian_epsilon
+from dpaudit.accounting import allowed_for_replaced, epsilon, gaussian_epsilon
 from dpaudit.attacking import attack_predictions
 from dpaudit.claim import Claim, FixedSize, GaussianSteps, Noise, Poisson
 from dpaudit.data.member_choice import Coins, MemberChoice, NotRandom, RandomSplit
@@ -96,7 +96,7 @@ class Row:
         }
         attack = frame.membership.attacks[0].model_copy(
             update={
-                "bound": self.scored, "auc": self.auc, "constant": self.equal, "members": 500, "nonmembers": 500,
+                "bound": self.scored, "auc": self.auc, "members": 500, "nonmembers": 500,
                 **(curve if self.equal else {}),
             }
         )  # fmt: skip
@@ -126,7 +126,7 @@ class Row:
         return {"kind": "epsilon", **{key: getattr(self.claim, key) for key in kept}}
 
 
-REPLACED = {"adjacency": "replace-one", "delta": 1e-4}  # (1 + e²) 1e-5 = 8.4e-5 is less
+REPLACED: dict[str, Any] = {"adjacency": "replace-one", "delta": 1e-4}  # (1 + e²) 1e-5 = 8.4e-5 is less
 ROWS = {
     "a bound below": Row("consistent", scored=bound(1.0)),
     "a bound above": Row("contradicted", scored=bound(2.5)),
@@ -374,12 +374,12 @@ def test_replacing_is_limited_as_dp_accounting_says(noise: float) -> None:
     steps = GaussianSteps(noise, 1, Poisson(1.0))
     claim = replace(CLAIM, epsilon=epsilon(steps, delta=DELTA).epsilon)
     theirs = pld.from_gaussian_mechanism(noise / 2).get_epsilon_for_delta(DELTA)
-    assert verdict.allowed_for_replaced(claim, DELTA, steps) == pytest.approx(theirs, rel=1e-3)
+    assert allowed_for_replaced(claim, DELTA, steps) == pytest.approx(theirs, rel=1e-3)
     twice = 2 * claim.epsilon
     needed = (1 + np.exp(claim.epsilon)) * DELTA
     if needed < 1:
         assert pld.from_gaussian_mechanism(noise / 2).get_epsilon_for_delta(needed) <= twice
-        assert verdict.allowed_for_replaced(claim, needed) == pytest.approx(twice)
-    assert verdict.allowed_for_replaced(claim, 0.99 * min(needed, 1.0)) is None
+        assert allowed_for_replaced(claim, needed) == pytest.approx(twice)
+    assert allowed_for_replaced(claim, 0.99 * min(needed, 1.0)) is None
     # A claim far above the mechanism's own figure is not held to the mechanism.
-    assert verdict.allowed_for_replaced(replace(claim, epsilon=2 * claim.epsilon), DELTA, steps) is None
+    assert allowed_for_replaced(replace(claim, epsilon=2 * claim.epsilon), DELTA, steps) is None

@@ -91,6 +91,7 @@ def test_error_level_is_shared_among_all_bounds(finished: tuple[Result, Path]) -
     assert result.level.bounds == 4
     assert result.membership is not None
     for attack in result.membership.attacks:
+        assert attack.bound is not None
         assert attack.bound.confidence == pytest.approx(1 - 0.05 / 4)
 
 

@@ -14,7 +14,7 @@ from dpaudit.attacks.membership.auto import Auto
 from dpaudit.attacks.membership.pools import leave_pair_out
 from dpaudit.blocks import room
 from dpaudit.bounds.default import default_bound
-from dpaudit.claim import Adjacency, Design, Unit
+from dpaudit.claim import Design, Protection
 from dpaudit.data.as_data import AsData
 from dpaudit.data.dataset import Dataset
 from dpaudit.data.inclusion import complementary_pairs
@@ -43,21 +43,18 @@ STANDARD_SLICES = ("class", "loss", "classified")
 
 @dataclass(frozen=True)
 class Terms:
-    """On what terms scores are turned into a lower bound; the fields are those of `Audit`.
+    """On what terms scores are turned into a lower bound.
 
     ``chosen``: how members were chosen; of `NotRandom` there is no bound.
     """
 
     design: Design
-    delta: float
+    protection: Protection
     confidence: float
-    adjacency: Adjacency
-    unit: Unit
     chosen: MemberChoice
 
     def __post_init__(self) -> None:
         _check.one_of("design", self.design, get_args(Design))
-        _check.delta("delta", self.delta)
         _check.open_unit("confidence", self.confidence)
 
 
@@ -141,7 +138,7 @@ def run(settings: Settings, audit: Audit) -> MembershipResult:
     attacks = [(item.name, item.build()) for item in settings.attacks]
     data = AsData.of(audit.dataset.features, audit.dataset.labels, audit.member, seed=audit.seed_for("as data"))
     chosen_for_bounds = NotRandom() if data.blind.differs else Coins()
-    terms = Terms(audit.design, audit.delta, audit.confidence, audit.adjacency, audit.unit, chosen_for_bounds)
+    terms = Terms(audit.design, audit.protection, audit.confidence, chosen_for_bounds)
     outcome = MembershipResult(
         design=audit.design,
         chosen=Coins(),
@@ -265,10 +262,14 @@ def chosen_groups(
 
 def judged(model: str, name: str, attack: Named, scores: Scores, *, terms: Terms, seed: int) -> AttackResult:
     """Metrics and lower bound of one attack's scores; ``seed`` is of all that the bound draws."""
-    roc, bound = Roc.of(scores), None
+    roc, bound, about = Roc.of(scores), None, terms.protection
     if not isinstance(terms.chosen, NotRandom):
         bound = default_bound(terms.design, terms.chosen, seed=seed)(
-            scores, delta=terms.delta, confidence=terms.confidence, adjacency=terms.adjacency, unit=terms.unit
+            scores,
+            delta=about.delta,
+            confidence=terms.confidence,
+            adjacency=about.adjacency,
+            unit=about.unit,
         )
     return AttackResult(
         model=model,

@@ -18,6 +18,7 @@ from dpaudit.data.dataset import Dataset
 from dpaudit.errors import AuditFailed, InputError
 from dpaudit.evidence import ErrorLevel, Finding, LowerBound
 from dpaudit.files import read_text
+from dpaudit.first_error import first_error
 from dpaudit.promise import Promise
 from dpaudit.results.federated import FederatedResult
 from dpaudit.results.gradient import GradientResult
@@ -207,9 +208,7 @@ def result_from_json(text: str, *, where: str) -> Result:
     try:
         return Result.model_validate_json(text)
     except ValidationError as error:
-        problem = error.errors()[0]
-        place = ".".join(str(part) for part in problem["loc"]) or "the whole"
-        raise InputError(f"{where} is not a result of schema {SCHEMA}: {place}: {problem['msg']}.") from error
+        raise InputError(f"{where} is not a result of schema {SCHEMA}: {first_error(error, Result)}") from error
 
 
 def provenance(*, seed: int | None, plan: str | None = None, fingerprint: str | None = None) -> Provenance:

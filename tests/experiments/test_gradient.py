@@ -7,14 +7,12 @@ from scipy.stats import binomtest
 from dpaudit.attacks.gradient.floors import decoy_test
 from dpaudit.attacks.gradient.metrics import fidelity
 from dpaudit.attacks.gradient.view import Reconstruction
-from dpaudit.claim import Adjacency
 from dpaudit.data.bundled import digits
 from dpaudit.errors import InputError
 from dpaudit.experiments import gradient, gradient_settings, gradient_stage, prior
 from dpaudit.experiments.audit import Audit
 from dpaudit.progress import Silent
-
-ADJACENCY: Adjacency = "add-remove"
+from tests.audits import ABOUT
 
 
 def audit(folder: Path, *, confidence: float = 0.95) -> Audit:
@@ -25,10 +23,8 @@ def audit(folder: Path, *, confidence: float = 0.95) -> Audit:
         member=np.ones(1000, bool),
         population=data.take(rows[1000:]),
         subjects=(),
-        unit="record",
-        adjacency=ADJACENCY,
+        protection=ABOUT,
         design="one-run",
-        delta=1e-5,
         confidence=confidence,
         seed=1,
         folder=folder,

@@ -26,6 +26,7 @@ from dpaudit.training.sgd import Sgd
 from dpaudit.training.tf_privacy import TFPrivacy
 from dpaudit.training.trainer import TrainedModel
 from tests.attacks.membership.pool import synthetic
+from tests.audits import ABOUT
 
 
 def key(row: np.ndarray) -> bytes:  # type: ignore[type-arg]
@@ -66,7 +67,7 @@ def audit(folder: Path) -> Audit:
     trainer = Memory()
     subject = Subject("memory", trainer, trainer(records, member, seed=5), None)
     return Audit(
-        records, member, population, (subject,), "record", "add-remove", "one-run", 1e-5, 0.95, 3, folder, Silent()
+        records, member, population, (subject,), ABOUT, "one-run", 0.95, 3, folder, Silent()
     )  # fmt: skip
 
 

@@ -12,8 +12,9 @@ from dpaudit.experiments.scoring import FPRS
 from dpaudit.results.membership import AttackResult
 from dpaudit.roc import Roc
 from dpaudit.scores import Scores
+from tests.audits import ABOUT
 
-TERMS = Terms("one-run", 1e-5, 0.95, "add-remove", "record", Coins())
+TERMS = Terms("one-run", ABOUT, 0.95, Coins())
 
 
 def test_a_result_of_many_records_is_small_and_judges_the_same():

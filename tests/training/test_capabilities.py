@@ -31,6 +31,7 @@ from dpaudit.training.function import Function
 from dpaudit.training.sgd import Sgd
 from dpaudit.training.tf_privacy import TFPrivacy
 from dpaudit.training.trainer import TrainedModel
+from tests.audits import ABOUT
 from tests.training.pool_functions import data
 
 NOISE, STEPS = 2.0, 4
@@ -100,7 +101,7 @@ def audit_of(trainer: Any, folder: Path) -> Audit:
     model = replace(trainer(dataset, member, seed=2), mechanism=trainer.mechanism(len(dataset)))
     return Audit(
         dataset=dataset, member=member, population=population, subjects=(Subject("model", trainer, model, claim),),
-        unit="record", adjacency="add-remove", design="one-run", delta=1e-5, confidence=0.95, seed=3, folder=folder,
+        protection=ABOUT, design="one-run", confidence=0.95, seed=3, folder=folder,
         progress=Silent(),
     )  # fmt: skip
 
