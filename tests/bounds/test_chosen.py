@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from collections.abc import Callable
 from itertools import combinations, product
 from typing import Any
 
@@ -9,11 +10,12 @@ import numpy as np
 import pytest
 from scipy.stats import binom, chisquare
 
+from dpaudit._check import BoolArray
 from dpaudit.bounds.accuracy import Accuracy
 from dpaudit.bounds.clopper_pearson import ClopperPearson
 from dpaudit.bounds.conditional import Conditional
 from dpaudit.bounds.counts import Guesses, guess_counts
-from dpaudit.bounds.default import SHARES, default_bound
+from dpaudit.bounds.default import SHARES, Bound, default_bound
 from dpaudit.bounds.fair_coins import FAIR, fair_part
 from dpaudit.bounds.null import Definition
 from dpaudit.bounds.one_run import OneRun, one_run
@@ -29,8 +31,9 @@ RECORD: Any = {"delta": 0.0, "confidence": 0.95, "adjacency": "add-remove", "uni
 LEVEL = 0.05
 
 
-def _split(total: int, members: int, rng: np.random.Generator) -> np.ndarray:
-    return rng.permutation(np.arange(total) < members)
+def _split(total: int, members: int, rng: np.random.Generator) -> BoolArray:
+    drawn: BoolArray = rng.permutation(np.arange(total) < members)
+    return drawn
 
 
 @pytest.mark.parametrize(("total", "members", "judged"), [(5, 2, 2), (6, 3, 3), (7, 2, 2), (6, 4, 2)])
@@ -133,7 +136,7 @@ def test_an_exact_count_of_the_rest_breaks_the_add_remove_reading() -> None:
     assert 0.075 < float(binom.pmf(heads, 401, 0.5) @ np.array(alarms)) < 0.1
 
 
-ONE_RUN = {
+ONE_RUN: dict[str, Callable[[MemberChoice, int], Bound]] = {
     "held out": lambda choice, seed: OneRun(HeldOut(seed, 0.5), choice, seed),
     "union": lambda choice, seed: OneRun(UnionGuesses((0.05, 0.3, 1.0), seed), choice, seed),
     "cross-fit": lambda choice, seed: OneRun(CrossFit(seed), choice, seed),
