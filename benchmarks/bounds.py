@@ -28,7 +28,7 @@ from dpaudit.bounds.conditional import Conditional, conditional
 from dpaudit.bounds.counts import Counts, Guesses
 from dpaudit.bounds.joint_beta import joint_beta
 from dpaudit.bounds.null import Gaussian
-from dpaudit.bounds.one_run import OneRun, one_run
+from dpaudit.bounds.one_run import OneRun, one_run, perfect_one_run
 from dpaudit.bounds.one_run_trade_off import OneRunTradeOff, one_run_trade_off
 from dpaudit.bounds.selection import Fixed, HeldOut
 from dpaudit.bounds.sequential import Sequential, refuted_rate, sequential
@@ -86,7 +86,7 @@ class Measured(NamedTuple):
 
 
 CACHED = (
-    accuracy_bound, clopper_pearson, conditional, joint_beta, one_run, one_run_trade_off, refuted_rate,
+    accuracy_bound, clopper_pearson, conditional, joint_beta, one_run, one_run_trade_off, perfect_one_run, refuted_rate,
     sequential, whole_curve,
 )  # fmt: skip
 

@@ -112,11 +112,12 @@ def one_run_p_value(guesses: Guesses, epsilon: float, delta: float) -> float:
 
 def one_run_ceiling(guesses: Guesses, delta: float, level: float) -> float:
     """What a perfect attack on as many canaries could certify, with the best number of guesses up to all of them."""
-    return _ceiling(guesses.canaries, max(guesses.made, 1), delta, level)
+    return perfect_one_run(guesses.canaries, max(guesses.made, 1), delta, level)
 
 
 @lru_cache(maxsize=65536)  # it depends on how many canaries there are, not on what was guessed right
-def _ceiling(canaries: int, made: int, delta: float, level: float) -> float:
+def perfect_one_run(canaries: int, made: int, delta: float, level: float) -> float:
+    """The most that right guesses on ``canaries`` could certify, ``made`` among the numbers of guesses tried."""
     numbers = {made, *(max(1, canaries >> halving) for halving in range(12))}
     return max(one_run(Guesses(canaries, number, number), delta, level) for number in numbers)
 

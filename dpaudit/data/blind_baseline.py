@@ -88,8 +88,8 @@ def blind_baseline(
     then the other way round. Given the first half and all records, a split at random makes every choice of as many
     members in the second half equally likely. So each half has an exact test (`surest.p_value`), for independent coins
     of one probability and for random splits of fixed sizes, whatever the classifiers do. (A split stratified by class
-    is more even than that; it raised fewer alarms when measured.) The p-values of both halves, of the classifiers and of
-    the numbers of guesses share the level by Bonferroni, which needs no independence. Scores of the two halves are
+    is more even than that; it raised fewer alarms when measured.) The p-values of both halves, of the classifiers and
+    of the numbers of guesses share the level by Bonferroni, which needs no independence. Scores of the two halves are
     never pooled for a test: they depend on each other.
 
     Two classifiers: a linear one for many small shifts, gradient boosting for few large or crooked ones. Boosting gets

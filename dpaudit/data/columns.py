@@ -33,8 +33,9 @@ def texts(features: object) -> list[str] | None:
 def columns(features: object, rows: IntArray | None = None) -> FloatArray:
     """Numbers of each record, shape (records, columns); NaN where a value is missing.
 
-    Of a data frame, a date becomes its nanoseconds, and a word or category its place in the sorted order, so that equal
-    values stay equal and the order of dates written as words is kept. The axes of an array after the first are one row.
+    Of a data frame, a date becomes a count of its unit of time, and a word or category its place in the order, so that
+    equal values stay equal and the order of dates written as words is kept. The axes of an array after the first are
+    one row.
 
     Args:
         features: numbers of shape (records, ...), or a data frame.
