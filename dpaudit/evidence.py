@@ -5,11 +5,61 @@ under its prior, so neither can be passed where a bound is wanted.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from dpaudit import _check
-from dpaudit.claim import ADJACENCIES, UNITS, Adjacency, Unit
+from dpaudit.claim import Adjacency, Protection, Unit
 from dpaudit.errors import InputError
+
+ProcedureKind = Literal["", "fixed", "held-out", "union", "cross-fit"]
+PROCEDURES: tuple[str, ...] = get_args(ProcedureKind)
+
+
+@dataclass(frozen=True)
+class Procedure:
+    """How the threshold or the number of guesses behind a bound was chosen; its power depends on it.
+
+    Args:
+        kind: ``fixed`` beforehand, ``held-out``, ``union`` of a list or ``cross-fit``; empty when it is not known.
+        figures: of ``fixed`` the threshold, or the numbers of guesses of members and of non-members; of ``union`` the
+            thresholds, or the shares of the trials that are guessed; of ``held-out`` the share that is held out; of
+            ``cross-fit`` the number of folds.
+    """
+
+    kind: ProcedureKind = ""
+    figures: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check.one_of("procedure", self.kind, PROCEDURES)
+
+
+@dataclass(frozen=True)
+class ErrorLevel:
+    """How the audit's one error level is shared among its lower bounds (a union bound)."""
+
+    confidence: float
+    bounds: int
+    per_bound: float
+
+    @classmethod
+    def shared(cls, confidence: float, bounds: int) -> "ErrorLevel":
+        """One error level shared equally among all lower bounds, so that they all hold together.
+
+        >>> ErrorLevel.shared(0.95, 5).per_bound
+        0.99
+        """
+        return cls(confidence=confidence, bounds=bounds, per_bound=round(1 - (1 - confidence) / max(1, bounds), 12))
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """Why something was not done, in place of what would have come out of it.
+
+    Args:
+        reason: part of a sentence, without a full stop.
+    """
+
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -29,6 +79,8 @@ class LowerBound:
             within which it holds ("Gaussian noise on the accounted sampler").
         trials: number of independent membership coins behind it, as used: fewer than the records given where members
             were chosen unevenly.
+        procedure: how the threshold or the number of guesses was chosen.
+        note: what a reader should know about the trials or δ, in one sentence; empty when there is nothing.
     """
 
     epsilon: float
@@ -41,15 +93,20 @@ class LowerBound:
     ceiling: float
     trials: int
     family: str = ""
+    procedure: Procedure = Procedure()
+    note: str = ""
 
     def __post_init__(self) -> None:
         _check.nonnegative("epsilon", self.epsilon)
-        _check.delta("delta", self.delta)
+        _ = self.protection  # which checks itself
         _check.open_unit("confidence", self.confidence)
-        _check.one_of("adjacency", self.adjacency, ADJACENCIES)
-        _check.one_of("unit", self.unit, UNITS)
         if not self.epsilon <= self.ceiling + 1e-9 * max(1.0, self.ceiling):
             raise InputError(f"epsilon {self.epsilon!r} is above its ceiling {self.ceiling!r}.")
+
+    @property
+    def protection(self) -> Protection:
+        """Of what it bounds the ε."""
+        return Protection(self.unit, self.adjacency, self.delta)
 
 
 @dataclass(frozen=True)

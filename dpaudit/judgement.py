@@ -1,23 +1,23 @@
 """One claim about one model, or about what was released, in one result: what was measured, and the verdict on it."""
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from dpaudit import _check, measured
-from dpaudit.accounting import epsilon, trade_off
-from dpaudit.claim import Claim, GaussianSteps, Shuffled
-from dpaudit.claims import SAMPLINGS, AnyClaim, CeilingClaim, EpsilonClaim, MechanismClaim, NoGrowthClaim, parse_metric
+from dpaudit.accounting import TradeOff, epsilon, trade_off
+from dpaudit.claim import SAMPLINGS, TOLERANCE, Claim, GaussianSteps, Unit
+from dpaudit.claims import AnyClaim, CeilingClaim, EpsilonClaim, MechanismClaim, NoGrowthClaim, parse_metric
 from dpaudit.comparable import Likeness, attacks_alike, releases_alike
-from dpaudit.compare import Verdict, compare
 from dpaudit.errors import InputError
 from dpaudit.evidence import LowerBound
+from dpaudit.facts import facts
 from dpaudit.measured import Interval
 from dpaudit.results.membership import AttackResult
 from dpaudit.results.result import ModelResult, Result
-
-ARITHMETIC = 1e-6  # relative room for the accountant's own rounding
+from dpaudit.verdict import Facts, Verdict, void_reasons
+from dpaudit.verdict import judge as compared
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Judgement:
         kind: kind of the claim.
         result: name of the result.
         model: name of the model, or of what the reconstruction claim is about.
-        verdict: as in `dpaudit.compare.Comparison`.
+        verdict: as in `dpaudit.verdict.Comparison`.
         promised: what is claimed, in a few words.
         measured: what was found, in a few words.
         sentence: the verdict in plain words.
@@ -70,9 +70,15 @@ class Case:
         return release or "every release"
 
     @property
-    def mechanism(self) -> GaussianSteps | None:
-        """What the model was trained by, where that was recorded."""
-        return None if self.model is None else self.model.mechanism
+    def facts(self) -> Facts:
+        """What the result knows about the model."""
+        assert self.model is not None
+        return facts(self.result, self.model)
+
+    def ran(self, unit: Unit) -> GaussianSteps | None:
+        """What the model was trained by, where that was recorded and protects this unit."""
+        found = None if self.model is None else self.model.mechanism
+        return found if found is not None and found.unit == unit else None
 
 
 def judge(case: Case, tail: float) -> Judgement:
@@ -98,42 +104,27 @@ def number_of_tests(case: Case) -> int:
         case CeilingClaim() | NoGrowthClaim() as claim:
             names = _names(claim, case)
             return len(names) - len(_incomparable(case, names))
-        case MechanismClaim():
-            return len(list(_points(case)))
+        case MechanismClaim() as claim:
+            return len(list(_points(claim, case)))
         case _:
             return 0
 
 
 def _epsilon(claim: EpsilonClaim, case: Case) -> Judgement:
     promised = f"ε ≤ {claim.epsilon:.3g} at δ = {claim.delta:g}"
-    ran = case.mechanism
+    ran = case.ran(claim.unit)
     if claim.sampling is not None and ran is not None and SAMPLINGS[type(ran.sampling)] != claim.sampling:
         return _judged(case, "contradicted", promised, f"{SAMPLINGS[type(ran.sampling)]} sampling", (
             f"The ε was accounted for {claim.sampling} sampling, but the training drew its batches by "
             f"{SAMPLINGS[type(ran.sampling)]} sampling: it does not apply."
         ))  # fmt: skip
-    if ran is not None:
-        found = _more_than(claim.claim(), ran)
-        if found is not None:
-            return _judged(case, "contradicted", promised, f"training gives ε = {found:.3g}", (
-                f"The training that was run ({_in_words(ran)}) accounts to ε = {found:.4g} at δ = {claim.delta:g}, "
-                f"more than the promised {claim.epsilon:.4g}."
-            ))  # fmt: skip
     return _by_bounds(case, claim.claim(), promised)
-
-
-def _more_than(claim: Claim, ran: GaussianSteps) -> float | None:
-    """ε of the training when it is above the claim; None when it is not."""
-    if ran.noise_multiplier == 0:
-        return float("inf")
-    accounted = epsilon(ran, delta=claim.delta, adjacency=claim.adjacency).epsilon
-    return accounted if accounted > claim.epsilon * (1 + ARITHMETIC) else None
 
 
 def _mechanism(claim: MechanismClaim, case: Case, tail: float) -> Judgement:
     stated = claim.mechanism()
-    promised = _in_words(stated)
-    ran = case.mechanism
+    promised = stated.in_words
+    ran = case.ran(claim.unit)
     if ran is not None and type(ran.sampling) is not type(stated.sampling):
         return _judged(case, "contradicted", promised, f"{SAMPLINGS[type(ran.sampling)]} sampling", (
             f"Promised {claim.sampling} sampling, the training drew its batches by "
@@ -150,19 +141,9 @@ def _mechanism(claim: MechanismClaim, case: Case, tail: float) -> Judgement:
                 f"Promised a clip norm of {claim.l2_norm_clip:g}, the training used {clip:g}."
             ))  # fmt: skip
     curve = trade_off(stated, adjacency=claim.adjacency)
-    if ran is not None and ran != stated:
-        if ran.noise_multiplier == 0:
-            return _judged(case, "contradicted", promised, "no noise", "The training that was run added no noise.")
-        other = trade_off(ran, adjacency=claim.adjacency)
-        excess = np.interp(curve.fpr, other.fpr, other.tpr) - curve.tpr
-        worst = float(curve.fpr[excess.argmax()])
-        if other.tpr_at(worst) > curve.tpr_at(worst) + ARITHMETIC:
-            return _judged(case, "contradicted", promised, _in_words(ran), (
-                f"The training that was run ({_in_words(ran)}) protects less than the promised one: at a "
-                f"false-positive rate of {worst:.3g} it allows a true-positive rate of {other.tpr_at(worst):.3g}, "
-                f"promised {curve.tpr_at(worst):.3g}."
-            ))  # fmt: skip
-    for attack, fpr in _points(case):
+    if ran is not None and (weaker := _less_protection(ran, curve, claim)) is not None:
+        return _judged(case, "contradicted", promised, ran.in_words, weaker)
+    for attack, fpr in _points(claim, case):
         found = measured.tpr(attack, fpr, tail=tail)
         if found.low > curve.tpr_at(fpr):
             return _judged(case, "contradicted", promised, f"TPR {_shown(found)} at FPR {fpr:g}", (
@@ -173,31 +154,51 @@ def _mechanism(claim: MechanismClaim, case: Case, tail: float) -> Judgement:
     source = f"{accounted.method} of claim {claim.id}"
     return _by_bounds(
         case,
-        Claim(accounted.epsilon, claim.delta, unit=claim.unit, adjacency=claim.adjacency, source=source),
+        Claim(accounted.epsilon, claim.delta, claim.unit, claim.adjacency, source, stated),
         f"{promised}: ε ≤ {accounted.epsilon:.3g} at δ = {claim.delta:g}",
     )
 
 
-def _points(case: Case) -> Iterator[tuple[AttackResult, float]]:
+def _less_protection(ran: GaussianSteps, promised: TradeOff, claim: MechanismClaim) -> str | None:
+    """Where what was run allows more than the promised curve, in a sentence; None when it does not."""
+    if ran.noise_multiplier == 0 or ran == claim.mechanism():
+        return None
+    other = trade_off(replace(ran, slack=0.0), adjacency=claim.adjacency)
+    excess = np.interp(promised.fpr, other.fpr, other.tpr) - promised.tpr * (1 + TOLERANCE)
+    worst = float(promised.fpr[excess.argmax()])
+    if excess.max() <= 0:
+        return None
+    return (
+        f"The training that was run ({ran.in_words}) protects less than the promised one: at a false-positive rate of "
+        f"{worst:.3g} it allows a true-positive rate of {other.tpr_at(worst):.3g}, promised "
+        f"{promised.tpr_at(worst):.3g}."
+    )
+
+
+def _points(claim: MechanismClaim, case: Case) -> Iterator[tuple[AttackResult, float]]:
     """Where the promised curve is tested: only when every score is a trial of its own, so that counts are binomial."""
     outcome = case.result.membership
-    if outcome is None or outcome.design != "many-runs":
+    if outcome is None or outcome.design != "many-runs" or void_reasons(case.facts):
         return
     for attack in outcome.attacks:
-        if attack.model == case.subject:
+        bound = attack.bound
+        if attack.model != case.subject or bound is None:
+            continue
+        if (bound.unit, bound.adjacency) == (claim.unit, claim.adjacency):
             for at in attack.tpr_at_fpr:
                 yield attack, _check.open_unit("fpr", at.fpr)
 
 
 def _by_bounds(case: Case, claim: Claim, promised: str) -> Judgement:
-    bounds = case.result.bounds(case.subject)
-    found = compare(case.subject, claim, bounds, case.result.findings(case.subject))
+    found = compared(claim, case.facts)
     return _judged(case, found.verdict, promised, _bound_in_words(found.strongest), found.sentence)
 
 
 def _ceiling(claim: CeilingClaim, case: Case, tail: float) -> Judgement:
     intervals = _intervals(claim, case, case.result, _names(claim, case), tail)
     found = measured.widest(list(intervals.values()))
+    if case.model is not None and (void := void_reasons(case.facts)):
+        return _judged(case, "no verdict", f"{claim.metric} ≤ {claim.max:g}", _shown(found), " ".join(void))
     promised, shown = f"{claim.metric} ≤ {claim.max:g}", _shown(found)
     subject = f"{claim.metric} of {_source(intervals, case, 'the strongest')} is {shown}"
     if found.low > claim.max:
@@ -332,11 +333,3 @@ def _shown(found: measured.Interval) -> str:
 
 def _bound_in_words(bound: LowerBound | None) -> str:
     return "no bound" if bound is None else f"ε ≥ {bound.epsilon:.3g} (could see {bound.ceiling:.3g})"
-
-
-def _in_words(mechanism: GaussianSteps) -> str:
-    sampling = mechanism.sampling
-    drawn = f"{SAMPLINGS[type(sampling)]} rate {sampling.rate:.4g}"
-    if isinstance(sampling, Shuffled):
-        drawn = f"shuffled into {sampling.batches_per_epoch} batches"
-    return f"noise multiplier {mechanism.noise_multiplier:g}, {mechanism.steps} steps, {drawn}"

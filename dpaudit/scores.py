@@ -10,7 +10,28 @@ from dpaudit.errors import InputError
 
 
 @dataclass(frozen=True)
-class Scores:
+class Sides:
+    """Scores of members and of non-members, already checked; either side may be empty."""
+
+    member: FloatArray
+    nonmember: FloatArray
+
+    @property
+    def values(self) -> FloatArray:
+        """All scores, members first, shape (records,)."""
+        return np.concatenate([self.member, self.nonmember])
+
+    @property
+    def truth(self) -> BoolArray:
+        """Membership in the order of `values`, shape (records,)."""
+        return np.concatenate([np.ones(self.member.size, bool), np.zeros(self.nonmember.size, bool)])
+
+    def __len__(self) -> int:
+        return self.member.size + self.nonmember.size
+
+
+@dataclass(frozen=True)
+class Scores(Sides):
     """What an attack said about members and about non-members. Higher means "more likely a member".
 
     Args:
@@ -23,9 +44,6 @@ class Scores:
     >>> Scores.join([3.0, 1.0, 2.0], [True, False, True])
     Scores(member=array([3., 2.]), nonmember=array([1.]))
     """
-
-    member: FloatArray
-    nonmember: FloatArray
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "member", _check.vector("scores of members", self.member))
@@ -40,16 +58,3 @@ class Scores:
             side = "members" if truth.all() else "non-members"
             raise InputError(f"membership must hold members and non-members, but all {truth.size} are {side}.")
         return cls(values[truth], values[~truth])
-
-    @property
-    def values(self) -> FloatArray:
-        """All scores, members first, shape (records,)."""
-        return np.concatenate([self.member, self.nonmember])
-
-    @property
-    def truth(self) -> BoolArray:
-        """Membership in the order of `values`, shape (records,)."""
-        return np.concatenate([np.ones(self.member.size, bool), np.zeros(self.nonmember.size, bool)])
-
-    def __len__(self) -> int:
-        return self.member.size + self.nonmember.size

@@ -125,7 +125,11 @@ def attacks_on(result: Result, model: str) -> list[AttackResult]:
 
 def strongest(result: Result, model: str) -> AttackResult | None:
     """The attack with the largest lower bound on one model; among equals the one with the largest AUC."""
-    return max(attacks_on(result, model), key=lambda attack: (attack.bound.epsilon, attack.auc), default=None)
+    return max(
+        attacks_on(result, model),
+        key=lambda attack: (attack.bound.epsilon if attack.bound is not None else 0.0, attack.auc),
+        default=None,
+    )
 
 
 def best_attack(result: Result, model: str) -> AttackResult | None:

@@ -11,7 +11,13 @@ from dpaudit.reports.words import beside, figure, verdict
 from dpaudit.results.result import ModelResult, Result
 from dpaudit.terminal import plain
 
-MARKS = {"contradicted": "bold red", "consistent": "green", "too weak": "yellow", "no promise": "dim"}
+MARKS = {
+    "contradicted": "bold red",
+    "consistent": "green",
+    "too weak": "yellow",
+    "no verdict": "yellow",
+    "no promise": "dim",
+}
 
 
 def table(result: Result) -> Table:
@@ -30,9 +36,13 @@ def table(result: Result) -> Table:
     for model in result.models:
         drawn.add_row(*_row(result, model))
     shuffled = any(model.promise is not None and model.promise.optimistic for model in result.models)
+    bounds = [bound for model in result.models for bound in result.bounds(model.name)]
+    measured = {(bound.delta, bound.adjacency, bound.unit) for bound in bounds}
+    # Of bounds that differ each says its own in the result; the caption then says the audit's.
+    delta, adjacency, unit = measured.pop() if len(measured) == 1 else (result.delta, result.adjacency, result.unit)
     caption = (
-        f"ε at δ = {result.delta:g}, {result.adjacency} of one {result.unit}; all bounds hold together with "
-        f"{result.level.confidence:.0%} confidence."
+        f"ε at δ = {delta:.3g}, {adjacency} of one {unit}; "
+        + (f"all bounds hold together with {result.level.confidence:.0%} confidence." if bounds else "no bound holds.")
         + (" * as if the batches were Poisson-sampled; they were shuffled, so this is optimistic." if shuffled else "")
     )
     families = {bound.family for model in result.models if (bound := strongest_bound(result, model.name)) is not None}

@@ -9,7 +9,9 @@ import tomli_w
 from scipy.stats import norm
 
 from dpaudit.attacks.membership.loss import Loss
+from dpaudit.claim import Protection
 from dpaudit.claims import Claims, claims_from
+from dpaudit.data.member_choice import Coins
 from dpaudit.experiments import membership
 from dpaudit.experiments.scoring import FPRS
 from dpaudit.results.membership import AttackResult, MembershipResult
@@ -19,12 +21,13 @@ from dpaudit.score import audit_scores
 from dpaudit.scores import Scores
 
 DELTA = 1e-5
+ABOUT = Protection("record", "add-remove", DELTA)
 
 
 @lru_cache(maxsize=1)
 def _frame() -> str:
     """A result to put attacks into: everything but the attack is the same in every audit here."""
-    return audit_scores(range(40), [0, 1] * 20, delta=DELTA, name="model").json()
+    return audit_scores(range(40), [0, 1] * 20, delta=DELTA, name="model", chosen_by="coin").json()
 
 
 def gaussian_scores(mu: float, *, seed: int, records: int) -> Scores:
@@ -58,7 +61,7 @@ def gaussian_audit(
 ) -> Result:
     """A whole audit of such scores, each attack on fresh noise."""
     rng = np.random.default_rng(seed)
-    terms = membership.Terms(design, DELTA, 1 - 0.05 / attacks, "add-remove", "record")  # type: ignore[arg-type]
+    terms = membership.Terms(design, ABOUT, 1 - 0.05 / attacks, Coins())  # type: ignore[arg-type]
     outcomes = []
     for index in range(attacks):
         scores = gaussian_scores(mu, seed=int(rng.integers(2**31)), records=records)

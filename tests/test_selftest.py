@@ -30,7 +30,7 @@ CHEAP = tuple(method for method in METHODS if not method.name.endswith(DEAR))
 
 def test_every_bound_holds() -> None:
     """30 audits a cell, 150 judged cells, false-alarm rate 1 % over the table (seed fixed)."""
-    table = selftest(seed=0, trials=30, methods=CHEAP)
+    table = selftest(seed=0, trials=30, methods=CHEAP, choices=())
     assert table.passed, as_text(table)
     judged = [cell for cell in table.cells if cell.judged]
     assert len(judged) > 100
@@ -49,7 +49,7 @@ def _largest_over_all_thresholds(mechanism: Simulated, trials: int, seed: int) -
 def test_a_bound_that_picks_its_threshold_afterwards_is_caught() -> None:
     """The largest over all thresholds, at a level of 0.4 said to be 0.05, is above the truth far too often."""
     cheat = Method("maximised", _largest_over_all_thresholds)
-    table = selftest(seed=0, trials=60, methods=(cheat,))
+    table = selftest(seed=0, trials=60, methods=(cheat,), choices=())
     assert not table.passed
     assert any(cell.mechanism.startswith("null scores") for cell in table.failures)
     assert "FAILS" in as_text(table)
@@ -59,8 +59,8 @@ def test_a_bound_that_picks_its_threshold_afterwards_is_caught() -> None:
 def test_the_table_is_the_same_again_and_json() -> None:
     """Every mechanism has its own stream: the same seed gives the same counts, in one process or two."""
     one, two = (
-        selftest(seed=3, trials=6, methods=METHODS[:2]),
-        selftest(seed=3, trials=6, methods=METHODS[:2], jobs=2),
+        selftest(seed=3, trials=6, methods=METHODS[:2], choices=()),
+        selftest(seed=3, trials=6, methods=METHODS[:2], choices=(), jobs=2),
     )
     assert [cell.above for cell in one.cells] == [cell.above for cell in two.cells]
     assert [cell.mean for cell in one.cells] == [cell.mean for cell in two.cells]
@@ -97,7 +97,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`dpaudit selftest` prints and writes the table, and fails with the names of the bounds that do not hold."""
 
     def small(**options: Any) -> SelfTest:
-        return selftest(seed=options["seed"], trials=5, methods=METHODS[:1])
+        return selftest(seed=options["seed"], trials=5, methods=METHODS[:1], choices=())
 
     monkeypatch.setattr("dpaudit.calibration.table.selftest", small)
     written = tmp_path / "table.json"
@@ -106,7 +106,8 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "clopper-pearson, fixed" in done.output
     assert len(json.loads(written.read_text())["cells"]) == len(all_mechanisms())
     cheat = Method("maximised", _largest_over_all_thresholds)
-    monkeypatch.setattr("dpaudit.calibration.table.selftest", lambda **_: selftest(seed=0, trials=40, methods=(cheat,)))
+    failing = selftest(seed=0, trials=40, methods=(cheat,), choices=())
+    monkeypatch.setattr("dpaudit.calibration.table.selftest", lambda **_: failing)
     done = CliRunner().invoke(app, ["selftest", "--quick", "--quiet"])
     assert isinstance(done.exception, AuditFailed)
     assert "maximised" in str(done.exception)

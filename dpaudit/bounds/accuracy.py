@@ -16,18 +16,20 @@ from dpaudit import _check
 from dpaudit._check import FloatArray
 from dpaudit.accounting import gaussian_epsilon
 from dpaudit.bounds.counts import Counts, threshold_counts
+from dpaudit.bounds.fair_coins import FAIR, fair_part
 from dpaudit.bounds.null import Definition, Gaussian, Mechanism, accuracy, strongest_refuted
 from dpaudit.bounds.selection import ThresholdSelection
-from dpaudit.bounds.vacuous import warn_if_vacuous
+from dpaudit.bounds.vacuous import price_of_delta
 from dpaudit.claim import Adjacency, Unit
+from dpaudit.data.member_choice import MemberChoice
 from dpaudit.evidence import LowerBound
 from dpaudit.intervals import lower_limit
 from dpaudit.scores import Scores
 
 Trials = Literal["runs", "steps", "one-run-assumed-independent"]
 INDEPENDENCE = {
-    "runs": "each trial is a training of its own with its own fair coin",
-    "steps": "each trial is a step of its own with its own fair coin and fresh noise",
+    "runs": "each trial is a training of its own",
+    "steps": "each trial is a step of its own with fresh noise",
     "one-run-assumed-independent": (
         "the canaries of one run leak independently of each other; this is assumed, not proved, and false for "
         "mechanisms that sometimes leak all of them"
@@ -43,6 +45,8 @@ class Accuracy:
         selection: how the threshold is chosen; midway between the two worlds is best for Gaussian leaks.
         trials: why the trials are independent. Canaries of one run are not; for them one must ask by name.
         null: the curves to refute.
+        chosen: how the trials with the record were chosen; of other than fair coins a part with fair coins is judged.
+        seed: of that part.
 
     >>> from dpaudit.bounds.selection import Fixed
     >>> scores = Scores(np.repeat([1.0, -1.0], [400, 100]), np.repeat([-1.0, 1.0], [400, 100]))
@@ -54,6 +58,8 @@ class Accuracy:
     selection: ThresholdSelection
     trials: Trials
     null: Definition | Gaussian | Mechanism = field(default_factory=Gaussian)
+    chosen: MemberChoice = FAIR
+    seed: int = 0
 
     def __post_init__(self) -> None:
         _check.one_of("trials", self.trials, tuple(INDEPENDENCE))
@@ -69,28 +75,35 @@ class Accuracy:
             rejections = np.searchsorted(np.sort(part.nonmember), thresholds, side="right")
             return np.asarray(hits / part.member.size + rejections / part.nonmember.size, np.float64)
 
-        chosen = threshold_counts(scores, self.selection, criterion)
+        one_run = self.trials == "one-run-assumed-independent"
+        part = fair_part(scores, self.chosen, seed=self.seed, level=level, independent=not one_run)
+        chosen = threshold_counts(part.both, self.selection, criterion)
 
         def value(counts: Counts, at: float) -> float:
             return accuracy_bound(counts.correct, counts.trials, slack, at, null=self.null)
 
         def ceiling_at(slack: float) -> float:
             return chosen.bound(
-                lambda counts, at: accuracy_bound(counts.trials, counts.trials, slack, at, null=self.null), level
+                lambda counts, at: accuracy_bound(counts.trials, counts.trials, slack, at, null=self.null), part.level
             )
 
-        warn_if_vacuous("accuracy", slack, ceiling_at)
         return LowerBound(
-            epsilon=chosen.bound(value, level),
+            epsilon=chosen.bound(value, part.level),
             delta=slack,
             confidence=confidence,
             method="accuracy",
-            adjacency=adjacency,
+            adjacency=part.adjacency(adjacency),
             unit=unit,
-            assumptions=(INDEPENDENCE[self.trials], "the threshold was chosen without the trials it is judged on"),
+            assumptions=(
+                part.assumption,
+                INDEPENDENCE[self.trials],
+                "the threshold was chosen without the trials it is judged on",
+            ),
             ceiling=ceiling_at(slack),
             trials=chosen.trials,
             family=self.null.family,
+            procedure=self.selection.procedure,
+            note=price_of_delta(slack, ceiling_at(slack)),
         )
 
 

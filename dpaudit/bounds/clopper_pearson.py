@@ -15,7 +15,7 @@ from dpaudit import _check
 from dpaudit._check import FloatArray
 from dpaudit.bounds.counts import Counts, threshold_counts
 from dpaudit.bounds.selection import ThresholdSelection
-from dpaudit.bounds.vacuous import warn_if_vacuous
+from dpaudit.bounds.vacuous import price_of_delta
 from dpaudit.claim import Adjacency, Unit
 from dpaudit.evidence import LowerBound
 from dpaudit.intervals import upper_limit, upper_rate
@@ -56,7 +56,6 @@ class ClopperPearson:
         def ceiling_at(slack: float) -> float:
             return chosen.bound(lambda counts, at: clopper_pearson(_perfect(counts), slack, at), level)
 
-        warn_if_vacuous("clopper-pearson", slack, ceiling_at)
         return LowerBound(
             epsilon=chosen.bound(lambda counts, at: clopper_pearson(counts, slack, at), level),
             delta=slack,
@@ -67,6 +66,8 @@ class ClopperPearson:
             assumptions=ASSUMPTIONS,
             ceiling=ceiling_at(slack),
             trials=chosen.trials,
+            procedure=self.selection.procedure,
+            note=price_of_delta(slack, ceiling_at(slack)),
         )
 
 

@@ -11,15 +11,17 @@ from functools import lru_cache
 
 from dpaudit import _check
 from dpaudit.bounds.counts import Chosen, Guesses, held_out_cuts
+from dpaudit.bounds.fair_coins import FAIR, fair_part
 from dpaudit.bounds.selection import CrossFit, Fixed, HeldOut, Union
-from dpaudit.bounds.vacuous import warn_if_vacuous
+from dpaudit.bounds.vacuous import price_of_delta
 from dpaudit.claim import Adjacency, Unit
+from dpaudit.data.member_choice import MemberChoice
 from dpaudit.evidence import LowerBound
 from dpaudit.intervals import lower_limit
-from dpaudit.scores import Scores
+from dpaudit.scores import Scores, Sides
 
 ASSUMPTIONS = (
-    "each trial is a training (or a step) of its own with its own fair coin",
+    "each trial is a training (or a step) of its own",
     "the thresholds were chosen without the trials they are judged on",
 )
 SHARE_FOR_RATE = 0.1  # of the level; the guessing rate needs little
@@ -31,6 +33,11 @@ class Conditional:
 
     A fixed threshold guesses every trial; a held-out choice may abstain between two thresholds.
 
+    Args:
+        selection: how the thresholds are chosen.
+        chosen: how the trials with the record were chosen, as in `Accuracy`.
+        seed: of the part with fair coins.
+
     >>> import numpy as np
     >>> scores = Scores(np.full(500, 1.0), np.full(500, -1.0))
     >>> bound = Conditional(Fixed(0.0))
@@ -39,31 +46,35 @@ class Conditional:
     """
 
     selection: Fixed | Union | HeldOut | CrossFit
+    chosen: MemberChoice = FAIR
+    seed: int = 0
 
     def __call__(
         self, scores: Scores, *, delta: float, confidence: float, adjacency: Adjacency, unit: Unit
     ) -> LowerBound:
         """Lower bound on ε from scores of independent fair-coin trials."""
         slack, level = _check.delta("delta", delta), 1 - _check.open_unit("confidence", confidence)
-        chosen = self._choose(scores, slack, level)
+        part = fair_part(scores, self.chosen, seed=self.seed, level=level, independent=True)
+        chosen = self._choose(part.scores, slack, part.level)
 
         def ceiling_at(slack: float) -> float:
-            return chosen.bound(lambda guesses, at: _ceiling(guesses, slack, at), level)
+            return chosen.bound(lambda guesses, at: _ceiling(guesses, slack, at), part.level)
 
-        warn_if_vacuous("conditional", slack, ceiling_at)
         return LowerBound(
-            epsilon=chosen.bound(lambda guesses, at: conditional(guesses, slack, at), level),
+            epsilon=chosen.bound(lambda guesses, at: conditional(guesses, slack, at), part.level),
             delta=slack,
             confidence=confidence,
             method="conditional",
-            adjacency=adjacency,
+            adjacency=part.adjacency(adjacency),
             unit=unit,
-            assumptions=ASSUMPTIONS,
+            assumptions=(part.assumption, *ASSUMPTIONS),
             ceiling=ceiling_at(slack),
             trials=chosen.trials,
+            procedure=self.selection.procedure,
+            note=price_of_delta(slack, ceiling_at(slack)),
         )
 
-    def _choose(self, scores: Scores, delta: float, level: float) -> Chosen[Guesses]:
+    def _choose(self, scores: Sides, delta: float, level: float) -> Chosen[Guesses]:
         match self.selection:
             case Fixed(threshold):
                 return Chosen((guess_outside(scores, threshold, threshold),))
@@ -80,7 +91,7 @@ def _ceiling(guesses: Guesses, delta: float, level: float) -> float:
     return max(conditional(Guesses(every, right, right), delta, level) for right in (every, made))
 
 
-def guess_outside(scores: Scores, low: float, high: float) -> Guesses:
+def guess_outside(scores: Sides, low: float, high: float) -> Guesses:
     """Guess "member" above ``high``, "non-member" at or below ``low``, nothing between.
 
     >>> guess_outside(Scores([2.0, 0.5], [-1.0, 0.4]), 0.0, 1.0)

@@ -22,7 +22,7 @@ from dpaudit.bounds.selection import (
     UnionGuesses,
 )
 from dpaudit.errors import InputError
-from dpaudit.scores import Scores
+from dpaudit.scores import Scores, Sides
 
 CANDIDATES = 256  # thresholds tried on a held-out part; more change the chosen one by less than its own noise
 ROUGH_LEVEL, FINALISTS = 0.05, 4  # of the first look at numbers of guesses
@@ -139,7 +139,7 @@ def threshold_counts(
             return Chosen(tuple(count(fold, _best_threshold(rest, criterion)) for rest, fold in pairs), "mean")
 
 
-def guess_counts(scores: Scores, selection: GuessSelection, criterion: Callable[[Guesses], float]) -> Chosen[Guesses]:
+def guess_counts(scores: Sides, selection: GuessSelection, criterion: Callable[[Guesses], float]) -> Chosen[Guesses]:
     """Right guesses for the number(s) of guesses of a selection; ``criterion`` ranks candidates on held-out scores."""
     match selection:
         case FixedGuesses(members, nonmembers, seed):
@@ -150,56 +150,66 @@ def guess_counts(scores: Scores, selection: GuessSelection, criterion: Callable[
             pairs = [_pair(share, share, len(scores)) for share in shares]
             return Chosen(tuple(guess(scores, *pair, seed=seed) for pair in pairs), "union")
         case HeldOut(seed=seed):
-            ((choosing, judging),) = selection.parts(scores)
+            ((choosing, judging),) = selection.sides(scores)
             top, bottom = _best_shares(_ranked(choosing, seed), criterion)
             return Chosen((guess(judging, *_pair(top, bottom, len(judging)), seed=seed),))
         case CrossFit(seed=seed):
             pieces = []
-            for rest, fold in selection.parts(scores):
+            for rest, fold in selection.sides(scores):
                 top, bottom = _best_shares(_ranked(rest, seed), criterion)
                 pieces.append(guess(fold, *_pair(top, bottom, len(fold)), seed=seed))
             return Chosen(tuple(pieces), "mean")
 
 
-def guess(scores: Scores, members: int, nonmembers: int, *, seed: int) -> Guesses:
+def guess(scores: Sides, members: int, nonmembers: int, *, seed: int) -> Guesses:
     """Guess "member" for the highest scores and "non-member" for the lowest; ties are broken at random by ``seed``.
 
     >>> guess(Scores([3.0, 2.0, 0.0], [1.0, -1.0]), 2, 2, seed=0)
     Guesses(canaries=5, made=4, correct=3)
     """
-    rng = np.random.default_rng(seed)
     values, total = scores.values, len(scores)
     # The places where guessing stops; what lies beyond is certain, what equals them is drawn without replacement.
     places = {total - members if members else 0, nonmembers - 1 if nonmembers else 0}
     ordered = np.partition(values, sorted(places))
-    right, taken = 0, {}
+    rng: np.random.Generator | None = None
+    right, taken = 0, (0, 0)
     if members:
         cut = ordered[total - members]
-        above, ties = int((scores.member > cut).sum()), _ties(scores, cut)
-        missing = members - above - int((scores.nonmember > cut).sum())
-        drawn = int(rng.hypergeometric(*ties, missing))
+        above, ties = np.count_nonzero(scores.member > cut), _ties(scores, cut)
+        missing = members - above - np.count_nonzero(scores.nonmember > cut)
+        drawn, rng = _draw(*ties, missing, rng, seed)
         right += above + drawn
-        taken[cut] = (drawn, missing - drawn)
+        if nonmembers and cut == ordered[nonmembers - 1]:
+            taken = (drawn, missing - drawn)
     if nonmembers:
         cut = ordered[nonmembers - 1]
-        below, ties = int((scores.nonmember < cut).sum()), _ties(scores, cut)
-        missing = nonmembers - below - int((scores.member < cut).sum())
-        gone = taken.get(cut, (0, 0))
-        drawn = int(rng.hypergeometric(ties[1] - gone[1], ties[0] - gone[0], missing))
+        below, ties = np.count_nonzero(scores.nonmember < cut), _ties(scores, cut)
+        missing = nonmembers - below - np.count_nonzero(scores.member < cut)
+        drawn, rng = _draw(ties[1] - taken[1], ties[0] - taken[0], missing, rng, seed)
         right += below + drawn
-    return Guesses(canaries=total, made=members + nonmembers, correct=right)
+    return Guesses(canaries=total, made=members + nonmembers, correct=int(right))
 
 
-def _ties(scores: Scores, cut: float) -> tuple[int, int]:
-    return int((scores.member == cut).sum()), int((scores.nonmember == cut).sum())
+def _draw(
+    wanted: int, others: int, number: int, rng: np.random.Generator | None, seed: int
+) -> tuple[int, np.random.Generator | None]:
+    """How many of ``number`` ties drawn without replacement are wanted ones; nothing is drawn where all are taken."""
+    if number == wanted + others or not wanted or not others:
+        return min(number, wanted), rng
+    rng = np.random.default_rng([seed, 3]) if rng is None else rng
+    return int(rng.hypergeometric(wanted, others, number)), rng
+
+
+def _ties(scores: Sides, cut: float) -> tuple[int, int]:
+    return np.count_nonzero(scores.member == cut), np.count_nonzero(scores.nonmember == cut)
 
 
 def held_out_cuts(
-    scores: Scores, selection: HeldOut | CrossFit, criterion: Callable[[Guesses], float]
-) -> list[tuple[Scores, float, float]]:
+    scores: Sides, selection: HeldOut | CrossFit, criterion: Callable[[Guesses], float]
+) -> list[tuple[Sides, float, float]]:
     """Parts to judge, each with the two thresholds its other part chose: guess below the first and above the second."""
     cuts = []
-    for choosing, judging in selection.parts(scores):
+    for choosing, judging in selection.sides(scores):
         ordered = np.sort(choosing.values)
         members, nonmembers = _pair(*_best_shares(_ranked(choosing, selection.seed), criterion), ordered.size)
         low = ordered[nonmembers - 1] if nonmembers else -np.inf
@@ -232,9 +242,9 @@ def _best_threshold(part: Scores, criterion: Callable[[Scores, FloatArray], Floa
     return float(thresholds[int(np.argmax(criterion(part, thresholds)))])
 
 
-def _ranked(scores: Scores, seed: int) -> BoolArray:
+def _ranked(scores: Sides, seed: int) -> BoolArray:
     """Membership from the lowest to the highest score; ties in random order, for their order must not tell."""
-    order = np.random.default_rng(seed).permutation(len(scores))
+    order = np.random.default_rng([seed, 2]).permutation(len(scores))
     ranking = np.argsort(scores.values[order], kind="stable")
     truth: BoolArray = scores.truth[order][ranking]
     return truth

@@ -17,21 +17,26 @@ from scipy.special import betainc, betaincinv
 
 from dpaudit import _check
 from dpaudit.bounds.counts import Guesses, guess_counts
+from dpaudit.bounds.fair_coins import FAIR, fair_part
 from dpaudit.bounds.selection import GuessSelection
-from dpaudit.bounds.vacuous import warn_caller
+from dpaudit.bounds.vacuous import price_of_delta
 from dpaudit.claim import Adjacency, Unit
+from dpaudit.data.member_choice import MemberChoice
 from dpaudit.evidence import LowerBound
 from dpaudit.scores import Scores
 
-ASSUMPTIONS = (
-    "every canary was included by its own fair coin, drawn independently of everything else",
-    "the number of guesses was chosen without the canaries it is judged on",
-)
+CHOICE = "the number of guesses was chosen without the canaries it is judged on"
 
 
 @dataclass(frozen=True)
 class OneRun:
     """One-run bound of Steinke, Nasr and Jagielski (2023); holds for any mechanism.
+
+    Args:
+        selection: how the number of guesses is chosen.
+        chosen: how members were chosen; of other than fair coins a part with fair coins is judged (`fair_part`). For a
+            random split the bound is about replacing one record, whatever adjacency it is asked for.
+        seed: of that part.
 
     >>> import numpy as np
     >>> from dpaudit.bounds.selection import FixedGuesses
@@ -42,24 +47,32 @@ class OneRun:
     """
 
     selection: GuessSelection
+    chosen: MemberChoice = FAIR
+    seed: int = 0
 
     def __call__(
         self, scores: Scores, *, delta: float, confidence: float, adjacency: Adjacency, unit: Unit
     ) -> LowerBound:
         """Lower bound on ε from the canaries' scores of one run."""
         slack, level = _check.delta("delta", delta), 1 - _check.open_unit("confidence", confidence)
-        chosen = guess_counts(scores, self.selection, lambda guesses: one_run(guesses, slack, level))
-        _warn_of_delta(chosen.pieces[0].canaries, slack, level)
+        part = fair_part(scores, self.chosen, seed=self.seed, level=level)
+        chosen = guess_counts(part.scores, self.selection, lambda guesses: one_run(guesses, slack, part.level))
+
+        def ceiling_at(slack: float) -> float:
+            return chosen.bound(lambda guesses, at: one_run_ceiling(guesses, slack, at), part.level)
+
         return LowerBound(
-            epsilon=chosen.bound(lambda guesses, at: one_run(guesses, slack, at), level),
+            epsilon=chosen.bound(lambda guesses, at: one_run(guesses, slack, at), part.level),
             delta=slack,
             confidence=confidence,
             method="one-run",
-            adjacency=adjacency,
+            adjacency=part.adjacency(adjacency),
             unit=unit,
-            assumptions=ASSUMPTIONS,
-            ceiling=chosen.bound(lambda guesses, at: one_run_ceiling(guesses, slack, at), level),
+            assumptions=(part.assumption, CHOICE),
+            ceiling=ceiling_at(slack),
             trials=chosen.trials,
+            procedure=self.selection.procedure,
+            note=price_of_delta(slack, ceiling_at(slack), ceiling_at(0.0)),
         )
 
 
@@ -97,11 +110,16 @@ def one_run_p_value(guesses: Guesses, epsilon: float, delta: float) -> float:
     return min(1.0, tail + 2 * guesses.canaries * delta * _heaviest_window(correct, made, rate))
 
 
-@lru_cache(maxsize=65536)  # it depends on how many canaries there are, not on what was guessed right
 def one_run_ceiling(guesses: Guesses, delta: float, level: float) -> float:
     """What a perfect attack on as many canaries could certify, with the best number of guesses up to all of them."""
-    numbers = {max(guesses.made, 1), *(max(1, guesses.canaries >> halving) for halving in range(12))}
-    return max(one_run(Guesses(guesses.canaries, made, made), delta, level) for made in numbers)
+    return perfect_one_run(guesses.canaries, max(guesses.made, 1), delta, level)
+
+
+@lru_cache(maxsize=65536)  # it depends on how many canaries there are, not on what was guessed right
+def perfect_one_run(canaries: int, made: int, delta: float, level: float) -> float:
+    """The most that right guesses on ``canaries`` could certify, ``made`` among the numbers of guesses tried."""
+    numbers = {made, *(max(1, canaries >> halving) for halving in range(12))}
+    return max(one_run(Guesses(canaries, number, number), delta, level) for number in numbers)
 
 
 def _at_least(correct: int, made: int, rate: float) -> float:
@@ -128,14 +146,3 @@ def _heaviest_window(correct: int, made: int, rate: float) -> float:
         else:
             high = middle
     return mean(low)
-
-
-def _warn_of_delta(canaries: int, delta: float, level: float) -> None:
-    perfect = Guesses(canaries, canaries, canaries)
-    without, having = one_run(perfect, 0.0, level), one_run(perfect, delta, level)
-    if having < 0.8 * without:
-        warn_caller(
-            f"δ = {delta:g} with {canaries} canaries (m·δ = {canaries * delta:.3g}) caps the one-run bound at "
-            f"{having:.2f} instead of {without:.2f}; use δ ≤ {level / (100 * canaries):.1g}, fewer canaries, "
-            "or the one-run trade-off bound."
-        )

@@ -16,11 +16,13 @@ from functools import lru_cache
 
 from dpaudit import _check
 from dpaudit.bounds.counts import Guesses, guess_counts
+from dpaudit.bounds.fair_coins import FAIR, fair_part
 from dpaudit.bounds.null import Curve, Definition, Gaussian, Mechanism, strongest_refuted
-from dpaudit.bounds.one_run import ASSUMPTIONS
+from dpaudit.bounds.one_run import CHOICE
 from dpaudit.bounds.selection import GuessSelection
-from dpaudit.bounds.vacuous import warn_if_vacuous
+from dpaudit.bounds.vacuous import price_of_delta
 from dpaudit.claim import Adjacency, Unit
+from dpaudit.data.member_choice import MemberChoice
 from dpaudit.evidence import LowerBound
 from dpaudit.scores import Scores
 
@@ -35,6 +37,8 @@ class OneRunTradeOff:
     Args:
         selection: how the number of guesses is chosen.
         null: the curves to refute; ``Definition()`` assumes no family.
+        chosen: how members were chosen, as in `OneRun`.
+        seed: of the part with fair coins.
 
     >>> import numpy as np
     >>> from dpaudit.bounds.selection import FixedGuesses
@@ -46,6 +50,8 @@ class OneRunTradeOff:
 
     selection: GuessSelection
     null: Definition | Gaussian | Mechanism = field(default_factory=Gaussian)
+    chosen: MemberChoice = FAIR
+    seed: int = 0
 
     def __call__(
         self, scores: Scores, *, delta: float, confidence: float, adjacency: Adjacency, unit: Unit
@@ -54,10 +60,11 @@ class OneRunTradeOff:
         slack, level = _check.delta("delta", delta), 1 - _check.open_unit("confidence", confidence)
 
         # The family does not change which number of guesses is best by much; the Gaussian one is fast.
+        part = fair_part(scores, self.chosen, seed=self.seed, level=level)
         chosen = guess_counts(
-            scores,
+            part.scores,
             self.selection,
-            lambda guesses: one_run_trade_off(guesses, 1e-5, level, null=Gaussian(), search=1e-3),
+            lambda guesses: one_run_trade_off(guesses, 1e-5, part.level, null=Gaussian(), search=1e-3),
         )
 
         def ceiling_at(slack: float) -> float:
@@ -66,20 +73,21 @@ class OneRunTradeOff:
                 numbers = sorted({max(1, guesses.made), every})
                 return max(one_run_trade_off(Guesses(every, n, n), slack, at, null=self.null) for n in numbers)
 
-            return chosen.bound(perfect, level)
+            return chosen.bound(perfect, part.level)
 
-        warn_if_vacuous("one-run trade-off", slack, ceiling_at)
         return LowerBound(
-            epsilon=chosen.bound(lambda guesses, at: one_run_trade_off(guesses, slack, at, null=self.null), level),
+            epsilon=chosen.bound(lambda guesses, at: one_run_trade_off(guesses, slack, at, null=self.null), part.level),
             delta=slack,
             confidence=confidence,
             method="one-run-trade-off",
-            adjacency=adjacency,
+            adjacency=part.adjacency(adjacency),
             unit=unit,
-            assumptions=ASSUMPTIONS,
+            assumptions=(part.assumption, CHOICE),
             ceiling=ceiling_at(slack),
             trials=chosen.trials,
             family=self.null.family,
+            procedure=self.selection.procedure,
+            note=price_of_delta(slack, ceiling_at(slack)),
         )
 
 

@@ -12,7 +12,8 @@ import numpy as np
 
 from dpaudit import _check
 from dpaudit.errors import InputError
-from dpaudit.scores import Scores
+from dpaudit.evidence import Procedure
+from dpaudit.scores import Scores, Sides
 
 LARGEST_HELD_OUT = 50_000  # records: a threshold is known to a fraction of a percent by then
 
@@ -25,6 +26,11 @@ class Fixed:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "threshold", _check.number("threshold", self.threshold))
+
+    @property
+    def procedure(self) -> Procedure:
+        """What a bound keeps of it."""
+        return Procedure("fixed", (self.threshold,))
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,11 @@ class FixedGuesses:
         if self.members + self.nonmembers == 0:
             raise InputError("guesses must be at least 1 in total, got 0 + 0.")
 
+    @property
+    def procedure(self) -> Procedure:
+        """What a bound keeps of it."""
+        return Procedure("fixed", (float(self.members), float(self.nonmembers)))
+
 
 @dataclass(frozen=True)
 class HeldOut:
@@ -65,6 +76,11 @@ class HeldOut:
         _check.integer("seed", self.seed, at_least=0)
         _check.open_unit("held-out fraction", self.fraction)
 
+    @property
+    def procedure(self) -> Procedure:
+        """What a bound keeps of it."""
+        return Procedure("held-out", (self.fraction,))
+
     def parts(self, scores: Scores) -> Iterator[tuple[Scores, Scores]]:
         """The one pair of parts: to choose on, to judge on.
 
@@ -75,19 +91,21 @@ class HeldOut:
         >>> len(choosing) + len(judging)
         180
         """
+        ((choosing, judging),) = self.sides(scores)
+        for side in ("member", "nonmember"):
+            if min(getattr(choosing, side).size, getattr(judging, side).size) == 0:
+                raise InputError(
+                    f"a held-out fraction of {self.fraction:g} leaves an empty part of {getattr(scores, side).size} "
+                    "scores; use more trials, or a threshold fixed beforehand."
+                )
+        yield Scores(choosing.member, choosing.nonmember), Scores(judging.member, judging.nonmember)
+
+    def sides(self, scores: Sides) -> Iterator[tuple[Sides, Sides]]:
+        """As `parts`; each record is held out by a coin of its own, and a side may be left empty."""
         rng = np.random.default_rng(self.seed)
         fraction = min(self.fraction, LARGEST_HELD_OUT / len(scores))
-        sides = []
-        for side in (scores.member, scores.nonmember):
-            held = rng.random(side.size, np.float32) < fraction
-            if held.all() or not held.any():
-                raise InputError(
-                    f"a held-out fraction of {self.fraction:g} leaves an empty part of {side.size} scores; "
-                    "use more trials, or a threshold fixed beforehand."
-                )
-            sides.append((side[held], side[~held]))
-        (member, others), (nonmember, rest) = sides
-        yield Scores(member, nonmember), Scores(others, rest)
+        held, out = (rng.random(side.size, np.float32) < fraction for side in (scores.member, scores.nonmember))
+        yield Sides(scores.member[held], scores.nonmember[out]), Sides(scores.member[~held], scores.nonmember[~out])
 
 
 @dataclass(frozen=True)
@@ -99,6 +117,11 @@ class Union:
     def __post_init__(self) -> None:
         values = _check.vector("thresholds", np.asarray(self.thresholds, np.float64))
         object.__setattr__(self, "thresholds", tuple(values.tolist()))
+
+    @property
+    def procedure(self) -> Procedure:
+        """What a bound keeps of it."""
+        return Procedure("union", self.thresholds)
 
 
 @dataclass(frozen=True)
@@ -115,6 +138,11 @@ class UnionGuesses:
         object.__setattr__(self, "shares", tuple(values.tolist()))
         _check.integer("seed", self.seed, at_least=0)
 
+    @property
+    def procedure(self) -> Procedure:
+        """What a bound keeps of it."""
+        return Procedure("union", self.shares)
+
 
 @dataclass(frozen=True)
 class CrossFit:
@@ -130,8 +158,27 @@ class CrossFit:
         _check.integer("seed", self.seed, at_least=0)
         _check.integer("folds", self.folds, at_least=2)
 
+    @property
+    def procedure(self) -> Procedure:
+        """What a bound keeps of it."""
+        return Procedure("cross-fit", (float(self.folds),))
+
+    def sides(self, scores: Sides) -> Iterator[tuple[Sides, Sides]]:
+        """As `parts`, with folds of equal size whatever the membership of their records; a side may be empty.
+
+        Folds with equal numbers of members would tell those who choose on the others how many the fold holds.
+        """
+        rng = np.random.default_rng(self.seed)
+        folds = rng.permutation(len(scores)) % self.folds
+        member, nonmember = folds[: scores.member.size], folds[scores.member.size :]
+        for fold in range(self.folds):
+            rest = Sides(scores.member[member != fold], scores.nonmember[nonmember != fold])
+            yield rest, Sides(scores.member[member == fold], scores.nonmember[nonmember == fold])
+
     def parts(self, scores: Scores) -> Iterator[tuple[Scores, Scores]]:
-        """A pair for every fold: all others to choose on, the fold to judge on.
+        """A pair for every fold: all others to choose on, the fold to judge on; both worlds in equal shares.
+
+        This is for trials whose numbers with and without are fixed, as Clopper and Pearson take them.
 
         Raises:
             InputError: a fold would hold fewer than two members or two non-members.

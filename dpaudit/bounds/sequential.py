@@ -22,10 +22,12 @@ from dpaudit import _check
 from dpaudit._check import FloatArray
 from dpaudit.bounds.accuracy import INDEPENDENCE, Trials
 from dpaudit.bounds.counts import count
+from dpaudit.bounds.fair_coins import FAIR, fair_part
 from dpaudit.bounds.null import Definition, Gaussian, Mechanism, accuracy, strongest_refuted
 from dpaudit.bounds.selection import Fixed
-from dpaudit.bounds.vacuous import warn_if_vacuous
+from dpaudit.bounds.vacuous import price_of_delta
 from dpaudit.claim import Adjacency, Unit
+from dpaudit.data.member_choice import MemberChoice
 from dpaudit.errors import InputError
 from dpaudit.evidence import LowerBound
 from dpaudit.scores import Scores
@@ -108,6 +110,13 @@ class Wealth:
 class Sequential:
     """Anytime-valid accuracy bound by betting; looking at it after every trial costs nothing.
 
+    Args:
+        selection: the threshold, fixed beforehand.
+        trials: why the trials are independent, as in `Accuracy`.
+        null: the curves to refute.
+        chosen: how the trials with the record were chosen, as in `Accuracy`.
+        seed: of the part with fair coins.
+
     >>> import numpy as np
     >>> scores = Scores(np.repeat([1.0, -1.0], [400, 100]), np.repeat([-1.0, 1.0], [400, 100]))
     >>> bound = Sequential(Fixed(0.0), "steps")
@@ -118,26 +127,30 @@ class Sequential:
     selection: Fixed
     trials: Trials
     null: Definition | Gaussian | Mechanism = field(default_factory=Gaussian)
+    chosen: MemberChoice = FAIR
+    seed: int = 0
 
     def __call__(
         self, scores: Scores, *, delta: float, confidence: float, adjacency: Adjacency, unit: Unit
     ) -> LowerBound:
         """Lower bound on ε from the trials so far."""
         slack, level = _check.delta("delta", delta), 1 - _check.open_unit("confidence", confidence)
-        counts = count(scores, self.selection.threshold)
+        one_run = self.trials == "one-run-assumed-independent"
+        part = fair_part(scores, self.chosen, seed=self.seed, level=level, independent=not one_run)
+        counts = count(part.both, self.selection.threshold)
 
         def ceiling_at(slack: float) -> float:
-            return sequential(counts.trials, counts.trials, slack, level, null=self.null)
+            return sequential(counts.trials, counts.trials, slack, part.level, null=self.null)
 
-        warn_if_vacuous("sequential", slack, ceiling_at)
         return LowerBound(
-            epsilon=sequential(counts.correct, counts.trials, slack, level, null=self.null),
+            epsilon=sequential(counts.correct, counts.trials, slack, part.level, null=self.null),
             delta=slack,
             confidence=confidence,
             method="sequential",
-            adjacency=adjacency,
+            adjacency=part.adjacency(adjacency),
             unit=unit,
             assumptions=(
+                part.assumption,
                 INDEPENDENCE[self.trials],
                 "the threshold was fixed beforehand",
                 "the number of trials may depend on the outcomes so far",
@@ -145,6 +158,8 @@ class Sequential:
             ceiling=ceiling_at(slack),
             trials=counts.trials,
             family=self.null.family,
+            procedure=self.selection.procedure,
+            note=price_of_delta(slack, ceiling_at(slack)),
         )
 
 

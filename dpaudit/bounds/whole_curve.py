@@ -18,7 +18,7 @@ from dpaudit.bounds.clopper_pearson import ASSUMPTIONS
 from dpaudit.bounds.counts import Counts, threshold_counts
 from dpaudit.bounds.null import Curve, Gaussian, Mechanism, strongest_refuted
 from dpaudit.bounds.selection import ThresholdSelection
-from dpaudit.bounds.vacuous import warn_if_vacuous
+from dpaudit.bounds.vacuous import price_of_delta
 from dpaudit.claim import Adjacency, Unit
 from dpaudit.evidence import LowerBound
 from dpaudit.intervals import upper_limit, upper_rate
@@ -59,7 +59,6 @@ class WholeCurve:
 
             return chosen.bound(perfect, level)
 
-        warn_if_vacuous("whole-curve", slack, ceiling_at)
         return LowerBound(
             epsilon=chosen.bound(lambda counts, at: whole_curve(counts, slack, at, null=self.null), level),
             delta=slack,
@@ -71,6 +70,8 @@ class WholeCurve:
             ceiling=ceiling_at(slack),
             trials=chosen.trials,
             family=self.null.family,
+            procedure=self.selection.procedure,
+            note=price_of_delta(slack, ceiling_at(slack)),
         )
 
 

@@ -3,7 +3,6 @@
 import json
 import math
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 
 from dpaudit import __version__, _check
 from dpaudit._check import FloatArray
+from dpaudit.calibration.chosen import CHOICES, COLUMNS, Choice, audits_of, measured
 from dpaudit.calibration.mechanisms import Simulated, all_mechanisms
 from dpaudit.calibration.methods import METHODS, Measure, Method
 from dpaudit.intervals import interval
@@ -20,6 +20,7 @@ from dpaudit.tasks import Workers
 
 FALSE_ALARM = 0.01  # probability that the whole table fails although every bound holds
 QUICK = {"trials": 150, "sizes": (200,), "confidences": (0.95,)}
+CONFIDENCE = 0.95  # of the cells that differ in how members were chosen
 FULL = {"trials": 10_000, "sizes": (200, 1000), "confidences": (0.95, 0.99)}
 
 
@@ -40,6 +41,7 @@ class Cell:
         mean: mean of ε̂.
         seconds: of processor time per audit.
         judged: whether the method guarantees its confidence here.
+        chosen: how members were chosen; empty for fair coins in the table of methods.
     """
 
     method: str
@@ -54,6 +56,7 @@ class Cell:
     mean: float
     seconds: float
     judged: bool
+    chosen: str = ""
 
     @property
     def miscoverage(self) -> float:
@@ -96,6 +99,7 @@ def selftest(
     seed: int,
     trials: int | None = None,
     methods: Sequence[Method] = METHODS,
+    choices: Sequence[Choice] = CHOICES,
     jobs: int | None = 1,
     backend: str = "loky",
     progress: Callable[[str], None] | None = None,
@@ -107,10 +111,11 @@ def selftest(
         seed: of the simulations; every mechanism and size has a stream of its own.
         trials: audits a cell, when neither number fits.
         methods: what to test; anything with the same fields can be put beside ours.
+        choices: ways of choosing members under which the default bound of one run is tested.
         jobs: as in `Workers`; so is ``backend``.
         progress: called with a line after every mechanism.
 
-    >>> table = selftest(seed=0, trials=20, methods=METHODS[:1])
+    >>> table = selftest(seed=0, trials=20, methods=METHODS[:1], choices=())
     >>> table.passed
     True
     """
@@ -119,8 +124,9 @@ def selftest(
     _check.integer("seed", seed, at_least=0)
     mechanisms = all_mechanisms()
     judged = sum(method.judged_on(mechanism) for method in methods for mechanism in mechanisms)
-    joint = 1 - 2 * FALSE_ALARM / max(1, judged * len(plan["sizes"]) * len(plan["confidences"]))
-    recipes = {
+    tests = judged * len(plan["sizes"]) * len(plan["confidences"]) + len(choices) * len(COLUMNS)
+    joint = 1 - 2 * FALSE_ALARM / max(1, tests)
+    recipes: dict[str, tuple[Any, ...]] = {
         f"{mechanism.name}, {size} coins": (
             mechanism,
             size,
@@ -133,12 +139,17 @@ def selftest(
         for place, mechanism in enumerate(mechanisms)
         for size in plan["sizes"]
     }
+    rows: dict[str, tuple[Any, ...]] = {
+        choice.name: (choice, [seed, len(mechanisms) + place], audits, joint) for place, choice in enumerate(choices)
+    }
     found: dict[str, list[Cell]] = {}
-    for name, part in Workers(jobs, backend)(_cells, recipes):
-        found[name] = part
-        if progress is not None:
-            progress(f"{name}: {len(found)} of {len(recipes)}")
-    cells = [cell for name in recipes for cell in found[name]]
+    tasks: tuple[tuple[Callable[..., list[Cell]], dict[str, tuple[Any, ...]]], ...] = ((_cells, recipes), (_row, rows))
+    for work, parts in tasks:
+        for name, part in Workers(jobs, backend)(work, parts):
+            found[name] = part
+            if progress is not None:
+                progress(f"{name}: {len(found)} of {len(recipes) + len(rows)}")
+    cells = [cell for name in (*recipes, *rows) for cell in found[name]]
     return SelfTest(__version__, seed, tuple(cells))
 
 
@@ -172,23 +183,53 @@ def _cell(
 ) -> Cell:
     started = time.process_time()
     found = _measure(method.build(mechanism, size, seed), scores, mechanism.delta, confidence)
-    seconds = (time.process_time() - started) / len(scores)
-    # A figure equal to the truth up to rounding is not above it.
-    above = int(np.count_nonzero(found > mechanism.epsilon + 1e-9))
-    low, high = interval(above, len(scores), joint)
-    return Cell(
+    return _summary(
+        found,
+        mechanism,
+        joint,
         method=method.name,
-        mechanism=mechanism.name,
         size=size,
         confidence=confidence,
-        trials=len(scores),
+        seconds=(time.process_time() - started) / len(scores),
+        judged=method.judged_on(mechanism),
+    )
+
+
+def _row(choice: Choice, stream: list[int], audits: int, joint: float) -> list[Cell]:
+    """The default bound of one run under one way of choosing members, on every column."""
+    cells = []
+    for place, column in enumerate(COLUMNS):
+        started, number = time.process_time(), audits_of(column.size, audits)
+        found = measured(choice, column, [*stream, place], number, CONFIDENCE)
+        cells.append(
+            _summary(
+                found,
+                column.mechanism,
+                joint,
+                method="one-run, default",
+                size=column.size,
+                confidence=CONFIDENCE,
+                seconds=(time.process_time() - started) / number,
+                judged=True,
+                chosen=choice.name,
+            )
+        )
+    return cells
+
+
+def _summary(found: FloatArray, mechanism: Simulated, joint: float, **fields: Any) -> Cell:
+    # A figure equal to the truth up to rounding is not above it.
+    above = int(np.count_nonzero(found > mechanism.epsilon + 1e-9))
+    low, high = interval(above, found.size, joint)
+    return Cell(
+        mechanism=mechanism.name,
+        trials=found.size,
         above=above,
         low=float(low),
         high=float(high),
         tightness=float(found.mean()) / mechanism.epsilon if mechanism.epsilon > 0 else None,
         mean=float(found.mean()),
-        seconds=seconds,
-        judged=method.judged_on(mechanism),
+        **fields,
     )
 
 
@@ -198,10 +239,7 @@ def _audit(mechanism: Simulated, size: int, rng: np.random.Generator) -> Scores:
 
 
 def _measure(measure: Measure, scores: Sequence[Scores], delta: float, confidence: float) -> FloatArray:
-    with warnings.catch_warnings():
-        # One mechanism has a δ that is too large for its canaries, on purpose: it is what the cell measures.
-        warnings.filterwarnings("ignore", message="δ = ", category=UserWarning)
-        found = np.array([measure(each, delta, confidence) for each in scores])
+    found = np.array([measure(each, delta, confidence) for each in scores])
     if not np.isfinite(found).all():
         raise ArithmeticError(f"a bound on simulated scores was not finite: {found[~np.isfinite(found)][0]}")
     return found
@@ -210,26 +248,30 @@ def _measure(measure: Measure, scores: Sequence[Scores], delta: float, confidenc
 def as_text(table: SelfTest) -> str:
     """The table for people, one line per cell, failures marked.
 
-    >>> "clopper-pearson" in as_text(selftest(seed=0, trials=5, methods=METHODS[:1]))
+    >>> "clopper-pearson" in as_text(selftest(seed=0, trials=5, methods=METHODS[:1], choices=()))
     True
     """
     lines = [
-        f"{'method':40} {'mechanism':48} {'coins':>5} {'conf.':>6} {'above truth':>11} {'interval':>17} "
+        f"{'method':40} {'mechanism':48} {'coins':>7} {'conf.':>6} {'above truth':>11} {'interval':>17} "
         f"{'ε̂/ε':>6} {'ms':>7}"
     ]
     for cell in table.cells:
         tight = "" if cell.tightness is None else f"{cell.tightness:6.3f}"
         mark = "  FAILS" if cell.failed else "" if cell.judged else "  (no guarantee here)"
         lines.append(
-            f"{cell.method:40} {cell.mechanism:48} {cell.size:5d} {cell.confidence:6.2f} {cell.miscoverage:11.4f} "
-            f"[{cell.low:.4f}, {cell.high:.4f}] {tight:>6} {1000 * cell.seconds:7.2f}{mark}"
+            f"{cell.chosen or cell.method:40} {cell.mechanism:48} {cell.size:7d} {cell.confidence:6.2f} "
+            f"{cell.miscoverage:11.4f} [{cell.low:.4f}, {cell.high:.4f}] {tight:>6} {1000 * cell.seconds:7.2f}{mark}"
         )
     return "\n".join(lines)
 
 
 def as_markdown(table: SelfTest, *, confidence: float, size: int) -> str:
     """Miscoverage in percent and mean ε̂ / ε, methods by mechanisms, for the documentation."""
-    shown = [cell for cell in table.cells if cell.size == size and math.isclose(cell.confidence, confidence)]
+    shown = [
+        cell
+        for cell in table.cells
+        if cell.size == size and math.isclose(cell.confidence, confidence) and not cell.chosen
+    ]
     cells = {(cell.method, cell.mechanism): cell for cell in shown}
     mechanisms = list(dict.fromkeys(mechanism for _, mechanism in cells))
     methods = list(dict.fromkeys(method for method, _ in cells))
@@ -242,6 +284,27 @@ def as_markdown(table: SelfTest, *, confidence: float, size: int) -> str:
     for method in methods:
         row = [_entry(cells[method, each]) if (method, each) in cells else "" for each in mechanisms]
         lines.append(f"| {method} | " + " | ".join(row) + " |")
+    return "\n".join(lines)
+
+
+def choices_as_markdown(table: SelfTest) -> str:
+    """Miscoverage in percent and mean ε̂ / ε of the default bound, ways of choosing members by mechanisms."""
+    shown = {(cell.chosen, cell.mechanism, cell.size): cell for cell in table.cells if cell.chosen}
+    columns = list(dict.fromkeys((mechanism, size) for _, mechanism, size in shown))
+    names = list(dict.fromkeys(chosen for chosen, _, _ in shown))
+    heads = [
+        f"{mechanism}, {size:,} records, {shown[names[0], mechanism, size].trials:,} audits"
+        for mechanism, size in columns
+    ]
+    caption = (
+        "The default bound of one run, by how members were chosen: audits above the truth, and mean ε̂ / ε; nominal "
+        f"{100 * (1 - CONFIDENCE):.3g} %, seed {table.seed}, version {table.version}. The balanced case is the row of "
+        "p = 0.5. A split is held against the ε of replacing one record."
+    )
+    lines = [caption, "", "| members | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
+    for name in names:
+        row = [_entry(shown[name, mechanism, size]) for mechanism, size in columns]
+        lines.append(f"| {name} | " + " | ".join(row) + " |")
     return "\n".join(lines)
 
 

@@ -22,7 +22,7 @@ def selftest(
     """Measure on mechanisms of known ε how often each bound is above the true ε; exit 4 when one fails."""
     import sys
 
-    from dpaudit.calibration.table import as_markdown, as_text
+    from dpaudit.calibration.table import as_markdown, as_text, choices_as_markdown
     from dpaudit.calibration.table import selftest as measure
     from dpaudit.errors import AuditFailed
     from dpaudit.files import write_text
@@ -45,14 +45,17 @@ def selftest(
     if out is not None:
         write_text(out, table.json() + "\n")
     if markdown is not None:
-        cell = table.cells[-1]
-        write_text(markdown, as_markdown(table, confidence=0.95, size=cell.size) + "\n")
+        size = max(cell.size for cell in table.cells if not cell.chosen)
+        parts = [as_markdown(table, confidence=0.95, size=size)]
+        if any(cell.chosen for cell in table.cells):
+            parts.append(choices_as_markdown(table))
+        write_text(markdown, "\n\n".join(parts) + "\n")
     if json:
         sys.stdout.write(table.json() + "\n")
     elif not quiet:
         sys.stdout.write(as_text(table) + "\n")
     if not table.passed:
-        names = ", ".join(sorted({cell.method for cell in table.failures}))
+        names = ", ".join(sorted({f"{cell.method} {cell.chosen}".strip() for cell in table.failures}))
         raise AuditFailed(f"bounds above the true ε more often than they state: {names}.")
 
 

@@ -27,7 +27,7 @@ def verify(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Judge results against claims: 0 consistent, 1 contradicted, 3 too weak (with --require-power)."""
+    """Judge results against claims: 0 consistent, 1 contradicted, 3 no verdict, or too weak (with --require-power)."""
     from dataclasses import asdict
 
     from dpaudit.claims import find_claims, load_claims

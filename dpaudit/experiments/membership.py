@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Annotated, Any, get_args
 
 import numpy as np
@@ -13,23 +14,26 @@ from dpaudit._check import BoolArray, FloatArray, IntArray
 from dpaudit.attacks.membership.auto import Auto
 from dpaudit.attacks.membership.pools import leave_pair_out
 from dpaudit.blocks import room
-from dpaudit.bounds.clopper_pearson import ClopperPearson
-from dpaudit.bounds.one_run import OneRun
-from dpaudit.bounds.selection import HeldOut
-from dpaudit.claim import Adjacency, Design, Unit
+from dpaudit.bounds.default import default_bound
+from dpaudit.claim import Design, Protection
+from dpaudit.data.as_data import AsData
 from dpaudit.data.dataset import Dataset
 from dpaudit.data.inclusion import complementary_pairs
+from dpaudit.data.member_choice import Coins, MemberChoice, NotRandom
 from dpaudit.data.queries import Query
 from dpaudit.errors import InputError
 from dpaudit.experiments.audit import Audit, Subject
-from dpaudit.experiments.references import observed_pool, reference_trainer, target_signals
+from dpaudit.experiments.named import ByName, as_table
+from dpaudit.experiments.references import observed_pool, target_signals
 from dpaudit.experiments.scoring import FPRS, Named, Seen, chosen, scored
-from dpaudit.experiments.views import Queried, at_epoch
-from dpaudit.results.membership import AttackResult, ExposedRecords, MembershipResult, PoolResult, RocCurve
+from dpaudit.experiments.views import Queried
+from dpaudit.results.membership import AttackResult, ExposedRecords, MembershipResult, RocCurve
 from dpaudit.roc import Roc, auc_standard_error
+from dpaudit.sanity import learned_nothing
 from dpaudit.scores import Scores
 from dpaudit.signals import PoolSignals, Signals
 from dpaudit.slices import column_groups, sliced, standard_groups
+from dpaudit.training.capabilities import at_epoch, reference_trainer
 from dpaudit.training.pool import Pool, PoolCost, together
 from dpaudit.training.single import Wanted
 from dpaudit.training.trainer import Trainer
@@ -41,33 +45,28 @@ STANDARD_SLICES = ("class", "loss", "classified")
 
 @dataclass(frozen=True)
 class Terms:
-    """On what terms scores are turned into a lower bound; the fields are those of `Audit`."""
+    """On what terms scores are turned into a lower bound.
+
+    ``chosen``: how members were chosen; of `NotRandom` there is no bound.
+    """
 
     design: Design
-    delta: float
+    protection: Protection
     confidence: float
-    adjacency: Adjacency
-    unit: Unit
+    chosen: MemberChoice
 
     def __post_init__(self) -> None:
         _check.one_of("design", self.design, get_args(Design))
-        _check.delta("delta", self.delta)
         _check.open_unit("confidence", self.confidence)
 
 
-class AttackSettings(BaseModel):
-    """An attack by name, with its parameters beside the name."""
+class AttackSettings(ByName):
+    """An attack on membership."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
-    name: str
-
-    def build(self) -> Any:
-        """The attack."""
+    @cached_property
+    def built(self) -> Any:
+        """The attack, always the same one."""
         return registry.build("membership", self.name, self.model_extra or {}, where=f"attack {self.name!r}")
-
-
-def _named(value: object) -> object:
-    return {"name": value} if isinstance(value, str) else value
 
 
 class Settings(BaseModel):
@@ -82,7 +81,7 @@ class Settings(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    attacks: list[Annotated[AttackSettings, BeforeValidator(_named)]] = Field(min_length=1)
+    attacks: list[Annotated[AttackSettings, BeforeValidator(as_table)]] = Field(min_length=1)
     references: int = Field(default=0, ge=0)
     slices: list[str] = []
     fdr: float = Field(default=0.05, gt=0, lt=1)
@@ -132,9 +131,18 @@ def predicted(settings: Settings, trainer: Trainer, audit: Audit, *, name: str) 
 def run(settings: Settings, audit: Audit) -> MembershipResult:
     """Attack every subject; membership is joined to the scores here and nowhere before."""
     room().need(len(audit.dataset), settings.references)
-    attacks = [(item.name, item.build()) for item in settings.attacks]
-    terms = Terms(audit.design, audit.delta, audit.confidence, audit.adjacency, audit.unit)
-    outcome = MembershipResult(design=audit.design, attacks=[], references=settings.references)
+    attacks = [(item.name, item.built) for item in settings.attacks]
+    data = AsData.of(audit.dataset.features, audit.dataset.labels, audit.member, seed=audit.seed_for("as data"))
+    chosen_for_bounds = NotRandom() if data.blind.differs else Coins()
+    terms = Terms(audit.design, audit.protection, audit.confidence, chosen_for_bounds)
+    outcome = MembershipResult(
+        design=audit.design,
+        chosen=Coins(),
+        blind=data.blind,
+        duplicates=data.duplicates,
+        attacks=[],
+        references=settings.references,
+    )
     queried = Queried.of(audit.dataset, audit.population, settings.queries, seed=audit.seed_for("queries"))
     for subject in audit.subjects:
         pool = None
@@ -146,12 +154,13 @@ def run(settings: Settings, audit: Audit) -> MembershipResult:
             outcome.exposed.append(exposed_records(subject.name, pool, names, member, fdr=settings.fdr))
         signals = observed(subject, settings, audit, queried, pool)
         outcome.floored[subject.name] = signals.floored
+        outcome.caveats.extend(filter(None, [learned_nothing(signals, audit.member, subject.name)]))
         groups = chosen_groups(signals, settings.slices, audit.dataset.groups)
         found_by = scored(subject.name, attacks, Seen(signals, pool, audit.member, room()), audit)
         for (name, attack), found in zip(attacks, found_by, strict=True):
-            scores, kept_rows = found["scores"], found["kept"]
+            scores, kept_rows = found.scores, found.kept
             member = audit.member[kept_rows]
-            seed = audit.seed_for("held-out half", subject.name, name)
+            seed = audit.seed_for("bound", subject.name, name)
             joined = Scores.join(scores, member)
             judgement = judged(subject.name, name, chosen(attack, signals), joined, terms=terms, seed=seed)
             update: dict[str, Any] = {"spent": int((~kept_rows).sum())}
@@ -159,8 +168,8 @@ def run(settings: Settings, audit: Audit) -> MembershipResult:
                 parts = {by: values[kept_rows] for by, values in groups.items()}
                 update["slices"] = sliced(scores, member, parts, fpr=FPRS[0])
             outcome.attacks.append(judgement.model_copy(update=update))
-            if "pool" in found:
-                outcome.pools.append(PoolResult.model_validate_json(str(found["pool"])))
+            if found.pool is not None:
+                outcome.pools.append(found.pool)
     return outcome
 
 
@@ -251,10 +260,16 @@ def chosen_groups(
 
 
 def judged(model: str, name: str, attack: Named, scores: Scores, *, terms: Terms, seed: int) -> AttackResult:
-    """Metrics and lower bound of one attack's scores; ``seed`` splits off the half that chooses the threshold."""
-    selection = HeldOut(fraction=0.5, seed=seed)
-    bound = OneRun(selection) if terms.design == "one-run" else ClopperPearson(selection)
-    roc = Roc.of(scores)
+    """Metrics and lower bound of one attack's scores; ``seed`` is of all that the bound draws."""
+    roc, bound, about = Roc.of(scores), None, terms.protection
+    if not isinstance(terms.chosen, NotRandom):
+        bound = default_bound(terms.design, terms.chosen, seed=seed)(
+            scores,
+            delta=about.delta,
+            confidence=terms.confidence,
+            adjacency=about.adjacency,
+            unit=about.unit,
+        )
     return AttackResult(
         model=model,
         attack=name,
@@ -266,7 +281,7 @@ def judged(model: str, name: str, attack: Named, scores: Scores, *, terms: Terms
         auc_standard_error=auc_standard_error(scores),
         advantage=roc.advantage,
         tpr_at_fpr=[roc.tpr_at(fpr) for fpr in FPRS],
-        bound=bound(scores, delta=terms.delta, confidence=terms.confidence, adjacency=terms.adjacency, unit=terms.unit),
+        bound=bound,
         curve=thinned(roc),
     )
 

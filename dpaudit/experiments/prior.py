@@ -11,12 +11,10 @@ from dpaudit.attacks.gradient.ceiling import equivalent_mu, orthogonal_success, 
 from dpaudit.attacks.gradient.dense_network import DenseNetwork
 from dpaudit.attacks.gradient.game import Game, play
 from dpaudit.attacks.gradient.prior import CandidateAttack, RecordContributions, Records
-from dpaudit.bounds.reconstruction import ReconstructionVerdict, Successes, from_definition, judge, within_family
-from dpaudit.claim import Claim, GaussianSteps, Poisson
-from dpaudit.compare import Comparison
+from dpaudit.bounds.reconstruction import Successes, from_definition, judge, within_family
+from dpaudit.claim import GaussianSteps, Poisson
 from dpaudit.errors import InputError
-from dpaudit.evidence import LowerBound
-from dpaudit.experiments.architecture import architecture
+from dpaudit.experiments.architecture import ArchitectureSettings
 from dpaudit.experiments.audit import Audit
 from dpaudit.results.reconstruction_game import GameCell, PriorResult
 
@@ -47,7 +45,7 @@ class Settings(BaseModel):
     runs: int = Field(default=500, ge=1)
     records: int = Field(default=1000, ge=2)
     hidden: list[int] = [10]
-    architecture: dict[str, Any] | None = None
+    architecture: ArchitectureSettings | None = None
     clip: float = Field(default=0.1, gt=0)
     steps: int = Field(default=100, ge=1)
     rate: float = Field(default=1.0, gt=0, le=1)
@@ -103,35 +101,7 @@ def _network(settings: Settings, shape: tuple[int, ...], classes: int) -> Any:
         return DenseNetwork((shape[0], *settings.hidden, classes))
     from dpaudit.attacks.gradient.keras_network import KerasNetwork
 
-    return KerasNetwork.of(architecture(settings.architecture, where="prior.architecture")(shape, classes))
-
-
-def comparisons(found: PriorResult) -> list[Comparison]:
-    """The verdict on each cell's mechanism, against the reconstruction bound."""
-    return [
-        against_reconstruction(
-            found.named(cell),
-            Claim(
-                cell.epsilon,
-                cell.definition.delta,
-                unit="record",
-                adjacency="add-remove",
-                source="accounted",
-                mechanism=GaussianSteps(cell.claimed, found.steps, Poisson(found.rate)),
-            ),
-            cell.verdict,
-            cell.family,
-        )
-        for cell in found.cells
-    ]
-
-
-def against_reconstruction(
-    subject: str, claim: Claim, verdict: ReconstructionVerdict, bound: LowerBound | None
-) -> Comparison:
-    """A verdict against the reconstruction bound in the form every verdict of an audit has."""
-    ceiling = bound.ceiling if bound is not None else 0.0
-    return Comparison(subject, claim, verdict.verdict, bound, ceiling, verdict.sentence)
+    return KerasNetwork.of(settings.architecture.build("prior.architecture")(shape, classes))
 
 
 def _cell(

@@ -1,11 +1,13 @@
 """What the rungs of the audit ladder are, what a plan says of them, and what each leaves in a result."""
 
 import re
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from dpaudit.data.canaries import Kind
+from dpaudit.evidence import Finding, LowerBound
 
 Rung = Literal[0, 1, 2, 3, 4]
 Score = Literal["loss", "lira", "rmia", "white-box"]
@@ -113,3 +115,12 @@ def seconds(budget: str) -> float:
     if found is None or float(found[1]) == 0:
         raise ValueError("must be a time such as 90s, 2m or 1.5h")
     return float(found[1]) * UNITS[found[2]]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a rung that ran gives to its `RungResult`."""
+
+    findings: tuple[Finding, ...] = ()
+    bound: LowerBound | None = None
+    noise_multiplier: float | None = None

@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dpaudit._check import BoolArray, FloatArray, IntArray
 from dpaudit.claim import Claim, FixedSize, Unit
-from dpaudit.compare import Comparison, compare
 from dpaudit.data.dataset import Dataset, Task
 from dpaudit.data.load import load
 from dpaudit.errors import InputError
@@ -79,30 +78,6 @@ class Settings(BaseModel):
     def bounds(self) -> int:
         """Lower bounds computed: two views of the canaries, one of the users."""
         return (2 if self.canaries is not None else 0) + (1 if self.users is not None else 0)
-
-
-def comparison(found: TraceResult, claim: Claim | None, *, unit: Unit, delta: float) -> Comparison | None:
-    """The verdict on the federation's claim; None where no ε is claimed and nothing that is stated is wrong.
-
-    Args:
-        found: in the trace.
-        claim: of the trace (`claim_of`).
-        unit: of the audit, for a trace that claims no ε but states what its own rounds contradict.
-        delta: the same.
-    """
-    if claim is None:
-        if all(finding.severity != "violation" for finding in found.checks):
-            return None
-        stated = Claim(math.inf, delta, unit, "add-remove", "the manifest, which claims no ε")
-        return compare(found.name, stated, [], found.checks)
-    bounds = found.bounds(found.name)
-    if bounds or found.checks:
-        return compare(found.name, claim, bounds, found.checks)
-    sentence = (
-        f"The figures of the trace fit the promise of ε ≤ {claim.epsilon:.3g}, but nothing was attacked: add "
-        "canaries or users to measure what the releases show."
-    )
-    return Comparison(found.name, claim, "too weak", None, 0.0, sentence)
 
 
 def claim_of(trace: Trace) -> Claim | None:

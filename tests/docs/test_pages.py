@@ -219,11 +219,11 @@ def test_numbers_of_the_power_command(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 def test_python_of_the_readme(tmp_path: Path) -> None:
-    """The lines of its first screen run with what a reader has, and give bounds."""
+    """The lines of its first screen run with what a reader has, and print a verdict."""
     (code,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), flags=re.S | re.M)
     namespace = keras_model(tmp_path)
     exec(compile(code, "README", "exec"), namespace)
-    assert namespace["result"].bounds("model")
+    assert namespace["result"].comparisons
 
 
 @pytest.mark.tf

@@ -11,7 +11,6 @@ import numpy as np
 from dpaudit.accounting import gaussian_trade_off
 from dpaudit.bounds.reconstruction import Successes, from_definition, judge, within_family
 from dpaudit.claim import Claim, GaussianSteps, Poisson
-from dpaudit.compare import compare
 from dpaudit.evidence import Estimate, Finding
 from dpaudit.files import parse_toml
 from dpaudit.promise import promise
@@ -28,6 +27,8 @@ from dpaudit.results.ladder import LadderResult, RungResult
 from dpaudit.results.reconstruction_game import GameCell, PriorResult
 from dpaudit.results.result import Result
 from dpaudit.trace import DpClaim, TraceWriter
+from dpaudit.verdict import Facts, Measured
+from dpaudit.verdict import judge as the_verdict
 from tests.audits import DELTA, gaussian_audit
 
 ROOT = Path(__file__).parent.parent.parent
@@ -53,7 +54,7 @@ def result() -> dict[str, Any]:
     whole = audit.model_copy(
         update={
             "models": [model],
-            "comparisons": [compare("model", CLAIM, [bound], [])],
+            "comparisons": [the_verdict(CLAIM, Facts("model", (Measured(bound),)))],
             "gradient": GradientResult(
                 cells=[
                     GradientCell(

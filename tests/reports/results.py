@@ -8,7 +8,7 @@ import numpy as np
 
 from dpaudit.accounting import gaussian_epsilon, gaussian_trade_off
 from dpaudit.claim import Claim
-from dpaudit.compare import compare
+from dpaudit.facts import judged
 from dpaudit.promise import Promise
 from dpaudit.results.membership import AttackResult, ExposedRecords, MembershipResult
 from dpaudit.results.result import ModelResult, Result, Utility
@@ -60,6 +60,7 @@ def audit_of(names: tuple[str, ...], *, attacks: int, slices: int) -> Result:
         for each in range(attacks):
             outcome = unbounded(gaussian_scores(mu, seed=1000 * index + each, records=1200))
             found = max(0.0, gaussian_epsilon(mu, DELTA) - 1.5 - each / 10)
+            assert outcome.bound is not None
             bound = outcome.bound.__class__(
                 **{**outcome.bound.__dict__, "epsilon": min(found, 6.0), "ceiling": 6.2, "confidence": 0.999}
             )
@@ -78,10 +79,7 @@ def audit_of(names: tuple[str, ...], *, attacks: int, slices: int) -> Result:
     exposed = ExposedRecords(model=names[0], exposed=three, accused=cards, trained_on=(True, False, True))
     result = around(outcomes).model_copy(update={"models": models, "name": "audit", "title": "Privacy audit"})
     outcome_ = MembershipResult(design="one-run", attacks=outcomes, exposed=[exposed] if slices else [])
-    judged = [
-        compare(m.name, m.promise.claim, outcome_.bounds(m.name)) for m in models if m.promise is not None
-    ]  # fmt: skip
-    return result.model_copy(update={"membership": outcome_, "comparisons": judged})
+    return judged(result.model_copy(update={"membership": outcome_}))
 
 
 def _slices(rng: np.random.Generator, count: int) -> Slices:

@@ -6,12 +6,10 @@ import numpy as np
 
 from dpaudit.attacks.membership.null_check import NullCheck
 from dpaudit.bounds.reconstruction import ReconstructionVerdict
-from dpaudit.compare import compare
 from dpaudit.evaluation import Mean, OverTargets
 from dpaudit.evidence import Estimate, Finding, LowerBound
-from dpaudit.experiments.gradient import comparisons as gradient_verdicts
-from dpaudit.experiments.prior import comparisons as prior_verdicts
 from dpaudit.experiments.rungs import RUNGS
+from dpaudit.facts import judged
 from dpaudit.results.federated import (
     CanaryResult,
     CraftedResult,
@@ -75,11 +73,7 @@ def ladder() -> Result:
             )  # fmt: skip
     found = LadderResult(rungs=rungs)
     result = _without_attacks(3).model_copy(update={"ladder": found})
-    judged = [
-        compare(model.name, model.promise.claim, found.bounds(model.name), found.findings(model.name))
-        for model in result.models if model.promise is not None
-    ]  # fmt: skip
-    return result.model_copy(update={"comparisons": judged})
+    return judged(result)
 
 
 @lru_cache(maxsize=1)
@@ -125,8 +119,7 @@ def federated() -> Result:
     )  # fmt: skip
     models = [model.model_copy(update={"name": name}) for name, model in zip(names, three().models * 2, strict=False)]
     result = _without_attacks(3).model_copy(update={"models": models, "federated": outcome, "unit": "user"})
-    judged = [compare(m.name, m.promise.claim, outcome.bounds(m.name)) for m in models if m.promise is not None]
-    return result.model_copy(update={"comparisons": judged})
+    return judged(result)
 
 
 @lru_cache(maxsize=1)
@@ -173,9 +166,8 @@ def gradient() -> Result:
     update = {
         "gradient": outcome,
         "prior": candidates,
-        "comparisons": gradient_verdicts(outcome) + prior_verdicts(candidates),
     }
-    return _without_attacks(0).model_copy(update=update)
+    return judged(_without_attacks(0).model_copy(update=update))
 
 
 @lru_cache(maxsize=1)

@@ -254,6 +254,7 @@ def test_history_marks_what_cannot_be_compared_and_keeps_two_kinds_of_bounds_apa
     plain = gaussian_audit(0.5, seed=1, records=300)
     assert plain.membership is not None
     attack = plain.membership.attacks[0]
+    assert attack.bound is not None
     bound = replace(attack.bound, epsilon=3.11, family="Gaussian noise")
     within = plain.model_copy(
         update={

@@ -12,7 +12,6 @@ import pytest
 from rich.console import Console
 
 from dpaudit.claim import Claim
-from dpaudit.compare import Comparison, compare
 from dpaudit.evaluation import Mean
 from dpaudit.reports.figures import ceiling, roc
 from dpaudit.reports.gate import escaped
@@ -21,6 +20,7 @@ from dpaudit.reports.markdown import ROWS, markdown
 from dpaudit.reports.text import table
 from dpaudit.reports.words import exposed_in_words, exposed_parts, figure, headline
 from dpaudit.results.result import Result
+from dpaudit.verdict import Comparison
 from tests.reports import sections
 from tests.reports.results import large, small, three
 
@@ -242,6 +242,7 @@ def test_the_ceiling_in_the_table_is_the_one_of_the_sentence() -> None:
     result = small()
     assert result.membership is not None
     (attack,) = result.membership.attacks
+    assert attack.bound is not None
     bounds = [(0.5, 5.268, ""), (0.1, 5.281, ""), (0.3, 97.0, "Gaussian noise")]
     attacks = [
         attack.model_copy(

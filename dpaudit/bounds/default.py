@@ -1,0 +1,57 @@
+"""The one bound on ε that a design of an audit has, wherever the audit comes from."""
+
+from typing import Literal, Protocol, get_args
+
+from dpaudit import _check
+from dpaudit.bounds.clopper_pearson import ClopperPearson
+from dpaudit.bounds.one_run import OneRun
+from dpaudit.bounds.selection import HeldOut, UnionGuesses
+from dpaudit.claim import Adjacency, Unit
+from dpaudit.data.member_choice import MemberChoice, NotRandom
+from dpaudit.errors import InputError
+from dpaudit.evidence import LowerBound
+from dpaudit.scores import Scores
+from dpaudit.seeds import derived
+
+BoundDesign = Literal["one-run", "many-runs"]
+SHARES = (
+    0.1,
+    0.7,
+)  # of the records of one run that are guessed, each at half of the level; docs/bounds.md has the table
+
+
+class Bound(Protocol):
+    """A lower bound on ε from scores."""
+
+    def __call__(
+        self, scores: Scores, *, delta: float, confidence: float, adjacency: Adjacency, unit: Unit
+    ) -> LowerBound:
+        """The bound at δ, with a confidence."""
+
+
+def default_bound(design: BoundDesign, chosen: MemberChoice, *, seed: int) -> Bound:
+    """The bound that every audit of a design is judged by.
+
+    Args:
+        design: ``one-run`` for many records of one training, ``many-runs`` for one record in many trainings.
+        chosen: how members were chosen, of the records or of the trainings.
+        seed: of everything drawn; it is fixed before any score is seen.
+
+    Raises:
+        InputError: members were not chosen at random, so that no bound follows.
+
+    >>> import numpy as np
+    >>> from dpaudit.data.member_choice import RandomSplit
+    >>> bound = default_bound("one-run", RandomSplit(), seed=0)
+    >>> found = bound(
+    ...     Scores(np.ones(500), np.zeros(500)), delta=1e-5, confidence=0.95, adjacency="add-remove", unit="record"
+    ... )
+    >>> found.adjacency, found.trials
+    ('replace-one', 880)
+    """
+    _check.one_of("design", design, get_args(BoundDesign))
+    if isinstance(chosen, NotRandom):
+        raise InputError("members were not chosen at random: no bound on ε follows from their scores.")
+    if design == "many-runs":
+        return ClopperPearson(HeldOut(derived(seed, "threshold"), 0.3))
+    return OneRun(UnionGuesses(SHARES, seed=derived(seed, "ties")), chosen, derived(seed, "fair coins"))
