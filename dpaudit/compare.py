@@ -8,7 +8,7 @@ from typing import Literal
 from dpaudit.claim import Claim
 from dpaudit.errors import InputError
 from dpaudit.evidence import Finding, LowerBound
-from dpaudit.planning import LESS_NOISE, PERFECT, POWER, Reach, reach
+from dpaudit.planning import POWER, Basis, Reach, reach
 
 Verdict = Literal["contradicted", "consistent", "too weak"]
 
@@ -128,11 +128,11 @@ def _size(bound: LowerBound) -> float:
 
 def _in_words(found: Reach, bound: LowerBound) -> str:
     within = f" (within: {bound.family})" if bound.family else ""
-    if found.basis == PERFECT:
+    if found.basis is Basis.PERFECT:
         return f"a perfect attack would have shown up to ε = {bound.ceiling:.3g} here{within}"
-    if found.basis == LESS_NOISE:
+    if found.basis is Basis.LESS_NOISE:
         return f"noise so low that ε is {found.epsilon:.3g} would have been seen with probability {POWER:g}{within}"
-    return f"a Gaussian leak of ε = {found.epsilon:.3g} would have been seen with probability {POWER:g}{within}"
+    return f"{found.basis.value} of ε = {found.epsilon:.3g} would have been seen with probability {POWER:g}{within}"
 
 
 def _comparable(subject: str, claim: Claim, bound: LowerBound) -> None:
