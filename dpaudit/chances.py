@@ -1,35 +1,38 @@
-"""How likely each method contradicts a claim after so many trials of a Gaussian leak.
+"""How likely an audit contradicts a claim when the leak is Gaussian, for the procedures that audits run.
 
-Probabilities are computed, not simulated: binomial where every trial is guessed, and an integral over the threshold
-that the guesses reach where some are not. A threshold or number of guesses is taken to be chosen beforehand, at its
-best.
+The choice of a threshold or of a number of guesses is part of a procedure and of its power: a union of shares pays for
+each of them, a held-out part is spent and chooses imperfectly. Chances are exact where the threshold is fixed, and
+shares of seeded simulated audits elsewhere (`dpaudit.simulated_scores`), with a standard error of at most 0.01.
 """
 
 import math
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
+from functools import lru_cache
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
 from scipy.special import betaincinv, ndtr, ndtri
 from scipy.stats import binom
 
-from dpaudit._check import FloatArray
+from dpaudit._check import FloatArray, IntArray
 from dpaudit.accounting import gaussian_mu
-from dpaudit.bounds import one_run_trade_off as trade_offs
 from dpaudit.bounds.accuracy import accuracy_bound
 from dpaudit.bounds.clopper_pearson import clopper_pearson
-from dpaudit.bounds.conditional import SHARE_FOR_RATE, conditional
-from dpaudit.bounds.counts import Counts, Guesses
-from dpaudit.bounds.null import ApproximateCurve, Definition, Gaussian, GaussianCurve, accuracy
-from dpaudit.bounds.one_run import one_run_ceiling, one_run_p_value
-from dpaudit.bounds.whole_curve import whole_curve
-from dpaudit.intervals import lower_rate, upper_rate
+from dpaudit.bounds.counts import Counts, Guesses, candidates, pair
+from dpaudit.bounds.null import GaussianCurve, accuracy
+from dpaudit.bounds.one_run import one_run, one_run_p_value
+from dpaudit.bounds.selection import LARGEST_HELD_OUT
+from dpaudit.chances_of_steps import METHOD as STEP_CANARIES
+from dpaudit.intervals import upper_rate
+from dpaudit.simulated_scores import ranked
 
-NODES = 64  # of the integral over the threshold the guesses reach
-HALVINGS = 60  # of a range of some 40 standard deviations: to the last digit
-CELLS = 200  # outcomes of one world summed over; more than that are thinned to quantiles
-SHARES = tuple(float(share) for share in np.geomspace(0.003, 1.0, 12))
+Access = Literal["one-run", "runs", "steps"]
+ACCESS: tuple[Access, ...] = get_args(Access)
+AUDITS = 10_000  # simulated
+CHOICES, JUDGEMENTS = 800, 6  # simulated choices of a threshold, and audits judged at each
+DENSE = 2000  # held-out trials beyond which scores lie so close that half of a gap changes nothing
+SEED = 0
+LIMITS = 1000  # upper limits computed for a side of the choosing part; linear between them
 
 
 @dataclass(frozen=True)
@@ -42,22 +45,141 @@ class Hypothesis:
 
 
 @dataclass(frozen=True)
-class Planned:
-    """How likely a method contradicts the claim after n trials of a Gaussian leak μ, and its ceiling."""
+class UnionOfShares:
+    """The one-run bound on shares of the canaries decided beforehand, each at its part of the level.
 
-    one_run: bool
-    chance: Callable[[int, float, Hypothesis], float]
-    ceiling: Callable[[int, Hypothesis], float]
-    family: str = ""
-    exact: bool = False
+    Args:
+        shares: of the canaries to guess, half of each from the top and half from the bottom.
+        scores_moved: scores that one change moves: two where one record is replaced by another of a random split.
+    """
+
+    shares: tuple[float, ...]
+    scores_moved: int = 1
+    method: ClassVar[str] = "one-run"
+    words: ClassVar[str] = "canary or record of one run"
+    within: ClassVar[str] = ""
+    exact: ClassVar[bool] = False
+
+    def chance(self, trials: int, mu: float, test: Hypothesis) -> float:
+        """Probability of a bound above the claim when one change moves the scores by ``mu`` standard deviations in all.
+
+        The right guesses among each share are drawn together.
+
+        >>> UnionOfShares((0.1, 1.0)).chance(1000, 40.0, Hypothesis(1.0, 1e-5, 0.05))
+        1.0
+        """
+        guesses = [pair(share, share, trials) for share in self.shares]
+        needed = [self._needed(trials, sum(made), test) for made in guesses]
+        reachable = [(made, least) for made, least in zip(guesses, needed, strict=True) if least is not None]
+        if not reachable:
+            return 0.0
+        right = right_guesses([made for made, _ in reachable], trials, mu / math.sqrt(self.scores_moved))
+        return float((right >= np.array([least for _, least in reachable])).any(axis=1).mean())
+
+    def ceiling(self, trials: int, test: Hypothesis) -> float:
+        """The largest ε it can certify: every guess of every share is right."""
+        made = {sum(pair(share, share, trials)) for share in self.shares}
+        level = test.level / len(self.shares)
+        return max(one_run(Guesses(trials, each, each), test.delta, level) for each in made)
+
+    def _needed(self, trials: int, made: int, test: Hypothesis) -> int | None:
+        """The least number of right guesses that contradicts the claim; None when all of them do not."""
+        low, high = 0, made + 1
+        while high - low > 1:
+            middle = (low + high) // 2
+            surprise = one_run_p_value(Guesses(trials, made, middle), test.claimed, test.delta)
+            low, high = (low, middle) if surprise < test.level / len(self.shares) else (middle, high)
+        return high if high <= made else None
 
 
-def _accuracy(n: int, mu: float, test: Hypothesis, *, gaussian: bool) -> float:
-    curve = (
-        GaussianCurve(gaussian_mu(test.claimed, test.delta)) if gaussian else ApproximateCurve(test.claimed, test.delta)
-    )
-    needed = binom.isf(test.level, n, accuracy(curve)) + 1
-    return float(binom.sf(needed - 1, n, ndtr(mu / 2)))
+@dataclass(frozen=True)
+class HeldOutThreshold:
+    """The Clopper-Pearson bound on independent trainings, at the threshold that looked best on a part of them.
+
+    Args:
+        fraction: of the trials, spent on choosing.
+        judged_only: True when trials are counted as in `LowerBound.trials`, without those that chose.
+        member_share: probability with which a trial has the record.
+    """
+
+    fraction: float
+    judged_only: bool = False
+    member_share: float = 0.5
+    method: ClassVar[str] = "clopper-pearson"
+    words: ClassVar[str] = "run of its own"
+    within: ClassVar[str] = ""
+    exact: ClassVar[bool] = False
+
+    def chance(self, trials: int, mu: float, test: Hypothesis) -> float:
+        """Probability of a bound above the claim: thresholds are chosen on held-out parts and judged on the rests.
+
+        >>> HeldOutThreshold(0.5).chance(1000, 40.0, Hypothesis(1.0, 1e-5, 0.05))
+        1.0
+        """
+        if self.judged_only:
+            choosing, judged = round(min(self.fraction / (1 - self.fraction) * trials, LARGEST_HELD_OUT)), trials
+        else:
+            choosing = round(min(self.fraction * trials, LARGEST_HELD_OUT))
+            judged = trials - choosing
+        if min(choosing, judged) < 2:
+            return 0.0
+        rng = np.random.default_rng(SEED)
+        chosen = np.repeat(self._thresholds(choosing, mu, test, rng), JUDGEMENTS)
+        # Each trial is held out by a draw of its own.
+        left = judged if self.judged_only else rng.binomial(trials, judged / trials, chosen.size)
+        members = rng.binomial(left, self.member_share, chosen.size)
+        others = left - members
+        misses, alarms = rng.binomial(members, ndtr(chosen - mu / 2)), rng.binomial(others, ndtr(-chosen - mu / 2))
+        ratio = _ratio(_limit(misses, members, test.level / 2), _limit(alarms, others, test.level / 2), test.delta)
+        return float((ratio > math.exp(test.claimed)).mean())
+
+    def ceiling(self, trials: int, test: Hypothesis) -> float:
+        """The largest ε it can certify: no miss and no alarm."""
+        judged = trials if self.judged_only else round((1 - min(self.fraction, LARGEST_HELD_OUT / trials)) * trials)
+        members = min(max(1, round(self.member_share * judged)), max(1, judged - 1))
+        return clopper_pearson(Counts(members, 0, 0, max(1, judged - members)), test.delta, test.level)
+
+    def _thresholds(self, choosing: int, mu: float, test: Hypothesis, rng: np.random.Generator) -> FloatArray:
+        """Thresholds that simulated held-out parts choose, as `HeldOut` does."""
+        left = candidates(choosing)
+        after = left + 2 if choosing <= DENSE else left + 1  # a threshold lies midway to the next score
+        ranks = np.unique(np.concatenate([left + 1, after]))
+        below, above = np.searchsorted(ranks, left + 1), np.searchsorted(ranks, after)
+        found = ranked(ranks, choosing, mu, CHOICES, rng, member_share=self.member_share)
+        members = np.clip(found.in_all, 1, choosing - 1)[:, None]
+        misses = found.members[:, below]
+        alarms = choosing - left - 1 - (found.in_all[:, None] - misses)
+        fnr = _interpolated(misses, members, self.member_share * choosing, test.level / 2)
+        fpr = _interpolated(alarms, choosing - members, (1 - self.member_share) * choosing, test.level / 2)
+        best = np.argmax(np.maximum(1.0, _ratio(fnr, fpr, test.delta)), axis=1)
+        thresholds: FloatArray = (found.scores[:, below] + found.scores[:, above])[np.arange(CHOICES), best] / 2
+        return thresholds
+
+
+@dataclass(frozen=True)
+class FixedThreshold:
+    """Step canaries: a guess for every coin at a threshold fixed midway between the answers, Gaussian noise."""
+
+    method: ClassVar[str] = STEP_CANARIES
+    words: ClassVar[str] = "canary gradient in a step"
+    within: ClassVar[str] = "Gaussian noise"
+    exact: ClassVar[bool] = True
+
+    def chance(self, trials: int, mu: float, test: Hypothesis) -> float:
+        """Probability of a bound above the claim, binomial and exact.
+
+        >>> round(FixedThreshold().chance(97, 6.0, Hypothesis(4.0, 1e-5, 0.05)), 3)
+        1.0
+        """
+        needed = binom.isf(test.level, trials, accuracy(GaussianCurve(gaussian_mu(test.claimed, test.delta)))) + 1
+        return float(binom.sf(needed - 1, trials, ndtr(mu / 2)))
+
+    def ceiling(self, trials: int, test: Hypothesis) -> float:
+        """The largest ε it can certify: every guess is right."""
+        return accuracy_bound(trials, trials, test.delta, test.level)
+
+
+Planned = UnionOfShares | HeldOutThreshold | FixedThreshold
 
 
 def floor(mu: float, test: Hypothesis, wanted: float) -> int:
@@ -66,153 +188,48 @@ def floor(mu: float, test: Hypothesis, wanted: float) -> int:
     return 2 * math.ceil(2 * apart**2)
 
 
-def _rates(n: int, mu: float, test: Hypothesis, *, gaussian: bool) -> float:
-    """False-positive and false-negative counts of n / 2 trainings per world, best threshold."""
-    side = n // 2
-    if side == 0:
-        return 0.0
-    curve = GaussianCurve(gaussian_mu(test.claimed, test.delta)) if gaussian else None
-    grid = np.linspace(mu / 2 - 1, mu / 2 + 4.5, 23)
-    chances = _rates_at(grid, side, mu, test, curve)
-    best = int(np.argmax(chances))
-    fine = np.linspace(grid[max(best - 1, 0)], grid[min(best + 1, grid.size - 1)], 9)
-    return float(max(chances[best], _rates_at(fine, side, mu, test, curve).max()))
+def right_guesses(guesses: list[tuple[int, int]], trials: int, mu: float, *, audits: int = AUDITS) -> IntArray:
+    """Right guesses among the highest and lowest scores of simulated audits, shape (audits, guesses).
 
+    Args:
+        guesses: numbers guessed "member" from the top and "non-member" from the bottom; each pair of numbers is drawn
+            on the same scores.
+        trials: fair coins of an audit.
+        mu: standard deviations between members and the others.
+        audits: how many are simulated.
 
-def _rates_at(
-    thresholds: FloatArray, side: int, mu: float, test: Hypothesis, curve: GaussianCurve | None
-) -> FloatArray:
-    alarms, weights = _outcomes(side, ndtr(-thresholds))
-    fpr = upper_rate(alarms, side, test.level / 2)
-    if curve is None:
-        grow = math.exp(test.claimed)
-        room = np.maximum(1 - test.delta - grow * fpr, (1 - test.delta - fpr) / grow)
-    else:
-        room = 1 - ndtr(ndtri(fpr) + curve.mu)
-    # The most misses whose upper limit is still below the room there is.
-    most = np.where(room > 0, binom.ppf(test.level / 2, side, np.clip(room, 1e-300, 1)) - 1, -1)
-    seen = np.where(most >= 0, binom.cdf(most, side, ndtr(thresholds - mu)[:, None]), 0.0)
-    chances: FloatArray = (weights * seen).sum(axis=1)
-    return chances
-
-
-def _conditional(n: int, mu: float, test: Hypothesis) -> float:
-    """Best share of trials guessed; all of them need no allowance for how many the guesses reach."""
-    shares = np.array(SHARES)[:, None]
-    right = _accuracy_above(shares[:, 0], mu)[:, None]
-    made, weights = _outcomes(n, shares[:, 0])
-    weights, made = np.where(made > 0, weights, 0.0), np.maximum(made, 1)
-    guessing = np.where(shares == 1, 1.0, lower_rate(made, n, SHARE_FOR_RATE * test.level))
-    left = np.where(shares == 1, test.level, (1 - SHARE_FOR_RATE) * test.level)
-    grow = math.exp(test.claimed)
-    rate = np.clip((grow + test.delta / guessing) / (1 + grow), 0, 1)
-    needed = binom.isf(left, made, rate) + 1
-    return float((weights * binom.sf(needed - 1, made, right)).sum(axis=1).max())
-
-
-def _one_run(n: int, mu: float, test: Hypothesis) -> float:
-    def surprising(guesses: Guesses) -> bool:
-        return one_run_p_value(guesses, test.claimed, test.delta) <= test.level
-
-    return max(guessing(share, n, mu, surprising) for share in SHARES)
-
-
-def _one_run_trade_off(n: int, mu: float, test: Hypothesis, *, gaussian: bool) -> float:
-    curve = (
-        GaussianCurve(gaussian_mu(test.claimed, test.delta)) if gaussian else ApproximateCurve(test.claimed, test.delta)
-    )
-    return max(guessing(share, n, mu, lambda g: trade_offs.refutes(g, curve, test.level)) for share in SHARES)
-
-
-def guessing(share: float, n: int, mu: float, surprising: Callable[[Guesses], bool]) -> float:
-    """Chance that guesses on the ``share`` of canaries farthest from the middle surprise.
-
-    Given the distance that the guesses reach, each is right independently with the same probability; the share of all
-    canaries beyond that distance is an order statistic of uniforms, a Beta variable.
+    >>> right_guesses([(1, 1), (100, 100)], 1000, 40.0, audits=2).tolist()
+    [[2, 200], [2, 200]]
     """
-    made = max(1, round(share * n))
-    low, high = made // 2, made + 1  # the least number of right guesses that surprises lies between
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if surprising(Guesses(n, made, middle)) else (middle, high)
-    if high > made:
-        return 0.0
-    if made == n:
-        return float(binom.sf(high - 1, n, ndtr(mu / 2)))
-    reached = betaincinv(made + 1, n - made, (np.arange(NODES) + 0.5) / NODES)
-    return float(np.mean(binom.sf(high - 1, made, _accuracy_above(reached, mu))))
+    top, bottom = np.array(guesses).T
+    places = np.unique(np.concatenate([[0], trials - top, bottom]))
+    found = ranked(places[1:], trials, mu, audits, np.random.default_rng(SEED))
+    members = np.concatenate([np.zeros((audits, 1), np.int64), found.members], axis=1)
+    below_top, in_bottom = (members[:, np.searchsorted(places, ranks)] for ranks in (trials - top, bottom))
+    right: IntArray = found.in_all[:, None] - below_top + bottom - in_bottom
+    return right
 
 
-def _accuracy_above(shares: FloatArray, mu: float) -> FloatArray:
-    """Accuracy on each share of trials whose scores are farthest from the middle."""
-    low, high = np.zeros(len(shares)), np.full(len(shares), mu / 2 + 40)
-    for _ in range(HALVINGS):
-        cut = (low + high) / 2
-        wider = ndtr(mu / 2 - cut) + ndtr(-mu / 2 - cut) > shares
-        low, high = np.where(wider, cut, low), np.where(wider, high, cut)
-    right, wrong = ndtr(mu / 2 - low), ndtr(-mu / 2 - low)
-    found: FloatArray = right / (right + wrong)
-    return found
+def _interpolated(hits: IntArray, trials: IntArray, typical: float, level: float) -> FloatArray:
+    """Upper limits of rates, between those of the typical number of trials."""
+    counts, limits = _limits(max(1, round(typical)), level)
+    return np.interp(hits * (counts[-1] / trials), counts, limits)
 
 
-def _outcomes(n: int, rates: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Outcomes of binomials and their probabilities, a row for each rate; thinned to quantiles where they are many."""
-    low, high = (np.asarray(limit(1e-9, n, rates), np.float64) for limit in (binom.ppf, binom.isf))
-    many = high - low >= CELLS
-    counts = low[:, None] + np.arange(min(CELLS, int((high - low).max()) + 1))
-    weights = np.where(counts <= high[:, None], binom.pmf(counts, n, rates[:, None]), 0.0)
-    if many.any():
-        counts[many] = binom.ppf((np.arange(CELLS) + 0.5) / CELLS, n, rates[many, None])
-        weights[many] = 1 / CELLS
-    return np.minimum(counts, n), weights
+@lru_cache(maxsize=256)
+def _limits(side: int, level: float) -> tuple[FloatArray, FloatArray]:
+    """Upper limits of the rate behind some numbers of hits on one side, denser where there are few."""
+    counts = np.unique(np.rint(side * np.linspace(0, 1, LIMITS) ** 2))
+    return counts, upper_rate(counts, side, level)
 
 
-def _perfect(n: int) -> Counts:
-    side = max(1, n // 2)
-    return Counts(side, 0, 0, side)
+def _limit(hits: IntArray, trials: IntArray, level: float) -> FloatArray:
+    """`upper_rate` where trials differ."""
+    limits: FloatArray = np.where(hits >= trials, 1.0, betaincinv(hits + 1, np.maximum(trials - hits, 1), 1 - level))
+    return limits
 
 
-FAMILY = Gaussian().family
-METHODS: Mapping[str, Planned] = MappingProxyType(
-    {
-        "accuracy, Gaussian": Planned(
-            False,
-            lambda n, mu, test: _accuracy(n, mu, test, gaussian=True),
-            lambda n, test: accuracy_bound(n, n, test.delta, test.level),
-            FAMILY,
-            exact=True,
-        ),
-        "accuracy, any mechanism": Planned(
-            False,
-            lambda n, mu, test: _accuracy(n, mu, test, gaussian=False),
-            lambda n, test: accuracy_bound(n, n, test.delta, test.level, null=Definition()),
-            exact=True,
-        ),
-        "conditional": Planned(
-            False, _conditional, lambda n, test: conditional(Guesses(n, n, n), test.delta, test.level)
-        ),
-        "clopper-pearson": Planned(
-            False,
-            lambda n, mu, test: _rates(n, mu, test, gaussian=False),
-            lambda n, test: clopper_pearson(_perfect(n), test.delta, test.level),
-        ),
-        "whole curve, Gaussian": Planned(
-            False,
-            lambda n, mu, test: _rates(n, mu, test, gaussian=True),
-            lambda n, test: whole_curve(_perfect(n), test.delta, test.level, null=Gaussian()),
-            FAMILY,
-        ),
-        "one-run": Planned(True, _one_run, lambda n, test: one_run_ceiling(Guesses(n, n, n), test.delta, test.level)),
-        "one-run trade-off, Gaussian": Planned(
-            True,
-            lambda n, mu, test: _one_run_trade_off(n, mu, test, gaussian=True),
-            lambda n, test: trade_offs.one_run_trade_off(Guesses(n, n, n), test.delta, test.level, null=Gaussian()),
-            FAMILY,
-        ),
-        "one-run trade-off, any mechanism": Planned(
-            True,
-            lambda n, mu, test: _one_run_trade_off(n, mu, test, gaussian=False),
-            lambda n, test: trade_offs.one_run_trade_off(Guesses(n, n, n), test.delta, test.level, null=Definition()),
-        ),
-    }
-)
+def _ratio(fnr: FloatArray, fpr: FloatArray, delta: float) -> FloatArray:
+    """The larger of the two ratios that (ε, δ) bounds by e^ε."""
+    larger: FloatArray = np.maximum((1 - fnr - delta) / fpr, (1 - fpr - delta) / fnr)
+    return larger

@@ -1,56 +1,62 @@
-"""Planning an audit: how many trials each method needs, and what an audit at hand could have seen.
+"""Planning an audit: how many trials each procedure needs, and what an audit at hand could have seen.
 
-The leak is taken to be Gaussian: a record moves the best score by μ standard deviations, with μ from the suspected ε.
-How likely each method sees it is computed in `dpaudit.chances`.
+The leak is taken to be Gaussian: one change moves the best score by μ standard deviations, with μ from the suspected ε.
+How likely each procedure sees it is computed in `dpaudit.chances`, for the procedures that audits run.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
-from typing import Literal, get_args
+from types import MappingProxyType
 
+import numpy as np
 from scipy.optimize import brentq
+from scipy.special import ndtri
 
 from dpaudit import _check
 from dpaudit.accounting import gaussian_epsilon, gaussian_mu
-from dpaudit.bounds.null import Gaussian
-from dpaudit.chances import METHODS, Hypothesis, floor
+from dpaudit.bounds.default import HELD_OUT, SHARES
+from dpaudit.chances import ACCESS, Access, FixedThreshold, HeldOutThreshold, Hypothesis, Planned, UnionOfShares, floor
+from dpaudit.chances_of_steps import METHOD as STEP_CANARIES
+from dpaudit.chances_of_steps import visible_to_steps
 from dpaudit.claim import Claim, GaussianSteps
 from dpaudit.errors import InputError
 from dpaudit.evidence import LowerBound
-from dpaudit.forensics.step_canaries import METHOD as STEP_CANARIES
-from dpaudit.forensics.step_canaries import visible_to_steps
 
-Access = Literal["steps", "runs", "one-run"]
-ACCESS: tuple[str, ...] = get_args(Access)
 POWER = 0.8  # probability with which a violation is to be seen, where nothing else is said
-LARGEST = 10_000_000  # trials beyond which a method is said never to get there
+LARGEST = 10_000_000  # trials beyond which a procedure is said never to get there
+PERFECT_MU = 40.0  # standard deviations beyond which no score is misplaced
+DEFAULTS: Mapping[Access, Planned] = MappingProxyType(
+    {"one-run": UnionOfShares(SHARES), "runs": HeldOutThreshold(HELD_OUT), "steps": FixedThreshold()}
+)
 
 
 @dataclass(frozen=True)
 class Required:
-    """What one method needs.
+    """What one procedure needs.
 
     Args:
-        method: name of the bound and the curves it refutes.
-        one_run: True when the trials are canaries of one run; else they are independent steps or runs.
+        method: name of its bound, as in `LowerBound.method`.
+        access: what can be repeated: canaries of ``one-run``, ``runs`` or ``steps``.
+        words: what a trial is, in words.
         trials: smallest number found that reaches the wanted power; None when none up to ten million does.
-        ceiling: the ε that a perfect attack could certify with as many.
-        family: empty when the method holds for every mechanism, else the family it holds in.
+        largest_certifiable: the ε that it certifies for a perfect attack on as many.
+        within: empty when it holds for every mechanism, else the family it holds in.
     """
 
     method: str
-    one_run: bool
+    access: Access
+    words: str
     trials: int | None
-    ceiling: float
-    family: str
+    largest_certifiable: float
+    within: str
 
 
 @dataclass(frozen=True)
 class PowerPlan:
-    """Trials per method, cheapest first.
+    """Trials per procedure, fewest first.
 
     Args:
         claimed: ε of the claim.
@@ -59,7 +65,7 @@ class PowerPlan:
         confidence: of the bound.
         power: wanted probability of contradicting the claim.
         floor: trials that the best test of all would need: the mean score, its standard deviation known.
-        rows: one per method.
+        rows: one per procedure.
     """
 
     claimed: float
@@ -72,7 +78,7 @@ class PowerPlan:
 
     @property
     def best(self) -> Required | None:
-        """The method with the fewest trials; None when no method gets there."""
+        """The procedure with the fewest trials; None when none gets there."""
         return next((row for row in self.rows if row.trials is not None), None)
 
 
@@ -84,16 +90,19 @@ def power(
     bug_factor: float | None = None,
     access: Access | None = None,
     confidence: float = 0.95,
-    power: float = 0.8,
+    power: float = POWER,
 ) -> PowerPlan:
     """Trials needed to contradict a claim of (``claimed``, δ) when the truth is ``suspected``.
+
+    A trial is a fair coin: of a canary or record of one run, of a run, or of a canary gradient in one step. Trials that
+    choose a threshold are counted.
 
     Args:
         claimed: ε of the claim.
         suspected: ε there might really be; or give ``bug_factor``.
         delta: δ of both, above 0.
         bug_factor: how many times too small the noise is, instead of ``suspected``.
-        access: what can be repeated: ``steps``, ``runs``, or canaries in ``one-run``; all methods when None.
+        access: what can be repeated: ``steps``, ``runs``, or canaries in ``one-run``; all when None.
         confidence: of the bound.
         power: probability with which the claim is to be contradicted.
 
@@ -113,64 +122,74 @@ def power(
         suspected = gaussian_epsilon(factor * gaussian_mu(start, slack), slack)
     if _check.nonnegative("suspected", suspected) <= start:
         raise InputError(f"suspected must be above the claimed {start:g}, got {suspected:g}: the claim allows it.")
-    if access is not None:
-        _check.one_of("access", access, ACCESS)
-    mu = gaussian_mu(suspected, slack)
-    test = Hypothesis(start, slack, level)
-    names = [name for name, method in METHODS.items() if access is None or method.one_run == (access == "one-run")]
-    rows = sorted((_required(name, mu, test, power) for name in names), key=lambda row: row.trials or math.inf)
+    mu, test = gaussian_mu(suspected, slack), Hypothesis(start, slack, level)
+    found = [_required(each, planned, mu, test, power) for each, planned in defaults(access).items()]
+    rows = sorted(found, key=lambda row: row.trials or math.inf)
     return PowerPlan(start, suspected, slack, confidence, power, floor(mu, test, power), tuple(rows))
 
 
-def _required(name: str, mu: float, test: Hypothesis, wanted: float) -> Required:
-    method = METHODS[name]
-    trials = _smallest(lambda n: method.chance(n, mu, test), wanted, exact=method.exact)
-    ceiling = method.ceiling(trials, test) if trials is not None else 0.0
-    return Required(name, method.one_run, trials, ceiling, method.family)
+def defaults(access: str | None) -> dict[Access, Planned]:
+    """The procedures that audits run with this access; all when None.
+
+    >>> list(defaults("one-run"))
+    ['one-run']
+    """
+    if access is not None:
+        _check.one_of("access", access, ACCESS)
+    return {each: planned for each, planned in DEFAULTS.items() if access in (None, each)}
+
+
+def _required(access: Access, planned: Planned, mu: float, test: Hypothesis, wanted: float) -> Required:
+    trials = _smallest(lambda n: planned.chance(n, mu, test), wanted, exact=planned.exact)
+    largest = planned.ceiling(trials, test) if trials is not None else 0.0
+    return Required(planned.method, access, planned.words, trials, largest, planned.within)
 
 
 @lru_cache(maxsize=4096)  # the attacks of one audit have the same bounds on as many trials
 def visible(
-    method: str, trials: int, *, claimed: float, delta: float, confidence: float = 0.95, power: float = POWER
+    planned: Planned, trials: int, *, claimed: float, delta: float, confidence: float = 0.95, power: float = POWER
 ) -> float:
-    """The smallest true ε at which this audit would have contradicted the claim with probability ``power``.
+    """The smallest true ε at which this audit contradicts the claim with probability ``power``: its detectable ε.
 
-    Infinite when no leak, however large, would have: the audit says nothing about the claim.
+    Infinite when no leak, however large, does: the audit says nothing about the claim. It is about the neighbouring
+    data sets that the bound is about.
 
     Args:
-        method: a key of `METHODS`; bounds are found by their own ``method`` and family with `planned_as`.
-        trials: as in `LowerBound.trials`.
+        planned: the procedure, for example one of `DEFAULTS`.
+        trials: fair coins.
         claimed: ε of the claim.
         delta: δ of the bound, above 0.
         confidence: of the bound.
         power: wanted probability.
 
-    >>> round(visible("accuracy, Gaussian", 97, claimed=4.0, delta=1e-5), 2)
+    >>> round(visible(DEFAULTS["steps"], 97, claimed=4.0, delta=1e-5), 2)
     7.78
     """
-    planned = METHODS[_check.one_of("method", method, tuple(METHODS))]
     n = _check.integer("trials", trials, at_least=1)
     slack = _check.positive("delta", _check.delta("delta", delta))
     test = Hypothesis(_check.nonnegative("claimed", claimed), slack, 1 - _check.open_unit("confidence", confidence))
-    low = gaussian_mu(test.claimed, slack)
+    goal = ndtri(_check.open_unit("power", power))
 
     def short(mu: float) -> float:
-        return planned.chance(n, mu, test) - _check.open_unit("power", power)
+        # Nearly straight in μ, so that few steps find the root.
+        return float(ndtri(np.clip(planned.chance(n, mu, test), 1e-6, 1 - 1e-6)) - goal)
 
+    if short(PERFECT_MU) < 0:
+        return math.inf
+    low = gaussian_mu(test.claimed, slack)
     high = low + 0.5
     while short(high) < 0:
-        high *= 1.5
-        if high > 40:
-            return math.inf
-    return gaussian_epsilon(float(brentq(short, low, high, xtol=1e-4)), slack)
+        low, high = high, 1.5 * high
+    # The chance turns within a few 1 / √n, so the place is found to a small part of that.
+    return gaussian_epsilon(float(brentq(short, low, high, xtol=min(2e-3, 0.05 / math.sqrt(n)))), slack)
 
 
 class ReachBasis(Enum):
-    """What an audit is said to have seen: the kind of leak that its reach is about."""
+    """What the smallest visible ε of an audit is about; the value is its name in words."""
 
-    PERFECT = "a perfect attack"
-    LESS_NOISE = "less noise than claimed"
     GAUSSIAN = "a Gaussian leak"
+    LESS_NOISE = "less noise than claimed"
+    PERFECT = "a perfect attack"
 
 
 @dataclass(frozen=True)
@@ -179,7 +198,7 @@ class Reach:
 
     Args:
         epsilon: smallest true ε that would have contradicted the claim; infinite when none would.
-        basis: the kind of leak.
+        basis: how it was found.
     """
 
     epsilon: float
@@ -189,54 +208,57 @@ class Reach:
 def reach(bound: LowerBound, claimed: float, *, steps: GaussianSteps | None = None, power: float = POWER) -> Reach:
     """What the audit behind a bound could have seen of a violation of ``claimed``.
 
-    For methods whose power is computed here it is the smallest ε of a Gaussian leak that would have been reported with
-    probability ``power``; for step canaries, when the ``steps`` behind the claim are known, the smallest ε of the same
-    steps with less noise; for the others what a perfect attack could have certified, which flatters them.
+    For the procedures that audits run it is the smallest ε of a Gaussian leak that is reported with probability
+    ``power``, about the neighbouring data sets of the bound; for step canaries, when the ``steps`` behind the claim are
+    known, the smallest ε of the same steps with less noise; for other procedures what a perfect attack could have
+    certified, which flatters them.
 
     >>> import numpy as np
     >>> from dpaudit.bounds.clopper_pearson import ClopperPearson
-    >>> from dpaudit.bounds.selection import Fixed
+    >>> from dpaudit.bounds.selection import HeldOut
     >>> from dpaudit.scores import Scores
     >>> scores = Scores(np.ones(500), np.zeros(500))
-    >>> bound = ClopperPearson(Fixed(0.5))(
+    >>> bound = ClopperPearson(HeldOut(0))(
     ...     scores, delta=1e-5, confidence=0.95, adjacency="add-remove", unit="record"
     ... )
     >>> found = reach(bound, 2.0)
-    >>> round(found.epsilon, 1), found.basis.value
-    (7.9, 'a Gaussian leak')
+    >>> round(found.epsilon), found.basis
+    (9, <ReachBasis.GAUSSIAN: 'a Gaussian leak'>)
     """
     if bound.ceiling <= claimed:
         return Reach(math.inf, ReachBasis.PERFECT)  # whatever other choices of threshold or guesses would have allowed
-    if bound.method == STEP_CANARIES and steps is not None and bound.delta > 0:
+    early = bound.procedure.kind == "sequential"
+    if bound.method == STEP_CANARIES and steps is not None and bound.delta > 0 and not early:
         claim = Claim(claimed, bound.delta, bound.unit, bound.adjacency, "the claim at hand", steps)
         figure = visible_to_steps(claim, bound.trials, 1 - bound.confidence, power=power)
         return Reach(figure, ReachBasis.LESS_NOISE)
-    name = planned_as(bound.method, bound.family)
-    if name is None or bound.delta == 0:
+    planned = planned_as(bound)
+    if planned is None or bound.delta == 0:
         return Reach(bound.ceiling, ReachBasis.PERFECT)
-    figure = visible(name, bound.trials, claimed=claimed, delta=bound.delta, confidence=bound.confidence, power=power)
+    figure = visible(
+        planned, bound.trials, claimed=claimed, delta=bound.delta, confidence=bound.confidence, power=power
+    )
     return Reach(figure, ReachBasis.GAUSSIAN)
 
 
-def planned_as(method: str, family: str) -> str | None:
-    """The key of `METHODS` for a bound's method and family; None when its power is not computed here.
+def planned_as(bound: LowerBound) -> Planned | None:
+    """The procedure behind a bound; None when its power is not computed here.
 
-    >>> planned_as("one-run", "")
-    'one-run'
+    >>> from dpaudit.evidence import Procedure
+    >>> bound = LowerBound(
+    ...     0.0, 1e-5, 0.95, "one-run", "replace-one", "record", (), 3.0, 200, procedure=Procedure("union", (0.1, 1.0))
+    ... )
+    >>> planned_as(bound)
+    UnionOfShares(shares=(0.1, 1.0), scores_moved=1)
     """
-    plain = {
-        "clopper-pearson": "clopper-pearson",
-        "conditional": "conditional",
-        "one-run": "one-run",
-        "accuracy": "accuracy, any mechanism",
-        "one-run-trade-off": "one-run trade-off, any mechanism",
-    }
-    gaussian = {
-        "accuracy": "accuracy, Gaussian",
-        "whole-curve": "whole curve, Gaussian",
-        "one-run-trade-off": "one-run trade-off, Gaussian",
-    }
-    return (gaussian if family == Gaussian().family else plain if not family else {}).get(method)
+    done = bound.procedure
+    match bound.method, done.kind:
+        case UnionOfShares.method, "union":
+            return UnionOfShares(done.figures, scores_moved=2 if done.split else 1)
+        case HeldOutThreshold.method, "held-out":
+            return HeldOutThreshold(done.figures[0], judged_only=True, member_share=done.member_share)
+        case _:
+            return None
 
 
 def _smallest(chance: Callable[[int], float], wanted: float, *, exact: bool) -> int | None:

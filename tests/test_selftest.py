@@ -128,4 +128,4 @@ def test_the_power_command() -> None:
     assert json.loads(plan.output)["rows"][0]["trials"] == 24
     seen = CliRunner().invoke(app, ["power", "--claimed", "1", "--trials", "100", "--access", "steps"])
     assert seen.exit_code == 0
-    assert "accuracy, Gaussian" in seen.output
+    assert "step-canaries" in seen.output

@@ -6,7 +6,7 @@
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -53,6 +53,8 @@ class ClopperPearson:
 
         chosen = threshold_counts(scores, self.selection, criterion)
 
+        judged = chosen.pieces[0]
+
         def ceiling_at(slack: float) -> float:
             return chosen.bound(lambda counts, at: clopper_pearson(_perfect(counts), slack, at), level)
 
@@ -66,7 +68,7 @@ class ClopperPearson:
             assumptions=ASSUMPTIONS,
             ceiling=ceiling_at(slack),
             trials=chosen.trials,
-            procedure=self.selection.procedure,
+            procedure=replace(self.selection.procedure, member_share=judged.members / judged.trials),
             note=price_of_delta(slack, ceiling_at(slack)),
         )
 

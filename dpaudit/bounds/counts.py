@@ -147,17 +147,17 @@ def guess_counts(scores: Sides, selection: GuessSelection, criterion: Callable[[
                 raise InputError(f"guesses must be at most the {len(scores)} canaries, got {members} + {nonmembers}.")
             return Chosen((guess(scores, members, nonmembers, seed=seed),))
         case UnionGuesses(shares, seed):
-            pairs = [_pair(share, share, len(scores)) for share in shares]
-            return Chosen(tuple(guess(scores, *pair, seed=seed) for pair in pairs), "union")
+            numbers = [pair(share, share, len(scores)) for share in shares]
+            return Chosen(tuple(guess(scores, *each, seed=seed) for each in numbers), "union")
         case HeldOut(seed=seed):
             ((choosing, judging),) = selection.sides(scores)
             top, bottom = _best_shares(_ranked(choosing, seed), criterion)
-            return Chosen((guess(judging, *_pair(top, bottom, len(judging)), seed=seed),))
+            return Chosen((guess(judging, *pair(top, bottom, len(judging)), seed=seed),))
         case CrossFit(seed=seed):
             pieces = []
             for rest, fold in selection.sides(scores):
                 top, bottom = _best_shares(_ranked(rest, seed), criterion)
-                pieces.append(guess(fold, *_pair(top, bottom, len(fold)), seed=seed))
+                pieces.append(guess(fold, *pair(top, bottom, len(fold)), seed=seed))
             return Chosen(tuple(pieces), "mean")
 
 
@@ -211,7 +211,7 @@ def held_out_cuts(
     cuts = []
     for choosing, judging in selection.sides(scores):
         ordered = np.sort(choosing.values)
-        members, nonmembers = _pair(*_best_shares(_ranked(choosing, selection.seed), criterion), ordered.size)
+        members, nonmembers = pair(*_best_shares(_ranked(choosing, selection.seed), criterion), ordered.size)
         low = ordered[nonmembers - 1] if nonmembers else -np.inf
         high = ordered[ordered.size - members - 1] if members < ordered.size else -np.inf
         cuts.append(
@@ -235,11 +235,21 @@ def _best_threshold(part: Scores, criterion: Callable[[Scores, FloatArray], Floa
     ordered = np.unique(part.values)
     if ordered.size == 1:
         return float(ordered[0])
-    # Finer in the tails, where the best threshold of a strong leak lies.
-    spread = (1 - np.cos(np.linspace(0, np.pi, min(CANDIDATES, ordered.size - 1)))) / 2
-    left = np.unique(np.rint(spread * (ordered.size - 2)).astype(np.int64))
+    left = candidates(ordered.size)
     thresholds = (ordered[left] + ordered[left + 1]) / 2
     return float(thresholds[int(np.argmax(criterion(part, thresholds)))])
+
+
+def candidates(size: int) -> IntArray:
+    """Places, counted from 0 at the lowest of ``size`` scores, after which a threshold is tried.
+
+    >>> candidates(5)
+    array([0, 1, 2, 3])
+    """
+    # Finer in the tails, where the best threshold of a strong leak lies.
+    spread = (1 - np.cos(np.linspace(0, np.pi, min(CANDIDATES, size - 1)))) / 2
+    places: IntArray = np.unique(np.rint(spread * (size - 2)).astype(np.int64))
+    return places
 
 
 def _ranked(scores: Sides, seed: int) -> BoolArray:
@@ -250,7 +260,12 @@ def _ranked(scores: Sides, seed: int) -> BoolArray:
     return truth
 
 
-def _pair(top: float, bottom: float, canaries: int) -> tuple[int, int]:
+def pair(top: float, bottom: float, canaries: int) -> tuple[int, int]:
+    """Numbers of canaries guessed "member" and "non-member", from shares of half of them each.
+
+    >>> pair(0.1, 0.1, 1000)
+    (50, 50)
+    """
     members = math.ceil(top * canaries / 2)
     return members, min(math.floor(bottom * canaries / 2), canaries - members)
 
@@ -269,7 +284,7 @@ def _best_shares(ranked: BoolArray, criterion: Callable[[Guesses], float]) -> tu
 
 @lru_cache(maxsize=1024)
 def _numbers(canaries: int) -> tuple[IntArray, IntArray]:
-    pairs = np.array([_pair(*pair, canaries) for pair in PAIRS])
+    pairs = np.array([pair(*shares, canaries) for shares in PAIRS])
     return pairs[:, 0], pairs[:, 1]
 
 

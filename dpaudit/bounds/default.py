@@ -14,10 +14,9 @@ from dpaudit.scores import Scores
 from dpaudit.seeds import derived
 
 BoundDesign = Literal["one-run", "many-runs"]
-SHARES = (
-    0.1,
-    0.7,
-)  # of the records of one run that are guessed, each at half of the level; docs/bounds.md has the table
+# Of the records of one run that are guessed, each at half of the level; docs/bounds.md has the table.
+SHARES = (0.1, 0.7)
+HELD_OUT = 0.3  # share of many runs that chooses the threshold
 
 
 class Bound(Protocol):
@@ -53,5 +52,5 @@ def default_bound(design: BoundDesign, chosen: MemberChoice, *, seed: int) -> Bo
     if isinstance(chosen, NotRandom):
         raise InputError("members were not chosen at random: no bound on ε follows from their scores.")
     if design == "many-runs":
-        return ClopperPearson(HeldOut(derived(seed, "threshold"), 0.3))
+        return ClopperPearson(HeldOut(derived(seed, "threshold"), HELD_OUT))
     return OneRun(UnionGuesses(SHARES, seed=derived(seed, "ties")), chosen, derived(seed, "fair coins"))

@@ -9,7 +9,7 @@ The bound is where p first exceeds the level. It needs no independence between t
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from scipy.optimize import brentq
@@ -18,7 +18,7 @@ from scipy.special import betainc, betaincinv
 from dpaudit import _check
 from dpaudit.bounds.counts import Guesses, guess_counts
 from dpaudit.bounds.fair_coins import FAIR, fair_part
-from dpaudit.bounds.selection import GuessSelection
+from dpaudit.bounds.selection import CrossFit, GuessSelection, HeldOut
 from dpaudit.bounds.vacuous import price_of_delta
 from dpaudit.claim import Adjacency, Unit
 from dpaudit.data.member_choice import MemberChoice
@@ -58,8 +58,13 @@ class OneRun:
         part = fair_part(scores, self.chosen, seed=self.seed, level=level)
         chosen = guess_counts(part.scores, self.selection, lambda guesses: one_run(guesses, slack, part.level))
 
+        def perfect(guesses: Guesses, slack: float, at: float) -> float:
+            if isinstance(self.selection, HeldOut | CrossFit):
+                return one_run_ceiling(guesses, slack, at)
+            return one_run(Guesses(guesses.canaries, guesses.made, guesses.made), slack, at)
+
         def ceiling_at(slack: float) -> float:
-            return chosen.bound(lambda guesses, at: one_run_ceiling(guesses, slack, at), part.level)
+            return chosen.bound(lambda guesses, at: perfect(guesses, slack, at), part.level)
 
         return LowerBound(
             epsilon=chosen.bound(lambda guesses, at: one_run(guesses, slack, at), part.level),
@@ -71,7 +76,7 @@ class OneRun:
             assumptions=(part.assumption, CHOICE),
             ceiling=ceiling_at(slack),
             trials=chosen.trials,
-            procedure=self.selection.procedure,
+            procedure=replace(self.selection.procedure, split=part.replaces),
             note=price_of_delta(slack, ceiling_at(slack), ceiling_at(0.0)),
         )
 
@@ -111,7 +116,7 @@ def one_run_p_value(guesses: Guesses, epsilon: float, delta: float) -> float:
 
 
 def one_run_ceiling(guesses: Guesses, delta: float, level: float) -> float:
-    """What a perfect attack on as many canaries could certify, with the best number of guesses up to all of them."""
+    """What a perfect attack on as many canaries could certify, where it may choose how many it guesses."""
     return perfect_one_run(guesses.canaries, max(guesses.made, 1), delta, level)
 
 

@@ -11,7 +11,7 @@ independently of each other.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from dpaudit import _check
@@ -86,7 +86,7 @@ class OneRunTradeOff:
             ceiling=ceiling_at(slack),
             trials=chosen.trials,
             family=self.null.family,
-            procedure=self.selection.procedure,
+            procedure=replace(self.selection.procedure, split=part.replaces),
             note=price_of_delta(slack, ceiling_at(slack)),
         )
 

@@ -17,7 +17,7 @@ from dpaudit import _check
 from dpaudit._check import FloatArray
 from dpaudit.accounting import gaussian_epsilon
 from dpaudit.bounds.counts import Guesses
-from dpaudit.bounds.one_run import one_run, one_run_ceiling, one_run_p_value
+from dpaudit.bounds.one_run import one_run, one_run_p_value
 from dpaudit.claim import Adjacency, Unit
 from dpaudit.errors import InputError
 from dpaudit.evidence import Estimate, LowerBound
@@ -93,7 +93,7 @@ class OneShotBound:
                 "used and fresh canaries were drawn independently from the same distribution",
                 "nothing the attack saw depends on the fresh canaries",
             ),
-            ceiling=_halved(perfect, slack, level) if halved else one_run_ceiling(perfect, slack, level),
+            ceiling=_halved(perfect, slack, level) if halved else one_run(perfect, slack, level),
             trials=pairs,
         )
 

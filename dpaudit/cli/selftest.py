@@ -10,7 +10,10 @@ from dpaudit.cli.options import Backend, Jobs, Json, Quiet, Seed
 
 def selftest(
     zoo: Annotated[bool, typer.Option("--zoo", help="Test the bug zoo instead: is every fault detected?")] = False,
-    quick: Annotated[bool, typer.Option("--quick", help="150 audits a cell, not 10,000: a minute.")] = False,
+    power: Annotated[
+        bool, typer.Option("--power", help="Test the power instead: is a violation detected as often as verdicts say?")
+    ] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer audits a cell: seconds to a minute.")] = False,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File for the table as JSON.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="File for the table as Markdown.")] = None,
     seed: Seed = 0,
@@ -29,11 +32,18 @@ def selftest(
     from dpaudit.terminal import console
 
     errors = console(stderr=True)
+    if zoo and power:
+        raise typer.BadParameter("--zoo and --power are different tests; give one of them.")
     if zoo:
         given = [name for name, value in (("--quick", quick), ("--out", out), ("--json", json)) if value]
         if given:
             raise typer.BadParameter(f"{given[0]} is for the bounds; the zoo takes --markdown for its table.")
         _zoo(seed=seed, jobs=jobs, backend=backend, markdown=markdown, quiet=quiet)
+        return
+    if power:
+        if markdown is not None:
+            raise typer.BadParameter("--markdown is for the tables of bounds and of the zoo; leave it out.")
+        _power(quick=quick, seed=seed, jobs=jobs, backend=backend, out=out, json=json, quiet=quiet)
         return
     table = measure(
         quick=quick,
@@ -57,6 +67,30 @@ def selftest(
     if not table.passed:
         names = ", ".join(sorted({f"{cell.method} {cell.chosen}".strip() for cell in table.failures}))
         raise AuditFailed(f"bounds above the true ε more often than they state: {names}.")
+
+
+def _power(
+    *, quick: bool, seed: int, jobs: int | None, backend: str, out: Path | None, json: bool, quiet: bool
+) -> None:
+    import sys
+
+    from dpaudit.calibration.power import as_text, powertest
+    from dpaudit.errors import AuditFailed
+    from dpaudit.files import write_text
+    from dpaudit.terminal import console
+
+    errors = console(stderr=True)
+    progress = None if quiet else lambda line: errors.print(line)
+    table = powertest(quick=quick, seed=seed, jobs=jobs, backend=backend, progress=progress)
+    if out is not None:
+        write_text(out, table.json() + "\n")
+    if json:
+        sys.stdout.write(table.json() + "\n")
+    elif not quiet:
+        sys.stdout.write(as_text(table) + "\n")
+    if table.failures:
+        cells = "; ".join(f"{cell.design} of {cell.trials} by {cell.chosen}" for cell in table.failures)
+        raise AuditFailed(f"violations are not detected as often as computed: {cells}.")
 
 
 def _zoo(*, seed: int, jobs: int | None, backend: str, markdown: Path | None, quiet: bool) -> None:

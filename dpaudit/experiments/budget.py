@@ -12,14 +12,15 @@ from collections.abc import Iterator
 import numpy as np
 from pydantic import BaseModel
 
+from dpaudit.chances import Access
+from dpaudit.chances_of_steps import visible_to_steps
 from dpaudit.claim import Claim
 from dpaudit.evidence import Skipped
 from dpaudit.experiments.audit import Audit, Subject
-from dpaudit.experiments.rungs import PILOT, Settings
+from dpaudit.experiments.rungs import Settings
 from dpaudit.forensics.mechanism import Mechanism
 from dpaudit.forensics.step_canaries import PILOT as PILOT_STEPS
-from dpaudit.forensics.step_canaries import visible_to_steps
-from dpaudit.planning import visible
+from dpaudit.planning import DEFAULTS, visible
 from dpaudit.results.ladder import BudgetChoice
 from dpaudit.training.capabilities import on_engine
 from dpaudit.training.pool import Pool
@@ -32,7 +33,6 @@ CANARIES = (50, 100, 200, 400, 800, 1600, 3200)
 RUNS = (50, 100, 200, 400, 800, 1600, 3200, 6400)
 SHARE_OF_STEPS = 0.5  # of the time left that rung 2 may take
 SHARE_OF_RECORDS = 0.2  # canaries over training records, beyond which they crowd each other out
-HELD_OUT = 0.3  # share of the runs that choose the threshold
 
 
 class Allotment(BaseModel):
@@ -150,21 +150,19 @@ def _canaries(settings: Settings, audit: Audit, subject: Subject, seconds: float
     most = min(source, int(SHARE_OF_RECORDS * audit.member.sum()))
     trainings = 1 + settings.references + (settings.canary == "found")
     for canaries in (count for count in CANARIES if count <= most):
-        yield canaries, trainings * seconds, _visible("one-run", canaries // 2, audit, subject)
+        yield canaries, trainings * seconds, _visible("one-run", canaries, audit, subject)
 
 
 def _runs(audit: Audit, subject: Subject, training: float) -> Iterator[Offer]:
     """Runs of rung 4."""
     for runs in RUNS:
-        judged = round((1 - max(HELD_OUT, PILOT)) * runs)
-        yield runs, START + runs * training, _visible("clopper-pearson", judged, audit, subject)
+        yield runs, START + runs * training, _visible("runs", runs, audit, subject)
 
 
-def _visible(method: str, trials: int, audit: Audit, subject: Subject) -> float:
+def _visible(access: Access, trials: int, audit: Audit, subject: Subject) -> float:
     assert subject.claim is not None
-    return visible(
-        method, trials, claimed=subject.claim.epsilon, delta=audit.delta, confidence=audit.confidence, power=POWER
-    )
+    terms = {"claimed": subject.claim.epsilon, "delta": audit.delta, "confidence": audit.confidence, "power": POWER}
+    return visible(DEFAULTS[access], trials, **terms)
 
 
 def _seconds_per_question(mechanism: Mechanism) -> float:

@@ -10,14 +10,14 @@ import numpy.typing as npt
 from dpaudit._check import BoolArray, FloatArray
 from dpaudit.attacks.membership.lira import Lira
 from dpaudit.attacks.membership.rmia import Rmia
-from dpaudit.bounds.clopper_pearson import ClopperPearson
+from dpaudit.bounds.default import Bound, default_bound
 from dpaudit.bounds.null import Definition, Mechanism, accuracy
-from dpaudit.bounds.one_run import OneRun
-from dpaudit.bounds.selection import Fixed, HeldOut
+from dpaudit.bounds.selection import Fixed
 from dpaudit.bounds.sequential import Sequential, Wealth
 from dpaudit.claim import Claim, Poisson
 from dpaudit.data.canaries import canaries
 from dpaudit.data.inclusion import complementary_pairs, fair_coins
+from dpaudit.data.member_choice import Coins
 from dpaudit.data.source import Records, with_added
 from dpaudit.errors import AuditFailed, InputError
 from dpaudit.evidence import LowerBound, Skipped
@@ -46,7 +46,7 @@ def one_run(settings: Settings, audit: Audit, subject: Subject) -> Found | Skipp
         return reason
     coins = fair_coins(settings.canaries, seed=audit.seed_for("ladder coins", subject.name))
     scores = _scores(settings, audit, subject, coins, seed=audit.seed_for("one run", subject.name))
-    bound = OneRun(HeldOut(audit.seed_for("ladder threshold", subject.name), 0.5))
+    bound = default_bound("one-run", Coins(0.5), seed=audit.seed_for("ladder bound", subject.name))
     return Found(bound=_bound(bound, Scores.join(scores, coins), audit))
 
 
@@ -101,7 +101,7 @@ def many_runs(settings: Settings, audit: Audit, subject: Subject) -> Found | Ski
     if settings.stop_early:
         return Found(bound=_until_refuted(settings, audit, subject, coins, scored))
     scores = np.concatenate(list(scored))
-    bound = ClopperPearson(HeldOut(audit.seed_for("many threshold", subject.name), 0.3))
+    bound = default_bound("many-runs", Coins(0.5), seed=audit.seed_for("many bound", subject.name))
     return Found(bound=_bound(bound, Scores.join(scores, coins), audit))
 
 
@@ -289,5 +289,5 @@ def _runs(
     )
 
 
-def _bound(bound: OneRun | ClopperPearson | Sequential, scores: Scores, audit: Audit) -> LowerBound:
+def _bound(bound: Bound, scores: Scores, audit: Audit) -> LowerBound:
     return bound(scores, delta=audit.delta, confidence=audit.confidence, adjacency=audit.adjacency, unit="record")

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dpaudit._check import FloatArray
+from dpaudit.accounting.of_noise import EpsilonOf
 from dpaudit.evidence import Finding
-from dpaudit.forensics.epsilon import EpsilonOf
 from dpaudit.forensics.measure import Interval, Move, along, moves, noise_calls, noise_of, noise_scale
 from dpaudit.forensics.probe import Probe
 

@@ -11,10 +11,10 @@ import numpy as np
 from scipy import stats
 
 from dpaudit._check import FloatArray
+from dpaudit.accounting.of_noise import EpsilonOf, epsilon_under
 from dpaudit.claim import Claim
 from dpaudit.evidence import Finding
 from dpaudit.forensics.adapters import Aggregate, aggregator
-from dpaudit.forensics.epsilon import EpsilonOf, epsilon_under
 from dpaudit.forensics.inspection import LEVEL, Inspection, inspect_mechanism
 from dpaudit.forensics.measure import noise_scale
 from dpaudit.forensics.mechanism import SHAPES, Array, Mechanism, Stated

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from dpaudit import _check
+from dpaudit.accounting.of_noise import epsilon_under
 from dpaudit.claim import Claim
 from dpaudit.errors import InputError
 from dpaudit.evidence import Finding
@@ -13,7 +14,6 @@ from dpaudit.forensics.check_extremes import check_extremes
 from dpaudit.forensics.check_independence import check_fresh, check_independence
 from dpaudit.forensics.check_scale import check_scale, effective_noise_multiplier, measure_scale
 from dpaudit.forensics.check_state import check_determinism, check_state
-from dpaudit.forensics.epsilon import epsilon_under
 from dpaudit.forensics.mechanism import Array, Mechanism, Release, Stated
 from dpaudit.forensics.probe import Probe
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from dpaudit import _check
+from dpaudit.accounting.of_noise import ran
 from dpaudit.claim import TOLERANCE, Claim, FixedSize, GaussianSteps, Poisson, Sampling, Shuffled, too_small
 from dpaudit.errors import InputError
 from dpaudit.evidence import Finding
-from dpaudit.forensics.epsilon import ran
 
 # ε is compared to this relative precision: claims are printed with three digits.
 

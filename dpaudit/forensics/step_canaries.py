@@ -16,22 +16,21 @@ from typing import Literal
 
 import numpy as np
 from scipy import stats
-from scipy.optimize import brentq
 
 from dpaudit import _check
 from dpaudit._check import BoolArray, FloatArray
 from dpaudit.accounting import gaussian_mu
+from dpaudit.accounting.of_noise import epsilon_under
 from dpaudit.bounds.accuracy import INDEPENDENCE, accuracy_bound
 from dpaudit.bounds.null import Gaussian
 from dpaudit.bounds.sequential import Wealth, sequential
-from dpaudit.claim import TOLERANCE, Claim
+from dpaudit.chances_of_steps import METHOD, composed, distance, promised_rate
+from dpaudit.claim import Claim
 from dpaudit.errors import AuditFailed, InputError
-from dpaudit.evidence import Finding, LowerBound
-from dpaudit.forensics.epsilon import epsilon_under
+from dpaudit.evidence import Finding, LowerBound, Procedure
 from dpaudit.forensics.mechanism import Mechanism, Release, Stated
 from dpaudit.forensics.probe import Probe
 
-METHOD = "step-canaries"
 FAMILY = "Gaussian noise on the accounted sampler"
 PILOT = 20
 _ANY_DELTA = 1e-5  # the bound on μ is made at some δ and unmade at the same
@@ -108,20 +107,19 @@ class StepCanaries:
         if pilot_coins.all() or not pilot_coins.any():
             raise AuditFailed(f"all {pilot_coins.size} coins of the pilot fell alike; use more canaries in a step.")
         threshold = (pilot_answers[pilot_coins].mean() + pilot_answers[~pilot_coins].mean()) / 2
-        # A replaced example moves the release by two clip norms, any other by one.
-        distance = 2 if claim.adjacency == "replace-one" else 1
-        promised = float(stats.norm.cdf(distance / (2 * claim.mechanism.noise_multiplier)))
+        moved = distance(claim.adjacency)
+        promised = promised_rate(claim, claim.mechanism.noise_multiplier)
         if self.stop_early:
             coins, answers = self._until_refuted(probe, directions, threshold, promised, level, rng)
         else:
             coins, answers = _run(probe, directions, self.norm, self.steps, rng)
         right, trials = int(((answers > threshold) == coins).sum()), coins.size
-        at_most = _ratio(distance, self._separation_at_least(right, trials, level))
+        at_most = _ratio(moved, self._separation_at_least(right, trials, level))
         return StepAudit(
-            noise_multiplier=_ratio(distance, _separation(coins, answers)),
+            noise_multiplier=_ratio(moved, _separation(coins, answers)),
             noise_multiplier_at_most=at_most,
             bound=LowerBound(
-                epsilon=_composed(claim, at_most),
+                epsilon=composed(claim, at_most),
                 delta=claim.delta,
                 confidence=confidence,
                 method=METHOD,
@@ -132,9 +130,10 @@ class StepCanaries:
                     f"the training had {claim.mechanism.steps} such steps and sampled as claimed",
                     *(["noise is independent in orthogonal directions"] if self.canaries > 1 else []),
                 ),
-                ceiling=_composed(claim, _ratio(distance, self._separation_at_least(trials, trials, level))),
+                ceiling=composed(claim, _ratio(moved, self._separation_at_least(trials, trials, level))),
                 trials=trials,
                 family=FAMILY,
+                procedure=Procedure("sequential" if self.stop_early else "fixed", (threshold,)),
             ),
             p_value=self._p_value(right, trials, promised),
             correct=right,
@@ -214,40 +213,6 @@ def contradiction(found: StepAudit, stated: Stated, claim: Claim, *, level: floa
     ]
 
 
-def visible_to_steps(claim: Claim, trials: int, level: float, *, power: float) -> float:
-    """Smallest ε of less noise than claimed at which ``trials`` coins contradict the claim with probability ``power``.
-
-    Infinite when no noise, however little, would be reported. The claim says how its steps were composed.
-    """
-    sigma = _noise_of(claim)
-    needed = stats.binom.isf(level, trials, stats.norm.cdf(1 / (2 * sigma))) + 1
-    if needed > trials:
-        return math.inf
-
-    def short(factor: float) -> float:
-        return float(stats.binom.sf(needed - 1, trials, stats.norm.cdf(factor / (2 * sigma)))) - power
-
-    return _composed(claim, sigma / float(brentq(short, 1.0, 40.0 * sigma)))
-
-
-def _noise_of(claim: Claim) -> float:
-    """The noise multiplier at which the claim's steps have the claim's ε: its own, unless it states another ε."""
-    assert claim.mechanism is not None
-    own = claim.mechanism.noise_multiplier
-    if math.isclose(_composed(claim, own), claim.epsilon, rel_tol=TOLERANCE):
-        return own
-
-    def excess(log_noise: float) -> float:
-        return _composed(claim, math.exp(log_noise)) - claim.epsilon
-
-    low = high = math.log(own)
-    while excess(low) < 0:
-        low -= 0.5
-    while excess(high) > 0:
-        high += 0.5
-    return math.exp(float(brentq(excess, low, high, xtol=1e-3)))
-
-
 def _run(
     probe: Probe, directions: FloatArray, norm: float, steps: int, rng: np.random.Generator
 ) -> tuple[BoolArray, FloatArray]:
@@ -277,15 +242,6 @@ def _separation(coins: BoolArray, answers: FloatArray) -> float:
     spread = math.sqrt((here.var() * here.size + away.var() * away.size) / coins.size)
     gap = max(float(here.mean() - away.mean()), 0.0)
     return gap / spread if spread > 0 else math.inf
-
-
-def _composed(claim: Claim, noise_multiplier: float) -> float:
-    """ε of the claim's steps with this noise; 0 when nothing bounds the noise."""
-    if math.isinf(noise_multiplier):
-        return 0.0
-    epsilon = epsilon_under(claim)(noise_multiplier)
-    assert epsilon is not None
-    return epsilon
 
 
 def _ratio(distance: int, separation: float) -> float:

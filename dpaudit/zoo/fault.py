@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from dpaudit.accounting.of_noise import epsilon_under
 from dpaudit.claim import Claim, GaussianSteps, Poisson
 from dpaudit.evidence import Finding
-from dpaudit.forensics.epsilon import epsilon_under
 
 # The training every mechanism is claimed to be part of: 60,000 records, q 0.01, σ 1, 1,000 steps.
 DP_SGD_CLAIM = Claim(1.83, 1e-5, "record", "add-remove", "PLD accountant", GaussianSteps(1.0, 1000, Poisson(0.01)))

@@ -2,7 +2,7 @@
 
 import math
 
-from dpaudit.forensics.epsilon import epsilon_under
+from dpaudit.accounting.of_noise import epsilon_under
 from dpaudit.zoo.run import Row, ZooReport
 
 HEAD = """# The bug zoo

@@ -11,6 +11,8 @@ from scipy.optimize import brentq
 from scipy.stats import binom, norm
 
 from dpaudit.accounting import epsilon
+from dpaudit.accounting.of_noise import epsilon_under
+from dpaudit.chances_of_steps import visible_to_steps
 from dpaudit.claim import Claim, GaussianSteps, Poisson
 from dpaudit.errors import InputError
 from dpaudit.evidence import Skipped
@@ -18,9 +20,7 @@ from dpaudit.experiments import budget
 from dpaudit.experiments.budget import allot
 from dpaudit.experiments.ladder import CHOICES, run
 from dpaudit.experiments.rungs import Settings
-from dpaudit.forensics.epsilon import epsilon_under
 from dpaudit.forensics.mechanism import Mechanism
-from dpaudit.forensics.step_canaries import visible_to_steps
 from dpaudit.reports.text import choices
 from dpaudit.training.function import Function
 from tests.experiments.test_ladder import audit_of, memoriser

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from dpaudit.accounting.of_noise import epsilon_under
 from dpaudit.claim import Claim, FixedSize, GaussianSteps, Poisson
 from dpaudit.errors import InputError
-from dpaudit.forensics.epsilon import epsilon_under
 from dpaudit.forensics.participation import Trace, reconcile_trace
 from dpaudit.forensics.reconcile import Recipe, reconcile
 

@@ -20,7 +20,7 @@ from dpaudit.reports.markdown import ROWS, markdown
 from dpaudit.reports.text import table
 from dpaudit.reports.words import exposed_in_words, exposed_parts, figure, headline
 from dpaudit.results.result import Result
-from dpaudit.verdict import Comparison
+from dpaudit.verdict import Comparison, Facts, Measured, judge
 from tests.reports import sections
 from tests.reports.results import large, small, three
 
@@ -255,7 +255,8 @@ def test_the_ceiling_in_the_table_is_the_one_of_the_sentence() -> None:
     ]
     several = result.model_copy(update={"membership": result.membership.model_copy(update={"attacks": attacks})})
     assert ceiling(several, "model") == 5.281
-    found = compare("model", Claim(9.0, 1e-5, "record", "add-remove", "the plan"), several.bounds("model")[:2])
+    measured = tuple(Measured(bound) for bound in several.bounds("model")[:2])
+    found = judge(Claim(9.0, 1e-5, "record", "add-remove", "the plan"), Facts("model", measured))
     assert "ε = 5.28" in found.sentence
     assert "| 0.500 | 5.28 | any mechanism |" in markdown(several)
     console = Console(width=120, record=True, file=io.StringIO())

@@ -16,13 +16,13 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from dpaudit._check import FloatArray
+from dpaudit.accounting.of_noise import epsilon_under
 from dpaudit.bounds.one_shot import two_normals
 from dpaudit.data.dataset import Dataset
 from dpaudit.errors import InputError
 from dpaudit.evidence import Estimate
 from dpaudit.experiments.audit import Audit, Subject
 from dpaudit.experiments.federated.bound import user_bound
-from dpaudit.forensics.epsilon import epsilon_under
 from dpaudit.results.federated import CraftedResult
 from dpaudit.scores import Scores
 from dpaudit.training.federated.aggregation import Aggregator, Mean, Tree
