@@ -43,7 +43,7 @@ def test_every_bound_holds() -> None:
 
 
 def test_the_default_holds_however_members_were_chosen() -> None:
-    """40 audits a cell, 96 cells of coins and splits, false-alarm rate 1 % over the table (seed fixed)."""
+    """40 audits a cell, 108 cells of coins and splits, false-alarm rate 1 % over the table (seed fixed)."""
     table = selftest(seed=0, trials=40, methods=())
     assert table.passed, as_text(table)
     assert len(table.cells) == len(CHOICES) * len(COLUMNS)
