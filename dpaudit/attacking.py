@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -14,18 +14,21 @@ from dpaudit import _check, registry
 from dpaudit._check import BoolArray, FloatArray
 from dpaudit.attacks.membership.pools import audited_part
 from dpaudit.blocks import room
-from dpaudit.claim import Adjacency, Unit
+from dpaudit.claim import Adjacency, Design
+from dpaudit.data.as_data import AsData
 from dpaudit.data.dataset import Dataset, Task
-from dpaudit.data.given import Given, given, predicted, refuse_overlap, side_by_side, together
+from dpaudit.data.given import Given, both_users, given, predicted, refuse_overlap, side_by_side, together
 from dpaudit.data.inclusion import complementary_pairs
+from dpaudit.data.member_choice import ChosenBy, member_choice
 from dpaudit.errors import InputError
 from dpaudit.experiments import membership, scoring
 from dpaudit.experiments.references import observed_pool, target_signals
 from dpaudit.outputs import Kind, observe
 from dpaudit.progress import Progress, Silent
-from dpaudit.result import Result, Utility
-from dpaudit.score import audited
-from dpaudit.scores import Scores
+from dpaudit.results.membership import SkippedAttack
+from dpaudit.results.result import Result, Utility
+from dpaudit.sanity import learned_nothing, refuse_probabilities, shared_rows
+from dpaudit.score import Statement, Users, audited, checked_users, choice, one_score_each, unit_of
 from dpaudit.seeds import derived
 from dpaudit.signals import Signals
 from dpaudit.slices import sliced
@@ -51,21 +54,6 @@ DEFAULT_ATTACKS = (
     "attack-r",
     "calibrated",
 )
-
-
-@dataclass(frozen=True)
-class Terms:
-    """On what terms the findings become a lower bound on ε and a verdict.
-
-    Args:
-        epsilon: the claimed ε; None claims nothing.
-        delta: δ of the claim, and at which ε is measured.
-        confidence: that all bounds hold together.
-    """
-
-    epsilon: float | None = None
-    delta: float = 1e-5
-    confidence: float = 0.95
 
 
 @dataclass(frozen=True)
@@ -105,7 +93,12 @@ def attack_model(
     attacks: Sequence[str] = (),
     task: Task | None = None,
     kind: Kind = "logits",
-    terms: Terms = Terms(),  # a frozen value
+    delta: float = 1e-5,
+    epsilon: float | None = None,
+    confidence: float = 0.95,
+    chosen_by: ChosenBy | None = None,
+    probability: float | None = None,
+    users: object = None,
     slices: Mapping[str, object] | Sequence[str] = (),
     name: str = "model",
     seed: int = 0,
@@ -124,7 +117,14 @@ def attack_model(
         attacks: names as in the registry; all that can run when empty.
         task: what the model predicts; read from the file, or ``multiclass`` for a function.
         kind: what a function returns, ``logits`` or ``probabilities``. For a file they are logits in any case.
-        terms: of the lower bound and the verdict.
+        delta: δ of the claim, and at which ε is measured.
+        epsilon: the claimed ε; None claims nothing.
+        confidence: that all bounds hold together.
+        chosen_by: how the members were chosen, as for `dpaudit.audit_scores`.
+        probability: of the coins; None is 1/2.
+        users: whose record it is: the name of a column that the files have and that is no feature, or one value per
+            record, members first. One coin then decided about all records of a user, who gets the mean of the scores
+            of their records; nothing is sliced.
         slices: further columns to slice the records by: names of columns that the files have (a column of numbers
             stays a feature, one of words is none), or the columns themselves, each with one value per record, members
             first.
@@ -166,10 +166,25 @@ def attack_model(
         if isinstance(recipe, Mapping):
             recipe = trainer_from(recipe, loaded)
     columns = () if isinstance(slices, Mapping) else tuple(slices)
-    inside, outside = given(members, "members", task, columns), given(nonmembers, "nonmembers", task, columns)
-    refuse_overlap(inside, outside)
+    user = users if isinstance(users, str) else None
+    inside = given(members, "members", task, columns, user)
+    outside = given(nonmembers, "nonmembers", task, columns, user)
+    refuse_overlap(inside, outside, allowed=0.5)
     audited_records = together(inside, outside, name)
     member = np.arange(len(audited_records)) < len(inside)
+    owner = checked_users(users if user is None else both_users(inside, outside), member, "one-run")
+    stated = Statement(
+        name=name,
+        seed=seed,
+        epsilon=epsilon,
+        delta=delta,
+        confidence=confidence,
+        chosen=member_choice(chosen_by, probability),
+        unit=unit_of(None, owner, "one-run"),
+    )
+    data = AsData.of(
+        audited_records.features, audited_records.labels, member, users=owner, seed=derived(seed, "as data")
+    )
     outputs = predicted(predict, audited_records)
     pool, population, rows = None, None, None
     if references is not None:
@@ -192,19 +207,18 @@ def attack_model(
     result = attacked(
         signals,
         member,
+        stated,
         attacks=attacks,
-        terms=terms,
         slices=slices if isinstance(slices, Mapping) else side_by_side(inside, outside, columns),
-        name=name,
+        users=owner,
         trained_by=f"given model{keras}",
+        utility=_utility(task, signals, outputs, audited_records.labels, member),
         references=0 if pool is None else len(pool),
-        seed=seed,
+        data=data,
         progress=progress,
     )
-    utility = _utility(task, signals, outputs, audited_records, member)
     timing = {"total": round(time.monotonic() - begin, 3)}
-    models = [result.models[0].model_copy(update={"utility": utility})]
-    return result.model_copy(update={"models": models, "timing": timing})
+    return result.model_copy(update={"timing": timing})
 
 
 def attack_predictions(
@@ -214,14 +228,21 @@ def attack_predictions(
     attacks: Sequence[str] = (),
     task: Task = "multiclass",
     kind: Kind = "probabilities",
-    terms: Terms = Terms(),  # a frozen value
+    delta: float = 1e-5,
+    epsilon: float | None = None,
+    confidence: float = 0.95,
+    chosen_by: ChosenBy | None = None,
+    probability: float | None = None,
+    users: object = None,
+    features: object = None,
     slices: Mapping[str, object] | None = None,
     name: str = "predictions",
     seed: int = 0,
 ) -> Result:
     """The same from predictions one already has: (outputs, labels) of members and of non-members, of any framework.
 
-    ``slices``: further columns to slice the records by, each with one value per record, members first.
+    ``users``, ``features`` and ``slices`` have one entry per record, members first; the rest is as for
+    `audit_predictions`.
 
     >>> rng = np.random.default_rng(0)
     >>> sure, unsure = np.tile([0.99, 0.01], (50, 1)), np.tile([0.6, 0.4], (50, 1))
@@ -232,24 +253,128 @@ def attack_predictions(
     observe(*nonmembers, task=task, kind=kind)  # its own message, before the two are joined
     outputs = np.concatenate([np.asarray(members[0], np.float64), np.asarray(nonmembers[0], np.float64)])
     labels = np.concatenate([np.asarray(members[1]), np.asarray(nonmembers[1])])
-    signals = observe(outputs, labels, task=task, kind=kind)
-    member = np.arange(len(signals)) < len(inside)
+    return audit_predictions(
+        outputs,
+        labels,
+        np.arange(len(labels)) < len(inside),
+        attacks=attacks,
+        task=task,
+        kind=kind,
+        delta=delta,
+        epsilon=epsilon,
+        confidence=confidence,
+        chosen_by=chosen_by,
+        probability=probability,
+        users=users,
+        features=features,
+        slices=slices,
+        name=name,
+        seed=seed,
+    )
+
+
+def audit_predictions(
+    predictions: object,
+    labels: object,
+    member: object,
+    *,
+    attacks: Sequence[str] = (),
+    task: Task = "multiclass",
+    kind: Kind = "logits",
+    delta: float = 1e-5,
+    epsilon: float | None = None,
+    confidence: float = 0.95,
+    design: Design = "one-run",
+    chosen_by: ChosenBy | None = None,
+    probability: float | None = None,
+    users: object = None,
+    features: object = None,
+    adjacency: Adjacency = "add-remove",
+    slices: Mapping[str, object] | None = None,
+    name: str = "predictions",
+    seed: int = 0,
+) -> Result:
+    """Attack a model by the outputs it gave, those of members and non-members in one array.
+
+    Args:
+        predictions: logits or probabilities, shape (records, classes), or as the task has them. Logits keep losses
+            apart that probabilities round together.
+        labels: the truth, shape (records, ...).
+        member: whether each record was trained on, shape (records,).
+        attacks: names as in the registry; all that can run on outputs when empty.
+        task: what the model predicts: ``multiclass``, ``binary``, ``multilabel`` or ``regression``.
+        kind: ``logits`` or ``probabilities``.
+        delta: δ of the claim, and at which ε is measured.
+        epsilon: the claimed ε; None claims nothing.
+        confidence: that all bounds hold together.
+        design: as for `dpaudit.audit_scores`.
+        chosen_by: how the members were chosen, as for `dpaudit.audit_scores`.
+        probability: of the coins; None is 1/2.
+        users: whose record it is, shape (records,), as for `dpaudit.audit_scores`; nothing is sliced then.
+        features: of the records, shape (records, ...), a data frame, or one text for each record, in the order of the
+            predictions: whether members differ as data is then tested without the model, and copies are counted.
+        adjacency: as for `dpaudit.audit_scores`.
+        slices: further columns to slice the records by, each with one value per record.
+        name: what the report calls the model.
+        seed: of everything drawn.
+
+    Raises:
+        InputError: shapes that do not fit the task, probabilities that are said to be logits, the same records on both
+            sides, an attack asked for by name that lacks what it needs.
+
+    >>> rng = np.random.default_rng(1)
+    >>> labels, member = rng.integers(0, 3, 600), rng.random(600) < 0.5
+    >>> logits = rng.normal(size=(600, 3))
+    >>> logits[np.arange(600), labels] += np.where(member, 3.0, 1.0)
+    >>> audit_predictions(logits, labels, member, attacks=["loss"], chosen_by="coin").membership.attacks[0].auc > 0.8
+    True
+    """
+    if task == "multiclass" and kind == "logits":
+        refuse_probabilities(predictions)
+    signals = observe(predictions, labels, task=task, kind=kind)
+    truth = _check.flags("membership", member, length=len(signals))
+    caveat = shared_rows(predictions, labels, truth)
+    owner = checked_users(users, truth, design)
+    stated = Statement(
+        name=name,
+        seed=seed,
+        epsilon=epsilon,
+        delta=delta,
+        confidence=confidence,
+        chosen=choice(chosen_by, probability, design),
+        unit=unit_of(None, owner, design),
+        adjacency=adjacency,
+        design=design,
+    )
     return attacked(
-        signals, member, attacks=attacks, terms=terms, slices=slices, name=name, trained_by=f"given {kind}", seed=seed
+        signals,
+        truth,
+        stated,
+        attacks=attacks,
+        slices=slices,
+        users=owner,
+        trained_by=f"given {kind}",
+        utility=_utility(task, signals, predictions, labels, truth),
+        data=None
+        if features is None
+        else AsData.of(features, labels, truth, users=owner, seed=derived(seed, "as data")),
+        caveats=[caveat] if caveat else [],
     )
 
 
 def attacked(
     signals: Signals,
     member: BoolArray,
+    stated: Statement,
     *,
     attacks: Sequence[str],
-    terms: Terms,
-    name: str,
     trained_by: str,
     slices: Mapping[str, object] | None = None,
+    users: Users | None = None,
+    utility: Utility | None = None,
     references: int = 0,
-    seed: int = 0,
+    data: AsData | None = None,
+    caveats: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Result:
     """Run attacks on signals, join the truth, and put the findings into a result.
@@ -257,42 +382,53 @@ def attacked(
     An attack that is named and cannot run is an error; of the default ones those that lack something are left out,
     with the reason in the result.
     """
+    if users is not None and slices:
+        raise InputError("slices are of records, and with users there is one score a user: leave one of them out.")
     room().need(len(signals))
     scored: dict[str, tuple[Any, FloatArray, BoolArray]] = {}
-    skipped: list[membership.Skipped] = []
+    skipped: list[SkippedAttack] = []
     names = list(attacks) or list(DEFAULT_ATTACKS)
     with (progress or Silent()).task("attacking", len(names)) as advance:
         for one in names:
             attack = registry.build("membership", one, {}, where=f"attack {one!r}")
             try:
                 seen, kept = audited_part(attack, signals, member)
-                scored[one] = (scoring.chosen(attack, signals), attack(seen), kept)
+                scores, judged = attack(seen), kept
+                if users is not None:  # the membership of one record tells that of all records of its user
+                    judged = kept & ~np.isin(users, users[~kept])
+                    if not judged.any():
+                        raise InputError(f"{one} is told the membership of some record of every user: none is left.")
+                scored[one] = (scoring.chosen(attack, signals), scores[judged[kept]], judged)
             except InputError as error:
                 if attacks:
                     raise
-                skipped.append(membership.Skipped(attack=one, reason=str(error)))
+                skipped.append(SkippedAttack(attack=one, reason=str(error)))
             advance(1)
-    unit: Unit = "record"
-    adjacency: Adjacency = "add-remove"
     result = audited(
-        {one: (attack, Scores.join(scores, member[kept])) for one, (attack, scores, kept) in scored.items()},
-        name=name,
+        {
+            one: (attack, one_score_each(scores, member[kept], None if users is None else users[kept]))
+            for one, (attack, scores, kept) in scored.items()
+        },
+        stated,
+        member,
         trained_by=trained_by,
-        terms=membership.Terms("one-run", terms.delta, terms.confidence, adjacency, unit),
-        epsilon=terms.epsilon,
-        seed=seed,
+        data=data,
+        caveats=[*caveats, *filter(None, [learned_nothing(signals, member, stated.name)])],
     )
     assert result.membership is not None
     columns = {by: np.asarray(values) for by, values in (slices or {}).items()}
-    groups = membership.chosen_groups(signals, [*_slices(signals), *columns], columns)
+    groups = {} if users is not None else membership.chosen_groups(signals, [*_slices(signals), *columns], columns)
     found = []
     for outcome in result.membership.attacks:
         _, scores, kept = scored[outcome.attack]
-        parts = {by: values[kept] for by, values in groups.items()}
-        by_slice = sliced(scores, member[kept], parts, fpr=scoring.FPRS[0])
-        found.append(outcome.model_copy(update={"slices": by_slice, "spent": int((~kept).sum())}))
-    update = {"attacks": found, "skipped": skipped, "references": references, "floored": {name: signals.floored}}
-    return result.model_copy(update={"membership": result.membership.model_copy(update=update)})
+        update: dict[str, object] = {"spent": int((~kept).sum())}
+        if groups:
+            parts = {by: values[kept] for by, values in groups.items()}
+            update["slices"] = sliced(scores, member[kept], parts, fpr=scoring.FPRS[0])
+        found.append(outcome.model_copy(update=update))
+    update = {"attacks": found, "skipped": skipped, "references": references, "floored": {stated.name: signals.floored}}
+    models = [result.models[0].model_copy(update={"utility": utility})]
+    return result.model_copy(update={"models": models, "membership": result.membership.model_copy(update=update)})
 
 
 def _slices(signals: Signals) -> list[str]:
@@ -336,14 +472,15 @@ def trainer_from(recipe: Mapping[str, Any], loaded: "LoadedModel") -> Trainer:
     return trainer
 
 
-def _utility(task: Task, signals: Signals, outputs: FloatArray, records: Dataset, member: BoolArray) -> Utility | None:
-    if task == "regression":
-        labels = records.labels.reshape(len(records), -1).astype(np.float64)
-        error = np.square(outputs.reshape(len(records), -1) - labels).mean(axis=1)
-        return Utility(
-            metric="mean squared error", train=float(error[member].mean()), test=float(error[~member].mean())
-        )
-    if signals.log_probabilities is None:
+def _utility(task: Task, signals: Signals, outputs: object, labels: object, member: BoolArray) -> Utility | None:
+    """Accuracy, or the mean squared error of a regression; None where several labels are given for each record."""
+    if signals.log_probabilities is not None:
+        metric: Literal["accuracy", "mean squared error"] = "accuracy"
+        each = signals.correct().astype(np.float64)
+    elif task == "regression":
+        metric = "mean squared error"
+        truth, predicted = (np.asarray(part, np.float64).reshape(member.size, -1) for part in (labels, outputs))
+        each = np.square(predicted - truth).mean(axis=1)
+    else:
         return None
-    right = signals.correct()
-    return Utility(metric="accuracy", train=float(right[member].mean()), test=float(right[~member].mean()))
+    return Utility(metric=metric, train=float(each[member].mean()), test=float(each[~member].mean()))

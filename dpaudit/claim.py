@@ -13,9 +13,44 @@ from dpaudit.errors import InputError
 
 Adjacency = Literal["add-remove", "replace-one", "zero-out"]
 Unit = Literal["record", "user"]
+Design = Literal["one-run", "many-runs"]  # the scores are one experiment, or independent trials
+
+Noise = Literal["accounted", "none", "unknown"]  # what is known of the noise of a training
 
 ADJACENCIES: tuple[str, ...] = get_args(Adjacency)
 UNITS: tuple[str, ...] = get_args(Unit)
+# A claimed ε may lie this share below the one that follows from the mechanism: a figure rounded to three significant
+# digits is off by up to half a percent, and accountants that count on other grids differ by less.
+TOLERANCE = 5e-3
+
+
+def too_small(claimed: float, follows: float) -> bool:
+    """Whether a claimed ε is certainly smaller than the one that follows from what was run.
+
+    >>> too_small(3.7, 3.71), too_small(3.7, 3.8)
+    (False, True)
+    """
+    return claimed < follows * (1 - TOLERANCE)
+
+
+@dataclass(frozen=True)
+class Protection:
+    """Whose data differ between neighbouring data sets, how, and at which δ: only equal ones can be compared.
+
+    Args:
+        unit: one ``record`` or everything of one ``user``.
+        adjacency: what a neighbouring data set is.
+        delta: in [0, 1).
+    """
+
+    unit: Unit
+    adjacency: Adjacency
+    delta: float
+
+    def __post_init__(self) -> None:
+        _check.one_of("unit", self.unit, UNITS)
+        _check.one_of("adjacency", self.adjacency, ADJACENCIES)
+        _check.delta("delta", self.delta)
 
 
 @dataclass(frozen=True)
@@ -66,6 +101,8 @@ class Shuffled:
 
 
 Sampling = Poisson | FixedSize | Shuffled
+SamplingName = Literal["poisson", "fixed-size", "shuffled"]
+SAMPLINGS: dict[type, SamplingName] = {Poisson: "poisson", FixedSize: "fixed-size", Shuffled: "shuffled"}
 FULL_BATCH = Poisson(1.0)
 
 
@@ -93,6 +130,15 @@ class GaussianSteps:
         _check.delta("slack", self.slack)
         _check.one_of("unit", self.unit, UNITS)
 
+    @property
+    def in_words(self) -> str:
+        """Noise, steps and sampling, for a sentence."""
+        sampling = self.sampling
+        drawn = f"{SAMPLINGS[type(sampling)]} rate {sampling.rate:.4g}"
+        if isinstance(sampling, Shuffled):
+            drawn = f"shuffled into {sampling.batches_per_epoch} batches"
+        return f"noise multiplier {self.noise_multiplier:g}, {self.steps} steps, {drawn}"
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -118,9 +164,7 @@ class Claim:
     mechanism: GaussianSteps | None = None
 
     def __post_init__(self) -> None:
-        _check.one_of("unit", self.unit, UNITS)
-        _check.one_of("adjacency", self.adjacency, ADJACENCIES)
-        _check.delta("delta", self.delta)
+        _ = self.protection  # which checks itself
         if self.epsilon != math.inf:
             _check.nonnegative("epsilon", self.epsilon)
         noise = self.mechanism.noise_multiplier if self.mechanism is not None else None
@@ -128,3 +172,8 @@ class Claim:
             raise InputError(
                 f"a claim of ε = {self.epsilon:g} cannot come from noise_multiplier 0: without noise ε is infinite."
             )
+
+    @property
+    def protection(self) -> Protection:
+        """Of what it promises the ε."""
+        return Protection(self.unit, self.adjacency, self.delta)

@@ -11,13 +11,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from dpaudit import _check
-from dpaudit.claim import Adjacency, Claim, FixedSize, GaussianSteps, Poisson, Sampling, Shuffled, Unit
+from dpaudit.claim import Adjacency, Claim, FixedSize, GaussianSteps, Poisson, Sampling, SamplingName, Shuffled, Unit
 from dpaudit.errors import InputError
-from dpaudit.files import read_text
-from dpaudit.plan import parse_toml
+from dpaudit.files import parse_toml, read_text
+from dpaudit.first_error import first_error
 
-SamplingName = Literal["poisson", "fixed-size", "shuffled"]
-SAMPLINGS: dict[type, SamplingName] = {Poisson: "poisson", FixedSize: "fixed-size", Shuffled: "shuffled"}
 PLACES = ("claims.toml", "pyproject.toml")
 
 
@@ -95,7 +93,7 @@ class MechanismClaim(_OnAModel):
             sampling = FixedSize(self.batch_size, self.records)
         else:
             sampling = Shuffled(self.batches_per_epoch or 0)
-        return GaussianSteps(self.noise_multiplier, self.steps, sampling)
+        return GaussianSteps(self.noise_multiplier, self.steps, sampling, unit=self.unit)
 
 
 class _Measured(_OnAModel):
@@ -216,7 +214,7 @@ def claims_from(table: dict[str, Any], *, where: str = "claims") -> Claims:
     try:
         return Claims.model_validate_json(json.dumps(table, default=str))
     except ValidationError as error:
-        raise InputError(f"{where}: {_first_error(error)}") from error
+        raise InputError(f"{where}: {first_error(error, Claims)}") from error
 
 
 def parse_metric(text: str) -> tuple[str, float | None]:
@@ -243,30 +241,3 @@ def parse_metric(text: str) -> tuple[str, float | None]:
 
 
 METRICS = ("advantage", "auc", "reconstruction")
-
-
-def _first_error(error: ValidationError) -> str:
-    """The first problem in one line: which claim, which key, what would be right."""
-    # An unknown key says more than the missing one it was meant to be.
-    problem = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
-    place = ".".join(str(part) for part in problem["loc"]) or "the whole"
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    if problem["type"] == "extra_forbidden":
-        known = _known_keys(problem["loc"])
-        hint = _check.nearest(str(problem["loc"][-1]), known)
-        return f"{place}: this key is not known; known are {', '.join(known)}.{hint}{more}"
-    if problem["type"] == "missing":
-        return f"{place}: this key is missing.{more}"
-    message = problem["msg"].removeprefix("Value error, ").rstrip(".")
-    simple = isinstance(problem["input"], str | int | float)
-    shown = f", got {problem['input']!r:.80}" if simple and "got " not in message else ""
-    return f"{place}: {message[0].lower()}{message[1:]}{shown}.{more}"
-
-
-def _known_keys(place: tuple[int | str, ...]) -> list[str]:
-    """Keys of the table that holds an unknown one: of the file, or of the claim's kind."""
-    kinds: dict[str, type[BaseModel]] = {
-        "epsilon": EpsilonClaim, "mechanism": MechanismClaim, "ceiling": CeilingClaim, "no-growth": NoGrowthClaim,
-    }  # fmt: skip
-    table = kinds.get(str(place[-2]), Claims) if len(place) > 1 else Claims
-    return [field.alias or key for key, field in table.model_fields.items()]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from dpaudit import _check
-from dpaudit.claim import ADJACENCIES, UNITS, Adjacency, Unit
+from dpaudit.claim import Adjacency, Protection, Unit
 from dpaudit.errors import InputError
 
 ProcedureKind = Literal["", "fixed", "held-out", "union", "cross-fit"]
@@ -31,6 +31,35 @@ class Procedure:
 
     def __post_init__(self) -> None:
         _check.one_of("procedure", self.kind, PROCEDURES)
+
+
+@dataclass(frozen=True)
+class ErrorLevel:
+    """How the audit's one error level is shared among its lower bounds (a union bound)."""
+
+    confidence: float
+    bounds: int
+    per_bound: float
+
+    @classmethod
+    def shared(cls, confidence: float, bounds: int) -> "ErrorLevel":
+        """One error level shared equally among all lower bounds, so that they all hold together.
+
+        >>> ErrorLevel.shared(0.95, 5).per_bound
+        0.99
+        """
+        return cls(confidence=confidence, bounds=bounds, per_bound=round(1 - (1 - confidence) / max(1, bounds), 12))
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """Why something was not done, in place of what would have come out of it.
+
+    Args:
+        reason: part of a sentence, without a full stop.
+    """
+
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -69,12 +98,15 @@ class LowerBound:
 
     def __post_init__(self) -> None:
         _check.nonnegative("epsilon", self.epsilon)
-        _check.delta("delta", self.delta)
+        _ = self.protection  # which checks itself
         _check.open_unit("confidence", self.confidence)
-        _check.one_of("adjacency", self.adjacency, ADJACENCIES)
-        _check.one_of("unit", self.unit, UNITS)
         if not self.epsilon <= self.ceiling + 1e-9 * max(1.0, self.ceiling):
             raise InputError(f"epsilon {self.epsilon!r} is above its ceiling {self.ceiling!r}.")
+
+    @property
+    def protection(self) -> Protection:
+        """Of what it bounds the ε."""
+        return Protection(self.unit, self.adjacency, self.delta)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,11 @@ import numpy.typing as npt
 
 from dpaudit.errors import InputError
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 if sys.platform == "win32":
     import msvcrt
 else:
@@ -123,6 +128,24 @@ def read_text(path: Path) -> str:
         raise InputError(f"cannot read {path}: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         raise InputError(f"cannot read {path}: it is not UTF-8 text ({error.reason} at byte {error.start}).") from error
+
+
+def parse_toml(text: str, where: object) -> dict[str, Any]:
+    """TOML text as a table.
+
+    Raises:
+        InputError: it is no TOML.
+
+    >>> parse_toml("rounds = 3", "here")
+    {'rounds': 3}
+    """
+    try:
+        table: dict[str, Any] = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{where} is not valid TOML: {error}.") from error
+    except RecursionError as error:
+        raise InputError(f"{where} is nested too deeply.") from error
+    return table
 
 
 def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:

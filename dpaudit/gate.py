@@ -1,6 +1,6 @@
 """The gate: results against claims, under one family-wise error level.
 
-Every judgement is one of the three verdicts of `dpaudit.compare`. The level is a promise about the gate itself: a
+Every judgement is one of the verdicts of `dpaudit.verdict`. The level is a promise about the gate itself: a
 model that keeps all its claims is contradicted by chance with at most that probability, whatever the number of claims.
 """
 
@@ -11,7 +11,7 @@ from dpaudit import _check
 from dpaudit.claims import AnyClaim, CeilingClaim, Claims, EpsilonClaim, MechanismClaim, NoGrowthClaim
 from dpaudit.errors import InputError
 from dpaudit.judgement import Case, Judgement, judge, number_of_tests
-from dpaudit.result import Result
+from dpaudit.results.result import Result
 
 METRIC_LEVEL = 0.05  # shared by all tests on metrics when a claims file states no confidence
 
@@ -35,8 +35,13 @@ class Gate:
 
     @property
     def too_weak(self) -> bool:
-        """Whether any claim could not be judged."""
+        """Whether the audit was too weak to judge any claim."""
         return any(each.verdict == "too weak" for each in self.judgements)
+
+    @property
+    def no_verdict(self) -> bool:
+        """Whether what was measured says nothing about any claim."""
+        return any(each.verdict == "no verdict" for each in self.judgements)
 
     @property
     def flakiness(self) -> str:
@@ -49,10 +54,10 @@ class Gate:
         )
 
     def exit_code(self, *, require_power: bool = False) -> int:
-        """0 when nothing is contradicted, 1 when a claim is, 3 when one was too weak to judge and power is required."""
+        """1 when a claim is contradicted; 3 without a verdict on one, or when power is required and was lacking."""
         if self.contradicted:
             return 1
-        return 3 if require_power and self.too_weak else 0
+        return 3 if self.no_verdict or (require_power and self.too_weak) else 0
 
 
 def verify(
@@ -66,8 +71,8 @@ def verify(
         baseline: the result that claims of kind ``no-growth`` compare with.
 
     Raises:
-        InputError: no result or no claim, a claim about a model no result holds, a bound that speaks of another unit or
-            adjacency, a metric no attack measured, a baseline missing or unused, or an error level that cannot be held.
+        InputError: no result or no claim, a claim about a model no result holds, a metric no attack measured, a
+            baseline missing or unused, or an error level that cannot be held.
     """
     given = [results] if isinstance(results, Result) else list(results)
     files = [claims] if isinstance(claims, Claims) else list(claims)

@@ -1,22 +1,23 @@
 """One claim about one model, or about what was released, in one result: what was measured, and the verdict on it."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from dpaudit import _check, measured
-from dpaudit.accounting import epsilon, trade_off
-from dpaudit.claim import Claim, GaussianSteps, Shuffled
-from dpaudit.claims import SAMPLINGS, AnyClaim, CeilingClaim, EpsilonClaim, MechanismClaim, NoGrowthClaim, parse_metric
-from dpaudit.compare import Verdict, compare
+from dpaudit.accounting import TradeOff, epsilon, trade_off
+from dpaudit.claim import SAMPLINGS, TOLERANCE, Claim, GaussianSteps, Unit
+from dpaudit.claims import AnyClaim, CeilingClaim, EpsilonClaim, MechanismClaim, NoGrowthClaim, parse_metric
+from dpaudit.comparable import Likeness, attacks_alike, releases_alike
 from dpaudit.errors import InputError
 from dpaudit.evidence import LowerBound
-from dpaudit.experiments.membership import AttackOutcome
+from dpaudit.facts import facts
 from dpaudit.measured import Interval
-from dpaudit.result import ModelResult, Result
-
-ARITHMETIC = 1e-6  # relative room for the accountant's own rounding
+from dpaudit.results.membership import AttackResult
+from dpaudit.results.result import ModelResult, Result
+from dpaudit.verdict import Facts, Verdict, void_reasons
+from dpaudit.verdict import judge as compared
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Judgement:
         kind: kind of the claim.
         result: name of the result.
         model: name of the model, or of what the reconstruction claim is about.
-        verdict: as in `dpaudit.compare.Comparison`.
+        verdict: as in `dpaudit.verdict.Comparison`.
         promised: what is claimed, in a few words.
         measured: what was found, in a few words.
         sentence: the verdict in plain words.
@@ -69,9 +70,15 @@ class Case:
         return release or "every release"
 
     @property
-    def mechanism(self) -> GaussianSteps | None:
-        """What the model was trained by, where that was recorded."""
-        return None if self.model is None else self.model.mechanism
+    def facts(self) -> Facts:
+        """What the result knows about the model."""
+        assert self.model is not None
+        return facts(self.result, self.model)
+
+    def ran(self, unit: Unit) -> GaussianSteps | None:
+        """What the model was trained by, where that was recorded and protects this unit."""
+        found = None if self.model is None else self.model.mechanism
+        return found if found is not None and found.unit == unit else None
 
 
 def judge(case: Case, tail: float) -> Judgement:
@@ -95,45 +102,29 @@ def number_of_tests(case: Case) -> int:
     """Tests on metrics that a case takes, each of which may fail a correct model."""
     match case.claim:
         case CeilingClaim() | NoGrowthClaim() as claim:
-            if case.model is None:
-                return sum(map(claim.covers, case.result.reconstructions))
-            return len(_attacks(claim, case.result, case.subject))
-        case MechanismClaim():
-            return len(list(_points(case)))
+            names = _names(claim, case)
+            return len(names) - len(_incomparable(case, names))
+        case MechanismClaim() as claim:
+            return len(list(_points(claim, case)))
         case _:
             return 0
 
 
 def _epsilon(claim: EpsilonClaim, case: Case) -> Judgement:
     promised = f"ε ≤ {claim.epsilon:.3g} at δ = {claim.delta:g}"
-    ran = case.mechanism
+    ran = case.ran(claim.unit)
     if claim.sampling is not None and ran is not None and SAMPLINGS[type(ran.sampling)] != claim.sampling:
         return _judged(case, "contradicted", promised, f"{SAMPLINGS[type(ran.sampling)]} sampling", (
             f"The ε was accounted for {claim.sampling} sampling, but the training drew its batches by "
             f"{SAMPLINGS[type(ran.sampling)]} sampling: it does not apply."
         ))  # fmt: skip
-    if ran is not None:
-        found = _more_than(claim.claim(), ran)
-        if found is not None:
-            return _judged(case, "contradicted", promised, f"training gives ε = {found:.3g}", (
-                f"The training that was run ({_in_words(ran)}) accounts to ε = {found:.4g} at δ = {claim.delta:g}, "
-                f"more than the promised {claim.epsilon:.4g}."
-            ))  # fmt: skip
     return _by_bounds(case, claim.claim(), promised)
-
-
-def _more_than(claim: Claim, ran: GaussianSteps) -> float | None:
-    """ε of the training when it is above the claim; None when it is not."""
-    if ran.noise_multiplier == 0:
-        return float("inf")
-    accounted = epsilon(ran, delta=claim.delta, adjacency=claim.adjacency).epsilon
-    return accounted if accounted > claim.epsilon * (1 + ARITHMETIC) else None
 
 
 def _mechanism(claim: MechanismClaim, case: Case, tail: float) -> Judgement:
     stated = claim.mechanism()
-    promised = _in_words(stated)
-    ran = case.mechanism
+    promised = stated.in_words
+    ran = case.ran(claim.unit)
     if ran is not None and type(ran.sampling) is not type(stated.sampling):
         return _judged(case, "contradicted", promised, f"{SAMPLINGS[type(ran.sampling)]} sampling", (
             f"Promised {claim.sampling} sampling, the training drew its batches by "
@@ -150,19 +141,9 @@ def _mechanism(claim: MechanismClaim, case: Case, tail: float) -> Judgement:
                 f"Promised a clip norm of {claim.l2_norm_clip:g}, the training used {clip:g}."
             ))  # fmt: skip
     curve = trade_off(stated, adjacency=claim.adjacency)
-    if ran is not None and ran != stated:
-        if ran.noise_multiplier == 0:
-            return _judged(case, "contradicted", promised, "no noise", "The training that was run added no noise.")
-        other = trade_off(ran, adjacency=claim.adjacency)
-        excess = np.interp(curve.fpr, other.fpr, other.tpr) - curve.tpr
-        worst = float(curve.fpr[excess.argmax()])
-        if other.tpr_at(worst) > curve.tpr_at(worst) + ARITHMETIC:
-            return _judged(case, "contradicted", promised, _in_words(ran), (
-                f"The training that was run ({_in_words(ran)}) protects less than the promised one: at a "
-                f"false-positive rate of {worst:.3g} it allows a true-positive rate of {other.tpr_at(worst):.3g}, "
-                f"promised {curve.tpr_at(worst):.3g}."
-            ))  # fmt: skip
-    for attack, fpr in _points(case):
+    if ran is not None and (weaker := _less_protection(ran, curve, claim)) is not None:
+        return _judged(case, "contradicted", promised, ran.in_words, weaker)
+    for attack, fpr in _points(claim, case):
         found = measured.tpr(attack, fpr, tail=tail)
         if found.low > curve.tpr_at(fpr):
             return _judged(case, "contradicted", promised, f"TPR {_shown(found)} at FPR {fpr:g}", (
@@ -173,31 +154,51 @@ def _mechanism(claim: MechanismClaim, case: Case, tail: float) -> Judgement:
     source = f"{accounted.method} of claim {claim.id}"
     return _by_bounds(
         case,
-        Claim(accounted.epsilon, claim.delta, unit=claim.unit, adjacency=claim.adjacency, source=source),
+        Claim(accounted.epsilon, claim.delta, claim.unit, claim.adjacency, source, stated),
         f"{promised}: ε ≤ {accounted.epsilon:.3g} at δ = {claim.delta:g}",
     )
 
 
-def _points(case: Case) -> Iterator[tuple[AttackOutcome, float]]:
+def _less_protection(ran: GaussianSteps, promised: TradeOff, claim: MechanismClaim) -> str | None:
+    """Where what was run allows more than the promised curve, in a sentence; None when it does not."""
+    if ran.noise_multiplier == 0 or ran == claim.mechanism():
+        return None
+    other = trade_off(replace(ran, slack=0.0), adjacency=claim.adjacency)
+    excess = np.interp(promised.fpr, other.fpr, other.tpr) - promised.tpr * (1 + TOLERANCE)
+    worst = float(promised.fpr[excess.argmax()])
+    if excess.max() <= 0:
+        return None
+    return (
+        f"The training that was run ({ran.in_words}) protects less than the promised one: at a false-positive rate of "
+        f"{worst:.3g} it allows a true-positive rate of {other.tpr_at(worst):.3g}, promised "
+        f"{promised.tpr_at(worst):.3g}."
+    )
+
+
+def _points(claim: MechanismClaim, case: Case) -> Iterator[tuple[AttackResult, float]]:
     """Where the promised curve is tested: only when every score is a trial of its own, so that counts are binomial."""
     outcome = case.result.membership
-    if outcome is None or outcome.design != "many-runs":
+    if outcome is None or outcome.design != "many-runs" or void_reasons(case.facts):
         return
     for attack in outcome.attacks:
-        if attack.model == case.subject:
+        bound = attack.bound
+        if attack.model != case.subject or bound is None:
+            continue
+        if (bound.unit, bound.adjacency) == (claim.unit, claim.adjacency):
             for at in attack.tpr_at_fpr:
                 yield attack, _check.open_unit("fpr", at.fpr)
 
 
 def _by_bounds(case: Case, claim: Claim, promised: str) -> Judgement:
-    bounds = case.result.bounds(case.subject)
-    found = compare(case.subject, claim, bounds, case.result.findings(case.subject))
+    found = compared(claim, case.facts)
     return _judged(case, found.verdict, promised, _bound_in_words(found.strongest), found.sentence)
 
 
 def _ceiling(claim: CeilingClaim, case: Case, tail: float) -> Judgement:
-    intervals = _intervals(claim, case, case.result, tail)
+    intervals = _intervals(claim, case, case.result, _names(claim, case), tail)
     found = measured.widest(list(intervals.values()))
+    if case.model is not None and (void := void_reasons(case.facts)):
+        return _judged(case, "no verdict", f"{claim.metric} ≤ {claim.max:g}", _shown(found), " ".join(void))
     promised, shown = f"{claim.metric} ≤ {claim.max:g}", _shown(found)
     subject = f"{claim.metric} of {_source(intervals, case, 'the strongest')} is {shown}"
     if found.low > claim.max:
@@ -210,46 +211,88 @@ def _ceiling(claim: CeilingClaim, case: Case, tail: float) -> Judgement:
 
 
 def _growth(claim: NoGrowthClaim, case: Case, tail: float) -> Judgement:
+    """Growth of what can be compared; a claim of which a part cannot be is contradicted or too weak."""
     assert case.baseline is not None
-    before = _intervals(claim, case, case.baseline, tail)
-    now = _intervals(claim, case, case.result, tail)
-    for name in now:
-        if name not in before:
-            raise InputError(
-                f"claim {claim.id!r}: the baseline {case.baseline.name!r} has no "
-                f"{'release' if case.model is None else 'attack'} {name!r}."
-            )
-    found = measured.widest([now[name].minus(before[name]) for name in now])
+    promised = f"{claim.metric} grows ≤ {claim.tolerance:g}"
+    names = _names(claim, case)
+    reasons = _incomparable(case, names)
+    missing = " ".join(f"{reason}." for reason in dict.fromkeys(reasons.values()))
+    kept = [name for name in names if name not in reasons]
+    if not kept:
+        return _judged(case, "too weak", promised, "not comparable", f"Not compared with the baseline: {missing}")
+    before = _intervals(claim, case, case.baseline, kept, tail)
+    now = _intervals(claim, case, case.result, kept, tail)
+    found = measured.widest([now[name].minus(before[name]) for name in kept])
     shown = f"{found.value:+.3g} ({found.low:+.3g} to {found.high:+.3g})"
     subject = f"{claim.metric} of {_source(now, case, 'the fastest-growing')}"
     allowed = f"the allowed {claim.tolerance:g}"
+    verdict: Verdict
     if found.low > claim.tolerance:
-        verdict: Verdict = "contradicted"
-        sentence = f"{subject} grew by {shown} since the baseline, more than {allowed}."
+        verdict, sentence = "contradicted", f"{subject} grew by {shown} since the baseline, more than {allowed}."
     elif found.high <= claim.tolerance:
-        verdict = "consistent"
+        verdict = "too weak" if reasons else "consistent"
         sentence = f"{subject} changed by {shown} since the baseline, within {allowed}."
     else:
         verdict = "too weak"
         more = "trials" if case.model is None else "records"
         sentence = f"{subject} changed by {shown} since the baseline: more {more} are needed to tell it from {allowed}."
-    return _judged(case, verdict, f"{claim.metric} grows ≤ {claim.tolerance:g}", shown, sentence)
+    if reasons:
+        sentence += f" The rest is not compared: {missing}"
+    said = dict.fromkeys(text for name in kept for text in _likeness(case, name).said)
+    if said:
+        sentence += f" Beside that the two differ: {'; '.join(said)}."
+    return _judged(case, verdict, promised, shown, sentence)
 
 
-def _intervals(claim: CeilingClaim | NoGrowthClaim, case: Case, result: Result, tail: float) -> dict[str, Interval]:
+def _incomparable(case: Case, names: list[str]) -> dict[str, str]:
+    """Why attacks (or releases) cannot be compared with the baseline, by name; none without a baseline."""
+    if case.baseline is None:
+        return {}
+    if case.model is not None and all(case.subject != each.name for each in case.baseline.models):
+        return dict.fromkeys(names, f"the baseline holds no model {case.subject!r}")
+    held = _held(case, case.baseline)
+    what, where = ("release", "") if case.model is None else ("attack", f" on model {case.subject!r}")
+    reasons = {
+        name: _likeness(case, name).why_not if name in held else f"the baseline has no {what} {name!r}{where}"
+        for name in names
+    }
+    return {name: reason for name, reason in reasons.items() if reason}
+
+
+def _likeness(case: Case, name: str) -> Likeness:
+    assert case.baseline is not None
+    if case.model is None:
+        return releases_alike(case.baseline, case.result, name)
+    return attacks_alike(case.baseline, case.result, case.subject, name)
+
+
+def _held(case: Case, result: Result) -> Collection[str]:
+    """Attacks on the case's model in a result, or its releases where records are reconstructed."""
+    if case.model is None:
+        return result.reconstructions
+    return result.membership.by_name(case.subject) if result.membership is not None else ()
+
+
+def _names(claim: CeilingClaim | NoGrowthClaim, case: Case) -> list[str]:
+    """The attacks a claim is about, or the releases where records are reconstructed."""
+    if case.model is not None:
+        return list(_attacks(claim, case.result, case.subject))
+    found = [name for name in case.result.reconstructions if claim.covers(name)]
+    if not found:
+        raise InputError(f"claim {claim.id!r}: {case.result.name!r} tried no reconstruction from {case.subject!r}.")
+    return found
+
+
+def _intervals(
+    claim: CeilingClaim | NoGrowthClaim, case: Case, result: Result, names: list[str], tail: float
+) -> dict[str, Interval]:
     """The claim's metric by attack, or by release where records are reconstructed."""
     if case.model is None:
-        found = {
-            name: measured.success(tried.successes, tried.trials, tail=tail)
-            for name, tried in result.reconstructions.items()
-            if claim.covers(name)
-        }
-        if not found:
-            raise InputError(f"claim {claim.id!r}: {result.name!r} tried no reconstruction from {case.subject!r}.")
-        return found
+        tried = {name: result.reconstructions[name] for name in names}
+        return {name: measured.success(each.successes, each.trials, tail=tail) for name, each in tried.items()}
     metric = parse_metric(claim.metric)
     attacks = _attacks(claim, result, case.subject)
-    return {name: measured.interval(attack, metric, tail=tail) for name, attack in attacks.items()}
+    return {name: measured.interval(attacks[name], metric, tail=tail) for name in names}
 
 
 def _source(intervals: dict[str, Interval], case: Case, which: str) -> str:
@@ -259,9 +302,7 @@ def _source(intervals: dict[str, Interval], case: Case, which: str) -> str:
     return f"{which} of {len(intervals)} {'releases' if case.model is None else 'attacks'}"
 
 
-def _attacks(claim: CeilingClaim | NoGrowthClaim, result: Result, model: str) -> dict[str, AttackOutcome]:
-    if all(model != each.name for each in result.models):
-        raise InputError(f"claim {claim.id!r}: the baseline {result.name!r} holds no model {model!r}.")
+def _attacks(claim: CeilingClaim | NoGrowthClaim, result: Result, model: str) -> dict[str, AttackResult]:
     known = result.membership.by_name(model) if result.membership else {}
     found = {name: attack for name, attack in known.items() if claim.attack in (None, attack.attack)}
     if not found:
@@ -292,11 +333,3 @@ def _shown(found: measured.Interval) -> str:
 
 def _bound_in_words(bound: LowerBound | None) -> str:
     return "no bound" if bound is None else f"ε ≥ {bound.epsilon:.3g} (could see {bound.ceiling:.3g})"
-
-
-def _in_words(mechanism: GaussianSteps) -> str:
-    sampling = mechanism.sampling
-    drawn = f"{SAMPLINGS[type(sampling)]} rate {sampling.rate:.4g}"
-    if isinstance(sampling, Shuffled):
-        drawn = f"shuffled into {sampling.batches_per_epoch} batches"
-    return f"noise multiplier {mechanism.noise_multiplier:g}, {mechanism.steps} steps, {drawn}"

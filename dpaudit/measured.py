@@ -14,8 +14,8 @@ from scipy.stats import binom, norm
 from dpaudit import _check
 from dpaudit._check import FloatArray
 from dpaudit.errors import InputError
-from dpaudit.experiments.membership import AttackOutcome
 from dpaudit.intervals import lower_rate, upper_rate
+from dpaudit.results.membership import AttackResult
 
 ROUNDING = 5e-7  # a result's curves are rounded to six decimals
 
@@ -51,7 +51,7 @@ class Interval:
         return Interval(value, round(value - below, 12), round(value + above, 12), self.tail)
 
 
-def auc(attack: AttackOutcome, *, tail: float) -> Interval:
+def auc(attack: AttackResult, *, tail: float) -> Interval:
     """Area under the ROC curve: DeLong's standard error on the logit scale.
 
     The normal approximation has no width where the curve is perfect; there the edge is exact: with every member above
@@ -70,7 +70,7 @@ def auc(attack: AttackOutcome, *, tail: float) -> Interval:
     return Interval(value, _expit(logit - reach), _expit(logit + reach), level)
 
 
-def advantage(attack: AttackOutcome, *, tail: float) -> Interval:
+def advantage(attack: AttackResult, *, tail: float) -> Interval:
     """Largest TPR - FPR of any threshold, by Massart's form of the Dvoretzky-Kiefer-Wolfowitz inequality.
 
     It holds whatever threshold was found best, because it holds for all at once (Massart 1990).
@@ -81,7 +81,7 @@ def advantage(attack: AttackOutcome, *, tail: float) -> Interval:
     return Interval(value, max(0.0, value - reach), min(1.0, value + reach), level)
 
 
-def tpr(attack: AttackOutcome, fpr: float, *, tail: float) -> Interval:
+def tpr(attack: AttackResult, fpr: float, *, tail: float) -> Interval:
     """True-positive rate at a *true* false-positive rate, not at the one that happened to be seen.
 
     Half of the tail pays for the threshold: the lower edge is read at a threshold whose true rate is at most ``fpr``
@@ -122,7 +122,7 @@ def success(successes: int, trials: int, *, tail: float) -> Interval:
     return Interval(successes / trials, round(low, 12), round(high, 12), level)
 
 
-def interval(attack: AttackOutcome, metric: tuple[str, float | None], *, tail: float) -> Interval:
+def interval(attack: AttackResult, metric: tuple[str, float | None], *, tail: float) -> Interval:
     """A metric by its parsed name."""
     match metric:
         case ("tpr", float(fpr)):
@@ -134,7 +134,7 @@ def interval(attack: AttackOutcome, metric: tuple[str, float | None], *, tail: f
     raise InputError(f"the metric {metric!r} is not known.")
 
 
-def _sound(attack: AttackOutcome, tail: float) -> tuple[float, int, int]:
+def _sound(attack: AttackResult, tail: float) -> tuple[float, int, int]:
     name = f"of attack {attack.attack!r}"
     level = _check.open_unit("tail", tail)
     if level >= 0.5:
@@ -143,7 +143,7 @@ def _sound(attack: AttackOutcome, tail: float) -> tuple[float, int, int]:
     return level, members, _check.integer(f"nonmembers {name}", attack.nonmembers, at_least=1)
 
 
-def _curve(attack: AttackOutcome) -> tuple[FloatArray, FloatArray]:
+def _curve(attack: AttackResult) -> tuple[FloatArray, FloatArray]:
     """The curve's points, checked: a result may come from anywhere."""
     name = f"curve of attack {attack.attack!r}"
     xs = _check.vector(f"false-positive rates in the {name}", attack.curve.fpr)

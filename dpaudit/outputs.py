@@ -7,6 +7,7 @@ is cut off at 1e-300 and counted, so that a result can say how many records it c
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
+import numpy.typing as npt
 from scipy.special import log_expit, log_softmax
 
 from dpaudit import _check
@@ -108,18 +109,6 @@ def from_loss(loss: object) -> Phi:
     return Phi(-held - np.log(-np.expm1(-held)), int(zero.sum()))
 
 
-def from_predicted(predicted: object, labels: object, *, classes: int) -> Signals:
-    """Signals when only the predicted class of each record is known: label-only attacks work on them.
-
-    >>> from_predicted([1, 0], [1, 1], classes=2).correct()
-    array([ True, False])
-    """
-    guess = _check.labels("predicted classes", predicted, classes=classes)
-    truth = _check.labels("labels", labels, classes=classes, length=guess.size)
-    log_p = np.where(np.arange(classes) == guess[:, None], 0.0, np.log(FLOOR))
-    return Signals(np.where(guess == truth, 1.0, -1.0), truth, log_p, floored=guess.size)
-
-
 def log_probabilities(outputs: FloatArray, *, kind: Kind) -> FloatArray:
     """Log-probabilities of a multi-class model's outputs (..., records, classes)."""
     if kind == "logits":
@@ -128,9 +117,41 @@ def log_probabilities(outputs: FloatArray, *, kind: Kind) -> FloatArray:
     return logarithms
 
 
+def losses(outputs: FloatArray, labels: npt.NDArray[np.generic], *, task: Task) -> FloatArray:
+    """Loss of each record, shape (records,), from a model's outputs (records, outputs), logits of a classifier.
+
+    Cross-entropy, its mean over several labels, or the squared error, its mean over several outputs.
+
+    >>> losses(np.array([[0.0], [0.0]]), np.array([0, 1]), task="binary").round(4)
+    array([0.6931, 0.6931])
+    """
+    if task == "multiclass":
+        return -np.take_along_axis(log_softmax(outputs, axis=1), labels.astype(np.int64)[:, None], axis=1)[:, 0]
+    truth = labels.reshape(len(outputs), -1).astype(np.float64)
+    each = np.square(outputs - truth) if task == "regression" else -log_expit(np.where(truth == 1, outputs, -outputs))
+    return np.asarray(each.mean(axis=1), np.float64)
+
+
+def quality(outputs: FloatArray, labels: npt.NDArray[np.generic], *, task: Task) -> FloatArray:
+    """Whether each record is predicted right (the share of its labels), or its squared error, shape (records,).
+
+    >>> quality(np.array([[2.0, 1.0], [0.0, 3.0]]), np.array([0, 0]), task="multiclass")
+    array([1., 0.])
+    """
+    if task == "regression":
+        return losses(outputs, labels, task=task)
+    if task == "multiclass":
+        return np.asarray(outputs.argmax(axis=1) == labels, np.float64)
+    return np.asarray(((outputs > 0) == (labels.reshape(len(outputs), -1) == 1)).mean(axis=1), np.float64)
+
+
 def _multiclass(outputs: FloatArray, labels: object, kind: Kind) -> Phi:
     if outputs.ndim < 2 or outputs.shape[-1] < 2:
-        raise InputError(f"outputs of a multi-class model must be (records, classes), got shape {outputs.shape}.")
+        one = outputs.ndim == 1 or outputs.shape[-1] == 1
+        raise InputError(
+            f"outputs of a multi-class model must be (records, classes), got shape {outputs.shape}"
+            + ("; one number for each record is of task 'binary' or 'regression'." if one else ".")
+        )
     truth = _check.labels("labels", labels, classes=outputs.shape[-1])
     _rows(outputs.shape[-2], truth.size)
     if kind == "logits":

@@ -13,8 +13,7 @@ import numpy as np
 
 from dpaudit._check import BoolArray
 from dpaudit.blocks import within
-from dpaudit.claim import Adjacency, Unit
-from dpaudit.compare import compare, unmeasured
+from dpaudit.claim import GaussianSteps, Noise, Unit
 from dpaudit.data.dataset import Dataset
 from dpaudit.data.inclusion import fair_coins
 from dpaudit.data.users import Natural, user_coins
@@ -22,20 +21,21 @@ from dpaudit.errors import InputError
 from dpaudit.experiments import federated, gradient, ladder, membership, prior, trace
 from dpaudit.experiments.audit import Audit, Subject
 from dpaudit.experiments.cost import AuditCost, audit_cost
+from dpaudit.facts import judged
 from dpaudit.files import LEFT_OVER, LOCK, alone_in, write_text
 from dpaudit.log import Log
+from dpaudit.outputs import quality
 from dpaudit.plan import Plan, load_plan
 from dpaudit.progress import Progress, Silent
 from dpaudit.promise import promise
 from dpaudit.reports.html import write_report
-from dpaudit.result import DataSummary, ErrorLevel, ModelResult, Result, Utility, provenance, summary
+from dpaudit.results.result import DataSummary, ModelResult, Result, Utility, provenance, summary
 from dpaudit.seeds import derived
 from dpaudit.tasks import Workers
 from dpaudit.trace import read_trace
+from dpaudit.training.capabilities import adds_noise
 from dpaudit.training.single import Wanted
-from dpaudit.training.trainer import TrainedModel
-
-ADJACENCY: Adjacency = "add-remove"  # one fair coin per record decides whether it is there or not
+from dpaudit.training.trainer import TrainedModel, Trainer
 
 
 def run(
@@ -124,11 +124,9 @@ def prepared(plan: Plan, folder: Path, progress: Progress, *, memory: int | None
         member=member,
         population=population,
         subjects=(),
-        unit=plan.audit.unit,
-        adjacency=ADJACENCY,
+        protection=plan.protection,
         design=plan.audit.design,
-        delta=plan.audit.delta,
-        confidence=ErrorLevel.shared(plan.audit.confidence, plan.bounds()).per_bound,
+        confidence=plan.level.per_bound,
         seed=plan.seed,
         folder=folder,
         progress=progress,
@@ -182,9 +180,9 @@ def _run(plan: Plan, prepare: Callable[[], Audit], log: Log) -> Result:
             promised = promise(
                 model.mechanism,
                 settings.stated_claim(),
-                delta=plan.audit.delta,
-                adjacency=ADJACENCY,
-                unit=model.mechanism.unit if model.mechanism is not None else plan.audit.unit,
+                delta=audit.delta,
+                adjacency=audit.adjacency,
+                unit=model.mechanism.unit if model.mechanism is not None else audit.unit,
             )
             claim = promised.claim if promised is not None else None
             subjects.append(Subject(settings.name, trainer, model, claim))
@@ -196,6 +194,7 @@ def _run(plan: Plan, prepare: Callable[[], Audit], log: Log) -> Result:
                     mechanism=model.mechanism,
                     promise=promised,
                     utility=utility(model, records.take(member), records.take(~member), population),
+                    noise=noise_of(trainer, model.mechanism),
                 )
             )
             advance(1)
@@ -215,38 +214,18 @@ def _run(plan: Plan, prepare: Callable[[], Audit], log: Log) -> Result:
         else None
     )
     ladder_outcome = timed("ladder", partial(ladder.run, plan.ladder, audit)) if plan.ladder else None
-    comparisons = []
-    for subject in subjects:
-        bounds = [
-            *(membership_outcome.bounds(subject.name) if membership_outcome is not None else []),
-            *(federated_outcome.bounds(subject.name) if federated_outcome is not None else []),
-            *(ladder_outcome.bounds(subject.name) if ladder_outcome is not None else []),
-        ]
-        findings = ladder_outcome.findings(subject.name) if ladder_outcome is not None else []
-        if subject.claim is None:
-            continue
-        # A bound on one record's ε says nothing about one user's.
-        own_unit = [bound for bound in bounds if bound.unit == subject.claim.unit]
-        judged = own_unit or findings
-        comparisons.append(
-            compare(subject.name, subject.claim, own_unit, findings)
-            if judged
-            else unmeasured(subject.name, subject.claim)
-        )
-    for outcome in (gradient_outcome, prior_outcome):
-        comparisons += outcome.comparisons() if outcome is not None else []
-    return Result(
+    found = Result(
         schema=1,
         name=plan.name,
         title=f"Privacy audit of {plan.name}",
-        unit=plan.audit.unit,
-        adjacency=ADJACENCY,
-        delta=plan.audit.delta,
+        unit=audit.unit,
+        adjacency=audit.adjacency,
+        delta=audit.delta,
         provenance=provenance(seed=plan.seed, plan=plan.toml(), fingerprint=plan.fingerprint),
         data=summary(records, members=int(member.sum()), population=len(population)),
-        level=ErrorLevel.shared(plan.audit.confidence, plan.bounds()),
+        level=plan.level,
         models=models,
-        comparisons=comparisons,
+        comparisons=[],
         membership=membership_outcome,
         federated=federated_outcome,
         ladder=ladder_outcome,
@@ -254,6 +233,7 @@ def _run(plan: Plan, prepare: Callable[[], Audit], log: Log) -> Result:
         prior=prior_outcome,
         timing=timing,
     )
+    return judged(found)
 
 
 def _run_trace(plan: Plan, settings: trace.Settings) -> Result:
@@ -262,19 +242,18 @@ def _run_trace(plan: Plan, settings: trace.Settings) -> Result:
     recorded = read_trace(settings.path)
     claim = trace.claim_of(recorded)
     unit, delta = trace.terms(recorded, plan.audit.model_dump(exclude_unset=True), delta=plan.audit.delta)
-    level = ErrorLevel.shared(plan.audit.confidence, plan.bounds())
     found = trace.run(
         settings,
         recorded,
         claim,
         plan.architecture.build() if plan.architecture is not None else None,
         delta=delta,
-        confidence=level.per_bound,
+        confidence=plan.level.per_bound,
         seed=plan.seed,
     )
-    adjacency, mechanism = (claim.adjacency, claim.mechanism) if claim is not None else (ADJACENCY, None)
-    comparison = found.comparison(claim, unit=unit, delta=delta)
-    return Result(
+    adjacency = claim.adjacency if claim is not None else plan.protection.adjacency
+    mechanism = claim.mechanism if claim is not None else None
+    result = Result(
         schema=1,
         name=plan.name,
         title=f"Privacy audit of {plan.name}",
@@ -285,7 +264,7 @@ def _run_trace(plan: Plan, settings: trace.Settings) -> Result:
         data=DataSummary(
             name=f"trace {settings.name}", records=0, members=0, population=0, fingerprint=None, licence="not stated"
         ),
-        level=level,
+        level=plan.level,
         models=[
             ModelResult(
                 name=settings.name,
@@ -296,10 +275,19 @@ def _run_trace(plan: Plan, settings: trace.Settings) -> Result:
                 utility=None,
             )
         ],
-        comparisons=[] if comparison is None else [comparison],
+        comparisons=[],
         trace=found,
         timing={"trace": round(time.monotonic() - begin, 3)},
     )
+    return judged(result)
+
+
+def noise_of(trainer: Trainer, mechanism: GaussianSteps | None) -> Noise:
+    """What is known of the noise of a training: what its accountant was told, or that there is none."""
+    adds = adds_noise(trainer)
+    if mechanism is not None and mechanism.noise_multiplier > 0:
+        return "accounted"
+    return "none" if adds is False or (adds is None and mechanism is not None) else "unknown"
 
 
 def membership_coins(records: Dataset, unit: Unit, *, seed: int) -> BoolArray:
@@ -314,7 +302,7 @@ def utility(model: TrainedModel, members: Dataset, nonmembers: Dataset, populati
     """Accuracy (or mean squared error) on the training records and on records the model never saw."""
 
     def measured(*parts: Dataset) -> float:
-        hits = np.concatenate([_per_record(part, model.predict(part.features)) for part in parts])
+        hits = np.concatenate([quality(model.predict(part.features), part.labels, task=part.task) for part in parts])
         return round(float(hits.mean()), 6)
 
     return Utility(
@@ -322,14 +310,6 @@ def utility(model: TrainedModel, members: Dataset, nonmembers: Dataset, populati
         train=measured(members),
         test=measured(nonmembers, population),
     )
-
-
-def _per_record(part: Dataset, outputs: Any) -> Any:
-    if part.task == "regression":
-        return ((outputs - part.labels.reshape(len(part), -1)) ** 2).mean(axis=1)
-    if part.task == "multiclass":
-        return outputs.argmax(axis=1) == part.labels
-    return ((outputs > 0) == (part.labels.reshape(len(part), -1) == 1)).mean(axis=1)
 
 
 def _claim_folder(folder: Path, plan: Plan) -> None:

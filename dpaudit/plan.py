@@ -5,6 +5,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,22 +13,23 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from dpaudit import _check, registry
-from dpaudit.claim import Adjacency, Claim, Unit
+from dpaudit.claim import Adjacency, Claim, Design, Protection, Unit
 from dpaudit.data.dataset import Task
 from dpaudit.data.load import SUFFIXES
 from dpaudit.data.source import Source
 from dpaudit.data.users import Clients
 from dpaudit.errors import InputError
-from dpaudit.experiments.audit import Design
+from dpaudit.evidence import ErrorLevel
+from dpaudit.experiments.architecture import ArchitectureSettings
 from dpaudit.experiments.federated import Settings as FederatedSettings
 from dpaudit.experiments.gradient_settings import Settings as GradientSettings
 from dpaudit.experiments.membership import Settings as MembershipSettings
 from dpaudit.experiments.prior import Settings as PriorSettings
 from dpaudit.experiments.rungs import Settings as LadderSettings
 from dpaudit.experiments.trace import Settings as TraceSettings
-from dpaudit.experiments.views import at_epoch
-from dpaudit.files import read_text
-from dpaudit.training.function import Function
+from dpaudit.files import parse_toml, read_text
+from dpaudit.first_error import first_error
+from dpaudit.training.capabilities import at_epoch, outside_code
 from dpaudit.training.trainer import Trainer
 
 if sys.version_info >= (3, 11):
@@ -59,17 +61,6 @@ class DataSettings(_Table):
     user: str | None = None
     clients: Clients | None = None
     population: float = Field(default=0.2, gt=0, lt=1)
-
-
-class ArchitectureSettings(BaseModel):
-    """``[architecture]``: a kind, with its parameters beside it."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-    kind: str
-
-    def build(self) -> Any:
-        """The architecture."""
-        return registry.build("architectures", self.kind, self.model_extra or {}, where="architecture")
 
 
 class ClaimSettings(_Table):
@@ -114,8 +105,7 @@ class ModelSettings(BaseModel):
         """The claim of the plan; None when it should follow from the training."""
         if self.claim is None:
             return None
-        claim = self.claim
-        return Claim(claim.epsilon, claim.delta, unit=claim.unit, adjacency=claim.adjacency, source=claim.source)
+        return Claim(**self.claim.model_dump())
 
 
 class AuditSettings(_Table):
@@ -162,7 +152,11 @@ class Plan(_Table):
         return self
 
     def trainers(self) -> dict[str, Trainer]:
-        """Trainers by model name; every parameter is checked, nothing is trained."""
+        """Trainers by model name, always the same ones; every parameter is checked, nothing is trained."""
+        return self._trainers
+
+    @cached_property
+    def _trainers(self) -> dict[str, Trainer]:
         return {model.name: model.build(self.architecture) for model in self.model}
 
     def source(self) -> Source:
@@ -179,17 +173,24 @@ class Plan(_Table):
 
     def code(self) -> dict[str, str]:
         """Functions outside the registries that a run would import and call, by model."""
-        return {
-            name: trainer.train
-            for name, trainer in self.trainers().items()
-            if isinstance(trainer, Function) and isinstance(trainer.train, str)
-        }
+        found = {name: outside_code(trainer) for name, trainer in self.trainers().items()}
+        return {name: code for name, code in found.items() if code is not None}
 
     def bounds(self) -> int:
         """Lower bounds in the whole audit; its error level is shared among them."""
         per_model = sum(part.bounds() for part in (self.membership, self.federated, self.ladder) if part is not None)
         once = sum(part.bounds() for part in (self.gradient, self.prior, self.trace) if part is not None)
         return per_model * len(self.model) + once
+
+    @property
+    def protection(self) -> Protection:
+        """What its bounds are about: a record or user is there or not, as its own fair coin says."""
+        return Protection(self.audit.unit, "add-remove", self.audit.delta)
+
+    @property
+    def level(self) -> ErrorLevel:
+        """The error level of the audit, shared among its bounds."""
+        return ErrorLevel.shared(self.audit.confidence, self.bounds())
 
     def units(self) -> set[Unit]:
         """The units that lower bounds on its models speak of."""
@@ -277,7 +278,7 @@ def plan_from(table: dict[str, Any], *, where: str = "plan") -> Plan:
         raise InputError(f'{where}: [membership] audits records; with audit.unit = "user" use federated.users.')
     if plan.membership is not None:
         for attack in plan.membership.attacks:
-            attack.build()
+            attack.built  # noqa: B018  # a parameter that it refuses is an error of the plan
         for name, trainer in plan.trainers().items():
             for epochs in plan.membership.checkpoints:
                 try:
@@ -303,53 +304,6 @@ def _texts(value: object) -> Iterator[str]:
     elif isinstance(value, dict | list):
         for part in value.values() if isinstance(value, dict) else value:
             yield from _texts(part)
-
-
-def parse_toml(text: str, where: object) -> dict[str, Any]:
-    """TOML text as a table.
-
-    Raises:
-        InputError: it is no TOML.
-    """
-    try:
-        table: dict[str, Any] = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{where} is not valid TOML: {error}.") from error
-    except RecursionError as error:
-        raise InputError(f"{where} is nested too deeply.") from error
-    return table
-
-
-def first_error(error: ValidationError, model: type[BaseModel]) -> str:
-    """The first problem of a validation in one line: where, what, and the nearest known key."""
-    problems = error.errors()
-    problem = problems[0]
-    place = ".".join(str(part) for part in problem["loc"]) or "the whole"
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    if problem["type"] == "extra_forbidden":
-        known = _keys_at(model, problem["loc"][:-1])
-        hint = _check.nearest(str(problem["loc"][-1]), known)
-        return f"{place}: this key is not known; known are {', '.join(known)}.{hint}{more}"
-    if problem["type"] == "missing":
-        return f"{place}: this key is missing.{more}"
-    message = problem["msg"].removeprefix("Value error, ")
-    shown = "" if isinstance(problem["input"], dict | list) else f", got {problem['input']!r}"
-    return f"{place}: {message[0].lower()}{message[1:]}{shown}.{more}"
-
-
-def _keys_at(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
-    """Known keys of the table at a place in a plan."""
-    current: Any = model
-    for part in place:
-        if isinstance(part, int):
-            continue
-        field = next((f for key, f in current.model_fields.items() if part in (key, f.alias)), None)
-        candidates = [field.annotation, *getattr(field.annotation, "__args__", ())] if field is not None else []
-        tables = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
-        if not tables:
-            return []
-        current = tables[0]
-    return [field.alias or key for key, field in current.model_fields.items()]
 
 
 def _override(table: dict[str, Any], text: str) -> None:

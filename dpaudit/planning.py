@@ -7,6 +7,7 @@ How likely each method sees it is computed in `dpaudit.chances`.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from functools import lru_cache
 from typing import Literal, get_args
 
@@ -25,8 +26,6 @@ from dpaudit.forensics.step_canaries import visible_to_steps
 Access = Literal["steps", "runs", "one-run"]
 ACCESS: tuple[str, ...] = get_args(Access)
 POWER = 0.8  # probability with which a violation is to be seen, where nothing else is said
-PERFECT = "a perfect attack"
-LESS_NOISE = "less noise than claimed"
 LARGEST = 10_000_000  # trials beyond which a method is said never to get there
 
 
@@ -166,17 +165,25 @@ def visible(
     return gaussian_epsilon(float(brentq(short, low, high, xtol=1e-4)), slack)
 
 
+class ReachBasis(Enum):
+    """What an audit is said to have seen: the kind of leak that its reach is about."""
+
+    PERFECT = "a perfect attack"
+    LESS_NOISE = "less noise than claimed"
+    GAUSSIAN = "a Gaussian leak"
+
+
 @dataclass(frozen=True)
 class Reach:
     """What an audit at hand could have seen.
 
     Args:
         epsilon: smallest true ε that would have contradicted the claim; infinite when none would.
-        basis: how it was found, in words.
+        basis: the kind of leak.
     """
 
     epsilon: float
-    basis: str
+    basis: ReachBasis
 
 
 def reach(bound: LowerBound, claimed: float, *, steps: GaussianSteps | None = None, power: float = POWER) -> Reach:
@@ -195,20 +202,20 @@ def reach(bound: LowerBound, claimed: float, *, steps: GaussianSteps | None = No
     ...     scores, delta=1e-5, confidence=0.95, adjacency="add-remove", unit="record"
     ... )
     >>> found = reach(bound, 2.0)
-    >>> round(found.epsilon, 1), found.basis
-    (7.9, 'a Gaussian leak, seen with probability 0.8')
+    >>> round(found.epsilon, 1), found.basis.value
+    (7.9, 'a Gaussian leak')
     """
     if bound.ceiling <= claimed:
-        return Reach(math.inf, PERFECT)  # whatever other choices of threshold or guesses would have allowed
+        return Reach(math.inf, ReachBasis.PERFECT)  # whatever other choices of threshold or guesses would have allowed
     if bound.method == STEP_CANARIES and steps is not None and bound.delta > 0:
         claim = Claim(claimed, bound.delta, bound.unit, bound.adjacency, "the claim at hand", steps)
         figure = visible_to_steps(claim, bound.trials, 1 - bound.confidence, power=power)
-        return Reach(figure, LESS_NOISE)
+        return Reach(figure, ReachBasis.LESS_NOISE)
     name = planned_as(bound.method, bound.family)
     if name is None or bound.delta == 0:
-        return Reach(bound.ceiling, PERFECT)
+        return Reach(bound.ceiling, ReachBasis.PERFECT)
     figure = visible(name, bound.trials, claimed=claimed, delta=bound.delta, confidence=bound.confidence, power=power)
-    return Reach(figure, f"a Gaussian leak, seen with probability {power:g}")
+    return Reach(figure, ReachBasis.GAUSSIAN)
 
 
 def planned_as(method: str, family: str) -> str | None:

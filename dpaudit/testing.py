@@ -13,9 +13,9 @@ import pytest
 
 if TYPE_CHECKING:
     from dpaudit.claims import Claims
-    from dpaudit.compare import Comparison
     from dpaudit.judgement import Judgement
-    from dpaudit.result import Result
+    from dpaudit.results.result import Result
+    from dpaudit.verdict import Comparison
 
 __all__ = ["PrivacyViolation", "assert_epsilon", "assert_leakage", "assert_private"]
 
@@ -46,7 +46,7 @@ def assert_epsilon(
 
     Raises:
         PrivacyViolation: the claim is contradicted.
-        AssertionError: the audit was too weak.
+        AssertionError: the audit was too weak, or says nothing about such a claim.
         InputError: the result cannot judge such a claim.
     """
     _hold(
@@ -148,6 +148,8 @@ def _raise(verdicts: "Sequence[Judgement | Comparison]", when_weak: WhenWeak) ->
 
     if broken := said("contradicted"):
         raise PrivacyViolation("\n".join(broken))
+    if void := said("no verdict"):
+        raise AssertionError("no verdict: " + "\n".join(void))
     weak = said("too weak")
     if weak and when_weak == "fail":
         raise AssertionError("too weak: " + "\n".join(weak))
@@ -206,7 +208,7 @@ class ClaimsFile(pytest.File):
         """Judgements by claim."""
         if self._judged is None:
             from dpaudit.gate import verify
-            from dpaudit.result import load_result
+            from dpaudit.results.result import load_result
 
             claims = self.claims
             assert claims.result is not None
@@ -233,6 +235,9 @@ class ClaimItem(pytest.Item):
         broken = [each.sentence for each in judgements if each.verdict == "contradicted"]
         if broken:
             raise PrivacyViolation("\n".join(broken))
+        void = [each.sentence for each in judgements if each.verdict == "no verdict"]
+        if void:
+            raise AssertionError("no verdict: " + "\n".join(void))
         weak = [each.sentence for each in judgements if each.verdict == "too weak"]
         if weak and self.config.getoption("dpaudit_require_power"):
             raise PrivacyViolation("too weak: " + "\n".join(weak))
@@ -243,7 +248,7 @@ class ClaimItem(pytest.Item):
         """The sentence alone; a traceback would only show this file."""
         from dpaudit.errors import InputError
 
-        if isinstance(excinfo.value, PrivacyViolation | InputError):
+        if isinstance(excinfo.value, AssertionError | InputError):
             return str(excinfo.value)
         return super().repr_failure(excinfo, style)
 
@@ -276,7 +281,7 @@ def privacy_audit(request: pytest.FixtureRequest) -> "Callable[..., Result]":
     from dpaudit.errors import InputError
     from dpaudit.pipeline import run
     from dpaudit.plan import load_plan
-    from dpaudit.result import load_result, provenance
+    from dpaudit.results.result import load_result, provenance
 
     cache = request.config.cache
     if cache is None:

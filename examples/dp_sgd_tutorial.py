@@ -20,5 +20,6 @@ model.compile(optimizer=optimizer, loss=loss, metrics=["accuracy"])
 count = member.sum() // 50 * 50  # microbatches must divide the batch
 model.fit(features[member][:count], labels[member][:count], epochs=2, batch_size=50, verbose=0)
 
-result = dpaudit.audit_predictions(model.predict(features, verbose=0), labels, member, epsilon=5.0)  # line 2
+logits = model.predict(features, verbose=0)
+result = dpaudit.audit_predictions(logits, labels, member, epsilon=5.0, chosen_by="coin")  # line 2
 print(result.comparisons[0].sentence)  # line 3

@@ -5,10 +5,11 @@ import re
 from typing import Any
 
 from dpaudit.evidence import LowerBound
-from dpaudit.experiments.membership import AttackOutcome
 from dpaudit.reports.drawing import COLOURS, DASHES, INK, MUTED, PAPER, PROMISED, SHADE, Drawing, Margins, canvas
 from dpaudit.reports.words import by_severity, count, short
-from dpaudit.result import ModelResult, Result
+from dpaudit.reports.words import figure as number
+from dpaudit.results.membership import AttackResult
+from dpaudit.results.result import ModelResult, Result
 from dpaudit.slices import Slice
 
 ROWS = 60  # more cannot be told apart in one figure; all of them are in its table
@@ -27,14 +28,15 @@ def promise_against_measurement(result: Result) -> Drawing:
     ]
     # A ceiling far beyond every promise and measurement would leave no room for them.
     most = max([bound.epsilon for _, bound in shown] + [min(value, 40.0) for value in promised] + [1.0])
-    limit = 1.08 * max(most, min(max((bound.ceiling for _, bound in shown), default=0.0), max(ROOMY, 1.15 * most)))
+    highest = max((ceiling(result, model.name) or 0.0 for model, _ in shown), default=0.0)
+    limit = 1.08 * max(most, min(highest, max(ROOMY, 1.15 * most)))
     crowded = len(shown) > CROWDED
 
     def draw() -> Any:
         figure, axes = canvas(7.2, 0.75 + (0.28 if crowded else 0.5) * len(shown))
         rows = range(len(shown))
-        ceilings = [bound.ceiling for _, bound in shown]
-        unseen = [max(0.0, limit - ceiling) for ceiling in ceilings]
+        ceilings = [ceiling(result, model.name) or 0.0 for model, _ in shown]
+        unseen = [max(0.0, limit - each) for each in ceilings]
         axes.barh(rows, unseen, left=ceilings, height=0.62, color=SHADE, hatch="////", edgecolor=MUTED, lw=0)
         axes.barh(rows, [bound.epsilon for _, bound in shown], height=0.34, color=COLOURS[0])
         plate = {"facecolor": PAPER, "edgecolor": "none", "pad": 1}
@@ -46,10 +48,10 @@ def promise_against_measurement(result: Result) -> Drawing:
                 if bound.epsilon <= claimed <= min(bound.epsilon + 0.12 * limit, 0.88 * limit)
                 else bound.epsilon
             )
-            axes.text(end + limit * 0.01, row, f"≥ {bound.epsilon:.2f}", va="center", color=INK, size=9, bbox=plate)
+            axes.text(end + limit * 0.01, row, f"≥ {number(bound.epsilon)}", va="center", color=INK, size=9, bbox=plate)
             if model.promise is not None and not crowded:
                 side = "left" if claimed < 0.1 * limit else "center" if claimed < 0.9 * limit else "right"
-                words = f"promised {claimed:.3g}"
+                words = f"promised {number(claimed)}"
                 axes.text(min(claimed, limit), row - 0.37, words, ha=side, va="bottom", color=PROMISED, size=8)
         lines = [
             (model.promise.claim.epsilon, row)
@@ -116,17 +118,21 @@ def roc(result: Result, model: ModelResult) -> Drawing:
     return Drawing(draw, f"ROC of {count(len(attacks), 'attack')} on {short(model.name)}, log-log")
 
 
-def attacks_on(result: Result, model: str) -> list[AttackOutcome]:
+def attacks_on(result: Result, model: str) -> list[AttackResult]:
     """The membership attacks on one model."""
     return [attack for attack in result.membership.attacks if attack.model == model] if result.membership else []
 
 
-def strongest(result: Result, model: str) -> AttackOutcome | None:
+def strongest(result: Result, model: str) -> AttackResult | None:
     """The attack with the largest lower bound on one model; among equals the one with the largest AUC."""
-    return max(attacks_on(result, model), key=lambda attack: (attack.bound.epsilon, attack.auc), default=None)
+    return max(
+        attacks_on(result, model),
+        key=lambda attack: (attack.bound.epsilon if attack.bound is not None else 0.0, attack.auc),
+        default=None,
+    )
 
 
-def best_attack(result: Result, model: str) -> AttackOutcome | None:
+def best_attack(result: Result, model: str) -> AttackResult | None:
     """The attack with the largest AUC on one model."""
     return max(attacks_on(result, model), key=lambda attack: attack.auc, default=None)
 
@@ -136,7 +142,15 @@ def strongest_bound(result: Result, model: str) -> LowerBound | None:
     return max(result.bounds(model), key=lambda bound: bound.epsilon, default=None)
 
 
-def slices(result: Result) -> list[tuple[AttackOutcome, Slice]]:
+def ceiling(result: Result, model: str) -> float | None:
+    """The largest ε that a perfect attack could have certified, by any bound that holds as widely as the strongest."""
+    strongest = strongest_bound(result, model)
+    if strongest is None:
+        return None
+    return max(bound.ceiling for bound in result.bounds(model) if bound.family == strongest.family)
+
+
+def slices(result: Result) -> list[tuple[AttackResult, Slice]]:
     """Every slice of every attack, the most exposed first."""
     found = [
         (attack, part)
@@ -207,7 +221,7 @@ def has_utility(result: Result) -> bool:
     return sum(model.utility is not None and bool(attacks_on(result, model.name)) for model in result.models) > 1
 
 
-def _visible(attack: AttackOutcome, start: float) -> tuple[list[float], list[float], list[float]]:
+def _visible(attack: AttackResult, start: float) -> tuple[list[float], list[float], list[float]]:
     curve = attack.curve
     xs = [max(x, start) for x in curve.fpr]
     return xs, [max(y, start / 10) for y in curve.low], [max(y, start / 10) for y in curve.high]

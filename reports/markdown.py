@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 from dpaudit.reports.gate import cell, escaped
 from dpaudit.reports.html import drawings, written
-from dpaudit.result import Result
+from dpaudit.results.result import Result
 
 ROWS = 60  # of one table: a comment on a pull request holds 64 kB
 LEFT_OUT = {"head", "nav", "script", "a"}

@@ -8,7 +8,7 @@ from dpaudit.errors import MissingDependency
 from dpaudit.files import replacing
 from dpaudit.reports.html import page
 from dpaudit.reports.records import Records
-from dpaudit.result import Result
+from dpaudit.results.result import Result
 
 
 def write_pdf(result: Result, path: Path, baseline: Result | None = None, records: Records | None = None) -> None:

@@ -10,8 +10,9 @@ from dpaudit._check import FloatArray
 from dpaudit.data.dataset import Dataset
 from dpaudit.data.source import rebuilt
 from dpaudit.errors import InputError
-from dpaudit.plan import parse_toml, plan_from
-from dpaudit.result import Result
+from dpaudit.files import parse_toml
+from dpaudit.plan import plan_from
+from dpaudit.results.result import Result
 
 SHOWN = 200  # records per model, as many as the page lists
 WHERE = "the plan in the result"

@@ -5,24 +5,29 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import tomli_w
 from scipy.stats import norm
 
 from dpaudit.attacks.membership.loss import Loss
+from dpaudit.claim import Protection
 from dpaudit.claims import Claims, claims_from
+from dpaudit.data.member_choice import Coins
 from dpaudit.experiments import membership
 from dpaudit.experiments.scoring import FPRS
-from dpaudit.result import Result, result_from_json
+from dpaudit.results.membership import AttackResult, MembershipResult
+from dpaudit.results.result import Result, result_from_json
 from dpaudit.roc import Roc, auc_standard_error
 from dpaudit.score import audit_scores
 from dpaudit.scores import Scores
 
 DELTA = 1e-5
+ABOUT = Protection("record", "add-remove", DELTA)
 
 
 @lru_cache(maxsize=1)
 def _frame() -> str:
     """A result to put attacks into: everything but the attack is the same in every audit here."""
-    return audit_scores(range(40), [0, 1] * 20, delta=DELTA, name="model").json()
+    return audit_scores(range(40), [0, 1] * 20, delta=DELTA, name="model", chosen_by="coin").json()
 
 
 def gaussian_scores(mu: float, *, seed: int, records: int) -> Scores:
@@ -32,7 +37,7 @@ def gaussian_scores(mu: float, *, seed: int, records: int) -> Scores:
     return Scores.join(rng.normal(size=records) + mu * coins, coins)
 
 
-def unbounded(scores: Scores) -> membership.AttackOutcome:
+def unbounded(scores: Scores) -> AttackResult:
     """What an attack found, with a lower bound of 0 in place of the real one, which takes most of the time."""
     roc = Roc.of(scores)
     frame = result_from_json(_frame(), where="here").membership
@@ -56,7 +61,7 @@ def gaussian_audit(
 ) -> Result:
     """A whole audit of such scores, each attack on fresh noise."""
     rng = np.random.default_rng(seed)
-    terms = membership.Terms(design, DELTA, 1 - 0.05 / attacks, "add-remove", "record")  # type: ignore[arg-type]
+    terms = membership.Terms(design, ABOUT, 1 - 0.05 / attacks, Coins())  # type: ignore[arg-type]
     outcomes = []
     for index in range(attacks):
         scores = gaussian_scores(mu, seed=int(rng.integers(2**31)), records=records)
@@ -66,10 +71,10 @@ def gaussian_audit(
     return around(outcomes, design=design, name=name)
 
 
-def around(outcomes: list[membership.AttackOutcome], *, design: str = "one-run", name: str = "model") -> Result:
+def around(outcomes: list[AttackResult], *, design: str = "one-run", name: str = "model") -> Result:
     """A result that holds these attacks."""
     frame = result_from_json(_frame(), where="here")
-    found = membership.Outcome(design=design, attacks=outcomes)
+    found = MembershipResult(design=design, attacks=outcomes)
     return frame.model_copy(update={"name": name, "membership": found})
 
 
@@ -107,3 +112,20 @@ def growth(metric: str, tolerance: float, **more: Any) -> dict[str, Any]:
 def edited(result: Result, **changes: Any) -> Result:
     """A result with top-level fields of its JSON replaced."""
     return result_from_json(json.dumps({**json.loads(result.json()), **changes}), where="here")
+
+
+def on_data(result: Result, fingerprint: str) -> Result:
+    """The result as if its records had this fingerprint."""
+    return result.model_copy(update={"data": result.data.model_copy(update={"fingerprint": fingerprint})})
+
+
+def with_references(result: Result, references: int) -> Result:
+    """The result as if its attacks had had so many reference models."""
+    assert result.membership is not None
+    return result.model_copy(update={"membership": result.membership.model_copy(update={"references": references})})
+
+
+def with_plan(result: Result, seed: int, **tables: Any) -> Result:
+    """The result as if it came from a plan with these tables and this seed."""
+    update = {"seed": seed, "plan": tomli_w.dumps({"seed": seed, **tables})}
+    return result.model_copy(update={"provenance": result.provenance.model_copy(update=update)})

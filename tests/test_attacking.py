@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dpaudit.attacking import References, Terms, attack_model, attack_predictions
+from dpaudit.attacking import References, attack_model, attack_predictions, audit_predictions
 from dpaudit.data.dataset import Dataset
 from dpaudit.errors import InputError
-from dpaudit.result import result_from_json
+from dpaudit.results.result import result_from_json
 from dpaudit.training.trainer import TrainedModel
 
 RNG = np.random.default_rng(0)
@@ -107,7 +107,7 @@ def test_a_claim_is_judged() -> None:
     outputs = np.where(np.arange(400)[:, None] < 200, [[9.0, 0.0]], [[1.0, 0.0]])
     zeros = np.zeros(200, int)
     result = attack_predictions(
-        (outputs[:200], zeros), (outputs[200:], zeros), kind="logits", attacks=["loss"], terms=Terms(epsilon=0.5)
+        (outputs[:200], zeros), (outputs[200:], zeros), kind="logits", attacks=["loss"], epsilon=0.5, chosen_by="coin"
     )
     assert result.comparisons[0].verdict == "contradicted"
 
@@ -179,3 +179,89 @@ def test_a_keras_file_with_a_recipe(tmp_path: Path) -> None:
     assert result.models[0].utility is not None
     assert result.models[0].trainer.startswith("given model, Keras ")
     assert result.membership.attacks[1].auc > 0.5
+
+
+def sides(shift: float) -> tuple[tuple[np.ndarray, np.ndarray], ...]:  # type: ignore[type-arg]
+    """Members and non-members that differ as data by a shift of one feature."""
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(1200, 3)).astype(np.float32)
+    x[600:, 0] += shift
+    y = rng.integers(0, 2, 1200)
+    return (x[:600], y[:600]), (x[600:], y[600:])
+
+
+@pytest.mark.parametrize(("shift", "verdict"), [(0.0, "consistent"), (1.0, "no verdict")])
+def test_sides_that_differ_as_data_get_no_verdict(shift: float, verdict: str) -> None:
+    """A model that leaks nothing but answers by a shifted feature: as data the sides differ, and no bound counts. Of
+    sides that do not, one in a thousand is taken for such."""
+
+    def predict(features: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+        return np.stack([features[:, 0], -features[:, 0]], axis=1)
+
+    result = attack_model(predict, *sides(shift), attacks=["entropy"], epsilon=1.0)
+    assert result.membership is not None
+    assert result.membership.blind is not None
+    assert result.membership.duplicates is not None
+    assert result.membership.blind.differs is (verdict == "no verdict")
+    assert (result.membership.attacks[0].bound is None) is (verdict == "no verdict")
+    assert result.comparisons[0].verdict == verdict
+    rows = np.concatenate([side[0] for side in sides(shift)])
+    labels = np.concatenate([side[1] for side in sides(shift)])
+    same = audit_predictions(
+        predict(rows), labels, np.arange(1200) < 600, attacks=["entropy"], features=rows, epsilon=1.0
+    )
+    assert same.comparisons[0].verdict == verdict
+
+
+def test_predictions_have_one_door_under_two_names() -> None:
+    """The same predictions give the same result, whether they come in one array or in two."""
+    rng = np.random.default_rng(0)
+    outputs, labels = rng.normal(size=(400, 3)), rng.integers(0, 3, 400)
+    more = {"kind": "logits", "epsilon": 1.0, "seed": 4}
+    two = attack_predictions((outputs[:300], labels[:300]), (outputs[300:], labels[300:]), **more)  # type: ignore[arg-type]
+    one = audit_predictions(outputs, labels, np.arange(400) < 300, **more)  # type: ignore[arg-type]
+    assert one.membership == two.membership
+    assert one.comparisons == two.comparisons
+    assert one.models[0].utility is not None
+    assert one.models[0].utility.test == pytest.approx((outputs[300:].argmax(axis=1) == labels[300:]).mean())
+
+
+def test_a_single_sigmoid_is_told_its_task() -> None:
+    """One column of probabilities: the message names the task, with which it goes."""
+    p, labels = np.random.default_rng(0).random((100, 1)), np.tile([0, 1], 50)
+    with pytest.raises(InputError, match="task 'binary' or 'regression'"):
+        audit_predictions(p, labels, np.arange(100) < 50, kind="probabilities")
+    result = audit_predictions(p, labels, np.arange(100) < 50, kind="probabilities", task="binary")
+    assert result.membership is not None
+
+
+def test_users_of_records_are_users_of_a_model(tmp_path: Path) -> None:
+    """A column of users is no feature and gives one score a user; an attack that is told the truth of some records is
+    judged on users of whom it knows none."""
+    seen = []
+
+    def predict(features: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+        seen.append(features.shape)
+        return np.stack([features[:, 0], -features[:, 0]], axis=1)
+
+    for name, part in (("in", slice(0, 300)), ("out", slice(300, 600))):
+        frame = pd.DataFrame(X[part], columns=["a", "b", "c"]).assign(label=Y[part])
+        frame["who"] = np.arange(part.start, part.stop) // 3
+        frame.to_csv(tmp_path / f"{name}.csv", index=False)
+    result = attack_model(predict, tmp_path / "in.csv", tmp_path / "out.csv", attacks=["loss"], users="who")
+    assert seen[0] == (600, 3)
+    assert result.membership is not None
+    (loss,) = result.membership.attacks
+    assert (loss.members, loss.nonmembers, loss.slices) == (100, 100, None)
+    assert loss.bound is not None
+    assert loss.bound.unit == "user"
+    with pytest.raises(InputError, match="slices are of records"):
+        attack_model(predict, tmp_path / "in.csv", tmp_path / "out.csv", users="who", slices=["a"])
+    with pytest.raises(InputError, match="members have no column 'who'"):
+        attack_model(predict, MEMBERS, OTHERS, users="who")
+    outputs = predict(X)
+    told = audit_predictions(
+        outputs, Y, np.arange(600) < 300, attacks=["classifier-on-target"], users=np.arange(600) // 3
+    )
+    assert told.membership is not None
+    assert told.membership.attacks[0].members + told.membership.attacks[0].nonmembers < 200

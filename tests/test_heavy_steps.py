@@ -1,20 +1,24 @@
 """Every heavy step of a plan is a task: the same numbers in one process and in two, and none done twice."""
 
 import json
+import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import BaseModel
 
+from dpaudit._check import FloatArray
 from dpaudit.data.source import Records, Source, rebuilt
 from dpaudit.errors import InputError
 from dpaudit.pipeline import run
 from dpaudit.plan import Plan, plan_from
-from dpaudit.result import Result
+from dpaudit.results.result import Result
 from dpaudit.tasks import Workers
-from dpaudit.training.kept import in_order, kept, missing, name_of, store_of
+from dpaudit.training.kept import decoded, encoded, in_order, kept, missing, name_of, store_of
 
 FUNCTION = {"name": "plain", "trainer": "sgd", "epochs": 1}
 DP = {"name": "dp", "trainer": "dp-sgd", "noise_multiplier": 2.0, "epochs": 1, "batch_size": 100, "compiled": False}
@@ -103,41 +107,95 @@ def test_two_processes_give_the_numbers_of_one(whole: tuple[dict[str, Any], Path
     assert numbers(run(plan(), folder=tmp_path / "two", workers=Workers(2))) == whole[0]
 
 
-def double(number: int, values: Any) -> dict[str, Any]:
-    return {"twice": 2 * values * number}
+@dataclass(frozen=True)
+class Twice:
+    """What `Double` gives."""
+
+    twice: FloatArray
 
 
-def failing(number: int, values: Any) -> dict[str, Any]:
-    raise AssertionError("done again")
+@dataclass(frozen=True, eq=False)
+class Double:
+    """A task: a number times some values, twice."""
+
+    number: int
+    values: FloatArray
+
+    def __call__(self) -> Twice:
+        return Twice(2 * self.values * self.number)
+
+
+class Failing(Double):
+    """Another task with the same fields."""
+
+    def __call__(self) -> Twice:
+        raise AssertionError("done again")
 
 
 @pytest.mark.parametrize("workers", [Workers(1), Workers(2)])
-def test_results_are_kept_under_their_recipe(tmp_path: Path, workers: Workers) -> None:
+def test_results_are_kept_under_their_task(tmp_path: Path, workers: Workers) -> None:
     """Another number, another array or another work is another task; what is stored comes first."""
     store, values = store_of(tmp_path), np.arange(3.0)
     done: list[int] = []
-    recipes = {i: (i, values) for i in range(3)}
-    first = dict(kept(double, recipes, store=store, workers=workers, done=done.append))
+    tasks = {i: Double(i, values) for i in range(3)}
+    first = dict(kept(tasks, Twice, store=store, workers=workers, done=done.append))
     assert sorted(done) == [0, 1, 2]
-    recipes = {0: (2, values), 1: (3, values), 2: (2, values + 1)}
-    again = list(kept(double, recipes, store=store, workers=workers, done=done.append))
+    tasks = {0: Double(2, values), 1: Double(3, values), 2: Double(2, values + 1)}
+    again = list(kept(tasks, Twice, store=store, workers=workers, done=done.append))
     assert again[0][0] == 0
-    np.testing.assert_array_equal(again[0][1]["twice"], first[2]["twice"])
+    np.testing.assert_array_equal(again[0][1].twice, first[2].twice)
     assert sorted(done) == [0, 1, 1, 2, 2]
     with pytest.raises(Exception, match="done again"):
-        list(kept(failing, {0: (2, values)}, store=store, workers=Workers(1)))
+        list(kept({0: Failing(2, values)}, Twice, store=store, workers=Workers(1)))
+
+
+class Noted(BaseModel):
+    """A part of a result with a number that JSON has no word for."""
+
+    epsilon: float
+
+
+@dataclass(frozen=True)
+class Everything:
+    """One field of each kind that a task may give."""
+
+    scores: FloatArray
+    weights: dict[str, FloatArray]
+    note: Noted
+    second: Noted | None = None
+    shown: FloatArray | None = None
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_what_a_task_gives_survives_its_file(tmp_path: Path, full: bool) -> None:
+    """Arrays, arrays by name, models with an infinite number, and what is not there; in memory and mapped."""
+    given = Everything(
+        np.arange(3.0), {"a/kernel:0": np.eye(2), "b": np.zeros(0)}, Noted(epsilon=math.inf),
+        Noted(epsilon=1.5) if full else None, np.ones((1, 2)) if full else None,
+    )  # fmt: skip
+    store = store_of(tmp_path)
+    store.put("key", encoded(given))
+    for mapped in (False, True):
+        stored = store.get("key", mapped=mapped)
+        assert stored is not None
+        found = decoded(Everything, stored)
+        np.testing.assert_array_equal(found.scores, given.scores)
+        assert found.weights.keys() == given.weights.keys()
+        np.testing.assert_array_equal(found.weights["a/kernel:0"], np.eye(2))
+        assert (found.note, found.second) == (given.note, given.second)
+        assert (found.shown is None) == (given.shown is None)
 
 
 def test_names_of_files_are_for_people_and_found_without_them(tmp_path: Path) -> None:
     """A label from the key, made safe; a file of an earlier run that has none, or another one, is the same file."""
     store, ones = store_of(tmp_path), np.ones(2)
     labels = {"../a model": "a-model-", "": "", "x" * 300: "x" * 64 + "-"}
-    recipes = {key: (number, ones) for number, key in enumerate(labels)}
-    hashes = {key: name_of(double, recipe) for key, recipe in recipes.items()}
+    tasks = {key: Double(number, ones) for number, key in enumerate(labels)}
+    hashes = {key: name_of(task) for key, task in tasks.items()}
     done: list[str] = []
 
     def results() -> dict[str, Any]:
-        return dict(kept(double, recipes, store=store, workers=Workers(1), label=str, done=done.append))
+        return dict(kept(tasks, Twice, store=store, workers=Workers(1), label=str, done=done.append))
 
     first = results()
     assert {path.name for path in tmp_path.iterdir()} == {f"{labels[key]}{hashes[key]}.npz" for key in labels}
@@ -145,7 +203,7 @@ def test_names_of_files_are_for_people_and_found_without_them(tmp_path: Path) ->
     for earlier in ("", "another-name-"):
         path = store.path(hashes["../a model"])
         path.rename(tmp_path / f"{earlier}{hashes['../a model']}.npz")
-        assert missing(double, recipes, store=store) == []
+        assert missing(tasks, store=store) == []
         assert results().keys() == first.keys()
         assert len(done) == len(list(tmp_path.iterdir())) == 3
 
@@ -154,14 +212,14 @@ def test_file_of_an_earlier_run_that_is_damaged_is_made_again_in_its_place(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whatever its name is, its content is checked; there are never two files of one task."""
-    store, recipes = store_of(tmp_path), {"a": (1, np.ones(2))}
-    ((_, first),) = kept(double, recipes, store=store, workers=Workers(1))
+    store, tasks = store_of(tmp_path), {"a": Double(1, np.ones(2))}
+    ((_, first),) = kept(tasks, Twice, store=store, workers=Workers(1))
     (path,) = tmp_path.iterdir()
     with np.load(path) as stored:
         np.savez(path, **{**stored, "twice": stored["twice"] + 1})
-    ((_, again),) = kept(double, recipes, store=store, workers=Workers(1), label=str)
+    ((_, again),) = kept(tasks, Twice, store=store, workers=Workers(1), label=str)
     assert "is damaged; it is made again" in caplog.text
-    np.testing.assert_array_equal(again["twice"], first["twice"])
+    np.testing.assert_array_equal(again.twice, first.twice)
     assert list(tmp_path.iterdir()) == [path]
 
 

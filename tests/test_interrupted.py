@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from dpaudit.files import LOCK, alone_in
-from dpaudit.result import load_result
+from dpaudit.results.result import load_result
 from tests.audits import gaussian_audit
 from tests.commands import ended, start
 

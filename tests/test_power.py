@@ -18,7 +18,7 @@ from dpaudit.bounds.one_run_trade_off import refutes
 from dpaudit.chances import METHODS, Hypothesis, floor, guessing
 from dpaudit.errors import InputError
 from dpaudit.evidence import LowerBound
-from dpaudit.planning import _required, planned_as, power, reach, visible
+from dpaudit.planning import ReachBasis, _required, planned_as, power, reach, visible
 
 REFERENCE: dict[str, Any] = json.loads((Path(__file__).parent / "bounds" / "reference.json").read_text())
 TABLE = {(1, 2): 734, (1, 4): 98, (2, 4): 240, (4, 8): 97, (8, 16): 50, (8, 32): 14}
@@ -144,11 +144,11 @@ def test_what_an_audit_at_hand_could_have_seen() -> None:
     small = LowerBound(0.0, method="one-run", ceiling=3.0, trials=200, **common)
     large = LowerBound(0.0, method="one-run", ceiling=6.0, trials=2000, **common)
     assert reach(small, 1.0).epsilon > reach(large, 1.0).epsilon > 1.0
-    assert "Gaussian leak" in reach(small, 1.0).basis
+    assert reach(small, 1.0).basis is ReachBasis.GAUSSIAN
     other = LowerBound(0.0, method="sequential", ceiling=3.0, trials=200, **common)
     assert reach(other, 1.0).epsilon == 3.0
     assert reach(other, 4.0).epsilon == math.inf
-    assert reach(other, 1.0).basis == "a perfect attack"
+    assert reach(other, 1.0).basis is ReachBasis.PERFECT
     assert planned_as("whole-curve", "something else") is None
 
 

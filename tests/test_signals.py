@@ -7,7 +7,7 @@ import pytest
 from scipy.special import expit, softmax
 
 from dpaudit.errors import InputError
-from dpaudit.outputs import from_loss, from_predicted, observe, phi
+from dpaudit.outputs import from_loss, observe, phi
 from dpaudit.signals import PoolSignals, Signals
 
 RNG = np.random.default_rng(0)
@@ -92,13 +92,6 @@ def test_a_stack_of_models_is_each_model_alone() -> None:
         together = phi(stack, labels, task=task).values  # type: ignore[arg-type]
         for outputs, alone in zip(stack, together, strict=True):
             np.testing.assert_array_equal(alone, observe(outputs, labels, task=task).phi)  # type: ignore[arg-type]
-
-
-def test_labels_alone_are_enough_to_know_what_is_correct() -> None:
-    """Predicted classes give correctness; φ carries its sign only."""
-    signals = from_predicted([0, 2, 1], [0, 1, 1], classes=3)
-    np.testing.assert_array_equal(signals.correct(), [True, False, True])
-    np.testing.assert_array_equal(np.sign(signals.phi), [1, -1, 1])
 
 
 @pytest.mark.parametrize(

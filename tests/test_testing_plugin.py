@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dpaudit.errors import InputError
-from dpaudit.plan import parse_toml
+from dpaudit.files import parse_toml
 from dpaudit.testing import PrivacyViolation, assert_epsilon, assert_leakage, assert_private
 from dpaudit.trace import DpClaim, TraceWriter
 from tests.audits import DELTA, claims, epsilon_claim, gaussian_audit

@@ -8,11 +8,11 @@ is proved.
 
 import numpy as np
 from scipy.integrate import quad
-from scipy.stats import beta, binom, norm
+from scipy.stats import binom, norm
 
 from dpaudit import _check
-from dpaudit._check import FloatArray
 from dpaudit.errors import InputError
+from dpaudit.intervals import lower_rate
 
 
 def orthogonal_success(mu: float, candidates: int) -> float:
@@ -50,27 +50,6 @@ def equivalent_mu(gamma: float, kappa: float) -> float:
     return float(norm.ppf(gamma) - norm.ppf(kappa))
 
 
-def decoding_success(means: FloatArray, *, draws: int = 10_000, seed: int) -> float:
-    """P[maximum likelihood names the right mean] under unit Gaussian noise, by simulation.
-
-    Args:
-        means: one mean per candidate in units of the noise's standard deviation, shape (candidates, dimensions);
-            what the candidates' contributions really are, so it also holds where they stay below the clip norm.
-        draws: simulated observations.
-        seed: of the simulation.
-    """
-    points = _check.finite("means", means, ndim=2)
-    rng = np.random.default_rng(seed)
-    # Only the span of the means matters; noise is drawn there.
-    _, values, right = np.linalg.svd(points, full_matrices=False)
-    basis = right[values > 1e-12 * max(values[0], 1e-300)]
-    coordinates = points @ basis.T
-    truth = rng.integers(len(points), size=draws)
-    seen = coordinates[truth] + rng.standard_normal((draws, coordinates.shape[1]))
-    scores = seen @ coordinates.T - (coordinates**2).sum(1) / 2
-    return float((scores.argmax(1) == truth).mean())
-
-
 def violation_power(success: float, gamma: float, *, runs: int, confidence: float) -> float:
     """P[the exact lower bound of ``runs`` games exceeds γ] when each is won with probability ``success``.
 
@@ -81,6 +60,6 @@ def violation_power(success: float, gamma: float, *, runs: int, confidence: floa
     _check.integer("runs", runs, at_least=1)
     _check.open_unit("confidence", confidence)
     wins = np.arange(1, runs + 1)
-    lower = beta.ppf(1 - confidence, wins, runs - wins + 1)
+    lower = lower_rate(wins, runs, 1 - confidence)
     enough = wins[lower > gamma]
     return float(binom.sf(enough[0] - 1, runs, success)) if enough.size else 0.0

@@ -148,12 +148,6 @@ def column_accuracy(rows: FloatArray, truth: FloatArray, columns: Columns, *, to
     return np.asarray(np.concatenate(right, axis=1).mean(0))
 
 
-def nearest_candidate(records: FloatArray, candidates: FloatArray) -> IntArray:
-    """Index of the candidate nearest to each reconstruction, shape (records,): identification, free of a threshold."""
-    a, b = records.reshape(len(records), -1), candidates.reshape(len(candidates), -1)
-    return np.asarray(((a[:, None] - b[None]) ** 2).sum(2).argmin(1), np.int64)
-
-
 @dataclass(frozen=True)
 class Fidelity:
     """Similarity of a matched batch to the truth; every array has one value per true record.

@@ -89,6 +89,11 @@ def epsilon(
     _check.integer("group", group, at_least=1)
     if mechanism.noise_multiplier == 0:
         return Accounted(math.inf, delta, adjacency, "no noise")
+    return _epsilon(mechanism, delta, adjacency, group, grid)
+
+
+@lru_cache(maxsize=64)  # a plan, its verdict and its ladder ask the same
+def _epsilon(mechanism: GaussianSteps, delta: float, adjacency: Adjacency, group: int, grid: float) -> Accounted:
     if isinstance(mechanism.sampling, FixedSize):
         _refuse_fixed_size(adjacency, group)
         profile: Callable[[float], float] = _fixed_size_accountant(mechanism).get_delta

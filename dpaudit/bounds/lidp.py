@@ -76,30 +76,21 @@ def upper_mean(x: FloatArray, level: float, order: Order = 2) -> float:
 
     The mean and the moments up to the order share the level equally; with one canary it is the plain interval.
     """
-    return _mean_limit(x, level, order, upper=True)
-
-
-def lower_mean(x: FloatArray, level: float, order: Order = 2) -> float:
-    """Lower limit of the mean, as `upper_mean`."""
-    return _mean_limit(x, level, order, upper=False)
-
-
-def _mean_limit(x: FloatArray, level: float, order: Order, *, upper: bool) -> float:
     runs, k = x.shape
     if order == 4 and k < 4:
         raise InputError(f"order 4 needs at least 4 canaries a run, got {k}.")
     moments = _moments(x, min(order, k))
     share = level / len(moments)
     if k == 1:
-        return _limit(moments[0], runs, share, upper=upper)
+        return _limit(moments[0], runs, share)
     if order == 4:
-        third, fourth = (_limit(moment, runs, share, upper=True) for moment in moments[2:])
+        third, fourth = (_limit(moment, runs, share) for moment in moments[2:])
         # Variance of a run's mean over pairs: two pairs are the same, share one canary, or share none.
         alike, one, none = 2 / (k * (k - 1)), 4 * (k - 2) / (k * (k - 1)), (k - 2) * (k - 3) / (k * (k - 1))
-        second = _limit(moments[1], runs, share, upper=True, linear=alike, constant=one * third + none * fourth)
+        second = _limit(moments[1], runs, share, linear=alike, constant=one * third + none * fourth)
     else:
-        second = _limit(moments[1], runs, share, upper=True)
-    return _limit(moments[0], runs, share, upper=upper, linear=1 / k, constant=(k - 1) / k * second)
+        second = _limit(moments[1], runs, share)
+    return _limit(moments[0], runs, share, linear=1 / k, constant=(k - 1) / k * second)
 
 
 def _moments(x: FloatArray, order: int) -> list[float]:
@@ -112,14 +103,14 @@ def _moments(x: FloatArray, order: int) -> list[float]:
     return moments
 
 
-def _limit(mean: float, runs: int, level: float, *, upper: bool, linear: float = 1.0, constant: float = 0.0) -> float:
-    """Wilson's limit of a mean μ of runs whose variance is linear · μ + constant - μ²: (m - μ)² = z²/n · variance."""
+def _limit(mean: float, runs: int, level: float, *, linear: float = 1.0, constant: float = 0.0) -> float:
+    """Wilson's upper limit of a mean μ of runs with variance linear · μ + constant - μ²: (m - μ)² = z²/n · variance."""
     z = -float(ndtri(level))
     a = runs + z**2
     b = 2 * runs * mean + z**2 * linear
     c = runs * mean**2 - z**2 * constant
     root = math.sqrt(max(0.0, b * b - 4 * a * c))
-    return float(np.clip((b + root if upper else b - root) / (2 * a), 0.0, 1.0))
+    return float(np.clip((b + root) / (2 * a), 0.0, 1.0))
 
 
 def _epsilon(tpr: float, fpr: float, delta: float) -> float:

@@ -42,26 +42,6 @@ class Curve(Protocol):
         """Smallest false-positive rate."""
 
 
-class Null(Protocol):
-    """Curves of growing strength, and the ε of each."""
-
-    @property
-    def family(self) -> str:
-        """Empty for every mechanism, else the family in words."""
-
-    def curve(self, strength: float, delta: float) -> Curve:
-        """The curve of a strength, "in" against "out"."""
-
-    def epsilon(self, strength: float, delta: float) -> float:
-        """ε of a strength; grows with it."""
-
-    def strength(self, epsilon: float, delta: float) -> float:
-        """The inverse of `epsilon`."""
-
-    def symmetric(self, strength: float, delta: float) -> Curve:
-        """A curve that holds for "in" against "out" and for "out" against "in"."""
-
-
 @dataclass(frozen=True)
 class ApproximateCurve:
     """All that (ε, δ)-differential privacy says: two straight lines and their mirror images."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from scipy.optimize import brentq
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtri
 from scipy.stats import beta
 
 from dpaudit import _check
@@ -214,23 +214,6 @@ def judge(result: Successes, promised: TradeOff, *, confidence: float) -> Recons
         "consistent", share, lower, gamma, result.kappa, confidence,
         f"{counted} {lower:.3g} ({confidence:.4g} confidence); the claimed mechanism allows up to {gamma:.3g}.",
     )  # fmt: skip
-
-
-def rdp_reconstruction(kappa: float, alpha: float, renyi: float) -> float:
-    """The looser bound (κ e^ε)^((α-1)/α) from (α, ε)-Rényi privacy, Balle et al. (2022): a cross-check of γ(κ)."""
-    if _check.number("alpha", alpha) <= 1:
-        raise InputError(f"alpha must be above 1, got {alpha!r}.")
-    exponent = (alpha - 1) / alpha * (math.log(_check.open_unit("kappa", kappa)) + _check.nonnegative("renyi", renyi))
-    return min(1.0, math.exp(exponent))
-
-
-def gaussian_reconstruction(kappa: float, mu: float) -> float:
-    """γ(κ) = Φ(Φ⁻¹(κ) + μ) of a Gaussian mechanism with sensitivity over noise μ, in closed form.
-
-    >>> round(gaussian_reconstruction(0.1, 1.0), 4)
-    0.3891
-    """
-    return float(ndtr(ndtri(_check.open_unit("kappa", kappa)) + _check.nonnegative("mu", mu)))
 
 
 def _lower(successes: int, trials: int, confidence: float) -> float:

@@ -5,6 +5,7 @@ import os
 import shlex
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 
 import typer
@@ -38,7 +39,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    epilog="Exit codes: 0 consistent, 1 contradicted, 2 bad input, 3 too weak (with --require-power), 4 failed.",
+    epilog="Exit codes: 0 consistent, 1 contradicted, 2 bad input, 3 no verdict or too weak, 4 failed.",
 )
 app.command()(run)
 app.command()(attack)
@@ -60,6 +61,7 @@ def main() -> None:
     """Entry point: every way out is an exit code that means one thing."""
     errors = console(stderr=True, soft_wrap=True)
     logging.basicConfig(level="WARNING", handlers=[log_handler(errors)])
+    warnings.showwarning = lambda message, *_: errors.print(f"dpaudit: warning: {printable(str(message))}")
     try:
         # Click's own standalone mode turns Ctrl-C into exit 1, which here means a contradicted claim.
         code = app(standalone_mode=False)

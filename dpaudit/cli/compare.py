@@ -23,7 +23,7 @@ def compare(
     from dpaudit.cli.verify import of_run
     from dpaudit.reports.html import write_report
     from dpaudit.reports.text import changes_table
-    from dpaudit.result import load_result
+    from dpaudit.results.result import load_result
     from dpaudit.terminal import console, print_json
 
     old, new = load_result(of_run(before)), load_result(of_run(after))

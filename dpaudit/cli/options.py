@@ -18,3 +18,15 @@ Jobs = Annotated[
 Backend = Annotated[
     str, typer.Option(metavar="loky|dask=ADDRESS", help="This machine, or a Dask scheduler, dask=tcp://host:port.")
 ]
+ChosenByOption = Annotated[
+    str | None,
+    typer.Option(
+        "--chosen-by",
+        help="How the members were chosen: coin (each by its own), split (at random, in a fixed number) or other (by "
+        "date, by source, by hand: no bound follows). Default: taken as a split, and said so.",
+    ),
+]
+Probability = Annotated[float | None, typer.Option(help="Probability of the coins of --chosen-by coin; default 1/2.")]
+UserColumn = Annotated[
+    str | None, typer.Option(help="Column that says whose record it is: one coin, one score and one bound a user.")
+]

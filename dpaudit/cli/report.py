@@ -30,7 +30,7 @@ def report(
     from dpaudit.reports.html import write_pixels, write_report
     from dpaudit.reports.pdf import write_pdf
     from dpaudit.reports.records import exposed_records
-    from dpaudit.result import load_result
+    from dpaudit.results.result import load_result
 
     source = of_run(result)
     folder = out or source.parent

@@ -12,7 +12,7 @@ def schema(
     """Print a JSON schema, for editors and other programs."""
     from dpaudit import _check
     from dpaudit.plan import Plan
-    from dpaudit.result import Result
+    from dpaudit.results.result import Result
 
     _check.one_of("what", what, ("plan", "result"))
     model = Plan if what == "plan" else Result

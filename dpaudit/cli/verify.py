@@ -27,7 +27,7 @@ def verify(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Judge results against claims: 0 consistent, 1 contradicted, 3 too weak (with --require-power)."""
+    """Judge results against claims: 0 consistent, 1 contradicted, 3 no verdict, or too weak (with --require-power)."""
     from dataclasses import asdict
 
     from dpaudit.claims import find_claims, load_claims
@@ -35,7 +35,7 @@ def verify(
     from dpaudit.files import alone_in, read_text, write_text
     from dpaudit.gate import verify as judge
     from dpaudit.reports import gate as report
-    from dpaudit.result import load_result
+    from dpaudit.results.result import load_result
     from dpaudit.terminal import console, plain, print_json
 
     files = [load_claims(path) for path in claims or [find_claims(Path())]]

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from dpaudit import _check
 from dpaudit._check import FloatArray
@@ -15,14 +16,16 @@ from dpaudit.errors import InputError
 Given = Dataset | str | Path | tuple[object, object]
 
 
-def given(data: Given, what: str, task: Task, groups: Sequence[str] = ()) -> Dataset:
-    """A data set from what a caller has, with columns to slice it by when it has them.
+def given(data: Given, what: str, task: Task, groups: Sequence[str] = (), user: str | None = None) -> Dataset:
+    """A data set from what a caller has, with columns to slice it by when it has them, and the one of its users.
 
     Raises:
         InputError: it has no such column.
     """
     if isinstance(data, str | Path):
-        return load(str(data), task=task, groups=groups)
+        return load(str(data), task=task, groups=groups, user=user)
+    if user is not None and (not isinstance(data, Dataset) or data.users is None):
+        raise InputError(f"{what} have no column {user!r}: give files, or the users themselves.")
     if isinstance(data, Dataset) and set(groups) <= set(data.groups):
         return data
     if groups:
@@ -76,10 +79,22 @@ def side_by_side(members: Dataset, nonmembers: Dataset, columns: Sequence[str]) 
     return {by: np.concatenate([members.groups[by], nonmembers.groups[by]]) for by in columns}
 
 
-def refuse_overlap(members: Dataset, nonmembers: Dataset) -> None:
-    """A record that is on both sides, or in the population too, makes every number wrong."""
-    both = _rows_of(members) & _rows_of(nonmembers)
-    if both:
+def both_users(members: Dataset, nonmembers: Dataset) -> npt.NDArray[np.generic]:
+    """Whose record it is, members first; both have users. A number and a word are different users."""
+    assert members.users is not None
+    assert nonmembers.users is not None
+    return np.concatenate([members.users, nonmembers.users])
+
+
+def refuse_overlap(members: Dataset, nonmembers: Dataset, *, allowed: float = 0.0) -> None:
+    """Refuse two data sets that share more than a share ``allowed`` of the smaller one's records.
+
+    A few equal members and non-members are people who look alike: they weaken an attack, and are counted elsewhere. In
+    a population, or when most are equal, they make every number wrong.
+    """
+    inside, outside = _rows_of(members), _rows_of(nonmembers)
+    both = inside & outside
+    if len(both) > allowed * min(len(inside), len(outside)):
         raise InputError(f"{nonmembers.name} and {members.name} must be disjoint, but share {len(both)} record(s).")
 
 

@@ -34,7 +34,7 @@ def load(
             ``users``; tables hold one numeric column per feature.
         task: what is predicted, for files.
         label: column of the labels, for tables.
-        user: column that says whose record it is, for tables.
+        user: column (of an NPZ file: array) that says whose record it is.
         groups: columns (of an NPZ file: arrays) that the records are to be sliced by. A column of numbers stays a
             feature as well; one of words is none.
 
@@ -55,7 +55,7 @@ def load(
             raise InputError(f"{source} has no column {missing[0]!r}; it has {_listed(dataset.groups)}.")
         return replace(dataset, groups={by: dataset.groups[by] for by in groups})
     if path.suffix == ".npz":
-        return _from_npz(path, task, groups)
+        return _from_npz(path, task, user, groups)
     if path.suffix == ".parquet":
         return from_parquet(path, task, label, user, groups)
     return _from_table(path, task, label, user, groups)
@@ -95,13 +95,13 @@ def _require_column(names: Sequence[str], name: str, where: object) -> None:
         raise InputError(f"{where} has no column {name!r}; it has {', '.join(names)}.{_check.nearest(name, names)}")
 
 
-def _from_npz(path: Path, task: Task, groups: Sequence[str]) -> Dataset:
+def _from_npz(path: Path, task: Task, user: str | None, groups: Sequence[str]) -> Dataset:
     arrays = read_npz(path)
-    for needed in ("features", "labels", *groups):
+    for needed in ("features", "labels", *groups, *([] if user is None else [user])):
         if needed not in arrays:
             raise InputError(f"{path} has no array {needed!r}; it has {_listed(arrays)}.")
     sliced_by = {by: arrays[by] for by in groups}
-    return Dataset(path.stem, arrays["features"], arrays["labels"], task, arrays.get("users"), groups=sliced_by)
+    return Dataset(path.stem, arrays["features"], arrays["labels"], task, arrays.get(user or "users"), groups=sliced_by)
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -138,6 +138,37 @@ def user_coins(owner: IntArray, *, seed: int) -> BoolArray:
     return np.random.default_rng(seed).random(int(owner.max()) + 1) < 0.5
 
 
+def user_truth(users: object, member: BoolArray) -> BoolArray:
+    """Whether each user, in sorted order, was trained on; refused where a user's records disagree.
+
+    Args:
+        users: whose record it is, shape (records,).
+        member: whether each record was trained on, shape (records,).
+
+    Raises:
+        InputError: a user has records on both sides, is missing, or there is not one for each record.
+
+    >>> user_truth(["b", "a", "b"], np.array([True, False, True]))
+    array([False,  True])
+    """
+    import pandas as pd
+
+    owner = np.asarray(users)
+    if owner.shape != member.shape:
+        raise InputError(f"users must have shape {member.shape}, got {owner.shape}.")
+    if (missing := np.asarray(pd.isna(owner))).any():
+        raise InputError(f"{int(missing.sum())} record(s) have no user, the first at index {int(missing.argmax())}.")
+    names, index = np.unique(owner, return_inverse=True)
+    counts, inside = np.bincount(index), np.bincount(index, weights=member)
+    mixed = names[(inside > 0) & (inside < counts)]
+    if mixed.size:
+        shown = ", ".join(str(name) for name in mixed[:3]) + (" and others" if mixed.size > 3 else "")
+        raise InputError(
+            f"{mixed.size} user(s) have records on both sides ({shown}): members were chosen by record, not by user."
+        )
+    return np.asarray(inside == counts)
+
+
 def rows_of(owner: IntArray, *, included: BoolArray | None = None) -> tuple[IntArray, ...]:
     """For each client the row numbers of its (included) records, in order; a client may be left with none.
 

@@ -4,12 +4,11 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from dpaudit._check import BoolArray, FloatArray
-from dpaudit.claim import Adjacency, Claim, Unit
+from dpaudit.claim import Adjacency, Claim, Design, Protection, Unit
 from dpaudit.data.dataset import Dataset
 from dpaudit.data.source import Records, Source
 from dpaudit.progress import Progress
@@ -17,8 +16,6 @@ from dpaudit.seeds import derived
 from dpaudit.tasks import Workers
 from dpaudit.training.single import Wanted, trained
 from dpaudit.training.trainer import TrainedModel, Trainer
-
-Design = Literal["one-run", "many-runs"]
 
 
 @dataclass(frozen=True)
@@ -47,10 +44,8 @@ class Audit:
         member: the coins, shape (records,).
         population: records that no subject was trained on and that are not audited.
         subjects: the models under audit.
-        unit: unit the membership coins are about.
-        adjacency: neighbouring data sets that one coin makes.
+        protection: what the membership coins are about, and the δ at which ε is measured.
         design: whether the scores of one model are one experiment (``one-run``) or independent trials.
-        delta: δ at which ε is measured.
         confidence: of each single lower bound, so that all bounds of the audit hold together at the plan's confidence.
         seed: of the audit.
         folder: the run folder; heavy intermediate results go below it.
@@ -65,10 +60,8 @@ class Audit:
     member: BoolArray
     population: Dataset
     subjects: tuple[Subject, ...]
-    unit: Unit
-    adjacency: Adjacency
+    protection: Protection
     design: Design
-    delta: float
     confidence: float
     seed: int
     folder: Path
@@ -77,6 +70,21 @@ class Audit:
     workers: Workers = Workers()  # noqa: RUF009  # a frozen value
     source: Source | None = None
     begun: float = field(default_factory=time.monotonic)
+
+    @property
+    def unit(self) -> Unit:
+        """Unit the membership coins are about."""
+        return self.protection.unit
+
+    @property
+    def adjacency(self) -> Adjacency:
+        """Neighbouring data sets that one coin makes."""
+        return self.protection.adjacency
+
+    @property
+    def delta(self) -> float:
+        """δ at which ε is measured."""
+        return self.protection.delta
 
     def seed_for(self, *words: object) -> int:
         """A seed for one purpose of this audit."""

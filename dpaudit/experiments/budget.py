@@ -13,14 +13,16 @@ import numpy as np
 from pydantic import BaseModel
 
 from dpaudit.claim import Claim
+from dpaudit.evidence import Skipped
 from dpaudit.experiments.audit import Audit, Subject
-from dpaudit.experiments.references import stacked
-from dpaudit.experiments.rungs import PILOT, Choice, Settings
+from dpaudit.experiments.rungs import PILOT, Settings
 from dpaudit.forensics.mechanism import Mechanism
 from dpaudit.forensics.step_canaries import PILOT as PILOT_STEPS
 from dpaudit.forensics.step_canaries import visible_to_steps
 from dpaudit.planning import visible
-from dpaudit.training.pool import Pool, StackedTrainer
+from dpaudit.results.ladder import BudgetChoice
+from dpaudit.training.capabilities import on_engine
+from dpaudit.training.pool import Pool
 
 GOAL, POWER = 1.25, 0.8
 QUESTIONS = 250  # that forensics asks a mechanism, about
@@ -37,10 +39,10 @@ class Allotment(BaseModel):
     """What a budget gave one model: the settings it is audited with, and which of their rungs are climbed and why."""
 
     settings: Settings
-    choices: list[Choice]
+    choices: list[BudgetChoice]
 
 
-def allot(settings: Settings, audit: Audit, subject: Subject, mechanism: Mechanism | str, left: float) -> Allotment:
+def allot(settings: Settings, audit: Audit, subject: Subject, mechanism: Mechanism | Skipped, left: float) -> Allotment:
     """Choose rungs, steps, canaries and runs for one model.
 
     Args:
@@ -51,8 +53,8 @@ def allot(settings: Settings, audit: Audit, subject: Subject, mechanism: Mechani
         left: seconds.
     """
     chosen: dict[str, int] = {}
-    choices: list[Choice] = []
-    per_question = 0.0 if isinstance(mechanism, str) or left <= 0 else _seconds_per_question(mechanism)
+    choices: list[BudgetChoice] = []
+    per_question = 0.0 if isinstance(mechanism, Skipped) or left <= 0 else _seconds_per_question(mechanism)
     training: float | None = None
     for rung in settings.rungs:
         if rung in (3, 4) and training is None and left > 0:
@@ -67,7 +69,7 @@ def allot(settings: Settings, audit: Audit, subject: Subject, mechanism: Mechani
             case 2:
                 offers = _steps(settings, audit, subject, per_question)
                 none = "it adds no noise, so there is none to measure" if left > 0 else "no time is left for it"
-                none = mechanism if isinstance(mechanism, str) else none
+                none = mechanism.reason if isinstance(mechanism, Skipped) else none
                 choice = _best(2, "steps", offers, SHARE_OF_STEPS * left, subject.claim, chosen, none)
             case 3:
                 offers = _canaries(settings, audit, subject, START + (training or 0.0))
@@ -85,8 +87,8 @@ def allot(settings: Settings, audit: Audit, subject: Subject, mechanism: Mechani
 Offer = tuple[int, float, float]  # amount, seconds, smallest ε that is visible
 
 
-def _always(rung: int, amount: str, seconds: float, reason: str) -> Choice:
-    return Choice(rung=rung, chosen=True, amount=amount, seconds=round(seconds, 1), visible=None, reason=reason)
+def _always(rung: int, amount: str, seconds: float, reason: str) -> BudgetChoice:
+    return BudgetChoice(rung=rung, chosen=True, amount=amount, seconds=round(seconds, 1), visible=None, reason=reason)
 
 
 def _best(
@@ -97,10 +99,10 @@ def _best(
     claim: Claim | None,
     chosen: dict[str, int],
     none: str,
-) -> Choice:
+) -> BudgetChoice:
     """The first offer that reaches the goal, else the best that fits the time; ``none`` says why there is no offer."""
     if claim is None or math.isinf(claim.epsilon):
-        return Choice(rung=rung, chosen=False, amount="", seconds=0.0, visible=None, reason="nothing is claimed")
+        return BudgetChoice(rung=rung, chosen=False, amount="", seconds=0.0, visible=None, reason="nothing is claimed")
     best: Offer | None = None
     why = none
     for offer in offers:
@@ -117,11 +119,11 @@ def _best(
         if least <= GOAL * claim.epsilon:
             break
     if best is None:
-        return Choice(rung=rung, chosen=False, amount="", seconds=0.0, visible=None, reason=why)
+        return BudgetChoice(rung=rung, chosen=False, amount="", seconds=0.0, visible=None, reason=why)
     amount, cost, least = best
     chosen[what] = amount
     enough = least <= GOAL * claim.epsilon
-    return Choice(
+    return BudgetChoice(
         rung=rung,
         chosen=True,
         amount=f"{amount} {what}",
@@ -177,12 +179,12 @@ def _seconds_per_question(mechanism: Mechanism) -> float:
 
 def _seconds_per_training(audit: Audit, subject: Subject) -> float:
     """Predicted from what the network costs where many train at once; else of one training, which is timed."""
-    trainer = stacked(subject.trainer, audit.dataset)
-    if isinstance(trainer, StackedTrainer):
+    trainer = on_engine(subject.trainer, audit.dataset)
+    if not isinstance(trainer, Skipped):
         pool = Pool(trainer, audit.dataset, audit.member[None], None, 0, audit.folder, audit.memory)
         predicted = pool.cost().seconds
         assert predicted is not None
         return predicted
     begin = time.monotonic()
-    trainer(audit.dataset, audit.member, seed=audit.seed_for("timing", subject.name))
+    subject.trainer(audit.dataset, audit.member, seed=audit.seed_for("timing", subject.name))
     return time.monotonic() - begin

@@ -1,9 +1,8 @@
 """Rungs 3 and 4: canary records behind fair coins in one training, or one canary behind a coin in many."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -18,67 +17,52 @@ from dpaudit.bounds.selection import Fixed, HeldOut
 from dpaudit.bounds.sequential import Sequential, Wealth
 from dpaudit.claim import Claim, Poisson
 from dpaudit.data.canaries import canaries
-from dpaudit.data.dataset import Dataset
 from dpaudit.data.inclusion import complementary_pairs, fair_coins
 from dpaudit.data.source import Records, with_added
 from dpaudit.errors import AuditFailed, InputError
-from dpaudit.evidence import LowerBound
+from dpaudit.evidence import LowerBound, Skipped
 from dpaudit.experiments.audit import Audit, Subject
-from dpaudit.experiments.gradient_canaries import gradient_canary_scores
-from dpaudit.experiments.references import pool_signals, reference_trainer, stacked, target_signals
-from dpaudit.experiments.rungs import PILOT, Settings
-from dpaudit.outputs import phi
+from dpaudit.experiments.canary_tasks import Canaried, CanaryRuns, CanaryScores, GradientCanaries, Scoring
+from dpaudit.experiments.references import pool_signals, target_signals
+from dpaudit.experiments.rungs import PILOT, Found, Settings
 from dpaudit.scores import Scores
-from dpaudit.training.dp_sgd import DpSgd
-from dpaudit.training.kept import in_order, kept, missing, store_of
-from dpaudit.training.pool import Pool, train_each
+from dpaudit.training.capabilities import on_engine, reference_trainer
+from dpaudit.training.kept import Task, in_order, kept, missing, store_of
+from dpaudit.training.masks import Packed
+from dpaudit.training.pool import Pool
 from dpaudit.training.single import Wanted
-from dpaudit.training.store import Arrays
-from dpaudit.training.trainer import Predict, Trainer
+from dpaudit.training.trainer import Predict
 
 if TYPE_CHECKING:
-    from dpaudit.stacked.network import Parameters
+    pass
 
 AT_A_TIME = 32  # runs trained together, and between two looks at whether the claim is refuted
 
-Found = dict[str, LowerBound] | str
 
-
-@dataclass(frozen=True)
-class Canaried:
-    """The canaries, and the audited data with them at its end: here, and as tasks take it."""
-
-    records: Dataset
-    together: Dataset
-    sent: Records
-
-    def belief(self, predict: Predict) -> FloatArray:
-        """φ of the canaries' own labels, shape (canaries,)."""
-        return phi(predict(self.records.features), self.records.labels, task=self.records.task).values
-
-
-def one_run(settings: Settings, audit: Audit, subject: Subject) -> Found:
+def one_run(settings: Settings, audit: Audit, subject: Subject) -> Found | Skipped:
     """Rung 3: a lower bound from one training with some of the canaries; why there is none where it cannot run."""
     reason = _refused(settings, audit, subject)
-    if reason:
+    if reason is not None:
         return reason
     coins = fair_coins(settings.canaries, seed=audit.seed_for("ladder coins", subject.name))
     scores = _scores(settings, audit, subject, coins, seed=audit.seed_for("one run", subject.name))
     bound = OneRun(HeldOut(audit.seed_for("ladder threshold", subject.name), 0.5))
-    return {"bound": _bound(bound, Scores.join(scores, coins), audit)}
+    return Found(bound=_bound(bound, Scores.join(scores, coins), audit))
 
 
 def _scores(settings: Settings, audit: Audit, subject: Subject, coins: BoolArray, *, seed: int) -> FloatArray:
     """Scores of the canaries of one training, shape (canaries,)."""
     if settings.canary == "gradient":
         records, every_step = int(audit.member.sum()), settings.observe == "all-steps"
-        recipe = subject.trainer, records, coins, every_step, seed
-        return _one(audit, gradient_canaries, f"train gradient canaries for {subject.name}", recipe)
+        trainer = on_engine(subject.trainer, audit.dataset)
+        assert not isinstance(trainer, Skipped)
+        task = GradientCanaries(trainer, records, coins, every_step, seed)
+        return _one(audit, f"train gradient canaries for {subject.name}", task)
     canaried = _with_canaries(settings, audit, subject, settings.canaries)
     included = np.concatenate([audit.member, coins])
     if _watching(settings):
-        recipe = _recipe(settings, subject, canaried, included[None], [seed], None)
-        watched: FloatArray = _one(audit, canary_scores, f"train canaries for {subject.name}", recipe)[0]
+        runs = _runs(settings, subject, canaried, included[None], [seed], None)
+        watched: FloatArray = _one(audit, f"train canaries for {subject.name}", runs)[0]
         return watched
     name = f"{subject.name} with canaries"
     wanted = {name: Wanted(subject.trainer, included, seed)}
@@ -90,39 +74,35 @@ def _scores(settings: Settings, audit: Audit, subject: Subject, coins: BoolArray
     return scores
 
 
-def _one(audit: Audit, work: Callable[..., Arrays], name: str, recipe: tuple[Any, ...]) -> FloatArray:
+def _one(audit: Audit, name: str, task: Task[CanaryScores]) -> FloatArray:
     """Scores of a single task."""
-    ((_, found),) = _kept(audit, work, {name: recipe})
-    scores: FloatArray = found["scores"]
-    return scores
+    ((_, found),) = _kept(audit, {name: task})
+    return found.scores
 
 
 def _kept(
-    audit: Audit,
-    work: Callable[..., Arrays],
-    recipes: dict[str, tuple[Any, ...]],
-    done: Callable[[str], object] = lambda name: None,
-) -> Iterator[tuple[str, Arrays]]:
+    audit: Audit, tasks: Mapping[str, Task[CanaryScores]], done: Callable[[str], object] = lambda name: None
+) -> Iterator[tuple[str, CanaryScores]]:
     store, workers, memory = store_of(audit.folder / "ladder"), audit.workers, audit.memory
-    return kept(work, recipes, store=store, workers=workers, memory=memory, done=done)
+    return kept(tasks, CanaryScores, store=store, workers=workers, memory=memory, done=done)
 
 
-def many_runs(settings: Settings, audit: Audit, subject: Subject) -> Found:
+def many_runs(settings: Settings, audit: Audit, subject: Subject) -> Found | Skipped:
     """Rung 4: a lower bound from many trainings with or without one canary; why there is none where it cannot run."""
     reason = _refused(settings, audit, subject)
-    if reason:
+    if reason is not None:
         return reason
     canaried = _with_canaries(settings, audit, subject, 1)
     start = _worst_case(audit, subject) if settings.start == "worst-case" else None
-    if isinstance(start, str):
+    if isinstance(start, Skipped):
         return start
     coins = fair_coins(settings.runs, seed=audit.seed_for("many coins", subject.name))
     scored = _in_stacks(settings, audit, subject, canaried, coins, start)
     if settings.stop_early:
-        return {"bound": _until_refuted(settings, audit, subject, coins, scored)}
+        return Found(bound=_until_refuted(settings, audit, subject, coins, scored))
     scores = np.concatenate(list(scored))
     bound = ClopperPearson(HeldOut(audit.seed_for("many threshold", subject.name), 0.3))
-    return {"bound": _bound(bound, Scores.join(scores, coins), audit)}
+    return Found(bound=_bound(bound, Scores.join(scores, coins), audit))
 
 
 def _in_stacks(
@@ -131,23 +111,23 @@ def _in_stacks(
     subject: Subject,
     canaried: Canaried,
     coins: BoolArray,
-    start: Sequence[Any] | None,
+    start: Sequence[npt.NDArray[np.float32]] | None,
 ) -> Iterator[FloatArray]:
     """Scores of some runs after the other, each (runs,)."""
-    recipes = {}
+    tasks = {}
     for first in range(0, len(coins), AT_A_TIME):
         part = coins[first : first + AT_A_TIME]
         included = np.concatenate([np.tile(audit.member, (len(part), 1)), part[:, None]], axis=1)
         seeds = [audit.seed_for("many runs", subject.name, first + run) for run in range(len(part))]
         name = f"train runs {first} to {first + len(part) - 1} of {subject.name}"
-        recipes[name] = _recipe(settings, subject, canaried, included, seeds, start)
-    left = missing(canary_scores, recipes, store=store_of(audit.folder / "ladder"))
-    runs = {name: len(recipe[-1]) for name, recipe in recipes.items()}
+        tasks[name] = _runs(settings, subject, canaried, included, seeds, start)
+    left = missing(tasks, store=store_of(audit.folder / "ladder"))
+    runs = {name: len(task.seeds) for name, task in tasks.items()}
     total = sum(runs[name] for name in left)
     with audit.progress.task(f"training with and without a canary for {subject.name}", total) as advance:
-        found = _kept(audit, canary_scores, recipes, lambda name: advance(runs[name]))
-        for scores in in_order(found, recipes):
-            yield scores["scores"][:, 0]
+        results = _kept(audit, tasks, lambda name: advance(runs[name]))
+        for found in in_order(results, tasks):
+            yield found.scores[:, 0]
 
 
 def _until_refuted(
@@ -197,18 +177,21 @@ def _promised_accuracy(claim: Claim, null: Definition | Mechanism, audit: Audit)
     return rate if rate < 1 else None
 
 
-def _refused(settings: Settings, audit: Audit, subject: Subject) -> str:
-    """Why a subject cannot be audited as the settings say; empty when it can."""
+def _refused(settings: Settings, audit: Audit, subject: Subject) -> Skipped | None:
+    """Why a subject cannot be audited as the settings say; None when it can."""
     if audit.unit != "record":
-        return "its canaries are records, and the audit is about users"
-    if _watching(settings) and not isinstance(stacked(subject.trainer, audit.dataset), DpSgd):
-        return (
-            f"the steps of a {type(subject.trainer).__name__} trainer cannot be watched; score by loss, lira or rmia "
-            "and observe the final model"
+        return Skipped("its canaries are records, and the audit is about users")
+    if not _watching(settings):
+        return None
+    trainer = on_engine(subject.trainer, audit.dataset)
+    if isinstance(trainer, Skipped):
+        return Skipped(
+            f"the steps of a {type(subject.trainer).__name__} trainer cannot be watched, because {trainer.reason}; "
+            "score by loss, lira or rmia and observe the final model"
         )
-    if settings.canary == "gradient" and getattr(subject.trainer, "l2_norm_clip", None) is None:
-        return "gradients that are not clipped have no size a canary could have"
-    return ""
+    if settings.canary == "gradient" and trainer.l2_norm_clip is None:
+        return Skipped("gradients that are not clipped have no size a canary could have")
+    return None
 
 
 def _watching(settings: Settings) -> bool:
@@ -269,120 +252,41 @@ def _against_references(
     return attack(signals)
 
 
-def _worst_case(audit: Audit, subject: Subject) -> list[Any] | str:
+def _worst_case(audit: Audit, subject: Subject) -> list[npt.NDArray[np.float32]] | Skipped:
     """Weights of the same network trained without DP on the population; why there are none for other trainers."""
-    trainer = stacked(subject.trainer, audit.dataset)
-    if not isinstance(trainer, DpSgd):
-        return f"a {type(trainer).__name__} trainer cannot be started from a worst-case initialisation"
-    public = replace(trainer, l2_norm_clip=None, noise_multiplier=0.0, sampling="shuffled")
+    trainer = on_engine(subject.trainer, audit.dataset)
+    if isinstance(trainer, Skipped):
+        return Skipped(
+            f"a {type(subject.trainer).__name__} trainer cannot be started from a worst-case initialisation, because "
+            f"{trainer.reason}"
+        )
     everyone = np.ones(len(audit.population), bool)
     name = f"worst case for {subject.name}"
-    wanted = {name: Wanted(public, everyone, audit.seed_for("worst case", subject.name))}
+    wanted = {name: Wanted(trainer.without_privacy(), everyone, audit.seed_for("worst case", subject.name))}
     trained = audit.trained(wanted, audit.population, Records.of(audit.population))
     return [value for _, value in sorted(trained[name].weights.items())]
 
 
-@dataclass
-class Exposure:
-    """What an attacker gathers about the canaries while models are trained: watches every step.
-
-    Args:
-        measure: parameters before and after -> scores, shape (models, canaries).
-        every_step: add up the scores of all steps; otherwise score from the start to the end.
-    """
-
-    measure: Callable[["Parameters", "Parameters"], FloatArray]
-    every_step: bool
-    _sums: dict[tuple[int, ...], FloatArray] = field(default_factory=dict)
-    _ends: dict[tuple[int, ...], tuple["Parameters", "Parameters"]] = field(default_factory=dict)
-
-    def __call__(self, models: Sequence[int], step: int, before: "Parameters", after: "Parameters") -> None:
-        """See a step of some models."""
-        group = tuple(models)
-        if self.every_step:
-            self._sums[group] = self._sums.get(group, 0.0) + self.measure(before, after)
-        else:
-            self._ends[group] = (self._ends.get(group, (before,))[0], after)
-
-    def scores(self, models: Sequence[int]) -> FloatArray:
-        """Scores, shape (models, canaries)."""
-        found = self._sums or {group: self.measure(*ends) for group, ends in self._ends.items()}
-        rows = {model: row for group, values in found.items() for model, row in zip(group, values, strict=True)}
-        return np.stack([rows[model] for model in models])
-
-
-def _recipe(
+def _runs(
     settings: Settings,
     subject: Subject,
     canaried: Canaried,
     included: BoolArray,
-    seeds: list[int],
-    start: Sequence[Any] | None,
-) -> tuple[Any, ...]:
-    """What `canary_scores` is called with."""
-    is_watched = _watching(settings) or start is not None
-    watch = (settings.score == "white-box", settings.observe == "all-steps") if is_watched else None
-    trainer, count = stacked(subject.trainer, canaried.together), len(canaried.records)
-    return trainer, canaried.sent, count, np.packbits(included, axis=1), watch, start, seeds
-
-
-def canary_scores(
-    trainer: Trainer,
-    records: Records,
-    canaries: int,
-    packed: npt.NDArray[np.uint8],
-    watch: tuple[bool, bool] | None,
-    start: Sequence[Any] | None,
-    seeds: list[int],
-) -> Arrays:
-    """A task: ``scores`` of canaries by models trained with some of them, shape (models, canaries).
-
-    Args:
-        trainer: of the models.
-        records: with the canaries at their end.
-        canaries: how many they are.
-        packed: who is in which model, as bits.
-        watch: whether to score along gradients instead of by belief, and whether to add up all steps; None scores the
-            belief of the final model.
-        start: weights that the models start from; None is their own random ones.
-        seeds: of the models.
-    """
-    together, _ = records()
-    own = Canaried(together.take(np.arange(len(together) - canaries, len(together))), together, records)
-    included = np.unpackbits(packed, axis=1, count=len(together)).astype(bool)
-    if watch is None:
-        return {"scores": np.stack([own.belief(m.predict) for m in train_each(trainer, together, included, seeds)])}
-    along_gradients, every_step = watch
-    assert isinstance(trainer, DpSgd)
-    exposure = Exposure(_measure(along_gradients, trainer, own), every_step)
-    trainer.train_many(together, included, seeds=seeds, start=start, watch=exposure)
-    return {"scores": exposure.scores(seeds)}
-
-
-def gradient_canaries(trainer: DpSgd, records: int, coins: BoolArray, every_step: bool, seed: int) -> Arrays:
-    """A task: ``scores`` of `gradient_canary_scores`, shape (canaries,)."""
-    return {"scores": gradient_canary_scores(trainer, records, coins, every_step=every_step, seed=seed)}
-
-
-def _measure(
-    along_gradients: bool, trainer: DpSgd, canaried: Canaried
-) -> Callable[["Parameters", "Parameters"], FloatArray]:
-    """How the canaries are scored: along their gradients, or by how far they are believed afterwards."""
-    from dpaudit._tensorflow import tf
-    from dpaudit.stacked.dot_products import dot_products
-    from dpaudit.training.keras_model import targets
-
-    network, records = trainer.network(canaried.together), canaried.records
-    if along_gradients:
-        along = dot_products(network, records.task, trainer.l2_norm_clip)
-        return lambda before, after: np.asarray(along(before, after, records.features, targets(records)), np.float64)
-    features = tf.constant(records.features)
-
-    def belief(_: "Parameters", after: "Parameters") -> FloatArray:
-        outputs = network.inference(int(after[0].shape[0]))(after, features).numpy()
-        return phi(outputs, records.labels, task=records.task).values
-
-    return belief
+    seeds: Sequence[int],
+    start: Sequence[npt.NDArray[np.float32]] | None,
+) -> CanaryRuns:
+    """The task that trains models with some of the canaries."""
+    scoring = Scoring(settings.score == "white-box", settings.observe == "all-steps")
+    engine = on_engine(subject.trainer, canaried.together)
+    return CanaryRuns(
+        subject.trainer if isinstance(engine, Skipped) else engine,
+        canaried.sent,
+        len(canaried.records),
+        Packed.of(included),
+        scoring if _watching(settings) or start is not None else None,
+        None if start is None else tuple(start),
+        tuple(seeds),
+    )
 
 
 def _bound(bound: OneRun | ClopperPearson | Sequential, scores: Scores, audit: Audit) -> LowerBound:

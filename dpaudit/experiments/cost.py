@@ -18,7 +18,8 @@ from dpaudit.experiments import membership
 from dpaudit.experiments.audit import Audit
 from dpaudit.signals import PoolSignals
 from dpaudit.tasks import PROCESS_BYTES
-from dpaudit.training.pool import PoolCost, with_epochs
+from dpaudit.training.capabilities import ByEpochs
+from dpaudit.training.pool import PoolCost
 from dpaudit.training.speed import measured, measured_once
 from dpaudit.training.store import described
 from dpaudit.training.trainer import Trainer
@@ -122,17 +123,16 @@ def audit_cost(
 
 
 def _target_seconds(trainer: Trainer, audit: Audit, checkpoints: Sequence[int]) -> float | None:
-    epochs = getattr(trainer, "epochs", None)
-    if epochs is None:
+    if not isinstance(trainer, ByEpochs):
         return None
 
     def train(some: int) -> None:
-        model = with_epochs(trainer, some)(audit.dataset, audit.member, seed=0)
+        model = trainer.with_epochs(some)(audit.dataset, audit.member, seed=0)
         model.predict(audit.dataset.features)
 
-    what = described(with_epochs(trainer, 1)), audit.dataset.features.shape, int(audit.member.sum())
+    what = described(trainer.with_epochs(1)), audit.dataset.features.shape, int(audit.member.sum())
     speed = measured(train, *what, "target")
-    return speed.once + sum(speed.call + speed.epoch * some for some in (int(epochs), *checkpoints))
+    return speed.once + sum(speed.call + speed.epoch * some for some in (trainer.epochs, *checkpoints))
 
 
 def _attack_seconds(settings: membership.Settings, audit: Audit) -> float | None:
@@ -140,7 +140,7 @@ def _attack_seconds(settings: membership.Settings, audit: Audit) -> float | None
     models, classes = settings.references, audit.dataset.outputs
     if not models:
         return 0.0
-    attacks = [item.build() for item in settings.attacks]
+    attacks = [item.built for item in settings.attacks]
     described_attacks = ",".join(item.model_dump_json() for item in settings.attacks)
     copies = sum(len(query(audit.dataset.features[:1], seed=0)) for query in settings.queries)
     views = copies, len(settings.checkpoints)

@@ -4,27 +4,26 @@ import numpy as np
 
 from dpaudit._check import FloatArray
 from dpaudit.experiments.audit import Audit
-from dpaudit.experiments.gradient_outcome import Cell, Cost, Outcome, Picture
 from dpaudit.experiments.gradient_settings import Settings
-from dpaudit.experiments.gradient_stage import Given, cell, cost, drawn
+from dpaudit.experiments.gradient_stage import Given, Invert, Inverted, Paid, Price, drawn
+from dpaudit.results.gradient import GradientResult, Picture
 from dpaudit.training.kept import kept, store_of
-from dpaudit.training.store import Arrays
 
 
-def run(settings: Settings, audit: Audit) -> Outcome:
+def run(settings: Settings, audit: Audit) -> GradientResult:
     """Victims are the audited records, decoys and auxiliary records the population; every cell is a task."""
     given = Given(settings, audit.records(), audit.seed, audit.delta, audit.confidence)
-    recipes = {
-        f"invert {scenario.name}, {chosen.name}, {name}": (given, scenario, chosen, name)
+    tasks = {
+        f"invert {scenario.name}, {chosen.name}, {attack.name}": Invert(given, scenario, chosen, attack.name)
         for scenario in settings.scenario
         for chosen in settings.defence
-        for name in settings.attacks
+        for attack in settings.attacks
     }
     store, workers, memory = store_of(audit.folder / "gradient"), audit.workers, audit.memory
-    found: dict[str, Arrays] = {}
-    with audit.progress.task("inverting gradients", len(recipes)) as advance:
-        for key, arrays in kept(cell, recipes, store=store, workers=workers, memory=memory):
-            found[key] = arrays
+    found: dict[str, Inverted] = {}
+    with audit.progress.task("inverting gradients", len(tasks)) as advance:
+        for key, outcome in kept(tasks, Inverted, store=store, workers=workers, memory=memory):
+            found[key] = outcome
             advance(1)
     cells, gallery = [], []
     for scenario in settings.scenario:
@@ -32,17 +31,17 @@ def run(settings: Settings, audit: Audit) -> Outcome:
         truth, _ = drawn(audit.dataset, scenario, settings.victims, seed=seed)
         gallery += _pictures(scenario.name, "original", truth[0, :1])
         for chosen in settings.defence:
-            for name in settings.attacks:
-                arrays = found[f"invert {scenario.name}, {chosen.name}, {name}"]
-                cells.append(Cell.model_validate_json(str(arrays["cell"])))
-                if name == settings.attacks[0] and "first" in arrays:
-                    gallery += _pictures(scenario.name, chosen.name, arrays["first"])
+            for attack in settings.attacks:
+                outcome = found[f"invert {scenario.name}, {chosen.name}, {attack.name}"]
+                cells.append(outcome.cell)
+                if attack == settings.attacks[0] and outcome.first is not None:
+                    gallery += _pictures(scenario.name, chosen.name, outcome.first)
     costs = []
     if settings.utility_steps:
-        asked = {f"cost of {chosen.name}": (given, chosen) for chosen in settings.defence}
-        paid = dict(kept(cost, asked, store=store, workers=workers, memory=memory))
-        costs = [Cost.model_validate_json(str(paid[key]["cost"])) for key in asked]
-    return Outcome(cells=cells, gallery=gallery if settings.show_records else [], costs=costs, delta=audit.delta)
+        asked = {f"cost of {chosen.name}": Price(given, chosen) for chosen in settings.defence}
+        paid = dict(kept(asked, Paid, store=store, workers=workers, memory=memory))
+        costs = [paid[key].cost for key in asked]
+    return GradientResult(cells=cells, gallery=gallery if settings.show_records else [], costs=costs, delta=audit.delta)
 
 
 def _pictures(scenario: str, title: str, images: FloatArray) -> list[Picture]:

@@ -10,21 +10,25 @@ from dpaudit._check import FloatArray, IntArray
 from dpaudit.accounting import epsilon, trade_off
 from dpaudit.attacks.gradient.floors import decoy_test, floors
 from dpaudit.attacks.gradient.labels import LabelCounts, SingleLabel
-from dpaudit.attacks.gradient.linear import DenseInversion, dense_layers
 from dpaudit.attacks.gradient.metrics import Fidelity, fidelity, label_accuracy, label_chance, overlap
-from dpaudit.attacks.gradient.spear import Spear
 from dpaudit.attacks.gradient.view import BatchGradient, ClientUpdate, Reconstruction
 from dpaudit.bounds.reconstruction import Successes, judge
 from dpaudit.claim import FULL_BATCH, GaussianSteps
 from dpaudit.data.dataset import Dataset
 from dpaudit.data.source import Records
 from dpaudit.errors import AuditFailed, InputError
-from dpaudit.experiments.architecture import architecture
-from dpaudit.experiments.gradient_outcome import Cell, Cost
-from dpaudit.experiments.gradient_settings import DefenceSettings, Scenario, Settings, under
+from dpaudit.experiments.gradient_settings import (
+    AttackSettings,
+    DefenceSettings,
+    ForSomeModels,
+    GradientAttack,
+    Scenario,
+    Settings,
+    under,
+)
+from dpaudit.results.gradient import DefenceCost, GradientCell
 from dpaudit.seeds import derived
-from dpaudit.training.kept import as_text
-from dpaudit.training.store import Arrays, described, digest
+from dpaudit.training.store import described, digest
 
 View = BatchGradient | ClientUpdate
 
@@ -63,18 +67,48 @@ class Given:
         return derived(self.seed, "gradient", *words)
 
 
-def cell(given: Given, scenario: Scenario, chosen: DefenceSettings, name: str) -> Arrays:
-    """A task: a ``cell`` as JSON, and the ``first`` record as reconstructed, (1, ...), where it is asked for."""
-    stage, sent = _stage(given), under(scenario, chosen)
-    truth, labels = stage.records(sent)
-    found, first = stage.cell(sent, chosen, name, _views(given, sent, chosen), truth, labels)
-    shown = {"first": first} if first is not None and given.settings.show_records else {}
-    return {"cell": as_text(found), **shown}
+@dataclass(frozen=True)
+class Inverted:
+    """What one cell found, and the first record as reconstructed, (1, ...), where it is asked for."""
+
+    cell: GradientCell
+    first: FloatArray | None
 
 
-def cost(given: Given, chosen: DefenceSettings) -> Arrays:
-    """A task: what a defence costs, as JSON."""
-    return {"cost": as_text(_stage(given).cost(chosen))}
+@dataclass(frozen=True, eq=False)
+class Invert:
+    """A task: what victims of a scenario send under a defence, inverted by one attack."""
+
+    given: Given
+    scenario: Scenario
+    chosen: DefenceSettings
+    name: str
+
+    def __call__(self) -> Inverted:
+        """The cell."""
+        stage, sent = _stage(self.given), under(self.scenario, self.chosen)
+        views, (truth, labels) = _views(self.given, sent, self.chosen), stage.records(sent)
+        found, first = stage.cell(sent, self.chosen, self.name, views, truth, labels)
+        return Inverted(found, first if self.given.settings.show_records else None)
+
+
+@dataclass(frozen=True)
+class Paid:
+    """What a defence costs."""
+
+    cost: DefenceCost
+
+
+@dataclass(frozen=True, eq=False)
+class Price:
+    """A task: what a defence costs."""
+
+    given: Given
+    chosen: DefenceSettings
+
+    def __call__(self) -> Paid:
+        """Accuracy of a training under it."""
+        return Paid(_stage(self.given).cost(self.chosen))
 
 
 @lru_cache(maxsize=1)
@@ -115,33 +149,19 @@ class Stage:
         self.dataset, population = given.records()
         assert population is not None
         keras.utils.set_random_seed(given.seed_for("model"))
-        build = architecture(self.settings.architecture, where="gradient.architecture")
+        build = self.settings.architecture.build("gradient.architecture")
         self.victims = Victims.of(build(self.dataset.features.shape[1:], self.dataset.outputs))
         features = self.dataset.features.astype(np.float64)
         self.box = (min(0.0, float(features.min())), max(1.0, float(features.max())))
         self.auxiliary = population.features.astype(np.float64)
         self.auxiliary_labels = population.classes
-        self.attacks: dict[str, Any] = {name: self._attack(name) for name in self.settings.attacks}
+        self.attacks = {item.name: self._attack(item) for item in self.settings.attacks}
 
-    def _attack(self, name: str) -> Any:
-        seed = self.given.seed_for("attack", name)
-        layers = dense_layers(self.victims.weights)
-        if name in ("dense", "spear") and (not layers or layers[0].kernel != 0):
-            raise InputError(f"gradient.attacks: {name!r} needs an architecture that starts with a dense layer.")
-        if name == "dense":
-            return DenseInversion()
-        if name == "spear":
-            return Spear(seed=seed)
-        model = self.victims.model
-        if name == "matching":
-            from dpaudit.attacks.gradient.matching import GradientMatching
-
-            return GradientMatching(
-                model, restarts=self.settings.restarts, iterations=self.settings.iterations, seed=seed
-            )
-        from dpaudit.attacks.gradient.inverting import InvertingGradients
-
-        return InvertingGradients(model, restarts=self.settings.restarts, seed=seed)
+    def _attack(self, item: AttackSettings) -> GradientAttack:
+        attack = item.build(model=self.victims.model, seed=self.given.seed_for("attack", item.name))
+        if isinstance(attack, ForSomeModels):
+            attack.require(self.victims.weights)
+        return attack
 
     def records(self, scenario: Scenario) -> tuple[FloatArray, IntArray]:
         """Records and labels of a scenario's victims."""
@@ -187,12 +207,12 @@ class Stage:
         views: list[View],
         truth: FloatArray,
         labels: IntArray,
-    ) -> tuple[Cell, FloatArray | None]:
+    ) -> tuple[GradientCell, FloatArray | None]:
         """Attack the views, then join the truth; also the first victim's first record as reconstructed."""
         prior = self.auxiliary.mean(0)
         refused = None
         try:
-            found = self._attacked(name, views)
+            found = list(self.attacks[name].together(views))
         except AuditFailed as error:  # an exact attack says when its answer would not be exact
             refused, found = str(error), [Reconstruction(np.empty((0, *truth.shape[2:])))] * len(views)
         measured = [fidelity(f, t, prior=prior, box=self.box) for f, t in zip(found, truth, strict=True)]
@@ -210,7 +230,7 @@ class Stage:
             result = Successes(test.identified, test.records, test.kappa)
             verdict = judge(result, promised, confidence=self.given.confidence)
         restored = None if scenario.knows_labels else self._labels_restored(views, labels)
-        cell = Cell(
+        cell = GradientCell(
             scenario=scenario.name,
             defence=chosen.name,
             attack=name,
@@ -229,12 +249,6 @@ class Stage:
             verdict=verdict,
         )
         return cell, firsts[:1] if refused is None else None
-
-    def _attacked(self, name: str, views: list[View]) -> list[Reconstruction]:
-        attack = self.attacks[name]
-        if name in ("matching", "inverting"):
-            return list(attack.together(views))
-        return [attack(view) for view in views]
 
     def _labels_restored(self, views: list[View], labels: IntArray) -> tuple[float, int]:
         """Mean accuracy above chance, and of how many victims every label is right."""
@@ -255,7 +269,7 @@ class Stage:
         rows = [rng.choice(len(self.auxiliary), self.settings.decoys, replace=False) for _ in range(victims)]
         return np.asarray(self.auxiliary[np.stack(rows)])
 
-    def cost(self, chosen: DefenceSettings, *, batch: int = 32, rate: float = 0.5) -> Cost:
+    def cost(self, chosen: DefenceSettings, *, batch: int = 32, rate: float = 0.5) -> DefenceCost:
         """Accuracy on the population after a short training whose every gradient or update went through the defence.
 
         A defence that asks for a larger batch or for local epochs gets them.
@@ -285,7 +299,7 @@ class Stage:
             parameters = tuple(p - rate * g[None] for p, g in zip(parameters, sent, strict=True))
         logits = self.victims.logits(parameters, self.auxiliary[None]).numpy()[0]
         right = float((logits.argmax(1) == self.auxiliary_labels).mean())
-        return Cost(defence=chosen.name, accuracy=round(right, 6))
+        return DefenceCost(defence=chosen.name, accuracy=round(right, 6))
 
 
 def _guesses(found: list[Reconstruction], measured: list[Fidelity], box: tuple[float, float]) -> FloatArray:

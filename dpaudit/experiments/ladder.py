@@ -3,32 +3,31 @@
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from dpaudit.errors import InputError
+from dpaudit.evidence import Skipped
 from dpaudit.experiments.audit import Audit, Subject
 from dpaudit.experiments.budget import Allotment, allot
 from dpaudit.experiments.canary_runs import many_runs, one_run
-from dpaudit.experiments.mechanisms import mechanism_of
-from dpaudit.experiments.rungs import RUNGS, Outcome, RungOutcome, Settings, seconds
+from dpaudit.experiments.mechanisms import NOTHING_CLAIMED, Asked, mechanism_of
+from dpaudit.experiments.rungs import RUNGS, Found, Settings, seconds
 from dpaudit.files import read_text, write_text
-from dpaudit.forensics.federated import Server, inspect_server
-from dpaudit.forensics.inspection import inspect_mechanism
 from dpaudit.forensics.reconcile import reconcile_training
 from dpaudit.forensics.step_canaries import StepCanaries
+from dpaudit.results.ladder import LadderResult, RungResult
 
 CHOICES = "ladder.json"  # in the run folder: what a budget chose, so that a run that goes on does not choose again
 ALLOTMENTS = TypeAdapter(dict[str, Allotment])
 
 
-def run(settings: Settings, audit: Audit) -> Outcome:
+def run(settings: Settings, audit: Audit) -> LadderResult:
     """Climb every rung with every subject.
 
     With a budget all choices are made, and kept in the run folder, before the first rung is climbed.
     """
-    work: dict[int, Callable[[Settings, Audit, Subject], dict[str, Any] | str]] = {
+    work: dict[int, Callable[[Settings, Audit, Subject], Found | Skipped]] = {
         0: _reconcile,
         1: _inspect,
         2: _step_canaries,
@@ -48,11 +47,11 @@ def run(settings: Settings, audit: Audit) -> Outcome:
                 found = (
                     work[rung](own.settings, audit, subject)
                     if chosen is None or chosen.chosen
-                    else f"left out by the budget: {chosen.reason}"
+                    else Skipped(f"left out by the budget: {chosen.reason}")
                 )
-                facts = {"skipped": found} if isinstance(found, str) else found
+                skipped, facts = (found.reason, Found()) if isinstance(found, Skipped) else ("", found)
                 outcomes.append(
-                    RungOutcome(
+                    RungResult(
                         model=subject.name,
                         rung=rung,
                         name=name,
@@ -60,11 +59,14 @@ def run(settings: Settings, audit: Audit) -> Outcome:
                         blind_to=blind_to,
                         seconds=round(time.perf_counter() - start, 3),
                         choice=chosen,
-                        **facts,
+                        skipped=skipped,
+                        findings=list(facts.findings),
+                        bound=facts.bound,
+                        noise_multiplier=facts.noise_multiplier,
                     )
                 )
                 advance(1)
-    return Outcome(rungs=outcomes)
+    return LadderResult(rungs=outcomes)
 
 
 def _allotted(settings: Settings, audit: Audit) -> dict[str, Allotment]:
@@ -80,10 +82,9 @@ def _allotted(settings: Settings, audit: Audit) -> dict[str, Allotment]:
     allotted: dict[str, Allotment] = {}
     for position, subject in enumerate(audit.subjects):
         asked = mechanism_of(audit, subject, seed=audit.seed_for("timing", subject.name))
-        mechanism = asked if isinstance(asked, str) else asked[0]
-        own = settings
-        if isinstance(mechanism, Server):
-            own, mechanism = _for_server(settings, mechanism), mechanism.mechanism()
+        own, mechanism = settings, asked if isinstance(asked, Skipped) else asked.under_test.mechanism
+        if not isinstance(asked, Skipped):
+            own = _as_shown(settings, asked)
         spoken_for = sum(choice.seconds for given in allotted.values() for choice in given.choices)
         left = (end - time.monotonic() - spoken_for) / (len(audit.subjects) - position)
         allotted[subject.name] = allot(own, audit, subject, mechanism, left)
@@ -91,45 +92,43 @@ def _allotted(settings: Settings, audit: Audit) -> dict[str, Allotment]:
     return allotted
 
 
-def _reconcile(_: Settings, audit: Audit, subject: Subject) -> dict[str, Any] | str:
+def _reconcile(_: Settings, audit: Audit, subject: Subject) -> Found | Skipped:
     mechanism = subject.model.mechanism
     if subject.claim is None or mechanism is None:
-        return "it claims nothing, or was trained without DP"
-    return {"findings": list(reconcile_training(subject.claim, mechanism))}
+        return NOTHING_CLAIMED
+    return Found(findings=tuple(reconcile_training(subject.claim, mechanism)))
 
 
-def _inspect(_: Settings, audit: Audit, subject: Subject) -> dict[str, Any] | str:
+def _inspect(_: Settings, audit: Audit, subject: Subject) -> Found | Skipped:
     asked = mechanism_of(audit, subject, seed=audit.seed_for("forensics", subject.name))
-    if isinstance(asked, str):
+    if isinstance(asked, Skipped):
         return asked
-    mechanism, stated, claim = asked
-    seed = audit.seed_for("probe", subject.name)
-    if isinstance(mechanism, Server):
-        found = inspect_server(mechanism, stated, seed=seed, claim=claim)
-    else:
-        found = inspect_mechanism(mechanism, stated, seed=seed, claim=claim)
-    return {"findings": list(found.findings), "noise_multiplier": found.noise_multiplier}
+    found = asked.under_test.inspect(seed=audit.seed_for("probe", subject.name), claim=asked.claim)
+    return Found(findings=tuple(found.findings), noise_multiplier=found.noise_multiplier)
 
 
-def _step_canaries(settings: Settings, audit: Audit, subject: Subject) -> dict[str, Any] | str:
+def _step_canaries(settings: Settings, audit: Audit, subject: Subject) -> Found | Skipped:
     asked = mechanism_of(audit, subject, seed=audit.seed_for("steps", subject.name))
-    if isinstance(asked, str):
+    if isinstance(asked, Skipped):
         return asked
-    mechanism, stated, claim = asked
+    stated = asked.under_test.stated
     if stated.noise_multiplier == 0:
-        return "it adds no noise, so there is none to measure"
-    if isinstance(mechanism, Server):
-        settings, mechanism = _for_server(settings, mechanism), mechanism.canary_rounds(stated.clip)
-    audited = StepCanaries(steps=settings.steps, canaries=settings.canaries_per_step)(
-        mechanism, stated, claim, confidence=audit.confidence, seed=audit.seed_for("canaries", subject.name)
+        return Skipped("it adds no noise, so there is none to measure")
+    audited = StepCanaries(steps=settings.steps, canaries=_as_shown(settings, asked).canaries_per_step)(
+        asked.under_test.with_canaries(),
+        stated,
+        asked.claim,
+        confidence=audit.confidence,
+        seed=audit.seed_for("canaries", subject.name),
     )
     # Most mechanisms are probed with one example zeroed out; their noise is the same under the adjacency of the audit.
-    return {
-        "bound": replace(audited.bound, adjacency=audit.adjacency),
-        "noise_multiplier": audited.noise_multiplier,
-    }
+    return Found(
+        bound=replace(audited.bound, adjacency=audit.adjacency),
+        noise_multiplier=audited.noise_multiplier,
+    )
 
 
-def _for_server(settings: Settings, server: Server) -> Settings:
-    """No more canaries in a round than a server's weights would show."""
-    return settings.model_copy(update={"canaries_per_step": min(settings.canaries_per_step, server.canaries)})
+def _as_shown(settings: Settings, asked: Asked) -> Settings:
+    """No more canaries in a step than the step can show."""
+    canaries = asked.under_test.canaries(settings.canaries_per_step)
+    return settings.model_copy(update={"canaries_per_step": canaries})

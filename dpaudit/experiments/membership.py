@@ -2,38 +2,42 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Annotated, Any, get_args
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from dpaudit import _check, registry
-from dpaudit._check import FloatArray, IntArray
+from dpaudit._check import BoolArray, FloatArray, IntArray
 from dpaudit.attacks.membership.auto import Auto
 from dpaudit.attacks.membership.pools import leave_pair_out
 from dpaudit.blocks import room
-from dpaudit.bounds.clopper_pearson import ClopperPearson
-from dpaudit.bounds.one_run import OneRun
-from dpaudit.bounds.selection import HeldOut
-from dpaudit.claim import Adjacency, Unit
+from dpaudit.bounds.default import default_bound
+from dpaudit.claim import Design, Protection
+from dpaudit.data.as_data import AsData
 from dpaudit.data.dataset import Dataset
 from dpaudit.data.inclusion import complementary_pairs
+from dpaudit.data.member_choice import Coins, MemberChoice, NotRandom
 from dpaudit.data.queries import Query
 from dpaudit.errors import InputError
-from dpaudit.evidence import LowerBound
-from dpaudit.experiments.audit import Audit, Design, Subject
-from dpaudit.experiments.references import observed_pool, reference_trainer, target_signals
-from dpaudit.experiments.scoring import FPRS, Named, PoolOutcome, Seen, chosen, scored
-from dpaudit.experiments.views import Queried, at_epoch
-from dpaudit.roc import Roc, TprAtFpr, auc_standard_error
+from dpaudit.experiments.audit import Audit, Subject
+from dpaudit.experiments.named import ByName, as_table
+from dpaudit.experiments.references import observed_pool, target_signals
+from dpaudit.experiments.scoring import FPRS, Named, Seen, chosen, scored
+from dpaudit.experiments.views import Queried
+from dpaudit.results.membership import AttackResult, ExposedRecords, MembershipResult, RocCurve
+from dpaudit.roc import Roc, auc_standard_error
+from dpaudit.sanity import learned_nothing
 from dpaudit.scores import Scores
 from dpaudit.signals import PoolSignals, Signals
-from dpaudit.slices import Slices, column_groups, sliced, standard_groups
+from dpaudit.slices import column_groups, sliced, standard_groups
+from dpaudit.training.capabilities import at_epoch, reference_trainer
 from dpaudit.training.pool import Pool, PoolCost, together
 from dpaudit.training.single import Wanted
 from dpaudit.training.trainer import Trainer
-from dpaudit.vulnerable_records import Accused, Exposed, accused, exposed
+from dpaudit.vulnerable_records import accused, exposed
 
 CURVE_POINTS = 400
 STANDARD_SLICES = ("class", "loss", "classified")
@@ -41,40 +45,35 @@ STANDARD_SLICES = ("class", "loss", "classified")
 
 @dataclass(frozen=True)
 class Terms:
-    """On what terms scores are turned into a lower bound; the fields are those of `Audit`."""
+    """On what terms scores are turned into a lower bound.
+
+    ``chosen``: how members were chosen; of `NotRandom` there is no bound.
+    """
 
     design: Design
-    delta: float
+    protection: Protection
     confidence: float
-    adjacency: Adjacency
-    unit: Unit
+    chosen: MemberChoice
 
     def __post_init__(self) -> None:
         _check.one_of("design", self.design, get_args(Design))
-        _check.delta("delta", self.delta)
         _check.open_unit("confidence", self.confidence)
 
 
-class AttackSettings(BaseModel):
-    """An attack by name, with its parameters beside the name."""
+class AttackSettings(ByName):
+    """An attack on membership."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
-    name: str
-
-    def build(self) -> Any:
-        """The attack."""
+    @cached_property
+    def built(self) -> Any:
+        """The attack, always the same one."""
         return registry.build("membership", self.name, self.model_extra or {}, where=f"attack {self.name!r}")
-
-
-def _named(value: object) -> object:
-    return {"name": value} if isinstance(value, str) else value
 
 
 class Settings(BaseModel):
     """``[membership]``: which attacks, on how many reference models, and how closely to look.
 
     ``references`` models are trained like each model under audit, in complementary pairs on halves of the records.
-    They serve its attacks, and each of them is attacked in turn with the others as references (`PoolOutcome`).
+    They serve its attacks, and each of them is attacked in turn with the others as references (`PoolResult`).
     ``slices``: by ``class``, by quantile of the ``loss``, by whether it is ``classified`` right, or by a column of the
     data, which stays a feature when it holds numbers. ``fdr``: false discovery rate of the list of exposed records.
     ``queries``: further questions about each record, the same for every model, for the attacks that can use several.
@@ -82,7 +81,7 @@ class Settings(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    attacks: list[Annotated[AttackSettings, BeforeValidator(_named)]] = Field(min_length=1)
+    attacks: list[Annotated[AttackSettings, BeforeValidator(as_table)]] = Field(min_length=1)
     references: int = Field(default=0, ge=0)
     slices: list[str] = []
     fdr: float = Field(default=0.05, gt=0, lt=1)
@@ -113,87 +112,6 @@ class Settings(BaseModel):
         return len(self.attacks)
 
 
-class Curve(BaseModel):
-    """A ROC curve thinned to what can be seen, with its pointwise 95 % band."""
-
-    fpr: list[float]
-    tpr: list[float]
-    low: list[float]
-    high: list[float]
-
-    @model_validator(mode="after")
-    def _same_length(self) -> "Curve":
-        if not 0 < len(self.fpr) == len(self.tpr) == len(self.low) == len(self.high):
-            raise ValueError("a curve needs as many rates of one kind as of the other, at least one")
-        return self
-
-
-class AttackOutcome(BaseModel):
-    """What one attack found on one model."""
-
-    model: str
-    attack: str
-    version: str
-    paper: str
-    members: int
-    nonmembers: int
-    auc: float
-    auc_standard_error: float
-    advantage: float
-    tpr_at_fpr: list[TprAtFpr]
-    bound: LowerBound
-    curve: Curve
-    slices: Slices | None = None
-    spent: int = 0
-
-
-class ExposedRecords(BaseModel):
-    """Which records a model like this one gives away, by row number in the source of the data.
-
-    ``accused``: for the same records in the same order, how often the attack ``auto`` calls them members.
-    """
-
-    model: str
-    exposed: Exposed
-    accused: Accused | None = None
-
-
-class Skipped(BaseModel):
-    """An attack that could not run, and what it lacked."""
-
-    attack: str
-    reason: str
-
-
-class Outcome(BaseModel):
-    """What the attacks found.
-
-    ``stacked``: models whose references were trained by the stacked engine, though they were not themselves.
-    """
-
-    design: Design
-    attacks: list[AttackOutcome]
-    references: int = 0
-    stacked: list[str] = []
-    pools: list[PoolOutcome] = []
-    exposed: list[ExposedRecords] = []
-    skipped: list[Skipped] = []
-    floored: dict[str, int] = {}
-
-    def bounds(self, model: str) -> list[LowerBound]:
-        """Lower bounds on one model's ε."""
-        return [attack.bound for attack in self.attacks if attack.model == model]
-
-    def by_name(self, model: str) -> dict[str, AttackOutcome]:
-        """Attacks on one model; one that ran again, with other parameters, has a number behind its name."""
-        found: dict[str, AttackOutcome] = {}
-        for outcome in self.attacks:
-            if outcome.model == model:
-                before = sum(other.attack == outcome.attack for other in found.values())
-                found[f"{outcome.attack} ({before + 1})" if before else outcome.attack] = outcome
-        return found
-
-
 def predicted(settings: Settings, trainer: Trainer, audit: Audit, *, name: str) -> PoolCost | None:
     """What the reference models of one subject would take; None when there are none."""
     if not settings.references:
@@ -210,12 +128,21 @@ def predicted(settings: Settings, trainer: Trainer, audit: Audit, *, name: str) 
     return together(cost(trainer, queried.everything), *earlier)
 
 
-def run(settings: Settings, audit: Audit) -> Outcome:
+def run(settings: Settings, audit: Audit) -> MembershipResult:
     """Attack every subject; membership is joined to the scores here and nowhere before."""
     room().need(len(audit.dataset), settings.references)
-    attacks = [(item.name, item.build()) for item in settings.attacks]
-    terms = Terms(audit.design, audit.delta, audit.confidence, audit.adjacency, audit.unit)
-    outcome = Outcome(design=audit.design, attacks=[], references=settings.references)
+    attacks = [(item.name, item.built) for item in settings.attacks]
+    data = AsData.of(audit.dataset.features, audit.dataset.labels, audit.member, seed=audit.seed_for("as data"))
+    chosen_for_bounds = NotRandom() if data.blind.differs else Coins()
+    terms = Terms(audit.design, audit.protection, audit.confidence, chosen_for_bounds)
+    outcome = MembershipResult(
+        design=audit.design,
+        chosen=Coins(),
+        blind=data.blind,
+        duplicates=data.duplicates,
+        attacks=[],
+        references=settings.references,
+    )
     queried = Queried.of(audit.dataset, audit.population, settings.queries, seed=audit.seed_for("queries"))
     for subject in audit.subjects:
         pool = None
@@ -223,15 +150,17 @@ def run(settings: Settings, audit: Audit) -> Outcome:
             pool = references(subject, settings, audit, queried)
             if reference_trainer(subject.trainer, audit.dataset) is not subject.trainer:
                 outcome.stacked.append(subject.name)
-            outcome.exposed.append(exposed_records(subject.name, pool, audit.dataset.source_rows, fdr=settings.fdr))
+            names, member = audit.dataset.source_rows, audit.member
+            outcome.exposed.append(exposed_records(subject.name, pool, names, member, fdr=settings.fdr))
         signals = observed(subject, settings, audit, queried, pool)
         outcome.floored[subject.name] = signals.floored
+        outcome.caveats.extend(filter(None, [learned_nothing(signals, audit.member, subject.name)]))
         groups = chosen_groups(signals, settings.slices, audit.dataset.groups)
         found_by = scored(subject.name, attacks, Seen(signals, pool, audit.member, room()), audit)
         for (name, attack), found in zip(attacks, found_by, strict=True):
-            scores, kept_rows = found["scores"], found["kept"]
+            scores, kept_rows = found.scores, found.kept
             member = audit.member[kept_rows]
-            seed = audit.seed_for("held-out half", subject.name, name)
+            seed = audit.seed_for("bound", subject.name, name)
             joined = Scores.join(scores, member)
             judgement = judged(subject.name, name, chosen(attack, signals), joined, terms=terms, seed=seed)
             update: dict[str, Any] = {"spent": int((~kept_rows).sum())}
@@ -239,8 +168,8 @@ def run(settings: Settings, audit: Audit) -> Outcome:
                 parts = {by: values[kept_rows] for by, values in groups.items()}
                 update["slices"] = sliced(scores, member, parts, fpr=FPRS[0])
             outcome.attacks.append(judgement.model_copy(update=update))
-            if "pool" in found:
-                outcome.pools.append(PoolOutcome.model_validate_json(str(found["pool"])))
+            if found.pool is not None:
+                outcome.pools.append(found.pool)
     return outcome
 
 
@@ -298,15 +227,17 @@ def observed(subject: Subject, settings: Settings, audit: Audit, queried: Querie
     return replace(plain, queries=tuple(queries), checkpoints=tuple(checkpoints))
 
 
-def exposed_records(model: str, pool: PoolSignals, names: IntArray, *, fdr: float) -> ExposedRecords:
+def exposed_records(model: str, pool: PoolSignals, names: IntArray, member: BoolArray, *, fdr: float) -> ExposedRecords:
     """Records that a pool gives away, under their ``names`` (records,), and how often an attack finds them.
 
+    ``member`` (records,) says which of them the model itself was trained on.
     The attack is the one ``auto`` takes for this pool: chosen before any score is seen.
     """
     found = exposed(pool.phi, pool.included, fdr=fdr)
     called = accused(leave_pair_out(Auto(), pool), pool.included, found.records, fpr=FPRS[0])
-    named = replace(found, records=tuple(names[list(found.records)].tolist()))
-    return ExposedRecords(model=model, exposed=named, accused=called)
+    rows = list(found.records)
+    named = replace(found, records=tuple(names[rows].tolist()))
+    return ExposedRecords(model=model, exposed=named, accused=called, trained_on=tuple(member[rows].tolist()))
 
 
 def chosen_groups(
@@ -328,12 +259,18 @@ def chosen_groups(
     return {name: groups[name] for name in slices}
 
 
-def judged(model: str, name: str, attack: Named, scores: Scores, *, terms: Terms, seed: int) -> AttackOutcome:
-    """Metrics and lower bound of one attack's scores; ``seed`` splits off the half that chooses the threshold."""
-    selection = HeldOut(fraction=0.5, seed=seed)
-    bound = OneRun(selection) if terms.design == "one-run" else ClopperPearson(selection)
-    roc = Roc.of(scores)
-    return AttackOutcome(
+def judged(model: str, name: str, attack: Named, scores: Scores, *, terms: Terms, seed: int) -> AttackResult:
+    """Metrics and lower bound of one attack's scores; ``seed`` is of all that the bound draws."""
+    roc, bound, about = Roc.of(scores), None, terms.protection
+    if not isinstance(terms.chosen, NotRandom):
+        bound = default_bound(terms.design, terms.chosen, seed=seed)(
+            scores,
+            delta=about.delta,
+            confidence=terms.confidence,
+            adjacency=about.adjacency,
+            unit=about.unit,
+        )
+    return AttackResult(
         model=model,
         attack=name,
         version=attack.version,
@@ -344,12 +281,12 @@ def judged(model: str, name: str, attack: Named, scores: Scores, *, terms: Terms
         auc_standard_error=auc_standard_error(scores),
         advantage=roc.advantage,
         tpr_at_fpr=[roc.tpr_at(fpr) for fpr in FPRS],
-        bound=bound(scores, delta=terms.delta, confidence=terms.confidence, adjacency=terms.adjacency, unit=terms.unit),
+        bound=bound,
         curve=thinned(roc),
     )
 
 
-def thinned(roc: Roc) -> Curve:
+def thinned(roc: Roc) -> RocCurve:
     """At most `CURVE_POINTS` points, dense where the false-positive rate is small."""
     low, high = roc.band()
     if roc.fpr.size > CURVE_POINTS:
@@ -359,7 +296,7 @@ def thinned(roc: Roc) -> Curve:
         rows = np.unique(np.searchsorted(roc.fpr, np.sort(wanted), side="right") - 1)
     else:
         rows = np.arange(roc.fpr.size)
-    return Curve(
+    return RocCurve(
         **{
             name: np.round(values[rows], 6).tolist()
             for name, values in {"fpr": roc.fpr, "tpr": roc.tpr, "low": low, "high": high}.items()

@@ -11,13 +11,12 @@ from dpaudit.attacks.gradient.ceiling import equivalent_mu, orthogonal_success, 
 from dpaudit.attacks.gradient.dense_network import DenseNetwork
 from dpaudit.attacks.gradient.game import Game, play
 from dpaudit.attacks.gradient.prior import CandidateAttack, RecordContributions, Records
-from dpaudit.bounds.reconstruction import ReconstructionVerdict, Successes, from_definition, judge, within_family
-from dpaudit.claim import Claim, GaussianSteps, Poisson
-from dpaudit.compare import Comparison
+from dpaudit.bounds.reconstruction import Successes, from_definition, judge, within_family
+from dpaudit.claim import GaussianSteps, Poisson
 from dpaudit.errors import InputError
-from dpaudit.evidence import LowerBound
-from dpaudit.experiments.architecture import architecture
+from dpaudit.experiments.architecture import ArchitectureSettings
 from dpaudit.experiments.audit import Audit
+from dpaudit.results.reconstruction_game import GameCell, PriorResult
 
 
 class Settings(BaseModel):
@@ -46,7 +45,7 @@ class Settings(BaseModel):
     runs: int = Field(default=500, ge=1)
     records: int = Field(default=1000, ge=2)
     hidden: list[int] = [10]
-    architecture: dict[str, Any] | None = None
+    architecture: ArchitectureSettings | None = None
     clip: float = Field(default=0.1, gt=0)
     steps: int = Field(default=100, ge=1)
     rate: float = Field(default=1.0, gt=0, le=1)
@@ -59,82 +58,7 @@ class Settings(BaseModel):
         return 3 * len(self.candidates) * len(self.noise_multipliers)
 
 
-class Cell(BaseModel):
-    """One mechanism and one number of candidates.
-
-    Args:
-        noise_multiplier: what was added.
-        claimed: what the accountant was told.
-        epsilon: of the claimed mechanism at the audit's δ.
-        candidates: M.
-        successes: games won.
-        runs: games.
-        gamma: the reconstruction bound γ(1/M) of the claimed mechanism.
-        orthogonal: best success if all candidates' contributions are orthogonal and reach the clip norm.
-        simplex: the same for the best arrangement known; for orientation, not proved.
-        mean_norm: average contribution over the clip norm.
-        power: probability that this audit contradicts the claim if only the suspected share of the noise is there.
-        verdict: against γ.
-        definition: ε by the definition.
-        family: ε within Gaussian noise on this sampler.
-    """
-
-    noise_multiplier: float
-    claimed: float
-    epsilon: float
-    candidates: int = Field(ge=2)
-    successes: int = Field(ge=0)
-    runs: int = Field(ge=1)
-    gamma: float
-    orthogonal: float
-    simplex: float
-    mean_norm: float
-    power: float
-    verdict: ReconstructionVerdict
-    definition: LowerBound
-    family: LowerBound
-
-
-class Outcome(BaseModel):
-    """What the games showed."""
-
-    steps: int
-    rate: float
-    cells: list[Cell] = Field(min_length=1)
-
-    def comparisons(self) -> list[Comparison]:
-        """The verdict on each cell's mechanism, against the reconstruction bound."""
-        return [
-            against_reconstruction(
-                self._name(cell),
-                Claim(
-                    cell.epsilon,
-                    cell.definition.delta,
-                    unit="record",
-                    adjacency="add-remove",
-                    source="accounted",
-                    mechanism=GaussianSteps(cell.claimed, self.steps, Poisson(self.rate)),
-                ),
-                cell.verdict,
-                cell.family,
-            )
-            for cell in self.cells
-        ]
-
-    def reconstructions(self) -> list[tuple[str, Successes]]:
-        """Games won, by mechanism and number of candidates."""
-        return [(self._name(cell), Successes(cell.successes, cell.runs, 1 / cell.candidates)) for cell in self.cells]
-
-    def _name(self, cell: Cell) -> str:
-        added = "" if cell.noise_multiplier == cell.claimed else f" ({cell.noise_multiplier:g} added)"
-        return f"noise multiplier {cell.claimed:g}{added}, {self.steps} steps, {cell.candidates} candidates"
-
-    def bounds(self, model: str) -> list[LowerBound]:
-        """None: the games train networks of their own, so they judge no model of the plan."""
-        return []
-
-
-def run(settings: Settings, audit: Audit) -> Outcome:
+def run(settings: Settings, audit: Audit) -> PriorResult:
     """Play every cell on the audit's records; candidates are records that are in no training otherwise."""
     features = audit.dataset.features
     if settings.architecture is None:
@@ -169,7 +93,7 @@ def run(settings: Settings, audit: Audit) -> Outcome:
                 won = play(game, attack, initial, Records(scaled[rows], labels[rows]), runs=settings.runs, seed=seed)
                 cells.append(_cell(settings, audit, promised, noise, number, won.successes, won.mean_norm))
                 advance(1)
-    return Outcome(steps=settings.steps, rate=settings.rate, cells=cells)
+    return PriorResult(steps=settings.steps, rate=settings.rate, cells=cells)
 
 
 def _network(settings: Settings, shape: tuple[int, ...], classes: int) -> Any:
@@ -177,20 +101,12 @@ def _network(settings: Settings, shape: tuple[int, ...], classes: int) -> Any:
         return DenseNetwork((shape[0], *settings.hidden, classes))
     from dpaudit.attacks.gradient.keras_network import KerasNetwork
 
-    return KerasNetwork.of(architecture(settings.architecture, where="prior.architecture")(shape, classes))
-
-
-def against_reconstruction(
-    subject: str, claim: Claim, verdict: ReconstructionVerdict, bound: LowerBound | None
-) -> Comparison:
-    """A verdict against the reconstruction bound in the form every verdict of an audit has."""
-    ceiling = bound.ceiling if bound is not None else 0.0
-    return Comparison(subject, claim, verdict.verdict, bound, ceiling, verdict.sentence)
+    return KerasNetwork.of(settings.architecture.build("prior.architecture")(shape, classes))
 
 
 def _cell(
     settings: Settings, audit: Audit, promised: GaussianSteps, noise: float, number: int, won: int, norm: float
-) -> Cell:
+) -> GameCell:
     curve = trade_off(promised, adjacency="add-remove")
     gamma = curve.reconstruction(1 / number)
     result = Successes(won, settings.runs, 1 / number)
@@ -198,7 +114,7 @@ def _cell(
     weaker = GaussianSteps(promised.noise_multiplier * settings.suspected, promised.steps, promised.sampling)
     suspected = trade_off(weaker, adjacency="add-remove").reconstruction(1 / number)
     mu, suspected_mu = (_mu(value, 1 / number) for value in (gamma, suspected))
-    return Cell(
+    return GameCell(
         noise_multiplier=noise,
         claimed=promised.noise_multiplier,
         epsilon=epsilon(promised, delta=audit.delta).epsilon,

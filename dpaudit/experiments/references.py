@@ -1,6 +1,5 @@
 """Reference models: trained like the target, on halves of the records, to know what it would do with and without."""
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -11,26 +10,13 @@ from dpaudit._check import BoolArray, FloatArray
 from dpaudit.blocks import columns, empty, is_mapped, release, room
 from dpaudit.data.dataset import Dataset
 from dpaudit.data.source import Records
-from dpaudit.errors import InputError
 from dpaudit.outputs import Kind, log_probabilities, observe, phi
 from dpaudit.progress import Progress
 from dpaudit.signals import PoolSignals, Signals
 from dpaudit.tasks import Workers
-from dpaudit.training.dp_sgd import DpSgd, Optimizer
+from dpaudit.training.capabilities import reference_trainer
 from dpaudit.training.pool import Pool
-from dpaudit.training.sgd import Sgd
-from dpaudit.training.tf_privacy import TFPrivacy
 from dpaudit.training.trainer import Trainer
-
-logger = logging.getLogger(__name__)
-# TensorFlow Privacy's name -> the engine's.
-STACKED_OPTIMIZERS: dict[str, Optimizer] = {
-    "sgd": "sgd",
-    "vectorized-sgd": "sgd",
-    "dp-sequential": "sgd",
-    "adam": "adam",
-    "vectorized-adam": "adam",
-}
 
 
 def observed_pool(
@@ -116,60 +102,6 @@ def _seen(outputs: FloatArray, data: Dataset) -> tuple[FloatArray, FloatArray | 
                 logs[model, part] = log_probabilities(block, kind="logits")
         release(outputs, values, logs)
     return values, logs
-
-
-def stacked(trainer: Trainer, dataset: Dataset) -> Trainer:
-    """The same recipe on the stacked engine, where it can take it: many times faster, statistically the same.
-
-    An architecture with a layer the engine does not have, and training until an accuracy, stay with the trainer.
-    """
-    if not isinstance(trainer, Sgd) or trainer.until_accuracy is not None:
-        return trainer
-    together = DpSgd(
-        trainer.architecture,
-        l2_norm_clip=None,
-        epochs=trainer.epochs,
-        batch_size=trainer.batch_size,
-        learning_rate=trainer.learning_rate,
-        momentum=trainer.momentum,
-        optimizer=trainer.optimizer,
-        sampling="shuffled",
-    )
-    return _if_readable(together, trainer, dataset)
-
-
-def reference_trainer(trainer: Trainer, dataset: Dataset) -> Trainer:
-    """What trains the references of a trainer's model: `stacked`, and for TensorFlow Privacy's own code its recipe too.
-
-    An attacker has the recipe and not the code, and no bound speaks of references. The audited model itself, and
-    whatever stands in for it, comes from the code. Microbatches of several examples and Adagrad stay with the trainer.
-    """
-    if not isinstance(trainer, TFPrivacy):
-        return stacked(trainer, dataset)
-    optimizer = STACKED_OPTIMIZERS.get(trainer.optimizer)
-    if optimizer is None or trainer.microbatches != trainer.batch_size:
-        return trainer
-    together = DpSgd(
-        trainer.architecture,
-        l2_norm_clip=trainer.l2_norm_clip,
-        noise_multiplier=trainer.noise_multiplier,
-        epochs=trainer.epochs,
-        batch_size=trainer.batch_size,
-        learning_rate=trainer.learning_rate,
-        optimizer=optimizer,
-        sampling="shuffled",
-        drop_remainder=True,
-    )
-    return _if_readable(together, trainer, dataset)
-
-
-def _if_readable(together: DpSgd, trainer: Trainer, dataset: Dataset) -> Trainer:
-    try:
-        together.network(dataset)
-    except InputError as error:
-        logger.info("reference models are trained one at a time: %s", error)
-        return trainer
-    return together
 
 
 def target_signals(

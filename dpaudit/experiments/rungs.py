@@ -1,6 +1,7 @@
 """What the rungs of the audit ladder are, what a plan says of them, and what each leaves in a result."""
 
 import re
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -112,55 +113,10 @@ def seconds(budget: str) -> float:
     return float(found[1]) * UNITS[found[2]]
 
 
-class Choice(BaseModel):
-    """What a budget gave one rung on one model, before any score was seen.
+@dataclass(frozen=True)
+class Found:
+    """What a rung that ran gives to its `RungResult`."""
 
-    Args:
-        rung: which.
-        chosen: whether it runs.
-        amount: of what, in words.
-        seconds: it is predicted to take.
-        visible: smallest true ε at which it would contradict the claim with probability 0.8, if the attack saw all
-            that leaks; None where nothing is guessed or nothing claimed.
-        reason: for the amount.
-    """
-
-    rung: int
-    chosen: bool
-    amount: str
-    seconds: float
-    visible: float | None
-    reason: str
-
-
-class RungOutcome(BaseModel):
-    """What one rung found on one model.
-
-    ``skipped`` says why it could not run; empty when it ran. ``choice``: what a budget gave it; None without one.
-    """
-
-    model: str
-    rung: int
-    name: str
-    sees: str
-    blind_to: str
-    findings: list[Finding] = []
+    findings: tuple[Finding, ...] = ()
     bound: LowerBound | None = None
     noise_multiplier: float | None = None
-    seconds: float = 0.0
-    skipped: str = ""
-    choice: Choice | None = None
-
-
-class Outcome(BaseModel):
-    """The ladder, rung by rung."""
-
-    rungs: list[RungOutcome]
-
-    def bounds(self, model: str) -> list[LowerBound]:
-        """Lower bounds on one model's ε."""
-        return [rung.bound for rung in self.rungs if rung.model == model and rung.bound is not None]
-
-    def findings(self, model: str) -> list[Finding]:
-        """Findings on one model."""
-        return [finding for rung in self.rungs if rung.model == model for finding in rung.findings]

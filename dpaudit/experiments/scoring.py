@@ -4,19 +4,18 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
-from pydantic import BaseModel
-
-from dpaudit._check import BoolArray
+from dpaudit._check import BoolArray, FloatArray
 from dpaudit.attacks.membership.auto import Auto
-from dpaudit.attacks.membership.null_check import NullCheck, null_check
+from dpaudit.attacks.membership.null_check import null_check
 from dpaudit.attacks.membership.pools import Spending, audited_part, leave_pair_out
 from dpaudit.blocks import Room, within
-from dpaudit.evaluation import OverTargets, over_targets
+from dpaudit.evaluation import over_targets
 from dpaudit.experiments.audit import Audit
+from dpaudit.results.membership import PoolResult
 from dpaudit.signals import PoolSignals, Signals
 from dpaudit.tasks import PROCESS_BYTES, Workers, cores
-from dpaudit.training.kept import as_text, kept, store_of
-from dpaudit.training.store import Arrays, described, digest
+from dpaudit.training.kept import kept, store_of
+from dpaudit.training.store import described, digest
 
 FPRS = (0.1, 0.01, 0.001, 0.0001)
 
@@ -26,19 +25,6 @@ class Named(Protocol):
 
     version: ClassVar[str]
     paper: ClassVar[str]
-
-
-class PoolOutcome(BaseModel):
-    """What one attack found on the reference models of one model, each in turn the target.
-
-    ``null`` is the same on shuffled signals, which cannot leak: the self-test of the experiment.
-    """
-
-    model: str
-    attack: str
-    version: str
-    over_targets: OverTargets
-    null: NullCheck
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,17 +49,43 @@ class Seen:
         return digest(*(described(part) for part in (self.signals, self.pool, self.member)))
 
 
-def attacked(seen: Seen, attack: Any, model: str, name: str, seed: int) -> Arrays:
-    """A task: ``scores`` of the records ``kept`` (a mask) and, where there is a pool to attack, ``pool`` as JSON."""
-    with within(seen.room.memory, seen.room.folder):
-        signals, kept_rows = audited_part(attack, seen.signals, seen.member)
-        found: Arrays = {"scores": attack(signals), "kept": kept_rows}
-        if seen.pool is not None and not isinstance(attack, Spending):
-            found["pool"] = as_text(over_pool(model, name, attack, seen.pool, seed=seed))
-    return found
+@dataclass(frozen=True)
+class Attacked:
+    """What one attack found on one subject.
+
+    Args:
+        scores: of the records it is judged on.
+        kept: which they are, shape (records,).
+        pool: what it found on the reference models; None without any, or where the attack is told some membership.
+    """
+
+    scores: FloatArray
+    kept: BoolArray
+    pool: PoolResult | None
 
 
-def scored(model: str, attacks: list[tuple[str, Any]], seen: Seen, audit: Audit) -> list[Arrays]:
+@dataclass(frozen=True, eq=False)
+class AttackModel:
+    """A task: one attack on one subject."""
+
+    seen: Seen
+    attack: Any
+    model: str
+    name: str
+    seed: int
+
+    def __call__(self) -> Attacked:
+        """Its scores, joined to no membership but what the attack is told."""
+        seen, attack = self.seen, self.attack
+        with within(seen.room.memory, seen.room.folder):
+            signals, kept_rows = audited_part(attack, seen.signals, seen.member)
+            scores, pool = attack(signals), None
+            if seen.pool is not None and not isinstance(attack, Spending):
+                pool = over_pool(self.model, self.name, attack, seen.pool, seed=self.seed)
+        return Attacked(scores, kept_rows, pool)
+
+
+def scored(model: str, attacks: list[tuple[str, Any]], seen: Seen, audit: Audit) -> list[Attacked]:
     """What each attack found, in their order.
 
     They run on the machine that holds the signals: sending those of a large pool to a cluster would take longer.
@@ -81,13 +93,9 @@ def scored(model: str, attacks: list[tuple[str, Any]], seen: Seen, audit: Audit)
     wished = None if audit.workers.scheduler else audit.workers.jobs
     jobs, share = processes(seen, wished or cores())
     seen = replace(seen, room=share)
-    recipes = {
-        f"attack {model} by {name} ({place} of {len(attacks)})": (
-            seen,
-            attack,
-            model,
-            name,
-            audit.seed_for("null", model, name),
+    tasks = {
+        f"attack {model} by {name} ({place} of {len(attacks)})": AttackModel(
+            seen, attack, model, name, audit.seed_for("null", model, name)
         )
         for place, (name, attack) in enumerate(attacks, start=1)
     }
@@ -95,10 +103,10 @@ def scored(model: str, attacks: list[tuple[str, Any]], seen: Seen, audit: Audit)
     each = PROCESS_BYTES if share.memory is None else share.memory
     found = {}
     with audit.progress.task(f"attacking {model}", len(attacks)) as advance:
-        for key, arrays in kept(attacked, recipes, store=store, workers=workers, each=each, memory=audit.memory):
-            found[key] = arrays
+        for key, outcome in kept(tasks, Attacked, store=store, workers=workers, each=each, memory=audit.memory):
+            found[key] = outcome
             advance(1)
-    return [found[key] for key in recipes]
+    return [found[key] for key in tasks]
 
 
 def processes(seen: Seen, most: int) -> tuple[int, Room]:
@@ -116,10 +124,10 @@ def chosen(attack: Any, signals: Signals) -> Named:
     return named
 
 
-def over_pool(model: str, name: str, attack: Any, pool: PoolSignals, *, seed: int) -> PoolOutcome:
+def over_pool(model: str, name: str, attack: Any, pool: PoolSignals, *, seed: int) -> PoolResult:
     """Each model of a pool in turn the target, its pair left out, and the null self-test of exactly that."""
     scores = leave_pair_out(attack, pool)
-    return PoolOutcome(
+    return PoolResult(
         model=model,
         attack=name,
         version=chosen(attack, pool.target(0)).version,

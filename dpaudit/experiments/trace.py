@@ -15,15 +15,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dpaudit._check import BoolArray, FloatArray, IntArray
 from dpaudit.claim import Claim, FixedSize, Unit
-from dpaudit.compare import Comparison, compare
 from dpaudit.data.dataset import Dataset, Task
 from dpaudit.data.load import load
 from dpaudit.errors import InputError
-from dpaudit.evidence import Finding, LowerBound
 from dpaudit.experiments.federated.bound import user_bound
-from dpaudit.experiments.federated.canaries import CanaryOutcome, cosines, judged
-from dpaudit.experiments.federated.users import UserOutcome, release_alignment
+from dpaudit.experiments.federated.canaries import cosines, judged
+from dpaudit.experiments.federated.users import release_alignment
 from dpaudit.integrations.canaries import canary_direction
+from dpaudit.results.federated import UserResult
+from dpaudit.results.trace import TraceResult
 from dpaudit.roc import Roc, auc_standard_error
 from dpaudit.scores import Scores
 from dpaudit.seeds import derived
@@ -79,50 +79,6 @@ class Settings(BaseModel):
         return (2 if self.canaries is not None else 0) + (1 if self.users is not None else 0)
 
 
-class Outcome(BaseModel):
-    """What the trace shows."""
-
-    name: str
-    framework: str
-    rounds: int
-    missing: list[int]
-    checks: list[Finding]
-    canaries: list[CanaryOutcome] = []
-    users: list[UserOutcome] = []
-
-    def bounds(self, model: str) -> list[LowerBound]:
-        """Lower bounds on the federation's ε."""
-        return [found.bound for found in self.canaries if found.model == model] + [
-            found.bound for found in self.users if found.model == model
-        ]
-
-    def findings(self, model: str) -> list[Finding]:
-        """What in the trace contradicts its claim."""
-        return self.checks if model == self.name else []
-
-    def comparison(self, claim: Claim | None, *, unit: Unit, delta: float) -> Comparison | None:
-        """The verdict on the federation's claim; None where no ε is claimed and nothing that is stated is wrong.
-
-        Args:
-            claim: of the trace (`claim_of`).
-            unit: of the audit, for a trace that claims no ε but states what its own rounds contradict.
-            delta: the same.
-        """
-        if claim is None:
-            if all(finding.severity != "violation" for finding in self.checks):
-                return None
-            stated = Claim(math.inf, delta, unit, "add-remove", "the manifest, which claims no ε")
-            return compare(self.name, stated, [], self.checks)
-        bounds = self.bounds(self.name)
-        if bounds or self.checks:
-            return compare(self.name, claim, bounds, self.checks)
-        sentence = (
-            f"The figures of the trace fit the promise of ε ≤ {claim.epsilon:.3g}, but nothing was attacked: add "
-            "canaries or users to measure what the releases show."
-        )
-        return Comparison(self.name, claim, "too weak", None, 0.0, sentence)
-
-
 def claim_of(trace: Trace) -> Claim | None:
     """The claim of a manifest: its stated ε, else the ε that follows from what it says; None without a finite one."""
     stated = trace.manifest.dp_claim
@@ -170,7 +126,7 @@ def run(
     delta: float,
     confidence: float,
     seed: int,
-) -> Outcome:
+) -> TraceResult:
     """Audit a trace.
 
     Args:
@@ -193,7 +149,7 @@ def run(
         )
     adjacency = claim.adjacency if claim is not None else "add-remove"
     name = settings.name
-    found = Outcome(
+    found = TraceResult(
         name=name,
         framework=trace.manifest.framework,
         rounds=len(trace.rounds),
@@ -221,7 +177,7 @@ def run(
             raise InputError("[trace.users] trains what a client would have sent: the plan needs an [architecture].")
         joined = user_scores(trace, settings.users, architecture, seed=derived(seed, "candidates"))
         found.users.append(
-            UserOutcome(
+            UserResult(
                 model=name,
                 view="releases",
                 references=0,

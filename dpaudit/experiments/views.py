@@ -9,15 +9,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dpaudit import _check
 from dpaudit.data.dataset import Dataset
 from dpaudit.data.queries import Query
 from dpaudit.errors import InputError
 from dpaudit.signals import PoolSignals
-from dpaudit.training.dp_sgd import DpSgd
-from dpaudit.training.sgd import Sgd
-from dpaudit.training.tf_privacy import TFPrivacy
-from dpaudit.training.trainer import Trainer
 
 
 @dataclass(frozen=True)
@@ -70,23 +65,3 @@ class Queried:
         """Where the copies lie in ``everything``."""
         starts = range(self.population, len(self.everything), self.records)
         return [slice(first, first + self.records) for first in starts]
-
-
-def at_epoch(trainer: Trainer, epochs: int) -> Trainer:
-    """The trainer stopped after so many epochs.
-
-    Raises:
-        InputError: its earlier checkpoints are not the end of a shorter training, or it does not train that long.
-
-    >>> from dpaudit.training.architecture import Mlp
-    >>> at_epoch(Sgd(Mlp((8,)), epochs=20), 5).epochs
-    5
-    """
-    if not isinstance(trainer, Sgd | DpSgd | TFPrivacy):
-        raise InputError(f"checkpoints need a trainer sgd, dp-sgd or tf-privacy, got {type(trainer).__name__}.")
-    if not isinstance(trainer.learning_rate, int | float):
-        raise InputError("checkpoints need a constant learning_rate: a schedule is stretched over the whole training.")
-    if isinstance(trainer, Sgd) and trainer.until_accuracy is not None:
-        raise InputError("checkpoints need a fixed number of epochs; until_accuracy stops where it is reached.")
-    _check.integer("checkpoints", epochs, at_least=1, at_most=trainer.epochs - 1)
-    return replace(trainer, epochs=epochs)

@@ -8,13 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from dpaudit import _check
-from dpaudit.claim import Claim, FixedSize, GaussianSteps, Poisson, Sampling, Shuffled
+from dpaudit.claim import TOLERANCE, Claim, FixedSize, GaussianSteps, Poisson, Sampling, Shuffled, too_small
 from dpaudit.errors import InputError
 from dpaudit.evidence import Finding
 from dpaudit.forensics.epsilon import ran
 
 # ε is compared to this relative precision: claims are printed with three digits.
-PRECISION = 5e-3
 
 
 @dataclass(frozen=True)
@@ -152,7 +151,7 @@ def _figure(claim: Claim, assumed: GaussianSteps) -> list[Finding]:
             )
         ]
     follows = ran(assumed, delta=claim.delta, adjacency=claim.adjacency)
-    if claim.epsilon >= follows * (1 - PRECISION):
+    if not too_small(claim.epsilon, follows):
         return []
     observed, remedy = (
         f"its own mechanism gives ε = {follows:.4g} at δ = {claim.delta:g}",
@@ -160,7 +159,7 @@ def _figure(claim: Claim, assumed: GaussianSteps) -> list[Finding]:
     )
     if claim.adjacency == "replace-one":
         easier = ran(_as_poisson(assumed), delta=claim.delta, adjacency="add-remove")
-        if math.isclose(claim.epsilon, easier, rel_tol=10 * PRECISION):
+        if math.isclose(claim.epsilon, easier, rel_tol=10 * TOLERANCE):
             return [
                 _finding(
                     "adjacency",
@@ -173,7 +172,7 @@ def _figure(claim: Claim, assumed: GaussianSteps) -> list[Finding]:
             ]
     if assumed.sampling.rate == 1 and assumed.steps == 1 and claim.delta > 0:
         classical = math.sqrt(2 * math.log(1.25 / claim.delta)) / assumed.noise_multiplier
-        if classical > 1 and math.isclose(claim.epsilon, classical, rel_tol=10 * PRECISION):
+        if classical > 1 and math.isclose(claim.epsilon, classical, rel_tol=10 * TOLERANCE):
             observed += "; the classical formula σ = √(2 ln(1.25/δ))/ε holds only below ε = 1"
     fed = f"claimed ε = {claim.epsilon:g}"
     return [_finding("claimed figure", fed, observed, f"ε of at least {follows:.4g}", remedy, follows)]
@@ -182,7 +181,7 @@ def _figure(claim: Claim, assumed: GaussianSteps) -> list[Finding]:
 def _parameters(assumed: GaussianSteps, recipe: Recipe) -> list[Finding]:
     findings = []
     rate = recipe.batch_size / recipe.used
-    if rate > assumed.sampling.rate * (1 + PRECISION):
+    if rate > assumed.sampling.rate * (1 + TOLERANCE):
         findings.append(
             _finding(
                 "sampling rate",
@@ -203,7 +202,7 @@ def _parameters(assumed: GaussianSteps, recipe: Recipe) -> list[Finding]:
             )
         )
     given = recipe.noise / recipe.clip
-    if given < assumed.noise_multiplier * (1 - PRECISION):
+    if too_small(given, assumed.noise_multiplier):
         findings.append(
             _finding(
                 "noise multiplier",

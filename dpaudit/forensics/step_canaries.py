@@ -24,7 +24,7 @@ from dpaudit.accounting import gaussian_mu
 from dpaudit.bounds.accuracy import INDEPENDENCE, accuracy_bound
 from dpaudit.bounds.null import Gaussian
 from dpaudit.bounds.sequential import Wealth, sequential
-from dpaudit.claim import Claim
+from dpaudit.claim import TOLERANCE, Claim
 from dpaudit.errors import AuditFailed, InputError
 from dpaudit.evidence import Finding, LowerBound
 from dpaudit.forensics.epsilon import epsilon_under
@@ -34,7 +34,6 @@ from dpaudit.forensics.probe import Probe
 METHOD = "step-canaries"
 FAMILY = "Gaussian noise on the accounted sampler"
 PILOT = 20
-SAME_EPSILON = 1e-3  # relative; accountants that count on other grids differ by less
 _ANY_DELTA = 1e-5  # the bound on μ is made at some δ and unmade at the same
 
 
@@ -235,7 +234,7 @@ def _noise_of(claim: Claim) -> float:
     """The noise multiplier at which the claim's steps have the claim's ε: its own, unless it states another ε."""
     assert claim.mechanism is not None
     own = claim.mechanism.noise_multiplier
-    if math.isclose(_composed(claim, own), claim.epsilon, rel_tol=SAME_EPSILON):
+    if math.isclose(_composed(claim, own), claim.epsilon, rel_tol=TOLERANCE):
         return own
 
     def excess(log_noise: float) -> float:

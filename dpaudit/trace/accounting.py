@@ -6,7 +6,7 @@ scipy and dp-accounting are imported when a trace is inspected, so that one can 
 import math
 from dataclasses import replace
 
-from dpaudit.claim import FULL_BATCH, FixedSize, GaussianSteps, Poisson, Sampling
+from dpaudit.claim import FULL_BATCH, FixedSize, GaussianSteps, Poisson, Sampling, too_small
 from dpaudit.evidence import Finding
 from dpaudit.trace.manifest import DpClaim
 from dpaudit.trace.reader import Trace
@@ -15,7 +15,6 @@ LEVEL = 1e-6  # chance that a right run gets a violation, shared among the stati
 LITTLE = 0.02  # noise multiplier below which ε is counted in hundreds: it is then accounted as if all took part
 BEYOND = 700.0  # a claimed ε as large as this promises nothing and is not judged
 POINTS = 2e6  # of a loss distribution: the grid is no finer than that, whatever noise and rounds a manifest states
-SLACK = 1.02  # a claimed ε may be this much below ours before it is called wrong: accountants differ
 
 
 def check_rounds(trace: Trace, claim: DpClaim) -> list[Finding]:
@@ -54,14 +53,13 @@ def check_epsilon(trace: Trace, claim: DpClaim) -> list[Finding]:
                 rung=0,
             )
         ]
-    if claim.epsilon * SLACK >= min(ours, BEYOND):
+    if not too_small(claim.epsilon, min(ours, BEYOND)):
         return []
     amplified = claim.sampler in ("fixed-size", "shuffled", "all")
     assumed = replace(claim, sampler="poisson")
     as_poisson = true_epsilon(trace, assumed, assumed) if amplified and claim.rate else None
-    hint = (
-        "; it fits Poisson sampling, which this was not" if as_poisson and claim.epsilon * SLACK >= as_poisson else ""
-    )
+    fits = as_poisson and not too_small(claim.epsilon, as_poisson)
+    hint = "; it fits Poisson sampling, which this was not" if fits else ""
     return [
         Finding(
             "claimed ε",

@@ -1,7 +1,8 @@
 """DP-SGD, or SGD without DP, on the stacked engine: one model or many at once, the same either way."""
 
+import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -13,16 +14,20 @@ from dpaudit._check import BoolArray, FloatArray
 from dpaudit.claim import GaussianSteps, Sampling, Shuffled
 from dpaudit.data.dataset import Dataset
 from dpaudit.errors import InputError
+from dpaudit.evidence import Skipped
 from dpaudit.stacked.batches import TOLERANCE, SamplingName, longest_batch, sampling_event
 from dpaudit.stacked.schedules import Constant, Cosine, Steps
 from dpaudit.training.architecture import Architecture
+from dpaudit.training.capabilities import checked_epoch, no_probe
 from dpaudit.training.trainer import TrainedModel
 
 if TYPE_CHECKING:
+    from dpaudit.forensics.under_test import UnderTest
     from dpaudit.stacked.cost import Cost
     from dpaudit.stacked.network import Network
     from dpaudit.stacked.training import Recipe, Watch
 
+logger = logging.getLogger(__name__)
 Optimizer = Literal["sgd", "adam"]
 FAMILY = 0  # a model's own seed is its number in this one family, so a model alone is the model in a stack
 
@@ -101,6 +106,50 @@ class DpSgd:
         event, steps = self.event(records), self.steps(records)
         _, slack = longest_batch(event, records, self.batch_size, steps, tolerance=self.tolerance)
         return GaussianSteps(self.noise_multiplier, steps, event, slack)
+
+    def adds_noise(self) -> bool:
+        """Whether there is a noise multiplier."""
+        return self.noise_multiplier > 0
+
+    def records_needed(self) -> int:
+        """One batch."""
+        return self.batch_size
+
+    def with_epochs(self, epochs: int) -> "DpSgd":
+        """The same training for so many epochs."""
+        return replace(self, epochs=epochs)
+
+    def at_epoch(self, epochs: int) -> "DpSgd":
+        """The training stopped after so many epochs.
+
+        Raises:
+            InputError: its learning rate follows a schedule, or it is not that long.
+        """
+        if isinstance(self.learning_rate, Cosine | Steps):
+            raise InputError(
+                "checkpoints need a constant learning_rate: a schedule is stretched over the whole training."
+            )
+        return replace(self, epochs=checked_epoch(self, epochs))
+
+    def stacked(self, dataset: Dataset) -> "DpSgd":
+        """Itself: it runs on the stacked engine."""
+        return self
+
+    def without_privacy(self) -> "DpSgd":
+        """The same network trained on shuffled batches, without clipping and noise."""
+        return replace(self, l2_norm_clip=None, noise_multiplier=0.0, sampling="shuffled")
+
+    def probe(self, dataset: Dataset, *, seed: int) -> "UnderTest | Skipped":
+        """One step of the engine on a linear network, with this clip norm, noise and batch size."""
+        if self.l2_norm_clip is None:
+            return no_probe(self)
+        from dpaudit.forensics.mechanism import Stated
+        from dpaudit.forensics.stacked import stacked_step
+        from dpaudit.forensics.under_test import UnderTest
+
+        clip, noise, size = self.l2_norm_clip, self.noise_multiplier, self.batch_size
+        step = stacked_step(clip=clip, noise_multiplier=noise, denominator=size, seed=seed)
+        return UnderTest(step, Stated(clip, noise, size, "zero-out"))
 
     def restore(self, weights: dict[str, npt.NDArray[np.float32]], dataset: Dataset) -> TrainedModel:
         """The model again from stored weights."""
@@ -219,6 +268,16 @@ class DpSgd:
             for i, (variable, value) in enumerate(zip(network.variables, network.weights(parameters, 0), strict=True))
         }
         return TrainedModel(predict, weights, self.mechanism(records))
+
+
+def readable(together: DpSgd, dataset: Dataset) -> DpSgd | Skipped:
+    """The trainer where the engine can take its architecture."""
+    try:
+        together.network(dataset)
+    except InputError as error:
+        logger.info("reference models are trained one at a time: %s", error)
+        return Skipped(str(error).rstrip("."))
+    return together
 
 
 @lru_cache(maxsize=16)

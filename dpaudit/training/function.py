@@ -57,6 +57,18 @@ class Function:
             return None
         return GaussianSteps(self.noise_multiplier, self.steps, Poisson(self.rate))
 
+    def adds_noise(self) -> bool | None:
+        """What the plan says; None where it says nothing, for nobody sees into the function."""
+        return None if self.noise_multiplier is None else self.noise_multiplier > 0
+
+    def outside_code(self) -> str | None:
+        """Where the function is, when it is named."""
+        return self.train if isinstance(self.train, str) else None
+
+    def gives_weights(self) -> bool:
+        """No: the function keeps them."""
+        return False
+
     def restore(self, weights: dict[str, npt.NDArray[np.float32]], dataset: Dataset) -> TrainedModel:
         """Refused: the function keeps its own weights."""
         raise InputError("a model trained by a function cannot be restored from weights; train it again.")

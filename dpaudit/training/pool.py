@@ -5,13 +5,12 @@ hash of all they depend on, so a run that was killed and started again trains on
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
-import numpy.typing as npt
 
 from dpaudit import _check
 from dpaudit._check import BoolArray, FloatArray
@@ -22,7 +21,9 @@ from dpaudit.errors import InputError
 from dpaudit.machine import free_memory
 from dpaudit.seeds import derived
 from dpaudit.tasks import PROCESS_BYTES, START_SECONDS, Workers, cores, repaid, room_for
+from dpaudit.training.capabilities import ByEpochs, StackedTrainer, require_records
 from dpaudit.training.kept import kept, missing, store_of
+from dpaudit.training.masks import Packed
 from dpaudit.training.speed import measured
 from dpaudit.training.store import described, digest
 from dpaudit.training.trainer import TrainedModel, Trainer
@@ -32,35 +33,6 @@ if TYPE_CHECKING:
 
 LARGEST_CHUNK = 64
 GROUPS = 4  # of copies that the engine trains as one program, in a chunk: one for each of a few cores
-
-
-@runtime_checkable
-class StackedTrainer(Trainer, Protocol):
-    """A trainer that trains many models at once; model i depends on its row and its seed alone."""
-
-    def train_many(
-        self,
-        dataset: Dataset,
-        included: BoolArray,
-        *,
-        seeds: Sequence[int],
-        progress: Callable[[int], None] | None = None,
-    ) -> list[TrainedModel]:
-        """Train one model per row of ``included``."""
-        ...
-
-    def cost(self, dataset: Dataset) -> "Cost":
-        """What one example costs, and what a step holds."""
-        ...
-
-    def steps(self, records: int) -> int:
-        """Updates of a training on ``records`` records."""
-        ...
-
-    @property
-    def batch_size(self) -> int:
-        """(Expected) records per step."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -167,24 +139,27 @@ class Pool:
             InputError: records that are too few for the trainer, more memory needed than there is.
             AuditFailed: a model diverged.
         """
+        require_records(self.trainer, self.included, name=self.dataset.name)
         recipes = self._recipes(self.chunks())
         fits = room().holds(len(self) * self._output_bytes)
         results = dict(
             kept(
-                _chunk,
                 recipes,
+                PoolOutputs,
                 store=store_of(self.folder),
                 workers=self.workers,
-                done=lambda name: progress(len(recipes[name][2])),
+                done=lambda name: progress(len(recipes[name].seeds)),
                 each=self._bytes(),
                 memory=self.memory,
                 mapped=not fits,
             )
         )
         ordered = [results[name] for name in recipes]
-        parts = ("records", "population") if self.population is not None else ("records",)
-        together = {part: _joined([chunk[part] for chunk in ordered], in_memory=fits) for part in parts}
-        return PoolOutputs(together["records"], together.get("population"))
+        others = [chunk.population for chunk in ordered if chunk.population is not None]
+        return PoolOutputs(
+            _joined([chunk.records for chunk in ordered], in_memory=fits),
+            _joined(others, in_memory=fits) if others else None,
+        )
 
     def missing(self) -> int:
         """Models that are not stored yet."""
@@ -281,19 +256,19 @@ class Pool:
         return max(len(rows) for _, rows in self.chunks(keep=False))
 
     def _seconds(self, missing: list[BoolArray]) -> float | None:
-        epochs = getattr(self.trainer, "epochs", None)
-        if epochs is None:
+        trainer = self.trainer
+        if not isinstance(trainer, ByEpochs):
             return None
         rows = missing[0]
-        packed, seeds = np.packbits(rows, axis=1), list(range(len(rows)))
+        records, seeds = Records.of(self.dataset, self.population), tuple(range(len(rows)))
 
         def train(some: int) -> None:
-            _chunk(with_epochs(self.trainer, some), Records.of(self.dataset, self.population), packed, seeds)
+            TrainChunk(trainer.with_epochs(some), records, Packed.of(rows), seeds)()
 
         population = 0 if self.population is None else len(self.population)
-        what = described(with_epochs(self.trainer, 1)), self.dataset.features.shape, self.dataset.outputs, population
+        what = described(trainer.with_epochs(1)), self.dataset.features.shape, self.dataset.outputs, population
         speed = measured(train, *what, rows.shape)
-        return speed.seconds(epochs, calls=len(missing))
+        return speed.seconds(trainer.epochs, calls=len(missing))
 
     @cached_property
     def _cost(self) -> "Cost | None":
@@ -303,13 +278,13 @@ class Pool:
     def _records(self) -> Records:
         return Records.of(self.dataset, self.population) if self.records is None else self.records
 
-    def _recipes(self, chunks: list[tuple[int, BoolArray]]) -> dict[str, tuple[Any, ...]]:
+    def _recipes(self, chunks: list[tuple[int, BoolArray]]) -> "dict[str, TrainChunk]":
         return {
-            f"train models {first} to {first + len(rows) - 1}": (
+            f"train models {first} to {first + len(rows) - 1}": TrainChunk(
                 self.trainer,
                 self._records,
-                np.packbits(rows, axis=1),
-                [model_seed(self.seed, first + i) for i in range(len(rows))],
+                Packed.of(rows),
+                tuple(model_seed(self.seed, first + i) for i in range(len(rows))),
             )
             for first, rows in chunks
         }
@@ -318,7 +293,7 @@ class Pool:
         """Masks of the chunks that are not stored yet."""
         chunks = self.chunks(keep=False)
         recipes = self._recipes(chunks)
-        names = missing(_chunk, recipes, store=store_of(self.folder))
+        names = missing(recipes, store=store_of(self.folder))
         return [rows for name, (_, rows) in zip(recipes, chunks, strict=True) if name in names]
 
 
@@ -341,21 +316,27 @@ def train_each(trainer: Trainer, dataset: Dataset, included: BoolArray, seeds: S
     return [trainer(dataset, row, seed=seed) for row, seed in zip(included, seeds, strict=True)]
 
 
-def with_epochs(trainer: Trainer, epochs: int) -> Trainer:
-    """The same trainer for so many epochs, whatever accuracy they reach."""
-    changed: dict[str, Any] = {"epochs": epochs}
-    if hasattr(trainer, "until_accuracy"):
-        changed["until_accuracy"] = None
-    return replace(trainer, **changed)  # type: ignore[type-var]  # asked for dataclasses only
+@dataclass(frozen=True, eq=False)
+class TrainChunk:
+    """A task: some models of a pool.
 
+    Args:
+        trainer: of all of them.
+        records: and the population, or where they come from.
+        included: who is in which model, (models, records).
+        seeds: of the models.
+    """
 
-def _chunk(
-    trainer: Trainer, records: Records, packed: npt.NDArray[np.uint8], seeds: Sequence[int]
-) -> dict[str, FloatArray]:
-    dataset, population = records()
-    rows = np.unpackbits(packed, axis=1, count=len(dataset)).astype(bool)
-    outputs = [model.predict for model in train_each(trainer, dataset, rows, seeds)]
-    found = {"records": np.stack([predict(dataset.features) for predict in outputs])}
-    if population is not None:
-        found["population"] = np.stack([predict(population.features) for predict in outputs])
-    return found
+    trainer: Trainer
+    records: Records
+    included: Packed
+    seeds: tuple[int, ...]
+
+    def __call__(self) -> PoolOutputs:
+        """What the models return."""
+        dataset, population = self.records()
+        models = train_each(self.trainer, dataset, self.included.mask, self.seeds)
+        return PoolOutputs(
+            np.stack([model.predict(dataset.features) for model in models]),
+            None if population is None else np.stack([model.predict(population.features) for model in models]),
+        )

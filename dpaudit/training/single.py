@@ -14,9 +14,10 @@ from dpaudit.data.dataset import Dataset
 from dpaudit.data.source import Records
 from dpaudit.tasks import Workers
 from dpaudit.training.answers import Answers
-from dpaudit.training.function import Function
+from dpaudit.training.capabilities import gives_weights, require_records
 from dpaudit.training.kept import kept, name_of, store_of
-from dpaudit.training.store import Arrays, place
+from dpaudit.training.masks import Packed
+from dpaudit.training.store import place
 from dpaudit.training.trainer import Predict, TrainedModel, Trainer
 
 logger = logging.getLogger(__name__)
@@ -54,29 +55,31 @@ def trained(
         dataset: that they are trained on.
         records: the same, as tasks take them.
         folder: where weights are kept, in files named by the model and a hash of what it depends on.
-        workers: where they are trained. A `Function` keeps its weights to itself: it trains in this process, and what
-            it answers is stored.
+        workers: where they are trained. A trainer that gives no weights away, such as a `Function`, trains in this
+            process, and what its model answers is stored.
         memory: bytes that trainings side by side may use; None is half of what is free.
         done: called with the name of every model that is there.
     """
-    recipes = {
-        name: (model.trainer, records, np.packbits(model.included), model.seed) for name, model in wanted.items()
+    for model in wanted.values():
+        require_records(model.trainer, model.included, name=dataset.name)
+    tasks = {
+        name: TrainOne(model.trainer, records, Packed.of(model.included), model.seed) for name, model in wanted.items()
     }
-    tasks = {f"train {name}": recipe for name, recipe in recipes.items() if not isinstance(recipe[0], Function)}
+    sent = {f"train {name}": task for name, task in tasks.items() if gives_weights(task.trainer)}
     models: dict[str, TrainedModel] = {}
 
-    def name_in(task: str) -> str:
-        return task.removeprefix("train ")
+    def name_in(key: str) -> str:
+        return key.removeprefix("train ")
 
     store = store_of(folder)
-    for task, weights in kept(_weights, tasks, store=store, workers=workers, label=name_in, memory=memory):
-        name = name_in(task)
-        if weights:
-            models[name] = wanted[name].trainer.restore(weights, dataset)
+    for key, found in kept(sent, Weights, store=store, workers=workers, label=name_in, memory=memory):
+        name = name_in(key)
+        if found.weights:
+            models[name] = wanted[name].trainer.restore(found.weights, dataset)
             done(name)
-    for name, recipe in recipes.items():
+    for name, task in tasks.items():
         if name not in models:
-            models[name] = _asked(wanted[name], dataset, place(folder, name_of(_weights, recipe), label=name))
+            models[name] = _asked(wanted[name], dataset, place(folder, name_of(task), label=name))
             done(name)
     return {
         name: replace(models[name], mechanism=model.trainer.mechanism(int(model.included.sum())))
@@ -105,7 +108,23 @@ def _predict(model: Wanted, dataset: Dataset) -> Predict:
     return model.trainer(dataset, model.included, seed=model.seed).predict
 
 
-def _weights(trainer: Trainer, records: Records, packed: npt.NDArray[np.uint8], seed: int) -> Arrays:
-    dataset, _ = records()
-    included = np.unpackbits(packed, count=len(dataset)).astype(bool)
-    return dict(trainer(dataset, included, seed=seed).weights)
+@dataclass(frozen=True)
+class Weights:
+    """Weights of a trained model by name; none where its framework keeps them."""
+
+    weights: dict[str, npt.NDArray[np.float32]]
+
+
+@dataclass(frozen=True, eq=False)
+class TrainOne:
+    """A task: one model."""
+
+    trainer: Trainer
+    records: Records
+    included: Packed
+    seed: int
+
+    def __call__(self) -> Weights:
+        """Its weights."""
+        dataset, _ = self.records()
+        return Weights(dict(self.trainer(dataset, self.included.mask, seed=self.seed).weights))

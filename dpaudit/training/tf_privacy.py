@@ -1,7 +1,7 @@
 """DP-SGD as the users of TensorFlow Privacy write it: its optimizers and models through ``compile`` and ``fit``."""
 
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -11,12 +11,27 @@ from dpaudit._check import BoolArray
 from dpaudit.claim import GaussianSteps, Shuffled
 from dpaudit.data.dataset import Dataset
 from dpaudit.errors import AuditFailed, InputError
+from dpaudit.evidence import Skipped
+from dpaudit.training import dp_sgd
 from dpaudit.training.architecture import Architecture
-from dpaudit.training.trainer import TrainedModel
+from dpaudit.training.capabilities import checked_epoch
+from dpaudit.training.trainer import TrainedModel, Trainer
+
+if TYPE_CHECKING:
+    from dpaudit.forensics.under_test import UnderTest
 
 Optimizer = Literal[
     "sgd", "adam", "adagrad", "vectorized-sgd", "vectorized-adam", "vectorized-adagrad", "dp-sequential"
 ]
+
+# Its name -> the engine's, where the engine has the optimizer.
+STACKED_OPTIMIZERS: dict[str, dp_sgd.Optimizer] = {
+    "sgd": "sgd",
+    "vectorized-sgd": "sgd",
+    "dp-sequential": "sgd",
+    "adam": "adam",
+    "vectorized-adam": "adam",
+}
 
 
 @dataclass(frozen=True)
@@ -78,6 +93,55 @@ class TFPrivacy:
         alone = self.microbatches == self.batch_size
         effective = self.noise_multiplier if alone else self.noise_multiplier / 2
         return GaussianSteps(effective, self.epochs * batches, Shuffled(batches))
+
+    def adds_noise(self) -> bool:
+        """Whether there is a noise multiplier."""
+        return self.noise_multiplier > 0
+
+    def records_needed(self) -> int:
+        """One batch."""
+        return self.batch_size
+
+    def with_epochs(self, epochs: int) -> "TFPrivacy":
+        """The same training for so many epochs."""
+        return replace(self, epochs=epochs)
+
+    def at_epoch(self, epochs: int) -> "TFPrivacy":
+        """The training stopped after so many epochs."""
+        return replace(self, epochs=checked_epoch(self, epochs))
+
+    def reference(self, dataset: Dataset) -> Trainer:
+        """Its recipe on the stacked engine. Microbatches of several examples and Adagrad stay with the code itself."""
+        optimizer = STACKED_OPTIMIZERS.get(self.optimizer)
+        if optimizer is None or self.microbatches != self.batch_size:
+            return self
+        together = dp_sgd.DpSgd(
+            self.architecture,
+            l2_norm_clip=self.l2_norm_clip,
+            noise_multiplier=self.noise_multiplier,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            optimizer=optimizer,
+            sampling="shuffled",
+            drop_remainder=True,
+        )
+        found = dp_sgd.readable(together, dataset)
+        return self if isinstance(found, Skipped) else found
+
+    def probe(self, dataset: Dataset, *, seed: int) -> "UnderTest":
+        """Its optimizer, or its `DPSequential`, on a model whose per-example gradients are chosen."""
+        from dpaudit._tensorflow import keras
+        from dpaudit.forensics.keras import model, optimizer
+        from dpaudit.forensics.mechanism import Stated
+        from dpaudit.forensics.under_test import UnderTest
+
+        size = self.batch_size
+        if self.optimizer == "dp-sequential":
+            step = model(lambda layers: self.dp_sequential(keras.Sequential(layers)), batch_size=size, seed=seed)
+        else:
+            step = optimizer(self.dp_optimizer, batch_size=size, partial=False, seed=seed)
+        return UnderTest(step, Stated(self.l2_norm_clip, self.noise_multiplier, "batch", "zero-out"))
 
     def restore(self, weights: dict[str, npt.NDArray[np.float32]], dataset: Dataset) -> TrainedModel:
         """The model again from stored weights."""

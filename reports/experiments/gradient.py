@@ -7,12 +7,12 @@ from textwrap import fill
 from typing import Any
 
 import numpy as np
-from scipy.stats import beta
 
-from dpaudit.experiments.gradient_outcome import Outcome
-from dpaudit.experiments.prior import Outcome as PriorOutcome
+from dpaudit.intervals import interval
 from dpaudit.reports.drawing import COLOURS, INK, MUTED, PROMISED, Drawing, canvas
-from dpaudit.result import Result
+from dpaudit.results.gradient import GradientResult
+from dpaudit.results.reconstruction_game import PriorResult
+from dpaudit.results.result import Result
 
 EXACT = 60.0  # dB: an error of a thousandth of the range, which no eye sees; what is above is drawn there
 MARKERS = ("o", "s", "^", "D", "v", "P")
@@ -32,7 +32,7 @@ def drawings(result: Result) -> dict[str, Drawing]:
     return found
 
 
-def gallery(outcome: Outcome) -> Drawing:
+def gallery(outcome: GradientResult) -> Drawing:
     """The first victim's first record of each scenario: as it was, and as it was reconstructed."""
     scenarios = list(dict.fromkeys(picture.scenario for picture in outcome.gallery))
     titles = list(dict.fromkeys(picture.title for picture in outcome.gallery))
@@ -63,7 +63,7 @@ def gallery(outcome: Outcome) -> Drawing:
     )
 
 
-def fidelity(outcome: Outcome) -> Drawing:
+def fidelity(outcome: GradientResult) -> Drawing:
     """PSNR of every record, by defence, over what guessing without the gradient reaches."""
     defences = list(dict.fromkeys(cell.defence for cell in outcome.cells))
     series = list(dict.fromkeys((cell.scenario, cell.attack) for cell in outcome.cells))
@@ -95,7 +95,7 @@ def fidelity(outcome: Outcome) -> Drawing:
     return Drawing(draw, f"PSNR of reconstructed records under {len(defences)} defences, with the prior's floor")
 
 
-def utility(outcome: Outcome) -> Drawing:
+def utility(outcome: GradientResult) -> Drawing:
     """Each defence a row: the accuracy a short training with it reaches, and the median PSNR it leaves an attacker."""
     defences = [cost.defence for cost in outcome.costs]
     series = list(dict.fromkeys((cell.scenario, cell.attack) for cell in outcome.cells))
@@ -134,13 +134,13 @@ def _in_decibels(axis: Any, *, ys: Sequence[float]) -> None:
         axis.set_ticks([0, 20, 40, EXACT], ["0", "20", "40", f"≥ {EXACT:.0f}"])
 
 
-def _named(outcome: Outcome, key: tuple[str, str]) -> str:
+def _named(outcome: GradientResult, key: tuple[str, str]) -> str:
     """A series by its scenario, and by its attack where there are several."""
     scenario, attack = key
     return scenario if len({cell.attack for cell in outcome.cells}) == 1 else f"{scenario}, {attack}"
 
 
-def success(outcome: PriorOutcome) -> Drawing:
+def success(outcome: PriorResult) -> Drawing:
     """Share of games won with its exact 95 % interval, the proved bound, and the reference curves."""
 
     def draw() -> Any:
@@ -151,14 +151,11 @@ def success(outcome: PriorOutcome) -> Drawing:
             cells = [cell for cell in outcome.cells if cell.candidates == number]
             colour, x = COLOURS[index % len(COLOURS)], np.arange(len(cells)) + 0.16 * (index - (len(numbers) - 1) / 2)
             shares = [cell.successes / cell.runs for cell in cells]
-            low = [beta.ppf(0.025, c.successes, c.runs - c.successes + 1) if c.successes else 0.0 for c in cells]
-            high = [
-                beta.ppf(0.975, c.successes + 1, c.runs - c.successes) if c.successes < c.runs else 1.0 for c in cells
-            ]
-            top = max([top, *map(float, high), *(cell.gamma for cell in cells)])
+            limits = [interval(cell.successes, cell.runs, 0.95) for cell in cells]
+            top = max([top, *(float(high) for _, high in limits), *(cell.gamma for cell in cells)])
             lengths = [
-                [s - a for s, a in zip(shares, low, strict=True)],
-                [b - s for s, b in zip(shares, high, strict=True)],
+                [share - low for share, (low, _) in zip(shares, limits, strict=True)],
+                [high - share for share, (_, high) in zip(shares, limits, strict=True)],
             ]
             axes.errorbar(
                 x,

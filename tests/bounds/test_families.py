@@ -14,7 +14,6 @@ from dpaudit.bounds.accuracy import Accuracy, accuracy_bound
 from dpaudit.bounds.clopper_pearson import ClopperPearson
 from dpaudit.bounds.conditional import Conditional
 from dpaudit.bounds.counts import Counts, Guesses
-from dpaudit.bounds.familywise import Shares, average, holm
 from dpaudit.bounds.null import Definition, Gaussian, GaussianCurve, Kept, Mechanism, accuracy
 from dpaudit.bounds.one_run import OneRun
 from dpaudit.bounds.one_run_trade_off import one_run_trade_off
@@ -93,48 +92,6 @@ def test_a_broken_wealth_is_refused(text: str, message: str) -> None:
     """A file of another version, or edited by hand, does not quietly start from 1."""
     with pytest.raises(InputError, match=message):
         Wealth.from_json(text)
-
-
-def test_one_level_is_shared() -> None:
-    """The strongest of the planned bounds holds at the plan's confidence; what was not planned is refused."""
-    scores = Scores(np.full(300, 1.0), np.full(300, -1.0))
-    shares = Shares(0.95, {"clopper-pearson": 1.0, "conditional": 3.0})
-    assert shares.confidence_of("conditional") == pytest.approx(0.9625)
-    bounds = {
-        "clopper-pearson": ClopperPearson(Fixed(0.0))(
-            scores, delta=1e-6, confidence=shares.confidence_of("clopper-pearson"), **RECORD
-        ),
-        "conditional": Conditional(Fixed(0.0))(
-            scores, delta=1e-6, confidence=shares.confidence_of("conditional"), **RECORD
-        ),
-    }
-    best = shares.strongest(bounds)
-    assert best.method == "conditional"
-    assert best.confidence == 0.95
-    assert best.epsilon == max(bound.epsilon for bound in bounds.values())
-    assert "decided beforehand" in best.assumptions[-1]
-    with pytest.raises(InputError, match="leaving one out"):
-        shares.strongest({"conditional": bounds["conditional"]})
-    at_full = ClopperPearson(Fixed(0.0))(scores, delta=1e-6, confidence=0.95, **RECORD)
-    with pytest.raises(InputError, match="its share of the plan's level"):
-        shares.strongest({**bounds, "clopper-pearson": at_full})
-
-
-def test_holm() -> None:
-    """The textbook example: 0.01, 0.02 and 0.03 against 0.05/4, 0.05/3, 0.05/2; the third stops the rest."""
-    found = holm({"d": 0.9, "a": 0.01, "c": 0.03, "b": 0.005}, 0.05)
-    assert found == {"d": False, "a": True, "c": False, "b": True}
-    with pytest.raises(InputError, match="p-value of 'x'"):
-        holm({"x": 1.5}, 0.05)
-
-
-def test_averaged_e_values() -> None:
-    """The mean of e-values, in logarithms, also when one is far beyond floats and when weights were planned."""
-    assert average([math.log(8), math.log(2)]) == pytest.approx(math.log(5))
-    assert average([math.log(8), math.log(2)], [1, 3]) == pytest.approx(math.log(3.5))
-    assert average([5000.0, 0.0]) == pytest.approx(5000 - math.log(2))
-    with pytest.raises(InputError, match="as many as the 2"):
-        average([0.0, 0.0], [1.0])
 
 
 @pytest.mark.parametrize("case", [c for c in REFERENCE["D_one_shot_epe"] if "std" in c], ids=str)

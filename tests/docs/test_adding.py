@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dpaudit import registry
-from dpaudit.plan import parse_toml
+from dpaudit.files import parse_toml
 from dpaudit.scores import Scores
 from dpaudit.signals import Signals
 from tests.docs.pages import blocks, typed

@@ -14,7 +14,8 @@ from dpaudit.calibration.methods import METHODS
 from dpaudit.calibration.table import selftest
 from dpaudit.cli import app
 from dpaudit.errors import MissingDependency
-from dpaudit.plan import load_plan, parse_toml
+from dpaudit.files import parse_toml
+from dpaudit.plan import load_plan
 from dpaudit.zoo.run import run_zoo
 from tests.docs.pages import PAGES, ROOT, WHOLE, commands, typed
 from tests.docs.reader import SMALLER, furnish
@@ -38,8 +39,9 @@ TYPED = {
     "dpaudit attack --model model.keras --members members.npz --nonmembers others.npz": Typed((TF,)),
     "dpaudit attack --model model.keras --members members.npz --nonmembers others.npz "
     "--reference-data more.npz --recipe recipe.toml --references 32 --out audit": Typed((TF,)),
-    "dpaudit attack --predictions IN.csv OUT.csv": Typed(),
+    "dpaudit attack --predictions IN.csv OUT.csv --chosen-by split": Typed(),
     "dpaudit attack --predictions members.csv nonmembers.csv": Typed(),
+    "dpaudit attack --predictions members.csv nonmembers.csv --epsilon 2 --chosen-by split": Typed(),
     "dpaudit attack --predictions members.csv nonmembers.csv --slice region": Typed(),
     "dpaudit compare A B": Typed(),
     "dpaudit compare OLD NEW --out FOLDER": Typed(),
@@ -55,6 +57,7 @@ TYPED = {
     "--canary-steps 400": Typed((TF,)),
     "dpaudit list": Typed(),
     "dpaudit list bounds": Typed(),
+    "dpaudit list gradient": Typed(),
     "dpaudit power --claimed 2 --suspected 4 --delta 1e-5": Typed(),
     "dpaudit report NEW --baseline OLD": Typed(),
     "dpaudit report RUN --markdown --png --pdf": Typed(),
@@ -73,6 +76,7 @@ TYPED = {
     "dpaudit run plan.toml --jobs 4": Typed((TF, SLOW)),  # four more processes import TensorFlow
     "dpaudit schema": Typed(),
     "dpaudit score SCORES.csv --epsilon 2 --delta 1e-5": Typed(),
+    "dpaudit score SCORES.csv --epsilon 2 --delta 1e-5 --chosen-by coin": Typed(),
     "dpaudit selftest": Typed(),
     "dpaudit selftest --jobs 2 --out docs/selftest.json --markdown docs/selftest-table.md": Typed(),
     "dpaudit selftest --zoo --markdown docs/zoo.md": Typed(),

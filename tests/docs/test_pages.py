@@ -13,7 +13,8 @@ import pytest
 import dpaudit
 from dpaudit.calibration.methods import METHODS
 from dpaudit.calibration.table import selftest
-from dpaudit.plan import parse_toml, plan_from
+from dpaudit.files import parse_toml
+from dpaudit.plan import plan_from
 from dpaudit.signals import Signals
 from dpaudit.stored import store_signals
 from dpaudit.trace import read_trace

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from dpaudit import registry
+from dpaudit.claim import Protection, Unit
 from dpaudit.data.bundled import digits
 from dpaudit.data.users import Iid
 from dpaudit.experiments.audit import Audit
@@ -17,7 +18,7 @@ DATA = Iid(20)
 ARCHITECTURE = registry.build("architectures", "mlp", {"hidden": [16]}, where="test")
 
 
-def small_audit(unit: str = "user", **more: Any) -> Audit:
+def small_audit(unit: Unit = "user", **more: Any) -> Audit:
     """Coins per user on 400 digits, and 100 more as the population."""
     everything = digits().take(np.arange(400))
     everything = replace(everything, users=DATA(everything, seed=1))
@@ -28,10 +29,8 @@ def small_audit(unit: str = "user", **more: Any) -> Audit:
         "member": coins[owner],
         "population": digits().take(np.arange(400, 500)),
         "subjects": (),
-        "unit": unit,
-        "adjacency": "add-remove",
+        "protection": Protection(unit, "add-remove", 1e-5),
         "design": "one-run",
-        "delta": 1e-5,
         "confidence": 0.95,
         "seed": 3,
         "folder": Path("unused"),

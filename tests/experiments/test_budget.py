@@ -13,6 +13,7 @@ from scipy.stats import binom, norm
 from dpaudit.accounting import epsilon
 from dpaudit.claim import Claim, GaussianSteps, Poisson
 from dpaudit.errors import InputError
+from dpaudit.evidence import Skipped
 from dpaudit.experiments import budget
 from dpaudit.experiments.budget import allot
 from dpaudit.experiments.ladder import CHOICES, run
@@ -96,7 +97,7 @@ def test_what_could_contradict_nothing_is_left_out(tmp_path, monkeypatch):
 
 def test_no_time_leaves_what_costs_nothing(tmp_path, monkeypatch):
     """Rungs 0 and 1 always run; the others say how long they would have taken."""
-    _, made = chosen(tmp_path, 0.001, mechanism="its gradients cannot be chosen", monkeypatch=monkeypatch)
+    _, made = chosen(tmp_path, 0.001, mechanism=Skipped("its gradients cannot be chosen"), monkeypatch=monkeypatch)
     assert [rung for rung, choice in made.items() if choice.chosen] == [0, 1]
     assert made[2].reason == "its gradients cannot be chosen"
     assert "are left for it" in made[4].reason

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dpaudit.data.users import user_truth
 from dpaudit.errors import InputError
 from dpaudit.experiments.audit import Subject
 from dpaudit.experiments.federated import Settings, run
 from dpaudit.experiments.federated.canaries import Canary, canary_audit
-from dpaudit.experiments.federated.users import user_truth
 from dpaudit.plan import plan_from
 from dpaudit.training.federated.aggregation import FixedClip, LocalNoise
 from tests.experiments.federations import federation, small_audit
@@ -121,7 +121,7 @@ def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(InputError, match="1210 parameters: 2000 canary clients would not be told apart"):
         canary_audit("m", trainer.prepare(audit.dataset, seed=1), trainer.owner(audit.dataset),
                      Canary(clients=2000), audit)  # fmt: skip
-    with pytest.raises(InputError, match="flipped per record"):
+    with pytest.raises(InputError, match="members were chosen by record"):
         user_truth(np.array([0, 0, 1]), np.array([True, False, True]))
 
 

@@ -13,14 +13,15 @@ from dpaudit.data.users import Dirichlet
 from dpaudit.errors import InputError
 from dpaudit.evidence import Estimate
 from dpaudit.experiments.audit import Audit, Subject
-from dpaudit.experiments.federated import Outcome, Settings, run
+from dpaudit.experiments.federated import Settings, run
 from dpaudit.experiments.federated.bound import user_bound
 from dpaudit.experiments.federated.canaries import cosines, random_directions
-from dpaudit.experiments.federated.crafted import Crafted, CraftedOutcome, craft
-from dpaudit.experiments.federated.inference import Inference, PropertyOutcome, SourceOutcome, Updates
-from dpaudit.experiments.federated.lifted import Lifted, LiftedOutcome
+from dpaudit.experiments.federated.crafted import Crafted, craft
+from dpaudit.experiments.federated.inference import Inference, Updates
+from dpaudit.experiments.federated.lifted import Lifted
 from dpaudit.experiments.federated.users import RIDGES, likeliest_ridge
 from dpaudit.reports.html import page
+from dpaudit.results.federated import CraftedResult, FederatedResult, LiftedResult, PropertyResult, SourceResult
 from dpaudit.roc import Roc
 from dpaudit.score import audit_scores
 from dpaudit.scores import Scores
@@ -197,10 +198,10 @@ def test_the_report_shows_what_was_found() -> None:
     """Each audit has a section of its own; an infinite estimate and a missing one are words."""
     result = audit_scores(range(40), [0, 1] * 20, delta=1e-5, name="model")
     (bound,) = result.bounds("model")[:1]
-    outcome = Outcome(
-        lifted=[LiftedOutcome(model="model", federations=64, canaries=8, hits=0.5, alarms=0.05, bound=bound)],
+    outcome = FederatedResult(
+        lifted=[LiftedResult(model="model", federations=64, canaries=8, hits=0.5, alarms=0.05, bound=bound)],
         crafted=[
-            CraftedOutcome(
+            CraftedResult(
                 model="model",
                 round=3,
                 draws=200,
@@ -212,9 +213,9 @@ def test_the_report_shows_what_was_found() -> None:
                 bound=bound,
             )
         ],
-        sources=[SourceOutcome(model="model", clients=10, records=50, accuracy=0.5, standard_error=0.07, chance=0.1)],
+        sources=[SourceResult(model="model", clients=10, records=50, accuracy=0.5, standard_error=0.07, chance=0.1)],
         properties=[
-            PropertyOutcome(model="model", property_class=3, clients=9, holders=4, auc=0.75, auc_standard_error=0.1)
+            PropertyResult(model="model", property_class=3, clients=9, holders=4, auc=0.75, auc_standard_error=0.1)
         ],
     )
     text = page(result.model_copy(update={"federated": outcome}))

@@ -66,10 +66,13 @@ def test_the_page_says_what_a_low_psnr_is_worth(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("gradient", "message"),
     [
-        ({"architecture": {}}, "gradient.architecture: the key 'kind' is missing"),
+        ({"architecture": {}}, "gradient.architecture.kind: this key is missing"),
         ({"architecture": {"kind": "mpl"}}, "mlp"),
         ({"architecture": {"kind": "mlp"}, "defence": [{"name": "x", "noise_multiplier": 1.0}]}, "give clip as well"),
-        ({"architecture": {"kind": "mlp"}, "attacks": ["magic"]}, "attacks"),
+        ({"architecture": {"kind": "mlp"}, "attacks": ["magic"]}, "gradient.attacks: name must be one of"),
+        ({"architecture": {"kind": "mlp"}, "attacks": [{"name": "spear", "zero": 0.1}]}, "'zero' is not known"),
+        ({"architecture": {"kind": "mlp"}, "attacks": [{"name": "matching", "restarts": 0}]}, "restarts must be at le"),
+        ({"architecture": {"kind": "mlp"}, "attacks": ["dense", "dense"]}, "two have the name 'dense'"),
         ({"architecture": {"kind": "mlp"}, "defence": [{"name": "x"}, {"name": "x"}]}, "two have the name 'x'"),
     ],
 )
@@ -92,17 +95,17 @@ def test_a_cell_has_as_many_values_for_each_victim() -> None:
     """A stored result with values for a part of the victims is refused, not averaged over whatever is there."""
     from pydantic import ValidationError
 
-    from dpaudit.experiments.gradient_outcome import Cell
+    from dpaudit.results.gradient import GradientCell
 
     fields: dict[str, Any] = {
         "scenario": "one", "defence": "none", "attack": "dense", "epsilon": None, "refused": None, "ssim": [],
         "nearest": [], "label_accuracy": None, "identified": 1, "victims": 2, "decoys": 9, "p_value": 1.0,
         "verdict": None,
     }  # fmt: skip
-    whole = Cell(psnr=[20.0, 40.0, 10.0, 30.0], floor=[9.0, 9.0, 9.0, 9.0], **fields)
+    whole = GradientCell(psnr=[20.0, 40.0, 10.0, 30.0], floor=[9.0, 9.0, 9.0, 9.0], **fields)
     assert whole.typical(whole.psnr).median == 25.0
     for psnr in ([20.0, 40.0, 10.0], [], [float("inf"), 1.0]):
         with pytest.raises(ValidationError, match="psnr"):
-            Cell(psnr=psnr, floor=[9.0, 9.0], **fields)
+            GradientCell(psnr=psnr, floor=[9.0, 9.0], **fields)
     with pytest.raises(ValidationError, match="more victims"):
-        Cell(psnr=[20.0, 40.0], floor=[9.0, 9.0], **{**fields, "labels_right": 3})
+        GradientCell(psnr=[20.0, 40.0], floor=[9.0, 9.0], **{**fields, "labels_right": 3})

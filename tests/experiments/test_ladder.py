@@ -20,6 +20,7 @@ from dpaudit.plan import plan_from
 from dpaudit.progress import Silent
 from dpaudit.reports.html import page
 from dpaudit.training.function import Function
+from tests.audits import ABOUT
 from tests.training.pool_functions import data
 
 
@@ -49,8 +50,8 @@ def audit_of(trainer, tmp_path, *, epsilon=None):
     claim = None if epsilon is None else Claim(epsilon, 1e-5, "record", "add-remove", "the test")
     return Audit(
         dataset=data, member=member, population=population,
-        subjects=(Subject("model", trainer, model, claim),), unit="record", adjacency="add-remove", design="one-run",
-        delta=1e-5, confidence=0.95, seed=7, folder=Path(tmp_path), progress=Silent(),
+        subjects=(Subject("model", trainer, model, claim),), protection=ABOUT, design="one-run",
+        confidence=0.95, seed=7, folder=Path(tmp_path), progress=Silent(),
     )  # fmt: skip
 
 
@@ -95,7 +96,7 @@ def test_a_promise_that_no_rung_could_test_is_said_to_be_untested(tmp_path):
     }
     result = pipeline.run(plan_from(table), folder=tmp_path / "r", trust=True)
     assert [found.verdict for found in result.comparisons] == ["too weak"]
-    assert "was not tested" in result.comparisons[0].sentence
+    assert "nothing was attacked" in result.comparisons[0].sentence
     assert "was not tested" in page(result)
 
 

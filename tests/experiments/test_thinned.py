@@ -5,14 +5,16 @@ import json
 import numpy as np
 
 from dpaudit.attacks.membership.loss import Loss
-from dpaudit.bounds.one_run import OneRun
-from dpaudit.bounds.selection import HeldOut
-from dpaudit.experiments.membership import CURVE_POINTS, AttackOutcome, Terms, judged, thinned
+from dpaudit.bounds.default import default_bound
+from dpaudit.data.member_choice import Coins
+from dpaudit.experiments.membership import CURVE_POINTS, Terms, judged, thinned
 from dpaudit.experiments.scoring import FPRS
+from dpaudit.results.membership import AttackResult
 from dpaudit.roc import Roc
 from dpaudit.scores import Scores
+from tests.audits import ABOUT
 
-TERMS = Terms("one-run", 1e-5, 0.95, "add-remove", "record")
+TERMS = Terms("one-run", ABOUT, 0.95, Coins())
 
 
 def test_a_result_of_many_records_is_small_and_judges_the_same():
@@ -23,12 +25,12 @@ def test_a_result_of_many_records_is_small_and_judges_the_same():
     text = found.model_dump_json()
     assert len(text) < 50_000
     assert len(found.curve.fpr) <= CURVE_POINTS
-    bound = OneRun(HeldOut(fraction=0.5, seed=5))(
+    bound = default_bound("one-run", Coins(), seed=5)(
         scores, delta=1e-5, confidence=0.95, adjacency="add-remove", unit="record"
     )
     whole = Roc.of(scores)
-    for read in (found, AttackOutcome.model_validate(json.loads(text))):
-        assert read.bound.epsilon == bound.epsilon
+    for read in (found, AttackResult.model_validate(json.loads(text))):
+        assert read.bound == bound
         assert read.auc == whole.auc
         assert [at.tpr for at in read.tpr_at_fpr] == [whole.tpr_at(fpr).tpr for fpr in FPRS]
 

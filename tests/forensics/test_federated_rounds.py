@@ -103,19 +103,19 @@ def test_the_projects_own_aggregators_pass(kind, sigma):
     A count with noise of 32 / 20 raises the noise on the sum: theorem 1 of Andrew et al. (2019). Of n = 400 coins the
     separation of the answers has the standard error 2 / √n = 0.1; four of them are a 1-in-15,000 event.
     """
-    from dpaudit.forensics.federation import server_of
+    from dpaudit.evidence import Skipped
     from dpaudit.training.architecture import Mlp
     from dpaudit.training.federated.aggregation import AdaptiveClip, FixedClip
     from dpaudit.training.federated.participation import PoissonClients
+    from dpaudit.training.federated.server import server_of
     from dpaudit.training.federated.trainer import Federated
 
     aggregator = FixedClip(0.5, 1.0) if kind == "fixed-clip" else AdaptiveClip(1.0, clip=0.5)
     trainer = Federated(Mlp((4,)), aggregator=aggregator, participation=PoissonClients(0.25))
     built = server_of(trainer, 128, seed=5)
-    assert not isinstance(built, str)
-    subject, stated = built
-    assert (subject.clients, stated.denominator) == (32, 32.0)
-    canaries = StepCanaries(steps=100, canaries=subject.canaries)
-    found = canaries(subject.canary_rounds(stated.clip), stated, CLAIM, confidence=0.95, seed=2)
+    assert not isinstance(built, Skipped)
+    assert (built.mechanism.batch_size, built.stated.denominator) == (32, 32.0)
+    canaries = StepCanaries(steps=100, canaries=built.canaries(32))
+    found = canaries(built.with_canaries(), built.stated, CLAIM, confidence=0.95, seed=2)
     assert found.p_value > 1e-6
     assert 1 / found.noise_multiplier == pytest.approx(1 / sigma, abs=0.4)

@@ -25,7 +25,7 @@ from dpaudit.cli import app, main
 from dpaudit.errors import InputError
 from dpaudit.plan import load_plan
 from dpaudit.reports.markdown import markdown
-from dpaudit.result import load_result
+from dpaudit.results.result import load_result
 from dpaudit.trace import inspect_trace
 from tests.fuzz import whole
 

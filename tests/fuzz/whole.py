@@ -11,16 +11,24 @@ import numpy as np
 from dpaudit.accounting import gaussian_trade_off
 from dpaudit.bounds.reconstruction import Successes, from_definition, judge, within_family
 from dpaudit.claim import Claim, GaussianSteps, Poisson
-from dpaudit.compare import compare
 from dpaudit.evidence import Estimate, Finding
-from dpaudit.experiments import federated, gradient_outcome, prior, rungs
-from dpaudit.experiments.federated.canaries import CanaryOutcome
-from dpaudit.experiments.federated.course import Course, Fairness, Round
-from dpaudit.experiments.federated.users import UserOutcome
-from dpaudit.plan import parse_toml
+from dpaudit.files import parse_toml
 from dpaudit.promise import promise
-from dpaudit.result import Result
+from dpaudit.results.federated import (
+    CanaryResult,
+    FairnessResult,
+    FederatedResult,
+    TrainingCourse,
+    TrainingRound,
+    UserResult,
+)
+from dpaudit.results.gradient import DefenceCost, GradientCell, GradientResult, Picture
+from dpaudit.results.ladder import LadderResult, RungResult
+from dpaudit.results.reconstruction_game import GameCell, PriorResult
+from dpaudit.results.result import Result
 from dpaudit.trace import DpClaim, TraceWriter
+from dpaudit.verdict import Facts, Measured
+from dpaudit.verdict import judge as the_verdict
 from tests.audits import DELTA, gaussian_audit
 
 ROOT = Path(__file__).parent.parent.parent
@@ -46,26 +54,26 @@ def result() -> dict[str, Any]:
     whole = audit.model_copy(
         update={
             "models": [model],
-            "comparisons": [compare("model", CLAIM, [bound], [])],
-            "gradient": gradient_outcome.Outcome(
+            "comparisons": [the_verdict(CLAIM, Facts("model", (Measured(bound),)))],
+            "gradient": GradientResult(
                 cells=[
-                    gradient_outcome.Cell(
+                    GradientCell(
                         scenario="one", defence="none", attack="dense", epsilon=2.0, refused=None, psnr=[20.0] * 20,
                         ssim=[0.5] * 20, floor=[10.0] * 20, nearest=[12.0], label_accuracy=1.0, identified=3,
                         victims=20, decoys=9, p_value=0.2, verdict=verdict,
                     )
                 ],
                 gallery=[
-                    gradient_outcome.Picture(scenario="one", title=title, pixels=pixels) for title in ("original", "b")
+                    Picture(scenario="one", title=title, pixels=pixels) for title in ("original", "b")
                 ],
-                costs=[gradient_outcome.Cost(defence="none", accuracy=0.9)],
+                costs=[DefenceCost(defence="none", accuracy=0.9)],
                 delta=DELTA,
             ),
-            "prior": prior.Outcome(
+            "prior": PriorResult(
                 steps=100,
                 rate=0.1,
                 cells=[
-                    prior.Cell(
+                    GameCell(
                         noise_multiplier=1.0, claimed=1.0, epsilon=2.0, candidates=10, successes=3, runs=20, gamma=0.4,
                         orthogonal=0.3, simplex=0.3, mean_norm=0.9, power=0.5, verdict=verdict,
                         definition=from_definition(picked, delta=DELTA, confidence=0.95),
@@ -73,37 +81,37 @@ def result() -> dict[str, Any]:
                     )
                 ],
             ),
-            "ladder": rungs.Outcome(
+            "ladder": LadderResult(
                 rungs=[
-                    rungs.RungOutcome(
+                    RungResult(
                         model="model", rung=1, name="forensics", sees="much", blind_to="some", findings=[finding],
                         bound=bound, noise_multiplier=1.0, seconds=1.0,
                     )
                 ]
             ),
-            "federated": federated.Outcome(
+            "federated": FederatedResult(
                 canaries=[
-                    CanaryOutcome(
+                    CanaryResult(
                         model="model", view="final-model", canaries=20, present=10, dimension=100, mean_cosine=0.1,
                         estimate=Estimate(1.0, DELTA, "one-shot", "a guess"), bound=bound,
                     )
                 ],
                 users=[
-                    UserOutcome(
+                    UserResult(
                         model="model", view="final-model", references=0, users=20, members=10, auc=0.6,
                         auc_standard_error=0.1, bound=bound,
                     )
                 ],
                 fairness=[
-                    Fairness(
+                    FairnessResult(
                         model="model", metric="accuracy", clients=5, overall=0.9, mean=0.8, best=1.0, worst=0.5, gap=0.2
                     )
                 ],
                 courses=[
-                    Course(
+                    TrainingCourse(
                         model="model", total_kilobytes=9.0, given_up=0,
                         rounds=[
-                            Round(
+                            TrainingRound(
                                 number=i, answered=5, clip=1.0, noise_multiplier=1.0, epsilon=0.5 * i, kilobytes=1.0
                             )
                             for i in range(2)

@@ -8,10 +8,10 @@ import numpy as np
 
 from dpaudit.accounting import gaussian_epsilon, gaussian_trade_off
 from dpaudit.claim import Claim
-from dpaudit.compare import compare
-from dpaudit.experiments.membership import AttackOutcome, ExposedRecords, Outcome
+from dpaudit.facts import judged
 from dpaudit.promise import Promise
-from dpaudit.result import ModelResult, Result, Utility
+from dpaudit.results.membership import AttackResult, ExposedRecords, MembershipResult
+from dpaudit.results.result import ModelResult, Result, Utility
 from dpaudit.slices import Slice, Slices
 from dpaudit.vulnerable_records import Accused, Exposed
 from tests.audits import DELTA, around, gaussian_audit, gaussian_scores, unbounded
@@ -37,7 +37,7 @@ def small() -> Result:
 def audit_of(names: tuple[str, ...], *, attacks: int, slices: int) -> Result:
     """Models of growing leakage; every third promises nothing."""
     rng = np.random.default_rng(7)
-    outcomes: list[AttackOutcome] = []
+    outcomes: list[AttackResult] = []
     models: list[ModelResult] = []
     for index, name in enumerate(names):
         mu = 0.3 + 2.4 * index / max(1, len(names) - 1)
@@ -60,6 +60,7 @@ def audit_of(names: tuple[str, ...], *, attacks: int, slices: int) -> Result:
         for each in range(attacks):
             outcome = unbounded(gaussian_scores(mu, seed=1000 * index + each, records=1200))
             found = max(0.0, gaussian_epsilon(mu, DELTA) - 1.5 - each / 10)
+            assert outcome.bound is not None
             bound = outcome.bound.__class__(
                 **{**outcome.bound.__dict__, "epsilon": min(found, 6.0), "ceiling": 6.2, "confidence": 0.999}
             )
@@ -75,13 +76,10 @@ def audit_of(names: tuple[str, ...], *, attacks: int, slices: int) -> Result:
             )
     three = Exposed((3, 17, 256), (2.0, 1.5, 1.1), (1e-6, 1e-5, 1e-4), 0.05, 1200, 1e-7)
     cards = Accused(0.1, 8, (1.0, 0.75, 0.625), (0.125, 0.0, 0.25))
-    exposed = ExposedRecords(model=names[0], exposed=three, accused=cards)
+    exposed = ExposedRecords(model=names[0], exposed=three, accused=cards, trained_on=(True, False, True))
     result = around(outcomes).model_copy(update={"models": models, "name": "audit", "title": "Privacy audit"})
-    outcome_ = Outcome(design="one-run", attacks=outcomes, exposed=[exposed] if slices else [])
-    judged = [
-        compare(m.name, m.promise.claim, outcome_.bounds(m.name)) for m in models if m.promise is not None
-    ]  # fmt: skip
-    return result.model_copy(update={"membership": outcome_, "comparisons": judged})
+    outcome_ = MembershipResult(design="one-run", attacks=outcomes, exposed=[exposed] if slices else [])
+    return judged(result.model_copy(update={"membership": outcome_}))
 
 
 def _slices(rng: np.random.Generator, count: int) -> Slices:

@@ -6,24 +6,28 @@ import numpy as np
 
 from dpaudit.attacks.membership.null_check import NullCheck
 from dpaudit.bounds.reconstruction import ReconstructionVerdict
-from dpaudit.compare import compare
 from dpaudit.evaluation import Mean, OverTargets
 from dpaudit.evidence import Estimate, Finding, LowerBound
-from dpaudit.experiments import prior
-from dpaudit.experiments.federated import Outcome as Federated
-from dpaudit.experiments.federated.canaries import CanaryOutcome
-from dpaudit.experiments.federated.course import Course, Fairness, Round
-from dpaudit.experiments.federated.crafted import CraftedOutcome
-from dpaudit.experiments.federated.inference import PropertyOutcome, SourceOutcome
-from dpaudit.experiments.federated.lifted import LiftedOutcome
-from dpaudit.experiments.federated.users import UserOutcome
-from dpaudit.experiments.gradient_outcome import Cell, Cost, Picture
-from dpaudit.experiments.gradient_outcome import Outcome as Gradient
-from dpaudit.experiments.rungs import RUNGS, Choice, RungOutcome
-from dpaudit.experiments.rungs import Outcome as Ladder
-from dpaudit.experiments.scoring import PoolOutcome
-from dpaudit.experiments.trace import Outcome as Trace
-from dpaudit.result import Result
+from dpaudit.experiments.rungs import RUNGS
+from dpaudit.facts import judged
+from dpaudit.results.federated import (
+    CanaryResult,
+    CraftedResult,
+    FairnessResult,
+    FederatedResult,
+    LiftedResult,
+    PropertyResult,
+    SourceResult,
+    TrainingCourse,
+    TrainingRound,
+    UserResult,
+)
+from dpaudit.results.gradient import DefenceCost, GradientCell, GradientResult, Picture
+from dpaudit.results.ladder import BudgetChoice, LadderResult, RungResult
+from dpaudit.results.membership import PoolResult
+from dpaudit.results.reconstruction_game import GameCell, PriorResult
+from dpaudit.results.result import Result
+from dpaudit.results.trace import TraceResult
 from tests.audits import DELTA
 from tests.reports.results import three
 
@@ -53,12 +57,12 @@ def ladder() -> Result:
     for name in ("dp-low-noise", "dp-high-noise"):
         for number, (title, sees, blind) in RUNGS.items():
             left_out = number == 4 and name == "dp-low-noise"
-            choice = Choice(
+            choice = BudgetChoice(
                 rung=number, chosen=not left_out, amount="300 steps", seconds=4.0, visible=1.5 if number > 1 else None,
                 reason="the time is up" if left_out else "the most power for its time",
             )  # fmt: skip
             rungs.append(
-                RungOutcome(
+                RungResult(
                     model=name, rung=number, name=title, sees=sees, blind_to=blind, seconds=0.5 + 3 * number,
                     findings=[[FINDING], [warning], [], [], []][number] if name == "dp-low-noise" else [],
                     bound={2: bound(3.72, 97.9, family=SAMPLER), 3: bound(0.4, 2.4), 4: bound(0.0, 0.7)}.get(number)
@@ -67,13 +71,9 @@ def ladder() -> Result:
                     skipped="the budget left it out: the time is up" if left_out else "", choice=choice,
                 )
             )  # fmt: skip
-    found = Ladder(rungs=rungs)
+    found = LadderResult(rungs=rungs)
     result = _without_attacks(3).model_copy(update={"ladder": found})
-    judged = [
-        compare(model.name, model.promise.claim, found.bounds(model.name), found.findings(model.name))
-        for model in result.models if model.promise is not None
-    ]  # fmt: skip
-    return result.model_copy(update={"comparisons": judged})
+    return judged(result)
 
 
 @lru_cache(maxsize=1)
@@ -82,43 +82,44 @@ def federated() -> Result:
     estimate = Estimate(2.5, DELTA, "one-shot", "no guarantee")
     names = ("iid", "skewed", "iid-dp", "skewed-dp")
     rounds = [
-        Round(number=n, answered=18, clip=0.5, noise_multiplier=1.0, epsilon=0.4 * n, kilobytes=52.0)
+        TrainingRound(number=n, answered=18, clip=0.5, noise_multiplier=1.0, epsilon=0.4 * n, kilobytes=52.0)
         for n in range(1, 21)
     ]
     plain = [one.model_copy(update={"clip": None, "noise_multiplier": None, "epsilon": None}) for one in rounds]
-    outcome = Federated(
+    outcome = FederatedResult(
         canaries=[
-            CanaryOutcome(model=name, view=view, canaries=200, present=97, dimension=2410, mean_cosine=0.0257,
-                          estimate=estimate, bound=bound(1.23, 3.51))
+            CanaryResult(model=name, view=view, canaries=200, present=97, dimension=2410, mean_cosine=0.0257,
+                         estimate=estimate, bound=bound(1.23, 3.51))
             for name in names for view in ("final-model", "every-round")
         ],
-        lifted=[LiftedOutcome(model="iid", federations=64, canaries=8, hits=0.61, alarms=0.05, bound=bound(1.1, 3.2))],
+        lifted=[LiftedResult(model="iid", federations=64, canaries=8, hits=0.61, alarms=0.05, bound=bound(1.1, 3.2))],
         crafted=[
-            CraftedOutcome(model="iid-dp", round=3, draws=200, took_part=98, overlap=0.1, noise_multiplier=1.01,
-                           estimate=estimate, training_epsilon=None, bound=bound(0.9, 4.0))
+            CraftedResult(model="iid-dp", round=3, draws=200, took_part=98, overlap=0.1, noise_multiplier=1.01,
+                          estimate=estimate, training_epsilon=None, bound=bound(0.9, 4.0))
         ],
         users=[
-            UserOutcome(model=name, view="final-model", references=8, users=40, members=21, auc=0.7,
-                        auc_standard_error=0.08, bound=bound(0.3, 2.0))
+            UserResult(model=name, view="final-model", references=8, users=40, members=21, auc=0.7,
+                       auc_standard_error=0.08, bound=bound(0.3, 2.0))
             for name in names
         ],
-        sources=[SourceOutcome(model="iid", clients=40, records=300, accuracy=0.3, standard_error=0.03, chance=0.03)],
+        sources=[SourceResult(model="iid", clients=40, records=300, accuracy=0.3, standard_error=0.03, chance=0.03)],
         properties=[
-            PropertyOutcome(model="skewed", property_class=3, clients=40, holders=9, auc=0.9, auc_standard_error=0.05)
+            PropertyResult(model="skewed", property_class=3, clients=40, holders=9, auc=0.9, auc_standard_error=0.05)
         ],
         fairness=[
-            Fairness(model=name, metric="accuracy", clients=40, overall=0.8, mean=0.8, best=1.0, worst=0.5, gap=0.5)
+            FairnessResult(model=name, metric="accuracy", clients=40, overall=0.8, mean=0.8, best=1.0, worst=0.5,
+                           gap=0.5)
             for name in names
         ],
         courses=[
-            Course(model=name, rounds=rounds if name.endswith("dp") else plain, total_kilobytes=1040.0, given_up=2)
+            TrainingCourse(model=name, rounds=rounds if name.endswith("dp") else plain, total_kilobytes=1040.0,
+                           given_up=2)
             for name in names
         ],
     )  # fmt: skip
     models = [model.model_copy(update={"name": name}) for name, model in zip(names, three().models * 2, strict=False)]
     result = _without_attacks(3).model_copy(update={"models": models, "federated": outcome, "unit": "user"})
-    judged = [compare(m.name, m.promise.claim, outcome.bounds(m.name)) for m in models if m.promise is not None]
-    return result.model_copy(update={"comparisons": judged})
+    return judged(result)
 
 
 @lru_cache(maxsize=1)
@@ -136,7 +137,7 @@ def gradient() -> Result:
                 verdict = ReconstructionVerdict("too weak", 0.1, 0.02, 0.5, 0.05, 0.99, "6 trials are too few.")
                 batch = 4 if scenario == "batch of 4" else 1
                 cells.append(
-                    Cell(
+                    GradientCell(
                         scenario=scenario, defence=defence, attack=attack, epsilon=epsilon, refused=refused,
                         psnr=[] if refused else (rng.normal(80 - 9 * number, 6, 6 * batch)).tolist(),
                         ssim=[] if refused else rng.uniform(0, 1, 6 * batch).tolist(),
@@ -150,10 +151,10 @@ def gradient() -> Result:
         Picture(scenario=scenario, title=title, pixels=rng.uniform(0, 1, (8, 8)).round(3).tolist())
         for scenario in scenarios for title in ("original", *defences) if (scenario, title) != ("one image", "2 bits")
     ]  # fmt: skip
-    costs = [Cost(defence=name, accuracy=0.92 - 0.03 * number) for number, name in enumerate(defences)]
-    outcome = Gradient(cells=cells, gallery=pictures, costs=costs, delta=DELTA)
+    costs = [DefenceCost(defence=name, accuracy=0.92 - 0.03 * number) for number, name in enumerate(defences)]
+    outcome = GradientResult(cells=cells, gallery=pictures, costs=costs, delta=DELTA)
     games = [
-        prior.Cell(
+        GameCell(
             noise_multiplier=sigma, claimed=sigma, epsilon=40 / sigma, candidates=many, successes=9, runs=60,
             gamma=0.3 / sigma, orthogonal=0.2 / sigma, simplex=0.2 / sigma, mean_norm=1.0, power=0.7,
             verdict=ReconstructionVerdict("consistent", 0.15, 0.08, 0.3, 1 / many, 0.99, "nothing contradicts it."),
@@ -161,9 +162,12 @@ def gradient() -> Result:
         )
         for sigma in (1.0, 4.0, 20.0) for many in (8, 32)
     ]  # fmt: skip
-    candidates = prior.Outcome(steps=20, rate=0.1, cells=games)
-    update = {"gradient": outcome, "prior": candidates, "comparisons": outcome.comparisons() + candidates.comparisons()}
-    return _without_attacks(0).model_copy(update=update)
+    candidates = PriorResult(steps=20, rate=0.1, cells=games)
+    update = {
+        "gradient": outcome,
+        "prior": candidates,
+    }
+    return judged(_without_attacks(0).model_copy(update=update))
 
 
 @lru_cache(maxsize=1)
@@ -173,13 +177,13 @@ def everything() -> Result:
     assert whole.membership is not None
     repeated = Mean(0.65, 0.03)
     over = OverTargets(2, repeated, repeated, (0.1,), (repeated,), 0.002, 0.65, (0.2,))
-    pool = PoolOutcome(
+    pool = PoolResult(
         model="no-dp", attack="auto", version="1", over_targets=over, null=NullCheck(0.5, 0.01, 0.45, 0.55, 2)
     )
     update = {"pools": [pool], "references": 8, "floored": {"no-dp": 3}}
     federation = federated().federated
     assert federation is not None
-    trace = Trace(
+    trace = TraceResult(
         name="theirs", framework="their own loop", rounds=30, missing=[7], checks=[FINDING],
         canaries=federation.canaries[:1], users=federation.users[:1],
     )  # fmt: skip

@@ -180,9 +180,9 @@ def test_stacked_models_are_the_same_in_any_process(tmp_path: Path) -> None:
 
 @pytest.mark.tf
 def test_too_few_records_are_refused(tmp_path: Path) -> None:
-    """Models on 20 records each cannot have batches of 30, and the message has both numbers."""
+    """Models on 20 records each cannot have batches of 30, the message has both numbers, and none is trained."""
     made = replace(pool(tmp_path), trainer=DpSgd(Mlp((4,)), batch_size=30, compiled=False))
-    with pytest.raises(InputError, match="batch_size 30 is larger than the 20 training records"):
+    with pytest.raises(InputError, match=r"a model on .* has 20 training records; a DpSgd trainer needs at least 30"):
         made()
 
 

@@ -10,9 +10,10 @@ from dpaudit.bounds.one_shot import OneShot, two_normals
 from dpaudit.claim import Adjacency
 from dpaudit.data.users import rows_of
 from dpaudit.errors import InputError
-from dpaudit.evidence import Estimate, LowerBound
+from dpaudit.evidence import Estimate
 from dpaudit.experiments.audit import Audit
 from dpaudit.experiments.federated.bound import user_bound
+from dpaudit.results.federated import CanaryResult
 from dpaudit.scores import Scores
 
 
@@ -28,20 +29,7 @@ class Canary(BaseModel):
     norm: float = Field(default=1.0, gt=0)
 
 
-class CanaryOutcome(BaseModel):
-    """What the canary clients of one model showed in one view."""
-
-    model: str
-    view: str
-    canaries: int
-    present: int
-    dimension: int
-    mean_cosine: float
-    estimate: Estimate
-    bound: LowerBound
-
-
-def canary_audit(name: str, prepared: Any, owner: IntArray, settings: Canary, audit: Audit) -> list[CanaryOutcome]:
+def canary_audit(name: str, prepared: Any, owner: IntArray, settings: Canary, audit: Audit) -> list[CanaryResult]:
     """Canary clients in one training, `Andrew et al. (2023) <https://arxiv.org/abs/2302.03098>`_.
 
     Their coins make the bound a one-run audit of adding a client, which holds for any mechanism; the paper's own figure
@@ -106,10 +94,10 @@ def judged(
     confidence: float,
     adjacency: Adjacency,
     seed: int,
-) -> CanaryOutcome:
+) -> CanaryResult:
     """Estimate and bound from the cosines of canaries that took part by coins, both shapes (canaries,)."""
     seen = scores[present]
-    return CanaryOutcome(
+    return CanaryResult(
         model=name,
         view=view,
         canaries=scores.size,

@@ -1,65 +1,28 @@
 """How the clients fare, and the course of a training: clip, noise, answers, bytes and ε after each round."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from pydantic import BaseModel
-from scipy.special import expit, log_softmax
 
-from dpaudit._check import FloatArray, IntArray
+from dpaudit._check import IntArray
 from dpaudit.claim import Adjacency
-from dpaudit.data.dataset import Dataset
 from dpaudit.experiments.audit import Audit, Subject
+from dpaudit.outputs import quality
+from dpaudit.results.federated import FairnessResult, TrainingCourse, TrainingRound
 from dpaudit.training.federated.ledger import Entry, epsilon_by_round
 
 ROUNDS_SHOWN = 20
 
 
-class Fairness(BaseModel):
-    """How good one model is for its clients, on records it was not trained on.
-
-    ``metric`` is accuracy, or mean squared error for a regression. ``gap`` is between the best and the worst client.
-    """
-
-    model: str
-    metric: Literal["accuracy", "mean squared error"]
-    clients: int
-    overall: float
-    mean: float
-    best: float
-    worst: float
-    gap: float
-
-
-class Round(BaseModel):
-    """One round of a training: what was clipped, sent and spent so far."""
-
-    number: int
-    answered: int
-    clip: float | None
-    noise_multiplier: float | None
-    epsilon: float | None
-    kilobytes: float
-
-
-class Course(BaseModel):
-    """The course of one training."""
-
-    model: str
-    rounds: list[Round]
-    total_kilobytes: float
-    given_up: int
-
-
-def fairness(name: str, audit: Audit, predict: Any, owner: IntArray) -> Fairness:
+def fairness(name: str, audit: Audit, predict: Any, owner: IntArray) -> FairnessResult:
     """Quality per client on its records that were not trained on; clients without such records do not count."""
     data, out = audit.dataset, ~audit.member
-    hits = quality(data.take(out), predict(data.features[out]))
+    hits = quality(predict(data.features[out]), data.labels[out], task=data.task)
     who = owner[out]
     counts = np.bincount(who, minlength=int(owner.max()) + 1)
     each = (np.bincount(who, weights=hits, minlength=counts.size)[counts > 0]) / counts[counts > 0]
-    return Fairness(
+    return FairnessResult(
         model=name,
         metric="mean squared error" if data.task == "regression" else "accuracy",
         clients=int((counts > 0).sum()),
@@ -71,7 +34,7 @@ def fairness(name: str, audit: Audit, predict: Any, owner: IntArray) -> Fairness
     )
 
 
-def course(subject: Subject, ledger: Sequence[Entry], delta: float, adjacency: Adjacency) -> Course:
+def course(subject: Subject, ledger: Sequence[Entry], delta: float, adjacency: Adjacency) -> TrainingCourse:
     """What was clipped, noised, sent and spent, at up to `ROUNDS_SHOWN` rounds."""
     mechanism = subject.model.mechanism
     shown = np.unique(np.linspace(1, len(ledger), min(ROUNDS_SHOWN, len(ledger))).round().astype(int)).tolist()
@@ -82,10 +45,10 @@ def course(subject: Subject, ledger: Sequence[Entry], delta: float, adjacency: A
         if private and mechanism is not None
         else [None] * len(shown)
     )  # fmt: skip
-    return Course(
+    return TrainingCourse(
         model=subject.name,
         rounds=[
-            Round(
+            TrainingRound(
                 number=number,
                 answered=ledger[number - 1].answered,
                 clip=ledger[number - 1].clip,
@@ -98,22 +61,3 @@ def course(subject: Subject, ledger: Sequence[Entry], delta: float, adjacency: A
         total_kilobytes=round(sum(entry.bytes_sent for entry in ledger) / 1000, 3),
         given_up=sum(entry.given_up for entry in ledger),
     )
-
-
-def fit(data: Dataset, outputs: FloatArray) -> FloatArray:
-    """Minus the loss of each record: the better the fit, the likelier a member."""
-    if data.task == "multiclass":
-        return np.asarray(log_softmax(outputs, axis=1)[np.arange(len(data)), data.classes])
-    truth = data.labels.reshape(len(data), -1).astype(np.float64)
-    if data.task == "regression":
-        return np.asarray(-((outputs - truth) ** 2).mean(axis=1))
-    return np.asarray(np.log(np.maximum(expit(np.where(truth == 1, outputs, -outputs)), 1e-300)).mean(axis=1))
-
-
-def quality(data: Dataset, outputs: FloatArray) -> FloatArray:
-    """Whether each record is right (a share of its labels), or its squared error."""
-    if data.task == "regression":
-        return -fit(data, outputs)
-    if data.task == "multiclass":
-        return np.asarray(outputs.argmax(axis=1) == data.classes, np.float64)
-    return np.asarray(((outputs > 0) == (data.labels.reshape(len(data), -1) == 1)).mean(axis=1))

@@ -19,10 +19,11 @@ from dpaudit._check import FloatArray
 from dpaudit.bounds.one_shot import two_normals
 from dpaudit.data.dataset import Dataset
 from dpaudit.errors import InputError
-from dpaudit.evidence import Estimate, LowerBound
+from dpaudit.evidence import Estimate
 from dpaudit.experiments.audit import Audit, Subject
 from dpaudit.experiments.federated.bound import user_bound
 from dpaudit.forensics.epsilon import epsilon_under
+from dpaudit.results.federated import CraftedResult
 from dpaudit.scores import Scores
 from dpaudit.training.federated.aggregation import Aggregator, Mean, Tree
 
@@ -44,25 +45,6 @@ class Crafted(BaseModel):
     mock_clients: int = Field(default=20, ge=2)
 
 
-class CraftedOutcome(BaseModel):
-    """One round of one model.
-
-    ``overlap`` is the root mean square cosine of the canary with the mock clients' updates, ``noise_multiplier`` what
-    the scores show of the noise, ``estimate`` the ε of the round when the canary takes part, and
-    ``training_epsilon`` that of the whole training with as much noise; None where the training makes no claim.
-    """
-
-    model: str
-    round: int
-    draws: int
-    took_part: int
-    overlap: float
-    noise_multiplier: float
-    estimate: Estimate
-    training_epsilon: float | None
-    bound: LowerBound
-
-
 class Moments:
     """An observer that keeps some rounds of a training, evenly spaced, to be released again."""
 
@@ -78,7 +60,7 @@ class Moments:
 
 def crafted_audit(
     subject: Subject, prepared: Any, roster: int, moments: Sequence[Any], settings: Crafted, audit: Audit
-) -> list[CraftedOutcome]:
+) -> list[CraftedResult]:
     """Craft a canary for each of the rounds and release the round again with and without it.
 
     Args:
@@ -108,7 +90,7 @@ def crafted_audit(
 
 def _one_round(
     subject: Subject, prepared: Any, roster: int, moment: Any, aggregator: Aggregator, settings: Crafted, audit: Audit
-) -> CraftedOutcome:
+) -> CraftedResult:
     number = moment.entry.number
     rng = np.random.default_rng(audit.seed_for("crafted", subject.name, number))
     mock = _mock_updates(prepared, moment, settings, audit, rng)
@@ -133,7 +115,7 @@ def _one_round(
             f"{LEAST} with and {LEAST} without are needed: raise federated.crafted.draws."
         )
     noise = _noise_multiplier(seen, unseen)
-    return CraftedOutcome(
+    return CraftedResult(
         model=subject.name,
         round=number,
         draws=settings.draws,

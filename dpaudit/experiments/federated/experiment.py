@@ -3,23 +3,21 @@
 from pydantic import BaseModel, ConfigDict, Field
 
 from dpaudit.errors import InputError
-from dpaudit.evidence import LowerBound
 from dpaudit.experiments.audit import Audit, Subject
-from dpaudit.experiments.federated.canaries import Canary, CanaryOutcome, canary_audit
-from dpaudit.experiments.federated.course import Course, Fairness, course, fairness
-from dpaudit.experiments.federated.crafted import Crafted, CraftedOutcome, Moments, crafted_audit
+from dpaudit.experiments.federated.canaries import Canary, canary_audit
+from dpaudit.experiments.federated.course import course, fairness
+from dpaudit.experiments.federated.crafted import Crafted, Moments, crafted_audit
 from dpaudit.experiments.federated.inference import (
     Inference,
-    PropertyOutcome,
-    SourceOutcome,
     Updates,
     property_inference,
     require_updates,
     source_inference,
 )
-from dpaudit.experiments.federated.lifted import Lifted, LiftedOutcome, lifted_audit
-from dpaudit.experiments.federated.users import UserOutcome, View, user_audit
+from dpaudit.experiments.federated.lifted import Lifted, lifted_audit
+from dpaudit.experiments.federated.users import user_audit
 from dpaudit.experiments.federated.watched import Observer, Watched
+from dpaudit.results.federated import FederatedResult, UserView
 from dpaudit.training.federated.trainer import Federated
 
 
@@ -35,7 +33,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     canaries: Canary | None = None
-    users: list[View] = []
+    users: list[UserView] = []
     references: int = Field(default=0, ge=0)
     lifted: Lifted | None = None
     crafted: Crafted | None = None
@@ -48,30 +46,7 @@ class Settings(BaseModel):
         return canaries + crafted + (self.lifted is not None) + len(self.users)
 
 
-class Outcome(BaseModel):
-    """What the audits of federated models found."""
-
-    canaries: list[CanaryOutcome] = []
-    lifted: list[LiftedOutcome] = []
-    crafted: list[CraftedOutcome] = []
-    users: list[UserOutcome] = []
-    sources: list[SourceOutcome] = []
-    properties: list[PropertyOutcome] = []
-    fairness: list[Fairness] = []
-    courses: list[Course] = []
-
-    def bounds(self, model: str) -> list[LowerBound]:
-        """Lower bounds on one model's ε."""
-        measured: list[CanaryOutcome | LiftedOutcome | CraftedOutcome | UserOutcome] = [
-            *self.canaries,
-            *self.lifted,
-            *self.crafted,
-            *self.users,
-        ]
-        return [found.bound for found in measured if found.model == model]
-
-
-def run(settings: Settings, audit: Audit) -> Outcome:
+def run(settings: Settings, audit: Audit) -> FederatedResult:
     """Audit every federated subject.
 
     Raises:
@@ -83,7 +58,7 @@ def run(settings: Settings, audit: Audit) -> Outcome:
         raise InputError("[federated] audits models of the trainer 'federated', and the plan has none.")
     if settings.users and audit.unit != "user":
         raise InputError('federated.users needs coins per user; set audit.unit = "user".')
-    outcome = Outcome()
+    outcome = FederatedResult()
     with audit.progress.task("auditing federations", len(subjects)) as advance:
         for subject in subjects:
             _audit_one(settings, audit, subject, outcome)
@@ -91,7 +66,7 @@ def run(settings: Settings, audit: Audit) -> Outcome:
     return outcome
 
 
-def _audit_one(settings: Settings, audit: Audit, subject: Subject, outcome: Outcome) -> None:
+def _audit_one(settings: Settings, audit: Audit, subject: Subject, outcome: FederatedResult) -> None:
     trainer, name = subject.trainer, subject.name
     assert isinstance(trainer, Federated)
     prepared, owner = trainer.prepare(audit.dataset, seed=audit.seed_for("start", name)), trainer.owner(audit.dataset)

@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from dpaudit._check import FloatArray, IntArray
 from dpaudit.errors import InputError
 from dpaudit.experiments.audit import Audit
-from dpaudit.experiments.federated.course import fit
+from dpaudit.outputs import losses
+from dpaudit.results.federated import PropertyResult, SourceResult
 from dpaudit.roc import Roc, auc_standard_error
 from dpaudit.scores import Scores
 from dpaudit.training.federated.aggregation import Aggregator, Distributed, LocalNoise
@@ -34,28 +35,6 @@ class Inference(BaseModel):
     classes: list[int] = []
     rounds: int = Field(default=5, ge=1)
     shadows: int = Field(default=100, ge=20)
-
-
-class SourceOutcome(BaseModel):
-    """How often a training record was traced to its client; ``chance`` is guessing among the clients that took part."""
-
-    model: str
-    clients: int
-    records: int
-    accuracy: float
-    standard_error: float
-    chance: float
-
-
-class PropertyOutcome(BaseModel):
-    """How well clients rich in a class are told from the others by their updates."""
-
-    model: str
-    property_class: int
-    clients: int
-    holders: int
-    auc: float
-    auc_standard_error: float
 
 
 class Updates:
@@ -104,7 +83,7 @@ def require_updates(name: str, aggregator: Aggregator) -> None:
 
 def source_inference(
     name: str, prepared: Any, updates: Updates, owner: IntArray, count: int, audit: Audit
-) -> SourceOutcome:
+) -> SourceResult:
     """Trace up to ``count`` training records to the client whose update lowers their loss most, summed over rounds."""
     network, members = prepared.network, np.flatnonzero(audit.member)
     there = updates.clients(name)
@@ -115,12 +94,13 @@ def source_inference(
     gain = np.full((int(owner.max()) + 1, rows.size), -np.inf)
     for _, before, clients, sent in updates.seen:
         models = network.stack([before, *(_moved(network, before, update) for update in sent)])
-        fits = np.stack([fit(records, outputs) for outputs in network.predict(models, records.features)])
+        outputs = network.predict(models, records.features)
+        fits = np.stack([-losses(each, records.labels, task=records.task) for each in outputs])
         for client, own in zip(clients, fits[1:], strict=True):
             gain[client] = np.where(np.isinf(gain[client]), 0.0, gain[client]) + own - fits[0]
     right = gain.argmax(axis=0) == owner[rows]
     accuracy = float(right.mean())
-    return SourceOutcome(
+    return SourceResult(
         model=name,
         clients=there.size,
         records=rows.size,
@@ -132,7 +112,7 @@ def source_inference(
 
 def property_inference(
     name: str, prepared: Any, updates: Updates, owner: IntArray, wanted: int, shadows: int, audit: Audit
-) -> PropertyOutcome:
+) -> PropertyResult:
     """Tell clients whose share of a class is above the population's share of it from the others.
 
     Raises:
@@ -174,7 +154,7 @@ def property_inference(
         total[clients] += model.decision_function(_unit(sent))
         rounds[clients] += 1
     scores = Scores.join(total[there] / rounds[there], truth)
-    return PropertyOutcome(
+    return PropertyResult(
         model=name,
         property_class=wanted,
         clients=there.size,

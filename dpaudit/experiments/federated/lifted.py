@@ -15,9 +15,9 @@ from dpaudit._check import IntArray
 from dpaudit.bounds.lidp import MultiCanary
 from dpaudit.data.users import rows_of
 from dpaudit.errors import InputError
-from dpaudit.evidence import LowerBound
 from dpaudit.experiments.audit import Audit
 from dpaudit.experiments.federated.canaries import cosines, random_directions
+from dpaudit.results.federated import LiftedResult
 
 
 class Lifted(BaseModel):
@@ -42,18 +42,7 @@ class Lifted(BaseModel):
         return federations
 
 
-class LiftedOutcome(BaseModel):
-    """What the federations of one model showed: shares of canaries and of fresh directions above the threshold."""
-
-    model: str
-    federations: int
-    canaries: int
-    hits: float
-    alarms: float
-    bound: LowerBound
-
-
-def lifted_audit(name: str, prepared: Any, owner: IntArray, settings: Lifted, audit: Audit) -> LiftedOutcome:
+def lifted_audit(name: str, prepared: Any, owner: IntArray, settings: Lifted, audit: Audit) -> LiftedResult:
     """Train the federations and bound ε of one canary client.
 
     Raises:
@@ -92,7 +81,7 @@ def lifted_audit(name: str, prepared: Any, owner: IntArray, settings: Lifted, au
         learnt = prepared.trained_part(prepared.network.weights(models, number)) - start
         tests.append(cosines(asked, learnt) > threshold)
     hits, alarms = np.array(tests[:half], float), np.array(tests[half:], float)
-    return LiftedOutcome(
+    return LiftedResult(
         model=name,
         federations=settings.federations,
         canaries=settings.canaries,

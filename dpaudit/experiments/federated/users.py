@@ -1,46 +1,32 @@
 """Was this user there? Membership of users, from the final model, from every round's model, from the releases."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from pydantic import BaseModel
 
 from dpaudit._check import BoolArray, FloatArray, IntArray
 from dpaudit.attacks.membership.lira import Lira
-from dpaudit.data.users import rows_of
+from dpaudit.attacks.membership.user_level import user_scores
+from dpaudit.data.users import rows_of, user_truth
 from dpaudit.errors import InputError
-from dpaudit.evidence import LowerBound
 from dpaudit.experiments.audit import Audit, Subject
 from dpaudit.experiments.federated.bound import user_bound
-from dpaudit.experiments.federated.course import fit
 from dpaudit.experiments.federated.watched import Watched
+from dpaudit.outputs import losses
+from dpaudit.results.federated import UserResult, UserView
 from dpaudit.roc import Roc, auc_standard_error
 from dpaudit.scores import Scores
 from dpaudit.signals import Signals
 
-View = Literal["final-model", "every-round", "releases"]
 RIDGES = np.geomspace(1e-4, 1e4, 81)  # over the mean eigenvalue of the candidates' products, to choose from
 
 
-class UserOutcome(BaseModel):
-    """How well users are told from non-users in one view of one model."""
-
-    model: str
-    view: str
-    references: int
-    users: int
-    members: int
-    auc: float
-    auc_standard_error: float
-    bound: LowerBound
-
-
-def user_audit(subject: Subject, view: View, watched: Watched, references: int, audit: Audit) -> UserOutcome:
+def user_audit(subject: Subject, view: UserView, watched: Watched, references: int, audit: Audit) -> UserResult:
     """How well users are told from non-users in one view of one model."""
     owner, used = watched.owner, 0
     if view == "final-model":
-        target = per_user(fit(audit.dataset, subject.model.predict(audit.dataset.features)), owner)
+        target = per_user(_fit(audit, subject.model.predict(audit.dataset.features)), owner)
         if references:
             fits, included = _references(watched, references, audit, subject.name)
             scores, used = Lira()(Signals(phi=target, reference=fits, included=included)), references
@@ -49,14 +35,14 @@ def user_audit(subject: Subject, view: View, watched: Watched, references: int, 
     elif view == "every-round":
         outputs = (watched.prepared.network.predict(_stack(watched, before), audit.dataset.features)[0]
                    for before in watched.before)  # fmt: skip
-        scores = np.mean([per_user(fit(audit.dataset, each), owner) for each in outputs], axis=0)
+        scores = np.mean([per_user(_fit(audit, each), owner) for each in outputs], axis=0)
     else:
         scores = release_alignment(
             watched.prepared, watched.before, watched.released, owner, seed=audit.seed_for("candidates")
         )
     truth = user_truth(owner, audit.member)
     joined = Scores.join(scores, truth)
-    return UserOutcome(
+    return UserResult(
         model=subject.name,
         view=view,
         references=used,
@@ -138,25 +124,13 @@ def likeliest_ridge(gram: FloatArray, products: FloatArray, energy: float, dimen
     return float(ridges[np.argmin(dimension * np.log(np.maximum(left, 1e-300)) + spread)])
 
 
-def user_truth(owner: IntArray, member: BoolArray) -> BoolArray:
-    """Whether each user took part; refused when a user's records disagree, because then the coin was not theirs."""
-    counts = np.bincount(owner)
-    inside = np.bincount(owner, weights=member)
-    mixed = (inside > 0) & (inside < counts)
-    if mixed.any():
-        raise InputError(
-            f"user {int(np.argmax(mixed))} has records on both sides: the coins were flipped per record, not per user."
-        )
-    return np.asarray(inside == counts)
-
-
 def per_user(values: FloatArray, owner: IntArray) -> FloatArray:
     """Mean over each user's records.
 
     >>> per_user(np.array([1.0, 3.0, 5.0]), np.array([0, 0, 1]))
     array([2., 5.])
     """
-    return np.bincount(owner, weights=values) / np.bincount(owner)
+    return user_scores(values, owner, combine="mean").scores
 
 
 def _references(watched: Watched, count: int, audit: Audit, name: str) -> tuple[FloatArray, BoolArray]:
@@ -170,7 +144,12 @@ def _references(watched: Watched, count: int, audit: Audit, name: str) -> tuple[
     rows = [rows_of(watched.owner, included=each[watched.owner]) for each in included]
     models, _ = watched.prepared(rows, seed=audit.seed_for("references", name))
     outputs = watched.prepared.network.predict(models, audit.dataset.features)
-    return np.stack([per_user(fit(audit.dataset, each), watched.owner) for each in outputs]), included
+    return np.stack([per_user(_fit(audit, each), watched.owner) for each in outputs]), included
+
+
+def _fit(audit: Audit, outputs: FloatArray) -> FloatArray:
+    """Minus the loss of each record: the better the fit, the likelier a member."""
+    return -losses(outputs, audit.dataset.labels, task=audit.dataset.task)
 
 
 def _stack(watched: Watched, weights: Any) -> Any:

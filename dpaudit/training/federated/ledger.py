@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from dpaudit._check import FloatArray
 from dpaudit.accounting import Accounted, epsilon
 from dpaudit.claim import Adjacency, GaussianSteps
 from dpaudit.errors import InputError
@@ -66,10 +65,3 @@ def epsilon_by_round(
         steps = -(-done * mechanism.steps // total)
         found.append(epsilon(replace(mechanism, steps=steps), delta=delta, adjacency=adjacency))
     return found
-
-
-def realised_noise(ledger: Sequence[Entry]) -> FloatArray:
-    """Noise multiplier of every round that released something, 0 where there was none."""
-    import numpy as np
-
-    return np.array([entry.noise_multiplier or 0.0 for entry in ledger if not entry.given_up])

@@ -1,7 +1,7 @@
 """The trainer ``federated``: a federation as a plan writes it. TensorFlow is loaded when it trains."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +14,16 @@ from dpaudit.data.dataset import Dataset
 from dpaudit.data.load import load
 from dpaudit.data.users import Clients, Iid, Natural, rows_of
 from dpaudit.errors import InputError
+from dpaudit.evidence import Skipped
 from dpaudit.training.architecture import Architecture
+from dpaudit.training.capabilities import no_probe
 from dpaudit.training.federated.aggregation import Mean, NamedAggregator
 from dpaudit.training.federated.compression import Compression, Whole
 from dpaudit.training.federated.participation import AllClients, Participation, Trouble
 from dpaudit.training.trainer import TrainedModel
+
+if TYPE_CHECKING:
+    from dpaudit.forensics.under_test import UnderTest
 
 Optimizer = Literal["sgd", "adam"]
 Decay = Literal["constant", "cosine"]
@@ -135,6 +140,19 @@ class Federated:
         batch = size if self.batch_size == "all" else min(self.batch_size, size)
         steps = self.rounds * self.local_epochs * -(-size // batch)
         return GaussianSteps(self.local_noise_multiplier, steps, Poisson(batch / size))
+
+    def adds_noise(self) -> bool:
+        """Whether the server or the clients add any."""
+        by_user = self.aggregator.mechanism(self.participation, self.rounds)
+        return self.local_noise_multiplier > 0 or (by_user is not None and by_user.noise_multiplier > 0)
+
+    def probe(self, dataset: Dataset, *, seed: int) -> "UnderTest | Skipped":
+        """Its server, where it protects users, with the clients of the data on its roster."""
+        if self.aggregator.mechanism(self.participation, self.rounds) is None:
+            return no_probe(self)
+        from dpaudit.training.federated.server import server_of
+
+        return server_of(self, int(self.owner(dataset).max()) + 1, seed=seed)
 
     def owner(self, dataset: Dataset) -> IntArray:
         """Client of each record, shape (records,)."""

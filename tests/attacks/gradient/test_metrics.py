@@ -9,7 +9,6 @@ from dpaudit.attacks.gradient.metrics import (
     label_accuracy,
     label_chance,
     mse,
-    nearest_candidate,
     psnr,
     ssim,
 )
@@ -117,8 +116,3 @@ def test_decoys_see_a_reconstruction() -> None:
     assert found.identified == 20
     assert found.p_value == pytest.approx(0.1**20)
     assert found.kappa == 0.1
-
-
-def test_nearest_candidate() -> None:
-    """Identification is the index of the nearest candidate."""
-    assert nearest_candidate(np.array([[0.9], [0.1]]), np.array([[0.0], [1.0]])).tolist() == [1, 0]

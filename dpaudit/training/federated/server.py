@@ -6,10 +6,14 @@ from itertools import count
 import numpy as np
 
 from dpaudit._tensorflow import tf
+from dpaudit.claim import Adjacency
+from dpaudit.evidence import Skipped
 from dpaudit.forensics.adapters import Aggregate
 from dpaudit.forensics.federated import Server
 from dpaudit.forensics.mechanism import Array, Stated
+from dpaudit.forensics.under_test import UnderTest
 from dpaudit.training.federated.aggregation import AdaptiveClip, FixedClip
+from dpaudit.training.federated.participation import FixedClients
 from dpaudit.training.federated.queries import Aggregation
 from dpaudit.training.federated.trainer import Federated
 
@@ -17,7 +21,7 @@ from dpaudit.training.federated.trainer import Federated
 SHAPES: tuple[tuple[int, ...], ...] = ((6, 8), (6, 8), (48,))
 
 
-def server_of(trainer: Federated, clients: int, *, seed: int) -> tuple[Server, Stated] | str:
+def server_of(trainer: Federated, clients: int, *, seed: int) -> UnderTest | Skipped:
     """The aggregator of a federation as a server, and what it states; a reason where no round stands for itself.
 
     Args:
@@ -27,7 +31,7 @@ def server_of(trainer: Federated, clients: int, *, seed: int) -> tuple[Server, S
     """
     aggregator, expected = trainer.aggregator, trainer.participation.expected(clients)
     if not isinstance(aggregator, FixedClip | AdaptiveClip):
-        return (
+        return Skipped(
             f"aggregation of kind {aggregator.kind!r} has no server that clips, sums and adds fresh noise in every "
             "round; write a factory for it and use `dpaudit inspect`"
         )
@@ -52,6 +56,9 @@ def server_of(trainer: Federated, clients: int, *, seed: int) -> tuple[Server, S
         return aggregate
 
     adaptive, size = isinstance(aggregator, AdaptiveClip), max(4, round(expected))
-    return Server(start, adaptive, size, SHAPES, reset=reset), Stated(
-        aggregator.clip, aggregator.noise_multiplier, expected
+    # Rounds of a fixed number of clients have no add-remove accounting.
+    adjacency: Adjacency = "zero-out" if isinstance(trainer.participation, FixedClients) else "add-remove"
+    return UnderTest(
+        Server(start, adaptive, size, SHAPES, reset=reset),
+        Stated(aggregator.clip, aggregator.noise_multiplier, expected, adjacency),
     )

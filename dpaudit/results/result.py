@@ -13,19 +13,20 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import to_json
 
 from dpaudit.bounds.reconstruction import Successes
-from dpaudit.claim import Adjacency, GaussianSteps, Unit
-from dpaudit.compare import Comparison
+from dpaudit.claim import Adjacency, GaussianSteps, Noise, Unit
 from dpaudit.data.dataset import Dataset
 from dpaudit.errors import AuditFailed, InputError
-from dpaudit.evidence import Finding, LowerBound
-from dpaudit.experiments.federated import Outcome as FederatedOutcome
-from dpaudit.experiments.gradient_outcome import Outcome as GradientOutcome
-from dpaudit.experiments.membership import Outcome as MembershipOutcome
-from dpaudit.experiments.prior import Outcome as PriorOutcome
-from dpaudit.experiments.rungs import Outcome as LadderOutcome
-from dpaudit.experiments.trace import Outcome as TraceOutcome
+from dpaudit.evidence import ErrorLevel, Finding, LowerBound
 from dpaudit.files import read_text
+from dpaudit.first_error import first_error
 from dpaudit.promise import Promise
+from dpaudit.results.federated import FederatedResult
+from dpaudit.results.gradient import GradientResult
+from dpaudit.results.ladder import LadderResult
+from dpaudit.results.membership import MembershipResult
+from dpaudit.results.reconstruction_game import PriorResult
+from dpaudit.results.trace import TraceResult
+from dpaudit.verdict import Comparison
 
 SCHEMA = 1
 VERSIONS_OF = (
@@ -60,23 +61,6 @@ class DataSummary(_Part):
     licence: str
 
 
-class ErrorLevel(_Part):
-    """How the audit's one error level is shared among its lower bounds (a union bound)."""
-
-    confidence: float
-    bounds: int
-    per_bound: float
-
-    @classmethod
-    def shared(cls, confidence: float, bounds: int) -> "ErrorLevel":
-        """One error level shared equally among all lower bounds, so that they all hold together.
-
-        >>> ErrorLevel.shared(0.95, 5).per_bound
-        0.99
-        """
-        return cls(confidence=confidence, bounds=bounds, per_bound=round(1 - (1 - confidence) / max(1, bounds), 12))
-
-
 class Utility(_Part):
     """How good the model is: accuracy of a classifier, mean squared error of a regression."""
 
@@ -86,7 +70,11 @@ class Utility(_Part):
 
 
 class ModelResult(_Part):
-    """One model under audit."""
+    """One model under audit.
+
+    ``noise``: what is known of the noise of its training; None in results that did not record it, where the trainer and
+    the mechanism say it.
+    """
 
     name: str
     trainer: str
@@ -94,6 +82,7 @@ class ModelResult(_Part):
     mechanism: GaussianSteps | None
     promise: Promise | None
     utility: Utility | None
+    noise: Noise | None = None
 
 
 class Result(_Part):
@@ -110,12 +99,12 @@ class Result(_Part):
     level: ErrorLevel
     models: list[ModelResult]
     comparisons: list[Comparison]
-    membership: MembershipOutcome | None = None
-    federated: FederatedOutcome | None = None
-    ladder: LadderOutcome | None = None
-    gradient: GradientOutcome | None = None
-    prior: PriorOutcome | None = None
-    trace: TraceOutcome | None = None
+    membership: MembershipResult | None = None
+    federated: FederatedResult | None = None
+    ladder: LadderResult | None = None
+    gradient: GradientResult | None = None
+    prior: PriorResult | None = None
+    trace: TraceResult | None = None
     timing: dict[str, float] = {}
 
     def comparison(self, model: str) -> Comparison | None:
@@ -125,7 +114,7 @@ class Result(_Part):
     @property
     def outcomes(
         self,
-    ) -> list[MembershipOutcome | FederatedOutcome | LadderOutcome | GradientOutcome | PriorOutcome | TraceOutcome]:
+    ) -> list[MembershipResult | FederatedResult | LadderResult | GradientResult | PriorResult | TraceResult]:
         """What the experiments of this audit found, one entry for each that ran."""
         every = (self.membership, self.federated, self.ladder, self.gradient, self.prior, self.trace)
         return [outcome for outcome in every if outcome is not None]
@@ -150,6 +139,11 @@ class Result(_Part):
     def contradicted(self) -> bool:
         """Whether any claim is contradicted."""
         return any(found.verdict == "contradicted" for found in self.comparisons)
+
+    @property
+    def no_verdict(self) -> bool:
+        """Whether what was measured says nothing about a claim."""
+        return any(found.verdict == "no verdict" for found in self.comparisons)
 
     def _repr_html_(self) -> str:
         """What a notebook shows: one row for each model, and below it the whole report in a frame of its own.
@@ -214,9 +208,7 @@ def result_from_json(text: str, *, where: str) -> Result:
     try:
         return Result.model_validate_json(text)
     except ValidationError as error:
-        problem = error.errors()[0]
-        place = ".".join(str(part) for part in problem["loc"]) or "the whole"
-        raise InputError(f"{where} is not a result of schema {SCHEMA}: {place}: {problem['msg']}.") from error
+        raise InputError(f"{where} is not a result of schema {SCHEMA}: {first_error(error, Result)}") from error
 
 
 def provenance(*, seed: int | None, plan: str | None = None, fingerprint: str | None = None) -> Provenance:

@@ -10,9 +10,9 @@ from scipy.stats import norm
 from dpaudit import Claim, Finding, LowerBound
 from dpaudit.accounting import epsilon
 from dpaudit.claim import GaussianSteps, Poisson
-from dpaudit.compare import compare
 from dpaudit.errors import InputError
 from dpaudit.planning import visible
+from dpaudit.verdict import Comparison, Facts, Measured, judge
 
 CLAIM = Claim(2.0, 1e-5, unit="record", adjacency="add-remove", source="test")
 
@@ -31,6 +31,11 @@ def bound(epsilon: float, ceiling: float = 6.0, **changes: object) -> LowerBound
         "trials": 100,
     }
     return LowerBound(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def compare(subject: str, claim: Claim, bounds: list[LowerBound], findings: tuple[Finding, ...] = ()) -> Comparison:
+    """The verdict on bounds that rest on coins of their own, and findings."""
+    return judge(claim, Facts(subject, tuple(map(Measured, bounds)), findings))
 
 
 def test_a_bound_above_the_claim_contradicts_it() -> None:
@@ -107,29 +112,34 @@ def test_a_violation_contradicts_whatever_the_bounds_say() -> None:
     """Forensics need no statistics; a warning is none."""
     finding = Finding("clipping", "violation", "a gradient of norm 100", "a change of 100", "at most 1", "clip", rung=1)
     warning = Finding("clipping", "warning", "a", "b", "c", "d", rung=1)
-    assert compare("m", CLAIM, [bound(0.0)], [finding]).verdict == "contradicted"
-    assert compare("m", CLAIM, [bound(0.0)], [warning]).verdict == "consistent"
+    assert compare("m", CLAIM, [bound(0.0)], (finding,)).verdict == "contradicted"
+    assert compare("m", CLAIM, [bound(0.0)], (warning,)).verdict == "consistent"
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"unit": "user"}, "cannot be compared"),
-        ({"adjacency": "replace-one"}, "cannot be compared"),
-        ({"delta": 1e-6}, "smaller than the claim's"),
+        ({"unit": "user"}, "about one record, what was measured about one user"),
+        ({"adjacency": "zero-out"}, "about add-remove adjacency, the measurement about zero-out"),
+        ({"delta": 1e-6}, "smaller than the promised"),
     ],
 )
-def test_bounds_of_something_else_are_refused(changes: dict[str, Any], message: str) -> None:
+def test_bounds_of_something_else_give_no_verdict(changes: dict[str, Any], message: str) -> None:
     """Unit, adjacency and δ must fit; a larger δ does, because (ε, δ) implies (ε, δ') for δ' > δ."""
-    with pytest.raises(InputError, match=message):
-        compare("m", CLAIM, [bound(3.0, **changes)])
+    found = compare("m", CLAIM, [bound(3.0, **changes)])
+    assert found.verdict == "no verdict"
+    assert message in found.sentence
+    assert compare("m", CLAIM, [bound(3.0, **changes), bound(0.0)]).verdict == "consistent"
     assert compare("m", CLAIM, [bound(3.0, delta=1e-4)]).verdict == "contradicted"
 
 
-def test_nothing_measured_is_no_verdict() -> None:
-    """An empty audit cannot pass."""
-    with pytest.raises(InputError, match="nothing was measured"):
-        compare("m", CLAIM, [])
+def test_nothing_attacked_is_no_pass() -> None:
+    """An empty audit cannot pass, and is not said to have attacked anything."""
+    for findings in ((), (Finding("clipping", "warning", "a", "b", "c", "d", rung=1),)):
+        found = compare("m", CLAIM, [], findings)
+        assert found.verdict == "too weak"
+        assert "nothing was attacked" in found.sentence
+        assert "perfect attack" not in found.sentence
 
 
 def test_a_bound_above_its_ceiling_cannot_exist() -> None:

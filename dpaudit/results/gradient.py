@@ -6,10 +6,7 @@ import numpy as np
 from pydantic import BaseModel, Field, FiniteFloat, model_validator
 
 from dpaudit.bounds.reconstruction import ReconstructionVerdict, Successes
-from dpaudit.claim import Claim
-from dpaudit.compare import Comparison
 from dpaudit.evidence import LowerBound
-from dpaudit.experiments.prior import against_reconstruction
 from dpaudit.intervals import interval, median_interval
 
 SHOWN = 0.95  # confidence of the intervals beside a similarity; no claim is judged by them
@@ -23,7 +20,7 @@ class Typical(NamedTuple):
     high: float
 
 
-class Cell(BaseModel):
+class GradientCell(BaseModel):
     """One scenario, defence and attack.
 
     Args:
@@ -64,7 +61,7 @@ class Cell(BaseModel):
     verdict: ReconstructionVerdict | None
 
     @model_validator(mode="after")
-    def _as_many_for_each_victim(self) -> "Cell":
+    def _as_many_for_each_victim(self) -> "GradientCell":
         if self.identified > self.victims:
             raise ValueError("no more victims can be identified than there are")
         if self.labels_right is not None and self.labels_right > self.victims:
@@ -112,44 +109,31 @@ class Picture(BaseModel):
     pixels: list[list[float]]
 
 
-class Cost(BaseModel):
+class DefenceCost(BaseModel):
     """What a defence costs: accuracy after the same short training with it."""
 
     defence: str
     accuracy: float
 
 
-class Outcome(BaseModel):
+class GradientResult(BaseModel):
     """What was leaked.
 
     A low PSNR is no evidence for a small ε: without a prior, pixels are safe far above any ε anyone claims, so only
     identification among decoys is compared with the bound.
     """
 
-    cells: list[Cell] = Field(min_length=1)
+    cells: list[GradientCell] = Field(min_length=1)
     gallery: list[Picture]
-    costs: list[Cost]
+    costs: list[DefenceCost]
     delta: float
 
     @model_validator(mode="after")
-    def _costs_are_of_these_defences(self) -> "Outcome":
+    def _costs_are_of_these_defences(self) -> "GradientResult":
         unknown = {cell.defence for cell in self.cells} - {cost.defence for cost in self.costs}
         if self.costs and unknown:
             raise ValueError(f"costs must cover every defence, and there is none of {min(unknown)!r}")
         return self
-
-    def comparisons(self) -> list[Comparison]:
-        """The verdict on every release that has an ε, against the reconstruction bound."""
-        return [
-            against_reconstruction(
-                cell.name,
-                Claim(cell.epsilon, self.delta, unit="record", adjacency="add-remove", source="accounted"),
-                cell.verdict,
-                None,
-            )
-            for cell in self.cells
-            if cell.verdict is not None and cell.epsilon is not None
-        ]
 
     def reconstructions(self) -> list[tuple[str, Successes]]:
         """Victims whose record was picked out, by release; an attack that refused a release measured nothing on it."""
