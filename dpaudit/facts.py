@@ -79,7 +79,8 @@ def _noise(result: Result, model: ModelResult) -> Noise:
         return model.noise
     if model.mechanism is not None:
         return "accounted" if model.mechanism.noise_multiplier > 0 else "none"
-    return "none" if model.trainer in WITHOUT_NOISE and result.trace is None else "unknown"
+    of_trace = result.trace is not None and result.trace.name == model.name  # whose trainer is somebody else's
+    return "none" if model.trainer in WITHOUT_NOISE and not of_trace else "unknown"
 
 
 def _separation(attack: AttackResult) -> Separation:

