@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.special import betaincinv, ndtri
+from scipy.special import ndtri
 
 from dpaudit.accounting import gaussian_epsilon, gaussian_mu
 from dpaudit.bounds.accuracy import Accuracy
@@ -30,6 +30,7 @@ from dpaudit.claim import Poisson
 from dpaudit.data.bundled import mnist_5000
 from dpaudit.data.canaries import canaries
 from dpaudit.data.inclusion import fair_coins
+from dpaudit.intervals import upper_rate
 from dpaudit.scores import Scores
 from dpaudit.training.architecture import Architecture, Cnn, Mlp
 
@@ -115,14 +116,9 @@ def published_estimate(scores: Scores) -> float:
         cuts = np.unique(np.concatenate([member, nonmember]))
         misses = np.searchsorted(np.sort(member), cuts, side="right")
         alarms = nonmember.size - np.searchsorted(np.sort(nonmember), cuts, side="right")
-        highest = [_upper(count, side.size, level) for count, side in ((misses, member), (alarms, nonmember))]
+        highest = [upper_rate(count, side.size, level) for count, side in ((misses, member), (alarms, nonmember))]
         best = max(best, float((-ndtri(highest[1]) - ndtri(highest[0])).max()))
     return gaussian_epsilon(best, DELTA) if best > 0 else 0.0
-
-
-def _upper(count: Any, trials: int, level: float) -> Any:
-    inside = np.minimum(count, trials - 1)
-    return np.where(count == trials, 1.0, betaincinv(inside + 1.0, trials - inside, 1 - level))
 
 
 def valid_bounds(scores: Scores) -> dict[str, float]:

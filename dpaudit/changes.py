@@ -1,7 +1,8 @@
-"""What changed between two results, each difference with an interval."""
+"""What changed between two results, each difference with an interval; what cannot be compared is marked so."""
 
 from dataclasses import dataclass
 
+from dpaudit.comparable import attacks_alike
 from dpaudit.errors import InputError
 from dpaudit.measured import Interval, interval
 from dpaudit.results.membership import AttackResult
@@ -25,7 +26,9 @@ class Change:
         metric: name of the metric, fit for a report.
         before: in the older result.
         after: in the newer one.
-        difference: after minus before.
+        difference: after minus before; None when the two cannot be compared.
+        refused: why they cannot; empty when they can.
+        said: what else differs.
     """
 
     model: str
@@ -33,21 +36,25 @@ class Change:
     metric: str
     before: Interval
     after: Interval
-    difference: Interval
+    difference: Interval | None
+    refused: str = ""
+    said: tuple[str, ...] = ()
 
     @property
     def word(self) -> str:
-        """``grew``, ``shrank``, or ``no change seen``."""
+        """``grew``, ``shrank``, ``no change seen``, or ``not comparable`` and why."""
+        if self.difference is None:
+            return f"not comparable: {self.refused}"
         if self.difference.low > 0:
             return "grew"
         return "shrank" if self.difference.high < 0 else "no change seen"
 
 
 def changes(before: Result, after: Result) -> list[Change]:
-    """Every metric that both results hold, compared under one error level.
+    """Every metric that both results hold, those that can be compared under one error level.
 
     Raises:
-        InputError: the two have no attack on a model of the same name in common.
+        InputError: the two have no attack on a model of the same name in common, or none that can be compared.
     """
     old, new = _attacks(before), _attacks(after)
     common = [key for key in new if key in old]
@@ -56,12 +63,18 @@ def changes(before: Result, after: Result) -> list[Change]:
             f"{before.name!r} and {after.name!r} have no attack on a model of the same name in common; they hold "
             f"{_names(old)} and {_names(new)}."
         )
-    tail = LEVEL / 2 / (len(common) * len(METRICS))
+    likeness = {key: attacks_alike(before, after, *key) for key in common}
+    comparable = sum(not each.refused for each in likeness.values())
+    if not comparable:
+        reasons = dict.fromkeys(each.why_not for each in likeness.values())
+        raise InputError(f"nothing in {before.name!r} and {after.name!r} can be compared: {'; '.join(reasons)}.")
+    tail = LEVEL / 2 / (comparable * len(METRICS))
     found = []
-    for key in common:
+    for key, alike in likeness.items():
         for name, metric in METRICS:
             earlier, later = interval(old[key], metric, tail=tail), interval(new[key], metric, tail=tail)
-            found.append(Change(*key, name, earlier, later, later.minus(earlier)))
+            difference = None if alike.refused else later.minus(earlier)
+            found.append(Change(*key, name, earlier, later, difference, alike.why_not, alike.said))
     return found
 
 

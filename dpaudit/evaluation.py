@@ -32,20 +32,22 @@ class OverTargets:
         auc: area under each target's ROC.
         advantage: largest TPR - FPR of each target.
         fprs: false-positive rates.
-        tpr_at_fpr: TPR at each of them, per target and averaged.
-        fpr_floor: smallest false-positive rate above 0 that one target can show.
+        tpr_at_fpr: mean over the targets of the TPR at each of them, taken as a rate that new non-members have
+            (`Roc.expected_tpr_at`); None at rates that a target has too few non-members to show.
+        fpr_floor: one over the non-members of the target that has fewest.
         pooled_auc: of all targets' scores thrown together.
         pooled_tpr_at_fpr: likewise; not what an attacker with one target has, who knows nothing of a common threshold.
+            None where ``tpr_at_fpr`` is.
     """
 
     targets: int
     auc: Mean
     advantage: Mean
     fprs: tuple[float, ...]
-    tpr_at_fpr: tuple[Mean, ...]
+    tpr_at_fpr: tuple[Mean | None, ...]
     fpr_floor: float
     pooled_auc: float
-    pooled_tpr_at_fpr: tuple[float, ...]
+    pooled_tpr_at_fpr: tuple[float | None, ...]
 
 
 def over_targets(scores: object, included: object, *, fprs: Sequence[float]) -> OverTargets:
@@ -71,26 +73,32 @@ def over_targets(scores: object, included: object, *, fprs: Sequence[float]) -> 
             f"{member.shape}."
         )
     aucs, advantages, floors = [], [], []
-    tprs: list[list[float]] = [[] for _ in fprs]
+    tprs: list[list[float | None]] = [[] for _ in fprs]
     for row, truth in zip(values, member, strict=True):
         roc = Roc.of(Scores.join(row, truth))
         aucs.append(roc.auc)
         advantages.append(roc.advantage)
         floors.append(roc.fpr_floor)
         for fpr, at in zip(fprs, tprs, strict=True):
-            at.append(roc.tpr_at(fpr).tpr)
+            at.append(roc.expected_tpr_at(fpr))
         release(values)
     pooled_auc, pooled_tprs = pooled_rates(values, np.asarray(member, bool), fprs)
+    means = tuple(_mean_where_known(at) for at in tprs)
     return OverTargets(
         targets=len(aucs),
         auc=mean_over(aucs),
         advantage=mean_over(advantages),
         fprs=tuple(fprs),
-        tpr_at_fpr=tuple(mean_over(at) for at in tprs),
+        tpr_at_fpr=means,
         fpr_floor=max(floors),
         pooled_auc=pooled_auc,
-        pooled_tpr_at_fpr=pooled_tprs,
+        pooled_tpr_at_fpr=tuple(None if mean is None else tpr for mean, tpr in zip(means, pooled_tprs, strict=True)),
     )
+
+
+def _mean_where_known(values: Sequence[float | None]) -> Mean | None:
+    known = [value for value in values if value is not None]
+    return mean_over(known) if len(known) == len(values) else None
 
 
 def mean_over(values: Sequence[float]) -> Mean:

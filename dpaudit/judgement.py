@@ -1,6 +1,6 @@
 """One claim about one model, or about what was released, in one result: what was measured, and the verdict on it."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,6 +9,7 @@ from dpaudit import _check, measured
 from dpaudit.accounting import TradeOff, epsilon, trade_off
 from dpaudit.claim import SAMPLINGS, TOLERANCE, Claim, GaussianSteps, Unit
 from dpaudit.claims import AnyClaim, CeilingClaim, EpsilonClaim, MechanismClaim, NoGrowthClaim, parse_metric
+from dpaudit.comparable import Likeness, attacks_alike, releases_alike
 from dpaudit.errors import InputError
 from dpaudit.evidence import LowerBound
 from dpaudit.facts import facts
@@ -101,9 +102,8 @@ def number_of_tests(case: Case) -> int:
     """Tests on metrics that a case takes, each of which may fail a correct model."""
     match case.claim:
         case CeilingClaim() | NoGrowthClaim() as claim:
-            if case.model is None:
-                return sum(map(claim.covers, case.result.reconstructions))
-            return len(_attacks(claim, case.result, case.subject))
+            names = _names(claim, case)
+            return len(names) - len(_incomparable(case, names))
         case MechanismClaim() as claim:
             return len(list(_points(claim, case)))
         case _:
@@ -195,7 +195,7 @@ def _by_bounds(case: Case, claim: Claim, promised: str) -> Judgement:
 
 
 def _ceiling(claim: CeilingClaim, case: Case, tail: float) -> Judgement:
-    intervals = _intervals(claim, case, case.result, tail)
+    intervals = _intervals(claim, case, case.result, _names(claim, case), tail)
     found = measured.widest(list(intervals.values()))
     if case.model is not None and (void := void_reasons(case.facts)):
         return _judged(case, "no verdict", f"{claim.metric} ≤ {claim.max:g}", _shown(found), " ".join(void))
@@ -211,46 +211,88 @@ def _ceiling(claim: CeilingClaim, case: Case, tail: float) -> Judgement:
 
 
 def _growth(claim: NoGrowthClaim, case: Case, tail: float) -> Judgement:
+    """Growth of what can be compared; a claim of which a part cannot be is contradicted or too weak."""
     assert case.baseline is not None
-    before = _intervals(claim, case, case.baseline, tail)
-    now = _intervals(claim, case, case.result, tail)
-    for name in now:
-        if name not in before:
-            raise InputError(
-                f"claim {claim.id!r}: the baseline {case.baseline.name!r} has no "
-                f"{'release' if case.model is None else 'attack'} {name!r}."
-            )
-    found = measured.widest([now[name].minus(before[name]) for name in now])
+    promised = f"{claim.metric} grows ≤ {claim.tolerance:g}"
+    names = _names(claim, case)
+    reasons = _incomparable(case, names)
+    missing = " ".join(f"{reason}." for reason in dict.fromkeys(reasons.values()))
+    kept = [name for name in names if name not in reasons]
+    if not kept:
+        return _judged(case, "too weak", promised, "not comparable", f"Not compared with the baseline: {missing}")
+    before = _intervals(claim, case, case.baseline, kept, tail)
+    now = _intervals(claim, case, case.result, kept, tail)
+    found = measured.widest([now[name].minus(before[name]) for name in kept])
     shown = f"{found.value:+.3g} ({found.low:+.3g} to {found.high:+.3g})"
     subject = f"{claim.metric} of {_source(now, case, 'the fastest-growing')}"
     allowed = f"the allowed {claim.tolerance:g}"
+    verdict: Verdict
     if found.low > claim.tolerance:
-        verdict: Verdict = "contradicted"
-        sentence = f"{subject} grew by {shown} since the baseline, more than {allowed}."
+        verdict, sentence = "contradicted", f"{subject} grew by {shown} since the baseline, more than {allowed}."
     elif found.high <= claim.tolerance:
-        verdict = "consistent"
+        verdict = "too weak" if reasons else "consistent"
         sentence = f"{subject} changed by {shown} since the baseline, within {allowed}."
     else:
         verdict = "too weak"
         more = "trials" if case.model is None else "records"
         sentence = f"{subject} changed by {shown} since the baseline: more {more} are needed to tell it from {allowed}."
-    return _judged(case, verdict, f"{claim.metric} grows ≤ {claim.tolerance:g}", shown, sentence)
+    if reasons:
+        sentence += f" The rest is not compared: {missing}"
+    said = dict.fromkeys(text for name in kept for text in _likeness(case, name).said)
+    if said:
+        sentence += f" Beside that the two differ: {'; '.join(said)}."
+    return _judged(case, verdict, promised, shown, sentence)
 
 
-def _intervals(claim: CeilingClaim | NoGrowthClaim, case: Case, result: Result, tail: float) -> dict[str, Interval]:
+def _incomparable(case: Case, names: list[str]) -> dict[str, str]:
+    """Why attacks (or releases) cannot be compared with the baseline, by name; none without a baseline."""
+    if case.baseline is None:
+        return {}
+    if case.model is not None and all(case.subject != each.name for each in case.baseline.models):
+        return dict.fromkeys(names, f"the baseline holds no model {case.subject!r}")
+    held = _held(case, case.baseline)
+    what, where = ("release", "") if case.model is None else ("attack", f" on model {case.subject!r}")
+    reasons = {
+        name: _likeness(case, name).why_not if name in held else f"the baseline has no {what} {name!r}{where}"
+        for name in names
+    }
+    return {name: reason for name, reason in reasons.items() if reason}
+
+
+def _likeness(case: Case, name: str) -> Likeness:
+    assert case.baseline is not None
+    if case.model is None:
+        return releases_alike(case.baseline, case.result, name)
+    return attacks_alike(case.baseline, case.result, case.subject, name)
+
+
+def _held(case: Case, result: Result) -> Collection[str]:
+    """Attacks on the case's model in a result, or its releases where records are reconstructed."""
+    if case.model is None:
+        return result.reconstructions
+    return result.membership.by_name(case.subject) if result.membership is not None else ()
+
+
+def _names(claim: CeilingClaim | NoGrowthClaim, case: Case) -> list[str]:
+    """The attacks a claim is about, or the releases where records are reconstructed."""
+    if case.model is not None:
+        return list(_attacks(claim, case.result, case.subject))
+    found = [name for name in case.result.reconstructions if claim.covers(name)]
+    if not found:
+        raise InputError(f"claim {claim.id!r}: {case.result.name!r} tried no reconstruction from {case.subject!r}.")
+    return found
+
+
+def _intervals(
+    claim: CeilingClaim | NoGrowthClaim, case: Case, result: Result, names: list[str], tail: float
+) -> dict[str, Interval]:
     """The claim's metric by attack, or by release where records are reconstructed."""
     if case.model is None:
-        found = {
-            name: measured.success(tried.successes, tried.trials, tail=tail)
-            for name, tried in result.reconstructions.items()
-            if claim.covers(name)
-        }
-        if not found:
-            raise InputError(f"claim {claim.id!r}: {result.name!r} tried no reconstruction from {case.subject!r}.")
-        return found
+        tried = {name: result.reconstructions[name] for name in names}
+        return {name: measured.success(each.successes, each.trials, tail=tail) for name, each in tried.items()}
     metric = parse_metric(claim.metric)
     attacks = _attacks(claim, result, case.subject)
-    return {name: measured.interval(attack, metric, tail=tail) for name, attack in attacks.items()}
+    return {name: measured.interval(attacks[name], metric, tail=tail) for name in names}
 
 
 def _source(intervals: dict[str, Interval], case: Case, which: str) -> str:
@@ -261,8 +303,6 @@ def _source(intervals: dict[str, Interval], case: Case, which: str) -> str:
 
 
 def _attacks(claim: CeilingClaim | NoGrowthClaim, result: Result, model: str) -> dict[str, AttackResult]:
-    if all(model != each.name for each in result.models):
-        raise InputError(f"claim {claim.id!r}: the baseline {result.name!r} holds no model {model!r}.")
     known = result.membership.by_name(model) if result.membership else {}
     found = {name: attack for name, attack in known.items() if claim.attack in (None, attack.attack)}
     if not found:

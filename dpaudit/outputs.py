@@ -7,6 +7,7 @@ is cut off at 1e-300 and counted, so that a result can say how many records it c
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
+import numpy.typing as npt
 from scipy.special import log_expit, log_softmax
 
 from dpaudit import _check
@@ -114,6 +115,34 @@ def log_probabilities(outputs: FloatArray, *, kind: Kind) -> FloatArray:
         return np.asarray(log_softmax(outputs, axis=-1), np.float64)
     logarithms: FloatArray = np.log(np.maximum(outputs, FLOOR))
     return logarithms
+
+
+def losses(outputs: FloatArray, labels: npt.NDArray[np.generic], *, task: Task) -> FloatArray:
+    """Loss of each record, shape (records,), from a model's outputs (records, outputs), logits of a classifier.
+
+    Cross-entropy, its mean over several labels, or the squared error, its mean over several outputs.
+
+    >>> losses(np.array([[0.0], [0.0]]), np.array([0, 1]), task="binary").round(4)
+    array([0.6931, 0.6931])
+    """
+    if task == "multiclass":
+        return -np.take_along_axis(log_softmax(outputs, axis=1), labels.astype(np.int64)[:, None], axis=1)[:, 0]
+    truth = labels.reshape(len(outputs), -1).astype(np.float64)
+    each = np.square(outputs - truth) if task == "regression" else -log_expit(np.where(truth == 1, outputs, -outputs))
+    return np.asarray(each.mean(axis=1), np.float64)
+
+
+def quality(outputs: FloatArray, labels: npt.NDArray[np.generic], *, task: Task) -> FloatArray:
+    """Whether each record is predicted right (the share of its labels), or its squared error, shape (records,).
+
+    >>> quality(np.array([[2.0, 1.0], [0.0, 3.0]]), np.array([0, 0]), task="multiclass")
+    array([1., 0.])
+    """
+    if task == "regression":
+        return losses(outputs, labels, task=task)
+    if task == "multiclass":
+        return np.asarray(outputs.argmax(axis=1) == labels, np.float64)
+    return np.asarray(((outputs > 0) == (labels.reshape(len(outputs), -1) == 1)).mean(axis=1), np.float64)
 
 
 def _multiclass(outputs: FloatArray, labels: object, kind: Kind) -> Phi:

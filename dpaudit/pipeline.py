@@ -24,6 +24,7 @@ from dpaudit.experiments.cost import AuditCost, audit_cost
 from dpaudit.facts import judged
 from dpaudit.files import LEFT_OVER, LOCK, alone_in, write_text
 from dpaudit.log import Log
+from dpaudit.outputs import quality
 from dpaudit.plan import Plan, load_plan
 from dpaudit.progress import Progress, Silent
 from dpaudit.promise import promise
@@ -301,7 +302,7 @@ def utility(model: TrainedModel, members: Dataset, nonmembers: Dataset, populati
     """Accuracy (or mean squared error) on the training records and on records the model never saw."""
 
     def measured(*parts: Dataset) -> float:
-        hits = np.concatenate([_per_record(part, model.predict(part.features)) for part in parts])
+        hits = np.concatenate([quality(model.predict(part.features), part.labels, task=part.task) for part in parts])
         return round(float(hits.mean()), 6)
 
     return Utility(
@@ -309,14 +310,6 @@ def utility(model: TrainedModel, members: Dataset, nonmembers: Dataset, populati
         train=measured(members),
         test=measured(nonmembers, population),
     )
-
-
-def _per_record(part: Dataset, outputs: Any) -> Any:
-    if part.task == "regression":
-        return ((outputs - part.labels.reshape(len(part), -1)) ** 2).mean(axis=1)
-    if part.task == "multiclass":
-        return outputs.argmax(axis=1) == part.labels
-    return ((outputs > 0) == (part.labels.reshape(len(part), -1) == 1)).mean(axis=1)
 
 
 def _claim_folder(folder: Path, plan: Plan) -> None:

@@ -5,6 +5,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +20,7 @@ from dpaudit.data.source import Source
 from dpaudit.data.users import Clients
 from dpaudit.errors import InputError
 from dpaudit.evidence import ErrorLevel
+from dpaudit.experiments.architecture import ArchitectureSettings
 from dpaudit.experiments.federated import Settings as FederatedSettings
 from dpaudit.experiments.gradient_settings import Settings as GradientSettings
 from dpaudit.experiments.membership import Settings as MembershipSettings
@@ -27,8 +29,7 @@ from dpaudit.experiments.rungs import Settings as LadderSettings
 from dpaudit.experiments.trace import Settings as TraceSettings
 from dpaudit.files import parse_toml, read_text
 from dpaudit.first_error import first_error
-from dpaudit.training.capabilities import at_epoch
-from dpaudit.training.function import Function
+from dpaudit.training.capabilities import at_epoch, outside_code
 from dpaudit.training.trainer import Trainer
 
 if sys.version_info >= (3, 11):
@@ -60,17 +61,6 @@ class DataSettings(_Table):
     user: str | None = None
     clients: Clients | None = None
     population: float = Field(default=0.2, gt=0, lt=1)
-
-
-class ArchitectureSettings(BaseModel):
-    """``[architecture]``: a kind, with its parameters beside it."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-    kind: str
-
-    def build(self) -> Any:
-        """The architecture."""
-        return registry.build("architectures", self.kind, self.model_extra or {}, where="architecture")
 
 
 class ClaimSettings(_Table):
@@ -162,7 +152,11 @@ class Plan(_Table):
         return self
 
     def trainers(self) -> dict[str, Trainer]:
-        """Trainers by model name; every parameter is checked, nothing is trained."""
+        """Trainers by model name, always the same ones; every parameter is checked, nothing is trained."""
+        return self._trainers
+
+    @cached_property
+    def _trainers(self) -> dict[str, Trainer]:
         return {model.name: model.build(self.architecture) for model in self.model}
 
     def source(self) -> Source:
@@ -179,11 +173,8 @@ class Plan(_Table):
 
     def code(self) -> dict[str, str]:
         """Functions outside the registries that a run would import and call, by model."""
-        return {
-            name: trainer.train
-            for name, trainer in self.trainers().items()
-            if isinstance(trainer, Function) and isinstance(trainer.train, str)
-        }
+        found = {name: outside_code(trainer) for name, trainer in self.trainers().items()}
+        return {name: code for name, code in found.items() if code is not None}
 
     def bounds(self) -> int:
         """Lower bounds in the whole audit; its error level is shared among them."""
@@ -287,7 +278,7 @@ def plan_from(table: dict[str, Any], *, where: str = "plan") -> Plan:
         raise InputError(f'{where}: [membership] audits records; with audit.unit = "user" use federated.users.')
     if plan.membership is not None:
         for attack in plan.membership.attacks:
-            attack.build()
+            attack.built  # noqa: B018  # a parameter that it refuses is an error of the plan
         for name, trainer in plan.trainers().items():
             for epochs in plan.membership.checkpoints:
                 try:

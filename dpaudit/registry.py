@@ -96,12 +96,21 @@ ARCHITECTURES: Mapping[str, str] = MappingProxyType(
         "mlp": "dpaudit.training.architecture:Mlp",
     }
 )
+GRADIENT: Mapping[str, str] = MappingProxyType(
+    {
+        "dense": "dpaudit.attacks.gradient.linear:DenseInversion",
+        "inverting": "dpaudit.attacks.gradient.inverting:InvertingGradients",
+        "matching": "dpaudit.attacks.gradient.matching:GradientMatching",
+        "spear": "dpaudit.attacks.gradient.spear:Spear",
+    }
+)
 KINDS: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
         "architectures": ARCHITECTURES,
         "bounds": BOUNDS,
         "datasets": DATASETS,
         "estimates": ESTIMATES,
+        "gradient": GRADIENT,
         "membership": MEMBERSHIP,
         "trainers": TRAINERS,
     }

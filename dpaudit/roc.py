@@ -21,13 +21,28 @@ from dpaudit.scores import Scores
 MEASURABLE = 10
 
 
+def nonmembers_needed(fpr: float) -> int:
+    """Fewest non-members that can show a false-positive rate.
+
+    A new non-member lies above the highest of n of them with probability 1 / (n + 1), whatever their distribution: no
+    threshold among them stands for a smaller rate.
+
+    >>> nonmembers_needed(0.0001)
+    9999
+    """
+    return math.ceil(1 / _check.open_unit("fpr", fpr) - 1e-9) - 1
+
+
 @dataclass(frozen=True)
 class TprAtFpr:
-    """The highest TPR an attack reaches while its FPR stays at or below ``fpr``.
+    """The highest TPR an attack reaches while its expected FPR stays at or below ``fpr``.
+
+    A threshold just above the (k + 1)-th highest of n non-members accuses k of them. A new one lies above it with
+    probability (k + 1) / (n + 1) on average, and that, not k / n, is the rate the threshold stands for.
 
     Args:
         fpr: the false-positive rate allowed.
-        tpr: share of members accused there.
+        tpr: share of members accused there; 0 with fewer than `nonmembers_needed`, where nobody is accused.
         low: lower end of the exact interval (Clopper and Pearson 1934) on the TPR at that threshold.
         high: upper end.
         confidence: of the interval, two-sided; it takes the threshold as given.
@@ -57,7 +72,7 @@ class Roc:
         tpr: shape (points,), from 0 to 1.
         thresholds: shape (points,); records scored at or above are accused. The first is infinite.
         members: number of members.
-        nonmembers: number of non-members; 1 / nonmembers is the smallest FPR above 0 that can be seen.
+        nonmembers: number of non-members.
 
     >>> roc = Roc.of(Scores([3.0, 2.0, 2.0], [2.0, 1.0]))
     >>> roc.fpr, roc.tpr.round(3)
@@ -101,18 +116,18 @@ class Roc:
 
     @property
     def fpr_floor(self) -> float:
-        """The smallest false-positive rate above 0 that this many non-members can show."""
+        """The smallest false-positive rate above 0 that this many non-members show on the curve."""
         return 1 / self.nonmembers
 
     def tpr_at(self, fpr: float, *, confidence: float = 0.95) -> TprAtFpr:
-        """TPR where the FPR is at most ``fpr``, with its exact interval.
+        """TPR where the expected FPR is at most ``fpr``, with its exact interval.
 
-        >>> at = Roc.of(Scores([3.0, 2.0, 2.0], [2.0, 1.0])).tpr_at(0.1)
+        >>> at = Roc.of(Scores([3.0, 2.0, 2.0], [2.0, 1.0])).tpr_at(0.4)
         >>> at.true_positives, at.false_positives, at.measurable
         (1, 0, False)
         """
         allowed = _check.probability("fpr", fpr)
-        point = int(np.searchsorted(self.fpr, allowed * (1 + 1e-12), side="right")) - 1
+        point = self._point(_false_positives(allowed, self.nonmembers))
         hits = round(float(self.tpr[point]) * self.members)
         low, high = interval(hits, self.members, confidence)
         return TprAtFpr(
@@ -127,9 +142,36 @@ class Roc:
             measurable=allowed > 0 and self.nonmembers * allowed >= MEASURABLE * (1 - 1e-12),
         )
 
+    def expected_tpr_at(self, fpr: float) -> float | None:
+        """TPR where the expected FPR is ``fpr`` itself, as a mean over targets needs it; None when too small.
+
+        The attacker draws between the two thresholds whose expected rates lie on either side of it.
+
+        >>> roc = Roc.of(Scores([3.0, 2.0, 0.0], [1.0]))
+        >>> roc.expected_tpr_at(0.5), roc.expected_tpr_at(0.75), roc.expected_tpr_at(0.1)
+        (0.6666666666666666, 0.8333333333333333, None)
+        """
+        if self.nonmembers < nonmembers_needed(fpr):
+            return None
+        fewer = _false_positives(fpr, self.nonmembers)
+        more = min(fewer + 1, self.nonmembers)
+        share = min(1.0, max(0.0, fpr * (self.nonmembers + 1) - (fewer + 1)))
+        low, high = (float(self.tpr[self._point(count)]) for count in (fewer, more))
+        return low + share * (high - low)
+
+    def _point(self, false_positives: int) -> int:
+        """The last point of the curve with at most so many false positives; the first for -1: nobody is accused."""
+        most = (false_positives + 0.5) / self.nonmembers
+        return max(0, int(np.searchsorted(self.fpr, most, side="right")) - 1)
+
     def band(self, *, confidence: float = 0.95) -> tuple[FloatArray, FloatArray]:
         """Pointwise exact interval of the TPR at every point of the curve, for drawing: (low, high)."""
         return interval(np.rint(self.tpr * self.members), self.members, confidence)
+
+
+def _false_positives(fpr: float, nonmembers: int) -> int:
+    """Non-members that may be accused for the expected rate to stay at or below ``fpr``; -1 when no threshold does."""
+    return math.floor(fpr * (nonmembers + 1) * (1 + 1e-12)) - 1
 
 
 def auc(scores: object, truth: object) -> float:
@@ -192,7 +234,7 @@ def pooled_rates(scores: FloatArray, member: BoolArray, fprs: Sequence[float]) -
         member: membership, of the same shape.
         fprs: false-positive rates.
 
-    >>> pooled_rates(np.array([[3.0, 2.0], [2.0, 1.0]]), np.array([[True, True], [False, False]]), [0.1])
+    >>> pooled_rates(np.array([[3.0, 2.0], [2.0, 1.0]]), np.array([[True, True], [False, False]]), [0.4])
     (0.875, (0.5,))
     """
     members, nonmembers = int(member.sum()), int((~member).sum())
@@ -202,7 +244,7 @@ def pooled_rates(scores: FloatArray, member: BoolArray, fprs: Sequence[float]) -
         true, false = hits + np.cumsum(inside), alarms + np.cumsum(outside)
         area += int((outside * (2 * true - inside)).sum())
         for index, fpr in enumerate(fprs):
-            point = int(np.searchsorted(false / nonmembers, fpr * (1 + 1e-12), side="right"))
+            point = int(np.searchsorted(false, _false_positives(fpr, nonmembers), side="right"))
             best[index] = int(true[point - 1]) if point else best[index]
         hits, alarms = int(true[-1]), int(false[-1])
     return area / (2 * members * nonmembers), tuple(count / members for count in best)

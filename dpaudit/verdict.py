@@ -362,7 +362,7 @@ def _consistent(claim: Claim, facts: Facts) -> Comparison:
     extra = f" (≥ {within.epsilon:.3g} within: {within.family})" if within is not None and more else ""
     return _decided(claim, facts, "consistent", (
         f"{_promised(claim, strongest)}, measured ε ≥ {measured:.3g}{extra}: nothing contradicts the promise; "
-        f"{_reach_in_words(*_seen(claim, facts))}. No audit can prove a promise."
+        f"{_reach_in_words(claim, facts)}. No audit can prove a promise."
     ))  # fmt: skip
 
 
@@ -416,11 +416,13 @@ def _promised(claim: Claim, found: Measured) -> str:
     )
 
 
-def _reach_in_words(bound: LowerBound, found: Reach) -> str:
+def _reach_in_words(claim: Claim, facts: Facts) -> str:
+    bound, found = _seen(claim, facts)
     within = f" (within: {bound.family})" if bound.family else ""
     match found.basis:
         case ReachBasis.PERFECT:
-            return f"a perfect attack would have shown up to ε = {bound.ceiling:.3g} here{within}"
+            ceiling = max(each.bound.ceiling for each in facts.bounds if each.bound.family == bound.family)
+            return f"a perfect attack would have shown up to ε = {ceiling:.3g} here{within}"
         case ReachBasis.LESS_NOISE:
             leak = f"noise so low that ε is {found.epsilon:.3g}"
         case ReachBasis.GAUSSIAN:

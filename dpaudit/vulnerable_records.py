@@ -140,7 +140,8 @@ def signed_rank_p_values(difference: FloatArray) -> FloatArray:
     """Exact one-sided p-values that differences (pairs, records) tend to be positive (Wilcoxon 1945), per record.
 
     Given their sizes the signs are fair coins, whatever order equal sizes are put in; a difference of 0 counts as
-    negative, which can only make the p-value larger.
+    negative, which can only make the p-value larger. Without equal sizes these are the p-values of
+    `scipy.stats.wilcoxon`; with them its exact method is not exact, and may be too small.
 
     >>> signed_rank_p_values(np.array([[1.0], [2.0], [3.0]]))
     array([0.125])

@@ -8,6 +8,7 @@ from dpaudit.accounting import allowed_for_replaced
 from dpaudit.evidence import LowerBound
 from dpaudit.reports.drawing import COLOURS, DASHES, INK, MUTED, PAPER, PROMISED, SHADE, Drawing, Margins, canvas
 from dpaudit.reports.words import by_severity, count, short
+from dpaudit.reports.words import figure as number
 from dpaudit.results.membership import AttackResult
 from dpaudit.results.result import ModelResult, Result
 from dpaudit.slices import Slice
@@ -26,14 +27,15 @@ def promise_against_measurement(result: Result) -> Drawing:
     promised = [allowed(m, b) for m, b in shown if m.promise is not None and m.promise.claim.epsilon < math.inf]
     # A ceiling far beyond every promise and measurement would leave no room for them.
     most = max([bound.epsilon for _, bound in shown] + [min(value, 40.0) for value in promised] + [1.0])
-    limit = 1.08 * max(most, min(max((bound.ceiling for _, bound in shown), default=0.0), max(ROOMY, 1.15 * most)))
+    highest = max((ceiling(result, model.name) or 0.0 for model, _ in shown), default=0.0)
+    limit = 1.08 * max(most, min(highest, max(ROOMY, 1.15 * most)))
     crowded = len(shown) > CROWDED
 
     def draw() -> Any:
         figure, axes = canvas(7.2, 0.75 + (0.28 if crowded else 0.5) * len(shown))
         rows = range(len(shown))
-        ceilings = [bound.ceiling for _, bound in shown]
-        unseen = [max(0.0, limit - ceiling) for ceiling in ceilings]
+        ceilings = [ceiling(result, model.name) or 0.0 for model, _ in shown]
+        unseen = [max(0.0, limit - each) for each in ceilings]
         axes.barh(rows, unseen, left=ceilings, height=0.62, color=SHADE, hatch="////", edgecolor=MUTED, lw=0)
         axes.barh(rows, [bound.epsilon for _, bound in shown], height=0.34, color=COLOURS[0])
         plate = {"facecolor": PAPER, "edgecolor": "none", "pad": 1}
@@ -45,12 +47,12 @@ def promise_against_measurement(result: Result) -> Drawing:
                 if bound.epsilon <= claimed <= min(bound.epsilon + 0.12 * limit, 0.88 * limit)
                 else bound.epsilon
             )
-            axes.text(end + limit * 0.01, row, f"≥ {bound.epsilon:.2f}", va="center", color=INK, size=9, bbox=plate)
+            axes.text(end + limit * 0.01, row, f"≥ {number(bound.epsilon)}", va="center", color=INK, size=9, bbox=plate)
             if model.promise is not None and not crowded:
                 side = "left" if claimed < 0.1 * limit else "center" if claimed < 0.9 * limit else "right"
-                words = f"promised {model.promise.claim.epsilon:.3g}"
+                words = f"promised {number(model.promise.claim.epsilon)}"
                 if claimed != model.promise.claim.epsilon:
-                    words += f", {claimed:.3g} where one is replaced"
+                    words += f", {number(claimed)} where one is replaced"
                 axes.text(min(claimed, limit), row - 0.37, words, ha=side, va="bottom", color=PROMISED, size=8)
         lines = [
             (allowed(model, bound), row)
@@ -153,6 +155,14 @@ def allowed(model: ModelResult, bound: LowerBound) -> float:
         return claim.epsilon
     converted = allowed_for_replaced(claim, bound.delta, claim.mechanism or model.mechanism)
     return claim.epsilon if converted is None else converted
+
+
+def ceiling(result: Result, model: str) -> float | None:
+    """The largest ε that a perfect attack could have certified, by any bound that holds as widely as the strongest."""
+    strongest = strongest_bound(result, model)
+    if strongest is None:
+        return None
+    return max(bound.ceiling for bound in result.bounds(model) if bound.family == strongest.family)
 
 
 def slices(result: Result) -> list[tuple[AttackResult, Slice]]:

@@ -5,6 +5,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import tomli_w
 from scipy.stats import norm
 
 from dpaudit.attacks.membership.loss import Loss
@@ -111,3 +112,20 @@ def growth(metric: str, tolerance: float, **more: Any) -> dict[str, Any]:
 def edited(result: Result, **changes: Any) -> Result:
     """A result with top-level fields of its JSON replaced."""
     return result_from_json(json.dumps({**json.loads(result.json()), **changes}), where="here")
+
+
+def on_data(result: Result, fingerprint: str) -> Result:
+    """The result as if its records had this fingerprint."""
+    return result.model_copy(update={"data": result.data.model_copy(update={"fingerprint": fingerprint})})
+
+
+def with_references(result: Result, references: int) -> Result:
+    """The result as if its attacks had had so many reference models."""
+    assert result.membership is not None
+    return result.model_copy(update={"membership": result.membership.model_copy(update={"references": references})})
+
+
+def with_plan(result: Result, seed: int, **tables: Any) -> Result:
+    """The result as if it came from a plan with these tables and this seed."""
+    update = {"seed": seed, "plan": tomli_w.dumps({"seed": seed, **tables})}
+    return result.model_copy(update={"provenance": result.provenance.model_copy(update=update)})

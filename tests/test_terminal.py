@@ -80,7 +80,8 @@ def test_changes_between_results_with_hostile_names_are_printed_as_they_are(text
     """Model, attack and metric."""
     names = (f"m {text}", f"a {text}", f"t {text}")
     target = stock()
-    target.print(changes_table([Change(*names, *[Interval(0.5, 0.4, 0.6, 0.05)] * 3)]))
+    found = Interval(0.5, 0.4, 0.6, 0.05)
+    target.print(changes_table([Change(*names, found, found, found)]))
     assert all(f"{name} " in written(target) for name in names)
 
 

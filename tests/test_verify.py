@@ -21,8 +21,10 @@ from tests.audits import (
     gaussian_audit,
     gaussian_scores,
     growth,
+    on_data,
     tpr,
     unbounded,
+    with_references,
 )
 
 DP_SGD = {"noise_multiplier": 1.0, "steps": 400, "sampling": {"rate": 0.05}, "slack": 0.0}
@@ -135,8 +137,9 @@ def test_growth_of_reconstruction(quiet: Result) -> None:
     assert verdicts(verify(after, claim, baseline=before)) == ["contradicted"]
     many = reconstructing(quiet, ("noise", 50, 1000))
     assert verdicts(verify(many, claim, baseline=many)) == ["consistent"]
-    with pytest.raises(InputError, match="has no release 'one record, noise, dense'"):
-        verify(after, claim, baseline=reconstructing(quiet, ("none", 5, 100)))
+    gate = verify(after, claim, baseline=reconstructing(quiet, ("none", 5, 100)))
+    assert verdicts(gate) == ["too weak"]
+    assert "the baseline has no release 'one record, noise, dense'" in gate.judgements[0].sentence
 
 
 def test_growth_is_a_test_on_the_difference(leaky: Result, quiet: Result) -> None:
@@ -147,6 +150,52 @@ def test_growth_is_a_test_on_the_difference(leaky: Result, quiet: Result) -> Non
     again = gaussian_audit(0.3, seed=3, records=4000)
     assert verdicts(verify(again, claim, baseline=quiet)) == ["consistent"]
     assert verdicts(verify(again, claims(growth("auc", 0.001)), baseline=quiet)) == ["too weak"]
+
+
+def held_against(now: Result, before: Result, **claim: Any) -> Any:
+    """The only judgement of a gate on growth."""
+    gate = verify(now, claims(growth("auc", 0.05, **claim)), baseline=before)
+    return gate.judgements[0]
+
+
+def test_a_baseline_that_lacks_the_model_or_the_attack_is_too_weak_and_no_bad_input(quiet: Result) -> None:
+    """The other claims are judged; with power required the exit code is 3; a claim on nothing measured is refused."""
+    other = edited(quiet, models=[{**json.loads(quiet.json())["models"][0], "name": "other"}])
+    gate = verify(quiet, claims(growth("auc", 0.05), ceiling("auc", 0.9)), baseline=other)
+    assert verdicts(gate) == ["too weak", "consistent"]
+    assert "the baseline holds no model 'model'" in gate.judgements[0].sentence
+    assert (gate.exit_code(), gate.exit_code(require_power=True)) == (0, 3)
+    found = held_against(quiet, edited(quiet, membership=None))
+    assert (found.verdict, found.measured) == ("too weak", "not comparable")
+    assert "the baseline has no attack 'attack-0' on model 'model'" in found.sentence
+    with pytest.raises(InputError, match="has no attack 'rmia'"):
+        verify(quiet, claims(growth("auc", 0.05, attack="rmia")), baseline=quiet)
+
+
+def test_growth_on_part_of_the_attacks_contradicts_and_never_clears(quiet: Result, leaky: Result) -> None:
+    """An attack the baseline lacks may have grown; one that both hold and that grew is enough to contradict."""
+    assert quiet.membership is not None
+    assert leaky.membership is not None
+    second = quiet.membership.attacks[0].model_copy(update={"attack": "attack-1"})
+    steady = around([quiet.membership.attacks[0], second])
+    found = held_against(steady, quiet)
+    assert found.verdict == "too weak"
+    assert "within the allowed 0.05. The rest is not compared: the baseline has no attack 'attack-1'" in found.sentence
+    assert held_against(around([leaky.membership.attacks[0], second]), quiet).verdict == "contradicted"
+
+
+def test_a_number_is_never_held_against_that_of_other_data(quiet: Result, leaky: Result) -> None:
+    """The same scores on other records, or with other references, are no growth and no all-clear."""
+    for now in (leaky, quiet):
+        found = held_against(on_data(now, "b" * 64), on_data(quiet, "a" * 64))
+        assert found.verdict == "too weak"
+        assert found.sentence == (
+            "Not compared with the baseline: other data (fingerprint bbbbbbbb… against aaaaaaaa…)."
+        )
+    assert held_against(on_data(leaky, "a" * 64), on_data(quiet, "a" * 64)).verdict == "contradicted"
+    found = held_against(with_references(leaky, 64), with_references(quiet, 8))
+    assert (found.verdict, "64 reference models against 8" in found.sentence) == ("too weak", True)
+    assert "Beside that the two differ: data unknown." in held_against(leaky, quiet).sentence
 
 
 def test_training_that_accounts_to_more_contradicts_whatever_was_measured(quiet: Result) -> None:

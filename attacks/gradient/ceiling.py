@@ -8,10 +8,11 @@ is proved.
 
 import numpy as np
 from scipy.integrate import quad
-from scipy.stats import beta, binom, norm
+from scipy.stats import binom, norm
 
 from dpaudit import _check
 from dpaudit.errors import InputError
+from dpaudit.intervals import lower_rate
 
 
 def orthogonal_success(mu: float, candidates: int) -> float:
@@ -59,6 +60,6 @@ def violation_power(success: float, gamma: float, *, runs: int, confidence: floa
     _check.integer("runs", runs, at_least=1)
     _check.open_unit("confidence", confidence)
     wins = np.arange(1, runs + 1)
-    lower = beta.ppf(1 - confidence, wins, runs - wins + 1)
+    lower = lower_rate(wins, runs, 1 - confidence)
     enough = wins[lower > gamma]
     return float(binom.sf(enough[0] - 1, runs, success)) if enough.size else 0.0

@@ -8,18 +8,15 @@ steps; signed ones are for large colour images.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dpaudit import _check
-from dpaudit._tensorflow import tf
-from dpaudit.attacks.gradient.objective import Observed, Setting, disagreement, distance, predicted, total_variation
-from dpaudit.attacks.gradient.restarts import best, guesses, stated_or_restored
-from dpaudit.attacks.gradient.victims import Victims
 from dpaudit.attacks.gradient.view import GradientView, Reconstruction
 
-BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # Kingma and Ba (2015), the defaults the paper uses
+if TYPE_CHECKING:
+    from dpaudit.attacks.gradient.victims import Victims
 
 
 @dataclass(frozen=True)
@@ -59,6 +56,9 @@ class InvertingGradients:
 
     def together(self, views: Sequence[GradientView]) -> list[Reconstruction]:
         """Reconstruct many victims of one model at once."""
+        from dpaudit._tensorflow import tf
+        from dpaudit.attacks.gradient.restarts import best, guesses, stated_or_restored
+
         start = guesses(self._victims, views, restarts=self.restarts, seed=self.seed)
         targets = stated_or_restored(self._victims, views, start)
         x, values = self._program(
@@ -68,16 +68,22 @@ class InvertingGradients:
         return best(start, values.numpy(), x.numpy(), targets)
 
     @cached_property
-    def _victims(self) -> Victims:
+    def _victims(self) -> "Victims":
+        from dpaudit.attacks.gradient.victims import Victims
+
         return Victims.of(self.model)
 
     @cached_property
     def _program(self) -> Any:
         """All Adam steps as one program: starts -> best records and their cosine distance."""
+        from dpaudit._tensorflow import tf
+        from dpaudit.attacks.gradient.adam import step_of
+        from dpaudit.attacks.gradient.objective import disagreement, distance, predicted, total_variation
+
         victims, iterations = self._victims, self.iterations
 
         @tf.function(autograph=victims.runs_keras)  # type: ignore[untyped-decorator]  # TensorFlow has no types
-        def program(x: Any, which: Any, targets: Any, observed: Observed, setting: Setting, low: Any, high: Any) -> Any:
+        def program(x: Any, which: Any, targets: Any, observed: Any, setting: Any, low: Any, high: Any) -> Any:
             def step(i: Any, x: Any, mean: Any, square: Any, kept: Any, record: Any) -> Any:
                 with tf.GradientTape() as tape:
                     tape.watch(x)
@@ -88,13 +94,10 @@ class InvertingGradients:
                 better = cosine < record
                 kept = tf.where(tf.reshape(better, [-1] + [1] * (len(x.shape) - 1)), x, kept)
                 slope = tf.sign(slope) if self.signed else slope
-                mean = BETA1 * mean + (1 - BETA1) * slope
-                square = BETA2 * square + (1 - BETA2) * slope**2
-                t = tf.cast(i + 1, tf.float64)
+                move, mean, square = step_of(slope, mean, square, i)
                 done = tf.cast(8 * i, tf.float64) / iterations
                 fall = tf.reduce_sum(tf.cast(done >= tf.constant([3.0, 5.0, 7.0], tf.float64), tf.float64))
                 rate = self.rate * (high - low) * 10**-fall
-                move = mean / (1 - BETA1**t) / (tf.sqrt(square / (1 - BETA2**t)) + EPSILON)
                 x = tf.clip_by_value(x - rate * move, low, high)
                 return i + 1, x, mean, square, kept, tf.minimum(cosine, record)
 

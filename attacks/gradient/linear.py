@@ -5,6 +5,7 @@ times one number, and that number is in ∂L/∂b: `Phong et al. (2017) <https:/
 `Geiping et al. (2020), proposition 3.1 <https://arxiv.org/abs/2003.14053>`_.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal, NamedTuple
@@ -87,6 +88,14 @@ class DenseInversion:
             records = seen_alone(kernel, bias, self.agreement)
         return Reconstruction(records if gradient.box is None else np.clip(records, *gradient.box))
 
+    def together(self, views: Sequence[GradientView]) -> list[Reconstruction]:
+        """The inputs of each of many victims."""
+        return [self(view) for view in views]
+
+    def require(self, weights: Arrays) -> None:
+        """Refuse a model whose layer's inputs are not the records themselves."""
+        require_dense_first(weights, "dense")
+
     def _single(self, kernel: FloatArray, bias: FloatArray) -> FloatArray:
         if self.fit == "least-squares":
             return np.asarray(kernel @ bias / (bias @ bias))
@@ -95,6 +104,13 @@ class DenseInversion:
         if direction[-1] == 0:
             raise InputError("total least squares found no component along the bias; use least-squares.")
         return np.asarray(direction[:-1] / direction[-1])
+
+
+def require_dense_first(weights: Arrays, name: str) -> None:
+    """Refuse weights that do not begin with a dense layer with a bias."""
+    layers = dense_layers(weights)
+    if not layers or layers[0].kernel != 0:
+        raise InputError(f"gradient.attacks: {name!r} needs an architecture that starts with a dense layer.")
 
 
 def seen_alone(kernel: FloatArray, bias: FloatArray, agreement: float) -> FloatArray:

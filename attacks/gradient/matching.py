@@ -10,18 +10,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from dpaudit import _check
 from dpaudit._check import FloatArray, IntArray
-from dpaudit._tensorflow import tf
 from dpaudit.attacks.gradient.lockstep import minimise
-from dpaudit.attacks.gradient.objective import Observed, Setting, disagreement, distance, predicted
-from dpaudit.attacks.gradient.restarts import best, guesses, stated_or_restored
-from dpaudit.attacks.gradient.victims import Victims
 from dpaudit.attacks.gradient.view import GradientView, Reconstruction
+
+if TYPE_CHECKING:
+    from dpaudit.attacks.gradient.victims import Victims
 
 SCALE = 1e4  # L-BFGS-B's own thresholds are absolute; the normalised objective starts near 1
 
@@ -64,6 +63,9 @@ class GradientMatching:
 
     def together(self, views: Sequence[GradientView]) -> list[Reconstruction]:
         """Reconstruct many victims of one model at once; each as if attacked alone, up to float rounding."""
+        from dpaudit._tensorflow import tf
+        from dpaudit.attacks.gradient.restarts import best, guesses, stated_or_restored
+
         start = guesses(self._victims, views, restarts=self.restarts, seed=self.seed)
         number, joint = len(start.victim), self.labels == "joint"
         known = None if joint else stated_or_restored(self._victims, views, start)
@@ -103,16 +105,21 @@ class GradientMatching:
         )
 
     @cached_property
-    def _victims(self) -> Victims:
+    def _victims(self) -> "Victims":
+        from dpaudit.attacks.gradient.victims import Victims
+
         return Victims.of(self.model)
 
     @cached_property
     def _program(self) -> Any:
         """Values and slopes of guesses; traced once per shape and setting."""
+        from dpaudit._tensorflow import tf
+        from dpaudit.attacks.gradient.objective import disagreement, distance, predicted
+
         victims = self._victims
 
         @tf.function(autograph=victims.runs_keras)  # type: ignore[untyped-decorator]  # TensorFlow has no types
-        def program(flat: Any, victim: Any, targets: Any, observed: Observed, setting: Setting) -> Any:
+        def program(flat: Any, victim: Any, targets: Any, observed: Any, setting: Any) -> Any:
             slots = setting.copies * setting.records
             pixels = slots * math.prod(victims.record_shape)
             with tf.GradientTape() as tape:

@@ -15,6 +15,7 @@ from scipy.optimize import linear_sum_assignment
 from dpaudit import _check
 from dpaudit._check import FloatArray
 from dpaudit._tensorflow import tf
+from dpaudit.attacks.gradient.adam import step_of
 from dpaudit.attacks.gradient.columns import Columns
 from dpaudit.attacks.gradient.objective import Observed, Setting, distance, observe, one_hot, predicted, restored_labels
 from dpaudit.attacks.gradient.victims import Victims
@@ -123,10 +124,8 @@ class Tabular:
                     tape.watch(free)
                     value = cosine(free)
                 slope = tf.sign(tape.gradient(value, free))
-                mean, square = 0.9 * mean + 0.1 * slope, 0.999 * square + 0.001 * slope**2
-                t = tf.cast(i + 1, tf.float64)
+                move, mean, square = step_of(slope, mean, square, i)
                 fall = tf.cast(2 * i >= iterations, tf.float64) + tf.cast(4 * i >= 3 * iterations, tf.float64)
-                move = mean / (1 - 0.9**t) / (tf.sqrt(square / (1 - 0.999**t)) + 1e-8)
                 return i + 1, free - self.rate * 10**-fall * move, mean, square
 
             state = (0, free, tf.zeros_like(free), tf.zeros_like(free))

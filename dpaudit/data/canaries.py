@@ -9,6 +9,7 @@ from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import log_softmax
 
 from dpaudit import _check
 from dpaudit._check import FloatArray
@@ -85,9 +86,7 @@ def _surprise(logits: FloatArray, labels: npt.NDArray[np.int64]) -> FloatArray:
     """Cross-entropy of each record, shape (records,)."""
     if logits.shape[1] == 1:
         return np.logaddexp(0.0, np.where(labels == 1, -logits[:, 0], logits[:, 0]))
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    loss: FloatArray = np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels]
-    return loss
+    return np.asarray(-log_softmax(logits, axis=1)[np.arange(len(labels)), labels])
 
 
 def _clipbkd(source: Dataset, count: int) -> npt.NDArray[np.float32]:

@@ -1,22 +1,28 @@
-"""The architecture an experiment names in a plan."""
+"""An architecture as a plan names it: a kind, with its parameters beside it."""
 
-from collections.abc import Mapping
-from typing import Any
+from pydantic import BaseModel, ConfigDict
 
 from dpaudit import registry
-from dpaudit.errors import InputError
+from dpaudit.training.architecture import Architecture
 
 
-def architecture(table: Mapping[str, Any], *, where: str) -> Any:
-    """From a table with ``kind`` and its parameters beside it; (input shape, classes) -> Keras model.
+class ArchitectureSettings(BaseModel):
+    """``[architecture]``: a kind, with its parameters beside it."""
 
-    Raises:
-        InputError: no kind, an unknown one, or a parameter it does not take.
+    model_config = ConfigDict(extra="allow", frozen=True)
+    kind: str
 
-    >>> architecture({"kind": "mlp", "hidden": [8]}, where="gradient.architecture")
-    Mlp(hidden=(8,), activation='relu')
-    """
-    parameters = dict(table)
-    if "kind" not in parameters:
-        raise InputError(f"{where}: the key 'kind' is missing.")
-    return registry.build("architectures", parameters.pop("kind"), parameters, where=where)
+    def build(self, where: str = "architecture") -> Architecture:
+        """(Input shape, classes) -> Keras model.
+
+        Args:
+            where: place in the plan, for the message.
+
+        Raises:
+            InputError: an unknown kind, or a parameter it does not take.
+
+        >>> ArchitectureSettings(kind="mlp", hidden=[8]).build()
+        Mlp(hidden=(8,), activation='relu')
+        """
+        built: Architecture = registry.build("architectures", self.kind, self.model_extra or {}, where=where)
+        return built

@@ -140,7 +140,7 @@ def _attack_seconds(settings: membership.Settings, audit: Audit) -> float | None
     models, classes = settings.references, audit.dataset.outputs
     if not models:
         return 0.0
-    attacks = [item.build() for item in settings.attacks]
+    attacks = [item.built for item in settings.attacks]
     described_attacks = ",".join(item.model_dump_json() for item in settings.attacks)
     copies = sum(len(query(audit.dataset.features[:1], seed=0)) for query in settings.queries)
     views = copies, len(settings.checkpoints)

@@ -14,10 +14,10 @@ def run(settings: Settings, audit: Audit) -> GradientResult:
     """Victims are the audited records, decoys and auxiliary records the population; every cell is a task."""
     given = Given(settings, audit.records(), audit.seed, audit.delta, audit.confidence)
     tasks = {
-        f"invert {scenario.name}, {chosen.name}, {name}": Invert(given, scenario, chosen, name)
+        f"invert {scenario.name}, {chosen.name}, {attack.name}": Invert(given, scenario, chosen, attack.name)
         for scenario in settings.scenario
         for chosen in settings.defence
-        for name in settings.attacks
+        for attack in settings.attacks
     }
     store, workers, memory = store_of(audit.folder / "gradient"), audit.workers, audit.memory
     found: dict[str, Inverted] = {}
@@ -31,10 +31,10 @@ def run(settings: Settings, audit: Audit) -> GradientResult:
         truth, _ = drawn(audit.dataset, scenario, settings.victims, seed=seed)
         gallery += _pictures(scenario.name, "original", truth[0, :1])
         for chosen in settings.defence:
-            for name in settings.attacks:
-                outcome = found[f"invert {scenario.name}, {chosen.name}, {name}"]
+            for attack in settings.attacks:
+                outcome = found[f"invert {scenario.name}, {chosen.name}, {attack.name}"]
                 cells.append(outcome.cell)
-                if name == settings.attacks[0] and outcome.first is not None:
+                if attack == settings.attacks[0] and outcome.first is not None:
                     gallery += _pictures(scenario.name, chosen.name, outcome.first)
     costs = []
     if settings.utility_steps:

@@ -1,16 +1,50 @@
 """What a plan says about gradient leakage: scenarios, defences and attacks."""
 
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Protocol, runtime_checkable
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
+from dpaudit import registry
 from dpaudit.accounting import gaussian_mu
 from dpaudit.attacks.gradient.defences import Defence
+from dpaudit.attacks.gradient.view import Arrays, GradientView, Reconstruction
 from dpaudit.errors import InputError
-from dpaudit.experiments.architecture import architecture
+from dpaudit.experiments.architecture import ArchitectureSettings
+from dpaudit.experiments.named import ByName, as_table
 
-AttackName = Literal["matching", "inverting", "dense", "spear"]
+
+class GradientAttack(Protocol):
+    """What stands in the registry under ``gradient``: a frozen dataclass that inverts what victims sent.
+
+    It is given the victims' Keras ``model`` and a ``seed`` where it has such fields.
+    """
+
+    def together(self, views: Sequence[GradientView]) -> list[Reconstruction]:
+        """The records of each of many victims of one model."""
+        ...
+
+
+@runtime_checkable
+class ForSomeModels(GradientAttack, Protocol):
+    """An attack that not every model is open to."""
+
+    def require(self, weights: Arrays) -> None:
+        """Raise `InputError` where it cannot work on a model with these weights."""
+        ...
+
+
+class AttackSettings(ByName):
+    """An attack on gradients."""
+
+    def build(self, model: Any, seed: int) -> GradientAttack:
+        """The attack on one model; its parameters are checked."""
+        given, where = self.model_extra or {}, f"gradient.attacks: {self.name!r}"
+        fields = registry.parameters("gradient", self.name, where="gradient.attacks")
+        parts = {key: value for key, value in (("model", model), ("seed", seed)) if key in fields and key not in given}
+        built: GradientAttack = registry.build("gradient", self.name, given, where=where, **parts)
+        return built
 
 
 class Scenario(BaseModel):
@@ -86,28 +120,25 @@ class Settings(BaseModel):
         architecture: of the victims' model, by kind, with its parameters beside it; untrained.
         scenario: what is sent.
         defence: what is done about it; the first is the one without defence in the gallery.
-        attacks: ``matching`` (DLG, iDLG), ``inverting`` (cosine), ``dense``, ``spear``.
+        attacks: names of the registry, such as ``matching`` (DLG, iDLG), ``inverting`` (cosine), ``dense`` and
+            ``spear``, each with its parameters beside it.
         victims: independent victims per scenario.
         decoys: records a victim's first record is hidden among.
-        restarts: of the optimising attacks.
-        iterations: of ``matching``.
         utility_steps: rounds of training with the same defence, to see what it costs; 0 leaves it out.
         show_records: whether the report shows a record and its reconstructions; raw records are shown only when asked.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    architecture: dict[str, Any]
+    architecture: ArchitectureSettings
     scenario: list[Scenario] = Field(min_length=1)
     defence: list[DefenceSettings] = Field(min_length=1)
-    attacks: list[AttackName] = Field(min_length=1)
+    attacks: list[Annotated[AttackSettings, BeforeValidator(as_table)]] = Field(min_length=1)
     victims: int = Field(default=8, ge=1)
     decoys: int = Field(default=19, ge=1)
-    restarts: int = Field(default=2, ge=1)
-    iterations: int = Field(default=300, ge=1)
     utility_steps: int = Field(default=60, ge=0)
     show_records: bool = False
 
-    @field_validator("scenario", "defence")
+    @field_validator("scenario", "defence", "attacks")
     @classmethod
     def _names_of_their_own(cls, parts: list[Any]) -> list[Any]:
         names = [part.name for part in parts]
@@ -121,10 +152,12 @@ class Settings(BaseModel):
         return len(self.scenario) * private * len(self.attacks)
 
     def check(self, delta: float) -> None:
-        """Refuse an architecture or a defence that cannot be built, before anything is measured."""
-        architecture(self.architecture, where="gradient.architecture")
+        """Refuse an architecture, a defence or an attack that cannot be built, before anything is measured."""
+        self.architecture.build("gradient.architecture")
         for chosen in self.defence:
             chosen.build(delta)
+        for attack in self.attacks:
+            attack.build(model=None, seed=0)
 
 
 def noise_for(target: float, delta: float) -> float:

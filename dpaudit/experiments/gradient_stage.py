@@ -10,17 +10,22 @@ from dpaudit._check import FloatArray, IntArray
 from dpaudit.accounting import epsilon, trade_off
 from dpaudit.attacks.gradient.floors import decoy_test, floors
 from dpaudit.attacks.gradient.labels import LabelCounts, SingleLabel
-from dpaudit.attacks.gradient.linear import DenseInversion, dense_layers
 from dpaudit.attacks.gradient.metrics import Fidelity, fidelity, label_accuracy, label_chance, overlap
-from dpaudit.attacks.gradient.spear import Spear
 from dpaudit.attacks.gradient.view import BatchGradient, ClientUpdate, Reconstruction
 from dpaudit.bounds.reconstruction import Successes, judge
 from dpaudit.claim import FULL_BATCH, GaussianSteps
 from dpaudit.data.dataset import Dataset
 from dpaudit.data.source import Records
 from dpaudit.errors import AuditFailed, InputError
-from dpaudit.experiments.architecture import architecture
-from dpaudit.experiments.gradient_settings import DefenceSettings, Scenario, Settings, under
+from dpaudit.experiments.gradient_settings import (
+    AttackSettings,
+    DefenceSettings,
+    ForSomeModels,
+    GradientAttack,
+    Scenario,
+    Settings,
+    under,
+)
 from dpaudit.results.gradient import DefenceCost, GradientCell
 from dpaudit.seeds import derived
 from dpaudit.training.store import described, digest
@@ -144,33 +149,19 @@ class Stage:
         self.dataset, population = given.records()
         assert population is not None
         keras.utils.set_random_seed(given.seed_for("model"))
-        build = architecture(self.settings.architecture, where="gradient.architecture")
+        build = self.settings.architecture.build("gradient.architecture")
         self.victims = Victims.of(build(self.dataset.features.shape[1:], self.dataset.outputs))
         features = self.dataset.features.astype(np.float64)
         self.box = (min(0.0, float(features.min())), max(1.0, float(features.max())))
         self.auxiliary = population.features.astype(np.float64)
         self.auxiliary_labels = population.classes
-        self.attacks: dict[str, Any] = {name: self._attack(name) for name in self.settings.attacks}
+        self.attacks = {item.name: self._attack(item) for item in self.settings.attacks}
 
-    def _attack(self, name: str) -> Any:
-        seed = self.given.seed_for("attack", name)
-        layers = dense_layers(self.victims.weights)
-        if name in ("dense", "spear") and (not layers or layers[0].kernel != 0):
-            raise InputError(f"gradient.attacks: {name!r} needs an architecture that starts with a dense layer.")
-        if name == "dense":
-            return DenseInversion()
-        if name == "spear":
-            return Spear(seed=seed)
-        model = self.victims.model
-        if name == "matching":
-            from dpaudit.attacks.gradient.matching import GradientMatching
-
-            return GradientMatching(
-                model, restarts=self.settings.restarts, iterations=self.settings.iterations, seed=seed
-            )
-        from dpaudit.attacks.gradient.inverting import InvertingGradients
-
-        return InvertingGradients(model, restarts=self.settings.restarts, seed=seed)
+    def _attack(self, item: AttackSettings) -> GradientAttack:
+        attack = item.build(model=self.victims.model, seed=self.given.seed_for("attack", item.name))
+        if isinstance(attack, ForSomeModels):
+            attack.require(self.victims.weights)
+        return attack
 
     def records(self, scenario: Scenario) -> tuple[FloatArray, IntArray]:
         """Records and labels of a scenario's victims."""
@@ -221,7 +212,7 @@ class Stage:
         prior = self.auxiliary.mean(0)
         refused = None
         try:
-            found = self._attacked(name, views)
+            found = list(self.attacks[name].together(views))
         except AuditFailed as error:  # an exact attack says when its answer would not be exact
             refused, found = str(error), [Reconstruction(np.empty((0, *truth.shape[2:])))] * len(views)
         measured = [fidelity(f, t, prior=prior, box=self.box) for f, t in zip(found, truth, strict=True)]
@@ -258,12 +249,6 @@ class Stage:
             verdict=verdict,
         )
         return cell, firsts[:1] if refused is None else None
-
-    def _attacked(self, name: str, views: list[View]) -> list[Reconstruction]:
-        attack = self.attacks[name]
-        if name in ("matching", "inverting"):
-            return list(attack.together(views))
-        return [attack(view) for view in views]
 
     def _labels_restored(self, views: list[View], labels: IntArray) -> tuple[float, int]:
         """Mean accuracy above chance, and of how many victims every label is right."""

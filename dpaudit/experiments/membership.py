@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Annotated, Any, get_args
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from dpaudit import _check, registry
-from dpaudit._check import FloatArray, IntArray
+from dpaudit._check import BoolArray, FloatArray, IntArray
 from dpaudit.attacks.membership.auto import Auto
 from dpaudit.attacks.membership.pools import leave_pair_out
 from dpaudit.blocks import room
@@ -22,6 +23,7 @@ from dpaudit.data.member_choice import Coins, MemberChoice, NotRandom
 from dpaudit.data.queries import Query
 from dpaudit.errors import InputError
 from dpaudit.experiments.audit import Audit, Subject
+from dpaudit.experiments.named import ByName, as_table
 from dpaudit.experiments.references import observed_pool, target_signals
 from dpaudit.experiments.scoring import FPRS, Named, Seen, chosen, scored
 from dpaudit.experiments.views import Queried
@@ -58,19 +60,13 @@ class Terms:
         _check.open_unit("confidence", self.confidence)
 
 
-class AttackSettings(BaseModel):
-    """An attack by name, with its parameters beside the name."""
+class AttackSettings(ByName):
+    """An attack on membership."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
-    name: str
-
-    def build(self) -> Any:
-        """The attack."""
+    @cached_property
+    def built(self) -> Any:
+        """The attack, always the same one."""
         return registry.build("membership", self.name, self.model_extra or {}, where=f"attack {self.name!r}")
-
-
-def _named(value: object) -> object:
-    return {"name": value} if isinstance(value, str) else value
 
 
 class Settings(BaseModel):
@@ -85,7 +81,7 @@ class Settings(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    attacks: list[Annotated[AttackSettings, BeforeValidator(_named)]] = Field(min_length=1)
+    attacks: list[Annotated[AttackSettings, BeforeValidator(as_table)]] = Field(min_length=1)
     references: int = Field(default=0, ge=0)
     slices: list[str] = []
     fdr: float = Field(default=0.05, gt=0, lt=1)
@@ -135,7 +131,7 @@ def predicted(settings: Settings, trainer: Trainer, audit: Audit, *, name: str) 
 def run(settings: Settings, audit: Audit) -> MembershipResult:
     """Attack every subject; membership is joined to the scores here and nowhere before."""
     room().need(len(audit.dataset), settings.references)
-    attacks = [(item.name, item.build()) for item in settings.attacks]
+    attacks = [(item.name, item.built) for item in settings.attacks]
     data = AsData.of(audit.dataset.features, audit.dataset.labels, audit.member, seed=audit.seed_for("as data"))
     chosen_for_bounds = NotRandom() if data.blind.differs else Coins()
     terms = Terms(audit.design, audit.protection, audit.confidence, chosen_for_bounds)
@@ -154,7 +150,8 @@ def run(settings: Settings, audit: Audit) -> MembershipResult:
             pool = references(subject, settings, audit, queried)
             if reference_trainer(subject.trainer, audit.dataset) is not subject.trainer:
                 outcome.stacked.append(subject.name)
-            outcome.exposed.append(exposed_records(subject.name, pool, audit.dataset.source_rows, fdr=settings.fdr))
+            names, member = audit.dataset.source_rows, audit.member
+            outcome.exposed.append(exposed_records(subject.name, pool, names, member, fdr=settings.fdr))
         signals = observed(subject, settings, audit, queried, pool)
         outcome.floored[subject.name] = signals.floored
         outcome.caveats.extend(filter(None, [learned_nothing(signals, audit.member, subject.name)]))
@@ -230,15 +227,17 @@ def observed(subject: Subject, settings: Settings, audit: Audit, queried: Querie
     return replace(plain, queries=tuple(queries), checkpoints=tuple(checkpoints))
 
 
-def exposed_records(model: str, pool: PoolSignals, names: IntArray, *, fdr: float) -> ExposedRecords:
+def exposed_records(model: str, pool: PoolSignals, names: IntArray, member: BoolArray, *, fdr: float) -> ExposedRecords:
     """Records that a pool gives away, under their ``names`` (records,), and how often an attack finds them.
 
+    ``member`` (records,) says which of them the model itself was trained on.
     The attack is the one ``auto`` takes for this pool: chosen before any score is seen.
     """
     found = exposed(pool.phi, pool.included, fdr=fdr)
     called = accused(leave_pair_out(Auto(), pool), pool.included, found.records, fpr=FPRS[0])
-    named = replace(found, records=tuple(names[list(found.records)].tolist()))
-    return ExposedRecords(model=model, exposed=named, accused=called)
+    rows = list(found.records)
+    named = replace(found, records=tuple(names[rows].tolist()))
+    return ExposedRecords(model=model, exposed=named, accused=called, trained_on=tuple(member[rows].tolist()))
 
 
 def chosen_groups(

@@ -14,7 +14,7 @@ from dpaudit.attacks.gradient.prior import CandidateAttack, RecordContributions,
 from dpaudit.bounds.reconstruction import Successes, from_definition, judge, within_family
 from dpaudit.claim import GaussianSteps, Poisson
 from dpaudit.errors import InputError
-from dpaudit.experiments.architecture import architecture
+from dpaudit.experiments.architecture import ArchitectureSettings
 from dpaudit.experiments.audit import Audit
 from dpaudit.results.reconstruction_game import GameCell, PriorResult
 
@@ -45,7 +45,7 @@ class Settings(BaseModel):
     runs: int = Field(default=500, ge=1)
     records: int = Field(default=1000, ge=2)
     hidden: list[int] = [10]
-    architecture: dict[str, Any] | None = None
+    architecture: ArchitectureSettings | None = None
     clip: float = Field(default=0.1, gt=0)
     steps: int = Field(default=100, ge=1)
     rate: float = Field(default=1.0, gt=0, le=1)
@@ -101,7 +101,7 @@ def _network(settings: Settings, shape: tuple[int, ...], classes: int) -> Any:
         return DenseNetwork((shape[0], *settings.hidden, classes))
     from dpaudit.attacks.gradient.keras_network import KerasNetwork
 
-    return KerasNetwork.of(architecture(settings.architecture, where="prior.architecture")(shape, classes))
+    return KerasNetwork.of(settings.architecture.build("prior.architecture")(shape, classes))
 
 
 def _cell(

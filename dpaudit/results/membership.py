@@ -71,14 +71,16 @@ class PoolResult(BaseModel):
 
 
 class ExposedRecords(BaseModel):
-    """Which records a model like this one gives away, by row number in the source of the data.
+    """Records whose membership shows in models trained like this one, by row number in the source of the data.
 
     ``accused``: for the same records in the same order, how often the attack ``auto`` calls them members.
+    ``trained_on``: which of them were in this model's own training data; None in results that do not say.
     """
 
     model: str
     exposed: Exposed
     accused: Accused | None = None
+    trained_on: tuple[bool, ...] | None = None
 
 
 class SkippedAttack(BaseModel):

@@ -9,9 +9,10 @@ import numpy as np
 from dpaudit import _check
 from dpaudit._tensorflow import keras
 from dpaudit.data.dataset import Dataset
+from dpaudit.errors import InputError
 from dpaudit.files import write_text
 from dpaudit.outputs import Kind, observe
-from dpaudit.roc import Roc, auc_standard_error
+from dpaudit.roc import Roc, auc_standard_error, nonmembers_needed
 from dpaudit.scores import Scores
 
 
@@ -31,7 +32,8 @@ class LeakagePerEpoch(keras.callbacks.Callback):  # type: ignore[misc]  # Keras 
         path: also write the rows as JSON to this file after each of them; None writes nothing.
 
     Raises:
-        InputError: a rate or a number is out of range; the model's outputs do not fit the data.
+        InputError: a rate or a number is out of range; there are too few non-members to show the rate; the model's
+            outputs do not fit the data.
     """
 
     def __init__(
@@ -48,7 +50,9 @@ class LeakagePerEpoch(keras.callbacks.Callback):  # type: ignore[misc]  # Keras 
         self.rows: list[dict[str, float]] = []
         self._members, self._nonmembers = members, nonmembers
         self._kind: Kind = kind
-        self._fpr = _check.probability("fpr", fpr)
+        self._fpr = _check.open_unit("fpr", fpr)
+        if len(nonmembers) < (needed := nonmembers_needed(self._fpr)):
+            raise InputError(f"fpr = {fpr:g} needs {needed} non-members or more, got {len(nonmembers)}.")
         self._every = _check.integer("every", every, at_least=1)
         self._path = path
 

@@ -98,6 +98,11 @@ class _SaysWeights(Protocol):
     def gives_weights(self) -> bool: ...
 
 
+@runtime_checkable
+class _ImportsCode(Protocol):
+    def outside_code(self) -> str | None: ...
+
+
 def reference_trainer(trainer: Trainer, dataset: Dataset) -> Trainer:
     """What trains the references of a trainer's model: ``trainer.reference(dataset)``, else the trainer itself.
 
@@ -163,6 +168,14 @@ def gives_weights(trainer: Trainer) -> bool:
     The answers of a model that cannot be restored are stored instead, and it is trained where they are asked for.
     """
     return trainer.gives_weights() if isinstance(trainer, _SaysWeights) else True
+
+
+def outside_code(trainer: Trainer) -> str | None:
+    """Code named in a plan that a training would import and call: ``trainer.outside_code()``, else none.
+
+    A run asks to be trusted before it imports any.
+    """
+    return trainer.outside_code() if isinstance(trainer, _ImportsCode) else None
 
 
 def require_records(trainer: Trainer, included: BoolArray, *, name: str) -> None:

@@ -61,6 +61,10 @@ class Function:
         """What the plan says; None where it says nothing, for nobody sees into the function."""
         return None if self.noise_multiplier is None else self.noise_multiplier > 0
 
+    def outside_code(self) -> str | None:
+        """Where the function is, when it is named."""
+        return self.train if isinstance(self.train, str) else None
+
     def gives_weights(self) -> bool:
         """No: the function keeps them."""
         return False

@@ -32,7 +32,7 @@ SMALLER = {
     "federated_linear.toml": ("model.fedavg.rounds=2", "model.dp-fedavg.rounds=2"),
     "gradient_leakage.toml": (
         "gradient.victims=2",
-        "gradient.iterations=2",
+        'gradient.attacks=[{ name = "matching", iterations = 2 }]',
         "gradient.architecture.filters=[2, 2, 2]",
         'gradient.scenario=[{ name = "one image", batch = 1 }]',
         'gradient.defence=[{ name = "ε = 8", clip = 1.0, epsilon = 8.0 }]',

@@ -57,6 +57,7 @@ TYPED = {
     "--canary-steps 400": Typed((TF,)),
     "dpaudit list": Typed(),
     "dpaudit list bounds": Typed(),
+    "dpaudit list gradient": Typed(),
     "dpaudit power --claimed 2 --suspected 4 --delta 1e-5": Typed(),
     "dpaudit report NEW --baseline OLD": Typed(),
     "dpaudit report RUN --markdown --png --pdf": Typed(),

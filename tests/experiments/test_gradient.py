@@ -1,12 +1,16 @@
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy.stats import binomtest
 
+from dpaudit import registry
 from dpaudit.attacks.gradient.floors import decoy_test
 from dpaudit.attacks.gradient.metrics import fidelity
-from dpaudit.attacks.gradient.view import Reconstruction
+from dpaudit.attacks.gradient.view import Arrays, GradientView, Reconstruction
 from dpaudit.data.bundled import digits
 from dpaudit.errors import InputError
 from dpaudit.experiments import gradient, gradient_settings, gradient_stage, prior
@@ -30,6 +34,51 @@ def audit(folder: Path, *, confidence: float = 0.95) -> Audit:
         folder=folder,
         progress=Silent(),
     )
+
+
+@dataclass(frozen=True)
+class Grey:
+    """From elsewhere: every record is of one grey, and a model with more than so many weights is refused."""
+
+    level: float = 0.5
+    most: int = 10**9
+    seed: int | None = None
+
+    def together(self, views: Sequence[GradientView]) -> list[Reconstruction]:
+        assert self.seed is not None  # the stage gives one to those who have the field
+        return [Reconstruction(np.full((1, 64), self.level)) for _ in views]
+
+    def require(self, weights: Arrays) -> None:
+        if sum(map(np.size, weights)) > self.most:
+            raise InputError("more weights than Grey can read.")
+
+
+@pytest.mark.tf
+def test_an_attack_from_elsewhere_is_run_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its parameter comes from the plan: a grey of 0.25 has the PSNR of that grey, computed here; it may refuse."""
+    monkeypatch.setitem(
+        vars(registry), "KINDS", {**registry.KINDS, "gradient": {**registry.GRADIENT, "grey": f"{__name__}:Grey"}}
+    )
+
+    def settings(**parameters: Any) -> gradient_settings.Settings:
+        return gradient_settings.Settings(
+            architecture={"kind": "mlp", "hidden": [4]},
+            scenario=[gradient_settings.Scenario(name="one image", batch=1)],
+            defence=[gradient_settings.DefenceSettings(name="none")],
+            attacks=[{"name": "grey", **parameters}],  # type: ignore[list-item]  # as a plan gives it
+            victims=3,
+            utility_steps=0,
+        )
+
+    given = audit(tmp_path)
+    (cell,) = gradient.run(settings(level=0.25), given).cells
+    stage = gradient_stage.Given(settings(), given.records(), given.seed, given.delta, given.confidence)
+    truth, _ = gradient_stage.drawn(given.dataset, settings().scenario[0], 3, seed=stage.seed_for("one image"))
+    expected = [10 * np.log10(1 / np.square(record - 0.25).mean()) for record in truth[:, 0]]
+    assert cell.attack == "grey"
+    assert cell.psnr == pytest.approx(expected, abs=1e-3)
+    with pytest.raises(InputError, match="more weights than Grey can read"):
+        gradient.run(settings(most=5), given)
 
 
 def test_true_noise_is_consistent_and_missing_noise_contradicted(tmp_path: Path) -> None:

@@ -66,10 +66,13 @@ def test_the_page_says_what_a_low_psnr_is_worth(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("gradient", "message"),
     [
-        ({"architecture": {}}, "gradient.architecture: the key 'kind' is missing"),
+        ({"architecture": {}}, "gradient.architecture.kind: this key is missing"),
         ({"architecture": {"kind": "mpl"}}, "mlp"),
         ({"architecture": {"kind": "mlp"}, "defence": [{"name": "x", "noise_multiplier": 1.0}]}, "give clip as well"),
-        ({"architecture": {"kind": "mlp"}, "attacks": ["magic"]}, "attacks"),
+        ({"architecture": {"kind": "mlp"}, "attacks": ["magic"]}, "gradient.attacks: name must be one of"),
+        ({"architecture": {"kind": "mlp"}, "attacks": [{"name": "spear", "zero": 0.1}]}, "'zero' is not known"),
+        ({"architecture": {"kind": "mlp"}, "attacks": [{"name": "matching", "restarts": 0}]}, "restarts must be at le"),
+        ({"architecture": {"kind": "mlp"}, "attacks": ["dense", "dense"]}, "two have the name 'dense'"),
         ({"architecture": {"kind": "mlp"}, "defence": [{"name": "x"}, {"name": "x"}]}, "two have the name 'x'"),
     ],
 )

@@ -96,7 +96,7 @@ def test_a_promise_that_no_rung_could_test_is_said_to_be_untested(tmp_path):
     }
     result = pipeline.run(plan_from(table), folder=tmp_path / "r", trust=True)
     assert [found.verdict for found in result.comparisons] == ["too weak"]
-    assert "was not tested" in result.comparisons[0].sentence
+    assert "nothing was attacked" in result.comparisons[0].sentence
     assert "was not tested" in page(result)
 
 

@@ -76,7 +76,7 @@ def audit_of(names: tuple[str, ...], *, attacks: int, slices: int) -> Result:
             )
     three = Exposed((3, 17, 256), (2.0, 1.5, 1.1), (1e-6, 1e-5, 1e-4), 0.05, 1200, 1e-7)
     cards = Accused(0.1, 8, (1.0, 0.75, 0.625), (0.125, 0.0, 0.25))
-    exposed = ExposedRecords(model=names[0], exposed=three, accused=cards)
+    exposed = ExposedRecords(model=names[0], exposed=three, accused=cards, trained_on=(True, False, True))
     result = around(outcomes).model_copy(update={"models": models, "name": "audit", "title": "Privacy audit"})
     outcome_ = MembershipResult(design="one-run", attacks=outcomes, exposed=[exposed] if slices else [])
     return judged(result.model_copy(update={"membership": outcome_}))

@@ -22,7 +22,15 @@ from dpaudit.forensics.under_test import UnderTest
 from dpaudit.plan import plan_from
 from dpaudit.progress import Silent
 from dpaudit.training.architecture import Mlp
-from dpaudit.training.capabilities import adds_noise, at_epoch, on_engine, probe, reference_trainer, require_records
+from dpaudit.training.capabilities import (
+    adds_noise,
+    at_epoch,
+    on_engine,
+    outside_code,
+    probe,
+    reference_trainer,
+    require_records,
+)
 from dpaudit.training.dp_sgd import DpSgd
 from dpaudit.training.federated.aggregation import FixedClip, Mean
 from dpaudit.training.federated.participation import PoissonClients
@@ -192,6 +200,13 @@ def test_what_a_trainer_lacks_is_a_reason(tmp_path: Path) -> None:
 def test_noise_is_told_absent_or_unknown(trainer: Any, expected: bool | None) -> None:
     """Without noise no ε holds; of code that nobody sees into, and that says nothing, it is unknown."""
     assert adds_noise(trainer) is expected
+
+
+def test_code_that_a_plan_names_is_told() -> None:
+    """A name is code to be trusted; a function that is there already, and a trainer that says nothing, name none."""
+    assert outside_code(Function("package.module:train")) == "package.module:train"
+    assert outside_code(Function(data)) is None
+    assert outside_code(Bare()) is None
 
 
 def test_steps_are_watched_on_the_engine_only() -> None:

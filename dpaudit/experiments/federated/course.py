@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy.special import expit, log_softmax
 
-from dpaudit._check import FloatArray, IntArray
+from dpaudit._check import IntArray
 from dpaudit.claim import Adjacency
-from dpaudit.data.dataset import Dataset
 from dpaudit.experiments.audit import Audit, Subject
+from dpaudit.outputs import quality
 from dpaudit.results.federated import FairnessResult, TrainingCourse, TrainingRound
 from dpaudit.training.federated.ledger import Entry, epsilon_by_round
 
@@ -19,7 +18,7 @@ ROUNDS_SHOWN = 20
 def fairness(name: str, audit: Audit, predict: Any, owner: IntArray) -> FairnessResult:
     """Quality per client on its records that were not trained on; clients without such records do not count."""
     data, out = audit.dataset, ~audit.member
-    hits = quality(data.take(out), predict(data.features[out]))
+    hits = quality(predict(data.features[out]), data.labels[out], task=data.task)
     who = owner[out]
     counts = np.bincount(who, minlength=int(owner.max()) + 1)
     each = (np.bincount(who, weights=hits, minlength=counts.size)[counts > 0]) / counts[counts > 0]
@@ -62,22 +61,3 @@ def course(subject: Subject, ledger: Sequence[Entry], delta: float, adjacency: A
         total_kilobytes=round(sum(entry.bytes_sent for entry in ledger) / 1000, 3),
         given_up=sum(entry.given_up for entry in ledger),
     )
-
-
-def fit(data: Dataset, outputs: FloatArray) -> FloatArray:
-    """Minus the loss of each record: the better the fit, the likelier a member."""
-    if data.task == "multiclass":
-        return np.asarray(log_softmax(outputs, axis=1)[np.arange(len(data)), data.classes])
-    truth = data.labels.reshape(len(data), -1).astype(np.float64)
-    if data.task == "regression":
-        return np.asarray(-((outputs - truth) ** 2).mean(axis=1))
-    return np.asarray(np.log(np.maximum(expit(np.where(truth == 1, outputs, -outputs)), 1e-300)).mean(axis=1))
-
-
-def quality(data: Dataset, outputs: FloatArray) -> FloatArray:
-    """Whether each record is right (a share of its labels), or its squared error."""
-    if data.task == "regression":
-        return -fit(data, outputs)
-    if data.task == "multiclass":
-        return np.asarray(outputs.argmax(axis=1) == data.classes, np.float64)
-    return np.asarray(((outputs > 0) == (data.labels.reshape(len(data), -1) == 1)).mean(axis=1))

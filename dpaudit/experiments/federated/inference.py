@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from dpaudit._check import FloatArray, IntArray
 from dpaudit.errors import InputError
 from dpaudit.experiments.audit import Audit
-from dpaudit.experiments.federated.course import fit
+from dpaudit.outputs import losses
 from dpaudit.results.federated import PropertyResult, SourceResult
 from dpaudit.roc import Roc, auc_standard_error
 from dpaudit.scores import Scores
@@ -94,7 +94,8 @@ def source_inference(
     gain = np.full((int(owner.max()) + 1, rows.size), -np.inf)
     for _, before, clients, sent in updates.seen:
         models = network.stack([before, *(_moved(network, before, update) for update in sent)])
-        fits = np.stack([fit(records, outputs) for outputs in network.predict(models, records.features)])
+        outputs = network.predict(models, records.features)
+        fits = np.stack([-losses(each, records.labels, task=records.task) for each in outputs])
         for client, own in zip(clients, fits[1:], strict=True):
             gain[client] = np.where(np.isinf(gain[client]), 0.0, gain[client]) + own - fits[0]
     right = gain.argmax(axis=0) == owner[rows]

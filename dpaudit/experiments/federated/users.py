@@ -12,8 +12,8 @@ from dpaudit.data.users import rows_of, user_truth
 from dpaudit.errors import InputError
 from dpaudit.experiments.audit import Audit, Subject
 from dpaudit.experiments.federated.bound import user_bound
-from dpaudit.experiments.federated.course import fit
 from dpaudit.experiments.federated.watched import Watched
+from dpaudit.outputs import losses
 from dpaudit.results.federated import UserResult, UserView
 from dpaudit.roc import Roc, auc_standard_error
 from dpaudit.scores import Scores
@@ -26,7 +26,7 @@ def user_audit(subject: Subject, view: UserView, watched: Watched, references: i
     """How well users are told from non-users in one view of one model."""
     owner, used = watched.owner, 0
     if view == "final-model":
-        target = per_user(fit(audit.dataset, subject.model.predict(audit.dataset.features)), owner)
+        target = per_user(_fit(audit, subject.model.predict(audit.dataset.features)), owner)
         if references:
             fits, included = _references(watched, references, audit, subject.name)
             scores, used = Lira()(Signals(phi=target, reference=fits, included=included)), references
@@ -35,7 +35,7 @@ def user_audit(subject: Subject, view: UserView, watched: Watched, references: i
     elif view == "every-round":
         outputs = (watched.prepared.network.predict(_stack(watched, before), audit.dataset.features)[0]
                    for before in watched.before)  # fmt: skip
-        scores = np.mean([per_user(fit(audit.dataset, each), owner) for each in outputs], axis=0)
+        scores = np.mean([per_user(_fit(audit, each), owner) for each in outputs], axis=0)
     else:
         scores = release_alignment(
             watched.prepared, watched.before, watched.released, owner, seed=audit.seed_for("candidates")
@@ -144,7 +144,12 @@ def _references(watched: Watched, count: int, audit: Audit, name: str) -> tuple[
     rows = [rows_of(watched.owner, included=each[watched.owner]) for each in included]
     models, _ = watched.prepared(rows, seed=audit.seed_for("references", name))
     outputs = watched.prepared.network.predict(models, audit.dataset.features)
-    return np.stack([per_user(fit(audit.dataset, each), watched.owner) for each in outputs]), included
+    return np.stack([per_user(_fit(audit, each), watched.owner) for each in outputs]), included
+
+
+def _fit(audit: Audit, outputs: FloatArray) -> FloatArray:
+    """Minus the loss of each record: the better the fit, the likelier a member."""
+    return -losses(outputs, audit.dataset.labels, task=audit.dataset.task)
 
 
 def _stack(watched: Watched, weights: Any) -> Any:
