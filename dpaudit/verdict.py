@@ -310,8 +310,8 @@ def nothing_attacked(claim: Claim, facts: Facts) -> Facts | Comparison:
     if facts.bounds:
         return facts
     return _decided(claim, facts, "too weak", (
-        f"Nothing contradicts the promise of ε ≤ {claim.epsilon:.3g}, but nothing was attacked: how much leaks was not "
-        "measured."
+        f"Nothing contradicts the promise of ε ≤ {claim.epsilon:.3g}, but nothing was attacked, so that it was not "
+        "tested."
     ))  # fmt: skip
 
 

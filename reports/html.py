@@ -122,9 +122,12 @@ def _left_out(attacks: Sequence[AttackResult]) -> list[tuple[tuple[str, ...], li
 
 
 def _row(result: Result, model: ModelResult) -> dict[str, Any]:
+    bound = figures.strongest_bound(result, model.name)
+    promised = None if model.promise is None else model.promise.claim.epsilon
     return {
         "model": model,
-        "bound": figures.strongest_bound(result, model.name),
+        "bound": bound,
+        "allowed": promised if bound is None else figures.allowed(model, bound),
         "ceiling": figures.ceiling(result, model.name),
         "verdict": words.verdict(result, model.name),
         "best": figures.best_attack(result, model.name),

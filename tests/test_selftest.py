@@ -12,10 +12,14 @@ from typer.testing import CliRunner
 from dpaudit.accounting import gaussian_delta
 from dpaudit.bounds.clopper_pearson import clopper_pearson
 from dpaudit.bounds.counts import count
-from dpaudit.calibration.mechanisms import Simulated, all_mechanisms
+from dpaudit.bounds.one_run import OneRun
+from dpaudit.bounds.selection import HeldOut
+from dpaudit.calibration.chosen import CHOICES, COLUMNS, Choice, Column
+from dpaudit.calibration.mechanisms import Simulated, all_mechanisms, null
 from dpaudit.calibration.methods import METHODS, Measure, Method
-from dpaudit.calibration.table import SelfTest, as_markdown, as_text, selftest
+from dpaudit.calibration.table import SelfTest, as_markdown, as_text, choices_as_markdown, selftest
 from dpaudit.cli import app
+from dpaudit.data.member_choice import Coins
 from dpaudit.errors import AuditFailed
 from dpaudit.scores import Scores
 
@@ -36,6 +40,35 @@ def test_every_bound_holds() -> None:
     assert len(judged) > 100
     assert np.mean([cell.miscoverage for cell in judged]) < 0.05
     assert all(cell.tightness is None or cell.tightness < 1 for cell in judged)
+
+
+def test_the_default_holds_however_members_were_chosen() -> None:
+    """40 audits a cell, 108 cells of coins and splits, false-alarm rate 1 % over the table (seed fixed)."""
+    table = selftest(seed=0, trials=40, methods=())
+    assert table.passed, as_text(table)
+    assert len(table.cells) == len(CHOICES) * len(COLUMNS)
+    null = [cell.miscoverage for cell in table.cells if cell.mechanism == "null scores" and cell.size == 1000]
+    assert np.mean(null) < 0.05
+    page = choices_as_markdown(table)
+    assert page.count("\n| coins") == 8
+    assert page.count("\n| random split") == 4
+    leak = {cell.chosen: cell.tightness for cell in table.cells if cell.mechanism.startswith("Laplace")}
+    assert leak["coins, p = 0.02"] < leak["coins, p = 0.25"] < leak["coins, p = 0.5"]  # type: ignore[operator]
+
+
+def test_coins_that_are_taken_for_fair_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """53 % members, said to be half: too few to be refused, and a held-out choice guesses the larger side."""
+    monkeypatch.setattr("dpaudit.calibration.table.COLUMNS", (Column(null(), 1000),))
+    monkeypatch.setattr(
+        "dpaudit.calibration.chosen.default_bound", lambda design, chosen, *, seed: OneRun(HeldOut(seed, 0.5), chosen)
+    )
+    lie = Choice("said to be fair", Coins(0.5), lambda n, rng: rng.random(n) < 0.53)
+    table = selftest(seed=0, trials=200, methods=(), choices=(lie,))
+    assert [cell.chosen for cell in table.failures] == ["said to be fair"]
+    assert "**" in choices_as_markdown(table)
+    wrong = Choice("refused", Coins(0.5), lambda n, rng: rng.random(n) < 0.9)
+    with pytest.raises(AuditFailed, match="4 of 4 audits were refused"):
+        selftest(seed=0, trials=20, methods=(), choices=(wrong,))
 
 
 def _largest_over_all_thresholds(mechanism: Simulated, trials: int, seed: int) -> Measure:

@@ -12,7 +12,9 @@ def power(
     suspected: Annotated[float | None, typer.Option(help="Suspected true ε.")] = None,
     bug_factor: Annotated[float | None, typer.Option(help="Instead: how many times too small the noise is.")] = None,
     delta: Annotated[float, typer.Option(help="δ of both.")] = 1e-5,
-    access: Annotated[str | None, typer.Option(help="Only procedures with this kind of trial: steps, runs or one-run.")] = None,
+    access: Annotated[
+        str | None, typer.Option(help="Only procedures with this kind of trial: steps, runs or one-run.")
+    ] = None,
     confidence: Annotated[float, typer.Option(help="Confidence of the lower bound.")] = 0.95,
     chance: Annotated[float, typer.Option("--power", help="Probability of contradicting the claim.")] = 0.8,
     trials: Annotated[int | None, typer.Option(help="Instead: the minimum detectable ε of this many trials.")] = None,
@@ -32,7 +34,9 @@ def power(
     out = console()
     if trials is not None:
         if suspected is not None or bug_factor is not None:
-            raise typer.BadParameter("--trials asks for the minimum detectable ε; leave out --suspected and --bug-factor.")
+            raise typer.BadParameter(
+                "--trials asks for the minimum detectable ε; leave out --suspected and --bug-factor."
+            )
         seen = {
             planned.method: planning.visible(
                 planned, trials, claimed=claimed, delta=delta, confidence=confidence, power=chance

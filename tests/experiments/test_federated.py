@@ -121,7 +121,7 @@ def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(InputError, match="1210 parameters: 2000 canary clients would not be told apart"):
         canary_audit("m", trainer.prepare(audit.dataset, seed=1), trainer.owner(audit.dataset),
                      Canary(clients=2000), audit)  # fmt: skip
-    with pytest.raises(InputError, match="members were chosen by record"):
+    with pytest.raises(InputError, match="chosen by record"):
         user_truth(np.array([0, 0, 1]), np.array([True, False, True]))
 
 
