@@ -13,7 +13,7 @@ def power(
     bug_factor: Annotated[float | None, typer.Option(help="Instead: how many times too small the noise is.")] = None,
     delta: Annotated[float, typer.Option(help="δ of both.")] = 1e-5,
     access: Annotated[
-        str | None, typer.Option(help="Only procedures with this kind of trial: steps, runs or one-run.")
+        str | None, typer.Option(help="Only this kind of trial: steps, runs or one-run.")
     ] = None,
     confidence: Annotated[float, typer.Option(help="Confidence of the lower bound.")] = 0.95,
     chance: Annotated[float, typer.Option("--power", help="Probability of contradicting the claim.")] = 0.8,

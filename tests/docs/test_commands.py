@@ -79,10 +79,13 @@ TYPED = {
     "dpaudit score SCORES.csv --epsilon 2 --delta 1e-5 --chosen-by coin": Typed(),
     "dpaudit selftest": Typed(),
     "dpaudit selftest --jobs 2 --out docs/selftest.json --markdown docs/selftest-table.md": Typed(),
+    "dpaudit selftest --power": Typed((), "--quick"),
     "dpaudit selftest --zoo --markdown docs/zoo.md": Typed(),
     "dpaudit verify": Typed(),
     "dpaudit verify RESULT.json --claims CLAIMS.toml": Typed(),
     "python benchmarks/black_box.py --architecture logistic": Typed((TF, SLOW), "--models 40 --chunk 20"),
+    "python benchmarks/guesses.py": Typed((SLOW,), "--smoke"),
+    "python benchmarks/guesses.py --uneven": Typed((SLOW,), "--smoke"),
     "python benchmarks/shuffling.py --trials 4000 --samples 300000": Typed(
         (TF, SLOW), "--noise 2 --epochs 1 --trials 64 --samples 2000"
     ),
