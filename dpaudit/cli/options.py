@@ -24,11 +24,13 @@ ChosenByOption = Annotated[
     str | None,
     typer.Option(
         "--chosen-by",
-        help="How the members were chosen: coin (each by its own), split (at random, in a fixed number) or other (by "
-        "date, by source, by hand: no bound follows). Default: taken as a split, and said so.",
+        help="How the members were chosen: coin (each included independently), split (a random set of fixed size) or "
+        "other (by date, by source, by hand: no bound follows). Default: split, and the result says so.",
     ),
 ]
-Probability = Annotated[float | None, typer.Option(help="Probability of the coins of --chosen-by coin; default 1/2.")]
+Probability = Annotated[
+    float | None, typer.Option(help="Probability of inclusion, with --chosen-by coin. Default: 1/2.")
+]
 UserColumn = Annotated[
-    str | None, typer.Option(help="Column that says whose record it is: one coin, one score and one bound a user.")
+    str | None, typer.Option(help="Column that says whose record it is; the audit is then about users.")
 ]
