@@ -11,7 +11,7 @@ def power(
     claimed: Annotated[float, typer.Option(help="Claimed ε.")],
     suspected: Annotated[float | None, typer.Option(help="Suspected true ε.")] = None,
     bug_factor: Annotated[float | None, typer.Option(help="Instead: how many times too small the noise is.")] = None,
-    delta: Annotated[float, typer.Option(help="δ of both.")] = 1e-5,
+    delta: Annotated[float, typer.Option(help="δ of the claim and of the suspected ε.")] = 1e-5,
     access: Annotated[str | None, typer.Option(help="Only this kind of trial: steps, runs or one-run.")] = None,
     confidence: Annotated[float, typer.Option(help="Confidence of the lower bound.")] = 0.95,
     chance: Annotated[float, typer.Option("--power", help="Probability of contradicting the claim.")] = 0.8,

@@ -27,7 +27,11 @@ def verify(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Judge results against claims: 0 consistent, 1 contradicted, 3 no verdict, or too weak (with --require-power)."""
+    """Judge results against claims.
+
+    The exit code is 0 when all claims are consistent, 1 when one is contradicted, and 3 when one has no verdict (or,
+    with --require-power, when the audit of one was too weak).
+    """
     from dataclasses import asdict
 
     from dpaudit.claims import find_claims, load_claims
