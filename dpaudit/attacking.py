@@ -278,7 +278,7 @@ def audit_predictions(
     labels: object,
     member: object,
     *,
-    attacks: Sequence[str] = (),
+    attacks: Sequence[str] | None = None,
     task: Task = "multiclass",
     kind: Kind = "logits",
     delta: float = 1e-5,
@@ -301,7 +301,8 @@ def audit_predictions(
             apart that probabilities round together.
         labels: the truth, shape (records, ...).
         member: whether each record was trained on, shape (records,).
-        attacks: names as in the registry; all that can run on outputs when empty.
+        attacks: names as in the registry; all that can run on outputs when empty. None is the loss, and for classes
+            modified entropy too: each further attack takes its share of the error level.
         task: what the model predicts: ``multiclass``, ``binary``, ``multilabel`` or ``regression``.
         kind: ``logits`` or ``probabilities``.
         delta: δ of the claim, and at which ε is measured.
@@ -329,6 +330,8 @@ def audit_predictions(
     >>> audit_predictions(logits, labels, member, attacks=["loss"], chosen_by="coin").membership.attacks[0].auc > 0.8
     True
     """
+    if attacks is None:
+        attacks = ("loss", "modified-entropy") if task == "multiclass" else ("loss",)
     if task == "multiclass" and kind == "logits":
         refuse_probabilities(predictions)
     signals = observe(predictions, labels, task=task, kind=kind)

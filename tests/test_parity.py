@@ -343,6 +343,7 @@ def test_a_trace_gets_the_verdict_of_the_gate(tmp_path: Path) -> None:
         assert verify(result, claims(table)).judgements[0].verdict == expected
 
 
+@pytest.mark.tf
 def test_a_plan_gets_the_verdict_of_the_gate(tmp_path: Path) -> None:
     """A trainer without noise that claims ε = 3.7 is contradicted by ``run`` and by ``verify``, and one of which nobody
     knows it is not; also where the result is of an older kind that records no noise.

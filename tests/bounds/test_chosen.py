@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import combinations, product
 from typing import Any
 
@@ -203,10 +204,12 @@ def test_a_bound_says_how_members_were_chosen() -> None:
     assert coins.adjacency == "add-remove"
     assert "coin of probability 0.833" in coins.assumptions[0]
     assert 170 < coins.trials < 230
-    assert coins.procedure == split.procedure == Procedure("union", SHARES)
+    assert coins.procedure == Procedure("union", SHARES)
+    assert split.procedure == Procedure("union", SHARES, split=True)
     runs = default_bound("many-runs", RandomSplit(), seed=1)(scores, **RECORD)
     assert runs.adjacency == "add-remove"
-    assert runs.procedure == Procedure("held-out", (0.3,))
+    assert replace(runs.procedure, member_share=0.5) == Procedure("held-out", (0.3,))
+    assert runs.procedure.member_share == pytest.approx(5 / 6, abs=0.05)
     assert Conditional(Fixed(0.7), RandomSplit())(scores, **RECORD).adjacency == "add-remove"
 
 
