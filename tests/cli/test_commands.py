@@ -179,7 +179,7 @@ def test_report_refuses_what_is_no_result(dpaudit: Command, tmp_path: Path) -> N
 def test_init_writes_a_plan_that_is_valid_and_keeps_what_is_there(dpaudit: Command, tmp_path: Path) -> None:
     """The second time nothing is overwritten."""
     assert dpaudit("init", cwd=tmp_path).returncode == 0
-    from dpaudit.plan import load_plan
+    from dpaudit.audits.plan import load_plan
 
     assert load_plan(tmp_path / "plan.toml").name == "my-audit"
     again = dpaudit("init", cwd=tmp_path)
@@ -210,7 +210,7 @@ def test_list_schema_and_doctor(dpaudit: Command, tmp_path: Path) -> None:
 def test_doctor_says_how_to_mend_what_is_missing(run_without_tensorflow: Callable[[str], str]) -> None:
     """Where TensorFlow does not import, training is not ok and the command that installs it stands beside."""
     printed = run_without_tensorflow(
-        "from dpaudit.doctor import examine\n"
+        "from dpaudit.runtime.doctor import examine\n"
         "print([(c.ok, 'pip install' in c.mend) for c in examine() if c.what in ('tensorflow', 'training')])"
     )
     assert printed.strip() == "[(False, True)]"

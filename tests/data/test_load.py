@@ -10,7 +10,7 @@ import pytest
 from dpaudit import Dataset
 from dpaudit.data.inclusion import fair_coins
 from dpaudit.data.load import from_parquet, load
-from dpaudit.errors import InputError
+from dpaudit.runtime.errors import InputError
 
 
 @pytest.fixture

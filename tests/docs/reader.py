@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from dpaudit.plan import load_plan
-from tests.audits import gaussian_audit
+from dpaudit.audits.plan import load_plan
 from tests.docs.pages import ROOT, Block, blocks
 from tests.fuzz import whole
 from tests.reports.test_records import audited
+from tests.small_audits import gaussian_audit
 
 # The plans of examples/, as they are but for these keys: a training of a few steps, one victim, few trials.
 SMALLER = {
@@ -110,7 +110,7 @@ def furnish(folder: Path, line: str) -> None:
         (folder / "RUN" / "result.json").write_text(audited("digits").json())
     (folder / "CLAIMS.toml").write_text(CEILING)
     (folder / "pyproject.toml").write_text(
-        '[tool.dpaudit]\nresult = "RESULT.json"\n' + CEILING.replace("[[claim]]", "[[tool.dpaudit.claim]]")
+        '[tool.dpaudit]\nresult = "RESULT.json"\n' + CEILING.replace("[[claim]]", "[[tool.dpaudit.accounting.claim]]")
     )
     rows = "".join(f"{x},{i % 2}\n" for i, x in enumerate(rng.normal(size=400)))
     (folder / "SCORES.csv").write_text("score,member\n" + rows)
