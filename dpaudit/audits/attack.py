@@ -228,7 +228,7 @@ def attack_model(
         utility=_utility(task, signals, outputs, audited_records.labels, member),
         references=0 if pool is None else len(pool),
         data=data,
-        caveats=audited_records.notes,
+        caveats=audited_records.reading,
         progress=progress,
     )
     timing = {"total": round(time.monotonic() - begin, 3)}

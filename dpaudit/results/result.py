@@ -239,5 +239,5 @@ def summary(dataset: Dataset, *, members: int, population: int) -> DataSummary:
         population=population,
         fingerprint=dataset.fingerprint,
         licence=dataset.licence,
-        notes=list(dataset.notes),
+        notes=list(dataset.reading),
     )

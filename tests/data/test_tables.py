@@ -16,7 +16,7 @@ from dpaudit.runtime.errors import InputError
 
 
 @pytest.fixture
-def mixed() -> pd.DataFrame:
+def mixed() -> Any:
     """Numbers with a gap, words with a gap, codes, flags, dates, and an identifier."""
     rng = np.random.default_rng(0)
     rows = 300
@@ -78,7 +78,7 @@ def test_a_mixed_table_is_encoded_as_stated(mixed: pd.DataFrame, tmp_path: Path,
     assert data.columns == tuple(by_hand)
     np.testing.assert_allclose(data.features, np.stack([np.asarray(v, float) for v in by_hand.values()], 1), atol=1e-5)
     assert data.classes.tolist() == (mixed["label"] == "yes").astype(int).tolist()
-    assert "Labels are classes in sorted order: 0 = no, 1 = yes." in data.notes
+    assert "Labels are classes in sorted order: 0 = no, 1 = yes." in data.reading
     assert any(note.startswith("'grade': one output each for 5 codes: 1, 2, 3, 4, 5") for note in data.notes)
     with pytest.raises(InputError, match=r"'name' is text or an identifier.*drop"):
         load(str(path), encode="auto")
@@ -132,7 +132,7 @@ def test_a_name_twice_is_refused(tmp_path: Path) -> None:
 def test_data_sets_are_aligned_by_name() -> None:
     """Another order is put right; another set, a missing name and a common running number are refused."""
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(20, 2))
+    x: Any = rng.normal(size=(20, 2))
     one = Dataset("in", x, np.arange(20) % 2, columns=("a", "b"))
     two = Dataset("out", x[:, ::-1] + 1, np.arange(20) % 3, columns=("b", "a"))
     both = together(one, two, "both")
@@ -145,7 +145,7 @@ def test_data_sets_are_aligned_by_name() -> None:
         aligned([one, Dataset("out", x, np.zeros(20, int))])
     order = rng.permutation(40)
     counted = [
-        Dataset(name, np.c_[x, part], np.zeros(20, int), columns=("a", "b", "id"))
+        Dataset(name, np.c_[x, part].astype(np.float32), np.zeros(20, int), columns=("a", "b", "id"))
         for name, part in (("in", order[:20]), ("out", order[20:]))
     ]
     with pytest.raises(InputError, match="'id' numbers the records of in and out"):
@@ -164,7 +164,7 @@ def test_files_of_members_and_nonmembers_are_aligned(tmp_path: Path) -> None:
     frames = [
         given((part.drop(columns="label"), part["label"]), "x", "multiclass") for part in (frame[:15], frame[15:])
     ]
-    np.testing.assert_array_equal(together(*frames, "both").features, both.features)  # type: ignore[misc]
+    np.testing.assert_array_equal(together(frames[0], frames[1], "both").features, both.features)
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_files_of_members_and_nonmembers_are_aligned(tmp_path: Path) -> None:
 )
 def test_overlap_is_seen_in_spite_of_signs_of_zero_and_last_digits(changed: Any, shares: bool) -> None:
     """The same records written with -0.0 or with other last digits are the same; changed ones are not."""
-    x = np.random.default_rng(0).normal(size=(400, 5))
+    x: Any = np.random.default_rng(0).normal(size=(400, 5))
     x[:, 0] = 0.0
     one = Dataset("in", x, np.zeros(400, int))
     two = Dataset("out", changed(x), np.zeros(400, int))
