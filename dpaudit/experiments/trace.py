@@ -27,7 +27,7 @@ from dpaudit.results.trace import TraceResult
 from dpaudit.roc import Roc, auc_standard_error
 from dpaudit.scores import Scores
 from dpaudit.seeds import derived
-from dpaudit.trace import Trace, inspect_rounds
+from dpaudit.trace import Trace, inspect_all
 from dpaudit.trace.accounting import claimed_mechanism, true_epsilon
 from dpaudit.training.architecture import Architecture
 from dpaudit.training.federated.trainer import Federated
@@ -149,12 +149,14 @@ def run(
         )
     adjacency = claim.adjacency if claim is not None else "add-remove"
     name = settings.name
+    inspected = inspect_all(trace)
     found = TraceResult(
         name=name,
         framework=trace.manifest.framework,
         rounds=len(trace.rounds),
         missing=sorted((*trace.missing, *(number for number, _ in trace.damaged))),
-        checks=inspect_rounds(trace),
+        checks=list(inspected.findings),
+        not_checked=list(inspected.not_checked),
     )
     if settings.canaries is not None:
         scores, present = canary_cosines(trace, settings.canaries)

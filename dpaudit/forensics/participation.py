@@ -208,8 +208,10 @@ def _spread(seen: _Seen) -> list[Finding]:
         sizes, uneven = Spread(None, None, False), bool(np.ptp(seen.sizes))
     counts = spread(seen.counts, seen.steps, rate, seen.level, independent=coins)
     remedy = "draw each batch as it is accounted: the figure is no upper bound for other batches"
-    if sizes.even or counts.even:
-        what = "every record about equally often" if counts.even else "batches of about one size"
+    # Where some records are drawn more or less, few lie near the accounted count, which does not make them even.
+    alike = counts.even and counts.above is None and counts.below is None
+    if sizes.even or alike:
+        what = "every record about equally often" if alike else "batches of about one size"
         expected = "the spread of independent coins" if coins else "batches drawn afresh at every step"
         findings.append(_finding("sampler", steps, f"{what}: shuffled or cut, not drawn as accounted", expected, remedy))
     elif uneven and not (coins and int(seen.counts.sum()) > seen.steps * trace.records * rate * 1.05):
@@ -233,22 +235,23 @@ def _spread(seen: _Seen) -> list[Finding]:
 
 def _drawn_most(seen: _Seen) -> list[Finding]:
     """The records drawn most in one half of the steps, and their rate in the other half, which nothing selected."""
+    always = seen.counts == seen.steps
     records, half = seen.trace.records, seen.steps // 2
     first, second = (
         np.bincount(np.concatenate([np.zeros(0, np.int64), *map(np.asarray, part)]).astype(np.int64), minlength=records)
         for part in (seen.trace.batches[:half], seen.trace.batches[half:])
     )
-    most = first >= min(int(first.max()), int(stats.binom.isf(0.5 / records, half, seen.rate)) + 1)
+    most = first >= min(int(first.max()), int(stats.binom.isf(0.1 / records, half, seen.rate)) + 1)
     rate = float(second[most].mean()) / (seen.steps - half)
-    if rate <= seen.rate:  # it did not last: the counts themselves remain
+    if always.any():
+        most, rate = always, 1.0
+    elif rate <= seen.rate:  # it did not last: the counts themselves remain
         most, rate = seen.counts == seen.counts.max(), float(seen.counts.max()) / seen.steps
-    always = int((seen.counts == seen.steps).sum())
-    every = f", {always} of them in every batch" if always else ""
     found = _finding(
         "records drawn often",
         f"{seen.steps} batches",
-        f"{int(most.sum())} of {records} records are drawn at a rate of {rate:.3g}{every}; the most drawn is in "
-        f"{int(seen.counts.max())} batches",
+        f"{int(most.sum())} of {records} records are drawn at a rate of {rate:.3g}; the most drawn is in "
+        f"{'every batch' if always.any() else f'{seen.counts.max()} batches'}",
         f"a rate of {seen.rate:.4g} for every record",
         "account with the largest rate of any record, or draw all of them alike",
     )

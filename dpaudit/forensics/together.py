@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import binom, hypergeom
 
-from dpaudit._check import FloatArray, IntArray
+from dpaudit._check import BoolArray, FloatArray, IntArray
 from dpaudit.claim import Sampling, Shuffled
 
 MOST_RECORDS = 4000  # whose pairs are all looked at
@@ -78,22 +78,25 @@ def together(batches: Sequence[IntArray], records: int, sampling: Sampling, leve
     return Pair(one, other, int(both[least]), int(counts[one]), int(counts[other]), float(expected[least]))
 
 
-def _all(present: np.ndarray, counts: IntArray) -> tuple[IntArray, IntArray, IntArray]:
+def _all(present: BoolArray, counts: IntArray) -> tuple[IntArray, IntArray, IntArray]:
     """The pairs whose batches in common are the most standard deviations above the expected."""
     matrix = present.astype(np.float32)
+    share = (counts / present.shape[1]).astype(np.float32)
+    scale = 1 / np.sqrt(np.maximum(counts * (1 - share), 1e-6)).astype(np.float32)
     common = matrix @ matrix.T
-    share = counts / present.shape[1]
-    mean = np.outer(counts, share)
-    deviation = np.sqrt(np.maximum(mean * np.outer(1 - share, 1 - share), 1e-12))
-    surplus = np.triu((common - mean) / deviation, k=1)
-    kept = np.argsort(surplus, axis=None)[-CANDIDATES:]
+    surplus = common - np.outer(counts.astype(np.float32), share)
+    surplus *= scale[:, None]
+    surplus *= scale
+    np.fill_diagonal(surplus, -np.inf)
+    flat = surplus.ravel()
+    kept = np.argpartition(flat, -min(flat.size, 2 * CANDIDATES))[-2 * CANDIDATES :]  # each pair is there twice
     first, second = np.unravel_index(kept, surplus.shape)
-    above = first < second
-    first, second = first[above], second[above]
+    once = first < second
+    first, second = first[once], second[once]
     return first, second, common[first, second].astype(np.int64)
 
 
-def _identical(present: np.ndarray) -> tuple[IntArray, IntArray, IntArray]:
+def _identical(present: BoolArray) -> tuple[IntArray, IntArray, IntArray]:
     """Pairs of records with the same batches."""
     packed = np.packbits(present, axis=1)
     order = np.lexsort(packed.T[::-1])
