@@ -10,6 +10,8 @@ from dpaudit.trace.manifest import DpClaim
 from dpaudit.trace.reader import Round, Trace
 
 DEVIATIONS = 6.0  # of the rate found by least squares: a chance of 2e-9
+NONE = 0.02  # of the claimed noise: so little is left of no round with noise, whatever constant rate or momentum up to 0.999
+MANY = 100  # parameters, beyond which that holds
 UNCERTAIN = 0.5  # width of its interval, relative to the rate, beyond which it is not taken
 
 
@@ -109,6 +111,8 @@ def _by_least_squares(trace: Trace, claim: DpClaim, rounds: list[Round]) -> Aver
     scales = [1 / unit(one, claim) for one, _, _ in pairs]
     x = np.stack([scale * clients for scale, (_, clients, _) in zip(scales, pairs, strict=True)])
     y = np.stack([scale * release for scale, (_, _, release) in zip(scales, pairs, strict=True)])
+    if bare := _bare(x, y, pairs, claim):
+        return bare
     signal = float((x * x).sum())
     rate = float((x * y).sum()) / signal if signal > 0 else 0.0
     residual = y - rate * x
@@ -128,6 +132,20 @@ def _by_least_squares(trace: Trace, claim: DpClaim, rounds: list[Round]) -> Aver
     ]
     taken = f"a constant rate of {rate:.3g} ({low:.3g} to {high:.3g}) fits the updates and the models' changes"
     return Averages(tuple(one for one, _, _ in pairs), tuple(left), taken=taken)
+
+
+def _bare(x: FloatArray, y: FloatArray, pairs: list[tuple[Round, FloatArray, FloatArray]], claim: DpClaim) -> Averages | None:
+    """The round whose change is a multiple of its own clients, and next to nothing else; None where there is none."""
+    signal, along = (x * x).sum(axis=1), (x * y).sum(axis=1)
+    if x.shape[1] < MANY or not (fits := np.flatnonzero((signal > 0) & (along > 0))).size:
+        return None
+    rates = along[fits] / signal[fits]
+    left = np.linalg.norm(y[fits] / rates[:, None] - x[fits], axis=1) / math.sqrt(x.shape[1])
+    if left.min() > NONE * (claim.noise_multiplier or 0.0):
+        return None
+    one, clients, release = pairs[fits[left.argmin()]]
+    rate = float(rates[left.argmin()])
+    return Averages((one,), (release / rate - clients,), f"a rate of {rate:.3g} in that round fits its updates", "")
 
 
 def _remembers(residual: FloatArray, numbers: list[int], changes: FloatArray) -> bool:
