@@ -17,12 +17,12 @@ import numpy as np
 from scipy.signal import fftconvolve
 from scipy.stats import binom
 
-from dpaudit._check import BoolArray, FloatArray
-from dpaudit.accounting import gaussian_mu
-from dpaudit.bounds.counts import Guesses, guess_counts
+from dpaudit.accounting.gaussian import gaussian_mu
+from dpaudit.bounds.choosing import CrossFit, GuessSelection, HeldOut, UnionGuesses
 from dpaudit.bounds.one_run import one_run
-from dpaudit.bounds.selection import CrossFit, GuessSelection, HeldOut, UnionGuesses
-from dpaudit.scores import Sides
+from dpaudit.bounds.trial_counts import Guesses, guess_counts
+from dpaudit.runtime.check import BoolArray, FloatArray
+from dpaudit.scores.scores import Sides
 
 LEVEL, DELTA = 0.05, 1e-5
 Generator = np.random.Generator

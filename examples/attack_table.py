@@ -16,17 +16,20 @@ from typing import Any
 import numpy as np
 from scipy.stats import norm
 
-from dpaudit import registry
 from dpaudit.attacks.membership.pools import leave_pair_out
+from dpaudit.audits.membership.reference_models import observed_pool
+from dpaudit.audits.plan import parse_toml
 from dpaudit.data.inclusion import complementary_pairs
 from dpaudit.data.load import load
 from dpaudit.data.source import population_mask
-from dpaudit.errors import InputError
-from dpaudit.evaluation import OverTargets, mean_over, over_targets
-from dpaudit.experiments.references import observed_pool
-from dpaudit.plan import parse_toml
-from dpaudit.progress import on_standard_error
-from dpaudit.signals import PoolSignals
+from dpaudit.runtime import plugins as registry
+from dpaudit.runtime.check import BoolArray, FloatArray
+from dpaudit.runtime.errors import InputError
+from dpaudit.runtime.progress import on_standard_error
+from dpaudit.scores.roc import Roc
+from dpaudit.scores.scores import Scores
+from dpaudit.scores.signals import PoolSignals
+from dpaudit.scores.targets import Mean, OverTargets, mean_over, over_targets
 from dpaudit.training.architecture import Mlp
 from dpaudit.training.dp_sgd import DpSgd
 
@@ -73,7 +76,17 @@ def over_references(attack: Any, pool: PoolSignals, references: int) -> OverTarg
         )
         scores.append(leave_pair_out(attack, part))
     together = np.concatenate(scores)
-    return over_targets(together, pool.included[: len(together)], fprs=FPRS)
+    included = pool.included[: len(together)]
+    return replace(over_targets(together, included, fprs=FPRS), tpr_at_fpr=published(together, included))
+
+
+def published(scores: FloatArray, included: BoolArray) -> tuple[Mean, ...]:
+    """TPR at each FPR as papers and the earlier figures have it, which takes k of n non-members for a rate of k / n.
+
+    `OverTargets` takes it for (k + 1) / (n + 1), the rate of new ones; here both sides must be read alike.
+    """
+    rocs = [Roc.of(Scores.join(row, member)) for row, member in zip(scores, included, strict=True)]
+    return tuple(mean_over([float(roc.tpr[roc.fpr <= fpr * (1 + 1e-12)][-1]) for roc in rocs]) for fpr in FPRS)
 
 
 def main() -> None:
@@ -152,7 +165,7 @@ def markdown(names: list[str], columns: dict[str, list[OverTargets | None]], not
 def cell(result: OverTargets | None) -> str:
     if result is None:
         return "-"
-    tpr = " / ".join(f"{one.mean:.3f}" for one in result.tpr_at_fpr)
+    tpr = " / ".join(f"{one.mean:.3f}" for one in result.tpr_at_fpr if one is not None)
     return f"{result.auc.mean:.3f} ± {result.auc.standard_error:.3f} / {tpr}"
 
 
@@ -160,7 +173,7 @@ def numbers(names: list[str], columns: dict[str, list[OverTargets | None]]) -> d
     return {
         column: {
             name: [[result.auc.mean, result.auc.standard_error]]
-            + [[one.mean, one.standard_error] for one in result.tpr_at_fpr]
+            + [[one.mean, one.standard_error] for one in result.tpr_at_fpr if one is not None]
             for name, result in zip(names, results, strict=True)
             if result is not None
         }

@@ -6,11 +6,11 @@ from typing import Any
 
 from markupsafe import Markup
 
-from dpaudit.files import write_text
-from dpaudit.history import Release
+from dpaudit.gate.history import Release, runs
 from dpaudit.reports.drawing import COLOURS, INK, MUTED, Drawing, canvas
 from dpaudit.reports.html import render
 from dpaudit.reports.words import short
+from dpaudit.runtime.files import write_text
 
 LINES = len(COLOURS)  # models drawn; all of them are in the table
 
@@ -34,29 +34,33 @@ def write_history(releases: Sequence[Release], folder: Path) -> None:
 
 
 def over_time(releases: Sequence[Release]) -> Drawing:
-    """AUC of the best attack on each model, release by release, with 95 % intervals."""
-    moments = list(dict.fromkeys((each.result.provenance.created, each.result.name) for each in releases))
-    place = {moment: index for index, moment in enumerate(moments)}
+    """AUC of the best attack on each model, release by release, with 95 % intervals.
+
+    A line is broken where a release cannot be compared with the one before it.
+    """
+    paths = list(dict.fromkeys(each.path for each in releases))
+    place = {path: index for index, path in enumerate(paths)}
     models = list(dict.fromkeys(each.model for each in releases if each.auc is not None))
+    ticks = {each.path: f"{each.result.provenance.created[:10]}\n{short(each.folder, 16)}" for each in releases}
 
     def draw() -> Any:
         figure, axes = canvas(7.2, 3.6)
         axes.axhline(0.5, color=MUTED, lw=1, ls=(0, (1, 2)))
         for colour, model in zip(COLOURS, models[:LINES], strict=False):
-            points = [
-                (place[each.result.provenance.created, each.result.name], each.auc)
-                for each in releases
-                if each.model == model and each.auc is not None
+            parts = [
+                [(place[each.path], each.auc) for each in run if each.auc is not None] for run in runs(releases, model)
             ]
-            xs = [x for x, _ in points]
-            values = [interval.value for _, interval in points]
-            below = [interval.value - interval.low for _, interval in points]
-            above = [interval.high - interval.value for _, interval in points]
-            axes.errorbar(xs, values, yerr=[below, above], fmt="o-", color=colour, ms=4, lw=1.4, label=short(model, 28))
-        step = max(1, len(moments) // 8)
-        axes.set_xticks(range(0, len(moments), step), [moment[0][:10] for moment in moments[::step]])
+            for number, points in enumerate(filter(None, parts)):
+                xs = [x for x, _ in points]
+                values = [interval.value for _, interval in points]
+                below = [interval.value - interval.low for _, interval in points]
+                above = [interval.high - interval.value for _, interval in points]
+                label = None if number else short(model, 28)
+                axes.errorbar(xs, values, yerr=[below, above], fmt="o-", color=colour, ms=4, lw=1.4, label=label)
+        step = max(1, len(paths) // 8)
+        axes.set_xticks(range(0, len(paths), step), [ticks[path] for path in paths[::step]])
         axes.set_ylabel("AUC of the best attack")
         figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False, labelcolor=INK)
         return figure
 
-    return Drawing(draw, f"AUC of the best attack on {len(models)} models over {len(moments)} results")
+    return Drawing(draw, f"AUC of the best attack on {len(models)} models over {len(paths)} results")

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 from importlib import resources
@@ -12,14 +13,14 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from dpaudit.changes import changes
-from dpaudit.files import replacing, write_text
+from dpaudit.gate.compare import changes
 from dpaudit.reports import figures, words
 from dpaudit.reports.drawing import Drawing
 from dpaudit.reports.experiments import gradient
 from dpaudit.reports.records import Records
 from dpaudit.results.membership import AttackResult
 from dpaudit.results.result import ModelResult, Result
+from dpaudit.runtime.files import replacing, write_text
 
 CARDS = 9  # verdicts shown as cards, the worst first; the rest are a table
 CURVES = 9  # models whose ROC is drawn
@@ -96,13 +97,16 @@ def drawings(result: Result) -> dict[str, Drawing]:
 def _card(result: Result, subject: str) -> dict[str, Any]:
     word = words.verdict(result, subject)
     best = figures.strongest(result, subject)
+    listed = [each for each in (result.membership.exposed if result.membership else []) if each.model == subject]
+    sentences = [words.in_words(best)] if best is not None else []
+    sentences += [words.exposed_in_words(each) for each in listed if each.exposed.found]
     return {
         "name": subject,
         "verdict": word,
         "symbol": words.SYMBOLS[word],
         "class": word.replace(" ", "-"),
         "sentence": words.judged(result, subject),
-        "words": words.in_words(best) if best is not None else "",
+        "words": " ".join(sentences),
     }
 
 
@@ -118,9 +122,13 @@ def _left_out(attacks: Sequence[AttackResult]) -> list[tuple[tuple[str, ...], li
 
 
 def _row(result: Result, model: ModelResult) -> dict[str, Any]:
+    bound = figures.strongest_bound(result, model.name)
+    promised = None if model.promise is None else model.promise.claim.epsilon
     return {
         "model": model,
-        "bound": figures.strongest_bound(result, model.name),
+        "bound": bound,
+        "allowed": promised if bound is None else figures.allowed(model, bound),
+        "ceiling": figures.ceiling(result, model.name),
         "verdict": words.verdict(result, model.name),
         "best": figures.best_attack(result, model.name),
     }
@@ -138,10 +146,11 @@ def _curve(result: Result, model: ModelResult) -> dict[str, Any]:
 def _readings(result: Result, model: ModelResult) -> list[dict[str, Any]]:
     """The ROC as a table: each attack and the promise at a few false-positive rates."""
     attacks = figures.attacks_on(result, model.name)
-    rates = [rate for rate in READ_OFF if rate >= 1 / attacks[0].nonmembers]
+    fewest = min(attack.nonmembers for attack in attacks)
+    rates = [rate for rate in READ_OFF if words.resolved(fewest, rate)]
     rows: list[dict[str, Any]] = [{"name": "false-positive rate", "tpr": rates}]
     for attack in attacks:
-        rows.append({"name": attack.attack, "tpr": [_at(attack.curve.fpr, attack.curve.tpr, rate) for rate in rates]})
+        rows.append({"name": attack.attack, "tpr": [_at(attack, rate) for rate in rates]})
     if model.promise is not None:
         allowed = np.interp(rates, model.promise.fpr, model.promise.tpr).tolist() if rates else []
         rows.append({"name": "allowed by the promise", "tpr": allowed})
@@ -155,8 +164,10 @@ def _rates(attacks: Sequence[AttackResult]) -> list[float]:
     return measurable or sorted({point.fpr for point in points})[-1:]
 
 
-def _at(xs: list[float], ys: list[float], x: float) -> float:
-    return max((y for x_, y in zip(xs, ys, strict=True) if x_ <= x), default=0.0)
+def _at(attack: AttackResult, rate: float) -> float:
+    """TPR on the curve of an attack at a false-positive rate of new records, as in `dpaudit.scores.roc.Roc.tpr_at`."""
+    counted = (math.floor(rate * (attack.nonmembers + 1) * (1 + 1e-12)) - 0.5) / attack.nonmembers
+    return max((y for x, y in zip(attack.curve.fpr, attack.curve.tpr, strict=True) if x <= counted), default=0.0)
 
 
 @lru_cache(maxsize=1)  # a template is compiled once, which takes longer than to fill it in

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from dpaudit.changes import Change
-from dpaudit.reports.figures import best_attack, strongest_bound
-from dpaudit.reports.words import verdict
+from dpaudit.gate.compare import Change
+from dpaudit.reports.figures import allowed, best_attack, ceiling, strongest_bound
+from dpaudit.reports.words import beside, figure, verdict
 from dpaudit.results.result import ModelResult, Result
-from dpaudit.terminal import plain
+from dpaudit.runtime.terminal import plain
 
 MARKS = {
     "contradicted": "bold red",
@@ -45,6 +45,14 @@ def table(result: Result) -> Table:
         + (f"all bounds hold together with {result.level.confidence:.0%} confidence." if bounds else "no bound holds.")
         + (" * as if the batches were Poisson-sampled; they were shuffled, so this is optimistic." if shuffled else "")
     )
+    converted = [
+        figure(allowed(model, bound))
+        for model in result.models
+        if (bound := strongest_bound(result, model.name)) is not None
+        and model.promise is not None
+        and allowed(model, bound) != model.promise.claim.epsilon
+    ]
+    caption += f" ‡ where one {unit} is replaced the promise allows ε ≤ {', '.join(converted)}." if converted else ""
     families = {bound.family for model in result.models if (bound := strongest_bound(result, model.name)) is not None}
     caption += "".join(f" † within: {family}." for family in sorted(families - {""}))
     drawn.caption = plain(caption, "table.caption")
@@ -59,7 +67,7 @@ def choices(result: Result) -> list[str]:
         choice = rung.choice
         if choice is None:
             continue
-        seen = "" if choice.visible is None else f", would show ε from {choice.visible:.3g}"
+        seen = "" if choice.visible is None else f", would show ε from {figure(choice.visible)}"
         what = f"{choice.amount}, about {choice.seconds:.0f} s{seen}" if choice.chosen else "left out"
         lines.append(f"{rung.model}: rung {rung.rung}, {rung.name}: {what}: {choice.reason}")
     return lines
@@ -67,10 +75,12 @@ def choices(result: Result) -> list[str]:
 
 def _row(result: Result, model: ModelResult) -> list[str | Text]:
     bound, best = strongest_bound(result, model.name), best_attack(result, model.name)
-    promise = "none" if model.promise is None else f"{model.promise.claim.epsilon:.3g}"
+    promise = "none" if model.promise is None else figure(model.promise.claim.epsilon)
+    if model.promise is not None and bound is not None and allowed(model, bound) != model.promise.claim.epsilon:
+        promise += "‡"
     mark = "*" if model.promise is not None and model.promise.optimistic else ""
     within = "†" if bound is not None and bound.family else ""
-    measured = ["", ""] if bound is None else [f"{bound.epsilon:.3f}{within}", f"{bound.ceiling:.2f}"]
+    measured = ["", ""] if bound is None else [f"{figure(bound.epsilon)}{within}", figure(ceiling(result, model.name))]
     measured += ["" if best is None else f"{best.auc:.3f}"]
     utility = ["", ""] if model.utility is None else [f"{model.utility.train:.3f}", f"{model.utility.test:.3f}"]
     word = verdict(result, model.name)
@@ -79,12 +89,14 @@ def _row(result: Result, model: ModelResult) -> list[str | Text]:
 
 def changes_table(found: Sequence[Change]) -> Table:
     """One row for each metric of each attack that two results have in common."""
-    drawn = Table(box=None, header_style="bold", caption="All differences hold together with 95 % confidence.")
-    drawn.caption_justify = "left"
+    drawn = Table(box=None, header_style="bold", caption_justify="left")
+    caption = ["All differences hold together with 95 % confidence.", *beside(found)]
+    drawn.caption = plain("\n".join(caption), "table.caption")
     for heading in ("model", "attack", "metric", "before", "after", "difference", ""):
         drawn.add_column(heading, overflow="fold")
     for each in found:
-        low_to_high = f"{each.difference.value:+.3f} ({each.difference.low:+.3f} to {each.difference.high:+.3f})"
+        change = each.difference
+        low_to_high = "–" if change is None else f"{change.value:+.3f} ({change.low:+.3f} to {change.high:+.3f})"
         drawn.add_row(
             plain(each.model),
             plain(each.attack),
@@ -92,6 +104,6 @@ def changes_table(found: Sequence[Change]) -> Table:
             f"{each.before.value:.3f}",
             f"{each.after.value:.3f}",
             low_to_high,
-            plain(each.word, {"grew": "bold red", "shrank": "green"}.get(each.word, "")),
+            plain(each.word.split(":")[0], {"grew": "bold red", "shrank": "green"}.get(each.word, "")),
         )
     return drawn

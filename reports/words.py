@@ -4,12 +4,14 @@ import math
 import re
 from collections.abc import Sequence
 
-from dpaudit.claim import FixedSize, Poisson, Sampling, Shuffled
+from dpaudit.accounting.claim import FixedSize, Poisson, Sampling, Shuffled
+from dpaudit.bounds.lower_bound import LowerBound
 from dpaudit.data.member_choice import Coins, NotRandom, RandomSplit
-from dpaudit.evidence import LowerBound
-from dpaudit.facts import void
-from dpaudit.results.membership import AttackResult
+from dpaudit.gate.compare import Change
+from dpaudit.results.facts import void
+from dpaudit.results.membership import AttackResult, ExposedRecords, PoolResult
 from dpaudit.results.result import ModelResult, Result
+from dpaudit.scores.roc import nonmembers_needed
 
 SYMBOLS = {"contradicted": "✕", "consistent": "✓", "too weak": "?", "no verdict": "!", "no promise": "–"}
 TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")
@@ -52,12 +54,26 @@ def headline(result: Result) -> str:
     if void:
         return f"Nothing that was measured says anything about the promise of {several(void)}."
     if weak:
-        fine = len(judged) - len(weak)
-        rest = f" Nothing contradicts the {'other promise' if fine == 1 else f'other {fine} promises'}." if fine else ""
+        fine = [found.subject for found in judged if found.verdict == "consistent"]
+        rest = f" Nothing contradicts {_promises(result, fine)}." if fine else ""
         return f"This audit was too weak to judge {several(weak)}.{rest}"
     if judged:
-        return f"Nothing contradicts the {'promise' if len(judged) == 1 else f'{len(judged)} promises'} examined."
+        return f"Nothing contradicts {_promises(result, [found.subject for found in judged])} examined."
     return "No promise was made; this is what an attacker can find out."
+
+
+def _promises(result: Result, subjects: Sequence[str]) -> str:
+    """So many promises of models, and so many claims about what was released."""
+    models = {model.name for model in result.models}
+    of_models = sum(subject in models for subject in subjects)
+    parts = {"promise": of_models, "claim about what was released": len(subjects) - of_models}
+    return " and ".join(
+        f"the {noun}"
+        if number == 1
+        else f"the {number} {noun.replace('promise', 'promises').replace('claim', 'claims')}"
+        for noun, number in parts.items()
+        if number
+    )
 
 
 def judged(result: Result, subject: str) -> str:
@@ -81,6 +97,100 @@ def in_words(attack: AttackResult) -> str:
         f"An attacker who wrongly accuses {share(point.fpr)} people finds {percent(point.tpr)} "
         f"({percent(point.low)} to {percent(point.high)}) of the real members; guessing finds {percent(point.fpr)}."
     )
+
+
+def resolved(nonmembers: int, fpr: float) -> bool:
+    """Whether so many non-members can show a false-positive rate.
+
+    >>> resolved(719, 0.01), resolved(719, 0.0001)
+    (True, False)
+    """
+    return nonmembers >= nonmembers_needed(fpr)
+
+
+def unresolved(nonmembers: int, fpr: float) -> str:
+    """Why a true-positive rate is not shown.
+
+    >>> unresolved(719, 0.0001)
+    'needs 9,999 non-members; there are 719'
+    """
+    return f"needs {nonmembers_needed(fpr):,} non-members; there are {nonmembers:,}"
+
+
+def smallest_target(pool: PoolResult) -> int:
+    """Non-members of the model of a pool that has fewest."""
+    return round(1 / pool.over_targets.fpr_floor)
+
+
+def pool_rates(pools: Sequence[PoolResult]) -> list[tuple[int, float]]:
+    """False-positive rates that any of the pools can show, each with its place among all of them."""
+    return [
+        (place, fpr)
+        for place, fpr in enumerate(pools[0].over_targets.fprs)
+        if any(resolved(smallest_target(pool), fpr) for pool in pools)
+    ]
+
+
+def exposed_in_words(listed: ExposedRecords) -> str:
+    """How many records are identified, and how many of them were in the training data of the model itself."""
+    found = listed.exposed
+    are = "is" if found.found == 1 else "are"
+    sentence = (
+        f"{found.found:,} of {found.tested:,} records {are} identified as members "
+        f"of models trained like {short(listed.model)} (false discovery rate {percent(found.fdr)})"
+    )
+    if listed.trained_on is None:
+        return f"{sentence}. This result does not say which of them were in its own training data."
+    inside = sum(listed.trained_on)
+    whose = f"of the {len(found.records):,} most exposed, " if found.not_listed else ""
+    them = "" if found.not_listed else " of them"
+    return (
+        f"{sentence}: {whose}{inside:,}{them} {'was' if inside == 1 else 'were'} in its training data, "
+        f"{len(listed.trained_on) - inside:,} {'was' if len(listed.trained_on) - inside == 1 else 'were'} not."
+    )
+
+
+def exposed_parts(listed: ExposedRecords, most: int) -> list[tuple[str, list[int]]]:
+    """The first records of a list, by whether the model was trained on them; in one part where that is not known."""
+    records = listed.exposed.records[:most]
+    if listed.trained_on is None:
+        return [("", list(records))]
+    inside = listed.trained_on[:most]
+    return [
+        (title, rows)
+        for title, wanted in (("In its training data", True), ("Not in its training data", False))
+        if (rows := [row for row, member in zip(records, inside, strict=True) if member == wanted])
+    ]
+
+
+def audited(result: Result) -> str:
+    """What was audited, in numbers: records, or users where only users were.
+
+    >>> count(2, "record")
+    '2 records'
+    """
+    users = max((found.users for found in result.trace.users), default=0) if result.trace is not None else 0
+    if users and not result.data.records:
+        return count(users, "user")
+    return count(result.data.records, "record")
+
+
+def members(result: Result) -> int:
+    """How many of those audited took part."""
+    if result.trace is not None and result.trace.users and not result.data.records:
+        return max(result.trace.users, key=lambda found: found.users).members
+    return result.data.members
+
+
+def beside(changes: Sequence[Change]) -> list[str]:
+    """What two results differ in beside their numbers, each difference once, with the models it is about."""
+    found: dict[str, list[str]] = {}
+    for change in changes:
+        for text in ([f"not comparable: {change.refused}"] if change.refused else []) + list(change.said):
+            whose = found.setdefault(text, [])
+            if change.model not in whose:
+                whose.append(change.model)
+    return [f"{several(whose)}: {short(text, 300)}." for text, whose in found.items()]
 
 
 def utility_in_words(result: Result) -> str:

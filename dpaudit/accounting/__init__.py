@@ -6,10 +6,10 @@ by up to two clip norms.
 """
 
 from dpaudit.accounting.adjacency import allowed_for_replaced, replaced
-from dpaudit.accounting.curve import TradeOff, from_profile, gaussian_trade_off
 from dpaudit.accounting.gaussian import gaussian_delta, gaussian_epsilon, gaussian_mu
 from dpaudit.accounting.mechanism import Accounted, epsilon, event, trade_off
 from dpaudit.accounting.shuffling import shuffle_lower_bound
+from dpaudit.accounting.trade_off_curve import TradeOff, from_profile, gaussian_trade_off
 
 __all__ = [
     "Accounted",

@@ -12,12 +12,12 @@ import numpy as np
 from dp_accounting.rdp import RdpAccountant
 from scipy.optimize import brentq
 
-from dpaudit import _check
-from dpaudit.accounting.curve import TradeOff, concave
+from dpaudit.accounting.claim import ADJACENCIES, Adjacency, FixedSize, GaussianSteps, Poisson, Shuffled, too_small
 from dpaudit.accounting.gaussian import gaussian_delta, gaussian_epsilon
-from dpaudit.accounting.losses import Profile, neyman_pearson, resolved, sensitivity
-from dpaudit.claim import ADJACENCIES, Adjacency, FixedSize, GaussianSteps, Poisson, Shuffled, too_small
-from dpaudit.errors import InputError
+from dpaudit.accounting.privacy_loss import Profile, neyman_pearson, resolved, sensitivity
+from dpaudit.accounting.trade_off_curve import TradeOff, concave
+from dpaudit.runtime import check
+from dpaudit.runtime.errors import InputError
 
 GRID = 1e-4  # spacing of the discretised privacy loss; dp-accounting's default
 ORDERS = (*np.arange(1.1, 11.0, 0.1).tolist(), *range(11, 64), *range(64, 512, 16), 512, 768, 1024, 1536, 2048)
@@ -104,9 +104,9 @@ def epsilon(
     >>> round(epsilon(GaussianSteps(1.0, 1000, Poisson(0.01)), delta=1e-5).epsilon, 3)
     1.828
     """
-    _check.delta("delta", delta)
-    _check.one_of("adjacency", adjacency, ADJACENCIES)
-    _check.integer("group", group, at_least=1)
+    check.delta("delta", delta)
+    check.one_of("adjacency", adjacency, ADJACENCIES)
+    check.integer("group", group, at_least=1)
     if mechanism.noise_multiplier == 0:
         return Accounted(math.inf, delta, adjacency, "no noise", at_least=math.inf)
     return _epsilon(mechanism, delta, adjacency, group, grid)
@@ -168,18 +168,19 @@ def trade_off(
 ) -> TradeOff:
     """The trade-off curve of the mechanism, pessimistic (never below the truth) up to float rounding.
 
-    It comes from the privacy loss distribution by Neyman and Pearson. For shuffled batches it is the Poisson curve and optimistic, as in `epsilon`. ``grid`` is the spacing of the
-    discretised loss: a wider one is faster and more pessimistic.
+    It comes from the privacy loss distribution by Neyman and Pearson. For shuffled batches it is the Poisson curve and
+    optimistic, as in `epsilon`. ``grid`` is the spacing of the discretised loss: a wider one is faster and more
+    pessimistic.
 
     >>> curve = trade_off(GaussianSteps(1.0, 1000, Poisson(0.01)))
     >>> round(curve.tpr_at(0.01), 4)
     0.0291
     """
-    _check.one_of("adjacency", adjacency, ADJACENCIES)
-    _check.integer("group", group, at_least=1)
+    check.one_of("adjacency", adjacency, ADJACENCIES)
+    check.integer("group", group, at_least=1)
     if mechanism.noise_multiplier == 0:
         return TradeOff(np.array([0.0, 1.0]), np.array([1.0, 1.0]))
-    return _trade_off(mechanism, adjacency, group, _check.positive("grid", grid))
+    return _trade_off(mechanism, adjacency, group, check.positive("grid", grid))
 
 
 @lru_cache(maxsize=64)

@@ -12,19 +12,19 @@ from typing import Literal
 import numpy as np
 from scipy.special import ndtri
 
-from dpaudit import _check
-from dpaudit._check import FloatArray
-from dpaudit.accounting import gaussian_epsilon
-from dpaudit.bounds.counts import Counts, threshold_counts
+from dpaudit.accounting.claim import Adjacency, Unit
+from dpaudit.accounting.gaussian import gaussian_epsilon
+from dpaudit.bounds.choosing import ThresholdSelection
 from dpaudit.bounds.fair_coins import FAIR, fair_part
-from dpaudit.bounds.null import Definition, Gaussian, Mechanism, accuracy, strongest_refuted
-from dpaudit.bounds.selection import ThresholdSelection
+from dpaudit.bounds.hypothesis import Definition, Gaussian, Mechanism, accuracy, strongest_refuted
+from dpaudit.bounds.lower_bound import LowerBound
+from dpaudit.bounds.trial_counts import Counts, threshold_counts
 from dpaudit.bounds.vacuous import price_of_delta
-from dpaudit.claim import Adjacency, Unit
 from dpaudit.data.member_choice import MemberChoice
-from dpaudit.evidence import LowerBound
-from dpaudit.intervals import lower_limit
-from dpaudit.scores import Scores
+from dpaudit.runtime import check
+from dpaudit.runtime.check import FloatArray
+from dpaudit.scores.intervals import lower_limit
+from dpaudit.scores.scores import Scores
 
 Trials = Literal["runs", "steps", "one-run-assumed-independent"]
 INDEPENDENCE = {
@@ -48,7 +48,7 @@ class Accuracy:
         chosen: how the trials with the record were chosen; of other than fair coins a part with fair coins is judged.
         seed: of that part.
 
-    >>> from dpaudit.bounds.selection import Fixed
+    >>> from dpaudit.bounds.choosing import Fixed
     >>> scores = Scores(np.repeat([1.0, -1.0], [400, 100]), np.repeat([-1.0, 1.0], [400, 100]))
     >>> bound = Accuracy(Fixed(0.0), "runs")
     >>> round(bound(scores, delta=1e-5, confidence=0.95, adjacency="add-remove", unit="record").epsilon, 3)
@@ -62,13 +62,13 @@ class Accuracy:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _check.one_of("trials", self.trials, tuple(INDEPENDENCE))
+        check.one_of("trials", self.trials, tuple(INDEPENDENCE))
 
     def __call__(
         self, scores: Scores, *, delta: float, confidence: float, adjacency: Adjacency, unit: Unit
     ) -> LowerBound:
         """Lower bound on ε from scores of independent fair-coin trials."""
-        slack, level = _check.delta("delta", delta), 1 - _check.open_unit("confidence", confidence)
+        slack, level = check.delta("delta", delta), 1 - check.open_unit("confidence", confidence)
 
         def criterion(part: Scores, thresholds: FloatArray) -> FloatArray:
             hits = part.member.size - np.searchsorted(np.sort(part.member), thresholds, side="right")
@@ -116,9 +116,9 @@ def accuracy_bound(
     >>> round(accuracy_bound(800, 1000, 1e-5, 0.05), 5)
     7.22762
     """
-    total = _check.integer("trials", trials, at_least=1)
-    right = _check.integer("correct guesses", correct, at_least=0, at_most=total)
-    slack, alpha = _check.delta("delta", delta), _check.open_unit("level", level)
+    total = check.integer("trials", trials, at_least=1)
+    right = check.integer("correct guesses", correct, at_least=0, at_most=total)
+    slack, alpha = check.delta("delta", delta), check.open_unit("level", level)
     if right == 0:
         return 0.0
     rate = lower_limit(right, total, alpha)

@@ -9,16 +9,16 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 
-from dpaudit import _check
-from dpaudit.bounds.counts import Chosen, Guesses, held_out_cuts
+from dpaudit.accounting.claim import Adjacency, Unit
+from dpaudit.bounds.choosing import CrossFit, Fixed, HeldOut, Union
 from dpaudit.bounds.fair_coins import FAIR, fair_part
-from dpaudit.bounds.selection import CrossFit, Fixed, HeldOut, Union
+from dpaudit.bounds.lower_bound import LowerBound
+from dpaudit.bounds.trial_counts import Chosen, Guesses, held_out_cuts
 from dpaudit.bounds.vacuous import price_of_delta
-from dpaudit.claim import Adjacency, Unit
 from dpaudit.data.member_choice import MemberChoice
-from dpaudit.evidence import LowerBound
-from dpaudit.intervals import lower_limit
-from dpaudit.scores import Scores, Sides
+from dpaudit.runtime import check
+from dpaudit.scores.intervals import lower_limit
+from dpaudit.scores.scores import Scores, Sides
 
 ASSUMPTIONS = (
     "each trial is a training (or a step) of its own",
@@ -53,7 +53,7 @@ class Conditional:
         self, scores: Scores, *, delta: float, confidence: float, adjacency: Adjacency, unit: Unit
     ) -> LowerBound:
         """Lower bound on ε from scores of independent fair-coin trials."""
-        slack, level = _check.delta("delta", delta), 1 - _check.open_unit("confidence", confidence)
+        slack, level = check.delta("delta", delta), 1 - check.open_unit("confidence", confidence)
         part = fair_part(scores, self.chosen, seed=self.seed, level=level, independent=True)
         chosen = self._choose(part.scores, slack, part.level)
 
@@ -109,7 +109,7 @@ def conditional(guesses: Guesses, delta: float, level: float) -> float:
     >>> round(conditional(Guesses(1000, 1000, 800), 0.0, 0.05), 5)
     1.25433
     """
-    slack, alpha = _check.delta("delta", delta), _check.open_unit("level", level)
+    slack, alpha = check.delta("delta", delta), check.open_unit("level", level)
     if guesses.correct == 0:
         return 0.0
     every = guesses.made == guesses.canaries

@@ -2,22 +2,21 @@
 
 from typing import Literal, Protocol, get_args
 
-from dpaudit import _check
+from dpaudit.accounting.claim import Adjacency, Unit
+from dpaudit.bounds.choosing import HeldOut, UnionGuesses
 from dpaudit.bounds.clopper_pearson import ClopperPearson
+from dpaudit.bounds.lower_bound import LowerBound
 from dpaudit.bounds.one_run import OneRun
-from dpaudit.bounds.selection import HeldOut, UnionGuesses
-from dpaudit.claim import Adjacency, Unit
 from dpaudit.data.member_choice import MemberChoice, NotRandom
-from dpaudit.errors import InputError
-from dpaudit.evidence import LowerBound
-from dpaudit.scores import Scores
-from dpaudit.seeds import derived
+from dpaudit.runtime import check
+from dpaudit.runtime.errors import InputError
+from dpaudit.runtime.seeds import derived
+from dpaudit.scores.scores import Scores
 
 BoundDesign = Literal["one-run", "many-runs"]
-SHARES = (
-    0.1,
-    0.7,
-)  # of the records of one run that are guessed, each at half of the level; docs/bounds.md has the table
+# Of the records of one run that are guessed, each at half of the level; docs/bounds.md has the table.
+SHARES = (0.1, 0.7)
+HELD_OUT = 0.3  # share of many runs that chooses the threshold
 
 
 class Bound(Protocol):
@@ -49,9 +48,9 @@ def default_bound(design: BoundDesign, chosen: MemberChoice, *, seed: int) -> Bo
     >>> found.adjacency, found.trials
     ('replace-one', 880)
     """
-    _check.one_of("design", design, get_args(BoundDesign))
+    check.one_of("design", design, get_args(BoundDesign))
     if isinstance(chosen, NotRandom):
         raise InputError("members were not chosen at random: no bound on ε follows from their scores.")
     if design == "many-runs":
-        return ClopperPearson(HeldOut(derived(seed, "threshold"), 0.3))
+        return ClopperPearson(HeldOut(derived(seed, "threshold"), HELD_OUT))
     return OneRun(UnionGuesses(SHARES, seed=derived(seed, "ties")), chosen, derived(seed, "fair coins"))

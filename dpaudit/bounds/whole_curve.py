@@ -11,25 +11,25 @@ from functools import lru_cache
 import numpy as np
 from scipy.special import ndtri
 
-from dpaudit import _check
-from dpaudit._check import FloatArray
-from dpaudit.accounting import gaussian_epsilon
+from dpaudit.accounting.claim import Adjacency, Unit
+from dpaudit.accounting.gaussian import gaussian_epsilon
+from dpaudit.bounds.choosing import ThresholdSelection
 from dpaudit.bounds.clopper_pearson import ASSUMPTIONS
-from dpaudit.bounds.counts import Counts, threshold_counts
-from dpaudit.bounds.null import Curve, Gaussian, Mechanism, strongest_refuted
-from dpaudit.bounds.selection import ThresholdSelection
+from dpaudit.bounds.hypothesis import Curve, Gaussian, Mechanism, strongest_refuted
+from dpaudit.bounds.lower_bound import LowerBound
+from dpaudit.bounds.trial_counts import Counts, threshold_counts
 from dpaudit.bounds.vacuous import price_of_delta
-from dpaudit.claim import Adjacency, Unit
-from dpaudit.evidence import LowerBound
-from dpaudit.intervals import upper_limit, upper_rate
-from dpaudit.scores import Scores
+from dpaudit.runtime import check
+from dpaudit.runtime.check import FloatArray
+from dpaudit.scores.intervals import upper_limit, upper_rate
+from dpaudit.scores.scores import Scores
 
 
 @dataclass(frozen=True)
 class WholeCurve:
     """Both error rates against a Gaussian or a mechanism's own trade-off curve; independent trainings.
 
-    >>> from dpaudit.bounds.selection import Fixed
+    >>> from dpaudit.bounds.choosing import Fixed
     >>> scores = Scores(np.repeat([1.0, -1.0], [90, 10]), np.repeat([-1.0, 1.0], [95, 5]))
     >>> bound = WholeCurve(Fixed(0.0))
     >>> round(bound(scores, delta=1e-5, confidence=0.95, adjacency="add-remove", unit="record").epsilon, 2)
@@ -43,7 +43,7 @@ class WholeCurve:
         self, scores: Scores, *, delta: float, confidence: float, adjacency: Adjacency, unit: Unit
     ) -> LowerBound:
         """Lower bound on ε from scores of independent trials."""
-        slack, level = _check.delta("delta", delta), 1 - _check.open_unit("confidence", confidence)
+        slack, level = check.delta("delta", delta), 1 - check.open_unit("confidence", confidence)
 
         def criterion(part: Scores, thresholds: FloatArray) -> FloatArray:
             misses = np.searchsorted(np.sort(part.member), thresholds, side="right")
@@ -82,7 +82,7 @@ def whole_curve(counts: Counts, delta: float, level: float, *, null: Gaussian | 
     >>> round(whole_curve(Counts(500, 0, 0, 500), 1e-5, 0.05, null=Gaussian()), 2)
     32.0
     """
-    slack, alpha = _check.delta("delta", delta), _check.open_unit("level", level)
+    slack, alpha = check.delta("delta", delta), check.open_unit("level", level)
     fnr, fpr = _rates(counts, alpha)
     if fnr == 1 or fpr == 1:
         return 0.0
@@ -94,11 +94,11 @@ def whole_curve(counts: Counts, delta: float, level: float, *, null: Gaussian | 
 def refutes(counts: Counts, curve: Curve, level: float) -> bool:
     """Whether counts contradict one trade-off curve, for instance the one a claim's mechanism implies.
 
-    >>> from dpaudit.bounds.null import GaussianCurve
+    >>> from dpaudit.bounds.hypothesis import GaussianCurve
     >>> refutes(Counts(90, 10, 5, 95), GaussianCurve(1.0), 0.05)
     True
     """
-    fnr, fpr = _rates(counts, _check.open_unit("level", level))
+    fnr, fpr = _rates(counts, check.open_unit("level", level))
     return 1 - fnr > curve.tpr_at(fpr)
 
 

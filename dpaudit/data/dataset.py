@@ -9,9 +9,9 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from dpaudit import _check
-from dpaudit._check import IntArray
-from dpaudit.errors import InputError
+from dpaudit.runtime import check
+from dpaudit.runtime.check import IntArray
+from dpaudit.runtime.errors import InputError
 
 Task = Literal["multiclass", "binary", "multilabel", "regression"]
 
@@ -46,19 +46,19 @@ class Dataset:
     rows: IntArray | None = None
 
     def __post_init__(self) -> None:
-        _check.one_of("task", self.task, get_args(Task))
+        check.one_of("task", self.task, get_args(Task))
         features: npt.NDArray[np.generic] = np.asarray(self.features)
         if features.dtype != np.float32 or not np.isfinite(features).all():  # a copy in float64 would be twice as large
-            features = _check.finite(f"features of {self.name}", self.features)
+            features = check.finite(f"features of {self.name}", self.features)
         if features.ndim < 2 or features.shape[0] == 0:
             raise InputError(f"features of {self.name} must have shape (records, ...), got {features.shape}.")
         object.__setattr__(self, "features", features.astype(np.float32, copy=False))
         name = f"labels of {self.name}"
         if self.task in ("multiclass", "binary"):
             classes = 2 if self.task == "binary" else None
-            clean: npt.NDArray[np.generic] = _check.labels(name, self.labels, classes=classes, length=features.shape[0])
+            clean: npt.NDArray[np.generic] = check.labels(name, self.labels, classes=classes, length=features.shape[0])
         else:
-            clean = _check.finite(name, self.labels).astype(np.float32)
+            clean = check.finite(name, self.labels).astype(np.float32)
             if clean.shape[:1] != features.shape[:1]:
                 raise InputError(f"{name} must have {features.shape[0]} rows, got shape {clean.shape}.")
         object.__setattr__(self, "labels", clean)

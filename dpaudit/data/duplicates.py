@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from dpaudit import _check
-from dpaudit._check import BoolArray, FloatArray, IntArray
 from dpaudit.data.columns import columns, count, label_columns, member_flags, standardised, texts
+from dpaudit.runtime import check
+from dpaudit.runtime.check import BoolArray, FloatArray, IntArray
 
 SAMPLE = 4_000  # distinct records among which near neighbours are looked for
 NUMBERS = 20_000_000  # numbers of that sample, at most: of wide records fewer
@@ -90,7 +90,7 @@ def duplicates(features: object, labels: object, member: object, *, seed: int = 
     """
     records = count(features)
     inside = member_flags(member, records)
-    rng = np.random.default_rng(_check.integer("seed", seed, at_least=0))
+    rng = np.random.default_rng(check.integer("seed", seed, at_least=0))
     words = texts(features)
     beside = label_columns(labels, records)
     if words is not None:

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dpaudit import _check
-from dpaudit._check import FloatArray
 from dpaudit.data.dataset import Dataset, Task
 from dpaudit.data.load import load
-from dpaudit.errors import InputError
+from dpaudit.runtime import check
+from dpaudit.runtime.check import FloatArray
+from dpaudit.runtime.errors import InputError
 
 Given = Dataset | str | Path | tuple[object, object]
 
@@ -68,7 +68,7 @@ def predicted(predict: Callable[[Any], object], data: Dataset) -> FloatArray:
         raise InputError(
             f"the model does not take records of shape {data.features.shape[1:]}: {str(error).strip().splitlines()[0]}"
         ) from error
-    outputs = _check.finite("outputs of the model", np.asarray(raw))
+    outputs = check.finite("outputs of the model", np.asarray(raw))
     if outputs.shape[:1] != (len(data),):
         raise InputError(f"the model must return one row for each of {len(data)} records, got shape {outputs.shape}.")
     return outputs

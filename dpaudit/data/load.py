@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dpaudit import _check, registry
 from dpaudit.data.dataset import Dataset, Task
-from dpaudit.errors import InputError
-from dpaudit.files import read_npz
+from dpaudit.runtime import check
+from dpaudit.runtime import plugins as registry
+from dpaudit.runtime.errors import InputError
+from dpaudit.runtime.files import read_npz
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,7 +93,7 @@ def column(table: "pd.DataFrame", name: str, where: object) -> "pd.Series":
 
 def _require_column(names: Sequence[str], name: str, where: object) -> None:
     if name not in names:
-        raise InputError(f"{where} has no column {name!r}; it has {', '.join(names)}.{_check.nearest(name, names)}")
+        raise InputError(f"{where} has no column {name!r}; it has {', '.join(names)}.{check.nearest(name, names)}")
 
 
 def _from_npz(path: Path, task: Task, user: str | None, groups: Sequence[str]) -> Dataset:

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ConfigDict, Field
 
-from dpaudit import _check
-from dpaudit.errors import InputError
+from dpaudit.runtime import check
+from dpaudit.runtime.errors import InputError
 
 FORBID = ConfigDict(extra="forbid")
 Features = npt.NDArray[np.float32]
@@ -32,8 +32,8 @@ class Noise:
     __pydantic_config__: ClassVar[ConfigDict] = FORBID
 
     def __post_init__(self) -> None:
-        _check.positive("scale", self.scale)
-        _check.integer("copies", self.copies, at_least=1)
+        check.positive("scale", self.scale)
+        check.integer("copies", self.copies, at_least=1)
 
     def __call__(self, features: Features, *, seed: int) -> tuple[Features, ...]:
         """Copies of features (records, ...).
@@ -93,7 +93,7 @@ class Shift:
         moved = features
         for axis, by in ((1, self.down), (2, self.right)):
             size = moved.shape[axis]
-            _check.integer("shift", by, at_least=1 - size, at_most=size - 1)
+            check.integer("shift", by, at_least=1 - size, at_most=size - 1)
             source = np.arange(size) - by
             inside = (source >= 0) & (source < size)
             shape = [1] * moved.ndim

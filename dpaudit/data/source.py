@@ -6,12 +6,12 @@ from functools import lru_cache
 
 import numpy as np
 
-from dpaudit._check import BoolArray
 from dpaudit.data.dataset import Dataset, Task
 from dpaudit.data.load import load
 from dpaudit.data.users import Clients
-from dpaudit.errors import InputError
-from dpaudit.seeds import derived
+from dpaudit.runtime.check import BoolArray
+from dpaudit.runtime.errors import InputError
+from dpaudit.runtime.seeds import derived
 
 
 @dataclass(frozen=True)

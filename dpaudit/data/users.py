@@ -10,10 +10,10 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from pydantic import ConfigDict, Field
 
-from dpaudit import _check
-from dpaudit._check import BoolArray, IntArray
 from dpaudit.data.dataset import Dataset
-from dpaudit.errors import InputError
+from dpaudit.runtime import check
+from dpaudit.runtime.check import BoolArray, IntArray
+from dpaudit.runtime.errors import InputError
 
 FORBID = ConfigDict(extra="forbid")
 
@@ -52,7 +52,7 @@ class Iid:
     __pydantic_config__: ClassVar[ConfigDict] = FORBID
 
     def __post_init__(self) -> None:
-        _check.integer("clients", self.clients, at_least=1)
+        check.integer("clients", self.clients, at_least=1)
 
     def __call__(self, dataset: Dataset, *, seed: int) -> IntArray:
         """Client of each record.
@@ -79,8 +79,8 @@ class Dirichlet:
     __pydantic_config__: ClassVar[ConfigDict] = FORBID
 
     def __post_init__(self) -> None:
-        _check.integer("clients", self.clients, at_least=1)
-        _check.positive("alpha", self.alpha)
+        check.integer("clients", self.clients, at_least=1)
+        check.positive("alpha", self.alpha)
 
     def __call__(self, dataset: Dataset, *, seed: int) -> IntArray:
         """Client of each record.
@@ -108,8 +108,8 @@ class Quantity:
     __pydantic_config__: ClassVar[ConfigDict] = FORBID
 
     def __post_init__(self) -> None:
-        _check.integer("clients", self.clients, at_least=1)
-        _check.positive("alpha", self.alpha)
+        check.integer("clients", self.clients, at_least=1)
+        check.positive("alpha", self.alpha)
 
     def __call__(self, dataset: Dataset, *, seed: int) -> IntArray:
         """Client of each record.

@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel
 
-from dpaudit.evidence import Finding, LowerBound, Unchecked
+from dpaudit.bounds.lower_bound import Finding, LowerBound, Unchecked
 from dpaudit.results.federated import CanaryResult, UserResult
 
 

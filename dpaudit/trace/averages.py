@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dpaudit._check import FloatArray
+from dpaudit.runtime.check import FloatArray
 from dpaudit.trace.manifest import DpClaim
 from dpaudit.trace.reader import Round, Trace
 
 DEVIATIONS = 6.0  # of the rate found by least squares: a chance of 2e-9
-NONE = 0.02  # of the claimed noise: so little is left of no round with noise, whatever constant rate or momentum up to 0.999
+# Of the claimed noise: a round with noise leaves more, whatever the rate, and under momentum up to 0.999 too.
+NONE = 0.02
 MANY = 100  # parameters, beyond which that holds
 UNCERTAIN = 0.5  # width of its interval, relative to the rate, beyond which it is not taken
 
@@ -61,8 +62,8 @@ def noisy_averages(trace: Trace, claim: DpClaim) -> Averages:
                 missing=f"the server's step ({server.optimizer}) cannot be undone from the models, as several averages "
                 "lead to the same step; write the noisy average of each round (TraceWriter.round(average=...))"
             )
-    few = len(undone) < len(rounds)
-    return _without_clients(trace, claim, undone, "rounds after a missing one follow from what is not there" if few else "")
+    reason = "rounds after a missing one follow from what is not there" if len(undone) < len(rounds) else ""
+    return _without_clients(trace, claim, undone, reason)
 
 
 def unit(one: Round, claim: DpClaim) -> float:
@@ -134,7 +135,9 @@ def _by_least_squares(trace: Trace, claim: DpClaim, rounds: list[Round]) -> Aver
     return Averages(tuple(one for one, _, _ in pairs), tuple(left), taken=taken)
 
 
-def _bare(x: FloatArray, y: FloatArray, pairs: list[tuple[Round, FloatArray, FloatArray]], claim: DpClaim) -> Averages | None:
+def _bare(
+    x: FloatArray, y: FloatArray, pairs: list[tuple[Round, FloatArray, FloatArray]], claim: DpClaim
+) -> Averages | None:
     """The round whose change is a multiple of its own clients, and next to nothing else; None where there is none."""
     signal, along = (x * x).sum(axis=1), (x * y).sum(axis=1)
     if x.shape[1] < MANY or not (fits := np.flatnonzero((signal > 0) & (along > 0))).size:

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from dpaudit.evidence import Finding, Unchecked
-from dpaudit.trace.accounting import LEVEL, true_epsilon
+from dpaudit.bounds.lower_bound import Finding, Unchecked
+from dpaudit.trace.accountant import LEVEL, true_epsilon
 from dpaudit.trace.averages import noisy_averages, unit
 from dpaudit.trace.manifest import DpClaim
 from dpaudit.trace.reader import Trace

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from dpaudit._check import IntArray
-from dpaudit.evidence import Finding, Unchecked
-from dpaudit.trace.accounting import LEVEL, true_epsilon
+from dpaudit.bounds.lower_bound import Finding, Unchecked
+from dpaudit.runtime.check import IntArray
+from dpaudit.trace.accountant import LEVEL, true_epsilon
 from dpaudit.trace.manifest import DpClaim
 from dpaudit.trace.reader import Trace
 
@@ -76,7 +76,7 @@ def _coins(trace: Trace, claim: DpClaim, replies: IntArray) -> list[Finding | Un
 
 def _clients(trace: Trace, claim: DpClaim) -> list[Finding | Unchecked]:
     """How often each client took part, by the names of those whose updates are shown."""
-    from dpaudit.tails import too_large
+    from dpaudit.scores.binomial_tails import too_large
 
     shown = [list(one.updates) for one in trace.rounds if one.updates is not None]
     if claim.sampler == "all" or claim.rate == 1:

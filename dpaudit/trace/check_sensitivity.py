@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from dpaudit.claim import too_small
-from dpaudit.evidence import Finding
-from dpaudit.trace.accounting import scaled, true_epsilon
+from dpaudit.accounting.claim import too_small
+from dpaudit.bounds.lower_bound import Finding
+from dpaudit.trace.accountant import scaled, true_epsilon
 from dpaudit.trace.manifest import DpClaim
 from dpaudit.trace.reader import Round, Trace
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from dpaudit.evidence import Finding, Unchecked
-from dpaudit.trace.accounting import check_epsilon, check_formula, check_rounds
+from dpaudit.bounds.lower_bound import Finding, Unchecked
+from dpaudit.trace.accountant import check_epsilon, check_formula, check_rounds
 from dpaudit.trace.check_course import check_buffers, check_clip, check_completeness, check_metrics
 from dpaudit.trace.check_noise import check_noise
 from dpaudit.trace.check_participation import check_participation

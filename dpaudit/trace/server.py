@@ -4,8 +4,8 @@ import typing
 from dataclasses import dataclass
 from typing import Literal
 
-from dpaudit import _check
-from dpaudit.errors import InputError
+from dpaudit.runtime import check
+from dpaudit.runtime.errors import InputError
 
 Optimizer = Literal["sgd", "momentum", "adam", "other"]
 
@@ -14,8 +14,8 @@ Optimizer = Literal["sgd", "momentum", "adam", "other"]
 class ServerStep:
     """How the server moves the model by the noisy average g of a round.
 
-    ``sgd`` adds ``learning_rate`` g; ``momentum`` keeps v = ``momentum`` v + g and adds ``learning_rate`` v; ``adam`` is
-    any adaptive step and ``other`` any other: only where the averages themselves are recorded can their noise be judged.
+    ``sgd`` adds ``learning_rate`` g; ``momentum`` keeps v = ``momentum`` v + g and adds ``learning_rate`` v; ``adam``
+    is any adaptive step and ``other`` any other. Their noise is judged only where the averages themselves are recorded.
 
     Args:
         optimizer: one of these.
@@ -31,9 +31,9 @@ class ServerStep:
     momentum: float = 0.0
 
     def __post_init__(self) -> None:
-        _check.one_of("server.optimizer", self.optimizer, typing.get_args(Optimizer))
-        object.__setattr__(self, "learning_rate", _check.positive("server.learning_rate", self.learning_rate))
-        if not 0 <= _check.nonnegative("server.momentum", self.momentum) < 1:
+        check.one_of("server.optimizer", self.optimizer, typing.get_args(Optimizer))
+        object.__setattr__(self, "learning_rate", check.positive("server.learning_rate", self.learning_rate))
+        if not 0 <= check.nonnegative("server.momentum", self.momentum) < 1:
             raise InputError(f"server.momentum must be in [0, 1), got {self.momentum!r}.")
         if self.momentum and self.optimizer != "momentum":
             raise InputError(f"server.momentum {self.momentum:g} needs server.optimizer 'momentum'.")

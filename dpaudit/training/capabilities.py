@@ -7,16 +7,16 @@ functions below are the one place that asks for a method and that says what foll
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from dpaudit import _check
-from dpaudit._check import BoolArray
+from dpaudit.bounds.lower_bound import Skipped
 from dpaudit.data.dataset import Dataset
-from dpaudit.errors import InputError
-from dpaudit.evidence import Skipped
+from dpaudit.runtime import check
+from dpaudit.runtime.check import BoolArray
+from dpaudit.runtime.errors import InputError
 from dpaudit.training.trainer import TrainedModel, Trainer
 
 if TYPE_CHECKING:
-    from dpaudit.forensics.under_test import UnderTest
-    from dpaudit.stacked.cost import Cost
+    from dpaudit.engine.cost import Cost
+    from dpaudit.inspection.under_test import UnderTest
     from dpaudit.training.dp_sgd import DpSgd
 
 
@@ -98,6 +98,11 @@ class _SaysWeights(Protocol):
     def gives_weights(self) -> bool: ...
 
 
+@runtime_checkable
+class _ImportsCode(Protocol):
+    def outside_code(self) -> str | None: ...
+
+
 def reference_trainer(trainer: Trainer, dataset: Dataset) -> Trainer:
     """What trains the references of a trainer's model: ``trainer.reference(dataset)``, else the trainer itself.
 
@@ -165,6 +170,14 @@ def gives_weights(trainer: Trainer) -> bool:
     return trainer.gives_weights() if isinstance(trainer, _SaysWeights) else True
 
 
+def outside_code(trainer: Trainer) -> str | None:
+    """Code named in a plan that a training would import and call: ``trainer.outside_code()``, else none.
+
+    A run asks to be trusted before it imports any.
+    """
+    return trainer.outside_code() if isinstance(trainer, _ImportsCode) else None
+
+
 def require_records(trainer: Trainer, included: BoolArray, *, name: str) -> None:
     """Refuse models on fewer records than ``trainer.records_needed()`` says, before any of them is trained.
 
@@ -190,7 +203,7 @@ def checked_epoch(trainer: ByEpochs, epochs: int) -> int:
     Raises:
         InputError: it is none, or the last one.
     """
-    return _check.integer("checkpoints", epochs, at_least=1, at_most=trainer.epochs - 1)
+    return check.integer("checkpoints", epochs, at_least=1, at_most=trainer.epochs - 1)
 
 
 def _name(trainer: Trainer) -> str:

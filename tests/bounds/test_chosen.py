@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import combinations, product
 from typing import Any
 
@@ -10,22 +11,22 @@ import numpy as np
 import pytest
 from scipy.stats import binom, chisquare
 
-from dpaudit._check import BoolArray
 from dpaudit.bounds.accuracy import Accuracy
+from dpaudit.bounds.choosing import CrossFit, Fixed, FixedGuesses, HeldOut, UnionGuesses
 from dpaudit.bounds.clopper_pearson import ClopperPearson
 from dpaudit.bounds.conditional import Conditional
-from dpaudit.bounds.counts import Guesses, guess_counts
 from dpaudit.bounds.default import SHARES, Bound, default_bound
 from dpaudit.bounds.fair_coins import FAIR, fair_part
-from dpaudit.bounds.null import Definition
+from dpaudit.bounds.hypothesis import Definition
+from dpaudit.bounds.lower_bound import Procedure
 from dpaudit.bounds.one_run import OneRun, one_run
 from dpaudit.bounds.one_run_trade_off import OneRunTradeOff
-from dpaudit.bounds.selection import CrossFit, Fixed, FixedGuesses, HeldOut, UnionGuesses
 from dpaudit.bounds.sequential import Sequential
+from dpaudit.bounds.trial_counts import Guesses, guess_counts
 from dpaudit.data.member_choice import Coins, MemberChoice, NotRandom, RandomSplit
-from dpaudit.errors import InputError
-from dpaudit.evidence import Procedure
-from dpaudit.scores import Scores
+from dpaudit.runtime.check import BoolArray
+from dpaudit.runtime.errors import InputError
+from dpaudit.scores.scores import Scores
 
 RECORD: Any = {"delta": 0.0, "confidence": 0.95, "adjacency": "add-remove", "unit": "record"}
 LEVEL = 0.05
@@ -203,10 +204,12 @@ def test_a_bound_says_how_members_were_chosen() -> None:
     assert coins.adjacency == "add-remove"
     assert "coin of probability 0.833" in coins.assumptions[0]
     assert 170 < coins.trials < 230
-    assert coins.procedure == split.procedure == Procedure("union", SHARES)
+    assert coins.procedure == Procedure("union", SHARES)
+    assert split.procedure == Procedure("union", SHARES, split=True)
     runs = default_bound("many-runs", RandomSplit(), seed=1)(scores, **RECORD)
     assert runs.adjacency == "add-remove"
-    assert runs.procedure == Procedure("held-out", (0.3,))
+    assert replace(runs.procedure, member_share=0.5) == Procedure("held-out", (0.3,))
+    assert runs.procedure.member_share == pytest.approx(5 / 6, abs=0.05)
     assert Conditional(Fixed(0.7), RandomSplit())(scores, **RECORD).adjacency == "add-remove"
 
 

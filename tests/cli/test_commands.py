@@ -179,11 +179,11 @@ def test_report_refuses_what_is_no_result(dpaudit: Command, tmp_path: Path) -> N
 def test_init_writes_a_plan_that_is_valid_and_keeps_what_is_there(dpaudit: Command, tmp_path: Path) -> None:
     """The second time nothing is overwritten."""
     assert dpaudit("init", cwd=tmp_path).returncode == 0
-    from dpaudit.plan import load_plan
+    from dpaudit.audits.plan import load_plan
 
     assert load_plan(tmp_path / "plan.toml").name == "my-audit"
     again = dpaudit("init", cwd=tmp_path)
-    assert (again.returncode, "exists and is kept" in again.stderr) == (2, True)
+    assert (again.returncode, "already exists and is not overwritten" in again.stderr) == (2, True)
 
 
 def test_a_budget_that_is_no_time_is_exit_2(dpaudit: Command, tmp_path: Path) -> None:
@@ -210,7 +210,7 @@ def test_list_schema_and_doctor(dpaudit: Command, tmp_path: Path) -> None:
 def test_doctor_says_how_to_mend_what_is_missing(run_without_tensorflow: Callable[[str], str]) -> None:
     """Where TensorFlow does not import, training is not ok and the command that installs it stands beside."""
     printed = run_without_tensorflow(
-        "from dpaudit.doctor import examine\n"
+        "from dpaudit.runtime.doctor import examine\n"
         "print([(c.ok, 'pip install' in c.mend) for c in examine() if c.what in ('tensorflow', 'training')])"
     )
     assert printed.strip() == "[(False, True)]"

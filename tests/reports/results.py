@@ -6,15 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from dpaudit.accounting import gaussian_epsilon, gaussian_trade_off
-from dpaudit.claim import Claim
-from dpaudit.facts import judged
-from dpaudit.promise import Promise
+from dpaudit.accounting.claim import Claim
+from dpaudit.accounting.gaussian import gaussian_epsilon
+from dpaudit.accounting.promise import Promise
+from dpaudit.accounting.trade_off_curve import gaussian_trade_off
+from dpaudit.results.facts import judged
 from dpaudit.results.membership import AttackResult, ExposedRecords, MembershipResult
 from dpaudit.results.result import ModelResult, Result, Utility
-from dpaudit.slices import Slice, Slices
-from dpaudit.vulnerable_records import Accused, Exposed
-from tests.audits import DELTA, around, gaussian_audit, gaussian_scores, unbounded
+from dpaudit.scores.slices import Slice, Slices
+from dpaudit.scores.vulnerable_records import Accused, Exposed
+from tests.small_audits import DELTA, around, gaussian_audit, gaussian_scores, unbounded
 
 HOSTILE = {
     "script": "<script>alert(1)</script>",
@@ -76,7 +77,7 @@ def audit_of(names: tuple[str, ...], *, attacks: int, slices: int) -> Result:
             )
     three = Exposed((3, 17, 256), (2.0, 1.5, 1.1), (1e-6, 1e-5, 1e-4), 0.05, 1200, 1e-7)
     cards = Accused(0.1, 8, (1.0, 0.75, 0.625), (0.125, 0.0, 0.25))
-    exposed = ExposedRecords(model=names[0], exposed=three, accused=cards)
+    exposed = ExposedRecords(model=names[0], exposed=three, accused=cards, trained_on=(True, False, True))
     result = around(outcomes).model_copy(update={"models": models, "name": "audit", "title": "Privacy audit"})
     outcome_ = MembershipResult(design="one-run", attacks=outcomes, exposed=[exposed] if slices else [])
     return judged(result.model_copy(update={"membership": outcome_}))

@@ -1,7 +1,9 @@
 """The other forms of a report: Markdown, notebook, pixels, PDF, changes, history; and the commands that make them."""
 
+import io
 import json
 import re
+from dataclasses import replace
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,24 +11,27 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from rich.console import Console
 
-from dpaudit.changes import changes
 from dpaudit.cli import main
-from dpaudit.errors import InputError, MissingDependency
-from dpaudit.history import releases
+from dpaudit.gate.compare import changes
+from dpaudit.gate.history import releases, runs
 from dpaudit.reports.drawing import Drawing, canvas
 from dpaudit.reports.gate import escaped
 from dpaudit.reports.history import write_history
 from dpaudit.reports.html import page, write_report
 from dpaudit.reports.markdown import markdown
 from dpaudit.reports.pdf import write_pdf
+from dpaudit.reports.text import changes_table
 from dpaudit.reports.words import not_tested
 from dpaudit.results.federated import FederatedResult
 from dpaudit.results.ladder import LadderResult, RungResult
+from dpaudit.results.result import Result
 from dpaudit.results.trace import TraceResult
-from tests.audits import edited, gaussian_audit
+from dpaudit.runtime.errors import InputError, MissingDependency
 from tests.reports.results import HOSTILE, hostile, small, three
 from tests.reports.sections import gradient
+from tests.small_audits import edited, gaussian_audit, on_data, with_references
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -185,7 +190,38 @@ def test_compare_and_history_commands(
     assert run(monkeypatch, "history", str(tmp_path)) == 0
     shown = (tmp_path / "history.html").read_text()
     assert "2 audits with 1 model, the oldest first." in shown
-    assert shown.count("release-0") == shown.count("release-1") == 1
+    for name in ("release-0", "release-1"):  # its folder and its own name
+        assert shown.count(f"<bdi>{name}</bdi>") == 2
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "result.json").write_text(on_data(with_references(gaussian_audit(0.2, seed=1), 8), "b" * 64).json())
+    assert run(monkeypatch, "compare", old, str(other)) == 2
+    said = capsys.readouterr().err.strip()
+    assert "\n" not in said
+    assert "can be compared: 8 reference models against 0." in said
+
+
+def test_what_cannot_be_compared_is_marked_in_every_form() -> None:
+    """One attack of two has another version: its rows hold no difference and no word of growth; why stands below."""
+    plain, leaky = gaussian_audit(0.2, seed=1, attacks=2), gaussian_audit(2.0, seed=2, attacks=2)
+    assert leaky.membership is not None
+    first, second = leaky.membership.attacks
+    other = [first, second.model_copy(update={"version": "newer"})]
+    after = leaky.model_copy(update={"membership": leaky.membership.model_copy(update={"attacks": other})})
+    found = changes(plain, after)
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(changes_table(found))
+    shown = console.export_text()
+    rows = [line for line in shown.splitlines() if "attack-1" in line]
+    assert len(rows) == 3
+    assert all(re.search(r"  –  +not comparable *$", row) for row in rows)
+    reason = f"not comparable: attack version newer against {second.version}"
+    below = " ".join(shown[shown.index("All differences") :].split())
+    assert f"model: {reason}." in below
+    assert "model: data unknown." in below
+    text = markdown(after, plain)
+    assert text.count(f"| – | {reason} |") == 3
+    assert text.count("grew") == len([each for each in found if each.word == "grew"]) > 0
 
 
 def test_history_is_in_the_order_of_time(tmp_path: Path) -> None:
@@ -201,6 +237,55 @@ def test_history_is_in_the_order_of_time(tmp_path: Path) -> None:
     assert [each.result.provenance.created[:7] for each in found] == ["2026-01", "2026-02", "2026-03"]
     write_history(found, tmp_path)
     assert "<script>alert" not in (tmp_path / "history.html").read_text()
+
+
+def released(folder: Path, day: str, result: Result) -> None:
+    """Put a result of a day into a folder."""
+    provenance = {**json.loads(result.json())["provenance"], "created": f"{day}T00:00:00+00:00"}
+    folder.mkdir(parents=True)
+    (folder / "result.json").write_text(edited(result, provenance=provenance).json())
+
+
+def test_history_marks_what_cannot_be_compared_and_keeps_two_kinds_of_bounds_apart(tmp_path: Path) -> None:
+    """Other data, and another number of references; a bound within a family is never in the column of the others.
+
+    Two releases of one moment stand in the order of their folders, and a line is broken at each mark.
+    """
+    plain = gaussian_audit(0.5, seed=1, records=300)
+    assert plain.membership is not None
+    attack = plain.membership.attacks[0]
+    assert attack.bound is not None
+    bound = replace(attack.bound, epsilon=3.11, family="Gaussian noise")
+    within = plain.model_copy(
+        update={
+            "membership": plain.membership.model_copy(
+                update={"attacks": [attack, attack.model_copy(update={"attack": "second", "bound": bound})]}
+            )
+        }
+    )
+    released(tmp_path / "2026/c", "2026-01-02", on_data(within, "a" * 64))
+    released(tmp_path / "2026/b", "2026-01-02", on_data(plain, "a" * 64))
+    released(tmp_path / "2026/d", "2026-01-03", on_data(plain, "b" * 64))
+    released(tmp_path / "2026/a", "2026-01-04", with_references(on_data(plain, "b" * 64), 8))
+    found = releases(tmp_path)
+    assert [each.folder for each in found] == ["2026/b", "2026/c", "2026/d", "2026/a"]
+    assert [each.apart for each in found] == [
+        (), (), ("other data (fingerprint bbbbbbbb… against aaaaaaaa…)",), ("8 reference models against 0",),
+    ]  # fmt: skip
+    assert [None if each.within is None else each.within.epsilon for each in found] == [None, 3.11, None, None]
+    assert {each.general.epsilon for each in found if each.general is not None} == {attack.bound.epsilon}
+    assert [[each.folder for each in run] for run in runs(found, "model")] == [
+        ["2026/b", "2026/c"],
+        ["2026/d"],
+        ["2026/a"],
+    ]
+    write_history(found, tmp_path)
+    page = (tmp_path / "history.html").read_text()
+    cells = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in re.findall(r"<tr><td.*?</tr>", page, flags=re.S)]
+    assert [row[5].startswith("3.11") for row in cells] == [False, True, False, False]
+    assert "Gaussian noise" in cells[1][5]
+    assert not any("3.11" in row[4] for row in cells)
+    assert [row[-1] for row in cells] == ["; ".join(each.apart) for each in found]
 
 
 def test_report_of_a_run_is_drawn_from_its_result_alone(tmp_path: Path) -> None:

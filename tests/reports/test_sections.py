@@ -1,19 +1,26 @@
 """Every chapter of the report: it is there in each form, its figures are tables too, and its numbers are right."""
 
+import io
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from html import unescape
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from dpaudit.reports.figures import roc
+from dpaudit.accounting.claim import Claim
+from dpaudit.bounds.verdict import Comparison, Facts, Measured, judge
+from dpaudit.reports.figures import ceiling, roc
 from dpaudit.reports.gate import escaped
 from dpaudit.reports.html import drawings, page, write_pixels, write_report
 from dpaudit.reports.markdown import ROWS, markdown
-from dpaudit.reports.words import figure
+from dpaudit.reports.text import table
+from dpaudit.reports.words import exposed_in_words, exposed_parts, figure, headline
 from dpaudit.results.result import Result
+from dpaudit.scores.targets import Mean
 from tests.reports import sections
 from tests.reports.results import large, small, three
 
@@ -36,7 +43,13 @@ def drawn(made: Callable[[], Result]) -> str:
 
 def baseline(made: Callable[[], Result]) -> Result | None:
     """What the two results with a chapter of changes are compared with."""
-    return three() if made in (three, sections.everything) else None
+    if made not in (three, sections.everything):
+        return None
+    membership, before = made().membership, three()
+    assert membership is not None
+    assert before.membership is not None
+    same = before.membership.model_copy(update={"references": membership.references})
+    return before.model_copy(update={"membership": same})
 
 
 @each_result
@@ -155,6 +168,134 @@ def test_large_report_fits_into_a_comment() -> None:
     text = markdown(large())
     assert len(text.encode()) < 64_000
     assert f"{480 - ROWS} more rows are in report.html." in text
+
+
+def test_exposed_records_are_split_by_whether_this_model_was_trained_on_them() -> None:
+    """On the card, in the sentence, in the list and in the table; one of three was not in the training data."""
+    text = markdown(three())
+    sentence = (
+        "3 of 1,200 records are identified as members of models trained like no-dp (false discovery rate 5.0 %): 2 of "
+        "them were in its training data, 1 was not."
+    )
+    card = next(line for line in text.splitlines() if line.startswith("- – no-dp"))
+    assert sentence in card
+    assert text.count(sentence) == 2
+    assert "In its training data: 3 256" in text
+    assert "Not in its training data: 17" in text
+    rows = [re.search(rf"^\| {record} \| (yes|no) \|", text, flags=re.M) for record in (3, 17, 256)]
+    assert [row and row[1] for row in rows] == ["yes", "no", "yes"]
+
+
+def test_exposed_records_of_results_that_do_not_say_who_was_trained_on() -> None:
+    """An older result names one list and says what it lacks; a list cut short counts what it holds."""
+    (listed,) = three().membership.exposed  # type: ignore[union-attr]
+    silent = listed.model_copy(update={"trained_on": None})
+    assert exposed_in_words(silent).endswith("This result does not say which of them were in its own training data.")
+    assert exposed_parts(silent, 200) == [("", [3, 17, 256])]
+    assert exposed_parts(listed, 1) == [("In its training data", [3])]
+    cut = listed.model_copy(update={"exposed": replace(listed.exposed, not_listed=7)})
+    assert "10 of 1,200" in exposed_in_words(cut)
+    assert "of the 3 most exposed, 2 were in its training data, 1 was not." in exposed_in_words(cut)
+
+
+def test_rates_that_no_target_can_show_are_not_printed() -> None:
+    """A TPR stored at 0.01 % of 719 non-members is no column; the note says how many it would take.
+
+    Both for results of before, which hold a number there, and for new ones, which hold none.
+    """
+    whole = sections.everything()
+    assert whole.membership is not None
+    pool = whole.membership.pools[0]
+    for stored in (Mean(0.0123, 0.001), None):
+        over = replace(
+            pool.over_targets, fprs=(0.1, 0.0001), tpr_at_fpr=(Mean(0.2, 0.01), stored), fpr_floor=1 / 719,
+            pooled_tpr_at_fpr=(0.2, 0.1),
+        )  # fmt: skip
+        found = whole.membership.model_copy(update={"pools": [pool.model_copy(update={"over_targets": over})]})
+        text = markdown(whole.model_copy(update={"membership": found}))
+        part = text[text.index("Reference models in turn") :]
+        assert "1.2 %" not in part[: part.index("\n### ")]
+        assert "TPR at 10 % FPR" in part
+        assert "TPR at 0.01 % FPR" not in part
+        assert "At 0.01 % none is shown: that needs 9,999 non-members; there are 719." in part
+
+
+def test_a_single_model_shows_no_rate_below_its_nonmembers_either() -> None:
+    """One attack has 8 non-members, too few for 10 %: its cell is empty beside those of 600; so are small slices."""
+    result = three()
+    assert result.membership is not None
+    first, *rest = result.membership.attacks
+    assert first.slices is not None
+    few = replace(first.slices, found=(replace(first.slices.found[0], nonmembers=50),))
+    attacks = [first.model_copy(update={"nonmembers": 8, "slices": few}), *rest]
+    html = page(result.model_copy(update={"membership": result.membership.model_copy(update={"attacks": attacks})}))
+    assert html.count('title="needs 9 non-members; there are 8"') == 1
+    assert 'title="needs 99 non-members; there are 50"' in html
+    assert "needs 9" not in drawn(small)
+
+
+def test_the_ceiling_in_the_table_is_the_one_of_the_sentence() -> None:
+    """Of two attacks the weaker has the larger ceiling: both places name it, in as many digits, and the figure's table.
+
+    A bound within a family keeps a ceiling of its own.
+    """
+    result = small()
+    assert result.membership is not None
+    (attack,) = result.membership.attacks
+    assert attack.bound is not None
+    bounds = [(0.5, 5.268, ""), (0.1, 5.281, ""), (0.3, 97.0, "Gaussian noise")]
+    attacks = [
+        attack.model_copy(
+            update={
+                "attack": f"attack-{at}",
+                "bound": replace(attack.bound, epsilon=epsilon, ceiling=most, family=family),
+            }
+        )
+        for at, (epsilon, most, family) in enumerate(bounds)
+    ]
+    several = result.model_copy(update={"membership": result.membership.model_copy(update={"attacks": attacks})})
+    assert ceiling(several, "model") == 5.281
+    measured = tuple(Measured(bound) for bound in several.bounds("model")[:2])
+    found = judge(Claim(9.0, 1e-5, "record", "add-remove", "the plan"), Facts("model", measured))
+    assert "ε = 5.28" in found.sentence
+    assert "| 0.500 | 5.28 | any mechanism |" in markdown(several)
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(table(several))
+    assert re.search(r"0\.500 +5\.28 ", console.export_text())
+
+
+def test_only_promises_of_models_are_called_so() -> None:
+    """Two models promise, one claim is about a release; either kind alone is named alone."""
+
+    def said(*subjects: str, verdict: str = "consistent") -> str:
+        judged = [
+            Comparison(subject, Claim(1.0, 1e-5, "record", "add-remove", ""), "consistent", None, 5.0, "", 2.0)
+            for subject in subjects
+        ]
+        judged[0] = replace(judged[0], verdict=verdict)  # type: ignore[arg-type]
+        return headline(three().model_copy(update={"comparisons": judged}))
+
+    assert said("no-dp", "dp-low-noise", "one image") == (
+        "Nothing contradicts the 2 promises and the claim about what was released examined."
+    )
+    assert said("no-dp", "dp-low-noise") == "Nothing contradicts the 2 promises examined."
+    assert said("one image", "two images") == "Nothing contradicts the 2 claims about what was released examined."
+    assert said("no-dp", "dp-low-noise", "one image", verdict="too weak") == (
+        "This audit was too weak to judge no-dp. Nothing contradicts the promise and the claim about what was released."
+    )
+
+
+def test_the_page_of_a_trace_counts_its_users() -> None:
+    """Where no record was audited the users were, so many of them took part."""
+    whole = sections.everything()
+    none = whole.data.model_copy(update={"records": 0, "members": 0})
+    text = markdown(whole.model_copy(update={"data": none}))
+    assert "40 users audited, 21 of them members" in text
+    assert ", 40 users" in text
+    assert " 0 records" not in text
+    assert "1200 records audited" in markdown(
+        whole.model_copy(update={"data": none.model_copy(update={"records": 1200})})
+    )
 
 
 def test_numbers_below_each_other_have_as_many_digits() -> None:

@@ -10,9 +10,9 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
-from dpaudit import _check
-from dpaudit.claim import GaussianSteps
-from dpaudit.errors import InputError
+from dpaudit.accounting.claim import GaussianSteps
+from dpaudit.runtime import check
+from dpaudit.runtime.errors import InputError
 from dpaudit.training.federated.participation import AllClients, FixedClients, OncePerEpoch, PoissonClients
 
 FORBID = ConfigDict(extra="forbid")
@@ -51,8 +51,8 @@ class FixedClip:
     __pydantic_config__: ClassVar[ConfigDict] = FORBID
 
     def __post_init__(self) -> None:
-        _check.positive("clip", self.clip)
-        _check.nonnegative("noise_multiplier", self.noise_multiplier)
+        check.positive("clip", self.clip)
+        check.nonnegative("noise_multiplier", self.noise_multiplier)
 
     def mechanism(self, sampler: Sampler, rounds: int) -> GaussianSteps | None:
         """What the accountant is told."""
@@ -84,12 +84,12 @@ class AdaptiveClip:
     __pydantic_config__: ClassVar[ConfigDict] = FORBID
 
     def __post_init__(self) -> None:
-        _check.nonnegative("noise_multiplier", self.noise_multiplier)
-        _check.positive("clip", self.clip)
-        _check.open_unit("quantile", self.quantile)
-        _check.positive("rate", self.rate)
+        check.nonnegative("noise_multiplier", self.noise_multiplier)
+        check.positive("clip", self.clip)
+        check.open_unit("quantile", self.quantile)
+        check.positive("rate", self.rate)
         if self.count_noise is not None:
-            _check.positive("count_noise", self.count_noise)
+            check.positive("count_noise", self.count_noise)
 
     def count_stddev(self, expected: float) -> float:
         """Standard deviation of the noise on the count."""
@@ -137,8 +137,8 @@ class Tree:
     __pydantic_config__: ClassVar[ConfigDict] = FORBID
 
     def __post_init__(self) -> None:
-        _check.positive("clip", self.clip)
-        _check.nonnegative("noise_multiplier", self.noise_multiplier)
+        check.positive("clip", self.clip)
+        check.nonnegative("noise_multiplier", self.noise_multiplier)
 
     def mechanism(self, sampler: Sampler, rounds: int) -> GaussianSteps | None:
         """What the accountant is told: a client is in one node of each level, so one tree is one Gaussian release of
@@ -169,8 +169,8 @@ class LocalNoise:
     __pydantic_config__: ClassVar[ConfigDict] = FORBID
 
     def __post_init__(self) -> None:
-        _check.positive("clip", self.clip)
-        _check.nonnegative("noise_multiplier", self.noise_multiplier)
+        check.positive("clip", self.clip)
+        check.nonnegative("noise_multiplier", self.noise_multiplier)
 
     def mechanism(self, sampler: Sampler, rounds: int) -> GaussianSteps | None:
         """What the accountant is told: a client may be asked in every round (in one per epoch with once-per-epoch)."""
@@ -204,11 +204,11 @@ class Distributed:
     __pydantic_config__: ClassVar[ConfigDict] = FORBID
 
     def __post_init__(self) -> None:
-        _check.positive("clip", self.clip)
-        _check.nonnegative("noise_multiplier", self.noise_multiplier)
-        _check.positive("scale", self.scale)
-        _check.integer("bits", self.bits, at_least=8, at_most=31)
-        if not 0 < _check.number("threshold", self.threshold) <= 1:
+        check.positive("clip", self.clip)
+        check.nonnegative("noise_multiplier", self.noise_multiplier)
+        check.positive("scale", self.scale)
+        check.integer("bits", self.bits, at_least=8, at_most=31)
+        if not 0 < check.number("threshold", self.threshold) <= 1:
             raise InputError(f"threshold must be in (0, 1], got {self.threshold!r}.")
 
     def least(self, expected: float) -> int:

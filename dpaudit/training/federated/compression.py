@@ -10,8 +10,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
-from dpaudit import _check
-from dpaudit.errors import InputError
+from dpaudit.runtime import check
+from dpaudit.runtime.errors import InputError
 
 FORBID = ConfigDict(extra="forbid")
 FLOAT_BYTES = 4
@@ -60,7 +60,7 @@ class TopK:
 
     def __call__(self, updates: Any, *, keys: Any) -> Any:
         """Zero outside of the largest coordinates of each client."""
-        from dpaudit._tensorflow import tf
+        from dpaudit.runtime.tensorflow import tf
 
         count = self.kept(updates.shape[1])
         positions = tf.math.top_k(tf.abs(updates), count, sorted=False).indices
@@ -88,8 +88,8 @@ class RandomMask:
 
     def __call__(self, updates: Any, *, keys: Any) -> Any:
         """Masked and scaled up."""
-        from dpaudit._tensorflow import tf
-        from dpaudit.stacked.randomness import Stream, uniform
+        from dpaudit.engine.randomness import Stream, uniform
+        from dpaudit.runtime.tensorflow import tf
 
         drawn = uniform(Stream(keys, tf.constant(0)), updates.shape[1])
         return tf.where(drawn < self.share, updates / self.share, 0.0)
@@ -108,8 +108,8 @@ class EightBit:
 
     def __call__(self, updates: Any, *, keys: Any) -> Any:
         """Rounded to the levels."""
-        from dpaudit._tensorflow import tf
-        from dpaudit.stacked.randomness import Stream, uniform
+        from dpaudit.engine.randomness import Stream, uniform
+        from dpaudit.runtime.tensorflow import tf
 
         low = tf.reduce_min(updates, axis=1, keepdims=True)
         step = tf.maximum((tf.reduce_max(updates, axis=1, keepdims=True) - low) / 255, 1e-30)
@@ -132,7 +132,7 @@ class Sign:
 
     def __call__(self, updates: Any, *, keys: Any) -> Any:
         """Signs times the mean magnitude."""
-        from dpaudit._tensorflow import tf
+        from dpaudit.runtime.tensorflow import tf
 
         return tf.sign(updates) * tf.reduce_mean(tf.abs(updates), axis=1, keepdims=True)
 
@@ -141,5 +141,5 @@ Compression = Annotated[Whole | TopK | RandomMask | EightBit | Sign, Field(discr
 
 
 def _share(share: float) -> None:
-    if not 0 < _check.number("share", share) <= 1:
+    if not 0 < check.number("share", share) <= 1:
         raise InputError(f"share must be in (0, 1], got {share!r}.")

@@ -10,10 +10,10 @@ from typing import Annotated, ClassVar, Literal, NamedTuple
 import numpy as np
 from pydantic import ConfigDict, Field
 
-from dpaudit import _check
-from dpaudit._check import BoolArray, FloatArray
-from dpaudit.claim import FULL_BATCH, FixedSize, GaussianSteps, Poisson
-from dpaudit.errors import InputError
+from dpaudit.accounting.claim import FULL_BATCH, FixedSize, GaussianSteps, Poisson
+from dpaudit.runtime import check
+from dpaudit.runtime.check import BoolArray, FloatArray
+from dpaudit.runtime.errors import InputError
 
 FORBID = ConfigDict(extra="forbid")
 
@@ -59,8 +59,8 @@ class FixedClients:
     __pydantic_config__: ClassVar[ConfigDict] = FORBID
 
     def __post_init__(self) -> None:
-        _check.integer("clients", self.clients, at_least=1)
-        _check.integer("of", self.of, at_least=1)
+        check.integer("clients", self.clients, at_least=1)
+        check.integer("of", self.of, at_least=1)
         if self.clients > self.of:
             raise InputError(f"{self.clients} clients cannot be drawn from a roster of {self.of}.")
 
@@ -113,7 +113,7 @@ class OncePerEpoch:
     __pydantic_config__: ClassVar[ConfigDict] = FORBID
 
     def __post_init__(self) -> None:
-        _check.integer("rounds", self.rounds, at_least=1)
+        check.integer("rounds", self.rounds, at_least=1)
 
     def expected(self, clients: int) -> float:
         """Clients in a round, on average."""
@@ -149,9 +149,9 @@ class Trouble:
     __pydantic_config__: ClassVar[ConfigDict] = FORBID
 
     def __post_init__(self) -> None:
-        _check.probability("drop_out", self.drop_out)
-        _check.probability("straggle", self.straggle)
-        _check.open_unit("straggler_share", self.straggler_share)
+        check.probability("drop_out", self.drop_out)
+        check.probability("straggle", self.straggle)
+        check.open_unit("straggler_share", self.straggler_share)
 
     def __call__(self, clients: int, *, round_number: int, seed: int) -> "Answers":
         """Who would answer in a round, and how much of its work each would do.
