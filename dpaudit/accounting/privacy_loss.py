@@ -22,8 +22,8 @@ Direction = Literal["remove", "add"]
 TAIL = 10.0  # standard deviations kept on each side of a mixture: 8e-24 of the mass lies outside and counts as lost
 CUT = 1e-15  # of the mass of composed losses: the tails cut off, which count as lost
 ORDERS = 20  # of Chernoff's bound on those tails, in inverse widths of the losses of one step: no exponent is larger
-# Connecting the dots adds at most a quarter of the squared spacing to the variance of a step's loss: at an eighth of its
-# deviation 0.4 %, hence 0.2 % of ε.
+# Connecting the dots adds at most a quarter of the squared spacing to the variance of a step's loss. At an eighth of
+# its deviation that is 0.4 %, hence 0.2 % of ε.
 CELLS = 8
 MOST = 400_000  # losses of one step that are told apart, which bounds time and memory
 

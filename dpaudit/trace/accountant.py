@@ -119,7 +119,7 @@ def claimed_mechanism(trace: Trace, claim: DpClaim, *, rounds: int | None = None
 
 
 def true_epsilon(trace: Trace, claim: DpClaim, assumed: DpClaim, *, rounds: int | None = None) -> float | None:
-    """The ε there certainly is with other noise, rate or rounds than claimed; None when the manifest says too little."""
+    """The ε there certainly is with other noise, rate or rounds than claimed; None where too little is stated."""
     found = accounted(trace, claim, assumed, rounds=rounds)
     return None if found is None else found.certain
 

@@ -66,8 +66,8 @@ def inspect_all(trace: Trace) -> TraceInspection:
         )
         found.append(Unchecked("noise, clipping, sampling and ε", "the manifest claims no privacy"))
     else:
-        for check in CHECKS:
-            found += check(trace, claim)
+        for look in CHECKS:
+            found += look(trace, claim)
     found += check_buffers(trace) + check_metrics(trace)
     findings = [each for each in found if isinstance(each, Finding)]
     return TraceInspection(
