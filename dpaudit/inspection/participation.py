@@ -78,7 +78,7 @@ def reconcile_trace(
     >>> batches = [np.arange(10 * step, 10 * step + 10) for step in range(10)] * 3
     >>> steps = GaussianSteps(noise_multiplier=1.0, steps=30, sampling=Poisson(0.1))
     >>> [finding.check for finding in reconcile_trace(steps, Trace(100, batches))]
-    ['fixed batches', 'sampler', 'records together']
+    ['fixed batches', 'sampler']
     """
     return inspect_participation(assumed, trace, level=level, claim=claim).findings
 

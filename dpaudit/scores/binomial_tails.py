@@ -44,7 +44,7 @@ def spread(counts: IntArray, trials: int, rate: float, level: float, *, independ
     >>> spread(np.full(1000, 10), 200, 0.05, 1e-6)
     Spread(above=None, below=None, even=True)
     >>> spread(np.array([200] + [10, 8, 12, 9, 11, 7] * 20), 200, 0.05, 1e-6).above
-    26
+    35
     """
     if rate >= 1:
         return Spread(None, None, False)
@@ -93,7 +93,7 @@ def found_with(counts: int, trials: int, rate: float, level: float, *, power: fl
     """Rate of a single count, among so many at ``rate``, that `too_large` finds with probability ``power``.
 
     >>> round(found_with(1000, 200, 0.05, 1e-6), 3)
-    0.18
+    0.191
     """
     needed = int(binom.isf(level / counts, trials, rate)) + 1
     return 1.0 if needed >= trials else float(betaincinv(needed, trials - needed + 1, power))

@@ -104,7 +104,9 @@ def federation(
         total = (sent * (weights / weights.mean())[:, None]).sum(axis=0) if clients.size else np.zeros(PARAMETERS)
         average = (total + noise * CLIP * rng.normal(size=PARAMETERS)) / PLANNED
         after = model + moved(average, state)
-        shown = {str(client): (update,) for client, update in zip(clients, sent, strict=True)}
+        shown: dict[str, tuple[FloatArray, ...]] = {
+            str(client): (update,) for client, update in zip(clients, sent, strict=True)
+        }
         rounds.append(
             Round(
                 number,
