@@ -72,6 +72,11 @@ class Counts:
         """Right guesses when every trial is guessed."""
         return self.true_positives + self.true_negatives
 
+    @property
+    def perfect(self) -> "Counts":
+        """The same trials without an error."""
+        return Counts(self.members, 0, 0, self.nonmembers)
+
 
 @dataclass(frozen=True)
 class Guesses:
@@ -94,6 +99,11 @@ class Guesses:
     def trials(self) -> int:
         """All canaries, guessed or not."""
         return self.canaries
+
+    @property
+    def perfect(self) -> "Guesses":
+        """As many guesses, all of them right."""
+        return Guesses(self.canaries, self.made, self.made)
 
 
 Evidence = TypeVar("Evidence", Counts, Guesses)
