@@ -9,11 +9,12 @@ from scipy.stats import norm
 
 from dpaudit import Claim, Finding, LowerBound
 from dpaudit.accounting import epsilon
-from dpaudit.bounds.default import SHARES
+from dpaudit.bounds.default import HELD_OUT
+from dpaudit.chances import HeldOutGuesses
 from dpaudit.claim import GaussianSteps, Poisson
 from dpaudit.errors import InputError
 from dpaudit.evidence import Procedure
-from dpaudit.planning import DEFAULTS, visible
+from dpaudit.planning import visible
 from dpaudit.verdict import Comparison, Facts, Measured, judge
 
 CLAIM = Claim(2.0, 1e-5, unit="record", adjacency="add-remove", source="test")
@@ -62,8 +63,8 @@ def test_a_ceiling_below_the_claim_is_too_weak() -> None:
 
 def test_the_reach_says_what_would_have_been_seen() -> None:
     """A Gaussian leak at 80 % power: `dpaudit power --trials` gives the same figure for the same procedure."""
-    found = compare("m", CLAIM, [bound(0.5, trials=1000, procedure=Procedure("union", SHARES))])
-    assert found.reach == visible(DEFAULTS["one-run"], 1000, claimed=2.0, delta=1e-5)
+    found = compare("m", CLAIM, [bound(0.5, trials=1000, procedure=Procedure("held-out", (HELD_OUT,)))])
+    assert found.reach == visible(HeldOutGuesses(HELD_OUT, judged_only=True), 1000, claimed=2.0, delta=1e-5)
     assert f"a Gaussian leak of ε = {found.reach:.3g} would have been seen with probability 0.8" in found.sentence
     other = compare("m", CLAIM, [bound(0.5, method="one-shot")])
     assert other.reach == 6.0
