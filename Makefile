@@ -32,7 +32,7 @@ test-browser: $(STAMP) ## the report in a real browser; skipped where Chromium o
 	$(BIN)/python -m pytest -q -m browser -rs tests/browser
 
 test-cluster: $(STAMP) ## on a Dask cluster of the loopback: workers die and join, the client is interrupted (minutes)
-	$(BIN)/python -m pytest -q -m "slow or not slow" tests/test_cluster.py
+	$(BIN)/python -m pytest -q -m "slow or not slow" tests/runtime/test_cluster.py
 
 test-flower: ## the Flower integration against the real package, in an environment of its own
 	sh tests/integrations/flower.sh

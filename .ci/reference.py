@@ -14,11 +14,11 @@ from typing import Any
 
 from typer.main import get_command
 
-from dpaudit import registry
-from dpaudit.claims import Claims
+from dpaudit.audits.plan import Plan
 from dpaudit.cli import app
-from dpaudit.plan import Plan
+from dpaudit.gate.claims_file import Claims
 from dpaudit.results.result import Result
+from dpaudit.runtime import plugins as registry
 
 DOCS = Path(__file__).parent.parent / "docs"
 MADE = "This page is made from the code by `make reference`."

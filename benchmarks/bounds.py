@@ -21,22 +21,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dpaudit.accounting import trade_off
+from dpaudit.accounting.claim import GaussianSteps, Poisson
+from dpaudit.accounting.mechanism import trade_off
 from dpaudit.bounds.accuracy import Accuracy, accuracy_bound
+from dpaudit.bounds.choosing import Fixed, HeldOut
 from dpaudit.bounds.clopper_pearson import ClopperPearson, clopper_pearson
 from dpaudit.bounds.conditional import Conditional, conditional
-from dpaudit.bounds.counts import Counts, Guesses
+from dpaudit.bounds.hypothesis import Gaussian
 from dpaudit.bounds.joint_beta import joint_beta
-from dpaudit.bounds.null import Gaussian
 from dpaudit.bounds.one_run import OneRun, one_run, perfect_one_run
 from dpaudit.bounds.one_run_trade_off import OneRunTradeOff, one_run_trade_off
-from dpaudit.bounds.selection import Fixed, HeldOut
 from dpaudit.bounds.sequential import Sequential, refuted_rate, sequential
+from dpaudit.bounds.trial_counts import Counts, Guesses
 from dpaudit.bounds.whole_curve import WholeCurve, whole_curve
-from dpaudit.calibration.mechanisms import DELTA, Simulated, constant_ratio, gaussian, null
-from dpaudit.calibration.methods import METHODS
-from dpaudit.claim import GaussianSteps, Poisson
-from dpaudit.scores import Scores
+from dpaudit.scores.scores import Scores
+from dpaudit.self_test.mechanisms import DELTA, Simulated, constant_ratio, gaussian, null
+from dpaudit.self_test.methods import METHODS
 
 ENVIRONMENTS = Path(__file__).parents[1] / ".benchmark-env"
 PEERS = {

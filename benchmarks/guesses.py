@@ -29,14 +29,14 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.tree import DecisionTreeClassifier
 
-from dpaudit._check import BoolArray, FloatArray
-from dpaudit.accounting import gaussian_mu
+from dpaudit.accounting.gaussian import gaussian_mu
 from dpaudit.attacks.membership.loss import Loss
-from dpaudit.bounds.counts import Guesses, guess, guess_counts, pair
+from dpaudit.bounds.choosing import CrossFit, GuessSelection, HeldOut
 from dpaudit.bounds.one_run import one_run
-from dpaudit.bounds.selection import CrossFit, GuessSelection, HeldOut
-from dpaudit.scores import Sides
-from dpaudit.signals import Signals
+from dpaudit.bounds.trial_counts import Guesses, guess, guess_counts, pair
+from dpaudit.runtime.check import BoolArray, FloatArray
+from dpaudit.scores.scores import Sides
+from dpaudit.scores.signals import Signals
 
 LEVEL, DELTA = 0.05, 1e-5
 Generator = np.random.Generator

@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from dpaudit.attacking import attacked
-from dpaudit.blocks import within
+from dpaudit.audits.attack import attacked
+from dpaudit.audits.score import Statement
 from dpaudit.data.member_choice import Coins
-from dpaudit.files import write_text
 from dpaudit.reports.html import write_report
-from dpaudit.score import Statement
-from dpaudit.stored import stored_signals
+from dpaudit.runtime.files import write_text
+from dpaudit.runtime.out_of_core import within
+from dpaudit.scores.signal_files import stored_signals
 
 STATED = Statement("synthetic", 0, 1.0, 1e-5, 0.95, Coins())
 ATTACKS = ("loss", "attack-p", "attack-r", "lira", "lira-offline", "rmia")

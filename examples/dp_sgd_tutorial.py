@@ -4,7 +4,10 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 import dpaudit
-from dpaudit._tensorflow import keras, tensorflow_privacy_module  # so that 0.9 works with TensorFlow 2.15 to 2.21
+from dpaudit.runtime.tensorflow import (  # so that 0.9 works with TensorFlow 2.15 to 2.21
+    keras,
+    tensorflow_privacy_module,
+)
 
 features, labels = load_digits(return_X_y=True)
 features = (features / 16).astype(np.float32)

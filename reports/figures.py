@@ -5,13 +5,13 @@ import re
 from typing import Any
 
 from dpaudit.accounting import allowed_for_replaced
-from dpaudit.evidence import LowerBound
+from dpaudit.bounds.lower_bound import LowerBound
 from dpaudit.reports.drawing import COLOURS, DASHES, INK, MUTED, PAPER, PROMISED, SHADE, Drawing, Margins, canvas
 from dpaudit.reports.words import by_severity, count, short
 from dpaudit.reports.words import figure as number
 from dpaudit.results.membership import AttackResult
 from dpaudit.results.result import ModelResult, Result
-from dpaudit.slices import Slice
+from dpaudit.scores.slices import Slice
 
 ROWS = 60  # more cannot be told apart in one figure; all of them are in its table
 SIGNIFICANT = 0.05  # a slice stands out when its p-value, adjusted for all slices, is below this

@@ -5,11 +5,11 @@ from xml.etree import ElementTree
 
 from rich.table import Table
 
-from dpaudit._check import printable
-from dpaudit.gate import Gate
-from dpaudit.judgement import Judgement
+from dpaudit.gate.judgement import Judgement
+from dpaudit.gate.verify import Gate
 from dpaudit.reports.text import MARKS
-from dpaudit.terminal import plain
+from dpaudit.runtime.check import printable
+from dpaudit.runtime.terminal import plain
 
 SYMBOLS = {"contradicted": "❌", "consistent": "✅", "too weak": "❔", "no verdict": "⚠️"}
 # XML 1.0 has no way to write these, not even escaped.

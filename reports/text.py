@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from dpaudit.changes import Change
+from dpaudit.gate.compare import Change
 from dpaudit.reports.figures import allowed, best_attack, ceiling, strongest_bound
 from dpaudit.reports.words import beside, figure, verdict
 from dpaudit.results.result import ModelResult, Result
-from dpaudit.terminal import plain
+from dpaudit.runtime.terminal import plain
 
 MARKS = {
     "contradicted": "bold red",

@@ -4,14 +4,14 @@ import math
 import re
 from collections.abc import Sequence
 
-from dpaudit.changes import Change
-from dpaudit.claim import FixedSize, Poisson, Sampling, Shuffled
+from dpaudit.accounting.claim import FixedSize, Poisson, Sampling, Shuffled
+from dpaudit.bounds.lower_bound import LowerBound
 from dpaudit.data.member_choice import Coins, NotRandom, RandomSplit
-from dpaudit.evidence import LowerBound
-from dpaudit.facts import void
+from dpaudit.gate.compare import Change
+from dpaudit.results.facts import void
 from dpaudit.results.membership import AttackResult, ExposedRecords, PoolResult
 from dpaudit.results.result import ModelResult, Result
-from dpaudit.roc import nonmembers_needed
+from dpaudit.scores.roc import nonmembers_needed
 
 SYMBOLS = {"contradicted": "✕", "consistent": "✓", "too weak": "?", "no verdict": "!", "no promise": "–"}
 TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")

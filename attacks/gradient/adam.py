@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from dpaudit._tensorflow import tf
+from dpaudit.runtime.tensorflow import tf
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # Kingma and Ba (2015)
 

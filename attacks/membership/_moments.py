@@ -9,10 +9,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 from scipy.special import gammaln
 
-from dpaudit._check import BoolArray, FloatArray
-from dpaudit.blocks import over_records, release
-from dpaudit.errors import InputError
-from dpaudit.signals import Signals
+from dpaudit.runtime.check import BoolArray, FloatArray
+from dpaudit.runtime.errors import InputError
+from dpaudit.runtime.out_of_core import over_records, release
+from dpaudit.scores.signals import Signals
 
 Variance = Literal["shrunk", "per-record", "residual", "raw"]
 VARIANCES: tuple[str, ...] = ("shrunk", "per-record", "residual", "raw")

@@ -5,11 +5,11 @@ from typing import Literal
 
 import numpy as np
 
-from dpaudit._check import FloatArray
 from dpaudit.attacks.membership._moments import Sides, leaving_pairs_out, medians, sides
 from dpaudit.attacks.membership.pools import in_turn
-from dpaudit.blocks import empty, release
-from dpaudit.signals import PoolSignals, Signals
+from dpaudit.runtime.check import FloatArray
+from dpaudit.runtime.out_of_core import empty, release
+from dpaudit.scores.signals import PoolSignals, Signals
 
 Centre = Literal["mean", "median"]
 # Where the law of φ with and without the record is centred; None at the mean of the moments.

@@ -6,12 +6,12 @@ from typing import ClassVar, Literal
 import numpy as np
 from scipy.stats import t as student
 
-from dpaudit import _check
-from dpaudit._check import BoolArray, FloatArray
 from dpaudit.attacks.membership._moments import Moments, leaving_pairs_out, need, sides, spread
 from dpaudit.attacks.membership.pools import in_turn
-from dpaudit.blocks import empty, over_records, release
-from dpaudit.signals import PoolSignals, Signals
+from dpaudit.runtime import check
+from dpaudit.runtime.check import BoolArray, FloatArray
+from dpaudit.runtime.out_of_core import empty, over_records, release
+from dpaudit.scores.signals import PoolSignals, Signals
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class AttackR:
     paper: ClassVar[str] = "Ye et al. (2022), arXiv 2111.09679"
 
     def __post_init__(self) -> None:
-        _check.one_of("tail", self.tail, ("fitted", "empirical"))
+        check.one_of("tail", self.tail, ("fitted", "empirical"))
 
     def __call__(self, signals: Signals) -> FloatArray:
         """Scores, shape (records,)."""

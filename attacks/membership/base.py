@@ -5,8 +5,6 @@ from typing import ClassVar
 
 import numpy as np
 
-from dpaudit import _check
-from dpaudit._check import BoolArray, FloatArray
 from dpaudit.attacks.membership._confidence import (
     confidence,
     leaving_pairs_out,
@@ -14,8 +12,10 @@ from dpaudit.attacks.membership._confidence import (
     mean_of_all,
     mean_outside,
 )
-from dpaudit.blocks import over_records
-from dpaudit.signals import PoolSignals, Signals
+from dpaudit.runtime import check
+from dpaudit.runtime.check import BoolArray, FloatArray
+from dpaudit.runtime.out_of_core import over_records
+from dpaudit.scores.signals import PoolSignals, Signals
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class BaseOffline:
     paper: ClassVar[str] = "Lassila et al. (2025), arXiv 2505.24089"
 
     def __post_init__(self) -> None:
-        _check.probability("scale", self.scale)
+        check.probability("scale", self.scale)
 
     def __call__(self, signals: Signals) -> FloatArray:
         """Scores, shape (records,)."""

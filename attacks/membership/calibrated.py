@@ -5,10 +5,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from dpaudit._check import FloatArray
 from dpaudit.attacks.membership._moments import Sides, leaving_pairs_out, need, sides
-from dpaudit.blocks import empty, release
-from dpaudit.signals import PoolSignals, Signals
+from dpaudit.runtime.check import FloatArray
+from dpaudit.runtime.out_of_core import empty, release
+from dpaudit.scores.signals import PoolSignals, Signals
 
 
 @dataclass(frozen=True)

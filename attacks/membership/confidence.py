@@ -6,8 +6,8 @@ from typing import ClassVar
 import numpy as np
 from scipy.special import logsumexp
 
-from dpaudit._check import FloatArray
-from dpaudit.signals import Signals
+from dpaudit.runtime.check import FloatArray
+from dpaudit.scores.signals import Signals
 
 
 @dataclass(frozen=True)

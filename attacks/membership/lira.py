@@ -6,11 +6,11 @@ The default variance follows the idea of `Brännvall (2026) <https://arxiv.org/a
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from dpaudit import _check
-from dpaudit._check import FloatArray
 from dpaudit.attacks.membership._moments import VARIANCES, Sides, Variance, spread
 from dpaudit.attacks.membership._views import Centre, Centres, over_pairs, over_queries
-from dpaudit.signals import PoolSignals, Signals
+from dpaudit.runtime import check
+from dpaudit.runtime.check import FloatArray
+from dpaudit.scores.signals import PoolSignals, Signals
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Lira:
     paper: ClassVar[str] = "Carlini et al. (2022), arXiv 2112.03570; shrunk: Brännvall (2026), arXiv 2603.11799"
 
     def __post_init__(self) -> None:
-        _check.one_of("variance", self.variance, VARIANCES)
-        _check.one_of("centre", self.centre, ("mean", "median"))
+        check.one_of("variance", self.variance, VARIANCES)
+        check.one_of("centre", self.centre, ("mean", "median"))
 
     def __call__(self, signals: Signals) -> FloatArray:
         """Scores, shape (records,)."""

@@ -5,11 +5,11 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from dpaudit import _check
-from dpaudit._check import FloatArray
 from dpaudit.attacks.membership._moments import VARIANCES, Sides, Variance, spread
 from dpaudit.attacks.membership._views import Centre, Centres, over_pairs, over_queries
-from dpaudit.signals import PoolSignals, Signals
+from dpaudit.runtime import check
+from dpaudit.runtime.check import FloatArray
+from dpaudit.scores.signals import PoolSignals, Signals
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class LiraOffline:
     paper: ClassVar[str] = "Carlini et al. (2022), arXiv 2112.03570, section VI"
 
     def __post_init__(self) -> None:
-        _check.one_of("variance", self.variance, VARIANCES)
-        _check.one_of("centre", self.centre, ("mean", "median"))
+        check.one_of("variance", self.variance, VARIANCES)
+        check.one_of("centre", self.centre, ("mean", "median"))
 
     def __call__(self, signals: Signals) -> FloatArray:
         """Scores, shape (records,)."""
@@ -75,8 +75,8 @@ class LiraOfflineDensity:
     paper: ClassVar[str] = "code of Carlini et al. (2022), arXiv 2112.03570; not the paper's own offline score"
 
     def __post_init__(self) -> None:
-        _check.one_of("variance", self.variance, VARIANCES)
-        _check.one_of("centre", self.centre, ("mean", "median"))
+        check.one_of("variance", self.variance, VARIANCES)
+        check.one_of("centre", self.centre, ("mean", "median"))
 
     def __call__(self, signals: Signals) -> FloatArray:
         """Scores, shape (records,)."""

@@ -1,37 +1,19 @@
 """Self-test of a membership experiment: without a leak, does it find none?"""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from scipy.stats import t as student
 
-from dpaudit import _check
-from dpaudit._check import FloatArray, IntArray
 from dpaudit.attacks.membership.pools import Attack, leave_pair_out
-from dpaudit.blocks import empty, over_records, release
-from dpaudit.errors import AuditFailed
-from dpaudit.roc import auc
-from dpaudit.signals import PoolSignals
-
-
-@dataclass(frozen=True)
-class NullCheck:
-    """The AUC of an attack on signals that cannot leak.
-
-    Args:
-        auc: mean over targets and shuffles.
-        standard_error: of the mean.
-        low: lowest mean that passes.
-        high: highest mean that passes.
-        targets: models attacked, over all shuffles.
-    """
-
-    auc: float
-    standard_error: float
-    low: float
-    high: float
-    targets: int
+from dpaudit.runtime import check
+from dpaudit.runtime.check import FloatArray, IntArray
+from dpaudit.runtime.errors import AuditFailed
+from dpaudit.runtime.out_of_core import empty, over_records, release
+from dpaudit.scores.roc import auc
+from dpaudit.scores.signals import PoolSignals
+from dpaudit.scores.targets import NullCheck
 
 
 def null_check(
@@ -54,8 +36,8 @@ def null_check(
     Raises:
         AuditFailed: the AUC is not one half.
     """
-    _check.open_unit("false_alarms", false_alarms)
-    _check.integer("shuffles", shuffles, at_least=2)
+    check.open_unit("false_alarms", false_alarms)
+    check.integer("shuffles", shuffles, at_least=2)
     rng = np.random.default_rng(seed)
     means = []
     for _ in range(shuffles):

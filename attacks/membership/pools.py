@@ -5,9 +5,9 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from dpaudit._check import BoolArray, FloatArray
-from dpaudit.blocks import empty, release
-from dpaudit.signals import PoolSignals, Signals
+from dpaudit.runtime.check import BoolArray, FloatArray
+from dpaudit.runtime.out_of_core import empty, release
+from dpaudit.scores.signals import PoolSignals, Signals
 
 
 class Attack(Protocol):

@@ -3,8 +3,8 @@
 import math
 import sys
 
+from dpaudit.accounting.claim import Claim, FixedSize, GaussianSteps, Shuffled, too_small
 from dpaudit.accounting.mechanism import epsilon
-from dpaudit.claim import Claim, FixedSize, GaussianSteps, Shuffled, too_small
 
 
 def replaced(epsilon: float, delta: float) -> tuple[float, float]:

@@ -12,12 +12,12 @@ import numpy as np
 from dp_accounting.rdp import RdpAccountant
 from scipy.optimize import brentq
 
-from dpaudit import _check
-from dpaudit.accounting.curve import TradeOff, concave, from_profile
+from dpaudit.accounting.claim import ADJACENCIES, Adjacency, FixedSize, GaussianSteps, Poisson, Shuffled
 from dpaudit.accounting.gaussian import gaussian_epsilon
-from dpaudit.accounting.losses import Profile, neyman_pearson, sensitivity
-from dpaudit.claim import ADJACENCIES, Adjacency, FixedSize, GaussianSteps, Poisson, Shuffled
-from dpaudit.errors import InputError
+from dpaudit.accounting.privacy_loss import Profile, neyman_pearson, sensitivity
+from dpaudit.accounting.trade_off_curve import TradeOff, concave, from_profile
+from dpaudit.runtime import check
+from dpaudit.runtime.errors import InputError
 
 GRID = 1e-4  # spacing of the discretised privacy loss; dp-accounting's default
 ORDERS = (*np.arange(1.1, 11.0, 0.1).tolist(), *range(11, 64), 128, 256, 512, 1024)
@@ -84,9 +84,9 @@ def epsilon(
     >>> round(epsilon(GaussianSteps(1.0, 1000, Poisson(0.01)), delta=1e-5).epsilon, 3)
     1.828
     """
-    _check.delta("delta", delta)
-    _check.one_of("adjacency", adjacency, ADJACENCIES)
-    _check.integer("group", group, at_least=1)
+    check.delta("delta", delta)
+    check.one_of("adjacency", adjacency, ADJACENCIES)
+    check.integer("group", group, at_least=1)
     if mechanism.noise_multiplier == 0:
         return Accounted(math.inf, delta, adjacency, "no noise")
     return _epsilon(mechanism, delta, adjacency, group, grid)
@@ -123,11 +123,11 @@ def trade_off(
     >>> round(curve.tpr_at(0.01), 4)
     0.0291
     """
-    _check.one_of("adjacency", adjacency, ADJACENCIES)
-    _check.integer("group", group, at_least=1)
+    check.one_of("adjacency", adjacency, ADJACENCIES)
+    check.integer("group", group, at_least=1)
     if mechanism.noise_multiplier == 0:
         return TradeOff(np.array([0.0, 1.0]), np.array([1.0, 1.0]))
-    return _trade_off(mechanism, adjacency, group, _check.positive("grid", grid))
+    return _trade_off(mechanism, adjacency, group, check.positive("grid", grid))
 
 
 @lru_cache(maxsize=64)

@@ -2,16 +2,16 @@
 
 from typing import Literal, Protocol, get_args
 
-from dpaudit import _check
+from dpaudit.accounting.claim import Adjacency, Unit
+from dpaudit.bounds.choosing import HeldOut
 from dpaudit.bounds.clopper_pearson import ClopperPearson
+from dpaudit.bounds.lower_bound import LowerBound
 from dpaudit.bounds.one_run import OneRun
-from dpaudit.bounds.selection import HeldOut
-from dpaudit.claim import Adjacency, Unit
 from dpaudit.data.member_choice import MemberChoice, NotRandom
-from dpaudit.errors import InputError
-from dpaudit.evidence import LowerBound
-from dpaudit.scores import Scores
-from dpaudit.seeds import derived
+from dpaudit.runtime import check
+from dpaudit.runtime.errors import InputError
+from dpaudit.runtime.seeds import derived
+from dpaudit.scores.scores import Scores
 
 BoundDesign = Literal["one-run", "many-runs"]
 # Share of the records of one run that chooses the numbers of guesses, and share of many runs that chooses the
@@ -48,7 +48,7 @@ def default_bound(design: BoundDesign, chosen: MemberChoice, *, seed: int) -> Bo
     >>> found.adjacency, found.trials
     ('replace-one', 606)
     """
-    _check.one_of("design", design, get_args(BoundDesign))
+    check.one_of("design", design, get_args(BoundDesign))
     if isinstance(chosen, NotRandom):
         raise InputError("members were not chosen at random: no bound on ε follows from their scores.")
     if design == "many-runs":

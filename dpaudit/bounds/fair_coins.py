@@ -23,11 +23,11 @@ from functools import lru_cache
 import numpy as np
 from scipy.stats import binom
 
-from dpaudit import _check
-from dpaudit.claim import Adjacency
+from dpaudit.accounting.claim import Adjacency
 from dpaudit.data.member_choice import Coins, MemberChoice, RandomSplit, refuse_other_coins
-from dpaudit.errors import InputError
-from dpaudit.scores import Scores, Sides
+from dpaudit.runtime import check
+from dpaudit.runtime.errors import InputError
+from dpaudit.scores.scores import Scores, Sides
 
 SHARE_FOR_SPLIT = 1e-3  # of the level, for a number of members that the split does not have
 FAIR = Coins(0.5)
@@ -79,7 +79,7 @@ def fair_part(scores: Scores, chosen: MemberChoice, *, seed: int, level: float, 
     >>> len(part.scores), part.adjacency("add-remove")
     (330, 'replace-one')
     """
-    _check.integer("seed", seed, at_least=0)
+    check.integer("seed", seed, at_least=0)
     match chosen:
         case Coins(probability):
             _refuse_other_coins(chosen, scores.member.size, len(scores))

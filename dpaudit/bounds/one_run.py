@@ -15,15 +15,15 @@ from functools import lru_cache
 from scipy.optimize import brentq
 from scipy.special import betainc, betaincinv
 
-from dpaudit import _check
-from dpaudit.bounds.counts import Guesses, guess_counts
+from dpaudit.accounting.claim import Adjacency, Unit
+from dpaudit.bounds.certified import Asked, certified
+from dpaudit.bounds.choosing import CrossFit, GuessSelection, HeldOut
 from dpaudit.bounds.fair_coins import FAIR, fair_part
-from dpaudit.bounds.selection import CrossFit, GuessSelection, HeldOut
-from dpaudit.bounds.vacuous import price_of_delta
-from dpaudit.claim import Adjacency, Unit
+from dpaudit.bounds.lower_bound import LowerBound
+from dpaudit.bounds.trial_counts import Guesses, guess_counts
 from dpaudit.data.member_choice import MemberChoice
-from dpaudit.evidence import LowerBound
-from dpaudit.scores import Scores
+from dpaudit.runtime import check
+from dpaudit.scores.scores import Scores
 
 CHOICE = "the number of guesses was chosen without the canaries it is judged on"
 
@@ -39,7 +39,7 @@ class OneRun:
         seed: of that part.
 
     >>> import numpy as np
-    >>> from dpaudit.bounds.selection import FixedGuesses
+    >>> from dpaudit.bounds.choosing import FixedGuesses
     >>> scores = Scores(np.linspace(1, 2, 500), np.linspace(-2, -1, 500))
     >>> bound = OneRun(FixedGuesses(500, 500, seed=0))
     >>> round(bound(scores, delta=1e-5, confidence=0.95, adjacency="add-remove", unit="record").epsilon, 4)
@@ -54,30 +54,13 @@ class OneRun:
         self, scores: Scores, *, delta: float, confidence: float, adjacency: Adjacency, unit: Unit
     ) -> LowerBound:
         """Lower bound on ε from the canaries' scores of one run."""
-        slack, level = _check.delta("delta", delta), 1 - _check.open_unit("confidence", confidence)
-        part = fair_part(scores, self.chosen, seed=self.seed, level=level)
-        chosen = guess_counts(part.scores, self.selection, lambda guesses: one_run(guesses, slack, part.level))
-
-        def perfect(guesses: Guesses, slack: float, at: float) -> float:
-            if isinstance(self.selection, HeldOut | CrossFit):
-                return one_run_ceiling(guesses, slack, at)
-            return one_run(Guesses(guesses.canaries, guesses.made, guesses.made), slack, at)
-
-        def ceiling_at(slack: float) -> float:
-            return chosen.bound(lambda guesses, at: perfect(guesses, slack, at), part.level)
-
-        return LowerBound(
-            epsilon=chosen.bound(lambda guesses, at: one_run(guesses, slack, at), part.level),
-            delta=slack,
-            confidence=confidence,
-            method="one-run",
-            adjacency=part.adjacency(adjacency),
-            unit=unit,
-            assumptions=(part.assumption, CHOICE),
-            ceiling=ceiling_at(slack),
-            trials=chosen.trials,
-            procedure=replace(self.selection.procedure, split=part.replaces),
-            note=price_of_delta(slack, ceiling_at(slack), ceiling_at(0.0)),
+        asked = Asked(delta, confidence, adjacency, unit)
+        part = fair_part(scores, self.chosen, seed=self.seed, level=asked.level)
+        chosen = guess_counts(part.scores, self.selection, lambda guesses: one_run(guesses, delta, part.level))
+        perfect = one_run_ceiling if isinstance(self.selection, HeldOut | CrossFit) else None
+        procedure = replace(self.selection.procedure, split=part.replaces)
+        return certified(
+            "one-run", asked, chosen, one_run, (CHOICE,), procedure, part=part, perfect=perfect, without_delta=True
         )
 
 
@@ -88,7 +71,7 @@ def one_run(guesses: Guesses, delta: float, level: float) -> float:
     >>> round(one_run(Guesses(canaries=1000, made=100, correct=95), 1e-5, 0.05), 5)
     2.16518
     """
-    slack, alpha = _check.delta("delta", delta), _check.open_unit("level", level)
+    slack, alpha = check.delta("delta", delta), check.open_unit("level", level)
     if guesses.correct == 0 or one_run_p_value(guesses, 0.0, slack) > alpha:
         return 0.0
     # Without δ the law is binomial and inverts in closed form; with δ the bound is below that.

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import typer
 
-from dpaudit._check import printable
 from dpaudit.cli.attack import attack
 from dpaudit.cli.compare import compare
 from dpaudit.cli.doctor import doctor
@@ -25,9 +24,10 @@ from dpaudit.cli.schema import schema
 from dpaudit.cli.score import score
 from dpaudit.cli.selftest import selftest
 from dpaudit.cli.verify import verify
-from dpaudit.errors import AuditFailed, InputError, MissingDependency, SchedulerLost
-from dpaudit.log import Log
-from dpaudit.terminal import console, log_handler
+from dpaudit.runtime.check import printable
+from dpaudit.runtime.errors import AuditFailed, InputError, MissingDependency, SchedulerLost
+from dpaudit.runtime.log import Log
+from dpaudit.runtime.terminal import console, log_handler
 
 # Newer Typers carry a Click of their own, older ones use the installed one: this is the class either way.
 USAGE_ERROR: type[Exception] = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")

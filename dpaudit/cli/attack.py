@@ -8,7 +8,7 @@ import typer
 from dpaudit.cli.options import ChosenByOption, Json, Out, Probability, Quiet, Seed, UserColumn
 
 if TYPE_CHECKING:
-    from dpaudit.attacking import References
+    from dpaudit.audits.attack import References
 
 
 def attack(
@@ -49,12 +49,12 @@ def attack(
     """Attack a trained model: can one tell who was in its training data?"""
     import numpy as np
 
-    from dpaudit.attacking import attack_model, attack_predictions
+    from dpaudit.audits.attack import attack_model, attack_predictions
     from dpaudit.cli.output import finish
-    from dpaudit.errors import InputError
-    from dpaudit.files import alone_in, write_text
-    from dpaudit.progress import on_standard_error
     from dpaudit.reports.html import write_report
+    from dpaudit.runtime.errors import InputError
+    from dpaudit.runtime.files import alone_in, write_text
+    from dpaudit.runtime.progress import on_standard_error
 
     progress = on_standard_error(quiet=quiet)
     if predictions is not None:
@@ -113,8 +113,8 @@ def attack(
 
 
 def _references(recipe: Path | None, data: Path | None, models: int) -> "References | None":
-    from dpaudit.attacking import References
-    from dpaudit.files import parse_toml, read_text
+    from dpaudit.audits.attack import References
+    from dpaudit.runtime.files import parse_toml, read_text
 
     if recipe is None and data is None:
         return None
@@ -126,8 +126,8 @@ def _references(recipe: Path | None, data: Path | None, models: int) -> "Referen
 def _predictions(file: Path, beside: list[str]) -> tuple[tuple[Any, Any], dict[str, Any]]:
     """Outputs and labels of a file, and columns beside them, which are no outputs."""
     from dpaudit.data.load import SUFFIXES, column, read_table
-    from dpaudit.errors import InputError
-    from dpaudit.files import read_npz
+    from dpaudit.runtime.errors import InputError
+    from dpaudit.runtime.files import read_npz
 
     if file.suffix not in SUFFIXES:
         raise InputError(f"{file} must end in {', '.join(SUFFIXES)}.")
@@ -161,8 +161,8 @@ def _features(members: Path, nonmembers: Path) -> Any:
     import pandas as pd
 
     from dpaudit.data.load import SUFFIXES, read_table
-    from dpaudit.errors import InputError
-    from dpaudit.files import read_npz
+    from dpaudit.runtime.errors import InputError
+    from dpaudit.runtime.files import read_npz
 
     parts: list[Any] = []
     for file in (members, nonmembers):

@@ -19,12 +19,12 @@ def compare(
     """Show what changed between two results, with intervals. This gives no verdict; the command verify does."""
     from dataclasses import asdict
 
-    from dpaudit.changes import changes
     from dpaudit.cli.verify import of_run
+    from dpaudit.gate.compare import changes
     from dpaudit.reports.html import write_report
     from dpaudit.reports.text import changes_table
     from dpaudit.results.result import load_result
-    from dpaudit.terminal import console, print_json
+    from dpaudit.runtime.terminal import console, print_json
 
     old, new = load_result(of_run(before)), load_result(of_run(after))
     found = changes(old, new)

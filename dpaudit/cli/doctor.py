@@ -19,9 +19,9 @@ def doctor(
     """
     from rich.table import Table
 
-    from dpaudit.doctor import examine, examine_cluster
-    from dpaudit.errors import AuditFailed
-    from dpaudit.terminal import console, print_json
+    from dpaudit.runtime.doctor import examine, examine_cluster
+    from dpaudit.runtime.errors import AuditFailed
+    from dpaudit.runtime.terminal import console, print_json
 
     cluster = examine_cluster(backend)
     checks = [*examine(probe=probe), *cluster]

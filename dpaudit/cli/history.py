@@ -13,7 +13,7 @@ def history(
     ] = None,
 ) -> None:
     """Write one page with the leakage of every result below a folder, oldest first."""
-    from dpaudit.history import releases
+    from dpaudit.gate.history import releases
     from dpaudit.reports.history import write_history
 
     target = out or folder

@@ -11,8 +11,8 @@ def init(
     path: Annotated[Path, typer.Argument(help="File to write.")] = Path("plan.toml"),
 ) -> None:
     """Write a plan with comments. It runs as it is."""
-    from dpaudit.errors import InputError
-    from dpaudit.files import write_text
+    from dpaudit.runtime.errors import InputError
+    from dpaudit.runtime.files import write_text
 
     if path.exists():
         raise InputError(f"{path} already exists and is not overwritten; give another name.")

@@ -54,7 +54,7 @@ def inspect(
     step, and they measure how much noise there really is, as ε. The trace of a federation (a folder with
     manifest.json) is compared with its own claim.
     """
-    from dpaudit.errors import InputError
+    from dpaudit.runtime.errors import InputError
 
     place = Path(subject)
     if place.is_dir() or place.name == "manifest.json":
@@ -89,8 +89,8 @@ def _given(context: typer.Context, name: str) -> bool:
 
 
 def _inspect_trace(folder: Path, *, json: bool, quiet: bool) -> None:
-    from dpaudit.forensics.show import findings_table
-    from dpaudit.terminal import console, plain, print_json
+    from dpaudit.inspection.findings_table import findings_table
+    from dpaudit.runtime.terminal import console, plain, print_json
     from dpaudit.trace import inspect_rounds, read_trace
 
     trace = read_trace(folder)
@@ -138,15 +138,15 @@ def _inspect_mechanism(
     from dataclasses import replace
     from typing import cast
 
-    from dpaudit.accounting import epsilon
-    from dpaudit.claim import Adjacency, Claim, GaussianSteps, Poisson, Unit
-    from dpaudit.forensics.factory import build
-    from dpaudit.forensics.federated import Server, inspect_server
-    from dpaudit.forensics.inspection import LEVEL, inspect_mechanism
-    from dpaudit.forensics.mechanism import Stated
-    from dpaudit.forensics.show import table
-    from dpaudit.forensics.step_canaries import StepCanaries, contradiction
-    from dpaudit.terminal import console, print_json
+    from dpaudit.accounting.claim import Adjacency, Claim, GaussianSteps, Poisson, Unit
+    from dpaudit.accounting.mechanism import epsilon
+    from dpaudit.inspection.findings_table import table
+    from dpaudit.inspection.inspect import LEVEL, inspect_mechanism
+    from dpaudit.inspection.load_factory import build
+    from dpaudit.inspection.mechanism import Stated
+    from dpaudit.inspection.server import Server, inspect_server
+    from dpaudit.inspection.step_canaries import StepCanaries, contradiction
+    from dpaudit.runtime.terminal import console, print_json
 
     stated = Stated(clip, noise_multiplier, denominator, cast(Adjacency, adjacency))
     mechanism = GaussianSteps(noise_multiplier, steps, Poisson(rate))
@@ -197,13 +197,13 @@ def _inspect_mechanism(
 
 
 def _denominator(text: str) -> float | Literal["batch"]:
-    from dpaudit import _check
+    from dpaudit.runtime import check
 
     if text == "batch":
         return "batch"
     try:
-        return _check.positive("denominator", float(text))
+        return check.positive("denominator", float(text))
     except ValueError as error:
-        from dpaudit.errors import InputError
+        from dpaudit.runtime.errors import InputError
 
         raise InputError(f"denominator must be a number above 0 or 'batch', got {text!r}.") from error

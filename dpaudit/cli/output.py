@@ -5,11 +5,11 @@ from pathlib import Path
 
 import typer
 
-from dpaudit.facts import void
 from dpaudit.reports.text import choices, table
 from dpaudit.reports.words import first_screen
+from dpaudit.results.facts import void
 from dpaudit.results.result import Result
-from dpaudit.terminal import console, plain
+from dpaudit.runtime.terminal import console, plain
 
 
 def finish(result: Result, *, folder: Path | None, json: bool, quiet: bool) -> None:

@@ -26,8 +26,8 @@ def power(
 
     from rich.table import Table
 
-    from dpaudit import planning
-    from dpaudit.terminal import console
+    from dpaudit.bounds import power as planning
+    from dpaudit.runtime.terminal import console
 
     out = console()
     if trials is not None:

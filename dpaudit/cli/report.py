@@ -25,12 +25,12 @@ def report(
     Exposed records are listed by row number. Only --show-records shows the records themselves.
     """
     from dpaudit.cli.verify import of_run
-    from dpaudit.files import write_text
     from dpaudit.reports import markdown as words
     from dpaudit.reports.html import write_pixels, write_report
     from dpaudit.reports.pdf import write_pdf
     from dpaudit.reports.records import exposed_records
     from dpaudit.results.result import load_result
+    from dpaudit.runtime.files import write_text
 
     source = of_run(result)
     folder = out or source.parent

@@ -8,7 +8,7 @@ import typer
 from dpaudit.cli.options import Backend, Jobs, Json, Quiet
 
 if TYPE_CHECKING:
-    from dpaudit.experiments.cost import AuditCost
+    from dpaudit.audits.cost import AuditCost
 
 
 def run(
@@ -53,12 +53,12 @@ def run(
     quiet: Quiet = False,
 ) -> None:
     """Run a plan: train models, attack them, compute lower bounds on ε and compare them with the claims."""
+    from dpaudit.audits.plan import load_plan
+    from dpaudit.audits.run import predicted
+    from dpaudit.audits.run import run as run_plan
     from dpaudit.cli.output import finish
-    from dpaudit.pipeline import predicted
-    from dpaudit.pipeline import run as run_plan
-    from dpaudit.plan import load_plan
-    from dpaudit.progress import on_standard_error
-    from dpaudit.tasks import Workers
+    from dpaudit.runtime.jobs import Workers
+    from dpaudit.runtime.progress import on_standard_error
 
     overrides = [*(set_ or []), *([] if seed is None else [f"seed={seed}"])]
     if budget is not None:
@@ -78,7 +78,7 @@ def run(
 
 def _bytes(text: str) -> int:
     """``512MB`` or ``4GB`` as bytes."""
-    from dpaudit.errors import InputError
+    from dpaudit.runtime.errors import InputError
 
     number, unit = text[:-2], text[-2:].upper()
     try:
@@ -95,7 +95,7 @@ def _print_prediction(cost: "AuditCost", *, json: bool, scheduler: str = "") -> 
 
     from rich.table import Table
 
-    from dpaudit.terminal import console, plain
+    from dpaudit.runtime.terminal import console, plain
 
     if json:
         typer.echo(dumps(cost.as_dict(), indent=1))

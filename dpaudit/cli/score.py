@@ -32,10 +32,10 @@ def score(
     quiet: Quiet = False,
 ) -> None:
     """Audit scores you already have, of a model of any framework."""
+    from dpaudit.audits.score import audit_scores
     from dpaudit.cli.output import finish
-    from dpaudit.files import write_text
     from dpaudit.reports.html import write_report
-    from dpaudit.score import audit_scores
+    from dpaudit.runtime.files import write_text
 
     scores, member, *users = _columns(file, [score_column, member_column, *([] if user is None else [user])])
     result = audit_scores(
@@ -61,10 +61,10 @@ def score(
 
 
 def _columns(file: Path, names: list[str]) -> list[Any]:
-    from dpaudit._check import nearest
     from dpaudit.data.load import SUFFIXES, column, read_table
-    from dpaudit.errors import InputError
-    from dpaudit.files import read_npz
+    from dpaudit.runtime.check import nearest
+    from dpaudit.runtime.errors import InputError
+    from dpaudit.runtime.files import read_npz
 
     if file.suffix not in SUFFIXES:
         raise InputError(f"{file} must end in {', '.join(SUFFIXES)}.")

@@ -25,11 +25,11 @@ def selftest(
     """Measure on mechanisms of known ε how often each bound is above the true ε; exit 4 when one fails."""
     import sys
 
-    from dpaudit.calibration.table import as_markdown, as_text, choices_as_markdown
-    from dpaudit.calibration.table import selftest as measure
-    from dpaudit.errors import AuditFailed
-    from dpaudit.files import write_text
-    from dpaudit.terminal import console
+    from dpaudit.runtime.errors import AuditFailed
+    from dpaudit.runtime.files import write_text
+    from dpaudit.runtime.terminal import console
+    from dpaudit.self_test.table import as_markdown, as_text, choices_as_markdown
+    from dpaudit.self_test.table import selftest as measure
 
     errors = console(stderr=True)
     if zoo and power:
@@ -74,10 +74,10 @@ def _power(
 ) -> None:
     import sys
 
-    from dpaudit.calibration.power import as_text, powertest
-    from dpaudit.errors import AuditFailed
-    from dpaudit.files import write_text
-    from dpaudit.terminal import console
+    from dpaudit.runtime.errors import AuditFailed
+    from dpaudit.runtime.files import write_text
+    from dpaudit.runtime.terminal import console
+    from dpaudit.self_test.power import as_text, powertest
 
     errors = console(stderr=True)
     progress = None if quiet else lambda line: errors.print(line)
@@ -94,11 +94,11 @@ def _power(
 
 
 def _zoo(*, seed: int, jobs: int | None, backend: str, markdown: Path | None, quiet: bool) -> None:
-    from dpaudit.errors import AuditFailed
-    from dpaudit.files import write_text
-    from dpaudit.terminal import console
-    from dpaudit.zoo.page import as_markdown
-    from dpaudit.zoo.run import run_zoo
+    from dpaudit.runtime.errors import AuditFailed
+    from dpaudit.runtime.files import write_text
+    from dpaudit.runtime.terminal import console
+    from dpaudit.self_test.bugs.page import as_markdown
+    from dpaudit.self_test.bugs.run import run_zoo
 
     report = run_zoo(seed=seed, jobs=jobs, backend=backend)
     if markdown is not None:

@@ -34,13 +34,13 @@ def verify(
     """
     from dataclasses import asdict
 
-    from dpaudit.claims import find_claims, load_claims
-    from dpaudit.errors import InputError
-    from dpaudit.files import alone_in, read_text, write_text
-    from dpaudit.gate import verify as judge
+    from dpaudit.gate.claims_file import find_claims, load_claims
+    from dpaudit.gate.verify import verify as judge
     from dpaudit.reports import gate as report
     from dpaudit.results.result import load_result
-    from dpaudit.terminal import console, plain, print_json
+    from dpaudit.runtime.errors import InputError
+    from dpaudit.runtime.files import alone_in, read_text, write_text
+    from dpaudit.runtime.terminal import console, plain, print_json
 
     files = [load_claims(path) for path in claims or [find_claims(Path())]]
     paths = results or [Path(file.result) for file in files if file.result is not None]

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from dpaudit._check import BoolArray
 from dpaudit.data.blind_baseline import BlindBaseline, blind_baseline
 from dpaudit.data.duplicates import Duplicates, duplicates
-from dpaudit.seeds import derived
+from dpaudit.runtime.check import BoolArray
+from dpaudit.runtime.seeds import derived
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import log_softmax
 
-from dpaudit import _check
-from dpaudit._check import FloatArray
 from dpaudit.data.dataset import Dataset
-from dpaudit.errors import InputError
+from dpaudit.runtime import check
+from dpaudit.runtime.check import FloatArray
+from dpaudit.runtime.errors import InputError
 
 Kind = Literal["mislabelled", "blank", "out-of-distribution", "clipbkd", "found"]
 KINDS: tuple[str, ...] = get_args(Kind)
@@ -44,8 +44,8 @@ def canaries(kind: Kind, source: Dataset, count: int, *, seed: int, predict: Pre
     >>> blank.labels.tolist(), float(blank.features.max())
     ([0, 1, 2], 0.0)
     """
-    _check.one_of("kind", kind, KINDS)
-    wanted = _check.integer("count", count, at_least=1)
+    check.one_of("kind", kind, KINDS)
+    wanted = check.integer("count", count, at_least=1)
     if (predict is not None) != (kind == "found"):
         raise InputError(f"predict is for canaries of kind 'found', and they need it; got kind {kind!r}.")
     labels = source.classes

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from dpaudit.errors import InputError, MissingDependency
 from dpaudit.integrations.canaries import canary_model
+from dpaudit.runtime.errors import InputError, MissingDependency
 from dpaudit.trace import DpClaim, TraceWriter
 
 try:

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from dpaudit import _check
-from dpaudit.errors import InputError
+from dpaudit.runtime import check
+from dpaudit.runtime.errors import InputError
 from dpaudit.trace import DpClaim, TraceWriter
 
 
@@ -60,7 +60,7 @@ def train(
         rounds: how many.
         writer: of the trace.
     """
-    _check.integer("rounds", rounds, at_least=1)
+    check.integer("rounds", rounds, at_least=1)
     for number in range(rounds):
         data = clients(number)
         if not data:

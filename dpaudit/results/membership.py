@@ -4,16 +4,15 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field, model_validator
 
-from dpaudit.attacks.membership.null_check import NullCheck
-from dpaudit.claim import Design
+from dpaudit.accounting.claim import Design
+from dpaudit.bounds.lower_bound import LowerBound
 from dpaudit.data.blind_baseline import BlindBaseline
 from dpaudit.data.duplicates import Duplicates
 from dpaudit.data.member_choice import MemberChoice
-from dpaudit.evaluation import OverTargets
-from dpaudit.evidence import LowerBound
-from dpaudit.roc import TprAtFpr
-from dpaudit.slices import Slices
-from dpaudit.vulnerable_records import Accused, Exposed
+from dpaudit.scores.roc import TprAtFpr
+from dpaudit.scores.slices import Slices
+from dpaudit.scores.targets import NullCheck, OverTargets
+from dpaudit.scores.vulnerable_records import Accused, Exposed
 
 
 class RocCurve(BaseModel):

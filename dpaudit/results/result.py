@@ -12,21 +12,21 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import to_json
 
+from dpaudit.accounting.claim import Adjacency, GaussianSteps, Noise, Unit
+from dpaudit.accounting.promise import Promise
+from dpaudit.bounds.lower_bound import ErrorLevel, Finding, LowerBound
 from dpaudit.bounds.reconstruction import Successes
-from dpaudit.claim import Adjacency, GaussianSteps, Noise, Unit
+from dpaudit.bounds.verdict import Comparison
 from dpaudit.data.dataset import Dataset
-from dpaudit.errors import AuditFailed, InputError
-from dpaudit.evidence import ErrorLevel, Finding, LowerBound
-from dpaudit.files import read_text
-from dpaudit.first_error import first_error
-from dpaudit.promise import Promise
 from dpaudit.results.federated import FederatedResult
 from dpaudit.results.gradient import GradientResult
 from dpaudit.results.ladder import LadderResult
 from dpaudit.results.membership import MembershipResult
-from dpaudit.results.reconstruction_game import PriorResult
+from dpaudit.results.prior import PriorResult
 from dpaudit.results.trace import TraceResult
-from dpaudit.verdict import Comparison
+from dpaudit.runtime.errors import AuditFailed, InputError
+from dpaudit.runtime.files import read_text
+from dpaudit.runtime.first_error import first_error
 
 SCHEMA = 1
 VERSIONS_OF = (

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from dpaudit._check import FloatArray
-from dpaudit.evidence import Finding
-from dpaudit.trace.accounting import LEVEL, scaled, true_epsilon
+from dpaudit.bounds.lower_bound import Finding
+from dpaudit.runtime.check import FloatArray
+from dpaudit.trace.accountant import LEVEL, scaled, true_epsilon
 from dpaudit.trace.manifest import DpClaim
 from dpaudit.trace.reader import Round, Trace
 

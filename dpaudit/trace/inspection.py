@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from dpaudit.evidence import Finding
-from dpaudit.trace.accounting import check_epsilon, check_formula, check_participation, check_rounds
+from dpaudit.bounds.lower_bound import Finding
+from dpaudit.trace.accountant import check_epsilon, check_formula, check_participation, check_rounds
 from dpaudit.trace.check_course import check_buffers, check_clip, check_completeness, check_metrics
 from dpaudit.trace.check_sensitivity import check_denominator, check_noise, check_sensitivity, check_weights
 from dpaudit.trace.reader import Trace, read_trace

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dpaudit import _check
-from dpaudit.errors import InputError
-from dpaudit.files import write_npz, write_text
+from dpaudit.runtime import check
+from dpaudit.runtime.errors import InputError
+from dpaudit.runtime.files import write_npz, write_text
 from dpaudit.trace.manifest import DpClaim, Manifest, ThreatModel
 
 Arrays = Sequence[npt.NDArray[Any]]
@@ -102,11 +102,11 @@ class TraceWriter:
         for kind, values in (("before", before), ("after", after)):
             arrays |= self._named(kind, values)
         if clip is not None:
-            arrays["clip"] = np.array(_check.positive("clip", clip))
+            arrays["clip"] = np.array(check.positive("clip", clip))
         if replies is not None:
-            arrays["replies"] = np.array(_check.integer("replies", replies, at_least=0))
+            arrays["replies"] = np.array(check.integer("replies", replies, at_least=0))
         if weights is not None:
-            arrays["weights"] = _check.vector("weights", np.asarray(weights), empty=True)
+            arrays["weights"] = check.vector("weights", np.asarray(weights), empty=True)
         if updates is not None:
             arrays["clients"] = np.array(list(updates), str)
             for position, own in enumerate(updates.values()):

@@ -7,16 +7,16 @@ functions below are the one place that asks for a method and that says what foll
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from dpaudit import _check
-from dpaudit._check import BoolArray
+from dpaudit.bounds.lower_bound import Skipped
 from dpaudit.data.dataset import Dataset
-from dpaudit.errors import InputError
-from dpaudit.evidence import Skipped
+from dpaudit.runtime import check
+from dpaudit.runtime.check import BoolArray
+from dpaudit.runtime.errors import InputError
 from dpaudit.training.trainer import TrainedModel, Trainer
 
 if TYPE_CHECKING:
-    from dpaudit.forensics.under_test import UnderTest
-    from dpaudit.stacked.cost import Cost
+    from dpaudit.engine.cost import Cost
+    from dpaudit.inspection.under_test import UnderTest
     from dpaudit.training.dp_sgd import DpSgd
 
 
@@ -203,7 +203,7 @@ def checked_epoch(trainer: ByEpochs, epochs: int) -> int:
     Raises:
         InputError: it is none, or the last one.
     """
-    return _check.integer("checkpoints", epochs, at_least=1, at_most=trainer.epochs - 1)
+    return check.integer("checkpoints", epochs, at_least=1, at_most=trainer.epochs - 1)
 
 
 def _name(trainer: Trainer) -> str:

@@ -6,12 +6,12 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from dpaudit import _check
-from dpaudit._check import BoolArray
-from dpaudit.claim import GaussianSteps
+from dpaudit.accounting.claim import GaussianSteps
+from dpaudit.bounds.lower_bound import Skipped
 from dpaudit.data.dataset import Dataset
-from dpaudit.errors import AuditFailed, InputError
-from dpaudit.evidence import Skipped
+from dpaudit.runtime import check
+from dpaudit.runtime.check import BoolArray
+from dpaudit.runtime.errors import AuditFailed, InputError
 from dpaudit.training.architecture import Architecture
 from dpaudit.training.capabilities import checked_epoch
 from dpaudit.training.dp_sgd import DpSgd, readable
@@ -44,13 +44,13 @@ class Sgd:
     until_accuracy: float | None = None
 
     def __post_init__(self) -> None:
-        _check.integer("epochs", self.epochs, at_least=1)
-        _check.integer("batch_size", self.batch_size, at_least=1)
-        _check.positive("learning_rate", self.learning_rate)
-        _check.probability("momentum", self.momentum)
-        _check.one_of("optimizer", self.optimizer, get_args(Optimizer))
+        check.integer("epochs", self.epochs, at_least=1)
+        check.integer("batch_size", self.batch_size, at_least=1)
+        check.positive("learning_rate", self.learning_rate)
+        check.probability("momentum", self.momentum)
+        check.one_of("optimizer", self.optimizer, get_args(Optimizer))
         if self.until_accuracy is not None:
-            _check.probability("until_accuracy", self.until_accuracy)
+            check.probability("until_accuracy", self.until_accuracy)
         if self.optimizer != "sgd" and self.momentum:
             raise InputError(f"momentum belongs to the sgd optimizer, got {self.momentum} with {self.optimizer}.")
 
@@ -117,7 +117,7 @@ class Sgd:
             InputError: fewer records than one batch, or ``until_accuracy`` for a task without classes.
             AuditFailed: ``until_accuracy`` was not reached within ``epochs``, or the loss is not finite.
         """
-        from dpaudit._tensorflow import keras
+        from dpaudit.runtime.tensorflow import keras
         from dpaudit.training.keras_model import mean_loss, shuffled_batches, trained, training_records
 
         if self.until_accuracy is not None and dataset.task not in ("multiclass", "binary"):

@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from dpaudit import _check
-from dpaudit._check import BoolArray
-from dpaudit.claim import GaussianSteps, Shuffled
+from dpaudit.accounting.claim import GaussianSteps, Shuffled
+from dpaudit.bounds.lower_bound import Skipped
 from dpaudit.data.dataset import Dataset
-from dpaudit.errors import AuditFailed, InputError
-from dpaudit.evidence import Skipped
+from dpaudit.runtime import check
+from dpaudit.runtime.check import BoolArray
+from dpaudit.runtime.errors import AuditFailed, InputError
 from dpaudit.training import dp_sgd
 from dpaudit.training.architecture import Architecture
 from dpaudit.training.capabilities import checked_epoch
 from dpaudit.training.trainer import TrainedModel, Trainer
 
 if TYPE_CHECKING:
-    from dpaudit.forensics.under_test import UnderTest
+    from dpaudit.inspection.under_test import UnderTest
 
 Optimizer = Literal[
     "sgd", "adam", "adagrad", "vectorized-sgd", "vectorized-adam", "vectorized-adagrad", "dp-sequential"
@@ -63,14 +63,14 @@ class TFPrivacy:
     optimizer: Optimizer = "sgd"
 
     def __post_init__(self) -> None:
-        _check.positive("l2_norm_clip", self.l2_norm_clip)
-        _check.nonnegative("noise_multiplier", self.noise_multiplier)
-        _check.integer("epochs", self.epochs, at_least=1)
-        _check.integer("batch_size", self.batch_size, at_least=1)
-        _check.positive("learning_rate", self.learning_rate)
-        _check.one_of("optimizer", self.optimizer, get_args(Optimizer))
+        check.positive("l2_norm_clip", self.l2_norm_clip)
+        check.nonnegative("noise_multiplier", self.noise_multiplier)
+        check.integer("epochs", self.epochs, at_least=1)
+        check.integer("batch_size", self.batch_size, at_least=1)
+        check.positive("learning_rate", self.learning_rate)
+        check.one_of("optimizer", self.optimizer, get_args(Optimizer))
         if self.num_microbatches is not None:
-            _check.integer("num_microbatches", self.num_microbatches, at_least=1)
+            check.integer("num_microbatches", self.num_microbatches, at_least=1)
             if self.batch_size % self.num_microbatches:
                 raise InputError(
                     f"num_microbatches must divide batch_size {self.batch_size}, got {self.num_microbatches}."
@@ -131,10 +131,10 @@ class TFPrivacy:
 
     def probe(self, dataset: Dataset, *, seed: int) -> "UnderTest":
         """Its optimizer, or its `DPSequential`, on a model whose per-example gradients are chosen."""
-        from dpaudit._tensorflow import keras
-        from dpaudit.forensics.keras import model, optimizer
-        from dpaudit.forensics.mechanism import Stated
-        from dpaudit.forensics.under_test import UnderTest
+        from dpaudit.inspection.keras_optimizer import model, optimizer
+        from dpaudit.inspection.mechanism import Stated
+        from dpaudit.inspection.under_test import UnderTest
+        from dpaudit.runtime.tensorflow import keras
 
         size = self.batch_size
         if self.optimizer == "dp-sequential":
@@ -156,7 +156,7 @@ class TFPrivacy:
             InputError: fewer records than one batch.
             AuditFailed: the trained weights are not finite.
         """
-        from dpaudit._tensorflow import keras
+        from dpaudit.runtime.tensorflow import keras
         from dpaudit.training.keras_model import per_example_loss, shuffled_batches, trained, training_records
 
         records = training_records(dataset, included, self.batch_size)
@@ -175,7 +175,7 @@ class TFPrivacy:
 
     def dp_optimizer(self) -> Any:
         """A new optimizer, as the training compiles it."""
-        from dpaudit._tensorflow import tensorflow_privacy_module
+        from dpaudit.runtime.tensorflow import tensorflow_privacy_module
 
         vectorized = self.optimizer.startswith("vectorized-")
         module = tensorflow_privacy_module(
@@ -196,7 +196,7 @@ class TFPrivacy:
         Raises:
             InputError: the model is no Sequential, or microbatches of several examples are asked for.
         """
-        from dpaudit._tensorflow import keras, tensorflow_privacy_module
+        from dpaudit.runtime.tensorflow import keras, tensorflow_privacy_module
 
         if not isinstance(model, keras.Sequential):
             raise InputError("dp-sequential needs a Sequential architecture; the sgd optimizer takes any.")

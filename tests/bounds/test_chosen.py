@@ -11,22 +11,22 @@ import numpy as np
 import pytest
 from scipy.stats import binom, chisquare
 
-from dpaudit._check import BoolArray
 from dpaudit.bounds.accuracy import Accuracy
+from dpaudit.bounds.choosing import CrossFit, Fixed, FixedGuesses, HeldOut, UnionGuesses
 from dpaudit.bounds.clopper_pearson import ClopperPearson
 from dpaudit.bounds.conditional import Conditional
-from dpaudit.bounds.counts import Guesses, guess_counts
 from dpaudit.bounds.default import HELD_OUT, Bound, default_bound
 from dpaudit.bounds.fair_coins import FAIR, fair_part
-from dpaudit.bounds.null import Definition
+from dpaudit.bounds.hypothesis import Definition
+from dpaudit.bounds.lower_bound import Procedure
 from dpaudit.bounds.one_run import OneRun, one_run
 from dpaudit.bounds.one_run_trade_off import OneRunTradeOff
-from dpaudit.bounds.selection import CrossFit, Fixed, FixedGuesses, HeldOut, UnionGuesses
 from dpaudit.bounds.sequential import Sequential
+from dpaudit.bounds.trial_counts import Guesses, guess_counts
 from dpaudit.data.member_choice import Coins, MemberChoice, NotRandom, RandomSplit
-from dpaudit.errors import InputError
-from dpaudit.evidence import Procedure
-from dpaudit.scores import Scores
+from dpaudit.runtime.check import BoolArray
+from dpaudit.runtime.errors import InputError
+from dpaudit.scores.scores import Scores
 
 RECORD: Any = {"delta": 0.0, "confidence": 0.95, "adjacency": "add-remove", "unit": "record"}
 LEVEL = 0.05

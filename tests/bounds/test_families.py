@@ -9,21 +9,23 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from dpaudit.accounting import TradeOff, epsilon, gaussian_mu
+from dpaudit.accounting.claim import GaussianSteps, Poisson
+from dpaudit.accounting.gaussian import gaussian_mu
+from dpaudit.accounting.mechanism import epsilon
+from dpaudit.accounting.trade_off_curve import TradeOff
 from dpaudit.bounds.accuracy import Accuracy, accuracy_bound
+from dpaudit.bounds.choosing import Fixed, FixedGuesses
 from dpaudit.bounds.clopper_pearson import ClopperPearson
 from dpaudit.bounds.conditional import Conditional
-from dpaudit.bounds.counts import Counts, Guesses
-from dpaudit.bounds.null import Definition, Gaussian, GaussianCurve, Kept, Mechanism, accuracy
+from dpaudit.bounds.hypothesis import Definition, Gaussian, GaussianCurve, Kept, Mechanism, accuracy
 from dpaudit.bounds.one_run import OneRun
 from dpaudit.bounds.one_run_trade_off import one_run_trade_off
 from dpaudit.bounds.one_shot import OneShot, OneShotBound, two_normals
-from dpaudit.bounds.selection import Fixed, FixedGuesses
 from dpaudit.bounds.sequential import Sequential, Wealth, log_wealth
+from dpaudit.bounds.trial_counts import Counts, Guesses
 from dpaudit.bounds.whole_curve import refutes, whole_curve
-from dpaudit.claim import GaussianSteps, Poisson
-from dpaudit.errors import InputError
-from dpaudit.scores import Scores
+from dpaudit.runtime.errors import InputError
+from dpaudit.scores.scores import Scores
 
 REFERENCE: dict[str, Any] = json.loads((Path(__file__).parent / "reference.json").read_text())
 RECORD: Any = {"adjacency": "add-remove", "unit": "record"}

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from scipy.stats import beta, norm
 
-from dpaudit.accounting import gaussian_trade_off, trade_off
+from dpaudit.accounting.claim import GaussianSteps, Poisson
+from dpaudit.accounting.mechanism import trade_off
+from dpaudit.accounting.trade_off_curve import gaussian_trade_off
 from dpaudit.bounds.reconstruction import (
     Successes,
     from_definition,
@@ -12,8 +14,7 @@ from dpaudit.bounds.reconstruction import (
     noise_allowing,
     within_family,
 )
-from dpaudit.claim import GaussianSteps, Poisson
-from dpaudit.errors import InputError
+from dpaudit.runtime.errors import InputError
 
 
 @pytest.mark.parametrize(("kappa", "gamma"), [(0.1, 0.3891), (0.01, 0.0924)])

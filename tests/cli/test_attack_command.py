@@ -9,7 +9,7 @@ import pytest
 import typer
 
 from dpaudit.cli.attack import attack
-from dpaudit.errors import InputError
+from dpaudit.runtime.errors import InputError
 
 
 def table(path: Path, confidence: float) -> Path:

@@ -179,7 +179,7 @@ def test_report_refuses_what_is_no_result(dpaudit: Command, tmp_path: Path) -> N
 def test_init_writes_a_plan_that_is_valid_and_keeps_what_is_there(dpaudit: Command, tmp_path: Path) -> None:
     """The second time nothing is overwritten."""
     assert dpaudit("init", cwd=tmp_path).returncode == 0
-    from dpaudit.plan import load_plan
+    from dpaudit.audits.plan import load_plan
 
     assert load_plan(tmp_path / "plan.toml").name == "my-audit"
     again = dpaudit("init", cwd=tmp_path)
@@ -210,7 +210,7 @@ def test_list_schema_and_doctor(dpaudit: Command, tmp_path: Path) -> None:
 def test_doctor_says_how_to_mend_what_is_missing(run_without_tensorflow: Callable[[str], str]) -> None:
     """Where TensorFlow does not import, training is not ok and the command that installs it stands beside."""
     printed = run_without_tensorflow(
-        "from dpaudit.doctor import examine\n"
+        "from dpaudit.runtime.doctor import examine\n"
         "print([(c.ok, 'pip install' in c.mend) for c in examine() if c.what in ('tensorflow', 'training')])"
     )
     assert printed.strip() == "[(False, True)]"
@@ -225,7 +225,7 @@ def test_usage_errors_are_exit_2_and_never_1(dpaudit: Command, tmp_path: Path) -
 
 def test_an_uncaught_failure_is_exit_4_with_a_log(tmp_path: Path) -> None:
     """Whatever breaks inside, it cannot be mistaken for a verdict; the log has the traceback."""
-    code = "from dpaudit import registry\nregistry.KINDS = 1 / 1j\n" + WITHOUT_TENSORFLOW
+    code = "from dpaudit.runtime import plugins\nplugins.KINDS = 1 / 1j\n" + WITHOUT_TENSORFLOW
     done = subprocess.run(
         [sys.executable, "-c", code, "list"], capture_output=True, text=True, cwd=tmp_path, check=False
     )

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from dpaudit.plan import load_plan
-from tests.audits import gaussian_audit
+from dpaudit.audits.plan import load_plan
 from tests.docs.pages import ROOT, Block, blocks
 from tests.fuzz import whole
 from tests.reports.test_records import audited
+from tests.small_audits import gaussian_audit
 
 # The plans of examples/, as they are but for these keys: a training of a few steps, one victim, few trials.
 SMALLER = {

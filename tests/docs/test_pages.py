@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 
 import dpaudit
-from dpaudit.calibration.methods import METHODS
-from dpaudit.calibration.table import selftest
-from dpaudit.files import parse_toml
-from dpaudit.plan import plan_from
-from dpaudit.signals import Signals
-from dpaudit.stored import store_signals
+from dpaudit.audits.plan import plan_from
+from dpaudit.runtime.files import parse_toml
+from dpaudit.scores.signal_files import store_signals
+from dpaudit.scores.signals import Signals
+from dpaudit.self_test.methods import METHODS
+from dpaudit.self_test.table import selftest
 from dpaudit.trace import read_trace
-from tests.audits import gaussian_audit, gaussian_scores
 from tests.docs.pages import PAGES, ROOT, WHOLE, blocks, inside, typed
 from tests.docs.reader import PLAN
 from tests.fuzz import whole
 from tests.plugin import LOAD
+from tests.small_audits import gaussian_audit, gaussian_scores
 
 TF = pytest.mark.tf
 
@@ -87,7 +87,7 @@ def federated(folder: Path) -> dict[str, Any]:
 
 
 def gradient_leakage(folder: Path) -> dict[str, Any]:
-    from dpaudit._tensorflow import keras
+    from dpaudit.runtime.tensorflow import keras
 
     rng = np.random.default_rng(1)
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4, "tanh"), keras.layers.Dense(2)])

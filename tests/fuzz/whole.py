@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from dpaudit.accounting import gaussian_trade_off
+from dpaudit.accounting.claim import Claim, GaussianSteps, Poisson
+from dpaudit.accounting.promise import promise
+from dpaudit.accounting.trade_off_curve import gaussian_trade_off
+from dpaudit.bounds.lower_bound import Estimate, Finding
 from dpaudit.bounds.reconstruction import Successes, from_definition, judge, within_family
-from dpaudit.claim import Claim, GaussianSteps, Poisson
-from dpaudit.evidence import Estimate, Finding
-from dpaudit.files import parse_toml
-from dpaudit.promise import promise
+from dpaudit.bounds.verdict import Facts, Measured
+from dpaudit.bounds.verdict import judge as the_verdict
 from dpaudit.results.federated import (
     CanaryResult,
     FairnessResult,
@@ -24,12 +25,11 @@ from dpaudit.results.federated import (
 )
 from dpaudit.results.gradient import DefenceCost, GradientCell, GradientResult, Picture
 from dpaudit.results.ladder import LadderResult, RungResult
-from dpaudit.results.reconstruction_game import GameCell, PriorResult
+from dpaudit.results.prior import GameCell, PriorResult
 from dpaudit.results.result import Result
+from dpaudit.runtime.files import parse_toml
 from dpaudit.trace import DpClaim, TraceWriter
-from dpaudit.verdict import Facts, Measured
-from dpaudit.verdict import judge as the_verdict
-from tests.audits import DELTA, gaussian_audit
+from tests.small_audits import DELTA, gaussian_audit
 
 ROOT = Path(__file__).parent.parent.parent
 STEPS = GaussianSteps(1.0, 100, Poisson(0.1))

@@ -6,15 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from dpaudit.accounting import gaussian_epsilon, gaussian_trade_off
-from dpaudit.claim import Claim
-from dpaudit.facts import judged
-from dpaudit.promise import Promise
+from dpaudit.accounting.claim import Claim
+from dpaudit.accounting.gaussian import gaussian_epsilon
+from dpaudit.accounting.promise import Promise
+from dpaudit.accounting.trade_off_curve import gaussian_trade_off
+from dpaudit.results.facts import judged
 from dpaudit.results.membership import AttackResult, ExposedRecords, MembershipResult
 from dpaudit.results.result import ModelResult, Result, Utility
-from dpaudit.slices import Slice, Slices
-from dpaudit.vulnerable_records import Accused, Exposed
-from tests.audits import DELTA, around, gaussian_audit, gaussian_scores, unbounded
+from dpaudit.scores.slices import Slice, Slices
+from dpaudit.scores.vulnerable_records import Accused, Exposed
+from tests.small_audits import DELTA, around, gaussian_audit, gaussian_scores, unbounded
 
 HOSTILE = {
     "script": "<script>alert(1)</script>",

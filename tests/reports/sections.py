@@ -4,12 +4,10 @@ from functools import lru_cache
 
 import numpy as np
 
-from dpaudit.attacks.membership.null_check import NullCheck
+from dpaudit.audits.ladder.settings import RUNGS
+from dpaudit.bounds.lower_bound import Estimate, Finding, LowerBound
 from dpaudit.bounds.reconstruction import ReconstructionVerdict
-from dpaudit.evaluation import Mean, OverTargets
-from dpaudit.evidence import Estimate, Finding, LowerBound
-from dpaudit.experiments.rungs import RUNGS
-from dpaudit.facts import judged
+from dpaudit.results.facts import judged
 from dpaudit.results.federated import (
     CanaryResult,
     CraftedResult,
@@ -25,11 +23,12 @@ from dpaudit.results.federated import (
 from dpaudit.results.gradient import DefenceCost, GradientCell, GradientResult, Picture
 from dpaudit.results.ladder import BudgetChoice, LadderResult, RungResult
 from dpaudit.results.membership import PoolResult
-from dpaudit.results.reconstruction_game import GameCell, PriorResult
+from dpaudit.results.prior import GameCell, PriorResult
 from dpaudit.results.result import Result
 from dpaudit.results.trace import TraceResult
-from tests.audits import DELTA
+from dpaudit.scores.targets import Mean, NullCheck, OverTargets
 from tests.reports.results import three
+from tests.small_audits import DELTA
 
 SAMPLER = "Gaussian noise on the accounted sampler"
 FINDING = Finding(

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from dpaudit.claim import Claim
-from dpaudit.evaluation import Mean
+from dpaudit.accounting.claim import Claim
+from dpaudit.bounds.verdict import Comparison, Facts, Measured, judge
 from dpaudit.reports.figures import ceiling, roc
 from dpaudit.reports.gate import escaped
 from dpaudit.reports.html import drawings, page, write_pixels, write_report
@@ -20,7 +20,7 @@ from dpaudit.reports.markdown import ROWS, markdown
 from dpaudit.reports.text import table
 from dpaudit.reports.words import exposed_in_words, exposed_parts, figure, headline
 from dpaudit.results.result import Result
-from dpaudit.verdict import Comparison, Facts, Measured, judge
+from dpaudit.scores.targets import Mean
 from tests.reports import sections
 from tests.reports.results import large, small, three
 

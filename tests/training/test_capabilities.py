@@ -8,19 +8,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dpaudit import registry
-from dpaudit.claim import Claim, GaussianSteps, Poisson
+from dpaudit.accounting.claim import Claim, GaussianSteps, Poisson
+from dpaudit.audits.audit import Audit, Subject
+from dpaudit.audits.ladder import run as ladder
+from dpaudit.audits.ladder.settings import Settings
+from dpaudit.audits.membership import run as membership
+from dpaudit.audits.membership.reference_models import observed_pool
+from dpaudit.audits.plan import plan_from
+from dpaudit.bounds.lower_bound import Skipped
 from dpaudit.data.inclusion import complementary_pairs, fair_coins
-from dpaudit.errors import InputError
-from dpaudit.evidence import Skipped
-from dpaudit.experiments import ladder, membership
-from dpaudit.experiments.audit import Audit, Subject
-from dpaudit.experiments.references import observed_pool
-from dpaudit.experiments.rungs import Settings
-from dpaudit.forensics.mechanism import Mechanism, Stated
-from dpaudit.forensics.under_test import UnderTest
-from dpaudit.plan import plan_from
-from dpaudit.progress import Silent
+from dpaudit.inspection.mechanism import Mechanism, Stated
+from dpaudit.inspection.under_test import UnderTest
+from dpaudit.runtime import plugins as registry
+from dpaudit.runtime.errors import InputError
+from dpaudit.runtime.progress import Silent
 from dpaudit.training.architecture import Mlp
 from dpaudit.training.capabilities import (
     adds_noise,
@@ -39,8 +40,8 @@ from dpaudit.training.function import Function
 from dpaudit.training.sgd import Sgd
 from dpaudit.training.tf_privacy import TFPrivacy
 from dpaudit.training.trainer import TrainedModel
-from tests.audits import ABOUT
-from tests.training.pool_functions import data
+from tests.small_audits import ABOUT
+from tests.training.reference_models.pool_functions import data
 
 NOISE, STEPS = 2.0, 4
 

@@ -5,19 +5,19 @@ from itertools import count
 
 import numpy as np
 
-from dpaudit._tensorflow import tf
-from dpaudit.claim import Adjacency
-from dpaudit.evidence import Skipped
-from dpaudit.forensics.adapters import Aggregate
-from dpaudit.forensics.federated import Server
-from dpaudit.forensics.mechanism import Array, Stated
-from dpaudit.forensics.under_test import UnderTest
+from dpaudit.accounting.claim import Adjacency
+from dpaudit.bounds.lower_bound import Skipped
+from dpaudit.inspection.array_adapters import Aggregate
+from dpaudit.inspection.mechanism import Array, Stated
+from dpaudit.inspection.server import Server
+from dpaudit.inspection.under_test import UnderTest
+from dpaudit.runtime.tensorflow import tf
 from dpaudit.training.federated.aggregation import AdaptiveClip, FixedClip
 from dpaudit.training.federated.participation import FixedClients
 from dpaudit.training.federated.queries import Aggregation
 from dpaudit.training.federated.trainer import Federated
 
-# Small arrays, for a question costs a pass over them; two of one shape, as in `dpaudit.forensics.mechanism`.
+# Small arrays, for a question costs a pass over them; two of one shape, as in `dpaudit.inspection.mechanism`.
 SHAPES: tuple[tuple[int, ...], ...] = ((6, 8), (6, 8), (48,))
 
 
