@@ -164,9 +164,10 @@ class Roc:
         most = (false_positives + 0.5) / self.nonmembers
         return max(0, int(np.searchsorted(self.fpr, most, side="right")) - 1)
 
-    def band(self, *, confidence: float = 0.95) -> tuple[FloatArray, FloatArray]:
-        """Pointwise exact interval of the TPR at every point of the curve, for drawing: (low, high)."""
-        return interval(np.rint(self.tpr * self.members), self.members, confidence)
+    def band(self, points: IntArray | None = None, *, confidence: float = 0.95) -> tuple[FloatArray, FloatArray]:
+        """Pointwise exact interval of the TPR at some points of the curve, all by default, for drawing: (low, high)."""
+        tpr = self.tpr if points is None else self.tpr[points]
+        return interval(np.rint(tpr * self.members), self.members, confidence)
 
 
 def _false_positives(fpr: float, nonmembers: int) -> int:
@@ -210,16 +211,16 @@ def auc_standard_error(scores: Scores) -> float:
     m, n = scores.member.size, scores.nonmember.size
     if min(m, n) < 2:
         raise InputError(f"a standard error needs 2 members and 2 non-members, got {m} and {n}.")
-    wins = _share_below(scores.nonmember, scores.member)
-    losses = 1 - _share_below(scores.member, scores.nonmember)
+    inside, outside = np.sort(scores.member), np.sort(scores.nonmember)  # in order, a million are found 10 times faster
+    wins = _share_below(outside, inside)
+    losses = 1 - _share_below(inside, outside)
     return math.sqrt(float(np.var(wins, ddof=1)) / m + float(np.var(losses, ddof=1)) / n)
 
 
-def _share_below(reference: FloatArray, values: FloatArray) -> FloatArray:
-    """Share of ``reference`` below each value, ties counted half."""
-    ordered = np.sort(reference)
+def _share_below(ordered: FloatArray, values: FloatArray) -> FloatArray:
+    """Share of ``ordered`` below each value, ties counted half."""
     left = np.searchsorted(ordered, values, side="left")
-    share: FloatArray = (left + np.searchsorted(ordered, values, side="right")) / (2 * reference.size)
+    share: FloatArray = (left + np.searchsorted(ordered, values, side="right")) / (2 * ordered.size)
     return share
 
 

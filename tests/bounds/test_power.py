@@ -28,7 +28,7 @@ from dpaudit.data.member_choice import Coins, RandomSplit
 from dpaudit.runtime.errors import AuditFailed, InputError
 from dpaudit.scores.intervals import upper_rate
 from dpaudit.scores.scores import Scores
-from dpaudit.selftest.power import as_text, powertest
+from dpaudit.self_test.power import as_text, powertest
 
 REFERENCE: dict[str, Any] = json.loads((Path(__file__).parents[1] / "bounds" / "reference.json").read_text())
 TABLE = {(1, 2): 734, (1, 4): 98, (2, 4): 240, (4, 8): 97, (8, 16): 50, (8, 32): 14}
@@ -265,14 +265,14 @@ def test_a_replaced_example_moves_a_release_by_two_clip_norms() -> None:
 def test_the_power_test_is_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`dpaudit selftest --power` prints and writes the table, exits 4 where it fails, and refuses what does nothing."""
     small = partial(powertest, audits=3)
-    monkeypatch.setattr("dpaudit.selftest.power.powertest", lambda **options: small(seed=options["seed"]))
+    monkeypatch.setattr("dpaudit.self_test.power.powertest", lambda **options: small(seed=options["seed"]))
     written = tmp_path / "power.json"
     done = CliRunner().invoke(app, ["selftest", "--power", "--out", str(written)])
     assert done.exit_code == 0
     assert "random split, half in" in done.output
     assert {"computed", "simulated", "failed"} <= set(json.loads(written.read_text())["cells"][0])
     wrong = powertest(seed=0, audits=100, chance=lambda *_: 0.2)
-    monkeypatch.setattr("dpaudit.selftest.power.powertest", lambda **_: wrong)
+    monkeypatch.setattr("dpaudit.self_test.power.powertest", lambda **_: wrong)
     done = CliRunner().invoke(app, ["selftest", "--power", "--quiet"])
     assert isinstance(done.exception, AuditFailed)
     for other in (["--zoo"], ["--markdown", str(tmp_path / "t.md")]):

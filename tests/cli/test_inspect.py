@@ -14,7 +14,7 @@ from dpaudit.trace import DpClaim, TraceWriter
 
 RIGHT = """
 import numpy as np
-from dpaudit.selftest.bugs.dp_sgd import DpSgd, no_clip
+from dpaudit.self_test.bugs.dp_sgd import DpSgd, no_clip
 
 def right():
     return DpSgd(clip_norm=2.0, seed=np.random.SeedSequence().entropy % 2**32).mechanism()
@@ -23,11 +23,11 @@ def broken():
     return DpSgd(clip_norm=2.0, clip=no_clip).mechanism()
 
 def server():
-    from dpaudit.selftest.bugs import federated
+    from dpaudit.self_test.bugs import federated
     return federated.server(2)
 
 def drop_outs():
-    from dpaudit.selftest.bugs import federated
+    from dpaudit.self_test.bugs import federated
     return federated.server(2, fault="divide_by_present")
 
 def number():

@@ -12,9 +12,9 @@ from dpaudit.accounting.claim import Claim, FixedSize, GaussianSteps, Poisson
 from dpaudit.inspection.mechanism import Mechanism
 from dpaudit.inspection.participation import Trace
 from dpaudit.inspection.reconcile import Recipe
-from dpaudit.selftest.bugs import dp_sgd, hunts, pipelines, traces, trainings
-from dpaudit.selftest.bugs.dp_sgd import DpSgd
-from dpaudit.selftest.bugs.fault import DP_SGD_CLAIM, FEDERATED_CLAIM, Fault, Seen
+from dpaudit.self_test.bugs import dp_sgd, hunts, pipelines, traces, trainings
+from dpaudit.self_test.bugs.dp_sgd import DpSgd
+from dpaudit.self_test.bugs.fault import DP_SGD_CLAIM, FEDERATED_CLAIM, Fault, Seen
 
 ROOT2, ROOT3 = math.sqrt(2), math.sqrt(3)
 ROUNDS = 300  # of a server, with canary clients
