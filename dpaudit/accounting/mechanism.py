@@ -20,7 +20,7 @@ from dpaudit.runtime import check
 from dpaudit.runtime.errors import InputError
 
 GRID = 1e-4  # spacing of the discretised privacy loss; dp-accounting's default
-ORDERS = (*np.arange(1.1, 11.0, 0.1).tolist(), *range(11, 64), *range(64, 512, 16), 512, 768, 1024, 1536, 2048)
+ORDERS = (*np.arange(1.1, 11.0, 0.1).tolist(), *range(11, 64), *np.geomspace(64, 2048, 120).astype(int).tolist())
 LARGEST = 700.0  # ε whose power of e is a float
 NEGLIGIBLE = 1e-3  # of δ: losses cut off that weigh no more than this are not worth another accountant
 

@@ -25,7 +25,7 @@ ORDERS = 20  # of Chernoff's bound on those tails, in inverse widths of the loss
 # Connecting the dots adds at most a quarter of the squared spacing to the variance of a step's loss. At an eighth of
 # its deviation that is 0.4 %, hence 0.2 % of ε.
 CELLS = 8
-MOST = 400_000  # losses of one step that are told apart, which bounds time and memory
+MOST = 1_000_000  # losses of one step that are told apart, which bounds time and memory
 
 
 class Profile:
@@ -104,12 +104,12 @@ def deviation(mechanism: GaussianSteps) -> float:
 
 
 def spacing(mechanism: GaussianSteps, grid: float) -> float:
-    """The spacing of the losses: ``grid``, or narrower where one step's losses lie closer together."""
+    """The spacing of the losses: ``grid``, narrower where those of one step lie closer together, wider for too many."""
     sigma, rate = mechanism.noise_multiplier, mechanism.sampling.rate
     scale = 2 if isinstance(mechanism.sampling, FixedSize) else 1
     reach = (scale * (TAIL * sigma + scale) + scale**2 / 2) / sigma**2  # of the largest loss, were there no sampling
     widest = math.log1p(rate * math.expm1(reach)) if reach < 600 else reach + math.log(rate)
-    return min(grid, max(deviation(mechanism) / CELLS, 2 * widest / MOST))
+    return max(min(grid, deviation(mechanism) / CELLS), 2 * widest / MOST)
 
 
 def resolved(mechanism: GaussianSteps, grid: float) -> bool:
