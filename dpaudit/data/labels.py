@@ -58,7 +58,7 @@ def class_labels(name: str, labels: object, *, classes: int | None = None, lengt
     """
     array: Any = np.asarray(labels)
     if array.ndim == 2:
-        array = _one_column(name, array)
+        array = one_column(name, array)
     if array.ndim != 1:
         raise InputError(f"{name} must have 1 dimension, got shape {array.shape}.")
     if length is not None and array.size != length:
@@ -128,7 +128,15 @@ def _called(part: Labels) -> Iterable[str]:
     return part.names or (str(code) for code in np.unique(part.codes))
 
 
-def _one_column(name: str, array: Any) -> Any:
+def one_column(name: str, array: Any) -> Any:
+    """Labels of shape (records, 1), or one-hot ones, in shape (records,).
+
+    Raises:
+        InputError: they are neither.
+
+    >>> one_column("labels", np.array([[0, 1], [1, 0]]))
+    array([1, 0])
+    """
     if array.shape[1] == 1:
         return array[:, 0]
     if array.dtype.kind in "fiub" and np.isin(array, (0, 1)).all() and (array.sum(axis=1) == 1).all():

@@ -119,6 +119,24 @@ def read_table(path: Path) -> "pd.DataFrame":
         raise InputError(f"cannot read {path}: {str(error).splitlines()[0]}.") from error
 
 
+def has_column(path: Path, name: str) -> bool:
+    """Whether a table has a column, or an NPZ file an array; only its head is read.
+
+    Raises:
+        InputError: it is missing or unreadable.
+    """
+    import pandas as pd
+    from pyarrow.parquet import read_schema
+
+    if path.suffix == ".npz":
+        return name in read_npz(path)
+    try:
+        names = read_schema(path).names if path.suffix == ".parquet" else list(pd.read_csv(path, nrows=0).columns)
+    except (OSError, ValueError, pd.errors.ParserError) as error:
+        raise InputError(f"cannot read {path}: {str(error).splitlines()[0]}.") from error
+    return name in names
+
+
 def column(table: "pd.DataFrame", name: str, where: object) -> "pd.Series":
     """A column of a table.
 

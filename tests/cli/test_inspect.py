@@ -141,8 +141,10 @@ def test_a_trace_is_held_against_its_own_claim(tmp_path):
     right = CliRunner().invoke(app, ["inspect", trace(tmp_path / "right", truth)])
     assert right.exit_code == 0
     assert "12 rounds of test" in right.stdout
+    assert "not checked: realised noise: the manifest does not state the server's step" in right.stdout
     wrong = CliRunner().invoke(app, ["inspect", trace(tmp_path / "wrong", 3.0), "--json"])
     assert wrong.exit_code == 1
+    assert [each["check"] for each in json.loads(wrong.stdout)["not_checked"]] == ["realised noise"]
     (finding,) = json.loads(wrong.stdout)["findings"]
     assert finding["check"] == "claimed ε"
     assert finding["true_epsilon"] == pytest.approx(truth, rel=1e-6)

@@ -25,7 +25,7 @@ from dpaudit.runtime.check import BoolArray, FloatArray, IntArray
 from dpaudit.runtime.errors import InputError
 from dpaudit.runtime.seeds import derived
 from dpaudit.scores.scores import Scores
-from dpaudit.trace import Trace, inspect_rounds
+from dpaudit.trace import Trace, inspect_all
 from dpaudit.trace.accountant import claimed_mechanism, true_epsilon
 from dpaudit.training.architecture import Architecture
 from dpaudit.training.federated.trainer import Federated
@@ -148,12 +148,14 @@ def run(
         )
     protection = Protection("user", claim.adjacency if claim is not None else "add-remove", delta)
     name = settings.name
+    inspected = inspect_all(trace)
     found = TraceResult(
         name=name,
         framework=trace.manifest.framework,
         rounds=len(trace.rounds),
         missing=sorted((*trace.missing, *(number for number, _ in trace.damaged))),
-        checks=inspect_rounds(trace),
+        checks=list(inspected.findings),
+        not_checked=list(inspected.not_checked),
     )
     if settings.canaries is not None:
         scores, present = canary_cosines(trace, settings.canaries)
