@@ -118,22 +118,22 @@ class Rows(np.lib.mixins.NDArrayOperatorsMixin):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """As of an array."""
+        """Of all rows together: their number first."""
         return (len(self.rows), *(self.rows[0].shape if self.rows else (0,)))
 
     @property
     def ndim(self) -> int:
-        """As of an array."""
+        """One axis more than a row has."""
         return len(self.shape)
 
     @property
     def size(self) -> int:
-        """As of an array."""
+        """Numbers in all rows together."""
         return math.prod(self.shape)
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """As of an array."""
+        """That of the first row."""
         return self.rows[0].dtype if self.rows else np.dtype(np.float64)
 
     def __len__(self) -> int:
