@@ -13,7 +13,7 @@ from scipy.stats import rankdata
 from dpaudit.runtime import check
 from dpaudit.runtime.check import BoolArray, FloatArray, IntArray
 from dpaudit.runtime.errors import InputError
-from dpaudit.runtime.out_of_core import empty, release, room
+from dpaudit.runtime.out_of_core import empty, releasing, room
 from dpaudit.scores.intervals import interval
 from dpaudit.scores.scores import Scores
 
@@ -254,22 +254,20 @@ def pooled_rates(scores: FloatArray, member: BoolArray, fprs: Sequence[float]) -
 def _counts(scores: FloatArray, member: BoolArray) -> Iterator[tuple[IntArray, IntArray]]:
     """How many members and non-members have each score there is, highest score first, range by range."""
     ordered, truth = empty(scores.shape), empty(scores.shape, np.bool_)
-    for model, row in enumerate(scores):
+    for model, row in releasing(enumerate(scores), scores, ordered, truth):
         order = np.argsort(row, kind="stable")
         ordered[model], truth[model] = row[order], member[model][order]
-        release(scores, ordered, truth)
     parts = 1 + 8 * scores.size // room().block_bytes
     step = max(1, scores.size // (100 * parts))
     some = _by_row(ordered, lambda row: row[::step])
     edges = np.unique(np.quantile(some, np.arange(1, parts) / parts)) if parts > 1 else np.empty(0)
     # Where each range of each model ends; equal scores are all in one range.
     ends = _by_row(ordered, lambda row: np.array([0, *np.searchsorted(row, edges, side="right"), row.size]))
-    for part in reversed(range(ends.shape[1] - 1)):
+    for part in releasing(reversed(range(ends.shape[1] - 1)), ordered, truth):
         found = [
             _distinct(row[a:b], seen[a:b])
             for row, seen, (a, b) in zip(ordered, truth, ends[:, part : part + 2], strict=True)
         ]
-        release(ordered, truth)
         values, place = np.unique(np.concatenate([one for one, _, _ in found]), return_inverse=True)
         if values.size:
             # Sums of whole numbers, exact as floats.
@@ -280,11 +278,7 @@ def _counts(scores: FloatArray, member: BoolArray) -> Iterator[tuple[IntArray, I
 
 def _by_row(array: FloatArray, work: Callable[[FloatArray], npt.NDArray[Any]]) -> npt.NDArray[Any]:
     """What ``work`` makes of each row, copied out of it."""
-    found = []
-    for row in array:
-        found.append(np.array(work(row)))
-        release(array)
-    return np.stack(found)
+    return np.stack([np.array(work(row)) for row in releasing(array, array)])
 
 
 def _distinct(ordered: FloatArray, member: BoolArray) -> tuple[FloatArray, IntArray, IntArray]:
