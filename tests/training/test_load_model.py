@@ -296,9 +296,8 @@ def test_mixed_precision(tmp_path: Path, suffix: str) -> None:
             if hasattr(keras.mixed_precision, "Policy")
             else "mixed_float16"
         )
-        model = keras.Sequential([
-            keras.Input((4,)), keras.layers.Dense(3, "relu", dtype=policy), keras.layers.Dense(3, "softmax", dtype=policy)
-        ])  # fmt: skip
+        layers = [keras.layers.Dense(3, activation, dtype=policy) for activation in ("relu", "softmax")]
+        model = keras.Sequential([keras.Input((4,)), *layers])
         model.save(tmp_path / f"m{suffix}")
         np.testing.assert_allclose(predicted(tmp_path / f"m{suffix}", x), np.asarray(model(x), np.float64), atol=2e-3)
 
