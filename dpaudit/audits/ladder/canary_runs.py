@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -32,9 +31,6 @@ from dpaudit.training.reference_models.pool import Pool
 from dpaudit.training.reference_models.task_cache import Task, in_order, kept, missing, store_of
 from dpaudit.training.reference_models.trained_model import Wanted
 from dpaudit.training.trainer import Predict
-
-if TYPE_CHECKING:
-    pass
 
 AT_A_TIME = 32  # runs trained together, and between two looks at whether the claim is refuted
 

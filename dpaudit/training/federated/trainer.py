@@ -1,11 +1,10 @@
 """The trainer ``federated``: a federation as a plan writes it. TensorFlow is loaded when it trains."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import ConfigDict
 
 from dpaudit.accounting.claim import GaussianSteps, Poisson
 from dpaudit.bounds.lower_bound import Skipped
@@ -15,6 +14,7 @@ from dpaudit.data.users import Clients, Iid, Natural, rows_of
 from dpaudit.runtime import check
 from dpaudit.runtime.check import BoolArray, IntArray
 from dpaudit.runtime.errors import InputError
+from dpaudit.runtime.strict import Strict
 from dpaudit.training.architecture import Architecture
 from dpaudit.training.capabilities import no_probe
 from dpaudit.training.federated.aggregation import Mean, NamedAggregator
@@ -30,7 +30,7 @@ Decay = Literal["constant", "cosine"]
 
 
 @dataclass(frozen=True)
-class Pretraining:
+class Pretraining(Strict):
     """Training without privacy on public data, before the federation starts.
 
     Args:
@@ -46,7 +46,6 @@ class Pretraining:
     batch_size: int = 32
     learning_rate: float = 0.1
     freeze: int = 0
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     def __post_init__(self) -> None:
         check.integer("epochs", self.epochs, at_least=1)
