@@ -1,25 +1,46 @@
 """Rung 1 of the audit ladder: a mechanism is asked chosen questions, and its own arithmetic is held against it."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from dpaudit import _check
+from dpaudit._check import FloatArray
 from dpaudit.claim import Claim
 from dpaudit.errors import InputError
 from dpaudit.evidence import Finding
-from dpaudit.forensics.check_batch_size import check_batch_size
+from dpaudit.forensics.after import Opaque, undone
+from dpaudit.forensics.check_batch_size import check_denominator, check_empty
 from dpaudit.forensics.check_extremes import check_extremes
-from dpaudit.forensics.check_independence import check_fresh, check_independence
-from dpaudit.forensics.check_scale import check_scale, effective_noise_multiplier, measure_scale
-from dpaudit.forensics.check_state import check_determinism, check_state
-from dpaudit.forensics.epsilon import epsilon_under
+from dpaudit.forensics.check_independence import (
+    check_directions,
+    check_fresh,
+    check_independence,
+    sights_of_directions,
+    sights_of_independence,
+)
+from dpaudit.forensics.check_law import check_law, sights_of_law
+from dpaudit.forensics.check_rare import check_excited, check_rare, rare_steps, sights_of_rare
+from dpaudit.forensics.check_scale import check_scale, effective_noise_multiplier, sights_of_scale
+from dpaudit.forensics.check_state import check_beyond_clip, check_determinism, check_repeats, check_state
+from dpaudit.forensics.epsilon import EpsilonOf, epsilon_under
+from dpaudit.forensics.measure import Move, moves
 from dpaudit.forensics.mechanism import Array, Mechanism, Release, Stated
+from dpaudit.forensics.microbatches import name_microbatches
+from dpaudit.forensics.noise import CALLS, LEAST, Noise, listen, smaller
 from dpaudit.forensics.probe import Probe
+from dpaudit.forensics.sight import Sight
+from dpaudit.progress import Progress, Silent
 
 LEVEL = 1e-6
-# Statistical checks that share the level: scale at two batch sizes, independence, fresh noise, batch size, extremes.
-SHARES = 6
+# Statistical checks that share the level: denominator, scale, independence, directions, law, rare steps, excited steps,
+# fresh noise, empty batches, extremes.
+SHARES = 10
+SECONDS = 20.0  # an inspection may take at effort 1, where it is not given; less where the mechanism is fast
+FOR_NOISE = 0.5  # of it
+FOR_CURVE = 0.3
 
 
 @dataclass(frozen=True)
@@ -33,6 +54,10 @@ class Inspection:
         level: chance that a right mechanism gets a violation.
         calls: how often the mechanism was called.
         seconds: how long it took.
+        interval: 95 % interval of ``noise_multiplier``; None where it was not measured.
+        sights: for each kind of fault the smallest that would have been found with probability 0.8, or why it was not
+            looked for.
+        effort: factor on the calls and on the time.
     """
 
     mechanism: str
@@ -41,6 +66,9 @@ class Inspection:
     level: float
     calls: int
     seconds: float
+    interval: tuple[float, float] | None = None
+    sights: tuple[Sight, ...] = ()
+    effort: float = 1.0
 
     @property
     def violations(self) -> tuple[Finding, ...]:
@@ -49,7 +77,15 @@ class Inspection:
 
 
 def inspect_mechanism(
-    mechanism: Mechanism | Release, stated: Stated, *, seed: int, claim: Claim | None = None, level: float = LEVEL
+    mechanism: Mechanism | Release,
+    stated: Stated,
+    *,
+    seed: int,
+    claim: Claim | None = None,
+    level: float = LEVEL,
+    effort: float = 1.0,
+    budget: float | None = None,
+    progress: Progress | None = None,
 ) -> Inspection:
     """Ask a mechanism whether it clips, adds noise and divides as it says.
 
@@ -60,6 +96,9 @@ def inspect_mechanism(
         seed: seed of the canaries' directions; the mechanism's own randomness is its own.
         claim: where it is given with its composition, findings carry the ε there really is.
         level: chance, over the mechanism's noise, that a right one gets a violation.
+        effort: factor on the number of calls: more of them see rarer steps, smaller pools and further tails.
+        budget: seconds after which only the necessary questions are asked; 20 times ``effort`` when not given.
+        progress: where it says how far it is.
 
     Raises:
         InputError: the mechanism raises on an ordinary batch, returns other shapes or NaN, or is not the same twice
@@ -77,39 +116,169 @@ def inspect_mechanism(
     subject = mechanism if isinstance(mechanism, Mechanism) else Mechanism(mechanism)
     _check.integer("seed", seed, at_least=0)
     _check.open_unit("level", level)
-    calls = 0
-
-    def release(gradients: Sequence[Array]) -> Sequence[Array]:
-        nonlocal calls
-        calls += 1
-        return subject.release(gradients)
-
-    probe = Probe(replace(subject, release=release), stated, level / SHARES, seed)
-    epsilon_of = epsilon_under(claim)
+    _check.positive("effort", effort)
+    seconds = SECONDS * effort if budget is None else _check.positive("budget", budget)
+    count = [0]
+    probe = Probe(_counted(undone(subject), count), stated, level / SHARES, seed)
     check_determinism(probe)
     if not subject.partial and stated.adjacency == "add-remove":
         raise InputError(
             f"{subject.name} takes only batches of {subject.batch_size}, so it cannot be private for added or removed "
             "records; state replace-one or zero-out adjacency."
         )
-    full = measure_scale(probe, subject.batch_size)
-    scales = [full, measure_scale(probe, max(4, subject.batch_size // 4))] if subject.partial else [full]
-    findings = [
-        *(finding for scale in scales for finding in check_scale(probe, scale, epsilon_of)),
-        *check_independence(probe, full.noise),
-        *check_fresh(probe),
-        *check_batch_size(probe, full.noise),
-        *check_extremes(probe, full.noise),
-        *check_state(probe),
-    ]
+    with (progress or Silent()).task(f"inspection of {subject.name}", total=100) as advance:
+        opaque = next((step for step in subject.after if isinstance(step, Opaque)), None)
+        if opaque is not None:
+            asked = _only_what_outlasts(probe, opaque, effort)
+        else:
+            asked = _everything(probe, epsilon_under(claim), effort, seconds, _whole(advance))
     return Inspection(
         mechanism=subject.name,
-        findings=_in_order(findings),
-        noise_multiplier=min(effective_noise_multiplier(probe, scale) for scale in scales),
+        findings=_in_order(asked.findings),
+        noise_multiplier=asked.noise_multiplier,
         level=level,
-        calls=calls,
+        calls=count[0],
         seconds=time.perf_counter() - start,
+        interval=asked.interval,
+        sights=tuple(asked.sights),
+        effort=effort,
     )
+
+
+@dataclass(frozen=True)
+class _Asked:
+    findings: list[Finding]
+    sights: list[Sight]
+    noise_multiplier: float
+    interval: tuple[float, float] | None
+
+
+def _everything(
+    probe: Probe, epsilon_of: EpsilonOf, effort: float, seconds: float, advance: Callable[[float], None]
+) -> _Asked:
+    begin = time.monotonic()
+    denominator, of_the_mean = check_denominator(probe)
+    asked = probe
+    if of_the_mean:  # one cause is one finding: all else is asked with the size of the batch as public
+        asked = replace(probe, stated=replace(probe.stated, adjacency="zero-out", denominator="batch"))
+    if probe.stated.noise_multiplier == 0:
+        noise = listen(replace(asked, stated=replace(asked.stated, noise_multiplier=1.0)), calls=16)
+    else:
+        noise = listen(
+            asked,
+            calls=max(LEAST, round(CALLS * effort)),
+            until=begin + FOR_NOISE * seconds,
+            advance=lambda share: advance(60 * share),
+        )
+    each = (time.monotonic() - begin) / noise.calls
+    patience = FOR_CURVE * seconds / max(each, 1e-9) / 8
+    points, places = (int(np.clip(patience, least, most)) for least, most in ((12, 48), (6, 64)))
+    sizes = [probe.batch_size, smaller(probe)] if probe.mechanism.partial else [probe.batch_size]
+    moved: list[Move] = []
+    for size in sizes:
+        moved += moves(asked, size, noise, level=probe.level / 3 / 32, points=points, places=places)
+        advance(30 / len(sizes))
+    findings = [*denominator, *_of_the_noise(asked, noise, moved, epsilon_of)]
+    zeros = _plain(asked, noise)
+    if not of_the_mean:
+        findings += check_empty(asked, zeros)
+    findings += [*check_extremes(asked, zeros), *check_state(asked)]
+    if probe.stated.noise_multiplier:
+        findings += [*check_excited(asked, noise), *check_fresh(asked, int(64 * max(1.0, effort)))]
+    measured = effective_noise_multiplier(asked, noise, moved)
+    sights = [*sights_of_scale(asked, noise, moved), *_sights(asked, noise)]
+    advance(10)
+    return _Asked(name_microbatches(asked, findings), sights, measured.estimate, (measured.low, measured.high))
+
+
+def _of_the_noise(probe: Probe, noise: Noise, moved: list[Move], epsilon_of: EpsilonOf) -> list[Finding]:
+    """What one run says; steps that are not like the others are one finding, and left out of the rest."""
+    if probe.stated.noise_multiplier == 0:
+        return check_scale(probe, noise, moved, epsilon_of)
+    rare = rare_steps(probe, noise)
+    findings = check_rare(noise, rare)
+    if rare.any():
+        noise = noise.without(rare)
+    findings += check_scale(probe, noise, moved, epsilon_of)
+    missing = any(finding.check in ("noise", "sensitivity") and finding.severity == "violation" for finding in findings)
+    findings += check_independence(probe, noise)
+    if any(finding.check in ("frozen seed", "shared seed", "correlated steps") for finding in findings):
+        return findings  # its shape and its directions follow from that
+    free = [] if missing and noise.missing else check_directions(probe, noise)
+    return [*findings, *free, *([] if free else check_law(probe, noise))]
+
+
+def _only_what_outlasts(probe: Probe, step: Opaque, effort: float) -> _Asked:
+    """After a step that cannot be undone: what no such step can hide."""
+    reason = f"the release comes after {step.name}: {step.reason}"
+    hidden = ("too little noise", "an example that moves too far", "shape and directions of the noise")
+    sights = [Sight(kind, f"{reason}; inspect the noisy sum before it", asked=False) for kind in hidden]
+    findings = [*check_repeats(probe, int(64 * max(1.0, effort))), *check_fresh(probe), *check_state(probe)]
+    sights.append(Sight("the same release twice", "two equal releases of one batch"))
+    if probe.mechanism.reset is None:
+        sights.append(
+            Sight(
+                "gradients beyond the clip",
+                "a mechanism that can be reset is needed: Mechanism(reset=...)",
+                asked=False,
+            )
+        )
+    else:
+        findings += check_beyond_clip(probe)
+        sights.append(Sight("gradients beyond the clip", "a release that changes between norms of 10 C and 1000 C"))
+    return _Asked(findings, sights, float("nan"), None)
+
+
+def _sights(probe: Probe, noise: Noise) -> list[Sight]:
+    sights = []
+    if probe.stated.noise_multiplier and not noise.missing:
+        sights += [
+            *sights_of_rare(probe, noise),
+            *sights_of_independence(probe, noise),
+            *sights_of_directions(probe, noise),
+            *sights_of_law(probe, noise),
+        ]
+    if probe.mechanism.fresh is None:
+        sights.append(
+            Sight("seeds that a program repeats", "what builds it anew is needed: Mechanism(fresh=...)", asked=False)
+        )
+    if probe.mechanism.state is None:
+        sights.append(
+            Sight("what is published beside the release", "Mechanism(state=..., reset=...) is needed", asked=False)
+        )
+    return sights
+
+
+def _plain(probe: Probe, noise: Noise) -> FloatArray:
+    """Releases of batches of zeros, as they came."""
+    return noise.values[noise.kind == 0]
+
+
+def _counted(mechanism: Mechanism, count: list[int]) -> Mechanism:
+    """The mechanism, and all that are built anew from it, with their calls counted."""
+
+    def release(gradients: Sequence[Array]) -> Sequence[Array]:
+        count[0] += 1
+        return mechanism.release(gradients)
+
+    def fresh() -> Mechanism:
+        assert mechanism.fresh is not None
+        return _counted(mechanism.fresh(), count)
+
+    return replace(mechanism, release=release, fresh=None if mechanism.fresh is None else fresh)
+
+
+def _whole(advance: Callable[[int], None]) -> Callable[[float], None]:
+    """Shares of a hundred, told when they add up to a whole number."""
+    left = [0.0]
+
+    def told(share: float) -> None:
+        left[0] += share
+        whole = int(left[0])
+        left[0] -= whole
+        advance(whole)
+
+    return told
 
 
 def _in_order(findings: list[Finding]) -> tuple[Finding, ...]:
