@@ -19,6 +19,8 @@ from dpaudit.laws import correlated
 _CONSEQUENCE = "differences of the releases are free of noise, so no ε holds"
 LAGS = 8
 ROWS = 4000  # draws that are compared each with each
+SILENT = 1e-6  # mean square of the noise of a step that has none but for rounding
+SAME = 0.95  # cosine of draws that are one draw, but for rounding or a scale
 FROZEN = 0.1  # share of pairs of steps that are alike, from which on one seed is the cause
 COLUMNS = 256  # coordinates whose covariance is looked at
 BUILDS = 64
@@ -27,12 +29,12 @@ BUILDS = 64
 def check_independence(probe: Probe, noise: Noise) -> list[Finding]:
     """Noise against independent draws, by four tests."""
     level = probe.level / 4
-    return [
-        *_between_steps(noise, level),
-        *_from_step_to_step(probe, noise, level),
-        *_between_variables(noise, level),
-        *_within_variables(noise, level),
-    ]
+    repeated = _between_steps(noise, level)
+    if any(finding.check == "frozen seed" for finding in repeated):
+        return repeated
+    # Each of these makes what is counted after it less sure, so one finding is enough.
+    shared = [*_between_variables(noise, level), *_within_variables(noise, level)]
+    return shared or _from_step_to_step(probe, noise, level) or repeated
 
 
 def sights_of_independence(probe: Probe, noise: Noise) -> list[Sight]:
@@ -93,7 +95,7 @@ def sights_of_directions(probe: Probe, noise: Noise) -> list[Sight]:
 
 def _between_steps(noise: Noise, level: float) -> list[Finding]:
     draws = noise.scaled[:ROWS]
-    draws = draws[draws.any(axis=1)]  # a step without noise is a matter for its scale
+    draws = draws[np.square(draws).mean(axis=1) > SILENT]  # a step without noise is a matter for its scale
     if len(draws) < 2:
         return []
     cosine, pairs, alike = _largest_cosine(draws, level)
@@ -102,10 +104,11 @@ def _between_steps(noise: Noise, level: float) -> list[Finding]:
     if alike > FROZEN * pairs:
         seen = f"noise correlated by {cosine:.3g} between steps; {_CONSEQUENCE}"
         return [_finding("frozen seed", "two steps", seen)]
-    pool = len(draws) ** 2 / 2 / alike
-    seen = (
-        f"{alike} pairs among {len(draws):,} draws are alike, as from a pool of about {_rounded(pool)}; {_CONSEQUENCE}"
-    )
+    if alike:
+        pool = _rounded(len(draws) ** 2 / 2 / alike)
+        seen = f"{alike} pairs among {len(draws):,} draws are alike, as from a pool of about {pool}; {_CONSEQUENCE}"
+    else:
+        seen = f"two of {len(draws):,} draws are correlated by {cosine:.3g}"
     return [
         _finding("repeated noise", f"{len(draws):,} steps", seen, "draw noise from a generator of 128 bits or more")
     ]
@@ -243,7 +246,7 @@ def _largest_cosine(draws: FloatArray, level: float = 0.0) -> tuple[float, int, 
         cosines = unit[start : start + 512] @ unit[start:].T
         cosines[np.tril_indices(len(cosines), 0, cosines.shape[1])] = 0.0
         size = np.abs(cosines)
-        alike += int((size > limit).sum())
+        alike += int((size > max(limit, SAME)).sum())
         here = float(cosines.ravel()[np.argmax(size)])
         worst = here if abs(here) > abs(worst) else worst
     return worst, pairs, alike

@@ -39,7 +39,7 @@ def check_scale(probe: Probe, noise: Noise, moves: Sequence[Move], epsilon_of: E
         for sigma, finding in worst.values()
     ]
     if any(finding.severity == "violation" for finding in found):
-        return found
+        return [finding for finding in found if finding.severity == "violation"]
     return [*_by_content(probe, noise, probe.level / 3), *found]
 
 
@@ -167,7 +167,8 @@ def _judge(
                 )
             )
         if moved.low > 1 + TOLERANCE or not findings:
-            beside = "" if moved.low > 1 + TOLERANCE else f" beside {least.estimate:.4g} times the stated noise"
+            as_stated = least.low <= 1 + TOLERANCE and moved.low > 1 + TOLERANCE
+            beside = "" if as_stated else f" beside {least.estimate:.4g} times the stated noise"
             findings.append(
                 Finding(
                     check="sensitivity",

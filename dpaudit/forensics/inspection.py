@@ -178,7 +178,8 @@ def _everything(
     for size in sizes:
         moved += moves(asked, size, noise, level=probe.level / 3 / 32, points=points, places=places)
         advance(30 / len(sizes))
-    findings = [*denominator, *_of_the_noise(asked, noise, moved, epsilon_of)]
+    of_the_noise = _of_the_noise(asked, noise, moved, epsilon_of)
+    findings = [*denominator, *of_the_noise] if of_the_mean else [*of_the_noise, *denominator]
     zeros = _plain(asked, noise)
     if not of_the_mean:
         findings += check_empty(asked, zeros)
@@ -195,17 +196,19 @@ def _of_the_noise(probe: Probe, noise: Noise, moved: list[Move], epsilon_of: Eps
     """What one run says; steps that are not like the others are one finding, and left out of the rest."""
     if probe.stated.noise_multiplier == 0:
         return check_scale(probe, noise, moved, epsilon_of)
+    dependent = check_independence(probe, noise)
+    alike = any(finding.check in ("frozen seed", "shared seed") for finding in dependent)
     rare = rare_steps(probe, noise)
-    findings = check_rare(noise, rare)
-    if rare.any():
-        noise = noise.without(rare)
-    findings += check_scale(probe, noise, moved, epsilon_of)
-    missing = any(finding.check in ("noise", "sensitivity") and finding.severity == "violation" for finding in findings)
-    findings += check_independence(probe, noise)
-    if any(finding.check in ("frozen seed", "shared seed", "correlated steps") for finding in findings):
+    if alike or not rare.any():
+        findings = []
+    else:
+        findings, noise = check_rare(noise, rare), noise.without(rare)
+    # How far the deviation of draws that are alike lies from the stated one is chance.
+    findings += [f for f in check_scale(probe, noise, moved, epsilon_of) if not (alike and f.check == "noise")]
+    findings = [*dependent, *findings]
+    if dependent or noise.missing:
         return findings  # its shape and its directions follow from that
-    free = [] if missing and noise.missing else check_directions(probe, noise)
-    return [*findings, *free, *([] if free else check_law(probe, noise))]
+    return [*findings, *(check_directions(probe, noise) or check_law(probe, noise))]
 
 
 def _only_what_outlasts(probe: Probe, step: Opaque, effort: float) -> _Asked:

@@ -1,5 +1,6 @@
 """Is what is clipped one example, or the mean of several? Only for the words of a finding that is there already."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy as np
 from dpaudit.evidence import Finding
 from dpaudit.forensics.probe import Probe
 
-CALLS = 12
+CALLS = 48
 
 
 def name_microbatches(probe: Probe, findings: list[Finding]) -> list[Finding]:
@@ -32,11 +33,15 @@ def name_microbatches(probe: Probe, findings: list[Finding]) -> list[Finding]:
 def clipped_together(probe: Probe) -> int | None:
     """How many neighbours in the batch share one clip; None where each has its own, or nothing is clipped alike."""
     size, unit = probe.batch_size, probe.direction(None)
-    zeros = probe.releases(probe.zeros(size), CALLS).mean(axis=0)
     one, all_of_them = probe.zeros(size), np.tile(1e4 * probe.stated.clip * unit, (size, 1))
     one[0] = 1e4 * size * probe.stated.clip * unit  # beyond the clip, in a mean of all too
-    shares = [float((probe.releases(batch, CALLS).mean(axis=0) - zeros) @ unit) for batch in (one, all_of_them)]
-    if shares[0] <= 0:
+    if probe.mechanism.reset is not None:
+        zeros, *rest = (probe.release(batch, reset=True) for batch in (probe.zeros(size), one, all_of_them))
+    else:
+        zeros, *rest = (probe.releases(batch, CALLS).mean(axis=0) for batch in (probe.zeros(size), one, all_of_them))
+    alone, together = (float((release - zeros) @ unit) for release in rest)
+    if alone <= 0 or together <= 0:
         return None
-    groups = round(shares[1] / shares[0])
-    return size // groups if 0 < groups < 0.8 * size and size % groups == 0 else None
+    groups = [count for count in range(1, size) if size % count == 0]
+    nearest = min(groups, key=lambda count: abs(math.log(together / alone / count)))
+    return size // nearest if abs(math.log(together / alone / nearest)) < 0.4 else None
