@@ -16,20 +16,24 @@ from dpaudit.forensics.sight import POWER, Sight, least_ratio
 from dpaudit.laws import DiscreteGaussian, Laplace
 
 AFTERWARDS = 4
-OFTEN = 0.5  # share of a kind's steps from which on its noise is too small as a whole
+TYPICAL = 0.9  # quantile that shows the noise of steps that have it, where one in ten has
+KNOWN = 30  # calls from which that quantile is known
+ROOM = 1.2  # by which it may be wrong
 
 
 def rare_steps(probe: Probe, noise: Noise) -> BoolArray:
-    """Calls with too little noise in some variable, by the exact lower tail of each; none where it is no rarity."""
-    own = np.sqrt(np.array([np.median(noise.squares[noise.kind == i], axis=0) for i in range(len(noise.kinds))]))
-    typical = own[noise.kind] / np.sqrt(stats.chi2.median(noise.sizes))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        squares = np.where(typical > 0, noise.squares / typical**2, noise.sizes)
-    # The median knows the typical noise to a few per cent; a fifth leaves room for it.
-    low = stats.chi2.cdf(1.2 * squares, noise.sizes) * squares.size < probe.level
-    found: BoolArray = np.any(low, axis=1)
-    often = [found[noise.kind == i].mean() >= OFTEN for i in range(len(noise.kinds))]
-    return found & ~np.array(often)[noise.kind]
+    """Calls with too little noise in some variable, by the exact lower tail of each; none where nearly all are so."""
+    typical = np.ones((len(noise.kinds), len(noise.sizes)))
+    for index in range(len(noise.kinds)):
+        squares = noise.squares[noise.kind == index]
+        if len(squares) >= KNOWN:
+            typical[index] = np.quantile(squares, TYPICAL, axis=0) / stats.chi2.ppf(TYPICAL, noise.sizes)
+        else:
+            typical[index] = 0.0
+    scale = typical[noise.kind]
+    squares = np.divide(noise.squares, scale, out=np.tile(1.0 * noise.sizes, (noise.calls, 1)), where=scale > 0)
+    found: BoolArray = np.any(stats.chi2.cdf(ROOM * squares, noise.sizes) * squares.size < probe.level, axis=1)
+    return found
 
 
 def check_rare(noise: Noise, found: BoolArray) -> list[Finding]:
@@ -39,7 +43,7 @@ def check_rare(noise: Noise, found: BoolArray) -> list[Finding]:
     steps = np.flatnonzero(found)
     squares = (noise.squares[found] / np.maximum(noise.relative[found] ** 2, 1e-300) / noise.sizes).min()
     gaps = np.unique(np.diff(steps))
-    every = f", every {gaps[0]}th" if len(gaps) == 1 and gaps[0] > 1 else ""
+    every = f", one in {gaps[0]}" if len(gaps) == 1 and gaps[0] > 1 else ""
     return [
         Finding(
             check="rare steps",
@@ -58,7 +62,7 @@ def check_rare(noise: Noise, found: BoolArray) -> list[Finding]:
 def sights_of_rare(probe: Probe, noise: Noise) -> list[Sight]:
     """How rare such a step may be, and how much noise it may keep."""
     often = noise.calls / -math.log(1 - POWER)
-    ratio = least_ratio(probe.level / noise.squares.size, float(noise.sizes.max())) / math.sqrt(1.2)
+    ratio = least_ratio(probe.level / noise.squares.size, float(noise.sizes.max())) / math.sqrt(ROOM)
     return [
         Sight(
             "rare steps",

@@ -21,6 +21,7 @@ HUGE = 1e6
 FAR = 1e3
 MOST_CALLS = 2000
 OF_A_SIDE = 12  # calls for a mean
+LARGE = 1e6  # degrees of freedom of an error that is known
 CLIP = "clip each example's gradient, over all variables together, before summing"
 OF_ITS_OWN = "clip each example by a fixed norm and divide by a fixed number: its share may not depend on the others"
 ANYWHERE = "clip every example of the batch, whatever its place and however large it is"
@@ -81,7 +82,9 @@ def scale_of(squares: float, count: int, *, level: float) -> Interval:
     )
 
 
-def moves(probe: Probe, batch_size: int, noise: Noise, *, level: float, points: int, places: int) -> list[Move]:
+def moves(
+    probe: Probe, batch_size: int, noise: Noise, *, level: float, points: int, places: int, repeats: int
+) -> list[Move]:
     """One example's movement for every question, in batches of one size.
 
     Args:
@@ -89,6 +92,7 @@ def moves(probe: Probe, batch_size: int, noise: Noise, *, level: float, points: 
         level: fixes how often the others are repeated.
         points: norms on the curve of the clip.
         places: places of the batch at which a large gradient is put.
+        repeats: calls for a question about one example beside others, where noise does not cancel.
     """
 
     def portfolio() -> Iterator[Question]:
@@ -105,7 +109,7 @@ def moves(probe: Probe, batch_size: int, noise: Noise, *, level: float, points: 
             return [*_exactly(probe, portfolio, batch_size), *response]
     else:
         response = _once(probe, curve((FAR,)), batch_size, noise)
-    return [*_by_repetition(probe, portfolio(), batch_size, level), *response]
+    return [*_by_repetition(probe, portfolio(), batch_size, level, noise, repeats), *response]
 
 
 def along(probe: Probe, noise: FloatArray, variable: int | None) -> FloatArray:
@@ -117,13 +121,13 @@ def replays(probe: Probe, batch_size: int) -> bool:
     """Whether noise is the same after a reset when the batch before had another size."""
     last = probe.arrays(probe.zeros(batch_size))
     found = []
-    for size in (batch_size, max(1, batch_size - 1)) if probe.mechanism.partial else (batch_size, batch_size):
+    for size in (batch_size, 1) if probe.mechanism.partial else (batch_size, batch_size):
         probe.reset()
-        found.append(probe.sequence([probe.arrays(probe.zeros(size)), last]))
-    scale = [found[0][0] * probe.stated.divisor(batch_size), found[1][0] * probe.stated.divisor(max(1, batch_size - 1))]
-    close = np.allclose(found[0][1], found[1][1], rtol=1e-4, atol=1e-5 * float(np.abs(found[0][1]).max()))
-    return close and (
-        not probe.mechanism.partial or np.allclose(*scale, rtol=1e-3, atol=1e-4 * float(np.abs(scale[0]).max()))
+        first, second = probe.sequence([probe.arrays(probe.zeros(size)), last])
+        found.append((first * probe.stated.divisor(size), second))
+    (first, second), (other, after) = found
+    return all(
+        np.allclose(a, b, rtol=1e-3, atol=1e-4 * float(np.abs(a).max())) for a, b in ((first, other), (second, after))
     )
 
 
@@ -237,33 +241,42 @@ def _exactly(probe: Probe, questions: Callable[[], Iterator[Question]], size: in
     return found
 
 
-def _by_repetition(probe: Probe, questions: Iterable[Question], size: int, level: float) -> list[Move]:
+def _by_repetition(
+    probe: Probe, questions: Iterable[Question], size: int, level: float, noise: Noise, repeats: int
+) -> list[Move]:
+    known = _deviation(probe, noise, size)
     found: list[Move] = []
     for question in questions:
         # Where clipped gradients add up, one of them needs to be resolved less finely.
         coarse = bool(found) and abs(found[0].size - 1) < 0.1
-        calls = OF_A_SIDE if question.remedy == OF_ITS_OWN else _calls(probe, question.group, level, coarse)
+        calls = repeats if question.remedy == OF_ITS_OWN else _calls(probe, question.group, level, coarse)
         unit = _dual(probe, question.unit)
         gaps = (probe.releases(question.one, calls) - probe.releases(question.other, calls)) @ unit / question.allowed
-        error = float(gaps.std(ddof=1)) / math.sqrt(calls)
+        # Few calls know their own deviation badly; the long run knows that of its noise well.
+        alone = known * float(np.linalg.norm(unit)) * math.sqrt(2) / question.allowed
+        error = max(alone, float(gaps.std(ddof=1))) / math.sqrt(calls)
         size_of = abs(float(gaps.mean()))
-        found.append(Move(question.words, question.variable, size_of, error, calls - 1, size, question.remedy))
+        found.append(Move(question.words, question.variable, size_of, error, LARGE, size, question.remedy))
     return found
 
 
 def _once(probe: Probe, questions: Iterable[Question], size: int, noise: Noise) -> list[Move]:
     """One call for each question, against the mean of some on zeros; the noise is that of the long run."""
     zeros = probe.releases(probe.zeros(size), OF_A_SIDE).mean(axis=0)
-    largest = float(noise.level.max()) * probe.stated.first_noise(size)
-    if probe.stated.law.norm == 1:
-        largest *= math.sqrt(2)  # a Laplace draw of scale 1
+    largest = _deviation(probe, noise, size)
     found = []
     for question in questions:
         unit = _dual(probe, question.unit)
         gap = float((probe.release(question.one) - zeros) @ unit) / question.allowed
         error = largest * float(np.linalg.norm(unit)) * math.sqrt(1 + 1 / OF_A_SIDE) / question.allowed
-        found.append(Move(question.words, question.variable, abs(gap), error, 1e6, size, question.remedy))
+        found.append(Move(question.words, question.variable, abs(gap), error, LARGE, size, question.remedy))
     return found
+
+
+def _deviation(probe: Probe, noise: Noise, size: int) -> float:
+    """Deviation of one coordinate's noise, the largest over variables and kinds of batches."""
+    laplace = math.sqrt(2) if probe.stated.law.norm == 1 else 1.0  # of a draw of scale 1
+    return float(noise.level.max()) * probe.stated.first_noise(size) * laplace
 
 
 def _dual(probe: Probe, unit: FloatArray) -> FloatArray:
