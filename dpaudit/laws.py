@@ -51,8 +51,8 @@ class Laplace:
 
     def scores(self, noise: FloatArray, scale: float, rng: np.random.Generator) -> FloatArray:
         """As `Gaussian.scores`."""
-        scores: FloatArray = -np.sign(noise) * special.ndtri_exp(math.log(0.5) - np.abs(noise) / scale)
-        return scores
+        further = special.ndtri_exp(math.log(0.5) - np.abs(noise) / scale)
+        return np.asarray(-np.sign(noise) * further, np.float64)
 
     def reach(self, level: float) -> float:
         """As `Gaussian.reach`."""
@@ -61,7 +61,7 @@ class Laplace:
 
 @dataclass(frozen=True)
 class DiscreteGaussian:
-    """Draws on a lattice, with probabilities proportional to the Gaussian density (Canonne and others 2020, 2004.00010).
+    """Draws on a lattice, with chances proportional to the Gaussian density (Canonne and others 2020, 2004.00010).
 
     Args:
         spacing: of the lattice, in the units of the noisy sum.
@@ -102,11 +102,11 @@ class DiscreteGaussian:
 
 @dataclass(frozen=True)
 class Banded:
-    """BandMF: noise C⁻¹z over the steps, C lower triangular with these bands (Choquette-Choo and others 2023, 2306.08153).
+    """BandMF: noise C⁻¹z over the steps, C lower triangular with bands (Choquette-Choo and others 2023, 2306.08153).
 
     Args:
-        bands: the coefficients c₀, c₁, ... of the Toeplitz matrix C. The noise is scaled so that one example, which takes
-            part at most once in ``len(bands)`` steps, is hidden as by a single Gaussian release of multiplier σ.
+        bands: the coefficients c₀, c₁, ... of the Toeplitz matrix C. The noise is scaled so that an example, which
+            takes part at most once in ``len(bands)`` steps, is hidden as by one Gaussian release of multiplier σ.
         steps: for how many steps the law is stated.
 
     >>> Banded((1.0,), 3).covariance().tolist()
@@ -168,6 +168,9 @@ class Tree:
 
 
 Law = Gaussian | Laplace | DiscreteGaussian | Banded | Tree
+
+
+GAUSSIAN = Gaussian()
 
 
 def correlated(law: Law) -> FloatArray | None:

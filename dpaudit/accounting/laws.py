@@ -9,7 +9,7 @@ from dp_accounting.rdp import RdpAccountant
 
 from dpaudit import _check
 from dpaudit.accounting.mechanism import ORDERS, Accounted, epsilon
-from dpaudit.claim import Adjacency, GaussianSteps, Poisson
+from dpaudit.claim import Adjacency, GaussianSteps, Poisson, Shuffled
 from dpaudit.errors import InputError
 from dpaudit.laws import Banded, DiscreteGaussian, Gaussian, Laplace, Law, Tree
 
@@ -18,11 +18,11 @@ def law_epsilon(mechanism: GaussianSteps, law: Law, *, delta: float, adjacency: 
     """An upper bound on ε for steps with this noise.
 
     Args:
-        mechanism: its noise multiplier is the law's scale over the clip norm (in L1 for Laplace), its steps and sampling
-            are those of the training.
+        mechanism: its noise multiplier is the law's scale over the clip norm (in L1 for Laplace), its steps and
+            sampling are those of the training.
         law: of the noise. Banded: sampling is cyclic, so that every record can enter one step in ``len(bands)``
-            (`Choquette-Choo and others (2023) <https://arxiv.org/abs/2306.08153>`_, Theorem 4). Tree: one epoch, each
-            record in one step.
+            (`Choquette-Choo and others (2023) <https://arxiv.org/abs/2306.08153>`_, Theorem 4). Tree: one epoch of
+            disjoint batches, so that every record enters one step.
         delta: δ.
         adjacency: as in `epsilon`.
 
@@ -36,10 +36,15 @@ def law_epsilon(mechanism: GaussianSteps, law: Law, *, delta: float, adjacency: 
     _check.delta("delta", delta)
     if isinstance(law, Gaussian):
         return epsilon(mechanism, delta=delta, adjacency=adjacency)
-    if not isinstance(mechanism.sampling, Poisson):
-        raise InputError(f"{law.words} noise is accounted for Poisson sampling only, got {mechanism.sampling!r}.")
     sigma = mechanism.noise_multiplier / (2 if adjacency == "replace-one" else 1)
     rate, steps = mechanism.sampling.rate, mechanism.steps
+    if isinstance(law, Tree):
+        if not isinstance(mechanism.sampling, Shuffled) or steps > mechanism.sampling.batches_per_epoch:
+            raise InputError(
+                "tree noise is accounted for one epoch of disjoint batches, so for no more steps than those."
+            )
+    elif not isinstance(mechanism.sampling, Poisson):
+        raise InputError(f"{law.words} noise is accounted for Poisson sampling only, got {mechanism.sampling!r}.")
     if sigma == 0:
         return Accounted(math.inf, delta, adjacency, "no noise")
     match law:
@@ -58,7 +63,11 @@ def law_epsilon(mechanism: GaussianSteps, law: Law, *, delta: float, adjacency: 
             rounds = math.ceil(steps / len(bands))
             cyclic = replace(mechanism, steps=rounds, sampling=Poisson(min(1.0, rate * len(bands))))
             found = epsilon(cyclic, delta=delta, adjacency=adjacency)
-            return replace(found, method=f"{found.method} of banded matrix")
+            return replace(
+                found,
+                method=f"{found.method} of banded matrix",
+                note=f"holds for cyclic sampling: every record can enter one step in {len(bands)}",
+            )
         case Tree():
             if adjacency == "add-remove":
                 raise InputError("tree noise is accounted for a record that is zeroed out or replaced, not added.")

@@ -10,7 +10,7 @@ from dpaudit.errors import InputError
 from dpaudit.evidence import Finding
 from dpaudit.forensics.probe import Probe
 
-CALLS = 48
+VALUES = 4000  # of noise for each batch, in 8 to 48 calls
 
 
 def check_denominator(probe: Probe) -> tuple[list[Finding], bool]:
@@ -18,7 +18,7 @@ def check_denominator(probe: Probe) -> tuple[list[Finding], bool]:
     if probe.stated.adjacency != "add-remove":
         return [], False
     size, level = probe.batch_size, probe.level / 2
-    full, single = (probe.releases(probe.zeros(n), CALLS) for n in (size, 1))
+    full, single = (probe.releases(probe.zeros(n), _calls(probe)) for n in (size, 1))
     one = 10 * probe.stated.clip * probe.direction(None)[None]
     if full.any():
         ratio, of_what = _differs(full, single, level), "the noise"
@@ -56,7 +56,7 @@ def _empty(probe: Probe, noise: FloatArray, level: float) -> list[Finding]:
     fed = "an empty batch, which Poisson sampling draws now and then"
     expected = "noise alone, as in every other batch"
     try:
-        releases = np.stack([probe.raw(probe.zeros(0)) for _ in range(CALLS)])
+        releases = np.stack([probe.raw(probe.zeros(0)) for _ in range(_calls(probe))])
     except InputError as error:
         remedy = "accept a batch of zero examples and release noise; never skip or redraw it"
         return [Finding("empty batch", "violation", fed, str(error), expected, remedy, rung=1)]
@@ -74,6 +74,10 @@ def _empty(probe: Probe, noise: FloatArray, level: float) -> list[Finding]:
     seen = f"{ratio:.3g} times the noise of an ordinary batch"
     remedy = "add the same noise to every batch"
     return [Finding("empty batch", "violation", fed, seen, expected, remedy, rung=1)]
+
+
+def _calls(probe: Probe) -> int:
+    return int(np.clip(math.ceil(VALUES / probe.coordinates), 8, 48))
 
 
 def _differs(noise: FloatArray, other: FloatArray, level: float) -> float | None:

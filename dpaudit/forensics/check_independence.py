@@ -198,7 +198,7 @@ def _columns(noise: Noise) -> int:
 
 
 def _spectrum(noise: Noise, level: float) -> list[Finding]:
-    """The smallest singular value of n x k Gaussian draws is above √n - √k - t but for exp(-t²/2) (Davidson, Szarek)."""
+    """The smallest singular value of n x k Gaussian draws exceeds √n - √k - t but for exp(-t²/2) (Davidson, Szarek)."""
     columns = _columns(noise)
     if noise.missing or columns < 2:
         return []
@@ -240,7 +240,7 @@ def _finding(
 
 
 def _largest_cosine(draws: FloatArray, level: float = 0.0) -> tuple[float, int, int]:
-    """Largest cosine of two rows, the number of pairs, and how many pairs are alike at this level; row by block of rows."""
+    """Largest cosine of two rows, the number of pairs, and how many pairs are alike at this level."""
     unit = draws / np.maximum(np.linalg.norm(draws, axis=1, keepdims=True), 1e-300)
     worst, alike, pairs = 0.0, 0, len(unit) * (len(unit) - 1) // 2
     limit = _cosine_at(level / max(pairs, 1), draws.shape[1]) if level > 0 else 1.0

@@ -22,7 +22,7 @@ CALLS = 32
 
 
 def check_law(probe: Probe, noise: Noise) -> list[Finding]:
-    """Shape and tails, then the grid. Dividing by the measured deviation makes the tests conservative, never alarming."""
+    """Shape and tails, then the grid. Dividing by the measured deviation makes the tests conservative."""
     if noise.missing:
         return []
     draws = _draws(noise)
@@ -97,8 +97,8 @@ def _grid(probe: Probe, noise: Noise) -> list[Finding]:
                 severity="warning",
                 fed="gradients of zeros, and one gradient that differs in every coordinate",
                 observed=f"releases on a grid: two values are equal with probability 2^-{bits:.0f}",
-                expected="values as close together as those of float32 draws, or rounding after the noise that is stated",
-                remedy="add the noise in float32 or better and round the noisy sum; then state it: Mechanism(after=(ROUNDED,))",
+                expected="values as close together as those of float32 draws, or rounding that is stated",
+                remedy="add noise in float32 or better, round the noisy sum, and state it: Mechanism(after=(ROUNDED,))",
                 rung=1,
             )
         ]
@@ -110,7 +110,7 @@ def _grid(probe: Probe, noise: Noise) -> list[Finding]:
             observed=f"noise on a grid (two values are equal with probability 2^-{bits:.0f}) that the sum is not on: "
             "the digits beyond the grid are those of the sum",
             expected="noise as fine as the sum it hides",
-            remedy="draw the noise in the precision of the sum, or draw discrete Gaussian noise and round the sum to its grid",
+            remedy="draw noise in the precision of the sum, or discrete Gaussian noise with the sum on its grid",
             rung=1,
             true_epsilon=math.inf,
         )

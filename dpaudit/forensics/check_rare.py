@@ -85,7 +85,7 @@ def check_excited(probe: Probe, noise: Noise) -> list[Finding]:
             if not np.isfinite(release).all():
                 continue  # `check_extremes` says so
             squares = np.array([np.square(_scores(probe, release)[part]).sum() for part in probe.slices]) / scale**2
-            if (stats.chi2.cdf(squares, noise.sizes) >= level).all():
+            if float(np.min(stats.chi2.cdf(squares, noise.sizes))) >= level:
                 continue
             worst = math.sqrt(float((squares / noise.sizes).min()))
             which = "the step itself" if place == 0 else f"step {place} after it"
@@ -94,9 +94,9 @@ def check_excited(probe: Probe, noise: Noise) -> list[Finding]:
                     check="skipped step",
                     severity="violation",
                     fed=f"a batch with a gradient of {name}, then ordinary ones",
-                    observed=f"{which} has {worst:.2g} times the noise of the others: it shows that the gradient was there",
+                    observed=f"{which} has {worst:.2g} times the noise of the others, which shows that it was there",
                     expected="the same noise at every step",
-                    remedy="drop the gradient and release the step with its noise; a scaler of gradients may skip nothing",
+                    remedy="drop the gradient and release the step with its noise; a gradient scaler may skip nothing",
                     rung=1,
                     true_epsilon=math.inf if worst < 1e-3 else None,
                 )

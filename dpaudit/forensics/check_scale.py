@@ -8,7 +8,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
 from scipy import stats
 
 from dpaudit.evidence import Finding
@@ -56,8 +55,11 @@ def effective_noise_multiplier(probe: Probe, noise: Noise, moves: Sequence[Move]
         least, moved = min(kinds.values(), key=lambda interval: interval.high), move.interval(level)
         pairs = ((least.low, moved.high), (least.estimate, moved.estimate), (least.high, moved.low))
         found.append([n / m if m > 0 else math.inf for n, m in pairs])
-    low, estimate, high = np.min(found, axis=0) * probe.stated.noise_multiplier
-    return Interval(float(low), float(estimate), float(high))
+    # The smallest of many estimates is too small by chance; that of the surest place is not.
+    low, estimate, high = min(found, key=lambda each: each[2])
+    low = min(each[0] for each in found)
+    sigma = probe.stated.noise_multiplier
+    return Interval(low * sigma, estimate * sigma, high * sigma)
 
 
 def sights_of_scale(probe: Probe, noise: Noise, moves: Sequence[Move]) -> list[Sight]:
@@ -78,8 +80,10 @@ def sights_of_scale(probe: Probe, noise: Noise, moves: Sequence[Move]) -> list[S
     for kind, remedy in (*kinds, ("an example that changes what others count", OF_ITS_OWN)):
         asked = [move for move in moves if move.remedy == remedy]
         low, high = (1 + TOLERANCE + steps * pick(move.error for move in asked) for pick in (min, max))
-        far = f"{low:.4g} times" if high - low < 0.01 else f"{low:.4g} times (in groups) to {high:.3g} times (alone)"
-        how = "without error" if high <= 1 + TOLERANCE else "with noise; Mechanism(reset=...) is asked without"
+        far = (
+            f"{low:.4g} times" if high - low < 0.01 else f"{low:.4g} (a whole batch) to {high:.3g} times (one example)"
+        )
+        how = "without error" if high <= 1 + TOLERANCE else "with noise, and without by Mechanism(reset=...)"
         sights.append(Sight(kind, f"{far} as far as allowed, by {len(asked)} questions {how}"))
     return sights
 
@@ -101,7 +105,9 @@ def _room(
         for index, kind in enumerate(noise.kinds)
         if len(kind.batch) == size
     }
+    # In a smaller batch a slow mechanism is not asked in every variable; what moves over all of them stands in for it.
     there = [move for move in moves if move.variable == place and move.batch_size == size]
+    there = there or [move for move in moves if move.variable is None and move.batch_size == size]
     return kinds, max(there, key=lambda move: move.interval(of_moves).low)
 
 
@@ -174,8 +180,10 @@ def _judge(
                     check="sensitivity",
                     severity="violation",
                     fed=move.canary,
-                    observed=f"one example moves the release {moved.estimate:.4g} times as far as allowed{beside}: {truth}",
-                    expected=f"at most {probe.stated.sensitivity(move.batch_size):.4g} in L{probe.stated.law.norm} norm",
+                    observed=f"one example moves the release {moved.estimate:.4g} times as far as allowed{beside}: "
+                    f"{truth}",
+                    expected=f"at most {probe.stated.sensitivity(move.batch_size):.4g} in L{probe.stated.law.norm} "
+                    "norm",
                     remedy=move.remedy,
                     rung=1,
                 )

@@ -26,7 +26,7 @@ from dpaudit.forensics.check_rare import check_excited, check_rare, rare_steps, 
 from dpaudit.forensics.check_scale import check_scale, effective_noise_multiplier, sights_of_scale
 from dpaudit.forensics.check_state import check_beyond_clip, check_determinism, check_repeats, check_state
 from dpaudit.forensics.epsilon import EpsilonOf, epsilon_under
-from dpaudit.forensics.measure import Move, moves
+from dpaudit.forensics.measure import LEAST_CALLS, Move, moves
 from dpaudit.forensics.mechanism import Array, Mechanism, Release, Stated
 from dpaudit.forensics.microbatches import name_microbatches
 from dpaudit.forensics.noise import CALLS, LEAST, Noise, listen, smaller
@@ -39,9 +39,10 @@ LEVEL = 1e-6
 # Statistical checks that share the level: denominator, scale, independence, directions, law, rare steps, excited steps,
 # fresh noise, empty batches, extremes.
 SHARES = 10
-SECONDS = 20.0  # an inspection may take at effort 1, where it is not given; less where the mechanism is fast
+SECONDS = 10.0  # an inspection may take at effort 1, where it is not given; less where the mechanism is fast
 FOR_NOISE = 0.5  # of it
 FOR_CURVE = 0.3
+FOR_BUILDS = 0.1
 NEARLY = 0.9  # of the stated noise
 STILL = 0.5  # of what one example may move: less is no measurement of a sensitivity
 
@@ -53,8 +54,8 @@ class Inspection:
     Args:
         mechanism: name of what was inspected.
         findings: violations first; empty when nothing was found.
-        noise_multiplier: measured noise over measured sensitivity, the worst over variables; compare with the stated. None
-            where it cannot be measured, for which a sight has the reason.
+        noise_multiplier: measured noise over measured sensitivity, the worst over variables; compare with the stated.
+            None where it cannot be measured, for which a sight has the reason.
         level: chance that a right mechanism gets a violation.
         calls: how often the mechanism was called.
         seconds: how long it took.
@@ -101,7 +102,7 @@ def inspect_mechanism(
         claim: where it is given with its composition, findings carry the ε there really is.
         level: chance, over the mechanism's noise, that a right one gets a violation.
         effort: factor on the number of calls: more of them see rarer steps, smaller pools and further tails.
-        budget: seconds after which only the necessary questions are asked; 20 times ``effort`` when not given.
+        budget: seconds after which only the necessary questions are asked; 10 times ``effort`` when not given.
         progress: where it says how far it is.
 
     Raises:
@@ -174,27 +175,43 @@ def _everything(
             until=begin + FOR_NOISE * seconds,
             advance=lambda share: advance(60 * share),
         )
-    each = (time.monotonic() - begin) / noise.calls
-    patience = FOR_CURVE * seconds / max(each, 1e-9) / 8
-    points, places, repeats = (int(np.clip(patience, least, most)) for least, most in ((12, 48), (6, 64), (12, 100)))
+    each = max(time.monotonic() - begin, 1e-9) / noise.calls
+    patience = FOR_CURVE * seconds / each / 8
+    points, places, repeats = (
+        int(np.clip(patience, least, most)) for least, most in ((12, 48), (6, 64), (LEAST_CALLS, 100))
+    )
+    builds = int(np.clip(FOR_BUILDS * seconds / each, 2, 64 * max(1.0, effort)))
     sizes = [probe.batch_size, smaller(probe)] if probe.mechanism.partial else [probe.batch_size]
     moved: list[Move] = []
     for size in sizes:
         moved += moves(asked, size, noise, level=probe.level / 3 / 32, points=points, places=places, repeats=repeats)
         advance(30 / len(sizes))
     of_the_noise = _of_the_noise(asked, noise, moved, epsilon_of)
-    findings = [*denominator, *of_the_noise] if of_the_mean else [*of_the_noise, *denominator]
+    # Steps without noise are in one batch size more often than in another by chance.
+    now_and_then = any(finding.check in ("rare steps", "correlated steps") for finding in of_the_noise)
+    if of_the_mean:
+        findings = [*denominator, *of_the_noise]
+    else:
+        findings = [*of_the_noise, *([] if now_and_then else denominator)]
     zeros = _plain(asked, noise)
     if not of_the_mean:
         findings += check_empty(asked, zeros)
     findings += [*check_extremes(asked, zeros), *check_state(asked)]
     if probe.stated.noise_multiplier:
-        rare = any(finding.check in ("rare steps", "correlated steps") for finding in findings)
-        findings += [*([] if rare else check_excited(asked, noise)), *check_fresh(asked, int(64 * max(1.0, effort)))]
+        findings += [*([] if now_and_then else check_excited(asked, noise)), *check_fresh(asked, builds)]
     measured = effective_noise_multiplier(asked, noise, moved)
     sights = [*sights_of_scale(asked, noise, moved), *_sights(asked, noise)]
     advance(10)
-    return _Asked(name_microbatches(asked, findings), sights, measured.estimate, (measured.low, measured.high))
+    findings = name_microbatches(asked, findings)
+    why = ""
+    if any(finding.check == "correlated steps" for finding in findings):
+        why = "every answer holds something of the steps before it: state what follows the noise, or its law"
+    elif moved[0].interval(probe.level).high < STILL:
+        why = "the release does not move along what was fed, as in another basis: Mechanism(reset=...) is needed"
+    if why:
+        sights = [Sight(each.kind, why, asked=False) if "example" in each.kind else each for each in sights]
+        return _Asked(findings, sights, None, None)
+    return _Asked(findings, sights, measured.estimate, (measured.low, measured.high))
 
 
 def _of_the_noise(probe: Probe, noise: Noise, moved: list[Move], epsilon_of: EpsilonOf) -> list[Finding]:

@@ -137,8 +137,8 @@ def model(
         _run(built.train_on_batch, features, np.zeros((len(features), 1), np.float32))
         return [-variable.numpy() for variable in variables]
 
-    # Under one global seed every traced step draws the same noise. The second trace takes batches of any size but that of
-    # the first, which is no size of an inspection.
+    # Under one global seed every traced step draws the same noise. The second trace takes batches of any size but
+    # that of the first, which is no size of an inspection.
     for size in UNUSUAL:
         _run(built.train_on_batch, np.zeros((size, width), np.float32), np.zeros((size, 1), np.float32))
     tf.random.set_seed(seed)

@@ -1,6 +1,6 @@
 """How far one example moves the release, asked in many ways, and how noisy a release is.
 
-A move comes from two neighbouring batches: without error when the mechanism can be reset, otherwise from repeated calls.
+A move comes from two neighbouring batches: without error when the mechanism can be reset, otherwise from calls.
 Where it suffices a whole group of examples is moved together: by the triangle inequality a release that moves by more
 than m·C for m examples moves by more than C for one of them, and the noise counts m times less.
 """
@@ -20,6 +20,7 @@ from dpaudit.forensics.probe import Probe
 HUGE = 1e6
 FAR = 1e3
 MOST_CALLS = 2000
+LEAST_CALLS = 6
 OF_A_SIDE = 12  # calls for a mean
 LARGE = 1e6  # degrees of freedom of an error that is known
 CLIP = "clip each example's gradient, over all variables together, before summing"
@@ -96,6 +97,9 @@ def moves(
     """
 
     def portfolio() -> Iterator[Question]:
+        if batch_size != probe.batch_size and repeats == LEAST_CALLS:  # a slow mechanism is asked in one size
+            yield next(_groups(probe, batch_size))
+            return
         yield from _groups(probe, batch_size)
         yield from _others(probe, batch_size)
 
@@ -298,9 +302,9 @@ def neighbour(probe: Probe, batch: FloatArray, group: int) -> FloatArray:
 
 
 def _calls(probe: Probe, group: int, level: float, coarse: bool) -> int:
-    resolution = (1.0 if coarse else 0.4) if group == 1 else 0.1 if group >= probe.batch_size - 1 else 0.2
+    resolution = (1.5 if coarse else 0.4) if group == 1 else 0.1 if group >= probe.batch_size - 1 else 0.3
     wanted = (stats.norm.isf(level) * math.sqrt(2) * probe.stated.noise_multiplier / (group * resolution)) ** 2
-    return int(np.clip(math.ceil(wanted), OF_A_SIDE, MOST_CALLS))
+    return int(np.clip(math.ceil(wanted), LEAST_CALLS, MOST_CALLS))
 
 
 def _where(place: int | None) -> str:

@@ -12,7 +12,7 @@ from dpaudit import _check
 from dpaudit._check import FloatArray
 from dpaudit.claim import ADJACENCIES, Adjacency
 from dpaudit.errors import InputError
-from dpaudit.laws import Gaussian, Law, correlated
+from dpaudit.laws import GAUSSIAN, Law, correlated
 
 if TYPE_CHECKING:
     from dpaudit.forensics.after import After
@@ -38,9 +38,9 @@ class Mechanism:
             noise. Without it the same questions are answered by repetition.
         state: everything else that is published after a call (moving averages, optimizer slots, metrics).
         fresh: builds the mechanism anew, to see whether two trainings share their noise.
-        after: steps between the noisy sum and the release, in their order: `Momentum`, `WeightDecay`, or one that cannot be
-            undone (`ADAM`, `TOP_K`, `ROUNDED`), all in `dpaudit.forensics.after`. They cost no privacy. Such a mechanism
-            without its memory's start in ``reset`` is asked in one run.
+        after: steps between the noisy sum and the release, in their order: `Momentum`, `WeightDecay`, or one that
+            cannot be undone (`ADAM`, `TOP_K`, `ROUNDED`), all in `dpaudit.forensics.after`. They cost no privacy. What
+            they remember starts at zero, and ``reset`` puts it back.
         name: what a report calls it.
 
     >>> Mechanism(lambda gradients: [g.sum(axis=0) for g in gradients], name="a bare sum").batch_size
@@ -89,7 +89,7 @@ class Stated:
     noise_multiplier: float
     denominator: float | Literal["batch"]
     adjacency: Adjacency = "add-remove"
-    law: Law = Gaussian()
+    law: Law = GAUSSIAN
 
     def __post_init__(self) -> None:
         _check.positive("clip", self.clip)

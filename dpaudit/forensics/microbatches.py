@@ -19,7 +19,7 @@ def name_microbatches(probe: Probe, findings: list[Finding]) -> list[Finding]:
     if together is None:
         return findings
     remedy = (
-        f"means of {together} examples (microbatches) are clipped as one, and one example turns such a mean around: clip "
+        f"means of {together} examples (microbatches) are clipped as one, and one example turns a mean around: clip "
         "example by example (num_microbatches=None, or as many as examples), or account for half the noise multiplier"
     )
     return [
@@ -40,7 +40,8 @@ def clipped_together(probe: Probe) -> int | None:
     else:
         zeros, *rest = (probe.releases(batch, CALLS).mean(axis=0) for batch in (probe.zeros(size), one, all_of_them))
     alone, together = (float((release - zeros) @ unit) for release in rest)
-    if alone <= 0 or together <= 0:
+    unclipped = alone * probe.stated.divisor(size) > 2 * size * probe.stated.clip
+    if alone <= 0 or together <= 0 or unclipped:
         return None
     groups = [count for count in range(1, size) if size % count == 0]
     nearest = min(groups, key=lambda count: abs(math.log(together / alone / count)))

@@ -302,7 +302,7 @@ class _Gathered:
 
 
 def _chosen(probe: Probe, most: int, rng: np.random.Generator) -> IntArray:
-    """The first and the last coordinate of each variable and others at random, at most ``most`` unless there are more."""
+    """The first and the last coordinate of each variable and others at random, about ``most``."""
     if probe.coordinates <= most:
         return np.arange(probe.coordinates)
     ends = {end for part in probe.slices for end in (part.start, part.stop - 1)}

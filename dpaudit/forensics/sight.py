@@ -1,5 +1,6 @@
 """What an inspection would have found: for each kind of fault the smallest one, with probability 0.8 in its budget."""
 
+import math
 from dataclasses import dataclass
 
 from scipy import stats
@@ -29,7 +30,7 @@ def least_ratio(level: float, draws: float) -> float:
     0.946
     """
     ratio = stats.chi2.ppf(level, draws) / stats.chi2.ppf(POWER, draws)
-    return float(ratio) ** 0.5
+    return math.sqrt(float(ratio))
 
 
 def resolution(level: float) -> float:

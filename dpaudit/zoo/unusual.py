@@ -178,7 +178,7 @@ def noise_at_even_steps(mechanism: DpSgd, sums: list[FloatArray]) -> list[FloatA
 
 
 def skipped_after_overflow(fault: str) -> Callable[[int], Mechanism]:
-    """A scaler of gradients that skips the step (``step``) or the noise of the next one (``noise``) after an overflow."""
+    """A gradient scaler that skips the step (``step``) or the noise of the next one (``noise``) after an overflow."""
 
     def build(seed: int) -> Mechanism:
         held: dict[str, Any] = {}
@@ -375,6 +375,27 @@ RIGHT: dict[str, Build] = {
     "smooth clip": lambda seed: (DpSgd(seed=seed, clip=clip_smoothly).mechanism(), DpSgd().stated),
     "noise by counter": lambda seed: (DpSgd(seed=seed, noise=noise_by_counter).mechanism(), DpSgd().stated),
 }
+
+# Faults with no finite ε: what is released without noise, or with noise that can be drawn again or taken off.
+EPSILON = dict.fromkeys(
+    (
+        "noise_cut_off",
+        "noise_clipped",
+        "noise_triangular",
+        "noise_in_float16",
+        "noise_on_a_fixed_grid",
+        "noise_from_a_pool",
+        "noise_of_short_seeds",
+        "noise_of_opposite_pairs",
+        "noise_without_its_mean",
+        "noise_but_for_the_last",
+        "noise_in_a_subspace",
+        "noise_but_every_hundredth",
+        "noise_but_every_thousandth",
+        "noise_at_even_steps",
+    ),
+    math.inf,
+)
 
 PARTS: dict[str, tuple[str, ...]] = {
     "clip": (
