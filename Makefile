@@ -9,7 +9,7 @@ PYTHON ?=
 PYTEST := OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 .PHONY: help demo test test-fast test-slow test-browser test-cluster test-flower test-tff test-matrix fuzz \
-  docs check format selftest zoo bench bench-quick bench-attacks bench-bounds bench-federated bench-gradient \
+  docs reference check format selftest zoo bench bench-quick bench-attacks bench-bounds bench-federated bench-gradient \
   bench-ladder bench-scaling bench-training bench-zoo clean
 
 help: ## this list
@@ -32,7 +32,7 @@ test-browser: $(STAMP) ## the report in a real browser; skipped where Chromium o
 	$(BIN)/python -m pytest -q -m browser -rs tests/browser
 
 test-cluster: $(STAMP) ## on a Dask cluster of the loopback: workers die and join, the client is interrupted (minutes)
-	$(BIN)/python -m pytest -q -m "slow or not slow" tests/test_cluster.py
+	$(BIN)/python -m pytest -q -m "slow or not slow" tests/runtime/test_cluster.py
 
 test-flower: ## the Flower integration against the real package, in an environment of its own
 	sh tests/integrations/flower.sh
@@ -51,10 +51,13 @@ docs: $(STAMP) ## the documentation as a site, in build/docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
 	@echo build/docs/index.html
 
+reference: $(STAMP) ## the reference pages that are made from the code: docs/cli.md, docs/plan.md, docs/results.md
+	$(BIN)/python .ci/reference.py
+
 selftest: $(STAMP) ## how often every bound is wrong, on mechanisms of known ε (minutes)
 	$(BIN)/dpaudit selftest --jobs 2 --out docs/selftest.json --markdown docs/selftest-table.md
 
-zoo: $(STAMP) ## hunt the bug zoo, write docs/zoo.md
+zoo: $(STAMP) ## run the ladder on the bug zoo, write docs/zoo.md
 	$(BIN)/dpaudit selftest --zoo --markdown docs/zoo.md
 
 bench: $(STAMP) ## every benchmark beside its peers, then docs/peers.md (most of an hour)

@@ -28,8 +28,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from dpaudit.files import read_text, write_text
-from dpaudit.tasks import cores
+from dpaudit.runtime.files import read_text, write_text
+from dpaudit.runtime.jobs import cores
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"

@@ -28,11 +28,11 @@ import numpy as np
 from scipy.special import expit
 from scipy.stats import norm
 
-from dpaudit import registry
-from dpaudit._check import BoolArray, FloatArray
 from dpaudit.attacks.membership.lira import Lira
 from dpaudit.attacks.membership.rmia import Rmia, RmiaOffline
-from dpaudit.signals import PoolSignals, Signals
+from dpaudit.runtime import plugins as registry
+from dpaudit.runtime.check import BoolArray, FloatArray
+from dpaudit.scores.signals import PoolSignals, Signals
 
 ENVIRONMENT = Path(__file__).parents[1] / ".benchmark-env" / "attacks"
 PACKAGES = (
@@ -219,7 +219,7 @@ def everything(found: Measured, small: bool, repeats: int) -> None:
     own = Signals.from_logits(logits, rng.integers(0, 10, records))
     signals = Signals(own.phi, own.labels, own.log_probabilities, target.reference, target.included, target.population)
     total = 0.0
-    for name in sorted(set(registry.MEMBERSHIP) - LEFT_OUT):
+    for name in sorted(set(registry.KINDS["membership"]) - LEFT_OUT):
         attack = registry.resolve("membership", name)()
         taken = seconds(lambda attack=attack: attack(signals), repeats=repeats).median  # type: ignore[misc]
         print(f"  {name:24s}{1000 * taken:9.1f} ms")
@@ -230,8 +230,8 @@ def everything(found: Measured, small: bool, repeats: int) -> None:
 
 def whole(found: Measured, small: bool) -> None:
     """The door: 64 reference models on digits trained, attacked, evaluated, and the report written."""
-    from dpaudit.pipeline import run
-    from dpaudit.plan import plan_from
+    from dpaudit.audits.plan import plan_from
+    from dpaudit.audits.run import run
 
     models, epochs = (4, 1) if small else (64, 20)
     plan = plan_from(

@@ -19,18 +19,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.special import betaincinv, ndtri
+from scipy.special import ndtri
 
-from dpaudit.accounting import gaussian_epsilon, gaussian_mu
+from dpaudit.accounting.claim import Poisson
+from dpaudit.accounting.gaussian import gaussian_epsilon, gaussian_mu
 from dpaudit.bounds.accuracy import Accuracy
+from dpaudit.bounds.choosing import HeldOut
 from dpaudit.bounds.clopper_pearson import ClopperPearson
 from dpaudit.bounds.conditional import Conditional
-from dpaudit.bounds.selection import HeldOut
-from dpaudit.claim import Poisson
 from dpaudit.data.bundled import mnist_5000
 from dpaudit.data.canaries import canaries
 from dpaudit.data.inclusion import fair_coins
-from dpaudit.scores import Scores
+from dpaudit.scores.intervals import upper_rate
+from dpaudit.scores.scores import Scores
 from dpaudit.training.architecture import Architecture, Cnn, Mlp
 
 EPSILON, DELTA, CONFIDENCE, STEPS, RECORDS, RATE = 10.0, 1e-5, 0.95, 100, 1000, 1.33e-4
@@ -47,7 +48,7 @@ class Setting:
     """The records, the blank canary behind them, and the weights that every model starts from."""
 
     def __init__(self, architecture: Architecture) -> None:
-        from dpaudit.stacked.network import Network
+        from dpaudit.engine.network import Network
         from dpaudit.training.dp_sgd import DpSgd
 
         data = mnist_5000()
@@ -65,8 +66,8 @@ class Setting:
 
     def trained(self, coins: Any, models: Any, *, steps: int = STEPS, noise: float = NOISE) -> Any:
         """Parameters after training with the canary where the coin says so."""
-        from dpaudit.stacked.schedules import Constant
-        from dpaudit.stacked.training import Member, Recipe, train
+        from dpaudit.engine.schedules import Constant
+        from dpaudit.engine.training import Member, Recipe, train
 
         recipe = Recipe(
             "multiclass",
@@ -85,7 +86,7 @@ class Setting:
 
     def scores(self, coins: Any, first: int) -> list[float]:
         """Minus the loss on the canary of models with numbers from ``first`` on."""
-        from dpaudit._tensorflow import tf
+        from dpaudit.runtime.tensorflow import tf
 
         parameters = self.trained(coins, range(first, first + len(coins)))
         logits = self.network.predict(parameters, self.blank.features)[:, 0]
@@ -115,14 +116,9 @@ def published_estimate(scores: Scores) -> float:
         cuts = np.unique(np.concatenate([member, nonmember]))
         misses = np.searchsorted(np.sort(member), cuts, side="right")
         alarms = nonmember.size - np.searchsorted(np.sort(nonmember), cuts, side="right")
-        highest = [_upper(count, side.size, level) for count, side in ((misses, member), (alarms, nonmember))]
+        highest = [upper_rate(count, side.size, level) for count, side in ((misses, member), (alarms, nonmember))]
         best = max(best, float((-ndtri(highest[1]) - ndtri(highest[0])).max()))
     return gaussian_epsilon(best, DELTA) if best > 0 else 0.0
-
-
-def _upper(count: Any, trials: int, level: float) -> Any:
-    inside = np.minimum(count, trials - 1)
-    return np.where(count == trials, 1.0, betaincinv(inside + 1.0, trials - inside, 1 - level))
 
 
 def valid_bounds(scores: Scores) -> dict[str, float]:

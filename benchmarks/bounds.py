@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -22,22 +21,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dpaudit.accounting import trade_off
+from dpaudit.accounting.claim import GaussianSteps, Poisson
+from dpaudit.accounting.mechanism import trade_off
 from dpaudit.bounds.accuracy import Accuracy, accuracy_bound
+from dpaudit.bounds.choosing import Fixed, HeldOut
 from dpaudit.bounds.clopper_pearson import ClopperPearson, clopper_pearson
 from dpaudit.bounds.conditional import Conditional, conditional
-from dpaudit.bounds.counts import Counts, Guesses
+from dpaudit.bounds.hypothesis import Gaussian
 from dpaudit.bounds.joint_beta import joint_beta
-from dpaudit.bounds.null import Gaussian
-from dpaudit.bounds.one_run import OneRun, one_run, one_run_ceiling
+from dpaudit.bounds.one_run import OneRun, one_run, perfect_one_run
 from dpaudit.bounds.one_run_trade_off import OneRunTradeOff, one_run_trade_off
-from dpaudit.bounds.selection import Fixed, HeldOut
 from dpaudit.bounds.sequential import Sequential, refuted_rate, sequential
+from dpaudit.bounds.trial_counts import Counts, Guesses
 from dpaudit.bounds.whole_curve import WholeCurve, whole_curve
-from dpaudit.calibration.mechanisms import DELTA, Simulated, constant_ratio, gaussian, null
-from dpaudit.calibration.methods import METHODS
-from dpaudit.claim import GaussianSteps, Poisson
-from dpaudit.scores import Scores
+from dpaudit.scores.scores import Scores
+from dpaudit.self_test.mechanisms import DELTA, Simulated, constant_ratio, gaussian, null
+from dpaudit.self_test.methods import METHODS
 
 ENVIRONMENTS = Path(__file__).parents[1] / ".benchmark-env"
 PEERS = {
@@ -87,7 +86,7 @@ class Measured(NamedTuple):
 
 
 CACHED = (
-    accuracy_bound, clopper_pearson, conditional, joint_beta, one_run, one_run_ceiling, one_run_trade_off, refuted_rate,
+    accuracy_bound, clopper_pearson, conditional, joint_beta, one_run, one_run_trade_off, perfect_one_run, refuted_rate,
     sequential, whole_curve,
 )  # fmt: skip
 
@@ -214,7 +213,6 @@ def main() -> None:
     parser.add_argument("--markdown", type=Path, help="write how often each is above the truth as Markdown")
     arguments = parser.parse_args()
     smoke, found = arguments.smoke, Measured({}, {}, {})
-    warnings.filterwarnings("ignore", message="δ = ")  # the sizes are chosen for speed, not for power
     speed(found, (1000,) if smoke else (1000, 10_000, 100_000, 1_000_000), 1 if smoke else 5)
     targets(found, 1 if smoke else 5, 10_000 if smoke else 1_000_000)
     table = miscoverage(found, 20 if smoke else 400, 200 if smoke else 1000)

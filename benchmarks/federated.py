@@ -32,7 +32,7 @@ def records(clients: int) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type
 
 def model(kind: str) -> Any:
     """The two networks of the design's table."""
-    from dpaudit._tensorflow import keras
+    from dpaudit.runtime.tensorflow import keras
 
     layers = keras.layers
     if kind == "MLP":
@@ -55,9 +55,9 @@ def model(kind: str) -> Any:
 
 def ours(kind: str, clients: int, rounds: int, *, private: bool) -> float:
     """Seconds per round of this package, compilation left out."""
-    from dpaudit.stacked.losses import per_example_loss
-    from dpaudit.stacked.network import Network
-    from dpaudit.stacked.schedules import Constant
+    from dpaudit.engine.losses import per_example_loss
+    from dpaudit.engine.network import Network
+    from dpaudit.engine.schedules import Constant
     from dpaudit.training.federated.aggregation import FixedClip, Mean
     from dpaudit.training.federated.local import Local
     from dpaudit.training.federated.simulation import Recipe, simulate
@@ -86,7 +86,7 @@ def ours(kind: str, clients: int, rounds: int, *, private: bool) -> float:
 
 def keras_loop(kind: str, clients: int, rounds: int) -> float:
     """Seconds per round of the loop people write: set the weights, ``fit``, read the weights, average."""
-    from dpaudit._tensorflow import keras
+    from dpaudit.runtime.tensorflow import keras
 
     x, y = records(clients)
     parts = np.split(np.arange(len(x)), clients)

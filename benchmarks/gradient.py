@@ -25,16 +25,16 @@ from typing import Any
 
 import numpy as np
 
-from dpaudit._tensorflow import keras, tf
+from dpaudit.attacks.gradient.candidate_attack import CandidateAttack, RecordContributions, Records
+from dpaudit.attacks.gradient.candidate_game import Game, play
 from dpaudit.attacks.gradient.dense_network import DenseNetwork
-from dpaudit.attacks.gradient.game import Game, play
-from dpaudit.attacks.gradient.inverting import InvertingGradients
-from dpaudit.attacks.gradient.matching import GradientMatching
+from dpaudit.attacks.gradient.gradient_matching import GradientMatching
+from dpaudit.attacks.gradient.inverting_gradients import InvertingGradients
 from dpaudit.attacks.gradient.metrics import assignment, psnr
-from dpaudit.attacks.gradient.observe import batch_gradient
-from dpaudit.attacks.gradient.prior import CandidateAttack, RecordContributions, Records
+from dpaudit.attacks.gradient.observed_gradient import batch_gradient
 from dpaudit.attacks.gradient.victims import Victims
 from dpaudit.data.bundled import digits, mnist_5000
+from dpaudit.runtime.tensorflow import keras, tf
 
 HERE = Path(__file__).resolve().parent
 ENVIRONMENT = HERE.parent / ".benchmark-env" / "gradient"

@@ -16,12 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from dpaudit.attacking import Terms, attacked
-from dpaudit.blocks import within
-from dpaudit.files import write_text
+from dpaudit.audits.attack import attacked
+from dpaudit.audits.score import Statement
+from dpaudit.data.member_choice import Coins
 from dpaudit.reports.html import write_report
-from dpaudit.stored import stored_signals
+from dpaudit.runtime.files import write_text
+from dpaudit.runtime.out_of_core import within
+from dpaudit.scores.signal_files import stored_signals
 
+STATED = Statement("synthetic", 0, 1.0, 1e-5, 0.95, Coins())
 ATTACKS = ("loss", "attack-p", "attack-r", "lira", "lira-offline", "rmia")
 MODELS, POPULATION = 64, 5000
 
@@ -68,7 +71,7 @@ def scored(folder: Path, memory: int | None, attacks: list[str]) -> dict[str, An
     with within(memory, folder):
         signals = stored_signals(folder)
         member = np.load(folder / "member.npy")
-        result = attacked(signals, member, attacks=attacks, terms=Terms(1.0), name="synthetic", trained_by="no one")
+        result = attacked(signals, member, STATED, attacks=attacks, trained_by="no one")
     seconds, most = time.perf_counter() - begin, peak()
     out = folder / "report"
     write_text(out / "result.json", result.json())

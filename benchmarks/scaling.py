@@ -25,12 +25,12 @@ from benchmarks.all import machine
 from dpaudit.data.bundled import digits, mnist_5000
 from dpaudit.data.dataset import Dataset
 from dpaudit.data.users import Iid
-from dpaudit.files import read_text, write_text
-from dpaudit.stacked.cost import cost
+from dpaudit.engine.cost import cost
+from dpaudit.runtime.files import read_text, write_text
 from dpaudit.training.architecture import Mlp
 from dpaudit.training.dp_sgd import DpSgd
 from dpaudit.training.federated.trainer import Federated
-from dpaudit.training.speed import measured
+from dpaudit.training.reference_models.speed import measured
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "scaling.json"

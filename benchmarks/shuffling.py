@@ -23,14 +23,15 @@ from typing import Any
 import numpy as np
 from scipy.special import logsumexp
 
-from dpaudit._check import FloatArray
-from dpaudit.accounting import epsilon, shuffle_lower_bound
+from dpaudit.accounting.claim import GaussianSteps, Poisson, Shuffled
+from dpaudit.accounting.mechanism import epsilon
+from dpaudit.accounting.shuffling import shuffle_lower_bound
+from dpaudit.bounds.choosing import HeldOut
 from dpaudit.bounds.clopper_pearson import ClopperPearson
-from dpaudit.bounds.null import Mechanism
-from dpaudit.bounds.selection import HeldOut
+from dpaudit.bounds.hypothesis import Mechanism
 from dpaudit.bounds.whole_curve import WholeCurve
-from dpaudit.claim import GaussianSteps, Poisson, Shuffled
-from dpaudit.scores import Scores
+from dpaudit.runtime.check import FloatArray
+from dpaudit.scores.scores import Scores
 
 BATCH_SIZE, RATE, SEED = 2, 1e-5, 20241115
 
@@ -69,10 +70,10 @@ CASES = (
 
 def traces(case: Case, *, present: bool, trials: int, models: int) -> FloatArray:
     """Releases of real trainings over the clip norm, the others' pull taken out, shape (trials, epochs, batches)."""
-    from dpaudit._tensorflow import keras
-    from dpaudit.stacked.network import Network
-    from dpaudit.stacked.schedules import Constant
-    from dpaudit.stacked.training import Member, Recipe, train
+    from dpaudit.engine.network import Network
+    from dpaudit.engine.schedules import Constant
+    from dpaudit.engine.training import Member, Recipe, train
+    from dpaudit.runtime.tensorflow import keras
 
     records = case.batches * BATCH_SIZE
     network = Network.from_keras(keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)]))

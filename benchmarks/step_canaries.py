@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 from scipy.optimize import brentq
 
-from dpaudit.accounting import epsilon, gaussian_mu
-from dpaudit.claim import Claim, GaussianSteps, Poisson
-from dpaudit.forensics.keras import optimizer
-from dpaudit.forensics.mechanism import Mechanism, Stated
-from dpaudit.forensics.stacked import stacked_step
-from dpaudit.forensics.step_canaries import StepCanaries
+from dpaudit.accounting.claim import Claim, GaussianSteps, Poisson
+from dpaudit.accounting.gaussian import gaussian_mu
+from dpaudit.accounting.mechanism import epsilon
+from dpaudit.inspection.engine_step import stacked_step
+from dpaudit.inspection.keras_optimizer import optimizer
+from dpaudit.inspection.mechanism import Mechanism, Stated
+from dpaudit.inspection.step_canaries import StepCanaries
 
 STEPS, RATE, DELTA, BATCH = 1000, 0.01, 1e-5, 33
 GRID = 1e-3

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import pytest
 
 if TYPE_CHECKING:
-    from dpaudit.claims import Claims
-    from dpaudit.compare import Comparison
-    from dpaudit.judgement import Judgement
+    from dpaudit.bounds.verdict import Comparison
+    from dpaudit.gate.claims_file import Claims
+    from dpaudit.gate.judgement import Judgement
     from dpaudit.results.result import Result
 
 __all__ = ["PrivacyViolation", "assert_epsilon", "assert_leakage", "assert_private"]
@@ -46,7 +46,7 @@ def assert_epsilon(
 
     Raises:
         PrivacyViolation: the claim is contradicted.
-        AssertionError: the audit was too weak.
+        AssertionError: the audit was too weak, or says nothing about such a claim.
         InputError: the result cannot judge such a claim.
     """
     _hold(
@@ -95,8 +95,8 @@ def assert_private(
     result: "Result", claims: "Claims | str | Path | None" = None, *, when_weak: WhenWeak = "fail"
 ) -> None:
     """Fail when a claim of a claims file does not hold, or, without one, a promise the result itself records."""
-    from dpaudit.claims import Claims, claims_from, load_claims
-    from dpaudit.gate import verify
+    from dpaudit.gate.claims_file import Claims, claims_from, load_claims
+    from dpaudit.gate.verify import verify
 
     releases: list[Comparison] = []
     if claims is None:
@@ -126,18 +126,18 @@ def _promised(result: "Result", model: str) -> dict[str, object]:
 
 
 def _hold(result: "Result", claim: dict[str, object], model: str | None, when_weak: WhenWeak) -> None:
-    from dpaudit.claims import claims_from
-    from dpaudit.gate import verify
+    from dpaudit.gate.claims_file import claims_from
+    from dpaudit.gate.verify import verify
 
     named = {} if model is None else {"model": model}
     _raise(verify(result, claims_from({"claim": [{**claim, **named}]})).judgements, when_weak)
 
 
 def _raise(verdicts: "Sequence[Judgement | Comparison]", when_weak: WhenWeak) -> None:
-    from dpaudit import _check
-    from dpaudit.judgement import Judgement
+    from dpaudit.gate.judgement import Judgement
+    from dpaudit.runtime import check
 
-    _check.one_of("when_weak", when_weak, ("fail", "pass"))
+    check.one_of("when_weak", when_weak, ("fail", "pass"))
 
     def said(verdict: str) -> list[str]:
         return [
@@ -148,6 +148,8 @@ def _raise(verdicts: "Sequence[Judgement | Comparison]", when_weak: WhenWeak) ->
 
     if broken := said("contradicted"):
         raise PrivacyViolation("\n".join(broken))
+    if void := said("no verdict"):
+        raise AssertionError("no verdict: " + "\n".join(void))
     weak = said("too weak")
     if weak and when_weak == "fail":
         raise AssertionError("too weak: " + "\n".join(weak))
@@ -190,8 +192,8 @@ class ClaimsFile(pytest.File):
 
     def collect(self) -> Iterable[pytest.Item]:
         """One item for each claim."""
-        from dpaudit.claims import load_claims
-        from dpaudit.errors import InputError
+        from dpaudit.gate.claims_file import load_claims
+        from dpaudit.runtime.errors import InputError
 
         try:
             self.claims = load_claims(self.path)
@@ -205,7 +207,7 @@ class ClaimsFile(pytest.File):
     def judged(self) -> "dict[str, list[Judgement]]":
         """Judgements by claim."""
         if self._judged is None:
-            from dpaudit.gate import verify
+            from dpaudit.gate.verify import verify
             from dpaudit.results.result import load_result
 
             claims = self.claims
@@ -233,6 +235,9 @@ class ClaimItem(pytest.Item):
         broken = [each.sentence for each in judgements if each.verdict == "contradicted"]
         if broken:
             raise PrivacyViolation("\n".join(broken))
+        void = [each.sentence for each in judgements if each.verdict == "no verdict"]
+        if void:
+            raise AssertionError("no verdict: " + "\n".join(void))
         weak = [each.sentence for each in judgements if each.verdict == "too weak"]
         if weak and self.config.getoption("dpaudit_require_power"):
             raise PrivacyViolation("too weak: " + "\n".join(weak))
@@ -241,9 +246,9 @@ class ClaimItem(pytest.Item):
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """The sentence alone; a traceback would only show this file."""
-        from dpaudit.errors import InputError
+        from dpaudit.runtime.errors import InputError
 
-        if isinstance(excinfo.value, PrivacyViolation | InputError):
+        if isinstance(excinfo.value, AssertionError | InputError):
             return str(excinfo.value)
         return super().repr_failure(excinfo, style)
 
@@ -273,10 +278,10 @@ def privacy_audit(request: pytest.FixtureRequest) -> "Callable[..., Result]":
     pytest's root. A plan that names functions by module needs ``trust=True``, as `dpaudit.run` does, and is run every
     time: what its functions call may have changed.
     """
-    from dpaudit.errors import InputError
-    from dpaudit.pipeline import run
-    from dpaudit.plan import load_plan
+    from dpaudit.audits.plan import load_plan
+    from dpaudit.audits.run import run
     from dpaudit.results.result import load_result, provenance
+    from dpaudit.runtime.errors import InputError
 
     cache = request.config.cache
     if cache is None:

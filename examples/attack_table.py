@@ -16,20 +16,20 @@ from typing import Any
 import numpy as np
 from scipy.stats import norm
 
-from dpaudit import registry
-from dpaudit._check import BoolArray, FloatArray
 from dpaudit.attacks.membership.pools import leave_pair_out
+from dpaudit.audits.membership.reference_models import observed_pool
+from dpaudit.audits.plan import parse_toml
 from dpaudit.data.inclusion import complementary_pairs
 from dpaudit.data.load import load
 from dpaudit.data.source import population_mask
-from dpaudit.errors import InputError
-from dpaudit.evaluation import Mean, OverTargets, mean_over, over_targets
-from dpaudit.experiments.references import observed_pool
-from dpaudit.plan import parse_toml
-from dpaudit.progress import on_standard_error
-from dpaudit.roc import Roc
-from dpaudit.scores import Scores
-from dpaudit.signals import PoolSignals
+from dpaudit.runtime import plugins as registry
+from dpaudit.runtime.check import BoolArray, FloatArray
+from dpaudit.runtime.errors import InputError
+from dpaudit.runtime.progress import on_standard_error
+from dpaudit.scores.roc import Roc
+from dpaudit.scores.scores import Scores
+from dpaudit.scores.signals import PoolSignals
+from dpaudit.scores.targets import Mean, OverTargets, mean_over, over_targets
 from dpaudit.training.architecture import Mlp
 from dpaudit.training.dp_sgd import DpSgd
 

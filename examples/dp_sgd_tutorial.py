@@ -4,7 +4,10 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 import dpaudit
-from dpaudit._tensorflow import keras, tensorflow_privacy_module  # so that 0.9 works with TensorFlow 2.15 to 2.21
+from dpaudit.runtime.tensorflow import (  # so that 0.9 works with TensorFlow 2.15 to 2.21
+    keras,
+    tensorflow_privacy_module,
+)
 
 features, labels = load_digits(return_X_y=True)
 features = (features / 16).astype(np.float32)
@@ -20,5 +23,6 @@ model.compile(optimizer=optimizer, loss=loss, metrics=["accuracy"])
 count = member.sum() // 50 * 50  # microbatches must divide the batch
 model.fit(features[member][:count], labels[member][:count], epochs=2, batch_size=50, verbose=0)
 
-result = dpaudit.audit_predictions(model.predict(features, verbose=0), labels, member, epsilon=5.0)  # line 2
+logits = model.predict(features, verbose=0)
+result = dpaudit.audit_predictions(logits, labels, member, epsilon=5.0, chosen_by="coin")  # line 2
 print(result.comparisons[0].sentence)  # line 3

@@ -19,5 +19,6 @@ import numpy as np
 import dpaudit
 
 with np.load(sys.argv[1], allow_pickle=False) as saved:
-    result = dpaudit.audit_predictions(saved["logits"], saved["labels"], saved["member"], epsilon=2.0, delta=1e-5)
+    predictions = saved["logits"], saved["labels"], saved["member"]
+    result = dpaudit.audit_predictions(*predictions, epsilon=2.0, delta=1e-5, chosen_by="coin")
 print(result.comparisons[0].sentence)

@@ -11,6 +11,13 @@ member = np.random.default_rng(1).random(len(labels)) < 0.5  # toss the coins be
 forest = RandomForestClassifier(n_estimators=50, random_state=1).fit(features[member], labels[member])
 
 result = dpaudit.audit_predictions(
-    forest.predict_proba(features), labels, member, kind="probabilities", epsilon=2.0, name="random-forest"
+    forest.predict_proba(features),
+    labels,
+    member,
+    kind="probabilities",
+    epsilon=2.0,
+    chosen_by="coin",
+    features=features,  # to see whether members differ from the others as data
+    name="random-forest",
 )
 print(result.comparisons[0].sentence)

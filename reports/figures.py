@@ -4,13 +4,14 @@ import math
 import re
 from typing import Any
 
-from dpaudit.evidence import LowerBound
+from dpaudit.accounting import allowed_for_replaced
+from dpaudit.bounds.lower_bound import LowerBound
 from dpaudit.reports.drawing import COLOURS, DASHES, INK, MUTED, PAPER, PROMISED, SHADE, Drawing, Margins, canvas
 from dpaudit.reports.words import by_severity, count, short
 from dpaudit.reports.words import figure as number
 from dpaudit.results.membership import AttackResult
 from dpaudit.results.result import ModelResult, Result
-from dpaudit.slices import Slice
+from dpaudit.scores.slices import Slice
 
 ROWS = 60  # more cannot be told apart in one figure; all of them are in its table
 SIGNIFICANT = 0.05  # a slice stands out when its p-value, adjusted for all slices, is below this
@@ -23,9 +24,7 @@ def promise_against_measurement(result: Result) -> Drawing:
     """Bars of the strongest lower bound on each model, its promise, and hatched what the audit could not have seen."""
     bounds = [(model, strongest_bound(result, model.name)) for model in by_severity(result)]
     shown = [(model, bound) for model, bound in bounds if bound is not None][:ROWS]
-    promised = [
-        m.promise.claim.epsilon for m, _ in shown if m.promise is not None and m.promise.claim.epsilon < math.inf
-    ]
+    promised = [allowed(m, b) for m, b in shown if m.promise is not None and m.promise.claim.epsilon < math.inf]
     # A ceiling far beyond every promise and measurement would leave no room for them.
     most = max([bound.epsilon for _, bound in shown] + [min(value, 40.0) for value in promised] + [1.0])
     highest = max((ceiling(result, model.name) or 0.0 for model, _ in shown), default=0.0)
@@ -41,7 +40,7 @@ def promise_against_measurement(result: Result) -> Drawing:
         axes.barh(rows, [bound.epsilon for _, bound in shown], height=0.34, color=COLOURS[0])
         plate = {"facecolor": PAPER, "edgecolor": "none", "pad": 1}
         for row, (model, bound) in enumerate(shown):
-            claimed = math.inf if model.promise is None else model.promise.claim.epsilon
+            claimed = allowed(model, bound)
             # Beside the bar, or beyond the promise where the words would cover its line.
             end = (
                 claimed
@@ -51,12 +50,14 @@ def promise_against_measurement(result: Result) -> Drawing:
             axes.text(end + limit * 0.01, row, f"≥ {number(bound.epsilon)}", va="center", color=INK, size=9, bbox=plate)
             if model.promise is not None and not crowded:
                 side = "left" if claimed < 0.1 * limit else "center" if claimed < 0.9 * limit else "right"
-                words = f"promised {number(claimed)}"
+                words = f"promised {number(model.promise.claim.epsilon)}"
+                if claimed != model.promise.claim.epsilon:
+                    words += f", {number(claimed)} where one is replaced"
                 axes.text(min(claimed, limit), row - 0.37, words, ha=side, va="bottom", color=PROMISED, size=8)
         lines = [
-            (model.promise.claim.epsilon, row)
-            for row, (model, _) in enumerate(shown)
-            if model.promise is not None and model.promise.claim.epsilon <= limit
+            (allowed(model, bound), row)
+            for row, (model, bound) in enumerate(shown)
+            if model.promise is not None and allowed(model, bound) <= limit
         ]
         axes.vlines([at for at, _ in lines], [row - 0.36 for _, row in lines], [row + 0.36 for _, row in lines],
                     color=PROMISED, lw=2.5)  # fmt: skip
@@ -125,7 +126,11 @@ def attacks_on(result: Result, model: str) -> list[AttackResult]:
 
 def strongest(result: Result, model: str) -> AttackResult | None:
     """The attack with the largest lower bound on one model; among equals the one with the largest AUC."""
-    return max(attacks_on(result, model), key=lambda attack: (attack.bound.epsilon, attack.auc), default=None)
+    return max(
+        attacks_on(result, model),
+        key=lambda attack: (attack.bound.epsilon if attack.bound is not None else 0.0, attack.auc),
+        default=None,
+    )
 
 
 def best_attack(result: Result, model: str) -> AttackResult | None:
@@ -136,6 +141,20 @@ def best_attack(result: Result, model: str) -> AttackResult | None:
 def strongest_bound(result: Result, model: str) -> LowerBound | None:
     """The largest lower bound on one model, whatever experiment found it."""
     return max(result.bounds(model), key=lambda bound: bound.epsilon, default=None)
+
+
+def allowed(model: ModelResult, bound: LowerBound) -> float:
+    """The largest ε that a model's promise allows a bound to show; infinite without a promise.
+
+    Where one record was replaced by another, a promise for added or removed ones allows more than its own ε.
+    """
+    if model.promise is None:
+        return math.inf
+    claim = model.promise.claim
+    if bound.adjacency != "replace-one" or claim.adjacency == "replace-one":
+        return claim.epsilon
+    converted = allowed_for_replaced(claim, bound.delta, claim.mechanism or model.mechanism)
+    return claim.epsilon if converted is None else converted
 
 
 def ceiling(result: Result, model: str) -> float | None:

@@ -5,13 +5,13 @@ from xml.etree import ElementTree
 
 from rich.table import Table
 
-from dpaudit._check import printable
-from dpaudit.gate import Gate
-from dpaudit.judgement import Judgement
+from dpaudit.gate.judgement import Judgement
+from dpaudit.gate.verify import Gate
 from dpaudit.reports.text import MARKS
-from dpaudit.terminal import plain
+from dpaudit.runtime.check import printable
+from dpaudit.runtime.terminal import plain
 
-SYMBOLS = {"contradicted": "❌", "consistent": "✅", "too weak": "❔"}
+SYMBOLS = {"contradicted": "❌", "consistent": "✅", "too weak": "❔", "no verdict": "⚠️"}
 # XML 1.0 has no way to write these, not even escaped.
 NOT_IN_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 LONGEST = 300  # of a name in a Markdown cell: a step summary holds one mebibyte
@@ -43,8 +43,8 @@ def markdown(gate: Gate) -> str:
 def junit(gate: Gate, *, require_power: bool = False) -> str:
     """JUnit XML: one test case for each judgement.
 
-    A contradicted claim is a failure. One that the audit was too weak to judge is skipped, never passed; it is a
-    failure too when power is required.
+    A contradicted claim is a failure, and so is one without a verdict. One that the audit was too weak to judge is
+    skipped, never passed; it is a failure too when power is required.
     """
     suite = ElementTree.Element("testsuite", name="dpaudit", tests=str(len(gate.judgements)))
     counts = {"failure": 0, "skipped": 0}
@@ -67,7 +67,7 @@ def junit(gate: Gate, *, require_power: bool = False) -> str:
 
 
 def _tag(each: Judgement, require_power: bool) -> str | None:
-    if each.verdict == "contradicted" or (each.verdict == "too weak" and require_power):
+    if each.verdict in ("contradicted", "no verdict") or (each.verdict == "too weak" and require_power):
         return "failure"
     return "skipped" if each.verdict == "too weak" else None
 

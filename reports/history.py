@@ -6,11 +6,11 @@ from typing import Any
 
 from markupsafe import Markup
 
-from dpaudit.files import write_text
-from dpaudit.history import Release, runs
+from dpaudit.gate.history import Release, runs
 from dpaudit.reports.drawing import COLOURS, INK, MUTED, Drawing, canvas
 from dpaudit.reports.html import render
 from dpaudit.reports.words import short
+from dpaudit.runtime.files import write_text
 
 LINES = len(COLOURS)  # models drawn; all of them are in the table
 

@@ -13,14 +13,14 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from dpaudit.changes import changes
-from dpaudit.files import replacing, write_text
+from dpaudit.gate.compare import changes
 from dpaudit.reports import figures, words
 from dpaudit.reports.drawing import Drawing
 from dpaudit.reports.experiments import gradient
 from dpaudit.reports.records import Records
 from dpaudit.results.membership import AttackResult
 from dpaudit.results.result import ModelResult, Result
+from dpaudit.runtime.files import replacing, write_text
 
 CARDS = 9  # verdicts shown as cards, the worst first; the rest are a table
 CURVES = 9  # models whose ROC is drawn
@@ -122,9 +122,12 @@ def _left_out(attacks: Sequence[AttackResult]) -> list[tuple[tuple[str, ...], li
 
 
 def _row(result: Result, model: ModelResult) -> dict[str, Any]:
+    bound = figures.strongest_bound(result, model.name)
+    promised = None if model.promise is None else model.promise.claim.epsilon
     return {
         "model": model,
-        "bound": figures.strongest_bound(result, model.name),
+        "bound": bound,
+        "allowed": promised if bound is None else figures.allowed(model, bound),
         "ceiling": figures.ceiling(result, model.name),
         "verdict": words.verdict(result, model.name),
         "best": figures.best_attack(result, model.name),
@@ -162,7 +165,7 @@ def _rates(attacks: Sequence[AttackResult]) -> list[float]:
 
 
 def _at(attack: AttackResult, rate: float) -> float:
-    """TPR on the curve of an attack where new non-members are accused at a rate, as in `dpaudit.roc.Roc.tpr_at`."""
+    """TPR on the curve of an attack at a false-positive rate of new records, as in `dpaudit.scores.roc.Roc.tpr_at`."""
     counted = (math.floor(rate * (attack.nonmembers + 1) * (1 + 1e-12)) - 0.5) / attack.nonmembers
     return max((y for x, y in zip(attack.curve.fpr, attack.curve.tpr, strict=True) if x <= counted), default=0.0)
 

@@ -4,11 +4,11 @@ import logging
 import re
 from pathlib import Path
 
-from dpaudit.errors import MissingDependency
-from dpaudit.files import replacing
 from dpaudit.reports.html import page
 from dpaudit.reports.records import Records
 from dpaudit.results.result import Result
+from dpaudit.runtime.errors import MissingDependency
+from dpaudit.runtime.files import replacing
 
 
 def write_pdf(result: Result, path: Path, baseline: Result | None = None, records: Records | None = None) -> None:

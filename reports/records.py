@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dpaudit._check import FloatArray
+from dpaudit.audits.plan import plan_from
 from dpaudit.data.dataset import Dataset
 from dpaudit.data.source import rebuilt
-from dpaudit.errors import InputError
-from dpaudit.files import parse_toml
-from dpaudit.plan import plan_from
 from dpaudit.results.result import Result
+from dpaudit.runtime.check import FloatArray
+from dpaudit.runtime.errors import InputError
+from dpaudit.runtime.files import parse_toml
 
 SHOWN = 200  # records per model, as many as the page lists
 WHERE = "the plan in the result"

@@ -5,13 +5,19 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from dpaudit.changes import Change
-from dpaudit.reports.figures import best_attack, ceiling, strongest_bound
+from dpaudit.gate.compare import Change
+from dpaudit.reports.figures import allowed, best_attack, ceiling, strongest_bound
 from dpaudit.reports.words import beside, figure, verdict
 from dpaudit.results.result import ModelResult, Result
-from dpaudit.terminal import plain
+from dpaudit.runtime.terminal import plain
 
-MARKS = {"contradicted": "bold red", "consistent": "green", "too weak": "yellow", "no promise": "dim"}
+MARKS = {
+    "contradicted": "bold red",
+    "consistent": "green",
+    "too weak": "yellow",
+    "no verdict": "yellow",
+    "no promise": "dim",
+}
 
 
 def table(result: Result) -> Table:
@@ -30,11 +36,23 @@ def table(result: Result) -> Table:
     for model in result.models:
         drawn.add_row(*_row(result, model))
     shuffled = any(model.promise is not None and model.promise.optimistic for model in result.models)
+    bounds = [bound for model in result.models for bound in result.bounds(model.name)]
+    measured = {(bound.delta, bound.adjacency, bound.unit) for bound in bounds}
+    # Of bounds that differ each says its own in the result; the caption then says the audit's.
+    delta, adjacency, unit = measured.pop() if len(measured) == 1 else (result.delta, result.adjacency, result.unit)
     caption = (
-        f"ε at δ = {result.delta:g}, {result.adjacency} of one {result.unit}; all bounds hold together with "
-        f"{result.level.confidence:.0%} confidence."
+        f"ε at δ = {delta:.3g}, {adjacency} of one {unit}; "
+        + (f"all bounds hold together with {result.level.confidence:.0%} confidence." if bounds else "no bound holds.")
         + (" * as if the batches were Poisson-sampled; they were shuffled, so this is optimistic." if shuffled else "")
     )
+    converted = [
+        figure(allowed(model, bound))
+        for model in result.models
+        if (bound := strongest_bound(result, model.name)) is not None
+        and model.promise is not None
+        and allowed(model, bound) != model.promise.claim.epsilon
+    ]
+    caption += f" ‡ where one {unit} is replaced the promise allows ε ≤ {', '.join(converted)}." if converted else ""
     families = {bound.family for model in result.models if (bound := strongest_bound(result, model.name)) is not None}
     caption += "".join(f" † within: {family}." for family in sorted(families - {""}))
     drawn.caption = plain(caption, "table.caption")
@@ -58,6 +76,8 @@ def choices(result: Result) -> list[str]:
 def _row(result: Result, model: ModelResult) -> list[str | Text]:
     bound, best = strongest_bound(result, model.name), best_attack(result, model.name)
     promise = "none" if model.promise is None else figure(model.promise.claim.epsilon)
+    if model.promise is not None and bound is not None and allowed(model, bound) != model.promise.claim.epsilon:
+        promise += "‡"
     mark = "*" if model.promise is not None and model.promise.optimistic else ""
     within = "†" if bound is not None and bound.family else ""
     measured = ["", ""] if bound is None else [f"{figure(bound.epsilon)}{within}", figure(ceiling(result, model.name))]

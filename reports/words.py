@@ -4,17 +4,19 @@ import math
 import re
 from collections.abc import Sequence
 
-from dpaudit.changes import Change
-from dpaudit.claim import FixedSize, Poisson, Sampling, Shuffled
-from dpaudit.evidence import LowerBound
+from dpaudit.accounting.claim import FixedSize, Poisson, Sampling, Shuffled
+from dpaudit.bounds.lower_bound import LowerBound
+from dpaudit.data.member_choice import Coins, NotRandom, RandomSplit
+from dpaudit.gate.compare import Change
+from dpaudit.results.facts import void
 from dpaudit.results.membership import AttackResult, ExposedRecords, PoolResult
 from dpaudit.results.result import ModelResult, Result
-from dpaudit.roc import nonmembers_needed
+from dpaudit.scores.roc import nonmembers_needed
 
-SYMBOLS = {"contradicted": "✕", "consistent": "✓", "too weak": "?", "no promise": "–"}
+SYMBOLS = {"contradicted": "✕", "consistent": "✓", "too weak": "?", "no verdict": "!", "no promise": "–"}
 TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")
 WITH_CANARY_RECORDS = (3, 4)  # rungs of the ladder whose attackers look for records made to stand out
-SEVERITY = ("contradicted", "too weak", "consistent", "no promise")
+SEVERITY = ("contradicted", "no verdict", "too weak", "consistent", "no promise")
 
 
 def verdict(result: Result, model: str) -> str:
@@ -45,9 +47,12 @@ def headline(result: Result) -> str:
     """The audit in one sentence."""
     judged = result.comparisons
     broken = [found.subject for found in judged if found.verdict == "contradicted"]
+    void = [found.subject for found in judged if found.verdict == "no verdict"]
     weak = [found.subject for found in judged if found.verdict == "too weak"]
     if broken:
         return f"{several(broken)} {'leaks' if len(broken) == 1 else 'leak'} more than promised."
+    if void:
+        return f"Nothing that was measured says anything about the promise of {several(void)}."
     if weak:
         fine = [found.subject for found in judged if found.verdict == "consistent"]
         rest = f" Nothing contradicts {_promises(result, fine)}." if fine else ""
@@ -203,6 +208,57 @@ def utility_in_words(result: Result) -> str:
         f"The best model with a promise, {short(best.name)}, classifies {percent(_test_accuracy(best))} of unseen "
         f"records rightly: {abs(100 * lost):.1f} points {direction} than the best without one."
     )
+
+
+def chosen(result: Result) -> str:
+    """How many members there are, how they were chosen, and what follows; empty where nobody was chosen.
+
+    A choice that nobody stated is an assumption, and the sentence says so.
+    """
+    found = result.membership
+    if found is None or found.chosen is None or not found.attacks:
+        return ""
+    members, trials = found.attacks[0].members, found.attacks[0].members + found.attacks[0].nonmembers
+    what = f"{members:,} of {trials:,} {result.unit}s are members"
+    match found.chosen:
+        case Coins(probability):
+            text = f"{what}, each chosen by its own coin of probability {probability:g}."
+        case RandomSplit(stated=True):
+            text = f"{what}, a random set of that size, so every bound is about replacing one {result.unit} by another."
+        case RandomSplit():
+            text = (
+                f"{what}, and nobody said how they were chosen: the bound holds, for replacing one {result.unit} by "
+                "another, if it was a random split; if it was by date, by source or by hand, it means nothing "
+                "(--chosen-by)."
+            )
+        case NotRandom():
+            text = f"{what}, not chosen at random: no bound on ε follows, and AUC and ROC only describe the scores."
+    if result.unit == "user" and result.data.records != trials:
+        text += f" A user's score is the mean of those of their records, {result.data.records:,} in all."
+    return text + (" Lower scores were said to mean members, and were negated." if found.lower_is_member else "")
+
+
+def trials_used(result: Result) -> str:
+    """How many membership coins the bounds rest on; empty where there is no bound."""
+    found = [] if result.membership is None else result.membership.attacks
+    counts = sorted({attack.bound.trials for attack in found if attack.bound is not None})
+    if not counts:
+        return ""
+    return f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
+
+
+def first_screen(result: Result) -> list[str]:
+    """What a reader must know beside the verdicts, the most important first.
+
+    Coins and splits that were stated are as they should be; they are said further down.
+    """
+    found = result.membership
+    if found is None:
+        return []
+    unstated = found.chosen == RandomSplit(stated=False) and any(attack.bound is not None for attack in found.attacks)
+    said = {note for comparison in result.comparisons for note in comparison.caveats}
+    caveats = [caveat for caveat in found.caveats if caveat not in said]
+    return [*void(result), *([chosen(result)] if unstated else []), *caveats]
 
 
 def assumptions(result: Result) -> list[str]:

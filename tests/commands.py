@@ -9,7 +9,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["tests.commands", "dpaudit.cli", "dpaudit.pipeline", "dpaudit.attacking"])
+CONTEXT.set_forkserver_preload(["tests.commands", "dpaudit.cli", "dpaudit.audits.run", "dpaudit.audits.attack"])
 
 
 def _typed(words: tuple[str, ...], cwd: str, largest: int | None) -> None:

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dpaudit import _check
-from dpaudit._check import BoolArray, FloatArray
+from dpaudit.accounting.claim import FULL_BATCH, GaussianSteps
 from dpaudit.attacks.gradient.view import Arrays
-from dpaudit.claim import FULL_BATCH, GaussianSteps
-from dpaudit.errors import InputError
+from dpaudit.runtime import check
+from dpaudit.runtime.check import BoolArray, FloatArray
+from dpaudit.runtime.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class Defence:
     def __post_init__(self) -> None:
         if not self.clip > 0:
             raise InputError(f"clip must be above 0, got {self.clip!r}.")
-        _check.nonnegative("noise_multiplier", self.noise_multiplier)
-        _check.integer("bits", self.bits, at_least=1, at_most=64)
-        if not 0 < _check.number("keep", self.keep) <= 1:
+        check.nonnegative("noise_multiplier", self.noise_multiplier)
+        check.integer("bits", self.bits, at_least=1, at_most=64)
+        if not 0 < check.number("keep", self.keep) <= 1:
             raise InputError(f"keep must be in (0, 1], got {self.keep!r}.")
         if self.noise_multiplier and np.isinf(self.clip):
             raise InputError("noise_multiplier is relative to the clip norm: give clip as well.")

@@ -12,9 +12,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from dpaudit import _check
-from dpaudit._check import IntArray
-from dpaudit.errors import InputError
+from dpaudit.runtime import check
+from dpaudit.runtime.check import IntArray
+from dpaudit.runtime.errors import InputError
 
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -48,8 +48,8 @@ class DenseNetwork:
         if len(self.sizes) < 2:
             raise InputError(f"sizes must hold at least inputs and classes, got {self.sizes!r}.")
         for size in self.sizes:
-            _check.integer("sizes", size, at_least=1)
-        _check.one_of("activation", self.activation, ("relu", "tanh"))
+            check.integer("sizes", size, at_least=1)
+        check.one_of("activation", self.activation, ("relu", "tanh"))
 
     @property
     def parameters(self) -> int:

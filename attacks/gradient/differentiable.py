@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from dpaudit._tensorflow import keras, tf
-from dpaudit.errors import InputError
+from dpaudit.runtime.errors import InputError
+from dpaudit.runtime.tensorflow import keras, tf
 
 TRIES, STEP = 3, 1e-5  # of finite differences, in units of the box
 

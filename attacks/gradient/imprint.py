@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dpaudit import _check
-from dpaudit._check import FloatArray
-from dpaudit.attacks.gradient.linear import dense_gradient, dense_layers
+from dpaudit.attacks.gradient.linear_layer import dense_gradient, dense_layers
 from dpaudit.attacks.gradient.view import Arrays, GradientView, Reconstruction, gradient_of
-from dpaudit.errors import InputError
+from dpaudit.runtime import check
+from dpaudit.runtime.check import FloatArray
+from dpaudit.runtime.errors import InputError
 
 
 def expected_isolated(records: int, bins: int) -> float:
@@ -23,8 +23,8 @@ def expected_isolated(records: int, bins: int) -> float:
     >>> round(expected_isolated(64, 256), 2)
     50.01
     """
-    _check.integer("records", records, at_least=1)
-    _check.integer("bins", bins, at_least=1)
+    check.integer("records", records, at_least=1)
+    check.integer("bins", bins, at_least=1)
     return float(records * (1 - 1 / bins) ** (records - 1))
 
 
@@ -40,7 +40,7 @@ def plant_imprint(weights: Arrays, auxiliary: FloatArray) -> Arrays:
     if len(layers) < 2 or layers[0].kernel != 0:
         raise InputError("an imprint module replaces the first of two dense layers at the start of a model.")
     inputs, bins = weights[0].shape
-    brightness = _check.finite("auxiliary records", auxiliary).reshape(len(auxiliary), -1).mean(1)
+    brightness = check.finite("auxiliary records", auxiliary).reshape(len(auxiliary), -1).mean(1)
     planted = list(weights)
     planted[0] = np.full((inputs, bins), 1 / inputs)
     planted[1] = -np.quantile(brightness, np.arange(bins) / bins)
@@ -53,7 +53,7 @@ def plant_imprint(weights: Arrays, auxiliary: FloatArray) -> Arrays:
 
 def plant_traps(weights: Arrays, *, scale: float = 0.95, seed: int) -> Arrays:
     """Set the first dense layer's kernel to trap weights: half negative, half positive and ``scale`` times as large."""
-    _check.open_unit("scale", scale)
+    check.open_unit("scale", scale)
     layers = dense_layers(weights)
     if not layers:
         raise InputError("trap weights need a dense layer with a bias.")
@@ -82,7 +82,7 @@ class ImprintInversion:
     tolerance: float = 1e-9
 
     def __post_init__(self) -> None:
-        _check.positive("tolerance", self.tolerance)
+        check.positive("tolerance", self.tolerance)
 
     def __call__(self, view: GradientView) -> Reconstruction:
         """One record per bin that is not empty, in the order of the thresholds."""

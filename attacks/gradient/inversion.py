@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from dpaudit import _check
-from dpaudit._tensorflow import tf
-from dpaudit.attacks.gradient.lockstep import minimise
+from dpaudit.attacks.gradient.batched_lbfgs import minimise
 from dpaudit.attacks.gradient.losses import cross_entropy
 from dpaudit.attacks.gradient.objective import total_variation
 from dpaudit.attacks.gradient.victims import Victims
 from dpaudit.attacks.gradient.view import FinalModel, GradientView, Reconstruction, known
-from dpaudit.errors import InputError
+from dpaudit.runtime import check
+from dpaudit.runtime.errors import InputError
+from dpaudit.runtime.tensorflow import tf
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class ModelInversion:
     variation: float = 0.1
 
     def __post_init__(self) -> None:
-        _check.integer("iterations", self.iterations, at_least=1)
-        _check.nonnegative("variation", self.variation)
+        check.integer("iterations", self.iterations, at_least=1)
+        check.nonnegative("variation", self.variation)
 
     def __call__(self, view: GradientView) -> Reconstruction:
         """The representative of every class, in order."""

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dpaudit import _check
-from dpaudit._check import IntArray
-from dpaudit._tensorflow import tf
 from dpaudit.attacks.gradient.dense_network import Floats
-from dpaudit.errors import InputError
-from dpaudit.stacked.gradients import clipped_sum, per_example_norms, plain_sum
-from dpaudit.stacked.losses import per_example_loss
-from dpaudit.stacked.network import Network, Parameters
+from dpaudit.engine.gradients import clipped_sum, per_example_norms, plain_sum
+from dpaudit.engine.losses import per_example_loss
+from dpaudit.engine.network import Network, Parameters
+from dpaudit.runtime import check
+from dpaudit.runtime.check import IntArray
+from dpaudit.runtime.errors import InputError
+from dpaudit.runtime.tensorflow import tf
 
 AT_ONCE = 1 << 24  # numbers of activations and gradients held by one program, 64 MB
 
@@ -30,7 +30,7 @@ class KerasNetwork:
 
     Frozen weights keep the model's own values.
 
-    >>> from dpaudit._tensorflow import keras
+    >>> from dpaudit.runtime.tensorflow import keras
     >>> network = KerasNetwork.of(keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]))
     >>> network.parameters, network.initial(seed=0).shape
     (15, (15,))
@@ -86,7 +86,7 @@ class KerasNetwork:
         if flat.ndim != 2 or flat.shape[1] != self.parameters:
             raise InputError(f"weights must have shape (stack, {self.parameters}), got {flat.shape}: another network?")
         classes = self.network.output_shape[-1]
-        clean = _check.labels("labels", labels, classes=classes, length=len(features))
+        clean = check.labels("labels", labels, classes=classes, length=len(features))
         return tf.constant(features, tf.float32), tf.constant(clean, tf.int32)
 
     def _portions(self, flat: Floats, records: int) -> list[slice]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from dpaudit._tensorflow import tf
+from dpaudit.runtime.tensorflow import tf
 
 # Logits (victims, records, classes) and class probabilities of the same shape -> loss (victims, records).
 Loss = Callable[[Any, Any], Any]

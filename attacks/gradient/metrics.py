@@ -1,7 +1,7 @@
 """How close a reconstruction is. The only place where reconstructions and the truth meet.
 
-A similarity means nothing without its floor (`dpaudit.attacks.gradient.floors`): guessing from the prior alone already
-scores, and a low PSNR is no evidence for a small ε.
+A similarity means nothing without its floor (`dpaudit.attacks.gradient.baselines`): guessing from the prior alone
+already scores, and a low PSNR is no evidence for a small ε.
 """
 
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ import numpy as np
 from scipy.ndimage import correlate1d
 from scipy.optimize import linear_sum_assignment
 
-from dpaudit import _check
-from dpaudit._check import FloatArray, IntArray
-from dpaudit.attacks.gradient.columns import Columns
-from dpaudit.attacks.gradient.labels import whole_counts
+from dpaudit.attacks.gradient.label_recovery import whole_counts
+from dpaudit.attacks.gradient.table_columns import Columns
 from dpaudit.attacks.gradient.view import Reconstruction
-from dpaudit.errors import InputError
+from dpaudit.runtime import check
+from dpaudit.runtime.check import FloatArray, IntArray
+from dpaudit.runtime.errors import InputError
 
 
 def mse(records: FloatArray, truth: FloatArray) -> FloatArray:
@@ -35,7 +35,7 @@ def psnr(records: FloatArray, truth: FloatArray, *, span: float = 1.0, cap: floa
     >>> psnr(np.array([[0.0, 0.1]]), np.array([[0.0, 0.0]])).round(1)
     array([23.])
     """
-    smallest = _check.positive("span", span) ** 2 * 10 ** (-cap / 10)
+    smallest = check.positive("span", span) ** 2 * 10 ** (-cap / 10)
     return np.asarray(10 * np.log10(span**2 / np.maximum(mse(records, truth), smallest)))
 
 
@@ -95,10 +95,10 @@ def label_chance(prior: FloatArray, batch: int, *, draws: int = 4000, seed: int)
     >>> round(label_chance(np.full(10, 0.1), 64, seed=0), 2)
     0.85
     """
-    frequencies = _check.vector("prior", prior)
+    frequencies = check.vector("prior", prior)
     if not np.isclose(frequencies.sum(), 1) or (frequencies < 0).any():
         raise InputError(f"prior must be frequencies that add up to 1, got a sum of {frequencies.sum():g}.")
-    counts = np.random.default_rng(seed).multinomial(_check.integer("batch", batch, at_least=1), frequencies, draws)
+    counts = np.random.default_rng(seed).multinomial(check.integer("batch", batch, at_least=1), frequencies, draws)
     guess = whole_counts(batch * frequencies, batch)
     return float(np.minimum(counts, guess).sum(1).mean()) / batch
 
@@ -115,7 +115,7 @@ def label_accuracy(labels: IntArray, truth: IntArray, *, chance: float) -> float
     >>> label_accuracy(np.array([0, 1]), np.array([1, 0]), chance=0.2)
     1.0
     """
-    if not 0 <= _check.number("chance", chance) < 1:
+    if not 0 <= check.number("chance", chance) < 1:
         raise InputError(f"chance must be in [0, 1), got {chance!r}.")
     return (overlap(labels, truth) - chance) / (1 - chance)
 
@@ -126,8 +126,8 @@ def overlap(labels: IntArray, truth: IntArray) -> float:
     >>> overlap(np.array([1, 1, 2]), np.array([1, 2, 2])).__round__(3)
     0.667
     """
-    clean = _check.labels("labels", labels, length=len(truth))
-    true = _check.labels("true labels", truth)
+    clean = check.labels("labels", labels, length=len(truth))
+    true = check.labels("true labels", truth)
     classes = int(max(clean.max(), true.max())) + 1
     return float(np.minimum(np.bincount(clean, minlength=classes), np.bincount(true, minlength=classes)).sum()) / len(
         truth
@@ -146,12 +146,6 @@ def column_accuracy(rows: FloatArray, truth: FloatArray, columns: Columns, *, to
     cut = columns.continuous
     right = [np.abs(rows[:, :cut] - truth[:, :cut]) <= tolerance, columns.codes(rows) == columns.codes(truth)]
     return np.asarray(np.concatenate(right, axis=1).mean(0))
-
-
-def nearest_candidate(records: FloatArray, candidates: FloatArray) -> IntArray:
-    """Index of the candidate nearest to each reconstruction, shape (records,): identification, free of a threshold."""
-    a, b = records.reshape(len(records), -1), candidates.reshape(len(candidates), -1)
-    return np.asarray(((a[:, None] - b[None]) ** 2).sum(2).argmin(1), np.int64)
 
 
 @dataclass(frozen=True)
@@ -185,12 +179,12 @@ def fidelity(
         box: smallest and largest value a feature can take.
     """
     low, high = box
-    true = _check.finite("true records", truth)
+    true = check.finite("true records", truth)
     if true.min() < low - 1e-9 or true.max() > high + 1e-9:
         raise InputError(f"true records must lie in the box [{low}, {high}], got [{true.min():g}, {true.max():g}].")
     found = np.clip(reconstruction.records.reshape(-1, *true.shape[1:]), low, high)
     missing = max(0, len(true) - len(found))
-    filler = np.broadcast_to(_check.finite("prior", prior), true.shape[1:])
+    filler = np.broadcast_to(check.finite("prior", prior), true.shape[1:])
     every = np.concatenate([found, np.repeat(filler[None], missing, axis=0)])
     order = assignment(every, true)
     matched = every[order]

@@ -6,13 +6,13 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from dpaudit._check import FloatArray, IntArray
-from dpaudit._tensorflow import tf
-from dpaudit.attacks.gradient.labels import LabelCounts, SingleLabel
+from dpaudit.attacks.gradient.label_recovery import LabelCounts, SingleLabel
 from dpaudit.attacks.gradient.victims import Victims
 from dpaudit.attacks.gradient.view import BatchGradient, ClientUpdate, GradientView, SecureSum, known
-from dpaudit.errors import InputError
-from dpaudit.stacked.network import Parameters
+from dpaudit.engine.network import Parameters
+from dpaudit.runtime.check import FloatArray, IntArray
+from dpaudit.runtime.errors import InputError
+from dpaudit.runtime.tensorflow import tf
 
 Distance = Literal["euclidean", "cosine"]
 

@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 
 from dpaudit.attacks.gradient.view import ClientUpdate, Trace
-from dpaudit.errors import InputError
+from dpaudit.runtime.errors import InputError
 from dpaudit.trace.reader import Round
 from dpaudit.trace.reader import Trace as Recorded
 
 
 def releases_view(trace: Recorded, *, known: Sequence[str] = ()) -> Trace:
-    """The noisy sums of a DP-FedAvg run as the candidate attack reads them (`dpaudit.attacks.gradient.prior`).
+    """The noisy sums of a DP-FedAvg run as `dpaudit.attacks.gradient.candidate_attack` reads them.
 
     The manifest must say clip, noise multiplier and what the sum was divided by; the server must be plain FedAvg.
 

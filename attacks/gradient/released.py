@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit, softmax
 
-from dpaudit import _check
-from dpaudit.attacks.gradient.prior import Records
+from dpaudit.attacks.gradient.candidate_attack import Records
 from dpaudit.attacks.gradient.view import FinalModel, GradientView, Reconstruction
-from dpaudit.errors import AuditFailed, InputError
+from dpaudit.runtime import check
+from dpaudit.runtime.errors import AuditFailed, InputError
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class LogisticInversion:
     penalise_intercept: bool = False
 
     def __post_init__(self) -> None:
-        _check.nonnegative("penalty", self.penalty)
+        check.nonnegative("penalty", self.penalty)
 
     def __call__(self, view: GradientView, *, known: Records) -> Reconstruction:
         """The missing record, from the model and all other records.

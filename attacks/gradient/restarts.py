@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dpaudit._check import FloatArray, IntArray
 from dpaudit.attacks.gradient.objective import Observed, Setting, merged_epochs, observe, one_hot, restored_labels
 from dpaudit.attacks.gradient.victims import Victims
 from dpaudit.attacks.gradient.view import GradientView, Reconstruction
+from dpaudit.runtime.check import FloatArray, IntArray
 
 
 class Guesses(NamedTuple):

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from dpaudit._check import FloatArray
-from dpaudit.attacks.gradient.linear import dense_layers
+from dpaudit.attacks.gradient.linear_layer import dense_layers
 from dpaudit.attacks.gradient.view import Arrays
-from dpaudit.evidence import Finding
+from dpaudit.bounds.lower_bound import Finding
+from dpaudit.runtime.check import FloatArray
 
 _SAME_DIRECTION = 0.9999  # cosine; independent columns of 20 or more inputs are never this close
 _REMEDY = "Do not train this model on private records; ask the server why the layer has this structure."

@@ -6,16 +6,16 @@ are found from small random sets of rows of L. No approximation: what is returne
 pattern, and otherwise nothing is returned.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from dpaudit import _check
-from dpaudit._check import FloatArray
-from dpaudit.attacks.gradient.linear import dense_gradient, dense_layers
-from dpaudit.attacks.gradient.view import GradientView, Reconstruction, gradient_of, known
-from dpaudit.errors import AuditFailed
+from dpaudit.attacks.gradient.linear_layer import dense_gradient, dense_layers, require_dense_first
+from dpaudit.attacks.gradient.view import Arrays, GradientView, Reconstruction, gradient_of, known
+from dpaudit.runtime import check
+from dpaudit.runtime.check import FloatArray
+from dpaudit.runtime.errors import AuditFailed
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,17 @@ class Spear:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _check.integer("samples", self.samples, at_least=1)
-        _check.positive("tolerance", self.tolerance)
-        _check.open_unit("zeros", self.zeros)
+        check.integer("samples", self.samples, at_least=1)
+        check.positive("tolerance", self.tolerance)
+        check.open_unit("zeros", self.zeros)
+
+    def together(self, views: Sequence[GradientView]) -> list[Reconstruction]:
+        """The batch of each of many victims."""
+        return [self(view) for view in views]
+
+    def require(self, weights: Arrays) -> None:
+        """Refuse a model whose layer's inputs are not the records themselves."""
+        require_dense_first(weights, "spear")
 
     def __call__(self, view: GradientView) -> Reconstruction:
         """The whole batch, in no particular order."""

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dpaudit._tensorflow import tf
-from dpaudit.attacks.gradient.by_layer import ByLayer
-from dpaudit.attacks.gradient.by_tape import ByTape
+from dpaudit.attacks.gradient.dense_objective import ByLayer
 from dpaudit.attacks.gradient.differentiable import in_double, refuse_single_derivatives
 from dpaudit.attacks.gradient.losses import Loss, cross_entropy
+from dpaudit.attacks.gradient.tape_objective import ByTape
 from dpaudit.attacks.gradient.view import Arrays
-from dpaudit.errors import InputError
-from dpaudit.stacked.network import Parameters
+from dpaudit.engine.network import Parameters
+from dpaudit.runtime.errors import InputError
+from dpaudit.runtime.tensorflow import tf
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Victims:
     (`by_layer`); every other model that differentiates twice runs victim by victim (`by_tape`).
 
     >>> import numpy as np
-    >>> from dpaudit._tensorflow import keras
+    >>> from dpaudit.runtime.tensorflow import keras
     >>> victims = Victims.of(keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]))
     >>> parameters = victims.at(victims.weights)
     >>> [g.shape.as_list() for g in victims.gradients(parameters, np.ones((5, 2, 4)), np.ones((5, 2, 3)) / 3)]

@@ -11,9 +11,9 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from dpaudit import _check
-from dpaudit._check import BoolArray, FloatArray, IntArray
-from dpaudit.errors import InputError
+from dpaudit.runtime import check
+from dpaudit.runtime.check import BoolArray, FloatArray, IntArray
+from dpaudit.runtime.errors import InputError
 
 Arrays = tuple[FloatArray, ...]
 Known = TypeVar("Known")
@@ -51,15 +51,10 @@ class BatchGradient:
 
     def __post_init__(self) -> None:
         if self.clip is not None:
-            _check.positive("clip", self.clip)
-        weights, gradient = _matched("gradient", self.weights, self.gradient)
-        object.__setattr__(self, "weights", weights)
-        object.__setattr__(self, "gradient", gradient)
-        _check_knowledge(self.batch_size, self.labels, self.box)
-        if self.labels is not None:
-            object.__setattr__(self, "labels", np.array(self.labels, np.int64))
-        _check_sent(self.sent, weights)
-        _check.nonnegative("noise", self.noise)
+            check.positive("clip", self.clip)
+        _own(self, "gradient", self.batch_size)
+        _check_sent(self.sent, self.weights)
+        check.nonnegative("noise", self.noise)
 
 
 @dataclass(frozen=True)
@@ -94,20 +89,15 @@ class ClientUpdate:
 
     def __post_init__(self) -> None:
         if self.clip is not None:
-            _check.positive("clip", self.clip)
-        weights, update = _matched("update", self.weights, self.update)
-        object.__setattr__(self, "weights", weights)
-        object.__setattr__(self, "update", update)
+            check.positive("clip", self.clip)
         if self.learning_rate is not None:
-            _check.positive("learning_rate", self.learning_rate)
+            check.positive("learning_rate", self.learning_rate)
         if self.epochs is not None:
-            _check.integer("epochs", self.epochs, at_least=1)
+            check.integer("epochs", self.epochs, at_least=1)
         if self.local_batch is not None:
-            _check.integer("local_batch", self.local_batch, at_least=1, at_most=self.records)
-        _check_knowledge(self.records, self.labels, self.box)
-        if self.labels is not None:
-            object.__setattr__(self, "labels", np.array(self.labels, np.int64))
-        _check_sent(self.sent, weights)
+            check.integer("local_batch", self.local_batch, at_least=1, at_most=self.records)
+        _own(self, "update", self.records)
+        _check_sent(self.sent, self.weights)
 
     @property
     def steps(self) -> int:
@@ -143,11 +133,8 @@ class SecureSum:
     box: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
-        weights, total = _matched("total", self.weights, self.total)
-        object.__setattr__(self, "weights", weights)
-        object.__setattr__(self, "total", total)
-        _check.integer("clients", self.clients, at_least=1)
-        _check_knowledge(self.records_per_client, None, self.box)
+        check.integer("clients", self.clients, at_least=1)
+        _own(self, "total", self.records_per_client)
 
     def as_gradient(self) -> BatchGradient:
         """The same as one batch of all clients' records: equal batch sizes make the mean of means the mean."""
@@ -189,9 +176,9 @@ class Trace:
             raise InputError(
                 f"releases have shape {self.releases.shape}, but weights {self.weights.shape}: another model?"
             )
-        _check.positive("clip", self.clip)
-        _check.nonnegative("noise_multiplier", self.noise_multiplier)
-        if not 0 < _check.number("rate", self.rate) <= 1:
+        check.positive("clip", self.clip)
+        check.nonnegative("noise_multiplier", self.noise_multiplier)
+        if not 0 < check.number("rate", self.rate) <= 1:
             raise InputError(f"rate must be in (0, 1], got {self.rate!r}.")
         if self.known_took_part is not None:
             object.__setattr__(self, "known_took_part", np.array(self.known_took_part, bool))
@@ -237,7 +224,7 @@ class Reconstruction:
     objective: float | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "records", _check.finite("reconstructed records", self.records))
+        object.__setattr__(self, "records", check.finite("reconstructed records", self.records))
 
 
 def known(name: str, value: Known | None, needed_by: str) -> Known:
@@ -261,14 +248,15 @@ def gradient_of(view: GradientView, attack: str) -> BatchGradient:
 
 
 def _arrays(name: str, arrays: Sequence[npt.ArrayLike]) -> Arrays:
-    clean = tuple(_check.finite(f"{name}[{i}]", array) for i, array in enumerate(arrays))
+    clean = tuple(check.finite(f"{name}[{i}]", array) for i, array in enumerate(arrays))
     if not clean:
         raise InputError(f"{name} must hold at least one array.")
     return clean
 
 
-def _matched(name: str, weights: Sequence[npt.ArrayLike], values: Sequence[npt.ArrayLike]) -> tuple[Arrays, Arrays]:
-    clean_weights, clean = _arrays("weights", weights), _arrays(name, values)
+def _own(view: BatchGradient | ClientUpdate | SecureSum, name: str, records: int | None) -> None:
+    """Check a view of gradients, ``name``, of so many records, and let it hold copies."""
+    clean_weights, clean = _arrays("weights", view.weights), _arrays(name, getattr(view, name))
     if [a.shape for a in clean_weights] != [a.shape for a in clean]:
         raise InputError(
             f"{name} has shapes {[a.shape for a in clean]}, but the weights have {[a.shape for a in clean_weights]}: "
@@ -276,15 +264,19 @@ def _matched(name: str, weights: Sequence[npt.ArrayLike], values: Sequence[npt.A
         )
     if not any(array.any() for array in clean):
         raise InputError(f"{name} is zero everywhere: it carries nothing to attack.")
-    return clean_weights, clean
+    labels = getattr(view, "labels", None)
+    _check_knowledge(records, labels, view.box)
+    copied = {"weights": clean_weights, name: clean}
+    for field, value in (copied if labels is None else {**copied, "labels": np.array(labels, np.int64)}).items():
+        object.__setattr__(view, field, value)
 
 
 def _check_knowledge(records: int | None, labels: IntArray | None, box: tuple[float, float] | None) -> None:
     if records is not None:
-        _check.integer("number of records", records, at_least=1)
+        check.integer("number of records", records, at_least=1)
     if labels is not None:
-        _check.labels("labels", labels, length=known("the number of records", records, "a view with labels"))
-    if box is not None and not _check.number("box[0]", box[0]) < _check.number("box[1]", box[1]):
+        check.labels("labels", labels, length=known("the number of records", records, "a view with labels"))
+    if box is not None and not check.number("box[0]", box[0]) < check.number("box[1]", box[1]):
         raise InputError(f"box must be (smallest, largest), got {box!r}.")
 
 

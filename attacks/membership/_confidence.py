@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from dpaudit._check import BoolArray, FloatArray
-from dpaudit.blocks import over_records
-from dpaudit.errors import InputError
-from dpaudit.signals import Signals
+from dpaudit.runtime.check import BoolArray, FloatArray
+from dpaudit.runtime.errors import InputError
+from dpaudit.runtime.out_of_core import over_records
+from dpaudit.scores.signals import Signals
 
 # Below exp(-690) = 1e-300 a confidence counts as that.
 LOWEST = -690.0

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dpaudit._check import FloatArray
+from dpaudit.runtime.check import FloatArray
 
 
 def log_of_minus_log_one_minus(log_p: FloatArray) -> FloatArray:

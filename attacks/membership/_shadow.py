@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from dpaudit import _check
-from dpaudit._check import BoolArray, FloatArray, IntArray
-from dpaudit.blocks import release
-from dpaudit.errors import InputError
-from dpaudit.signals import Signals
+from dpaudit.runtime import check
+from dpaudit.runtime.check import BoolArray, FloatArray, IntArray
+from dpaudit.runtime.errors import InputError
+from dpaudit.runtime.out_of_core import releasing
+from dpaudit.scores.signals import Signals
 
 # Features (rows, features), membership of the rows, features to score -> scores.
 FitAndScore = Callable[[FloatArray, BoolArray, FloatArray], FloatArray]
@@ -21,7 +21,7 @@ def folds(records: int, *, number: int, seed: int) -> Iterator[tuple[IntArray, I
     Raises:
         InputError: fewer records than folds.
     """
-    _check.integer("folds", number, at_least=2, at_most=records)
+    check.integer("folds", number, at_least=2, at_most=records)
     parts = np.array_split(np.random.default_rng(seed).permutation(records), number)
     for index, part in enumerate(parts):
         yield np.concatenate([other for i, other in enumerate(parts) if i != index]), part
@@ -64,11 +64,10 @@ def from_references(
     ]
     # What a reference shows is held for the rows that are learnt from only.
     known: list[list[FloatArray]] = [[] for _ in parts]
-    for model in range(models):
+    for model in releasing(range(models), signals.reference, signals.reference_log_probabilities):
         shadow = features(_in_place_of_target(signals, model))
         for fold, chosen in zip(known, drawn, strict=True):
             fold.append(shadow[chosen[model]])
-        release(signals.reference, signals.reference_log_probabilities)
     target = features(signals)
     scores = np.empty(len(signals))
     for (_, score), fold, chosen in zip(parts, known, drawn, strict=True):

@@ -5,17 +5,17 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from dpaudit import _check
-from dpaudit._check import FloatArray
 from dpaudit.attacks.membership.loss import Loss
 from dpaudit.attacks.membership.modified_entropy import ModifiedEntropy
-from dpaudit.errors import InputError
-from dpaudit.signals import Signals
+from dpaudit.runtime import check
+from dpaudit.runtime.check import FloatArray
+from dpaudit.runtime.errors import InputError
+from dpaudit.scores.signals import Signals
 
 
 @dataclass(frozen=True)
 class AttackP:
-    """How unusual a loss this small is among records known to be outside the training data.
+    """How rare so small a loss is among records known to be non-members.
 
     The ROC is that of the statistic; what is gained is a threshold with a known false-positive rate: for a
     non-member drawn like the population, 1 - score is a p-value, so "score ≥ 1 - α" accuses it with probability at
@@ -41,7 +41,7 @@ class AttackP:
     paper: ClassVar[str] = "Ye et al. (2022), arXiv 2111.09679"
 
     def __post_init__(self) -> None:
-        _check.one_of("statistic", self.statistic, ("loss", "modified-entropy"))
+        check.one_of("statistic", self.statistic, ("loss", "modified-entropy"))
 
     def __call__(self, signals: Signals) -> FloatArray:
         """Scores in [0, 1), shape (records,)."""
@@ -71,7 +71,7 @@ class AttackP:
         >>> AttackP().threshold(Signals(np.arange(99.0)), 0.05)
         94.0
         """
-        wanted = _check.open_unit("fpr", fpr)
+        wanted = check.open_unit("fpr", fpr)
         rank = int(np.floor(wanted * (len(population) + 1) + 1e-9))
         if rank < 1:
             raise InputError(

@@ -6,17 +6,17 @@ from typing import ClassVar, Literal
 import numpy as np
 from scipy.stats import t as student
 
-from dpaudit import _check
-from dpaudit._check import BoolArray, FloatArray
 from dpaudit.attacks.membership._moments import Moments, leaving_pairs_out, need, sides, spread
 from dpaudit.attacks.membership.pools import in_turn
-from dpaudit.blocks import empty, over_records, release
-from dpaudit.signals import PoolSignals, Signals
+from dpaudit.runtime import check
+from dpaudit.runtime.check import BoolArray, FloatArray
+from dpaudit.runtime.out_of_core import filled, over_records
+from dpaudit.scores.signals import PoolSignals, Signals
 
 
 @dataclass(frozen=True)
 class AttackR:
-    """How rarely a model trained without the record has a loss as small as the target's.
+    """How rare so small a loss of the record is among models trained without it.
 
     Args:
         tail: ``fitted``: minus the logarithm of a fitted tail of φ, the only form with anything to say at low
@@ -38,7 +38,7 @@ class AttackR:
     paper: ClassVar[str] = "Ye et al. (2022), arXiv 2111.09679"
 
     def __post_init__(self) -> None:
-        _check.one_of("tail", self.tail, ("fitted", "empirical"))
+        check.one_of("tail", self.tail, ("fitted", "empirical"))
 
     def __call__(self, signals: Signals) -> FloatArray:
         """Scores, shape (records,)."""
@@ -58,11 +58,8 @@ class AttackR:
         """Scores of every model as the target without its pair, shape (models, records); fitted in linear time."""
         if self.tail == "empirical":
             return in_turn(self, pool)
-        scores = empty(pool.phi.shape)
-        for first, phi, both in leaving_pairs_out(pool.phi, pool.included):
-            scores[first : first + 2] = _tail(phi, both.outside)
-            release(scores)
-        return scores
+        pairs = leaving_pairs_out(pool.phi, pool.included)
+        return filled(pool.phi.shape, ((first, _tail(phi, both.outside)) for first, phi, both in pairs))
 
 
 def _tail(phi: FloatArray, outside: Moments) -> FloatArray:

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import binomtest
 
-from dpaudit import _check
-from dpaudit._check import FloatArray, IntArray
 from dpaudit.data.dataset import Task
-from dpaudit.errors import InputError
-from dpaudit.outputs import Kind, phi
+from dpaudit.runtime import check
+from dpaudit.runtime.check import FloatArray, IntArray
+from dpaudit.runtime.errors import InputError
+from dpaudit.scores.from_outputs import Kind, phi
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,10 @@ def infer_attribute(
     Raises:
         InputError: the true column holds a value that is not listed, or shapes do not fit.
     """
-    table = _check.finite("features", features, ndim=2)
-    index = _check.integer("column", column, at_least=0, at_most=table.shape[1] - 1)
-    options = _check.vector("values", values)
-    common = _check.vector("prior", prior, length=options.size)
+    table = check.finite("features", features, ndim=2)
+    index = check.integer("column", column, at_least=0, at_most=table.shape[1] - 1)
+    options = check.vector("values", values)
+    common = check.vector("prior", prior, length=options.size)
     if common.min() <= 0 or abs(common.sum() - 1) > 1e-6:
         raise InputError(f"prior must be above 0 and sum to 1, got {common.tolist()}.")
     truth = table[:, index]

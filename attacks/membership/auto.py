@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from dpaudit._check import FloatArray
 from dpaudit.attacks.membership.base import Base, BaseOffline
 from dpaudit.attacks.membership.lira import Lira
 from dpaudit.attacks.membership.lira_offline import LiraOffline
 from dpaudit.attacks.membership.loss import Loss
-from dpaudit.blocks import over_records
-from dpaudit.signals import PoolSignals, Signals
+from dpaudit.runtime.check import FloatArray
+from dpaudit.runtime.out_of_core import over_records
+from dpaudit.scores.signals import PoolSignals, Signals
 
 Choice = Loss | Base | BaseOffline | Lira | LiraOffline
 

@@ -5,8 +5,6 @@ from typing import ClassVar
 
 import numpy as np
 
-from dpaudit import _check
-from dpaudit._check import BoolArray, FloatArray
 from dpaudit.attacks.membership._confidence import (
     confidence,
     leaving_pairs_out,
@@ -14,13 +12,15 @@ from dpaudit.attacks.membership._confidence import (
     mean_of_all,
     mean_outside,
 )
-from dpaudit.blocks import over_records
-from dpaudit.signals import PoolSignals, Signals
+from dpaudit.runtime import check
+from dpaudit.runtime.check import BoolArray, FloatArray
+from dpaudit.runtime.out_of_core import over_records
+from dpaudit.scores.signals import PoolSignals, Signals
 
 
 @dataclass(frozen=True)
 class Base:
-    """How much more sure the target is of the true class than reference models are on average.
+    """Confidence of the target in the true class, relative to the mean of the reference models.
 
     Half of the references should have been trained on each record. RMIA without its population has the same order,
     and on small data this is the strongest attack with 1 to 16 references.
@@ -74,7 +74,7 @@ class BaseOffline:
     paper: ClassVar[str] = "Lassila et al. (2025), arXiv 2505.24089"
 
     def __post_init__(self) -> None:
-        _check.probability("scale", self.scale)
+        check.probability("scale", self.scale)
 
     def __call__(self, signals: Signals) -> FloatArray:
         """Scores, shape (records,)."""

@@ -10,8 +10,8 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from dpaudit import _check
-from dpaudit._check import BoolArray, FloatArray, IntArray
+from dpaudit.runtime import check
+from dpaudit.runtime.check import BoolArray, FloatArray, IntArray
 
 PredictClasses = Callable[[npt.NDArray[np.float32]], object]
 
@@ -46,7 +46,7 @@ class Boundary:
 
     def __post_init__(self) -> None:
         for name in ("steps", "directions", "searches", "starts"):
-            _check.integer(name, getattr(self, name), at_least=1)
+            check.integer(name, getattr(self, name), at_least=1)
 
     def __call__(self, predict_classes: PredictClasses, features: object, labels: object) -> FloatArray:
         """Distances, shape (records,).
@@ -59,10 +59,10 @@ class Boundary:
         A record for which no other class was found anywhere has the distance to the farthest start: a lower bound
         on the truth, and above every distance measured.
         """
-        clean = _check.finite("features", features)
+        clean = check.finite("features", features)
         shape = clean.shape
         origin = clean.reshape(shape[0], -1)
-        truth = _check.labels("labels", labels, length=len(origin))
+        truth = check.labels("labels", labels, length=len(origin))
         rng = np.random.default_rng(self.seed)
 
         def other(points: FloatArray, rows: IntArray) -> BoolArray:

@@ -5,15 +5,15 @@ from typing import ClassVar
 
 import numpy as np
 
-from dpaudit._check import FloatArray
 from dpaudit.attacks.membership._moments import Sides, leaving_pairs_out, need, sides
-from dpaudit.blocks import empty, release
-from dpaudit.signals import PoolSignals, Signals
+from dpaudit.runtime.check import FloatArray
+from dpaudit.runtime.out_of_core import filled
+from dpaudit.scores.signals import PoolSignals, Signals
 
 
 @dataclass(frozen=True)
 class Calibrated:
-    """How much smaller the loss is than models trained without the record have it: hard records are excused.
+    """The loss, relative to that of models trained without the record: corrects for hard records.
 
     Raises:
         InputError: a record has no reference trained without it.
@@ -29,18 +29,17 @@ class Calibrated:
 
     def __call__(self, signals: Signals) -> FloatArray:
         """Scores, shape (records,)."""
-        outside = sides(signals, of=_loss).outside
-        need(outside, 1, "a calibrated loss")
-        return outside.mean - signals.loss
+        return _calibrated(signals.loss, sides(signals, of=_loss))
 
     def leave_pair_out(self, pool: PoolSignals) -> FloatArray:
         """Scores of every model as the target without its pair, shape (models, records)."""
-        scores = empty(pool.phi.shape)
-        for first, loss, both in leaving_pairs_out(pool.phi, pool.included, of=_loss):
-            need(both.outside, 1, "a calibrated loss")
-            scores[first : first + 2] = both.outside.mean - loss
-            release(scores)
-        return scores
+        pairs = leaving_pairs_out(pool.phi, pool.included, of=_loss)
+        return filled(pool.phi.shape, ((first, _calibrated(loss, both)) for first, loss, both in pairs))
+
+
+def _calibrated(loss: FloatArray, both: Sides) -> FloatArray:
+    need(both.outside, 1, "a calibrated loss")
+    return both.outside.mean - loss
 
 
 def _loss(phi: FloatArray) -> FloatArray:
@@ -70,11 +69,8 @@ class Offset:
 
     def leave_pair_out(self, pool: PoolSignals) -> FloatArray:
         """Scores of every model as the target without its pair, shape (models, records)."""
-        scores = empty(pool.phi.shape)
-        for first, phi, both in leaving_pairs_out(pool.phi, pool.included):
-            scores[first : first + 2] = _offset(phi, both)
-            release(scores)
-        return scores
+        pairs = leaving_pairs_out(pool.phi, pool.included)
+        return filled(pool.phi.shape, ((first, _offset(phi, both)) for first, phi, both in pairs))
 
 
 def _offset(phi: FloatArray, both: Sides) -> FloatArray:

@@ -5,11 +5,11 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from dpaudit import _check
-from dpaudit._check import BoolArray, FloatArray
 from dpaudit.attacks.membership._shadow import from_references
-from dpaudit.errors import InputError
-from dpaudit.signals import Signals
+from dpaudit.runtime import check
+from dpaudit.runtime.check import BoolArray, FloatArray
+from dpaudit.runtime.errors import InputError
+from dpaudit.scores.signals import Signals
 
 Model = Literal["logistic", "mlp", "forest", "neighbours"]
 MODELS: tuple[str, ...] = ("logistic", "mlp", "forest", "neighbours")
@@ -17,7 +17,7 @@ MODELS: tuple[str, ...] = ("logistic", "mlp", "forest", "neighbours")
 
 @dataclass(frozen=True)
 class Classifier:
-    """A classifier learns from the references how members look, and scores the target.
+    """A classifier learns from the reference models what members look like, and scores the target.
 
     Its features are φ of the record (and of its queries and checkpoints) and, where all classes are known, the margin,
     the sorted probabilities and the true class. It is cross-fitted over records: no record is scored by a classifier
@@ -43,9 +43,9 @@ class Classifier:
     paper: ClassVar[str] = "Shokri et al. (2017), arXiv 1610.05820"
 
     def __post_init__(self) -> None:
-        _check.one_of("model", self.model, MODELS)
-        _check.integer("folds", self.folds, at_least=2)
-        _check.integer("rows", self.rows, at_least=2)
+        check.one_of("model", self.model, MODELS)
+        check.integer("folds", self.folds, at_least=2)
+        check.integer("rows", self.rows, at_least=2)
 
     def __call__(self, signals: Signals) -> FloatArray:
         """Scores, shape (records,)."""
@@ -95,8 +95,8 @@ class ClassifierOnTarget:
     paper: ClassVar[str] = "Shokri et al. (2017), arXiv 1610.05820, and TensorFlow Privacy's trained attackers"
 
     def __post_init__(self) -> None:
-        _check.one_of("model", self.model, MODELS)
-        _check.open_unit("spends", self.spends)
+        check.one_of("model", self.model, MODELS)
+        check.open_unit("spends", self.spends)
 
     def spent(self, records: int) -> BoolArray:
         """Which of the records the attacker is told about, shape (records,); chosen blindly."""

@@ -6,13 +6,13 @@ from typing import ClassVar
 import numpy as np
 from scipy.special import logsumexp
 
-from dpaudit._check import FloatArray
-from dpaudit.signals import Signals
+from dpaudit.runtime.check import FloatArray
+from dpaudit.scores.signals import Signals
 
 
 @dataclass(frozen=True)
 class Confidence:
-    """How sure the target is of its own answer, right or wrong. Needs no labels to be known.
+    """Confidence of the target in its own answer, right or wrong. Needs no labels.
 
     Raises:
         InputError: the probabilities of the classes are not known.

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import norm
 
-from dpaudit import _check
-from dpaudit.errors import InputError
+from dpaudit.runtime import check
+from dpaudit.runtime.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,12 @@ def dataset_share(
     >>> dataset_share([1, 1, 0, 0], [1, 1, 0, 0], [1, 1, 0, 0], threshold=0.5).share
     0.5
     """
-    values = _check.vector("scores", scores)
-    known = _check.vector("reference scores", reference_scores)
-    member = _check.flags("reference membership", reference_member, length=known.size)
+    values = check.vector("scores", scores)
+    known = check.vector("reference scores", reference_scores)
+    member = check.flags("reference membership", reference_member, length=known.size)
     if member.all() or not member.any():
         raise InputError("the reference needs members and non-members among the records.")
-    cut = _check.number("threshold", threshold)
+    cut = check.number("threshold", threshold)
     tpr, fpr = float(np.mean(known[member] >= cut)), float(np.mean(known[~member] >= cut))
     if tpr <= fpr:
         raise InputError(f"at threshold {cut:g} the attack has TPR {tpr:.3g} and FPR {fpr:.3g}; it cannot count.")
@@ -62,5 +62,5 @@ def dataset_share(
         + (share**2) * tpr * (1 - tpr) / member.sum()
         + ((1 - share) ** 2) * fpr * (1 - fpr) / (~member).sum()
     ) / (tpr - fpr) ** 2
-    half = float(norm.ppf(1 - (1 - _check.open_unit("confidence", confidence)) / 2)) * math.sqrt(variance)
+    half = float(norm.ppf(1 - (1 - check.open_unit("confidence", confidence)) / 2)) * math.sqrt(variance)
     return Share(share, share - half, share + half, confidence)

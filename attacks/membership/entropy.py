@@ -6,14 +6,14 @@ from typing import ClassVar
 import numpy as np
 from scipy.special import logsumexp
 
-from dpaudit._check import FloatArray
 from dpaudit.attacks.membership._entropy import log_of_minus_log_one_minus
-from dpaudit.signals import Signals
+from dpaudit.runtime.check import FloatArray
+from dpaudit.scores.signals import Signals
 
 
 @dataclass(frozen=True)
 class Entropy:
-    """How decided the target's answer is, whatever the true class. Scored by minus the logarithm of the entropy.
+    """Entropy of the target's output, whatever the true class. The score is minus its logarithm.
 
     Raises:
         InputError: the probabilities of the classes are not known.

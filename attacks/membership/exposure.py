@@ -4,9 +4,9 @@ import numpy as np
 from scipy.integrate import quad
 from scipy.stats import skewnorm
 
-from dpaudit import _check
-from dpaudit._check import FloatArray
-from dpaudit.errors import InputError
+from dpaudit.runtime import check
+from dpaudit.runtime.check import FloatArray
+from dpaudit.runtime.errors import InputError
 
 
 def exposure(perplexities: object, reference: object) -> FloatArray:
@@ -25,8 +25,8 @@ def exposure(perplexities: object, reference: object) -> FloatArray:
     >>> exposure([0.0, 2.5], [1.0, 2.0, 3.0])
     array([2.       , 0.4150375])
     """
-    ppl = _check.vector("perplexities", perplexities)
-    others = np.sort(_check.vector("reference perplexities", reference))
+    ppl = check.vector("perplexities", perplexities)
+    others = np.sort(check.vector("reference perplexities", reference))
     rank = 1 + np.searchsorted(others, ppl, side="right")
     bits: FloatArray = np.log2(others.size + 1) - np.log2(rank)
     return bits
@@ -45,8 +45,8 @@ def extrapolated_exposure(perplexities: object, reference: object) -> FloatArray
     >>> extrapolated_exposure([-40.0], np.random.default_rng(0).normal(size=500)) > 100
     array([ True])
     """
-    ppl = _check.vector("perplexities", perplexities)
-    others = _check.vector("reference perplexities", reference)
+    ppl = check.vector("perplexities", perplexities)
+    others = check.vector("reference perplexities", reference)
     if others.size < 10 or np.ptp(others) == 0:
         raise InputError(f"a fit needs 10 references that differ, got {others.size}.")
     shape, location, scale = skewnorm.fit(others)

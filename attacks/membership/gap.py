@@ -5,9 +5,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from dpaudit._check import FloatArray
-from dpaudit.errors import InputError
-from dpaudit.signals import Signals
+from dpaudit.runtime.check import FloatArray
+from dpaudit.runtime.errors import InputError
+from dpaudit.scores.signals import Signals
 
 
 @dataclass(frozen=True)

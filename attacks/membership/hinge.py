@@ -5,8 +5,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from dpaudit._check import FloatArray
-from dpaudit.signals import Signals
+from dpaudit.runtime.check import FloatArray
+from dpaudit.scores.signals import Signals
 
 
 @dataclass(frozen=True)

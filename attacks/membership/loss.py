@@ -5,9 +5,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from dpaudit._check import FloatArray
-from dpaudit.blocks import over_records
-from dpaudit.signals import PoolSignals, Signals
+from dpaudit.runtime.check import FloatArray
+from dpaudit.runtime.out_of_core import over_records
+from dpaudit.scores.signals import PoolSignals, Signals
 
 
 @dataclass(frozen=True)

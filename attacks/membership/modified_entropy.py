@@ -6,9 +6,9 @@ from typing import ClassVar
 import numpy as np
 from scipy.special import logsumexp
 
-from dpaudit._check import FloatArray
 from dpaudit.attacks.membership._entropy import log_of_minus_log_one_minus
-from dpaudit.signals import Signals
+from dpaudit.runtime.check import FloatArray
+from dpaudit.scores.signals import Signals
 
 
 @dataclass(frozen=True)

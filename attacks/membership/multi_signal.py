@@ -7,10 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from dpaudit._check import BoolArray, FloatArray
 from dpaudit.attacks.membership._moments import Moments, need
-from dpaudit.errors import InputError
-from dpaudit.signals import Signals
+from dpaudit.runtime.check import BoolArray, FloatArray
+from dpaudit.runtime.errors import InputError
+from dpaudit.scores.signals import Signals
 
 
 @dataclass(frozen=True)

@@ -1,37 +1,19 @@
 """Self-test of a membership experiment: without a leak, does it find none?"""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from scipy.stats import t as student
 
-from dpaudit import _check
-from dpaudit._check import FloatArray, IntArray
 from dpaudit.attacks.membership.pools import Attack, leave_pair_out
-from dpaudit.blocks import empty, over_records, release
-from dpaudit.errors import AuditFailed
-from dpaudit.roc import auc
-from dpaudit.signals import PoolSignals
-
-
-@dataclass(frozen=True)
-class NullCheck:
-    """The AUC of an attack on signals that cannot leak.
-
-    Args:
-        auc: mean over targets and shuffles.
-        standard_error: of the mean.
-        low: lowest mean that passes.
-        high: highest mean that passes.
-        targets: models attacked, over all shuffles.
-    """
-
-    auc: float
-    standard_error: float
-    low: float
-    high: float
-    targets: int
+from dpaudit.runtime import check
+from dpaudit.runtime.check import FloatArray, IntArray
+from dpaudit.runtime.errors import AuditFailed
+from dpaudit.runtime.out_of_core import filled, over_records, releasing
+from dpaudit.scores.roc import auc
+from dpaudit.scores.signals import PoolSignals
+from dpaudit.scores.targets import NullCheck
 
 
 def null_check(
@@ -54,17 +36,14 @@ def null_check(
     Raises:
         AuditFailed: the AUC is not one half.
     """
-    _check.open_unit("false_alarms", false_alarms)
-    _check.integer("shuffles", shuffles, at_least=2)
+    check.open_unit("false_alarms", false_alarms)
+    check.integer("shuffles", shuffles, at_least=2)
     rng = np.random.default_rng(seed)
     means = []
     for _ in range(shuffles):
         scores = leave_pair_out(attack, _shuffled(pool, rng))
-        aucs = []
-        for row, truth in zip(scores, pool.included, strict=True):
-            aucs.append(auc(row, truth))
-            release(scores)
-        means.append(float(np.mean(aucs)))
+        pairs = zip(scores, pool.included, strict=True)
+        means.append(float(np.mean([auc(row, truth) for row, truth in releasing(pairs, scores)])))
     mean, error = float(np.mean(means)), float(np.std(means, ddof=1)) / math.sqrt(shuffles)
     width = float(student.ppf(1 - false_alarms / 2, shuffles - 1)) * error
     if abs(mean - 0.5) > width:
@@ -76,10 +55,8 @@ def null_check(
 
 
 def _shuffled(pool: PoolSignals, rng: np.random.Generator) -> PoolSignals:
-    keys = empty(pool.phi.shape)
-    for row in keys:
-        row[:] = rng.random(row.size)
-        release(keys)
+    models, records = pool.phi.shape
+    keys = filled((models, records), ((model, rng.random((1, records))) for model in range(models)))
     order = over_records(lambda keys: (np.argsort(keys, axis=0).astype(np.int32),), keys)[0]
     del keys  # may be large
 

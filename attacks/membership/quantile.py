@@ -5,11 +5,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from dpaudit import _check
-from dpaudit._check import FloatArray
 from dpaudit.attacks.membership.hinge import Hinge
-from dpaudit.errors import InputError
-from dpaudit.signals import Signals
+from dpaudit.runtime import check
+from dpaudit.runtime.check import FloatArray
+from dpaudit.runtime.errors import InputError
+from dpaudit.scores.signals import Signals
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Quantile:
     paper: ClassVar[str] = "Bertran et al. (2023), arXiv 2307.03694"
 
     def __post_init__(self) -> None:
-        _check.open_unit("alpha", self.alpha)
+        check.open_unit("alpha", self.alpha)
 
     def __call__(self, signals: Signals) -> FloatArray:
         """Scores, shape (records,)."""

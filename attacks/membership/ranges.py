@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dpaudit import _check
-from dpaudit._check import FloatArray
-from dpaudit.errors import InputError
-from dpaudit.roc import Roc
-from dpaudit.scores import Scores
+from dpaudit.runtime import check
+from dpaudit.runtime.check import FloatArray
+from dpaudit.runtime.errors import InputError
+from dpaudit.scores.roc import Roc
+from dpaudit.scores.scores import Scores
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,13 @@ class RangeScore:
     high: float = 0.0
 
     def __post_init__(self) -> None:
-        low, high = _check.probability("low", self.low), _check.probability("high", self.high)
+        low, high = check.probability("low", self.low), check.probability("high", self.high)
         if low + high >= 1:
             raise InputError(f"low and high must leave something over, got {low:g} + {high:g}.")
 
     def __call__(self, scores: object) -> FloatArray:
         """Scores (ranges, samples) of any membership attack -> one score per range."""
-        ordered = np.sort(_check.finite("scores", scores, ndim=2), axis=1)
+        ordered = np.sort(check.finite("scores", scores, ndim=2), axis=1)
         samples = ordered.shape[1]
         kept = ordered[:, int(self.low * samples) : samples - int(self.high * samples)]
         if not kept.shape[1]:

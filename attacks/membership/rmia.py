@@ -6,8 +6,6 @@ from typing import ClassVar
 
 import numpy as np
 
-from dpaudit import _check
-from dpaudit._check import BoolArray, FloatArray
 from dpaudit.attacks.membership._confidence import (
     confidence,
     leaving_pairs_out,
@@ -15,9 +13,11 @@ from dpaudit.attacks.membership._confidence import (
     mean_outside,
     mean_without_membership,
 )
-from dpaudit.blocks import over_records, release
-from dpaudit.errors import InputError
-from dpaudit.signals import PoolSignals, Signals
+from dpaudit.runtime import check
+from dpaudit.runtime.check import BoolArray, FloatArray
+from dpaudit.runtime.errors import InputError
+from dpaudit.runtime.out_of_core import over_records, releasing
+from dpaudit.scores.signals import PoolSignals, Signals
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class RmiaOffline:
 
     def __post_init__(self) -> None:
         _check_gamma(self.gamma)
-        _check.probability("a", self.a)
+        check.probability("a", self.a)
 
     def __call__(self, signals: Signals) -> FloatArray:
         """Scores in (0, 1), shape (records,)."""
@@ -134,10 +134,9 @@ def _scores(
 ) -> FloatArray:
     """Scores of every model on some records from its confidences and what is expected of its pair."""
     scores = np.empty_like(p)
-    for first, mean in expected:
+    for first, mean in releasing(expected, ratio_z):
         for model in (first, first + 1):
             scores[model] = _score(p[model] / mean, ratio_z[model], how)
-    release(ratio_z)
     return scores
 
 
@@ -151,14 +150,13 @@ def _sorted_ratios(pool: PoolSignals, extended: Callable[[FloatArray], FloatArra
         return (ratios,)
 
     found = over_records(block, _pool_population(pool))[0]
-    for row in found:
+    for row in releasing(found, found):
         row.sort()
-        release(found)
     return found
 
 
 def _check_gamma(gamma: float) -> None:
-    if _check.number("gamma", gamma) < 1:
+    if check.number("gamma", gamma) < 1:
         raise InputError(f"gamma must be at least 1, got {gamma!r}.")
 
 

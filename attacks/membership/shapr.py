@@ -3,9 +3,9 @@
 import numpy as np
 import numpy.typing as npt
 
-from dpaudit import _check
-from dpaudit._check import FloatArray
-from dpaudit.errors import InputError
+from dpaudit.runtime import check
+from dpaudit.runtime.check import FloatArray
+from dpaudit.runtime.errors import InputError
 
 
 def shapr(predictions: object, labels: object, test_predictions: object, test_labels: object) -> FloatArray:
@@ -26,10 +26,10 @@ def shapr(predictions: object, labels: object, test_predictions: object, test_la
     >>> shapr([[1.0, 0.0], [0.0, 1.0]], [0, 1], [[0.9, 0.1]], [0])
     array([2., 0.])
     """
-    train = _check.finite("predictions", predictions, ndim=2)
-    own = _check.labels("labels", labels, length=len(train))
-    test = _check.finite("test predictions", test_predictions, ndim=2)
-    asked = _check.labels("test labels", test_labels, length=len(test))
+    train = check.finite("predictions", predictions, ndim=2)
+    own = check.labels("labels", labels, length=len(train))
+    test = check.finite("test predictions", test_predictions, ndim=2)
+    asked = check.labels("test labels", test_labels, length=len(test))
     if test.shape[1] != train.shape[1] or len(train) == 0 or len(test) == 0:
         raise InputError(f"predictions must have the same outputs, got shapes {train.shape} and {test.shape}.")
     total = np.zeros(len(train))

@@ -5,11 +5,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from dpaudit import _check
-from dpaudit._check import BoolArray, FloatArray
 from dpaudit.attacks.membership._shadow import from_references
-from dpaudit.errors import InputError
-from dpaudit.signals import Signals
+from dpaudit.runtime import check
+from dpaudit.runtime.check import BoolArray, FloatArray
+from dpaudit.runtime.errors import InputError
+from dpaudit.scores.signals import Signals
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Trajectory:
     paper: ClassVar[str] = "Liu et al. (2022), arXiv 2208.14933"
 
     def __post_init__(self) -> None:
-        _check.integer("folds", self.folds, at_least=2)
-        _check.integer("rows", self.rows, at_least=2)
+        check.integer("folds", self.folds, at_least=2)
+        check.integer("rows", self.rows, at_least=2)
 
     def __call__(self, signals: Signals) -> FloatArray:
         """Scores, shape (records,)."""

@@ -5,9 +5,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from dpaudit import _check
-from dpaudit._check import FloatArray
-from dpaudit.errors import InputError
+from dpaudit.runtime import check
+from dpaudit.runtime.check import FloatArray
+from dpaudit.runtime.errors import InputError
 
 
 class UserScores(NamedTuple):
@@ -30,11 +30,11 @@ def user_scores(scores: object, users: object, *, combine: Literal["sum", "mean"
     >>> user_scores([1.0, 2.0, -1.0], ["b", "b", "a"])
     UserScores(users=array(['a', 'b'], dtype='<U1'), scores=array([-1.,  3.]))
     """
-    values = _check.vector("scores", scores)
+    values = check.vector("scores", scores)
     owner = np.asarray(users)
     if owner.shape != values.shape:
         raise InputError(f"users must have shape {values.shape}, got {owner.shape}.")
-    _check.one_of("combine", combine, ("sum", "mean", "max"))
+    check.one_of("combine", combine, ("sum", "mean", "max"))
     names, index = np.unique(owner, return_inverse=True)
     if combine == "max":
         best = np.full(names.size, -np.inf)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from dpaudit._tensorflow import keras
+from dpaudit.runtime.tensorflow import keras
 
 
 def keras_network(kind: str) -> Any:

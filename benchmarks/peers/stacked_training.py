@@ -9,13 +9,13 @@ import time
 import numpy as np
 
 from benchmarks.peers.networks import keras_network
-from dpaudit._tensorflow import tf
-from dpaudit.stacked.batches import sampling_event
-from dpaudit.stacked.cost import cost
-from dpaudit.stacked.network import Network
-from dpaudit.stacked.optimizers import Sgd
-from dpaudit.stacked.schedules import Constant
-from dpaudit.stacked.training import Member, Recipe, train
+from dpaudit.engine.batches import sampling_event
+from dpaudit.engine.cost import cost
+from dpaudit.engine.network import Network
+from dpaudit.engine.optimizers import Sgd
+from dpaudit.engine.schedules import Constant
+from dpaudit.engine.training import Member, Recipe, train
+from dpaudit.runtime.tensorflow import tf
 
 
 def main() -> None:

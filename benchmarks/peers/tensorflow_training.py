@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.peers.networks import keras_network
-from dpaudit._tensorflow import keras, tensorflow_privacy_module, tf
+from dpaudit.runtime.tensorflow import keras, tensorflow_privacy_module, tf
 
 
 def compiled(kind: str, mode: str, batch: int) -> Any:

@@ -5,7 +5,7 @@ import math
 from scipy.optimize import brentq
 from scipy.special import log_ndtr
 
-from dpaudit import _check
+from dpaudit.runtime import check
 
 
 def gaussian_delta(mu: float, epsilon: float) -> float:
@@ -14,7 +14,7 @@ def gaussian_delta(mu: float, epsilon: float) -> float:
     >>> round(gaussian_delta(1.0, 1.0), 6)
     0.126937
     """
-    shift = _check.nonnegative("mu", mu)
+    shift = check.nonnegative("mu", mu)
     if shift == 0:
         return max(0.0, -math.expm1(epsilon))
     first = float(log_ndtr(-epsilon / shift + shift / 2))
@@ -28,7 +28,7 @@ def gaussian_epsilon(mu: float, delta: float) -> float:
     >>> round(gaussian_epsilon(2.0, 1e-5), 5)
     9.99726
     """
-    shift, slack = _check.nonnegative("mu", mu), _check.delta("delta", delta)
+    shift, slack = check.nonnegative("mu", mu), check.delta("delta", delta)
     if gaussian_delta(shift, 0.0) <= slack:
         return 0.0
     if slack == 0:
@@ -48,7 +48,7 @@ def gaussian_mu(epsilon: float, delta: float) -> float:
     >>> round(1 / gaussian_mu(2.0, 1e-5), 5)
     1.99381
     """
-    figure, slack = _check.nonnegative("epsilon", epsilon), _check.delta("delta", delta)
+    figure, slack = check.nonnegative("epsilon", epsilon), check.delta("delta", delta)
     if slack == 0:
         return 0.0
     # δ(ε) grows with μ from 0 to 1.

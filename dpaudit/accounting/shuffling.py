@@ -4,11 +4,11 @@ import numpy as np
 from scipy.special import logsumexp
 from scipy.stats import binom
 
-from dpaudit import _check
-from dpaudit._check import FloatArray
+from dpaudit.accounting.claim import GaussianSteps, Shuffled
 from dpaudit.accounting.mechanism import Accounted
-from dpaudit.claim import GaussianSteps, Shuffled
-from dpaudit.errors import InputError
+from dpaudit.runtime import check
+from dpaudit.runtime.check import FloatArray
+from dpaudit.runtime.errors import InputError
 
 
 def shuffle_lower_bound(
@@ -33,10 +33,10 @@ def shuffle_lower_bound(
     batches = mechanism.sampling.batches_per_epoch
     if mechanism.steps % batches:
         raise InputError(f"steps must be whole epochs of {batches} batches, got {mechanism.steps}.")
-    _check.integer("samples", samples, at_least=100)
-    level = 1 - _check.open_unit("confidence", confidence)
-    noise = _check.positive("noise_multiplier", mechanism.noise_multiplier)
-    rng = np.random.default_rng(_check.integer("seed", seed, at_least=0))
+    check.integer("samples", samples, at_least=100)
+    level = 1 - check.open_unit("confidence", confidence)
+    noise = check.positive("noise_multiplier", mechanism.noise_multiplier)
+    rng = np.random.default_rng(check.integer("seed", seed, at_least=0))
     loss = _shuffle_losses(noise, batches, mechanism.steps // batches, samples, rng)
     coins = rng.random(samples)
 

@@ -12,22 +12,24 @@ from typing import Literal
 import numpy as np
 from scipy.special import ndtri
 
-from dpaudit import _check
-from dpaudit._check import FloatArray
-from dpaudit.accounting import gaussian_epsilon
-from dpaudit.bounds.counts import Counts, threshold_counts
-from dpaudit.bounds.null import Definition, Gaussian, Mechanism, accuracy, strongest_refuted
-from dpaudit.bounds.selection import ThresholdSelection
-from dpaudit.bounds.vacuous import warn_if_vacuous
-from dpaudit.claim import Adjacency, Unit
-from dpaudit.evidence import LowerBound
-from dpaudit.intervals import lower_limit
-from dpaudit.scores import Scores
+from dpaudit.accounting.claim import Adjacency, Unit
+from dpaudit.accounting.gaussian import gaussian_epsilon
+from dpaudit.bounds.certified import Asked, certified
+from dpaudit.bounds.choosing import ThresholdSelection
+from dpaudit.bounds.fair_coins import FAIR, fair_part
+from dpaudit.bounds.hypothesis import Definition, Gaussian, Mechanism, accuracy, strongest_refuted
+from dpaudit.bounds.lower_bound import LowerBound
+from dpaudit.bounds.trial_counts import Counts, threshold_counts
+from dpaudit.data.member_choice import MemberChoice
+from dpaudit.runtime import check
+from dpaudit.runtime.check import FloatArray
+from dpaudit.scores.intervals import lower_limit
+from dpaudit.scores.scores import Scores
 
 Trials = Literal["runs", "steps", "one-run-assumed-independent"]
 INDEPENDENCE = {
-    "runs": "each trial is a training of its own with its own fair coin",
-    "steps": "each trial is a step of its own with its own fair coin and fresh noise",
+    "runs": "each trial is a training of its own",
+    "steps": "each trial is a step of its own with fresh noise",
     "one-run-assumed-independent": (
         "the canaries of one run leak independently of each other; this is assumed, not proved, and false for "
         "mechanisms that sometimes leak all of them"
@@ -43,8 +45,10 @@ class Accuracy:
         selection: how the threshold is chosen; midway between the two worlds is best for Gaussian leaks.
         trials: why the trials are independent. Canaries of one run are not; for them one must ask by name.
         null: the curves to refute.
+        chosen: how the trials with the record were chosen; of other than fair coins a part with fair coins is judged.
+        seed: of that part.
 
-    >>> from dpaudit.bounds.selection import Fixed
+    >>> from dpaudit.bounds.choosing import Fixed
     >>> scores = Scores(np.repeat([1.0, -1.0], [400, 100]), np.repeat([-1.0, 1.0], [400, 100]))
     >>> bound = Accuracy(Fixed(0.0), "runs")
     >>> round(bound(scores, delta=1e-5, confidence=0.95, adjacency="add-remove", unit="record").epsilon, 3)
@@ -54,44 +58,33 @@ class Accuracy:
     selection: ThresholdSelection
     trials: Trials
     null: Definition | Gaussian | Mechanism = field(default_factory=Gaussian)
+    chosen: MemberChoice = FAIR
+    seed: int = 0
 
     def __post_init__(self) -> None:
-        _check.one_of("trials", self.trials, tuple(INDEPENDENCE))
+        check.one_of("trials", self.trials, tuple(INDEPENDENCE))
 
     def __call__(
         self, scores: Scores, *, delta: float, confidence: float, adjacency: Adjacency, unit: Unit
     ) -> LowerBound:
         """Lower bound on ε from scores of independent fair-coin trials."""
-        slack, level = _check.delta("delta", delta), 1 - _check.open_unit("confidence", confidence)
+        asked = Asked(delta, confidence, adjacency, unit)
 
         def criterion(part: Scores, thresholds: FloatArray) -> FloatArray:
             hits = part.member.size - np.searchsorted(np.sort(part.member), thresholds, side="right")
             rejections = np.searchsorted(np.sort(part.nonmember), thresholds, side="right")
             return np.asarray(hits / part.member.size + rejections / part.nonmember.size, np.float64)
 
-        chosen = threshold_counts(scores, self.selection, criterion)
+        one_run = self.trials == "one-run-assumed-independent"
+        part = fair_part(scores, self.chosen, seed=self.seed, level=asked.level, independent=not one_run)
+        chosen = threshold_counts(part.both, self.selection, criterion)
 
-        def value(counts: Counts, at: float) -> float:
-            return accuracy_bound(counts.correct, counts.trials, slack, at, null=self.null)
+        def value(counts: Counts, delta: float, level: float) -> float:
+            return accuracy_bound(counts.correct, counts.trials, delta, level, null=self.null)
 
-        def ceiling_at(slack: float) -> float:
-            return chosen.bound(
-                lambda counts, at: accuracy_bound(counts.trials, counts.trials, slack, at, null=self.null), level
-            )
-
-        warn_if_vacuous("accuracy", slack, ceiling_at)
-        return LowerBound(
-            epsilon=chosen.bound(value, level),
-            delta=slack,
-            confidence=confidence,
-            method="accuracy",
-            adjacency=adjacency,
-            unit=unit,
-            assumptions=(INDEPENDENCE[self.trials], "the threshold was chosen without the trials it is judged on"),
-            ceiling=ceiling_at(slack),
-            trials=chosen.trials,
-            family=self.null.family,
-        )
+        assumptions = INDEPENDENCE[self.trials], "the threshold was chosen without the trials it is judged on"
+        procedure, family = self.selection.procedure, self.null.family
+        return certified("accuracy", asked, chosen, value, assumptions, procedure, part=part, family=family)
 
 
 @lru_cache(maxsize=65536)  # few outcomes of a fixed threshold are different
@@ -103,9 +96,9 @@ def accuracy_bound(
     >>> round(accuracy_bound(800, 1000, 1e-5, 0.05), 5)
     7.22762
     """
-    total = _check.integer("trials", trials, at_least=1)
-    right = _check.integer("correct guesses", correct, at_least=0, at_most=total)
-    slack, alpha = _check.delta("delta", delta), _check.open_unit("level", level)
+    total = check.integer("trials", trials, at_least=1)
+    right = check.integer("correct guesses", correct, at_least=0, at_most=total)
+    slack, alpha = check.delta("delta", delta), check.open_unit("level", level)
     if right == 0:
         return 0.0
     rate = lower_limit(right, total, alpha)

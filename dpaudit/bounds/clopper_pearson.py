@@ -6,20 +6,20 @@
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 
-from dpaudit import _check
-from dpaudit._check import FloatArray
-from dpaudit.bounds.counts import Counts, threshold_counts
-from dpaudit.bounds.selection import ThresholdSelection
-from dpaudit.bounds.vacuous import warn_if_vacuous
-from dpaudit.claim import Adjacency, Unit
-from dpaudit.evidence import LowerBound
-from dpaudit.intervals import upper_limit, upper_rate
-from dpaudit.scores import Scores
+from dpaudit.accounting.claim import Adjacency, Unit
+from dpaudit.bounds.certified import Asked, certified
+from dpaudit.bounds.choosing import ThresholdSelection
+from dpaudit.bounds.lower_bound import LowerBound
+from dpaudit.bounds.trial_counts import Counts, threshold_counts
+from dpaudit.runtime import check
+from dpaudit.runtime.check import FloatArray
+from dpaudit.scores.intervals import upper_limit, upper_rate
+from dpaudit.scores.scores import Scores
 
 ASSUMPTIONS = (
     "each trial is a training of its own, independent of the others given whether the record was in",
@@ -31,7 +31,7 @@ ASSUMPTIONS = (
 class ClopperPearson:
     """Clopper-Pearson bound on many independent trainings.
 
-    >>> from dpaudit.bounds.selection import Fixed
+    >>> from dpaudit.bounds.choosing import Fixed
     >>> scores = Scores(np.full(500, 1.0), np.full(500, -1.0))
     >>> bound = ClopperPearson(Fixed(0.0))(scores, delta=0.0, confidence=0.99, adjacency="add-remove", unit="record")
     >>> round(bound.epsilon, 2)
@@ -44,30 +44,17 @@ class ClopperPearson:
         self, scores: Scores, *, delta: float, confidence: float, adjacency: Adjacency, unit: Unit
     ) -> LowerBound:
         """Lower bound on ε from scores of independent trials."""
-        slack, level = _check.delta("delta", delta), 1 - _check.open_unit("confidence", confidence)
+        asked = Asked(delta, confidence, adjacency, unit)
 
         def criterion(part: Scores, thresholds: FloatArray) -> FloatArray:
             alarms = _above(part.nonmember, thresholds)
             misses = part.member.size - _above(part.member, thresholds)
-            return _bound(misses, part.member.size, alarms, part.nonmember.size, slack, level)
+            return _bound(misses, part.member.size, alarms, part.nonmember.size, delta, asked.level)
 
         chosen = threshold_counts(scores, self.selection, criterion)
-
-        def ceiling_at(slack: float) -> float:
-            return chosen.bound(lambda counts, at: clopper_pearson(_perfect(counts), slack, at), level)
-
-        warn_if_vacuous("clopper-pearson", slack, ceiling_at)
-        return LowerBound(
-            epsilon=chosen.bound(lambda counts, at: clopper_pearson(counts, slack, at), level),
-            delta=slack,
-            confidence=confidence,
-            method="clopper-pearson",
-            adjacency=adjacency,
-            unit=unit,
-            assumptions=ASSUMPTIONS,
-            ceiling=ceiling_at(slack),
-            trials=chosen.trials,
-        )
+        judged = chosen.pieces[0]
+        procedure = replace(self.selection.procedure, member_share=judged.members / judged.trials)
+        return certified("clopper-pearson", asked, chosen, clopper_pearson, ASSUMPTIONS, procedure)
 
 
 @lru_cache(maxsize=65536)  # few outcomes of a fixed threshold are different
@@ -77,7 +64,7 @@ def clopper_pearson(counts: Counts, delta: float, level: float) -> float:
     >>> round(clopper_pearson(Counts(90, 10, 5, 95), 1e-5, 0.05), 4)
     1.988
     """
-    slack, alpha = _check.delta("delta", delta), _check.open_unit("level", level)
+    slack, alpha = check.delta("delta", delta), check.open_unit("level", level)
     fnr = upper_limit(counts.false_negatives, counts.members, alpha / 2)
     fpr = upper_limit(counts.false_positives, counts.nonmembers, alpha / 2)
     return math.log(max(1.0, (1 - fnr - slack) / fpr, (1 - fpr - slack) / fnr))
@@ -97,7 +84,3 @@ def _bound(
 def _above(side: FloatArray, thresholds: FloatArray) -> FloatArray:
     above: FloatArray = side.size - np.searchsorted(np.sort(side), thresholds, side="right").astype(np.float64)
     return above
-
-
-def _perfect(counts: Counts) -> Counts:
-    return Counts(counts.members, 0, 0, counts.nonmembers)

@@ -9,17 +9,19 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 
-from dpaudit import _check
-from dpaudit.bounds.counts import Chosen, Guesses, held_out_cuts
-from dpaudit.bounds.selection import CrossFit, Fixed, HeldOut, Union
-from dpaudit.bounds.vacuous import warn_if_vacuous
-from dpaudit.claim import Adjacency, Unit
-from dpaudit.evidence import LowerBound
-from dpaudit.intervals import lower_limit
-from dpaudit.scores import Scores
+from dpaudit.accounting.claim import Adjacency, Unit
+from dpaudit.bounds.certified import Asked, certified
+from dpaudit.bounds.choosing import CrossFit, Fixed, HeldOut, Union
+from dpaudit.bounds.fair_coins import FAIR, fair_part
+from dpaudit.bounds.lower_bound import LowerBound
+from dpaudit.bounds.trial_counts import Chosen, Guesses, held_out_cuts
+from dpaudit.data.member_choice import MemberChoice
+from dpaudit.runtime import check
+from dpaudit.scores.intervals import lower_limit
+from dpaudit.scores.scores import Scores, Sides
 
 ASSUMPTIONS = (
-    "each trial is a training (or a step) of its own with its own fair coin",
+    "each trial is a training (or a step) of its own",
     "the thresholds were chosen without the trials they are judged on",
 )
 SHARE_FOR_RATE = 0.1  # of the level; the guessing rate needs little
@@ -31,6 +33,11 @@ class Conditional:
 
     A fixed threshold guesses every trial; a held-out choice may abstain between two thresholds.
 
+    Args:
+        selection: how the thresholds are chosen.
+        chosen: how the trials with the record were chosen, as in `Accuracy`.
+        seed: of the part with fair coins.
+
     >>> import numpy as np
     >>> scores = Scores(np.full(500, 1.0), np.full(500, -1.0))
     >>> bound = Conditional(Fixed(0.0))
@@ -39,31 +46,21 @@ class Conditional:
     """
 
     selection: Fixed | Union | HeldOut | CrossFit
+    chosen: MemberChoice = FAIR
+    seed: int = 0
 
     def __call__(
         self, scores: Scores, *, delta: float, confidence: float, adjacency: Adjacency, unit: Unit
     ) -> LowerBound:
         """Lower bound on ε from scores of independent fair-coin trials."""
-        slack, level = _check.delta("delta", delta), 1 - _check.open_unit("confidence", confidence)
-        chosen = self._choose(scores, slack, level)
+        asked = Asked(delta, confidence, adjacency, unit)
+        part = fair_part(scores, self.chosen, seed=self.seed, level=asked.level, independent=True)
+        chosen = self._choose(part.scores, delta, part.level)
 
-        def ceiling_at(slack: float) -> float:
-            return chosen.bound(lambda guesses, at: _ceiling(guesses, slack, at), level)
+        procedure = self.selection.procedure
+        return certified("conditional", asked, chosen, conditional, ASSUMPTIONS, procedure, part=part, perfect=_ceiling)
 
-        warn_if_vacuous("conditional", slack, ceiling_at)
-        return LowerBound(
-            epsilon=chosen.bound(lambda guesses, at: conditional(guesses, slack, at), level),
-            delta=slack,
-            confidence=confidence,
-            method="conditional",
-            adjacency=adjacency,
-            unit=unit,
-            assumptions=ASSUMPTIONS,
-            ceiling=ceiling_at(slack),
-            trials=chosen.trials,
-        )
-
-    def _choose(self, scores: Scores, delta: float, level: float) -> Chosen[Guesses]:
+    def _choose(self, scores: Sides, delta: float, level: float) -> Chosen[Guesses]:
         match self.selection:
             case Fixed(threshold):
                 return Chosen((guess_outside(scores, threshold, threshold),))
@@ -80,7 +77,7 @@ def _ceiling(guesses: Guesses, delta: float, level: float) -> float:
     return max(conditional(Guesses(every, right, right), delta, level) for right in (every, made))
 
 
-def guess_outside(scores: Scores, low: float, high: float) -> Guesses:
+def guess_outside(scores: Sides, low: float, high: float) -> Guesses:
     """Guess "member" above ``high``, "non-member" at or below ``low``, nothing between.
 
     >>> guess_outside(Scores([2.0, 0.5], [-1.0, 0.4]), 0.0, 1.0)
@@ -98,7 +95,7 @@ def conditional(guesses: Guesses, delta: float, level: float) -> float:
     >>> round(conditional(Guesses(1000, 1000, 800), 0.0, 0.05), 5)
     1.25433
     """
-    slack, alpha = _check.delta("delta", delta), _check.open_unit("level", level)
+    slack, alpha = check.delta("delta", delta), check.open_unit("level", level)
     if guesses.correct == 0:
         return 0.0
     every = guesses.made == guesses.canaries

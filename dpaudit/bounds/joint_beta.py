@@ -14,13 +14,13 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import betainc, betaincinv, roots_legendre
 
-from dpaudit import _check
-from dpaudit._check import FloatArray
-from dpaudit.bounds.counts import Counts, threshold_counts
-from dpaudit.bounds.selection import ThresholdSelection
-from dpaudit.errors import InputError
-from dpaudit.evidence import CredibleInterval
-from dpaudit.scores import Scores
+from dpaudit.bounds.choosing import ThresholdSelection
+from dpaudit.bounds.lower_bound import CredibleInterval
+from dpaudit.bounds.trial_counts import Counts, threshold_counts
+from dpaudit.runtime import check
+from dpaudit.runtime.check import FloatArray
+from dpaudit.runtime.errors import InputError
+from dpaudit.scores.scores import Scores
 
 NODES, WEIGHTS = ((roots_legendre(64)[0] + 1) / 2, roots_legendre(64)[1] / 2)
 LARGEST = 100.0  # ε at which an upper end counts as infinite
@@ -30,7 +30,7 @@ LARGEST = 100.0  # ε at which an upper end counts as infinite
 class JointBeta:
     """Credible interval of Zanella-Béguelin et al. (2023); not a confidence bound.
 
-    >>> from dpaudit.bounds.selection import Fixed
+    >>> from dpaudit.bounds.choosing import Fixed
     >>> scores = Scores(np.repeat([1.0, -1.0], [90, 10]), np.repeat([-1.0, 1.0], [95, 5]))
     >>> round(JointBeta(Fixed(0.0))(scores, delta=1e-5, credibility=0.9).low, 2)
     2.29
@@ -60,7 +60,7 @@ def joint_beta(counts: Counts, delta: float, credibility: float) -> CredibleInte
     >>> round(low, 3)
     0.144
     """
-    slack, level = _check.delta("delta", delta), 1 - _check.open_unit("credibility", credibility)
+    slack, level = check.delta("delta", delta), 1 - check.open_unit("credibility", credibility)
     swapped = Counts(counts.false_negatives, counts.true_positives, counts.true_negatives, counts.false_positives)
 
     def above(figure: float) -> float:

@@ -9,32 +9,37 @@ The bound is where p first exceeds the level. It needs no independence between t
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from scipy.optimize import brentq
 from scipy.special import betainc, betaincinv
 
-from dpaudit import _check
-from dpaudit.bounds.counts import Guesses, guess_counts
-from dpaudit.bounds.selection import GuessSelection
-from dpaudit.bounds.vacuous import warn_caller
-from dpaudit.claim import Adjacency, Unit
-from dpaudit.evidence import LowerBound
-from dpaudit.scores import Scores
+from dpaudit.accounting.claim import Adjacency, Unit
+from dpaudit.bounds.certified import Asked, certified
+from dpaudit.bounds.choosing import CrossFit, GuessSelection, HeldOut
+from dpaudit.bounds.fair_coins import FAIR, fair_part
+from dpaudit.bounds.lower_bound import LowerBound
+from dpaudit.bounds.trial_counts import Guesses, guess_counts
+from dpaudit.data.member_choice import MemberChoice
+from dpaudit.runtime import check
+from dpaudit.scores.scores import Scores
 
-ASSUMPTIONS = (
-    "every canary was included by its own fair coin, drawn independently of everything else",
-    "the number of guesses was chosen without the canaries it is judged on",
-)
+CHOICE = "the number of guesses was chosen without the canaries it is judged on"
 
 
 @dataclass(frozen=True)
 class OneRun:
     """One-run bound of Steinke, Nasr and Jagielski (2023); holds for any mechanism.
 
+    Args:
+        selection: how the number of guesses is chosen.
+        chosen: how members were chosen; of other than fair coins a part with fair coins is judged (`fair_part`). For a
+            random split the bound is about replacing one record, whatever adjacency it is asked for.
+        seed: of that part.
+
     >>> import numpy as np
-    >>> from dpaudit.bounds.selection import FixedGuesses
+    >>> from dpaudit.bounds.choosing import FixedGuesses
     >>> scores = Scores(np.linspace(1, 2, 500), np.linspace(-2, -1, 500))
     >>> bound = OneRun(FixedGuesses(500, 500, seed=0))
     >>> round(bound(scores, delta=1e-5, confidence=0.95, adjacency="add-remove", unit="record").epsilon, 4)
@@ -42,24 +47,20 @@ class OneRun:
     """
 
     selection: GuessSelection
+    chosen: MemberChoice = FAIR
+    seed: int = 0
 
     def __call__(
         self, scores: Scores, *, delta: float, confidence: float, adjacency: Adjacency, unit: Unit
     ) -> LowerBound:
         """Lower bound on ε from the canaries' scores of one run."""
-        slack, level = _check.delta("delta", delta), 1 - _check.open_unit("confidence", confidence)
-        chosen = guess_counts(scores, self.selection, lambda guesses: one_run(guesses, slack, level))
-        _warn_of_delta(chosen.pieces[0].canaries, slack, level)
-        return LowerBound(
-            epsilon=chosen.bound(lambda guesses, at: one_run(guesses, slack, at), level),
-            delta=slack,
-            confidence=confidence,
-            method="one-run",
-            adjacency=adjacency,
-            unit=unit,
-            assumptions=ASSUMPTIONS,
-            ceiling=chosen.bound(lambda guesses, at: one_run_ceiling(guesses, slack, at), level),
-            trials=chosen.trials,
+        asked = Asked(delta, confidence, adjacency, unit)
+        part = fair_part(scores, self.chosen, seed=self.seed, level=asked.level)
+        chosen = guess_counts(part.scores, self.selection, lambda guesses: one_run(guesses, delta, part.level))
+        perfect = one_run_ceiling if isinstance(self.selection, HeldOut | CrossFit) else None
+        procedure = replace(self.selection.procedure, split=part.replaces)
+        return certified(
+            "one-run", asked, chosen, one_run, (CHOICE,), procedure, part=part, perfect=perfect, without_delta=True
         )
 
 
@@ -70,7 +71,7 @@ def one_run(guesses: Guesses, delta: float, level: float) -> float:
     >>> round(one_run(Guesses(canaries=1000, made=100, correct=95), 1e-5, 0.05), 5)
     2.16518
     """
-    slack, alpha = _check.delta("delta", delta), _check.open_unit("level", level)
+    slack, alpha = check.delta("delta", delta), check.open_unit("level", level)
     if guesses.correct == 0 or one_run_p_value(guesses, 0.0, slack) > alpha:
         return 0.0
     # Without δ the law is binomial and inverts in closed form; with δ the bound is below that.
@@ -97,11 +98,16 @@ def one_run_p_value(guesses: Guesses, epsilon: float, delta: float) -> float:
     return min(1.0, tail + 2 * guesses.canaries * delta * _heaviest_window(correct, made, rate))
 
 
-@lru_cache(maxsize=65536)  # it depends on how many canaries there are, not on what was guessed right
 def one_run_ceiling(guesses: Guesses, delta: float, level: float) -> float:
-    """What a perfect attack on as many canaries could certify, with the best number of guesses up to all of them."""
-    numbers = {max(guesses.made, 1), *(max(1, guesses.canaries >> halving) for halving in range(12))}
-    return max(one_run(Guesses(guesses.canaries, made, made), delta, level) for made in numbers)
+    """What a perfect attack on as many canaries could certify, where it may choose how many it guesses."""
+    return perfect_one_run(guesses.canaries, max(guesses.made, 1), delta, level)
+
+
+@lru_cache(maxsize=65536)  # it depends on how many canaries there are, not on what was guessed right
+def perfect_one_run(canaries: int, made: int, delta: float, level: float) -> float:
+    """The most that right guesses on ``canaries`` could certify, ``made`` among the numbers of guesses tried."""
+    numbers = {made, *(max(1, canaries >> halving) for halving in range(12))}
+    return max(one_run(Guesses(canaries, number, number), delta, level) for number in numbers)
 
 
 def _at_least(correct: int, made: int, rate: float) -> float:
@@ -128,14 +134,3 @@ def _heaviest_window(correct: int, made: int, rate: float) -> float:
         else:
             high = middle
     return mean(low)
-
-
-def _warn_of_delta(canaries: int, delta: float, level: float) -> None:
-    perfect = Guesses(canaries, canaries, canaries)
-    without, having = one_run(perfect, 0.0, level), one_run(perfect, delta, level)
-    if having < 0.8 * without:
-        warn_caller(
-            f"δ = {delta:g} with {canaries} canaries (m·δ = {canaries * delta:.3g}) caps the one-run bound at "
-            f"{having:.2f} instead of {without:.2f}; use δ ≤ {level / (100 * canaries):.1g}, fewer canaries, "
-            "or the one-run trade-off bound."
-        )

@@ -11,18 +11,20 @@ independently of each other.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
 
-from dpaudit import _check
-from dpaudit.bounds.counts import Guesses, guess_counts
-from dpaudit.bounds.null import Curve, Definition, Gaussian, Mechanism, strongest_refuted
-from dpaudit.bounds.one_run import ASSUMPTIONS
-from dpaudit.bounds.selection import GuessSelection
-from dpaudit.bounds.vacuous import warn_if_vacuous
-from dpaudit.claim import Adjacency, Unit
-from dpaudit.evidence import LowerBound
-from dpaudit.scores import Scores
+from dpaudit.accounting.claim import Adjacency, Unit
+from dpaudit.bounds.certified import Asked, certified
+from dpaudit.bounds.choosing import GuessSelection
+from dpaudit.bounds.fair_coins import FAIR, fair_part
+from dpaudit.bounds.hypothesis import Curve, Definition, Gaussian, Mechanism, strongest_refuted
+from dpaudit.bounds.lower_bound import LowerBound
+from dpaudit.bounds.one_run import CHOICE
+from dpaudit.bounds.trial_counts import Guesses, guess_counts
+from dpaudit.data.member_choice import MemberChoice
+from dpaudit.runtime import check
+from dpaudit.scores.scores import Scores
 
 CHECK_EVERY = 32  # steps of the recursion between two looks at whether what is left can still matter
 SEARCH = 1e-7  # relative precision of the strength
@@ -35,9 +37,11 @@ class OneRunTradeOff:
     Args:
         selection: how the number of guesses is chosen.
         null: the curves to refute; ``Definition()`` assumes no family.
+        chosen: how members were chosen, as in `OneRun`.
+        seed: of the part with fair coins.
 
     >>> import numpy as np
-    >>> from dpaudit.bounds.selection import FixedGuesses
+    >>> from dpaudit.bounds.choosing import FixedGuesses
     >>> scores = Scores(np.linspace(1, 2, 500), np.linspace(-2, -1, 500))
     >>> bound = OneRunTradeOff(FixedGuesses(500, 500, seed=0))
     >>> round(bound(scores, delta=1e-5, confidence=0.95, adjacency="add-remove", unit="record").epsilon, 3)
@@ -46,40 +50,32 @@ class OneRunTradeOff:
 
     selection: GuessSelection
     null: Definition | Gaussian | Mechanism = field(default_factory=Gaussian)
+    chosen: MemberChoice = FAIR
+    seed: int = 0
 
     def __call__(
         self, scores: Scores, *, delta: float, confidence: float, adjacency: Adjacency, unit: Unit
     ) -> LowerBound:
         """Lower bound on ε from the canaries' scores of one run."""
-        slack, level = _check.delta("delta", delta), 1 - _check.open_unit("confidence", confidence)
+        asked = Asked(delta, confidence, adjacency, unit)
 
         # The family does not change which number of guesses is best by much; the Gaussian one is fast.
+        part = fair_part(scores, self.chosen, seed=self.seed, level=asked.level)
         chosen = guess_counts(
-            scores,
+            part.scores,
             self.selection,
-            lambda guesses: one_run_trade_off(guesses, 1e-5, level, null=Gaussian(), search=1e-3),
+            lambda guesses: one_run_trade_off(guesses, 1e-5, part.level, null=Gaussian(), search=1e-3),
         )
 
-        def ceiling_at(slack: float) -> float:
-            def perfect(guesses: Guesses, at: float) -> float:
-                every = guesses.canaries
-                numbers = sorted({max(1, guesses.made), every})
-                return max(one_run_trade_off(Guesses(every, n, n), slack, at, null=self.null) for n in numbers)
+        def perfect(guesses: Guesses, delta: float, level: float) -> float:
+            every = guesses.canaries
+            numbers = sorted({max(1, guesses.made), every})
+            return max(one_run_trade_off(Guesses(every, n, n), delta, level, null=self.null) for n in numbers)
 
-            return chosen.bound(perfect, level)
-
-        warn_if_vacuous("one-run trade-off", slack, ceiling_at)
-        return LowerBound(
-            epsilon=chosen.bound(lambda guesses, at: one_run_trade_off(guesses, slack, at, null=self.null), level),
-            delta=slack,
-            confidence=confidence,
-            method="one-run-trade-off",
-            adjacency=adjacency,
-            unit=unit,
-            assumptions=ASSUMPTIONS,
-            ceiling=ceiling_at(slack),
-            trials=chosen.trials,
-            family=self.null.family,
+        value, family = partial(one_run_trade_off, null=self.null), self.null.family
+        procedure = replace(self.selection.procedure, split=part.replaces)
+        return certified(
+            "one-run-trade-off", asked, chosen, value, (CHOICE,), procedure, part=part, perfect=perfect, family=family
         )
 
 
@@ -92,7 +88,7 @@ def one_run_trade_off(
     >>> round(one_run_trade_off(Guesses(1000, 100, 95), 1e-5, 0.05, null=Gaussian()), 4)
     3.3233
     """
-    slack, alpha = _check.delta("delta", delta), _check.open_unit("level", level)
+    slack, alpha = check.delta("delta", delta), check.open_unit("level", level)
     if guesses.correct == 0:
         return 0.0
     return strongest_refuted(
@@ -106,7 +102,7 @@ def one_run_trade_off(
 def refutes(guesses: Guesses, curve: Curve, level: float) -> bool:
     """Whether the guesses contradict a trade-off curve that holds in both directions.
 
-    >>> from dpaudit.bounds.null import GaussianCurve
+    >>> from dpaudit.bounds.hypothesis import GaussianCurve
     >>> refutes(Guesses(1000, 100, 95), GaussianCurve(0.5), 0.05)
     True
     """

@@ -13,15 +13,15 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import ndtr
 
-from dpaudit import _check
-from dpaudit._check import FloatArray
-from dpaudit.accounting import gaussian_epsilon
-from dpaudit.bounds.counts import Guesses
-from dpaudit.bounds.one_run import one_run, one_run_ceiling, one_run_p_value
-from dpaudit.claim import Adjacency, Unit
-from dpaudit.errors import InputError
-from dpaudit.evidence import Estimate, LowerBound
-from dpaudit.scores import Scores
+from dpaudit.accounting.claim import Adjacency, Unit
+from dpaudit.accounting.gaussian import gaussian_epsilon
+from dpaudit.bounds.lower_bound import Estimate, LowerBound
+from dpaudit.bounds.one_run import one_run, one_run_p_value
+from dpaudit.bounds.trial_counts import Guesses
+from dpaudit.runtime import check
+from dpaudit.runtime.check import FloatArray
+from dpaudit.runtime.errors import InputError
+from dpaudit.scores.scores import Scores
 
 SAME = 1e-9  # relative difference of standard deviations below which the closed form for equal ones is more exact
 
@@ -40,11 +40,11 @@ class OneShot:
     dimension: int
 
     def __post_init__(self) -> None:
-        _check.integer("dimension", self.dimension, at_least=2)
+        check.integer("dimension", self.dimension, at_least=2)
 
     def __call__(self, cosines: FloatArray, *, delta: float) -> Estimate:
         """Estimate from the cosines of the canaries that took part, shape (canaries,)."""
-        seen = _check.vector("cosines", cosines)
+        seen = check.vector("cosines", cosines)
         if seen.size < 2 or np.abs(seen).max() > 1:
             raise InputError(f"cosines must be at least 2 values in [-1, 1], got {seen.size}.")
         figure = two_normals(0.0, 1 / math.sqrt(self.dimension), float(seen.mean()), float(seen.std()), delta=delta)
@@ -70,13 +70,13 @@ class OneShotBound:
         self, scores: Scores, *, delta: float, confidence: float, adjacency: Adjacency, unit: Unit
     ) -> LowerBound:
         """Lower bound from the cosines of used canaries and of as many fresh ones from the same distribution."""
-        slack, level = _check.delta("delta", delta), 1 - _check.open_unit("confidence", confidence)
+        slack, level = check.delta("delta", delta), 1 - check.open_unit("confidence", confidence)
         pairs = scores.member.size
         if scores.nonmember.size != pairs:
             raise InputError(
                 f"one fresh canary is needed for every one that took part, got {scores.nonmember.size} for {pairs}."
             )
-        rng = np.random.default_rng(_check.integer("seed", self.seed, at_least=0))
+        rng = np.random.default_rng(check.integer("seed", self.seed, at_least=0))
         fresh = rng.permutation(scores.nonmember)
         ties = (scores.member == fresh) & (rng.random(pairs) < 0.5)
         correct = int(np.count_nonzero((scores.member > fresh) | ties))
@@ -93,7 +93,7 @@ class OneShotBound:
                 "used and fresh canaries were drawn independently from the same distribution",
                 "nothing the attack saw depends on the fresh canaries",
             ),
-            ceiling=_halved(perfect, slack, level) if halved else one_run_ceiling(perfect, slack, level),
+            ceiling=_halved(perfect, slack, level) if halved else one_run(perfect, slack, level),
             trials=pairs,
         )
 
@@ -104,8 +104,8 @@ def two_normals(mean: float, std: float, other_mean: float, other_std: float, *,
     >>> round(two_normals(0.0, 1.0, 6.0, 1.0 + 2.3e-16, delta=1e-5), 4)
     42.836
     """
-    first, second = _check.positive("std", std), _check.positive("std", other_std)
-    slack = _check.delta("delta", delta)
+    first, second = check.positive("std", std), check.positive("std", other_std)
+    slack = check.delta("delta", delta)
     if abs(first - second) <= SAME * max(first, second):
         return gaussian_epsilon(abs(other_mean - mean) / first, slack)
     if slack == 0:

@@ -12,11 +12,11 @@ from types import MappingProxyType
 
 from scipy.special import ndtri
 
-from dpaudit import _check
-from dpaudit.bounds.counts import Counts, count
-from dpaudit.bounds.selection import Fixed
-from dpaudit.evidence import Estimate
-from dpaudit.scores import Scores
+from dpaudit.bounds.choosing import Fixed
+from dpaudit.bounds.lower_bound import Estimate
+from dpaudit.bounds.trial_counts import Counts, count
+from dpaudit.runtime import check
+from dpaudit.scores.scores import Scores
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Ratio:
     method: str
 
     def __post_init__(self) -> None:
-        _check.one_of("method", self.method, tuple(RATIOS))
+        check.one_of("method", self.method, tuple(RATIOS))
 
     def __call__(self, scores: Scores, *, confidence: float) -> Estimate:
         """The estimate at δ = 0."""
@@ -47,8 +47,8 @@ def ratio(counts: Counts, level: float, method: str) -> float:
     >>> round(ratio(Counts(90, 10, 5, 95), 0.05, "bailey"), 4)
     2.2449
     """
-    formula = RATIOS[_check.one_of("method", method, tuple(RATIOS))]
-    z = -float(ndtri(_check.open_unit("level", level)))
+    formula = RATIOS[check.one_of("method", method, tuple(RATIOS))]
+    z = -float(ndtri(check.open_unit("level", level)))
     forward = formula(counts.true_positives, counts.members, counts.false_positives, counts.nonmembers, z)
     backward = formula(counts.true_negatives, counts.nonmembers, counts.false_negatives, counts.members, z)
     return max(forward, backward)

@@ -11,14 +11,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 from scipy.optimize import brentq
-from scipy.special import ndtr, ndtri
-from scipy.stats import beta
+from scipy.special import ndtri
 
-from dpaudit import _check
-from dpaudit.accounting import TradeOff, epsilon, gaussian_epsilon, trade_off
-from dpaudit.claim import Adjacency, GaussianSteps, Unit
-from dpaudit.errors import InputError
-from dpaudit.evidence import LowerBound
+from dpaudit.accounting.claim import Adjacency, GaussianSteps, Unit
+from dpaudit.accounting.gaussian import gaussian_epsilon
+from dpaudit.accounting.mechanism import epsilon, trade_off
+from dpaudit.accounting.trade_off_curve import TradeOff
+from dpaudit.bounds.lower_bound import LowerBound
+from dpaudit.runtime import check
+from dpaudit.runtime.errors import InputError
+from dpaudit.scores.intervals import lower_limit
 
 CANDIDATES = "the hidden candidate was drawn uniformly and independently of everything else, so κ is exact"
 
@@ -42,13 +44,13 @@ class Successes:
     kappa: float
 
     def __post_init__(self) -> None:
-        _check.integer("trials", self.trials, at_least=1)
-        _check.integer("successes", self.successes, at_least=0, at_most=self.trials)
-        _check.open_unit("kappa", self.kappa)
+        check.integer("trials", self.trials, at_least=1)
+        check.integer("successes", self.successes, at_least=0, at_most=self.trials)
+        check.open_unit("kappa", self.kappa)
 
     def lower(self, confidence: float) -> float:
         """Exact (Clopper-Pearson) one-sided lower bound on the success probability."""
-        return _lower(self.successes, self.trials, _check.open_unit("confidence", confidence))
+        return lower_limit(self.successes, self.trials, 1 - check.open_unit("confidence", confidence))
 
     @property
     def perfect(self) -> "Successes":
@@ -71,7 +73,7 @@ def from_definition(
     >>> round(bound.epsilon, 2), round(bound.ceiling, 2)
     (4.5, 4.58)
     """
-    slack = _check.delta("delta", delta)
+    slack = check.delta("delta", delta)
 
     def figure(success: float) -> float:
         return max(0.0, math.log((success - slack) / result.kappa)) if success > slack else 0.0
@@ -104,7 +106,7 @@ def within_family(
     Much stronger than `from_definition`, and only as true as "Gaussian noise, this sampler, this many steps": it audits
     how much noise there really is. The mechanism's own noise multiplier is not used.
 
-    >>> from dpaudit.claim import Poisson
+    >>> from dpaudit.accounting.claim import Poisson
     >>> result = Successes(389, 1000, 1 / 10)
     >>> bound = within_family(result, GaussianSteps(10.0, 100, Poisson(1.0)), delta=1e-5, confidence=0.95)
     >>> round(bound.epsilon, 2)
@@ -121,7 +123,7 @@ def within_family(
 
     return LowerBound(
         epsilon=figure(result.lower(confidence)),
-        delta=_check.delta("delta", delta),
+        delta=check.delta("delta", delta),
         confidence=confidence,
         method="reconstruction-family",
         adjacency=adjacency,
@@ -138,7 +140,7 @@ def noise_allowing(
 ) -> float:
     """The largest noise multiplier whose reconstruction bound γ(κ) still reaches ``success``.
 
-    >>> from dpaudit.claim import Poisson
+    >>> from dpaudit.accounting.claim import Poisson
     >>> round(noise_allowing(0.3891, 0.1, GaussianSteps(1.0, 100, Poisson(1.0))), 2)
     10.0
     """
@@ -214,27 +216,6 @@ def judge(result: Successes, promised: TradeOff, *, confidence: float) -> Recons
         "consistent", share, lower, gamma, result.kappa, confidence,
         f"{counted} {lower:.3g} ({confidence:.4g} confidence); the claimed mechanism allows up to {gamma:.3g}.",
     )  # fmt: skip
-
-
-def rdp_reconstruction(kappa: float, alpha: float, renyi: float) -> float:
-    """The looser bound (κ e^ε)^((α-1)/α) from (α, ε)-Rényi privacy, Balle et al. (2022): a cross-check of γ(κ)."""
-    if _check.number("alpha", alpha) <= 1:
-        raise InputError(f"alpha must be above 1, got {alpha!r}.")
-    exponent = (alpha - 1) / alpha * (math.log(_check.open_unit("kappa", kappa)) + _check.nonnegative("renyi", renyi))
-    return min(1.0, math.exp(exponent))
-
-
-def gaussian_reconstruction(kappa: float, mu: float) -> float:
-    """γ(κ) = Φ(Φ⁻¹(κ) + μ) of a Gaussian mechanism with sensitivity over noise μ, in closed form.
-
-    >>> round(gaussian_reconstruction(0.1, 1.0), 4)
-    0.3891
-    """
-    return float(ndtr(ndtri(_check.open_unit("kappa", kappa)) + _check.nonnegative("mu", mu)))
-
-
-def _lower(successes: int, trials: int, confidence: float) -> float:
-    return 0.0 if successes == 0 else float(beta.ppf(1 - confidence, successes, trials - successes + 1))
 
 
 def _with_noise(mechanism: GaussianSteps, noise: float) -> GaussianSteps:

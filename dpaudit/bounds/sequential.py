@@ -18,17 +18,19 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import betainc, betaln
 
-from dpaudit import _check
-from dpaudit._check import FloatArray
+from dpaudit.accounting.claim import Adjacency, Unit
 from dpaudit.bounds.accuracy import INDEPENDENCE, Trials
-from dpaudit.bounds.counts import count
-from dpaudit.bounds.null import Definition, Gaussian, Mechanism, accuracy, strongest_refuted
-from dpaudit.bounds.selection import Fixed
-from dpaudit.bounds.vacuous import warn_if_vacuous
-from dpaudit.claim import Adjacency, Unit
-from dpaudit.errors import InputError
-from dpaudit.evidence import LowerBound
-from dpaudit.scores import Scores
+from dpaudit.bounds.certified import Asked, certified
+from dpaudit.bounds.choosing import Fixed
+from dpaudit.bounds.fair_coins import FAIR, fair_part
+from dpaudit.bounds.hypothesis import Definition, Gaussian, Mechanism, accuracy, strongest_refuted
+from dpaudit.bounds.lower_bound import LowerBound
+from dpaudit.bounds.trial_counts import Chosen, Counts, count
+from dpaudit.data.member_choice import MemberChoice
+from dpaudit.runtime import check
+from dpaudit.runtime.check import FloatArray
+from dpaudit.runtime.errors import InputError
+from dpaudit.scores.scores import Scores
 
 
 @dataclass(frozen=True)
@@ -54,19 +56,19 @@ class Wealth:
     carried: float = 0.0
 
     def __post_init__(self) -> None:
-        rate = _check.number("null_accuracy", self.null_accuracy)
+        rate = check.number("null_accuracy", self.null_accuracy)
         if not 0.5 <= rate < 1:
             raise InputError(
                 f"null_accuracy must be in [0.5, 1), got {rate!r}; at 1 no number of trials says anything."
             )
-        _check.integer("trials", self.trials, at_least=0)
-        _check.integer("correct guesses", self.correct, at_least=0, at_most=self.trials)
-        _check.number("carried", self.carried)
+        check.integer("trials", self.trials, at_least=0)
+        check.integer("correct guesses", self.correct, at_least=0, at_most=self.trials)
+        check.number("carried", self.carried)
 
     def observe(self, *, correct: int, trials: int) -> "Wealth":
         """The wealth after more trials."""
-        _check.integer("trials", trials, at_least=0)
-        _check.integer("correct guesses", correct, at_least=0, at_most=trials)
+        check.integer("trials", trials, at_least=0)
+        check.integer("correct guesses", correct, at_least=0, at_most=trials)
         return dataclasses.replace(self, trials=self.trials + trials, correct=self.correct + correct)
 
     def under(self, null_accuracy: float) -> "Wealth":
@@ -85,7 +87,7 @@ class Wealth:
 
     def refutes(self, level: float) -> bool:
         """Whether the wealth has reached 1 / level; valid whenever one looks."""
-        return self.log_wealth >= -math.log(_check.open_unit("level", level))
+        return self.log_wealth >= -math.log(check.open_unit("level", level))
 
     def to_json(self) -> str:
         """All there is to keep between releases."""
@@ -108,6 +110,13 @@ class Wealth:
 class Sequential:
     """Anytime-valid accuracy bound by betting; looking at it after every trial costs nothing.
 
+    Args:
+        selection: the threshold, fixed beforehand.
+        trials: why the trials are independent, as in `Accuracy`.
+        null: the curves to refute.
+        chosen: how the trials with the record were chosen, as in `Accuracy`.
+        seed: of the part with fair coins.
+
     >>> import numpy as np
     >>> scores = Scores(np.repeat([1.0, -1.0], [400, 100]), np.repeat([-1.0, 1.0], [400, 100]))
     >>> bound = Sequential(Fixed(0.0), "steps")
@@ -118,33 +127,29 @@ class Sequential:
     selection: Fixed
     trials: Trials
     null: Definition | Gaussian | Mechanism = field(default_factory=Gaussian)
+    chosen: MemberChoice = FAIR
+    seed: int = 0
 
     def __call__(
         self, scores: Scores, *, delta: float, confidence: float, adjacency: Adjacency, unit: Unit
     ) -> LowerBound:
         """Lower bound on ε from the trials so far."""
-        slack, level = _check.delta("delta", delta), 1 - _check.open_unit("confidence", confidence)
-        counts = count(scores, self.selection.threshold)
+        asked = Asked(delta, confidence, adjacency, unit)
+        one_run = self.trials == "one-run-assumed-independent"
+        part = fair_part(scores, self.chosen, seed=self.seed, level=asked.level, independent=not one_run)
+        counts = count(part.both, self.selection.threshold)
 
-        def ceiling_at(slack: float) -> float:
-            return sequential(counts.trials, counts.trials, slack, level, null=self.null)
+        def value(counts: Counts, delta: float, level: float) -> float:
+            return sequential(counts.correct, counts.trials, delta, level, null=self.null)
 
-        warn_if_vacuous("sequential", slack, ceiling_at)
-        return LowerBound(
-            epsilon=sequential(counts.correct, counts.trials, slack, level, null=self.null),
-            delta=slack,
-            confidence=confidence,
-            method="sequential",
-            adjacency=adjacency,
-            unit=unit,
-            assumptions=(
-                INDEPENDENCE[self.trials],
-                "the threshold was fixed beforehand",
-                "the number of trials may depend on the outcomes so far",
-            ),
-            ceiling=ceiling_at(slack),
-            trials=counts.trials,
-            family=self.null.family,
+        assumptions = (
+            INDEPENDENCE[self.trials],
+            "the threshold was fixed beforehand",
+            "the number of trials may depend on the outcomes so far",
+        )
+        procedure, family = self.selection.procedure, self.null.family
+        return certified(
+            "sequential", asked, Chosen((counts,)), value, assumptions, procedure, part=part, family=family
         )
 
 
@@ -157,9 +162,9 @@ def sequential(
     >>> round(sequential(90, 100, 1e-5, 0.05, null=Definition()), 2)
     1.35
     """
-    slack, goal = _check.delta("delta", delta), -math.log(_check.open_unit("level", level))
-    total = _check.integer("trials", trials, at_least=1)
-    right = _check.integer("correct guesses", correct, at_least=0, at_most=total)
+    slack, goal = check.delta("delta", delta), -math.log(check.open_unit("level", level))
+    total = check.integer("trials", trials, at_least=1)
+    right = check.integer("correct guesses", correct, at_least=0, at_most=total)
     rate = refuted_rate(right, total, goal)
     if rate <= 0.5:
         return 0.0

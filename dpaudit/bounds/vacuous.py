@@ -1,41 +1,27 @@
-"""A δ so large that no attack could certify anything is said, with one that would do."""
+"""What δ takes from a bound before any score is seen; every bound says it in its note."""
 
-import sys
-import warnings
-from collections.abc import Callable
+LARGE = 0.8  # share of the ceiling at δ = 0 below which the price of δ is said
 
 
-def warn_if_vacuous(method: str, delta: float, ceiling_at: Callable[[float], float]) -> None:
-    """Warn when δ alone brings the ceiling of a bound to 0, and name the largest power of ten at which it would not.
+def price_of_delta(delta: float, ceiling: float, without: float | None = None) -> str:
+    """What δ alone does to the ceiling of a bound, in one sentence; empty where that is little.
 
     Args:
-        method: name of the bound.
         delta: δ of the bound.
-        ceiling_at: ε that a perfect attack on the same trials could certify at a δ.
+        ceiling: ε that a perfect attack on the same trials could certify at this δ.
+        without: ε that it could certify at δ = 0, where the two can be compared.
 
-    >>> import warnings
-    >>> with warnings.catch_warnings(record=True) as caught:
-    ...     warnings.simplefilter("always")
-    ...     warn_if_vacuous("accuracy", 0.3, lambda delta: max(0.0, 0.05 - delta))
-    >>> str(caught[0].message).split(": ")[1]
-    'even a perfect attack certifies nothing; use δ ≤ 0.01, or the one-run trade-off bound.'
+    >>> price_of_delta(1e-5, 8.13, 10.41)
+    'at δ = 1e-05 a perfect attack on these trials could certify ε = 8.13, and 10.41 at δ = 0'
+    >>> price_of_delta(0.99, 0.0)
+    'at δ = 0.99 not even a perfect attack on these trials could certify anything'
+    >>> price_of_delta(1e-9, 10.4, 10.41)
+    ''
     """
-    if delta == 0 or ceiling_at(delta) > 0:
-        return
-    smaller = (10.0**-power for power in range(1, 16))
-    works = next((each for each in smaller if each < delta and ceiling_at(each) > 0), None)
-    if works is None:
-        return  # too few trials for any δ, which the ceiling says
-    other = "more trials" if "trade-off" in method else "the one-run trade-off bound"
-    warn_caller(
-        f"δ = {delta:g} is too large for the {method} bound on these trials: even a perfect attack certifies nothing; "
-        f"use δ ≤ {works:g}, or {other}."
+    if delta > 0 and ceiling <= 0:
+        return f"at δ = {delta:g} not even a perfect attack on these trials could certify anything"
+    if without is None or ceiling >= LARGE * without:
+        return ""
+    return (
+        f"at δ = {delta:g} a perfect attack on these trials could certify ε = {ceiling:.2f}, and {without:.2f} at δ = 0"
     )
-
-
-def warn_caller(message: str) -> None:
-    """Warn at the line that called into dpaudit, however many of its own calls lie between."""
-    frame, level = sys._getframe(1), 2
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "dpaudit":
-        frame, level = frame.f_back, level + 1
-    warnings.warn(message, stacklevel=level)

@@ -6,30 +6,30 @@ shared; with a mechanism's own curve the family is the accounted sampler.
 """
 
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 from scipy.special import ndtri
 
-from dpaudit import _check
-from dpaudit._check import FloatArray
-from dpaudit.accounting import gaussian_epsilon
+from dpaudit.accounting.claim import Adjacency, Unit
+from dpaudit.accounting.gaussian import gaussian_epsilon
+from dpaudit.bounds.certified import Asked, certified
+from dpaudit.bounds.choosing import ThresholdSelection
 from dpaudit.bounds.clopper_pearson import ASSUMPTIONS
-from dpaudit.bounds.counts import Counts, threshold_counts
-from dpaudit.bounds.null import Curve, Gaussian, Mechanism, strongest_refuted
-from dpaudit.bounds.selection import ThresholdSelection
-from dpaudit.bounds.vacuous import warn_if_vacuous
-from dpaudit.claim import Adjacency, Unit
-from dpaudit.evidence import LowerBound
-from dpaudit.intervals import upper_limit, upper_rate
-from dpaudit.scores import Scores
+from dpaudit.bounds.hypothesis import Curve, Gaussian, Mechanism, strongest_refuted
+from dpaudit.bounds.lower_bound import LowerBound
+from dpaudit.bounds.trial_counts import Counts, threshold_counts
+from dpaudit.runtime import check
+from dpaudit.runtime.check import FloatArray
+from dpaudit.scores.intervals import upper_limit, upper_rate
+from dpaudit.scores.scores import Scores
 
 
 @dataclass(frozen=True)
 class WholeCurve:
     """Both error rates against a Gaussian or a mechanism's own trade-off curve; independent trainings.
 
-    >>> from dpaudit.bounds.selection import Fixed
+    >>> from dpaudit.bounds.choosing import Fixed
     >>> scores = Scores(np.repeat([1.0, -1.0], [90, 10]), np.repeat([-1.0, 1.0], [95, 5]))
     >>> bound = WholeCurve(Fixed(0.0))
     >>> round(bound(scores, delta=1e-5, confidence=0.95, adjacency="add-remove", unit="record").epsilon, 2)
@@ -43,35 +43,17 @@ class WholeCurve:
         self, scores: Scores, *, delta: float, confidence: float, adjacency: Adjacency, unit: Unit
     ) -> LowerBound:
         """Lower bound on ε from scores of independent trials."""
-        slack, level = _check.delta("delta", delta), 1 - _check.open_unit("confidence", confidence)
+        asked = Asked(delta, confidence, adjacency, unit)
 
         def criterion(part: Scores, thresholds: FloatArray) -> FloatArray:
             misses = np.searchsorted(np.sort(part.member), thresholds, side="right")
             alarms = part.nonmember.size - np.searchsorted(np.sort(part.nonmember), thresholds, side="right")
-            fnr = upper_rate(misses, part.member.size, level / 2)
-            return np.asarray(-ndtri(upper_rate(alarms, part.nonmember.size, level / 2)) - ndtri(fnr), np.float64)
+            fnr = upper_rate(misses, part.member.size, asked.level / 2)
+            return np.asarray(-ndtri(upper_rate(alarms, part.nonmember.size, asked.level / 2)) - ndtri(fnr), np.float64)
 
         chosen = threshold_counts(scores, self.selection, criterion)
-
-        def ceiling_at(slack: float) -> float:
-            def perfect(counts: Counts, at: float) -> float:
-                return whole_curve(Counts(counts.members, 0, 0, counts.nonmembers), slack, at, null=self.null)
-
-            return chosen.bound(perfect, level)
-
-        warn_if_vacuous("whole-curve", slack, ceiling_at)
-        return LowerBound(
-            epsilon=chosen.bound(lambda counts, at: whole_curve(counts, slack, at, null=self.null), level),
-            delta=slack,
-            confidence=confidence,
-            method="whole-curve",
-            adjacency=adjacency,
-            unit=unit,
-            assumptions=ASSUMPTIONS,
-            ceiling=ceiling_at(slack),
-            trials=chosen.trials,
-            family=self.null.family,
-        )
+        value, procedure = partial(whole_curve, null=self.null), self.selection.procedure
+        return certified("whole-curve", asked, chosen, value, ASSUMPTIONS, procedure, family=self.null.family)
 
 
 @lru_cache(maxsize=65536)  # few outcomes of a fixed threshold are different
@@ -81,7 +63,7 @@ def whole_curve(counts: Counts, delta: float, level: float, *, null: Gaussian | 
     >>> round(whole_curve(Counts(500, 0, 0, 500), 1e-5, 0.05, null=Gaussian()), 2)
     32.0
     """
-    slack, alpha = _check.delta("delta", delta), _check.open_unit("level", level)
+    slack, alpha = check.delta("delta", delta), check.open_unit("level", level)
     fnr, fpr = _rates(counts, alpha)
     if fnr == 1 or fpr == 1:
         return 0.0
@@ -93,11 +75,11 @@ def whole_curve(counts: Counts, delta: float, level: float, *, null: Gaussian | 
 def refutes(counts: Counts, curve: Curve, level: float) -> bool:
     """Whether counts contradict one trade-off curve, for instance the one a claim's mechanism implies.
 
-    >>> from dpaudit.bounds.null import GaussianCurve
+    >>> from dpaudit.bounds.hypothesis import GaussianCurve
     >>> refutes(Counts(90, 10, 5, 95), GaussianCurve(1.0), 0.05)
     True
     """
-    fnr, fpr = _rates(counts, _check.open_unit("level", level))
+    fnr, fpr = _rates(counts, check.open_unit("level", level))
     return 1 - fnr > curve.tpr_at(fpr)
 
 

@@ -5,11 +5,11 @@ import os
 import shlex
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 
 import typer
 
-from dpaudit._check import printable
 from dpaudit.cli.attack import attack
 from dpaudit.cli.compare import compare
 from dpaudit.cli.doctor import doctor
@@ -25,9 +25,10 @@ from dpaudit.cli.schema import schema
 from dpaudit.cli.score import score
 from dpaudit.cli.selftest import selftest
 from dpaudit.cli.verify import verify
-from dpaudit.errors import AuditFailed, InputError, MissingDependency, SchedulerLost
-from dpaudit.log import Log
-from dpaudit.terminal import console, log_handler
+from dpaudit.runtime.check import printable
+from dpaudit.runtime.errors import AuditFailed, InputError, MissingDependency, SchedulerLost
+from dpaudit.runtime.log import Log
+from dpaudit.runtime.terminal import console, log_handler
 
 # Newer Typers carry a Click of their own, older ones use the installed one: this is the class either way.
 USAGE_ERROR: type[Exception] = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
@@ -39,7 +40,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    epilog="Exit codes: 0 consistent, 1 contradicted, 2 bad input, 3 too weak (with --require-power), 4 failed.",
+    epilog="Exit codes: 0 consistent, 1 contradicted, 2 bad input, 3 no verdict or too weak, 4 failed.",
 )
 app.command()(run)
 app.command()(attack)
@@ -62,6 +63,7 @@ def main() -> None:
     """Entry point: every way out is an exit code that means one thing."""
     errors = console(stderr=True, soft_wrap=True)
     logging.basicConfig(level="WARNING", handlers=[log_handler(errors)])
+    warnings.showwarning = lambda message, *_: errors.print(f"dpaudit: warning: {printable(str(message))}")
     try:
         # Click's own standalone mode turns Ctrl-C into exit 1, which here means a contradicted claim.
         code = app(standalone_mode=False)

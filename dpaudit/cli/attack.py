@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dpaudit.cli.options import Json, Out, Quiet, Seed
+from dpaudit.cli.options import ChosenByOption, Json, Out, Probability, Quiet, Seed, UserColumn
 
 if TYPE_CHECKING:
-    from dpaudit.attacking import References
+    from dpaudit.audits.attack import References
 
 
 def attack(
@@ -17,7 +17,14 @@ def attack(
     nonmembers: Annotated[Path | None, typer.Option(help="Records of the same kind it was not trained on.")] = None,
     predictions: Annotated[
         tuple[Path, Path] | None,
-        typer.Option(help="Instead of a model: its outputs on members and on non-members, with a column 'label'."),
+        typer.Option(
+            help="Instead of a model: its outputs on members and on non-members, in columns named like the classes, "
+            "with the column of labels."
+        ),
+    ] = None,
+    features: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(help="With --predictions: their records in the same order, to see whether the sides differ."),
     ] = None,
     outputs: Annotated[str, typer.Option(help="What the predictions are: probabilities or logits.")] = "probabilities",
     reference_data: Annotated[Path | None, typer.Option(help="More records of the same kind, none a member.")] = None,
@@ -29,6 +36,11 @@ def attack(
     slices: Annotated[
         list[str] | None, typer.Option("--slice", help="Also say who is exposed by this column; may be repeated.")
     ] = None,
+    chosen_by: ChosenByOption = None,
+    probability: Probability = None,
+    user: UserColumn = None,
+    label: Annotated[str | None, typer.Option(help="Column of the labels. Default: label.")] = None,
+    drop: Annotated[list[str] | None, typer.Option("--drop", help="Leave this column out; may be repeated.")] = None,
     task: Annotated[str | None, typer.Option(help="multiclass, binary, multilabel or regression.")] = None,
     epsilon: Annotated[float | None, typer.Option(help="Claimed ε; leave it out to claim nothing.")] = None,
     delta: Annotated[float, typer.Option(help="δ of the claim, and at which ε is measured.")] = 1e-5,
@@ -42,31 +54,42 @@ def attack(
     """Attack a trained model: can one tell who was in its training data?"""
     import numpy as np
 
-    from dpaudit.attacking import Terms, attack_model, attack_predictions
+    from dpaudit.audits.attack import attack_model, attack_predictions
     from dpaudit.cli.output import finish
-    from dpaudit.errors import InputError
-    from dpaudit.files import alone_in, write_text
-    from dpaudit.progress import on_standard_error
     from dpaudit.reports.html import write_report
+    from dpaudit.runtime.errors import InputError
+    from dpaudit.runtime.files import alone_in, write_text
+    from dpaudit.runtime.progress import on_standard_error
 
-    terms = Terms(epsilon, delta, confidence)
     progress = on_standard_error(quiet=quiet)
     if predictions is not None:
         if model is not None or members is not None or nonmembers is not None or recipe is not None:
             raise InputError("--predictions takes the place of --model, --members, --nonmembers and --recipe.")
-        (inside, by_member), (outside, by_other) = (_predictions(file, slices or []) for file in predictions)
+        beside = [*(slices or []), *([] if user is None else [user])]
+        (inside, by_member), (outside, by_other) = (
+            _predictions(file, label, beside, drop or []) for file in predictions
+        )
+        columns = {by: np.concatenate([values, by_other[by]]) for by, values in by_member.items()}
         result = attack_predictions(
             inside,
             outside,
             attacks=attacks or (),
-            slices={by: np.concatenate([values, by_other[by]]) for by, values in by_member.items()},
+            users=None if user is None else columns[user],
+            features=None if features is None else _features(*features),
+            slices={by: columns[by] for by in slices or []},
             task=task or "multiclass",  # type: ignore[arg-type]  # checked there, with the options named
             kind=outputs,  # type: ignore[arg-type]  # likewise
-            terms=terms,
+            epsilon=epsilon,
+            delta=delta,
+            confidence=confidence,
+            chosen_by=chosen_by,  # type: ignore[arg-type]  # likewise
+            probability=probability,
             name=predictions[0].stem,
             seed=seed,
         )
     else:
+        if features is not None:
+            raise InputError("--features go with --predictions; a model's records are there already.")
         if model is None or members is None or nonmembers is None:
             raise InputError("give --model, --members and --nonmembers, or --predictions MEMBERS NONMEMBERS.")
         result = attack_model(
@@ -76,8 +99,15 @@ def attack(
             references=_references(recipe, reference_data, references),
             attacks=attacks or (),
             task=task,  # type: ignore[arg-type]  # likewise
-            terms=terms,
+            epsilon=epsilon,
+            delta=delta,
+            confidence=confidence,
+            chosen_by=chosen_by,  # type: ignore[arg-type]  # likewise
+            probability=probability,
+            users=user,
             slices=slices or (),
+            label=label or "label",
+            drop=drop or (),
             name=model.stem,
             seed=seed,
             folder=None if out is None else out / "references",
@@ -92,8 +122,8 @@ def attack(
 
 
 def _references(recipe: Path | None, data: Path | None, models: int) -> "References | None":
-    from dpaudit.attacking import References
-    from dpaudit.files import parse_toml, read_text
+    from dpaudit.audits.attack import References
+    from dpaudit.runtime.files import parse_toml, read_text
 
     if recipe is None and data is None:
         return None
@@ -102,21 +132,76 @@ def _references(recipe: Path | None, data: Path | None, models: int) -> "Referen
     return References(table, None if data is None else str(data), models, records)
 
 
-def _predictions(file: Path, slices: list[str]) -> tuple[tuple[Any, Any], dict[str, Any]]:
-    """Outputs and labels of a file, and the columns to slice by, which are no outputs."""
+def _predictions(
+    file: Path, label: str | None, beside: list[str], drop: list[str]
+) -> tuple[tuple[Any, Any], dict[str, Any]]:
+    """Outputs and labels of a file, and columns beside them, which are no outputs.
+
+    Raises:
+        InputError: columns that are missing, or that are no outputs; all of a file in one message.
+    """
+    import pandas as pd
+
     from dpaudit.data.load import SUFFIXES, column, read_table
-    from dpaudit.errors import InputError
-    from dpaudit.files import read_npz
+    from dpaudit.data.predictions import LEAVE_OUT
+    from dpaudit.data.table_columns import named, problems, without_index
+    from dpaudit.runtime.errors import InputError
+    from dpaudit.runtime.files import read_npz
 
     if file.suffix not in SUFFIXES:
         raise InputError(f"{file} must end in {', '.join(SUFFIXES)}.")
     if file.suffix == ".npz":
         arrays = read_npz(file)
-        for name in ("outputs", "labels", *slices):
+        for name in ("outputs", label or "labels", *beside):
             if name not in arrays:
                 raise InputError(f"{file} has no array {name!r}; it has {', '.join(sorted(arrays)) or 'none'}.")
-        return (arrays["outputs"], arrays["labels"]), {by: arrays[by] for by in slices}
+        outputs: Any = arrays["outputs"]
+        if "classes" in arrays:  # what its columns are
+            if outputs.ndim != 2 or arrays["classes"].shape != outputs.shape[1:]:
+                raise InputError(f"{file}: classes must name the {outputs.shape[1:]} columns of outputs.")
+            outputs = pd.DataFrame(outputs, columns=arrays["classes"].astype(str))
+        return (outputs, arrays[label or "labels"]), {by: arrays[by] for by in beside}
     table = read_table(file)
-    labels = column(table, "label", file).to_numpy()
-    columns = {by: column(table, by, file).to_numpy() for by in slices}
-    return (table.drop(columns=["label", *columns]).to_numpy(), labels), columns
+    if label is None and "label" not in table.columns:
+        raise InputError(f"{file} has no column 'label'; it has {named(table.columns)}: name it with --label COLUMN.")
+    labels = column(table, label or "label", file)
+    columns = {by: column(table, by, file).to_numpy() for by in beside}
+    left_out = {label or "label", *columns, *(str(column(table, by, file).name) for by in drop)}
+    plain = without_index(table.drop(columns=list(left_out)), file)
+    found = problems(plain.table, plain.table.columns)
+    if labels.isna().any():
+        found.append(f"{labels.name!r}, the label, lacks {int(labels.isna().sum())} of {len(labels)} values")
+    if found:
+        raise InputError(f"{file}: no outputs of a model: {'; '.join(found)}; {LEAVE_OUT}.")
+    # The index stays for those who say that it was left out.
+    return (table.drop(columns=list(left_out)), labels.to_numpy()), columns
+
+
+def _features(members: Path, nonmembers: Path) -> Any:
+    """The records behind predictions, members first: one array, or one table with whatever columns it has."""
+    import numpy as np
+    import pandas as pd
+
+    from dpaudit.data.load import SUFFIXES, read_table
+    from dpaudit.data.table_columns import same_columns, without_index
+    from dpaudit.runtime.errors import InputError
+    from dpaudit.runtime.files import read_npz
+
+    parts: list[Any] = []
+    for file in (members, nonmembers):
+        if file.suffix not in SUFFIXES:
+            raise InputError(f"{file} must end in {', '.join(SUFFIXES)}.")
+        if file.suffix != ".npz":
+            parts.append(read_table(file))
+            continue
+        arrays = read_npz(file)
+        if "features" not in arrays:
+            raise InputError(f"{file} has no array 'features'; it has {', '.join(sorted(arrays)) or 'none'}.")
+        parts.append(arrays["features"])
+    if all(isinstance(part, pd.DataFrame) for part in parts):
+        tables = [without_index(part, file).table for part, file in zip(parts, (members, nonmembers), strict=True)]
+        return pd.concat(same_columns(tables, (members, nonmembers)), ignore_index=True)
+    shapes = [np.shape(part)[1:] for part in parts]
+    if shapes[0] != shapes[1]:
+        raise InputError(f"{members} and {nonmembers} must hold records of the same shape, got {shapes}.")
+    return np.concatenate([np.asarray(part) for part in parts])

@@ -12,19 +12,19 @@ def compare(
     before: Annotated[Path, typer.Argument(help="The older result.json, or the folder of its run.")],
     after: Annotated[Path, typer.Argument(help="The newer one.")],
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Also write the newer report, with the changes.")
+        Path | None, typer.Option("--out", "-o", help="Folder: also write the newer report there, with the changes.")
     ] = None,
     json: Json = False,
 ) -> None:
-    """What changed between two results, with intervals. It judges nothing: `dpaudit verify` does."""
+    """Show what changed between two results, with intervals. This gives no verdict; the command verify does."""
     from dataclasses import asdict
 
-    from dpaudit.changes import changes
     from dpaudit.cli.verify import of_run
+    from dpaudit.gate.compare import changes
     from dpaudit.reports.html import write_report
     from dpaudit.reports.text import changes_table
     from dpaudit.results.result import load_result
-    from dpaudit.terminal import console, print_json
+    from dpaudit.runtime.terminal import console, print_json
 
     old, new = load_result(of_run(before)), load_result(of_run(after))
     found = changes(old, new)

@@ -24,11 +24,11 @@ def epsilon(
     from rich.table import Table
 
     from dpaudit.accounting import Accounted
-    from dpaudit.accounting.laws import law_epsilon
-    from dpaudit.claim import ADJACENCIES, FixedSize, GaussianSteps, Poisson, Sampling, Shuffled
-    from dpaudit.errors import InputError
-    from dpaudit.laws import law_from
-    from dpaudit.terminal import console, print_json
+    from dpaudit.accounting.claim import ADJACENCIES, FixedSize, GaussianSteps, Poisson, Sampling, Shuffled
+    from dpaudit.accounting.law import law_from
+    from dpaudit.accounting.law_epsilon import law_epsilon
+    from dpaudit.runtime.errors import InputError
+    from dpaudit.runtime.terminal import console, print_json
 
     noise = law_from(law)
     poisson = Poisson(rate)

@@ -7,11 +7,13 @@ import typer
 
 
 def history(
-    folder: Annotated[Path, typer.Argument(help="Folder with results in it, at any depth.")] = Path("runs"),
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for history.html; default the same.")] = None,
+    folder: Annotated[Path, typer.Argument(help="Folder with results, at any depth.")] = Path("runs"),
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder for history.html. Default: the same folder.")
+    ] = None,
 ) -> None:
-    """Leakage over releases: every result below a folder on one page, oldest first."""
-    from dpaudit.history import releases
+    """Write one page with the leakage of every result below a folder, oldest first."""
+    from dpaudit.gate.history import releases
     from dpaudit.reports.history import write_history
 
     target = out or folder

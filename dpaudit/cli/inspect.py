@@ -32,21 +32,21 @@ def inspect(
     subject: Annotated[
         str,
         typer.Argument(
-            help="module:name or file.py:name of a function that builds the optimizer or mechanism, "
-            "or the folder of a federation's trace."
+            help="A function that builds the optimizer or mechanism, as module:name or file.py:name; "
+            "or the folder of a trace."
         ),
     ],
-    clip: Annotated[float | None, typer.Option(help="Clip norm it states.")] = None,
-    noise_multiplier: Annotated[float | None, typer.Option(help="Noise multiplier it states.")] = None,
+    clip: Annotated[float | None, typer.Option(help="Stated clip norm.")] = None,
+    noise_multiplier: Annotated[float | None, typer.Option(help="Stated noise multiplier.")] = None,
     denominator: Annotated[
-        str, typer.Option(help="What it divides the noisy sum by: a number, or 'batch' for the batch at hand.")
+        str, typer.Option(help="Divisor of the noisy sum: a number, or 'batch' for the size of the current batch.")
     ] = "batch",
-    adjacency: Annotated[str, typer.Option(help="add-remove, replace-one or zero-out.")] = "add-remove",
-    delta: Annotated[float, typer.Option(help="δ at which ε is given.")] = 1e-5,
-    rate: Annotated[float, typer.Option(help="Sampling rate of the training, for ε.")] = 1.0,
-    steps: Annotated[int, typer.Option(help="Steps of the training, for ε.")] = 1,
+    adjacency: Annotated[str, typer.Option(help="Adjacency: add-remove, replace-one or zero-out.")] = "add-remove",
+    delta: Annotated[float, typer.Option(help="δ at which ε is computed.")] = 1e-5,
+    rate: Annotated[float, typer.Option(help="Sampling rate of the training, to compute ε.")] = 1.0,
+    steps: Annotated[int, typer.Option(help="Steps of the training, to compute ε.")] = 1,
     canary_steps: Annotated[
-        int, typer.Option(min=0, help="Steps, or a server's rounds, with canaries behind coins; 0 for none.")
+        int, typer.Option(min=0, help="Steps (or rounds of a server) with step canaries; 0 for none.")
     ] = 0,
     law: Annotated[
         str,
@@ -71,25 +71,26 @@ def inspect(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Ask whether a DP mechanism, or a recorded federation, does what it says: exit 1 when it does not.
+    """Check whether a DP mechanism, or the trace of a federation, does what it states; exit 1 when it does not.
 
-    A mechanism is asked chosen questions: does it clip, add noise and divide as stated? With --canary-steps, canary
-    gradients (for a federated server canary clients) behind coins also say how much noise there really is, as ε. The
-    trace of a federation (a folder with manifest.json) is held against its own claim.
+    A mechanism is called with chosen inputs to check that it clips, adds noise and divides as stated. With
+    --canary-steps, canary gradients (for a federated server, canary clients) are included with probability 1/2 in each
+    step, and they measure how much noise there really is, as ε. The trace of a federation (a folder with
+    manifest.json) is compared with its own claim.
     """
-    from dpaudit.errors import InputError
+    from dpaudit.runtime.errors import InputError
 
     place = Path(subject)
     if place.is_dir() or place.name == "manifest.json":
         given = [name for name in OF_A_MECHANISM if _given(context, name)]
         if given:
             option = "--" + given[0].replace("_", "-")
-            raise InputError(f"{option} is for a mechanism; the trace {subject} states what it claims in its manifest.")
+            raise InputError(f"{option} is for a mechanism only; the claim of the trace {subject} is in its manifest.")
         _inspect_trace(place if place.is_dir() else place.parent, json=json, quiet=quiet)
         return
     if clip is None or noise_multiplier is None:
         missing = "--clip" if clip is None else "--noise-multiplier"
-        raise InputError(f"{missing} is needed for a mechanism (only a trace's folder states its own), got {subject}.")
+        raise InputError(f"{missing} is needed for a mechanism such as {subject} (only a trace states its own).")
     _inspect_mechanism(
         subject,
         clip=clip,
@@ -117,12 +118,13 @@ def _given(context: typer.Context, name: str) -> bool:
 
 
 def _inspect_trace(folder: Path, *, json: bool, quiet: bool) -> None:
-    from dpaudit.forensics.show import findings_table
-    from dpaudit.terminal import console, plain, print_json
-    from dpaudit.trace import inspect_rounds, read_trace
+    from dpaudit.inspection.findings_table import findings_table
+    from dpaudit.runtime.terminal import console, plain, print_json
+    from dpaudit.trace import inspect_all, read_trace
 
     trace = read_trace(folder)
-    findings = inspect_rounds(trace)
+    found = inspect_all(trace)
+    findings = found.findings
     claim = trace.manifest.dp_claim
     if json:
         document: dict[str, Any] = {
@@ -131,6 +133,7 @@ def _inspect_trace(folder: Path, *, json: bool, quiet: bool) -> None:
             "rounds": len(trace.rounds),
             "claim": None if claim is None else asdict(claim),
             "findings": [asdict(finding) for finding in findings],
+            "not_checked": [asdict(unchecked) for unchecked in found.not_checked],
         }
         print_json(document)
     elif not quiet:
@@ -144,6 +147,8 @@ def _inspect_trace(folder: Path, *, json: bool, quiet: bool) -> None:
             ),
             soft_wrap=True,
         )
+        for unchecked in found.not_checked:
+            out.print(plain(f"not checked: {unchecked.check}: {unchecked.reason}"), soft_wrap=True)
     if any(finding.severity == "violation" for finding in findings):
         raise typer.Exit(1)
 
@@ -171,18 +176,18 @@ def _inspect_mechanism(
     from dataclasses import replace
     from typing import cast
 
-    from dpaudit.accounting.laws import law_epsilon
-    from dpaudit.claim import Adjacency, Claim, GaussianSteps, Poisson, Shuffled, Unit
-    from dpaudit.errors import InputError
-    from dpaudit.forensics.factory import build
-    from dpaudit.forensics.federated import Server, inspect_server
-    from dpaudit.forensics.inspection import LEVEL, inspect_mechanism
-    from dpaudit.forensics.mechanism import Stated
-    from dpaudit.forensics.show import sights_table, summary, table
-    from dpaudit.forensics.step_canaries import StepCanaries, contradiction
-    from dpaudit.laws import Gaussian, Tree, law_from
-    from dpaudit.progress import on_standard_error
-    from dpaudit.terminal import console, print_json
+    from dpaudit.accounting.claim import Adjacency, Claim, GaussianSteps, Poisson, Shuffled, Unit
+    from dpaudit.accounting.law import Gaussian, Tree, law_from
+    from dpaudit.accounting.law_epsilon import law_epsilon
+    from dpaudit.inspection.findings_table import sights_table, summary, table
+    from dpaudit.inspection.inspect import LEVEL, inspect_mechanism
+    from dpaudit.inspection.load_factory import build
+    from dpaudit.inspection.mechanism import Stated
+    from dpaudit.inspection.server import Server, inspect_server
+    from dpaudit.inspection.step_canaries import StepCanaries, contradiction
+    from dpaudit.runtime.errors import InputError
+    from dpaudit.runtime.progress import on_standard_error
+    from dpaudit.runtime.terminal import console, print_json
 
     noise = law_from(law)
     stated = Stated(clip, noise_multiplier, denominator, cast(Adjacency, adjacency), noise)
@@ -225,11 +230,12 @@ def _inspect_mechanism(
         document["step_canaries"] = asdict(measured)
     sentence = summary(found, stated, promised=promised, delta=delta, steps=steps, rate=rate)
     if out is not None:
-        from dpaudit.files import write_text
         from dpaudit.reports.inspection import write_inspection
-        from dpaudit.terminal import as_json
+        from dpaudit.runtime.files import write_text
+        from dpaudit.runtime.terminal import as_json
 
-        write_inspection(found, stated, sentence, out)
+        says = f"clip norm {clip:g}, {noise.words} noise, {adjacency} adjacency"
+        write_inspection(asdict(found), stated=says, sentence=sentence, folder=out)
         write_text(out / "inspection.json", as_json(document))
     if json:
         print_json(document)
@@ -250,8 +256,8 @@ def _inspect_mechanism(
 
 
 def _seconds(text: str) -> float:
-    from dpaudit.errors import InputError
-    from dpaudit.experiments.rungs import seconds
+    from dpaudit.audits.ladder.settings import seconds
+    from dpaudit.runtime.errors import InputError
 
     try:
         return seconds(text)
@@ -260,13 +266,13 @@ def _seconds(text: str) -> float:
 
 
 def _denominator(text: str) -> float | Literal["batch"]:
-    from dpaudit import _check
+    from dpaudit.runtime import check
 
     if text == "batch":
         return "batch"
     try:
-        return _check.positive("denominator", float(text))
+        return check.positive("denominator", float(text))
     except ValueError as error:
-        from dpaudit.errors import InputError
+        from dpaudit.runtime.errors import InputError
 
         raise InputError(f"denominator must be a number above 0 or 'batch', got {text!r}.") from error

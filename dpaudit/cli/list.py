@@ -8,14 +8,14 @@ from dpaudit.cli.options import Json
 
 
 def list_names(
-    kind: Annotated[str | None, typer.Argument(help="Only this kind, for example membership or trainers.")] = None,
+    kind: Annotated[str | None, typer.Argument(help="Only this kind, e.g. membership or trainers.")] = None,
     json: Json = False,
 ) -> None:
-    """List the attacks, bounds, estimates, trainers, architectures and data sets there are."""
+    """List the available attacks, bounds, estimates, trainers, architectures and data sets."""
     from rich.table import Table
 
-    from dpaudit import registry
-    from dpaudit.terminal import console, print_json
+    from dpaudit.runtime import plugins as registry
+    from dpaudit.runtime.terminal import console, print_json
 
     kinds = [kind] if kind is not None else sorted(registry.KINDS)
     known = {each: registry.names(each) for each in kinds}

@@ -6,15 +6,31 @@ from typing import Annotated
 import typer
 
 Out = Annotated[
-    Path | None, typer.Option("--out", "-o", help="Folder for the result and the report; without it none is written.")
+    Path | None, typer.Option("--out", "-o", help="Folder for the result and the report. Default: none is written.")
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table; the exit code says it.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print neither progress nor a table.")]
 Jobs = Annotated[
     int | None,
-    typer.Option(min=1, help="Worker processes on this machine; 1 starts none. Default: as many as repay their start."),
+    typer.Option(
+        min=1, help="Worker processes on this machine; 1 starts none. Default: more only when that saves time."
+    ),
 ]
 Backend = Annotated[
     str, typer.Option(metavar="loky|dask=ADDRESS", help="This machine, or a Dask scheduler, dask=tcp://host:port.")
+]
+ChosenByOption = Annotated[
+    str | None,
+    typer.Option(
+        "--chosen-by",
+        help="How the members were chosen: coin (each included independently), split (a random set of fixed size) or "
+        "other (by date, by source, by hand: no bound follows). Default: split, and the result says so.",
+    ),
+]
+Probability = Annotated[
+    float | None, typer.Option(help="Probability of inclusion, with --chosen-by coin. Default: 1/2.")
+]
+UserColumn = Annotated[
+    str | None, typer.Option(help="Column that says whose record it is; the audit is then about users.")
 ]

@@ -6,21 +6,26 @@ from pathlib import Path
 import typer
 
 from dpaudit.reports.text import choices, table
+from dpaudit.reports.words import first_screen
+from dpaudit.results.facts import void
 from dpaudit.results.result import Result
-from dpaudit.terminal import console, plain
+from dpaudit.runtime.terminal import console, plain
 
 
 def finish(result: Result, *, folder: Path | None, json: bool, quiet: bool) -> None:
-    """Print the table or the JSON, say where the report is, exit 1 when a claim is contradicted."""
+    """Print the table or the JSON, say where the report is, exit 1 on a contradicted claim, 3 without a verdict."""
     if json:
         sys.stdout.write(result.json())
     elif not quiet:
         out = console()
         if result.models:
             out.print(table(result))
-        for line in [*choices(result), *(f"{found.subject}: {found.sentence}" for found in result.comparisons)]:
+        verdicts = (f"{found.subject}: {found.sentence}" for found in result.comparisons)
+        for line in [*choices(result), *first_screen(result), *verdicts]:
             out.print(plain(line), soft_wrap=True)
         if folder is not None:
             out.print(f"report: {folder / 'report.html'}", soft_wrap=True)
     if result.contradicted:
         raise typer.Exit(1)
+    if result.no_verdict or void(result):
+        raise typer.Exit(3)

@@ -8,17 +8,17 @@ from dpaudit.cli.options import Json
 
 
 def power(
-    claimed: Annotated[float, typer.Option(help="ε of the claim.")],
-    suspected: Annotated[float | None, typer.Option(help="ε there might really be.")] = None,
-    bug_factor: Annotated[float | None, typer.Option(help="Or: how many times too small the noise is.")] = None,
-    delta: Annotated[float, typer.Option(help="δ of both.")] = 1e-5,
-    access: Annotated[str | None, typer.Option(help="Only methods for steps, runs or one-run.")] = None,
+    claimed: Annotated[float, typer.Option(help="Claimed ε.")],
+    suspected: Annotated[float | None, typer.Option(help="Suspected true ε.")] = None,
+    bug_factor: Annotated[float | None, typer.Option(help="Instead: how many times too small the noise is.")] = None,
+    delta: Annotated[float, typer.Option(help="δ of the claim and of the suspected ε.")] = 1e-5,
+    access: Annotated[str | None, typer.Option(help="Only this kind of trial: steps, runs or one-run.")] = None,
     confidence: Annotated[float, typer.Option(help="Confidence of the lower bound.")] = 0.95,
-    chance: Annotated[float, typer.Option("--power", help="Chance with which to contradict the claim.")] = 0.8,
-    trials: Annotated[int | None, typer.Option(help="Ask the inverse: what this many trials could have seen.")] = None,
+    chance: Annotated[float, typer.Option("--power", help="Probability of contradicting the claim.")] = 0.8,
+    trials: Annotated[int | None, typer.Option(help="Instead: the minimum detectable ε of this many trials.")] = None,
     json: Json = False,
 ) -> None:
-    """Plan an audit: trials needed per method, or what an audit at hand could have seen."""
+    """Plan an audit: how many trials it needs, or the minimum detectable ε of a given number of trials."""
     import json as encoder
     import math
     import sys
@@ -26,30 +26,34 @@ def power(
 
     from rich.table import Table
 
-    from dpaudit import _check, planning
-    from dpaudit.chances import METHODS
-    from dpaudit.terminal import console
+    from dpaudit.bounds import power as planning
+    from dpaudit.runtime.terminal import console
 
     out = console()
     if trials is not None:
         if suspected is not None or bug_factor is not None:
-            raise typer.BadParameter("--trials asks what could have been seen; leave out --suspected and --bug-factor.")
-        if access is not None:
-            _check.one_of("access", access, planning.ACCESS)
+            raise typer.BadParameter(
+                "--trials asks for the minimum detectable ε; leave out --suspected and --bug-factor."
+            )
         seen = {
-            name: planning.visible(name, trials, claimed=claimed, delta=delta, confidence=confidence, power=chance)
-            for name, method in METHODS.items()
-            if access is None or method.one_run == (access == "one-run")
+            planned.method: planning.visible(
+                planned, trials, claimed=claimed, delta=delta, confidence=confidence, power=chance
+            )
+            for planned in planning.defaults(access).values()
         }
         if json:
             finite = {name: None if math.isinf(figure) else figure for name, figure in seen.items()}
-            sys.stdout.write(encoder.dumps({"trials": trials, "claimed": claimed, "visible": finite}) + "\n")
+            sys.stdout.write(encoder.dumps({"trials": trials, "claimed": claimed, "detectable": finite}) + "\n")
             return
-        table = Table(title=f"smallest true ε that {trials} trials show against a claim of ε = {claimed:g}")
-        table.add_column("method")
-        table.add_column("ε", justify="right")
-        for name, figure in sorted(seen.items(), key=lambda pair: pair[1]):
-            table.add_row(name, "none" if math.isinf(figure) else f"{figure:.2f}")
+        table = Table(
+            title=f"smallest true ε that {trials} trials show against ε = {claimed:g}, probability {chance:g}"
+        )
+        for heading in ("one trial", "method", "minimum detectable ε", "holds for"):
+            table.add_column(heading, justify="right" if "ε" in heading else "left")
+        for planned in sorted(planning.defaults(access).values(), key=lambda each: seen[each.method]):
+            figure = seen[planned.method]
+            shown = "none" if math.isinf(figure) else f"{figure:.2f}"
+            table.add_row(planned.words, planned.method, shown, planned.within or "any mechanism")
         out.print(table)
         return
     plan = planning.power(
@@ -65,16 +69,16 @@ def power(
         sys.stdout.write(encoder.dumps(asdict(plan)) + "\n")
         return
     table = Table(title=f"trials that contradict ε = {claimed:g} when the truth is {plan.suspected:.3g}, δ = {delta:g}")
-    for heading in ("method", "trials are", "trials", "ceiling", "holds for"):
-        table.add_column(heading, justify="right" if heading in ("trials", "ceiling") else "left")
+    for heading in ("one trial", "method", "trials", "largest certifiable ε", "holds for"):
+        table.add_column(heading, justify="right" if heading in ("trials", "largest certifiable ε") else "left")
     for row in plan.rows:
         never = row.trials is None
         table.add_row(
+            row.words,
             row.method,
-            "canaries in one run" if row.one_run else "steps or runs",
             "never" if never else f"{row.trials:,}",
-            "" if never else f"{row.ceiling:.2f}",
-            "Gaussian leaks" if row.family else "any mechanism",
+            "" if never else f"{row.largest_certifiable:.2f}",
+            row.within or "any mechanism",
         )
     out.print(table)
-    out.print(f"No test at all needs fewer than {plan.floor:,} trials.")
+    out.print(f"Any valid test needs at least {plan.floor:,} trials.")

@@ -9,28 +9,28 @@ import typer
 def report(
     result: Annotated[Path, typer.Argument(help="A result.json, or the folder of a run.")],
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder for the report; default that of the result.")
+        Path | None, typer.Option("--out", "-o", help="Folder for the report. Default: the folder of the result.")
     ] = None,
-    baseline: Annotated[Path | None, typer.Option(help="Also show what changed since this result.")] = None,
+    baseline: Annotated[Path | None, typer.Option(help="Also show the changes since this result.")] = None,
     png: Annotated[bool, typer.Option("--png", help="Also write the figures as PNG files.")] = False,
     pdf: Annotated[bool, typer.Option("--pdf", help="Also write report.pdf.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Also write report.md.")] = False,
     show_records: Annotated[
         bool,
-        typer.Option("--show-records", help="Show the exposed records themselves; the page then holds raw data."),
+        typer.Option("--show-records", help="Show the exposed records themselves. The report then contains raw data."),
     ] = False,
 ) -> None:
-    """Draw the report of a result again; nothing is trained or measured.
+    """Write the report of a stored result again. Nothing is trained or measured.
 
-    Without --show-records, exposed records are listed by row number and no record is shown.
+    Exposed records are listed by row number. Only --show-records shows the records themselves.
     """
     from dpaudit.cli.verify import of_run
-    from dpaudit.files import write_text
     from dpaudit.reports import markdown as words
     from dpaudit.reports.html import write_pixels, write_report
     from dpaudit.reports.pdf import write_pdf
     from dpaudit.reports.records import exposed_records
     from dpaudit.results.result import load_result
+    from dpaudit.runtime.files import write_text
 
     source = of_run(result)
     folder = out or source.parent

@@ -8,50 +8,57 @@ import typer
 from dpaudit.cli.options import Backend, Jobs, Json, Quiet
 
 if TYPE_CHECKING:
-    from dpaudit.experiments.cost import AuditCost
+    from dpaudit.audits.cost import AuditCost
 
 
 def run(
-    plan: Annotated[Path, typer.Argument(help="The plan, a TOML file; `dpaudit init` writes one.")],
+    plan: Annotated[Path, typer.Argument(help="The plan, a TOML file. `dpaudit init` writes one.")],
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder for the result and the report; default runs/NAME.")
+        Path | None, typer.Option("--out", "-o", help="Folder for the result and the report. Default: runs/NAME.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of everything random; default the plan's.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Seed of everything random. Default: the plan's seed.")
+    ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="KEY=VALUE", help="Change the plan, e.g. audit.delta=1e-6 or model.NAME.epochs=5."
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change a value of the plan, e.g. audit.delta=1e-6 or model.NAME.epochs=5.",
         ),
     ] = None,
     budget: Annotated[
         str | None,
         typer.Option(
             metavar="TIME",
-            help="E.g. 2m: choose rungs of the ladder, canaries and trials by power, within this time from the start.",
+            help="E.g. 2m. Choose rungs of the ladder, canaries and trials for the best power within this time.",
         ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what it would take: trainings, time, memory.")
+        bool, typer.Option("--dry-run", help="Train no audit model; predict trainings, time and memory.")
     ] = False,
     memory: Annotated[
         str | None,
-        typer.Option(help="Memory that trainings side by side may use, e.g. 4GB; default half of what is free."),
+        typer.Option(help="Memory for all trainings that run at a time, e.g. 4GB. Default: half of the free memory."),
     ] = None,
     jobs: Jobs = None,
     backend: Backend = "loky",
     trust: Annotated[
-        bool, typer.Option("--trust", help="Run functions that the plan names by module; without it they are refused.")
+        bool,
+        typer.Option(
+            "--trust", help="Run functions that the plan names by module. Without this option they are refused."
+        ),
     ] = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Produce an empirical privacy report: train, attack, bound, compare with theory."""
+    """Run a plan: train models, attack them, compute lower bounds on ε and compare them with the claims."""
+    from dpaudit.audits.plan import load_plan
+    from dpaudit.audits.run import predicted
+    from dpaudit.audits.run import run as run_plan
     from dpaudit.cli.output import finish
-    from dpaudit.pipeline import predicted
-    from dpaudit.pipeline import run as run_plan
-    from dpaudit.plan import load_plan
-    from dpaudit.progress import on_standard_error
-    from dpaudit.tasks import Workers
+    from dpaudit.runtime.jobs import Workers
+    from dpaudit.runtime.progress import on_standard_error
 
     overrides = [*(set_ or []), *([] if seed is None else [f"seed={seed}"])]
     if budget is not None:
@@ -71,7 +78,7 @@ def run(
 
 def _bytes(text: str) -> int:
     """``512MB`` or ``4GB`` as bytes."""
-    from dpaudit.errors import InputError
+    from dpaudit.runtime.errors import InputError
 
     number, unit = text[:-2], text[-2:].upper()
     try:
@@ -88,7 +95,7 @@ def _print_prediction(cost: "AuditCost", *, json: bool, scheduler: str = "") -> 
 
     from rich.table import Table
 
-    from dpaudit.terminal import console, plain
+    from dpaudit.runtime.terminal import console, plain
 
     if json:
         typer.echo(dumps(cost.as_dict(), indent=1))

@@ -5,18 +5,26 @@ from typing import Annotated, Any
 
 import typer
 
-from dpaudit.cli.options import Json, Out, Quiet, Seed
+from dpaudit.cli.options import ChosenByOption, Json, Out, Probability, Quiet, Seed, UserColumn
 
 
 def score(
     file: Annotated[Path, typer.Argument(help="CSV, Parquet or NPZ with one row per record.")],
     epsilon: Annotated[float | None, typer.Option(help="Claimed ε; leave it out to claim nothing.")] = None,
     delta: Annotated[float, typer.Option(help="δ of the claim, and at which ε is measured.")] = 1e-5,
+    chosen_by: ChosenByOption = None,
+    probability: Probability = None,
+    user: UserColumn = None,
     score_column: Annotated[str, typer.Option(help="Column of the scores; higher = more likely a member.")] = "score",
     member_column: Annotated[str, typer.Option(help="Column that says who was trained on.")] = "member",
+    lower_is_member: Annotated[
+        bool, typer.Option("--lower-is-member", help="Lower scores mean members, as those of a loss do.")
+    ] = False,
     confidence: Annotated[float, typer.Option(help="Confidence of the lower bound.")] = 0.95,
     design: Annotated[str, typer.Option(help="one-run (all scores from one model) or many-runs.")] = "one-run",
-    unit: Annotated[str, typer.Option(help="What one coin decided about: record or user.")] = "record",
+    unit: Annotated[
+        str | None, typer.Option(help="What one coin decided about: record, or user (which --user implies).")
+    ] = None,
     adjacency: Annotated[str, typer.Option(help="add-remove, replace-one or zero-out.")] = "add-remove",
     out: Out = None,
     seed: Seed = 0,
@@ -24,18 +32,23 @@ def score(
     quiet: Quiet = False,
 ) -> None:
     """Audit scores you already have, of a model of any framework."""
+    from dpaudit.audits.score import audit_scores
     from dpaudit.cli.output import finish
-    from dpaudit.files import write_text
     from dpaudit.reports.html import write_report
-    from dpaudit.score import audit_scores
+    from dpaudit.runtime.files import write_text
 
-    columns = _columns(file, score_column, member_column)
+    scores, member, *users = _columns(file, [score_column, member_column, *([] if user is None else [user])])
     result = audit_scores(
-        *columns,
+        scores,
+        member,
         delta=delta,
         epsilon=epsilon,
         confidence=confidence,
         design=design,  # type: ignore[arg-type]  # checked there, with the options named
+        chosen_by=chosen_by,  # type: ignore[arg-type]  # likewise
+        probability=probability,
+        users=users[0] if users else None,
+        lower_is_member=lower_is_member,
         unit=unit,  # type: ignore[arg-type]  # likewise
         adjacency=adjacency,  # type: ignore[arg-type]  # likewise
         name=file.stem,
@@ -47,21 +60,21 @@ def score(
     finish(result, folder=out, json=json, quiet=quiet)
 
 
-def _columns(file: Path, score_column: str, member_column: str) -> tuple[Any, Any]:
-    from dpaudit._check import nearest
+def _columns(file: Path, names: list[str]) -> list[Any]:
     from dpaudit.data.load import SUFFIXES, column, read_table
-    from dpaudit.errors import InputError
-    from dpaudit.files import read_npz
+    from dpaudit.runtime.check import nearest
+    from dpaudit.runtime.errors import InputError
+    from dpaudit.runtime.files import read_npz
 
     if file.suffix not in SUFFIXES:
         raise InputError(f"{file} must end in {', '.join(SUFFIXES)}.")
     if file.suffix == ".npz":
         arrays = read_npz(file)
-        for name in (score_column, member_column):
+        for name in names:
             if name not in arrays:
                 raise InputError(
                     f"{file} has no array {name!r}; it has {', '.join(sorted(arrays))}.{nearest(name, arrays)}"
                 )
-        return arrays[score_column], arrays[member_column]
+        return [arrays[name] for name in names]
     table = read_table(file)
-    return column(table, score_column, file).to_numpy(), column(table, member_column, file).to_numpy()
+    return [column(table, name, file).to_numpy() for name in names]

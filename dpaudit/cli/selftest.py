@@ -9,8 +9,11 @@ from dpaudit.cli.options import Backend, Jobs, Json, Quiet, Seed
 
 
 def selftest(
-    zoo: Annotated[bool, typer.Option("--zoo", help="Hunt the bug zoo instead: is every fault caught?")] = False,
-    quick: Annotated[bool, typer.Option("--quick", help="150 audits a cell, not 10,000: a minute.")] = False,
+    zoo: Annotated[bool, typer.Option("--zoo", help="Test the bug zoo instead: is every fault detected?")] = False,
+    power: Annotated[
+        bool, typer.Option("--power", help="Test the power instead: is a violation detected as often as verdicts say?")
+    ] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer audits a cell: seconds to a minute.")] = False,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File for the table as JSON.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="File for the table as Markdown.")] = None,
     seed: Seed = 0,
@@ -19,21 +22,28 @@ def selftest(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Measure on mechanisms of known ε how often each bound is above the truth; exit 4 when one fails."""
+    """Measure on mechanisms of known ε how often each bound is above the true ε; exit 4 when one fails."""
     import sys
 
-    from dpaudit.calibration.table import as_markdown, as_text
-    from dpaudit.calibration.table import selftest as measure
-    from dpaudit.errors import AuditFailed
-    from dpaudit.files import write_text
-    from dpaudit.terminal import console
+    from dpaudit.runtime.errors import AuditFailed
+    from dpaudit.runtime.files import write_text
+    from dpaudit.runtime.terminal import console
+    from dpaudit.self_test.table import as_markdown, as_text, choices_as_markdown
+    from dpaudit.self_test.table import selftest as measure
 
     errors = console(stderr=True)
+    if zoo and power:
+        raise typer.BadParameter("--zoo and --power are different tests; give one of them.")
     if zoo:
         given = [name for name, value in (("--quick", quick), ("--out", out), ("--json", json)) if value]
         if given:
             raise typer.BadParameter(f"{given[0]} is for the bounds; the zoo takes --markdown for its table.")
         _zoo(seed=seed, jobs=jobs, backend=backend, markdown=markdown, quiet=quiet)
+        return
+    if power:
+        if markdown is not None:
+            raise typer.BadParameter("--markdown is for the tables of bounds and of the zoo; leave it out.")
+        _power(quick=quick, seed=seed, jobs=jobs, backend=backend, out=out, json=json, quiet=quiet)
         return
     table = measure(
         quick=quick,
@@ -45,23 +55,50 @@ def selftest(
     if out is not None:
         write_text(out, table.json() + "\n")
     if markdown is not None:
-        cell = table.cells[-1]
-        write_text(markdown, as_markdown(table, confidence=0.95, size=cell.size) + "\n")
+        size = max(cell.size for cell in table.cells if not cell.chosen)
+        parts = [as_markdown(table, confidence=0.95, size=size)]
+        if any(cell.chosen for cell in table.cells):
+            parts.append(choices_as_markdown(table))
+        write_text(markdown, "\n\n".join(parts) + "\n")
     if json:
         sys.stdout.write(table.json() + "\n")
     elif not quiet:
         sys.stdout.write(as_text(table) + "\n")
     if not table.passed:
-        names = ", ".join(sorted({cell.method for cell in table.failures}))
-        raise AuditFailed(f"bounds above the truth more often than they say: {names}.")
+        names = ", ".join(sorted({f"{cell.method} {cell.chosen}".strip() for cell in table.failures}))
+        raise AuditFailed(f"bounds above the true ε more often than they state: {names}.")
+
+
+def _power(
+    *, quick: bool, seed: int, jobs: int | None, backend: str, out: Path | None, json: bool, quiet: bool
+) -> None:
+    import sys
+
+    from dpaudit.runtime.errors import AuditFailed
+    from dpaudit.runtime.files import write_text
+    from dpaudit.runtime.terminal import console
+    from dpaudit.self_test.power import as_text, powertest
+
+    errors = console(stderr=True)
+    progress = None if quiet else lambda line: errors.print(line)
+    table = powertest(quick=quick, seed=seed, jobs=jobs, backend=backend, progress=progress)
+    if out is not None:
+        write_text(out, table.json() + "\n")
+    if json:
+        sys.stdout.write(table.json() + "\n")
+    elif not quiet:
+        sys.stdout.write(as_text(table) + "\n")
+    if table.failures:
+        cells = "; ".join(f"{cell.design} of {cell.trials} by {cell.chosen}" for cell in table.failures)
+        raise AuditFailed(f"violations are not detected as often as computed: {cells}.")
 
 
 def _zoo(*, seed: int, jobs: int | None, backend: str, markdown: Path | None, quiet: bool) -> None:
-    from dpaudit.errors import AuditFailed
-    from dpaudit.files import write_text
-    from dpaudit.terminal import console
-    from dpaudit.zoo.page import as_markdown
-    from dpaudit.zoo.run import run_zoo
+    from dpaudit.runtime.errors import AuditFailed
+    from dpaudit.runtime.files import write_text
+    from dpaudit.runtime.terminal import console
+    from dpaudit.self_test.bugs.page import as_markdown
+    from dpaudit.self_test.bugs.run import run_zoo
 
     report = run_zoo(seed=seed, jobs=jobs, backend=backend)
     if markdown is not None:
@@ -70,4 +107,4 @@ def _zoo(*, seed: int, jobs: int | None, backend: str, markdown: Path | None, qu
         console().print(report.table())
     if not report.passed:
         alarms = [found.mechanism for found in report.right if found.alarms]
-        raise AuditFailed(f"faults that got away: {list(report.missed)}; right mechanisms with an alarm: {alarms}.")
+        raise AuditFailed(f"faults not detected: {list(report.missed)}; correct mechanisms with an alarm: {alarms}.")

@@ -14,29 +14,33 @@ def verify(
     ] = None,
     claims: Annotated[
         list[Path] | None,
-        typer.Option(help="Claims files; default claims.toml or the table tool.dpaudit of pyproject.toml here."),
+        typer.Option(help="Claims files. Default: claims.toml, or [tool.dpaudit] in pyproject.toml, in this folder."),
     ] = None,
-    baseline: Annotated[Path | None, typer.Option(help="Result that no-growth claims compare with.")] = None,
+    baseline: Annotated[Path | None, typer.Option(help="Earlier result that no-growth claims compare with.")] = None,
     require_power: Annotated[
         bool, typer.Option("--require-power", help="Exit 3 when the audit was too weak to judge a claim.")
     ] = False,
-    junit: Annotated[Path | None, typer.Option(help="Also write JUnit XML here.")] = None,
+    junit: Annotated[Path | None, typer.Option(help="Also write JUnit XML to this file.")] = None,
     markdown: Annotated[
-        Path | None, typer.Option(help="Also append a Markdown table here, e.g. to $GITHUB_STEP_SUMMARY.")
+        Path | None, typer.Option(help="Also append a Markdown table to this file, e.g. $GITHUB_STEP_SUMMARY.")
     ] = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Judge results against claims: 0 consistent, 1 contradicted, 3 too weak (with --require-power)."""
+    """Judge results against claims.
+
+    The exit code is 0 when all claims are consistent, 1 when one is contradicted, and 3 when one has no verdict (or,
+    with --require-power, when the audit of one was too weak).
+    """
     from dataclasses import asdict
 
-    from dpaudit.claims import find_claims, load_claims
-    from dpaudit.errors import InputError
-    from dpaudit.files import alone_in, read_text, write_text
-    from dpaudit.gate import verify as judge
+    from dpaudit.gate.claims_file import find_claims, load_claims
+    from dpaudit.gate.verify import verify as judge
     from dpaudit.reports import gate as report
     from dpaudit.results.result import load_result
-    from dpaudit.terminal import console, plain, print_json
+    from dpaudit.runtime.errors import InputError
+    from dpaudit.runtime.files import alone_in, read_text, write_text
+    from dpaudit.runtime.terminal import console, plain, print_json
 
     files = [load_claims(path) for path in claims or [find_claims(Path())]]
     paths = results or [Path(file.result) for file in files if file.result is not None]

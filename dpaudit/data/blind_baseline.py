@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import rankdata
 
-from dpaudit import _check
-from dpaudit._check import BoolArray, FloatArray, IntArray
 from dpaudit.data import surest
 from dpaudit.data.columns import columns, count, label_columns, member_flags, standardised, texts
-from dpaudit.errors import InputError
+from dpaudit.runtime import check
+from dpaudit.runtime.check import BoolArray, FloatArray, IntArray
+from dpaudit.runtime.errors import InputError
 
 LEVEL = 1e-3
 SIDE = 10_000  # records (or users) of each side that are looked at, at most
@@ -118,13 +118,13 @@ def blind_baseline(
     >>> print(blind_baseline(records + 3 * member[:, None], None, member, seed=1).sentence.split(" (")[0])
     Members and non-members differ as data: a classifier that never saw the model tells them apart
     """
-    alpha = _check.open_unit("level", level)
+    alpha = check.open_unit("level", level)
     records = count(features)
     flags = member_flags(member, records)
     words = texts(features)
     shape = (records,) if words is not None else np.shape(features)  # type: ignore[arg-type]  # anything has a shape
     numbers = max(1, int(np.prod(shape[1:], dtype=np.int64)))
-    rng = np.random.default_rng(_check.integer("seed", seed, at_least=0))
+    rng = np.random.default_rng(check.integer("seed", seed, at_least=0))
     most = (PIXELS if len(shape) >= 3 else NUMBERS) // (2 * numbers)
     units = _units(flags, groups, max(100, min(SIDE, most)), rng)
     classifiers, representation = _classifiers(features, words, labels, records, units, seed)

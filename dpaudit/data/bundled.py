@@ -3,7 +3,7 @@
 import numpy as np
 
 from dpaudit.data.dataset import Dataset
-from dpaudit.errors import MissingDependency
+from dpaudit.runtime.errors import MissingDependency
 
 
 def digits() -> Dataset:

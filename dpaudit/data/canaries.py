@@ -9,11 +9,12 @@ from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import log_softmax
 
-from dpaudit import _check
-from dpaudit._check import FloatArray
 from dpaudit.data.dataset import Dataset
-from dpaudit.errors import InputError
+from dpaudit.runtime import check
+from dpaudit.runtime.check import FloatArray
+from dpaudit.runtime.errors import InputError
 
 Kind = Literal["mislabelled", "blank", "out-of-distribution", "clipbkd", "found"]
 KINDS: tuple[str, ...] = get_args(Kind)
@@ -43,8 +44,8 @@ def canaries(kind: Kind, source: Dataset, count: int, *, seed: int, predict: Pre
     >>> blank.labels.tolist(), float(blank.features.max())
     ([0, 1, 2], 0.0)
     """
-    _check.one_of("kind", kind, KINDS)
-    wanted = _check.integer("count", count, at_least=1)
+    check.one_of("kind", kind, KINDS)
+    wanted = check.integer("count", count, at_least=1)
     if (predict is not None) != (kind == "found"):
         raise InputError(f"predict is for canaries of kind 'found', and they need it; got kind {kind!r}.")
     labels = source.classes
@@ -85,9 +86,7 @@ def _surprise(logits: FloatArray, labels: npt.NDArray[np.int64]) -> FloatArray:
     """Cross-entropy of each record, shape (records,)."""
     if logits.shape[1] == 1:
         return np.logaddexp(0.0, np.where(labels == 1, -logits[:, 0], logits[:, 0]))
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    loss: FloatArray = np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels]
-    return loss
+    return np.asarray(-log_softmax(logits, axis=1)[np.arange(len(labels)), labels])
 
 
 def _clipbkd(source: Dataset, count: int) -> npt.NDArray[np.float32]:

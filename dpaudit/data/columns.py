@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from dpaudit import _check
-from dpaudit._check import FloatArray, IntArray
-from dpaudit.errors import InputError
+from dpaudit.runtime import check
+from dpaudit.runtime.check import FloatArray, IntArray
+from dpaudit.runtime.errors import InputError
 
 
 def texts(features: object) -> list[str] | None:
@@ -116,13 +116,13 @@ def standardised(values: FloatArray) -> FloatArray:
     return np.where(np.isinf(values), np.copysign(10.0, values), scaled)
 
 
-def member_flags(member: object, records: int) -> "_check.BoolArray":
+def member_flags(member: object, records: int) -> "check.BoolArray":
     """Who is a member, shape (records,); there must be records on both sides.
 
     >>> member_flags([1, 0, 0], 3)
     array([ True, False, False])
     """
-    flags = _check.flags("member", member, length=records)
+    flags = check.flags("member", member, length=records)
     if not 0 < int(flags.sum()) < records:
         raise InputError(
             f"member must name records on both sides, got {int(flags.sum())} members of {records} records."

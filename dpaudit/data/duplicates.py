@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from dpaudit import _check
-from dpaudit._check import BoolArray, FloatArray, IntArray
 from dpaudit.data.columns import columns, count, label_columns, member_flags, standardised, texts
+from dpaudit.runtime import check
+from dpaudit.runtime.check import BoolArray, FloatArray, IntArray
 
 SAMPLE = 4_000  # distinct records among which near neighbours are looked for
 NUMBERS = 20_000_000  # numbers of that sample, at most: of wide records fewer
@@ -90,7 +90,7 @@ def duplicates(features: object, labels: object, member: object, *, seed: int = 
     """
     records = count(features)
     inside = member_flags(member, records)
-    rng = np.random.default_rng(_check.integer("seed", seed, at_least=0))
+    rng = np.random.default_rng(check.integer("seed", seed, at_least=0))
     words = texts(features)
     beside = label_columns(labels, records)
     if words is not None:
@@ -112,8 +112,8 @@ def duplicates(features: object, labels: object, member: object, *, seed: int = 
         expected = bool(np.log(values).sum() <= np.log(10 * records))
         values = values[:wide]
         near, pairs, rule = [], np.empty((0, 2), np.int64), "equal values; nearly equal ones were not looked for"
-        spread = int((values > FEW).sum()) >= 20
-        if int((values > min(MANY, first.size // 2)).sum()) >= 2 or spread:
+        spread = _spread(values)
+        if _continuous(values, first.size) or spread:
             near = [_identified(rounded)]
             pairs = _neighbours(some, label[first], 0.1 if spread else 1e-3)
             rule = "equal in six digits, or far nearer than neighbours are"
@@ -144,6 +144,37 @@ def duplicates(features: object, labels: object, member: object, *, seed: int = 
         rule=rule,
         sentence=sentence,
     )
+
+
+def copies(features: object, labels: object) -> IntArray:
+    """Number of each distinct record, shape (records,): equal ones have equal numbers.
+
+    Equal as in `duplicates`, and also after rounding to 20 binary digits where that rule looks for nearly equal ones.
+
+    Args:
+        features: numbers of shape (records, ...).
+        labels: shape (records,) or (records, outputs), a part of the record; None when there are none.
+
+    >>> copies([[0.0, 1.0], [-0.0, 1.0], [2.0, 1.0]], None)
+    array([0, 0, 1])
+    """
+    records = count(features)
+    whole, rounded = _hashed_rows(features, records, _hashed(label_columns(labels, records)))
+    wide = int(np.prod(np.shape(features)[1:], dtype=np.int64))  # type: ignore[arg-type]  # arrays have a shape
+    rows = np.random.default_rng(0).permutation(records)[: max(100, min(SAMPLE, NUMBERS // wide))]
+    values = _values(columns(features, rows))
+    near = _spread(values) or _continuous(values, rows.size)
+    return _identified(rounded if near else whole)
+
+
+def _spread(values: IntArray) -> bool:
+    """Whether so many columns vary that near neighbours are no chance."""
+    return int((values > FEW).sum()) >= 20
+
+
+def _continuous(values: IntArray, records: int) -> bool:
+    """Whether two columns have values of their own for most records."""
+    return int((values > min(MANY, records // 2)).sum()) >= 2
 
 
 def _hashed(values: FloatArray) -> npt.NDArray[np.uint64]:

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from dpaudit import _check
-from dpaudit._check import BoolArray
-from dpaudit.errors import InputError
+from dpaudit.runtime import check
+from dpaudit.runtime.check import BoolArray
+from dpaudit.runtime.errors import InputError
 
 
 def fair_coins(records: int, *, seed: int) -> BoolArray:
@@ -16,7 +16,7 @@ def fair_coins(records: int, *, seed: int) -> BoolArray:
     >>> int(fair_coins(1000, seed=1).sum())
     507
     """
-    _check.integer("records", records, at_least=1)
+    check.integer("records", records, at_least=1)
     return np.random.default_rng(seed).random(records) < 0.5
 
 
@@ -29,8 +29,8 @@ def complementary_pairs(models: int, records: int, *, seed: int) -> BoolArray:
     >>> complementary_pairs(2, 4, seed=0).sum(axis=0)
     array([1, 1, 1, 1])
     """
-    _check.integer("records", records, at_least=2)
-    if _check.integer("models", models, at_least=2) % 2:
+    check.integer("records", records, at_least=2)
+    if check.integer("models", models, at_least=2) % 2:
         raise InputError(f"models in pairs must be an even number, got {models}.")
     rng = np.random.default_rng(seed)
     included = np.zeros((models, records), bool)

@@ -10,8 +10,8 @@ from typing import Literal, get_args
 
 from scipy.stats import binomtest
 
-from dpaudit import _check
-from dpaudit.errors import InputError
+from dpaudit.runtime import check
+from dpaudit.runtime.errors import InputError
 
 ChosenBy = Literal["coin", "split", "other"]
 CHOSEN_BY: tuple[str, ...] = get_args(ChosenBy)
@@ -30,7 +30,7 @@ class Coins:
     kind: Literal["coin"] = "coin"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "probability", _check.open_unit("probability of the coins", self.probability))
+        object.__setattr__(self, "probability", check.open_unit("probability of the coins", self.probability))
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def member_choice(chosen_by: str | None, probability: float | None = None) -> Me
     (Coins(probability=0.8, kind='coin'), RandomSplit(stated=False, kind='split'))
     """
     if chosen_by is not None:
-        _check.one_of("chosen_by", chosen_by, CHOSEN_BY)
+        check.one_of("chosen_by", chosen_by, CHOSEN_BY)
     if probability is not None and chosen_by != "coin":
         raise InputError("a probability belongs to coins: give chosen_by 'coin' with it.")
     if chosen_by == "coin":
@@ -92,8 +92,8 @@ def refuse_other_coins(choice: MemberChoice, *, members: int, trials: int) -> No
     >>> refuse_other_coins(Coins(0.5), members=8000, trials=10000)
     Traceback (most recent call last):
     ...
-    dpaudit.errors.InputError: 8000 of 10000 are members, which coins of probability 0.5 do not give (p < 1e-06); give \
-the probability of the coins, or chosen_by 'split' for a random split of fixed sizes.
+    dpaudit.runtime.errors.InputError: 8000 of 10000 are members, which coins of probability 0.5 do not give \
+(p < 1e-06); give the probability of the coins, or chosen_by 'split' for a random split of fixed sizes.
     """
     if isinstance(choice, Coins) and binomtest(members, trials, choice.probability).pvalue < REFUTED:
         raise InputError(

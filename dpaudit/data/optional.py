@@ -8,7 +8,7 @@ import numpy as np
 
 from dpaudit.data.bundled import digits
 from dpaudit.data.dataset import Dataset
-from dpaudit.errors import MissingDependency
+from dpaudit.runtime.errors import MissingDependency
 
 ADULT_COLUMNS = (
     "age", "workclass", "fnlwgt", "education", "education-num", "marital-status", "occupation", "relationship",

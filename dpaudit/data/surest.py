@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.stats import hypergeom
 
-from dpaudit._check import BoolArray, FloatArray
+from dpaudit.runtime.check import BoolArray, FloatArray
 
 SMALLEST = float(np.finfo(np.float64).tiny)  # a p-value below what a float can hold is given as this
 

@@ -5,24 +5,22 @@ every client has at least one record. `Natural` takes the users a data set came 
 """
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
-from dpaudit import _check
-from dpaudit._check import BoolArray, IntArray
 from dpaudit.data.dataset import Dataset
-from dpaudit.errors import InputError
-
-FORBID = ConfigDict(extra="forbid")
+from dpaudit.runtime import check
+from dpaudit.runtime.check import BoolArray, IntArray
+from dpaudit.runtime.errors import InputError
+from dpaudit.runtime.strict import Strict
 
 
 @dataclass(frozen=True)
-class Natural:
+class Natural(Strict):
     """Clients are the data set's own users."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = FORBID
     kind: Literal["natural"] = "natural"
 
     def __call__(self, dataset: Dataset, *, seed: int) -> IntArray:
@@ -44,15 +42,20 @@ class Natural:
 
 
 @dataclass(frozen=True)
-class Iid:
-    """Records are dealt out at random, equally many to each client."""
+class _Number(Strict):
+    """A partition among so many clients."""
 
     clients: int
-    kind: Literal["iid"] = "iid"
-    __pydantic_config__: ClassVar[ConfigDict] = FORBID
 
     def __post_init__(self) -> None:
-        _check.integer("clients", self.clients, at_least=1)
+        check.integer("clients", self.clients, at_least=1)
+
+
+@dataclass(frozen=True)
+class Iid(_Number):
+    """Records are dealt out at random, equally many to each client."""
+
+    kind: Literal["iid"] = "iid"
 
     def __call__(self, dataset: Dataset, *, seed: int) -> IntArray:
         """Client of each record.
@@ -66,21 +69,19 @@ class Iid:
 
 
 @dataclass(frozen=True)
-class Dirichlet:
+class Dirichlet(_Number):
     """Label skew: each class is shared out among the clients in proportions drawn from Dirichlet(α).
 
     Small α gives clients of few classes, large α approaches `Iid`: `Hsu, Qi and Brown (2019)
     <https://arxiv.org/abs/1909.06335>`_. A client that drew nothing takes one record of the largest.
     """
 
-    clients: int
     alpha: float
     kind: Literal["dirichlet"] = "dirichlet"
-    __pydantic_config__: ClassVar[ConfigDict] = FORBID
 
     def __post_init__(self) -> None:
-        _check.integer("clients", self.clients, at_least=1)
-        _check.positive("alpha", self.alpha)
+        super().__post_init__()
+        check.positive("alpha", self.alpha)
 
     def __call__(self, dataset: Dataset, *, seed: int) -> IntArray:
         """Client of each record.
@@ -99,17 +100,15 @@ class Dirichlet:
 
 
 @dataclass(frozen=True)
-class Quantity:
+class Quantity(_Number):
     """Quantity skew: the numbers of records per client are in proportions drawn from Dirichlet(α), labels are mixed."""
 
-    clients: int
     alpha: float
     kind: Literal["quantity"] = "quantity"
-    __pydantic_config__: ClassVar[ConfigDict] = FORBID
 
     def __post_init__(self) -> None:
-        _check.integer("clients", self.clients, at_least=1)
-        _check.positive("alpha", self.alpha)
+        super().__post_init__()
+        check.positive("alpha", self.alpha)
 
     def __call__(self, dataset: Dataset, *, seed: int) -> IntArray:
         """Client of each record.
@@ -136,6 +135,37 @@ def user_coins(owner: IntArray, *, seed: int) -> BoolArray:
     (3,)
     """
     return np.random.default_rng(seed).random(int(owner.max()) + 1) < 0.5
+
+
+def user_truth(users: object, member: BoolArray) -> BoolArray:
+    """Whether each user, in sorted order, was trained on; refused where a user's records disagree.
+
+    Args:
+        users: whose record it is, shape (records,).
+        member: whether each record was trained on, shape (records,).
+
+    Raises:
+        InputError: a user has records on both sides, is missing, or there is not one for each record.
+
+    >>> user_truth(["b", "a", "b"], np.array([True, False, True]))
+    array([False,  True])
+    """
+    import pandas as pd
+
+    owner = np.asarray(users)
+    if owner.shape != member.shape:
+        raise InputError(f"users must have shape {member.shape}, got {owner.shape}.")
+    if (missing := np.asarray(pd.isna(owner))).any():
+        raise InputError(f"{int(missing.sum())} record(s) have no user, the first at index {int(missing.argmax())}.")
+    names, index = np.unique(owner, return_inverse=True)
+    counts, inside = np.bincount(index), np.bincount(index, weights=member)
+    mixed = names[(inside > 0) & (inside < counts)]
+    if mixed.size:
+        shown = ", ".join(str(name) for name in mixed[:3]) + (" and others" if mixed.size > 3 else "")
+        raise InputError(
+            f"{mixed.size} user(s) have records on both sides ({shown}): members were chosen by record, not by user."
+        )
+    return np.asarray(inside == counts)
 
 
 def rows_of(owner: IntArray, *, included: BoolArray | None = None) -> tuple[IntArray, ...]:

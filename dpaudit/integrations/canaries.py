@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from dpaudit import _check
+from dpaudit.runtime import check
 
 
 def canary_direction(size: int, *, seed: int, canary: int) -> npt.NDArray[np.float64]:
@@ -15,7 +15,7 @@ def canary_direction(size: int, *, seed: int, canary: int) -> npt.NDArray[np.flo
     >>> round(float(direction @ direction), 6), abs(float(direction @ canary_direction(1000, seed=1, canary=1))) < 0.2
     (1.0, True)
     """
-    _check.integer("size", size, at_least=2)
+    check.integer("size", size, at_least=2)
     vector = np.random.default_rng((seed, canary)).normal(size=size)
     return np.asarray(vector / np.linalg.norm(vector))
 
@@ -24,7 +24,7 @@ def canary_model(
     sent: Sequence[npt.NDArray[np.generic]], *, norm: float, seed: int, canary: int
 ) -> list[npt.NDArray[np.generic]]:
     """What a canary client answers with: the model it was sent, moved by ``norm`` along its direction."""
-    _check.positive("norm", norm)
+    check.positive("norm", norm)
     sizes = [int(array.size) for array in sent]
     direction = norm * canary_direction(sum(sizes), seed=seed, canary=canary)
     parts = np.split(direction, np.cumsum(sizes)[:-1])

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from dpaudit.evidence import Estimate, LowerBound
+from dpaudit.bounds.lower_bound import Estimate, LowerBound
 
 UserView = Literal["final-model", "every-round", "releases"]
 

@@ -5,9 +5,9 @@ from typing import NamedTuple
 import numpy as np
 from pydantic import BaseModel, Field, FiniteFloat, model_validator
 
+from dpaudit.bounds.lower_bound import LowerBound
 from dpaudit.bounds.reconstruction import ReconstructionVerdict, Successes
-from dpaudit.evidence import LowerBound
-from dpaudit.intervals import interval, median_interval
+from dpaudit.scores.intervals import interval, median_interval
 
 SHOWN = 0.95  # confidence of the intervals beside a similarity; no claim is judged by them
 

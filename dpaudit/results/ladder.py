@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel
 
-from dpaudit.evidence import Finding, LowerBound
+from dpaudit.bounds.lower_bound import Finding, LowerBound
 
 
 class BudgetChoice(BaseModel):

@@ -1,14 +1,18 @@
 """What membership inference found: of each attack on each model, on its reference models, and on single records."""
 
-from pydantic import BaseModel, model_validator
+from typing import Annotated
 
-from dpaudit.attacks.membership.null_check import NullCheck
-from dpaudit.claim import Design
-from dpaudit.evaluation import OverTargets
-from dpaudit.evidence import LowerBound
-from dpaudit.roc import TprAtFpr
-from dpaudit.slices import Slices
-from dpaudit.vulnerable_records import Accused, Exposed
+from pydantic import BaseModel, Field, model_validator
+
+from dpaudit.accounting.claim import Design
+from dpaudit.bounds.lower_bound import LowerBound
+from dpaudit.data.blind_baseline import BlindBaseline
+from dpaudit.data.duplicates import Duplicates
+from dpaudit.data.member_choice import MemberChoice
+from dpaudit.scores.roc import TprAtFpr
+from dpaudit.scores.slices import Slices
+from dpaudit.scores.targets import NullCheck, OverTargets
+from dpaudit.scores.vulnerable_records import Accused, Exposed
 
 
 class RocCurve(BaseModel):
@@ -27,7 +31,14 @@ class RocCurve(BaseModel):
 
 
 class AttackResult(BaseModel):
-    """What one attack found on one model."""
+    """What one attack found on one model.
+
+    Args:
+        members: how many records, or users, of those that the scores are about are members.
+        nonmembers: how many are not.
+        bound: None when the scores allow no bound on ε, because of how the members were chosen.
+        spent: records whose membership the attack was told, and which it was not judged on.
+    """
 
     model: str
     attack: str
@@ -39,7 +50,7 @@ class AttackResult(BaseModel):
     auc_standard_error: float
     advantage: float
     tpr_at_fpr: list[TprAtFpr]
-    bound: LowerBound
+    bound: LowerBound | None
     curve: RocCurve
     slices: Slices | None = None
     spent: int = 0
@@ -82,9 +93,17 @@ class MembershipResult(BaseModel):
     """What the attacks found.
 
     ``stacked``: models whose references were trained by the stacked engine, though they were not themselves.
+    ``chosen``: how members were chosen; None in results from before that was recorded, and where every score is of a
+    training of its own. ``lower_is_member``: whether the scores given were negated, because lower meant a member.
+    ``blind`` and ``duplicates``: of the records themselves, where they are known.
+    ``caveats``: what a reader must know beside the verdicts, in sentences; they decide nothing.
     """
 
     design: Design
+    chosen: Annotated[MemberChoice, Field(discriminator="kind")] | None = None
+    lower_is_member: bool = False
+    blind: BlindBaseline | None = None
+    duplicates: Duplicates | None = None
     attacks: list[AttackResult]
     references: int = 0
     stacked: list[str] = []
@@ -92,10 +111,11 @@ class MembershipResult(BaseModel):
     exposed: list[ExposedRecords] = []
     skipped: list[SkippedAttack] = []
     floored: dict[str, int] = {}
+    caveats: list[str] = []
 
     def bounds(self, model: str) -> list[LowerBound]:
         """Lower bounds on one model's ε."""
-        return [attack.bound for attack in self.attacks if attack.model == model]
+        return [attack.bound for attack in self.attacks if attack.model == model and attack.bound is not None]
 
     def by_name(self, model: str) -> dict[str, AttackResult]:
         """Attacks on one model; one that ran again, with other parameters, has a number behind its name."""

@@ -5,27 +5,28 @@ import platform
 import sys
 from datetime import datetime, timezone
 from html import escape
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import to_json
 
+from dpaudit.accounting.claim import Adjacency, GaussianSteps, Noise, Unit
+from dpaudit.accounting.promise import Promise
+from dpaudit.bounds.lower_bound import ErrorLevel, Finding, LowerBound
 from dpaudit.bounds.reconstruction import Successes
-from dpaudit.claim import Adjacency, GaussianSteps, Unit
-from dpaudit.compare import Comparison
+from dpaudit.bounds.verdict import Comparison
 from dpaudit.data.dataset import Dataset
-from dpaudit.errors import AuditFailed, InputError
-from dpaudit.evidence import Finding, LowerBound
-from dpaudit.files import read_text
-from dpaudit.promise import Promise
 from dpaudit.results.federated import FederatedResult
 from dpaudit.results.gradient import GradientResult
 from dpaudit.results.ladder import LadderResult
 from dpaudit.results.membership import MembershipResult
-from dpaudit.results.reconstruction_game import PriorResult
+from dpaudit.results.prior import PriorResult
 from dpaudit.results.trace import TraceResult
+from dpaudit.runtime.errors import AuditFailed, InputError
+from dpaudit.runtime.files import read_text
+from dpaudit.runtime.first_error import first_error
+from dpaudit.runtime.machine import versions_of
 
 SCHEMA = 1
 VERSIONS_OF = (
@@ -60,23 +61,6 @@ class DataSummary(_Part):
     licence: str
 
 
-class ErrorLevel(_Part):
-    """How the audit's one error level is shared among its lower bounds (a union bound)."""
-
-    confidence: float
-    bounds: int
-    per_bound: float
-
-    @classmethod
-    def shared(cls, confidence: float, bounds: int) -> "ErrorLevel":
-        """One error level shared equally among all lower bounds, so that they all hold together.
-
-        >>> ErrorLevel.shared(0.95, 5).per_bound
-        0.99
-        """
-        return cls(confidence=confidence, bounds=bounds, per_bound=round(1 - (1 - confidence) / max(1, bounds), 12))
-
-
 class Utility(_Part):
     """How good the model is: accuracy of a classifier, mean squared error of a regression."""
 
@@ -86,7 +70,11 @@ class Utility(_Part):
 
 
 class ModelResult(_Part):
-    """One model under audit."""
+    """One model under audit.
+
+    ``noise``: what is known of the noise of its training; None in results that did not record it, where the trainer and
+    the mechanism say it.
+    """
 
     name: str
     trainer: str
@@ -94,6 +82,7 @@ class ModelResult(_Part):
     mechanism: GaussianSteps | None
     promise: Promise | None
     utility: Utility | None
+    noise: Noise | None = None
 
 
 class Result(_Part):
@@ -150,6 +139,11 @@ class Result(_Part):
     def contradicted(self) -> bool:
         """Whether any claim is contradicted."""
         return any(found.verdict == "contradicted" for found in self.comparisons)
+
+    @property
+    def no_verdict(self) -> bool:
+        """Whether what was measured says nothing about a claim."""
+        return any(found.verdict == "no verdict" for found in self.comparisons)
 
     def _repr_html_(self) -> str:
         """What a notebook shows: one row for each model, and below it the whole report in a frame of its own.
@@ -214,22 +208,14 @@ def result_from_json(text: str, *, where: str) -> Result:
     try:
         return Result.model_validate_json(text)
     except ValidationError as error:
-        problem = error.errors()[0]
-        place = ".".join(str(part) for part in problem["loc"]) or "the whole"
-        raise InputError(f"{where} is not a result of schema {SCHEMA}: {place}: {problem['msg']}.") from error
+        raise InputError(f"{where} is not a result of schema {SCHEMA}: {first_error(error, Result)}") from error
 
 
 def provenance(*, seed: int | None, plan: str | None = None, fingerprint: str | None = None) -> Provenance:
     """Versions, machine and time of this audit."""
-    versions = {"python": platform.python_version()}
-    for name in VERSIONS_OF:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = "not installed"
     return Provenance(
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        versions=versions,
+        versions=versions_of(VERSIONS_OF),
         platform=f"{platform.system()} {platform.machine()}, {sys.implementation.name}",
         seed=seed,
         plan=plan,

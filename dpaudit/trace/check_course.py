@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 
-from dpaudit.evidence import Finding
+from dpaudit.bounds.lower_bound import Finding
 from dpaudit.trace.manifest import DpClaim
 from dpaudit.trace.reader import Trace
 

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from dpaudit import _check
-from dpaudit.claim import ADJACENCIES, UNITS, Adjacency, Unit
-from dpaudit.errors import InputError
+from dpaudit.accounting.claim import ADJACENCIES, UNITS, Adjacency, Unit
+from dpaudit.runtime import check
+from dpaudit.runtime.errors import InputError
+from dpaudit.trace.server import ServerStep
 
 SCHEMA = 1
 MOST_ROUNDS = 10**6
@@ -61,8 +62,8 @@ class DpClaim:
     accountant: Accountant | None = None
 
     def __post_init__(self) -> None:
-        _check.one_of("dp_claim.unit", self.unit, UNITS)
-        _check.one_of("dp_claim.adjacency", self.adjacency, ADJACENCIES)
+        check.one_of("dp_claim.unit", self.unit, UNITS)
+        check.one_of("dp_claim.adjacency", self.adjacency, ADJACENCIES)
         for name, options in (
             ("sampler", Sampler),
             ("weighting", Weighting),
@@ -70,19 +71,19 @@ class DpClaim:
             ("accountant", Accountant),
         ):
             if getattr(self, name) is not None:
-                _check.one_of(f"dp_claim.{name}", getattr(self, name), typing.get_args(options))
-        _check.one_of("dp_claim.denominator", self.denominator, ("expected", "replies"))
+                check.one_of(f"dp_claim.{name}", getattr(self, name), typing.get_args(options))
+        check.one_of("dp_claim.denominator", self.denominator, ("expected", "replies"))
         for name in ("epsilon", "noise_multiplier"):
             if getattr(self, name) is not None:
-                _check.nonnegative(f"dp_claim.{name}", getattr(self, name))
+                check.nonnegative(f"dp_claim.{name}", getattr(self, name))
         if self.delta is not None:
-            _check.delta("dp_claim.delta", self.delta)
+            check.delta("dp_claim.delta", self.delta)
         for name in ("clip", "sensitivity", "clients"):
             if getattr(self, name) is not None:
-                _check.positive(f"dp_claim.{name}", getattr(self, name))
+                check.positive(f"dp_claim.{name}", getattr(self, name))
         for name, most in (("of", None), ("rounds", MOST_ROUNDS)):
             if getattr(self, name) is not None:
-                _check.integer(f"dp_claim.{name}", getattr(self, name), at_least=1, at_most=most)
+                check.integer(f"dp_claim.{name}", getattr(self, name), at_least=1, at_most=most)
         if not isinstance(self.adaptive_clip, bool):
             raise InputError(f"dp_claim.adaptive_clip must be true or false, got {self.adaptive_clip!r}.")
         if self.of is not None and self.clients is not None and self.clients > self.of:
@@ -112,6 +113,7 @@ class Manifest:
         metrics: names of metrics that were released beside the model.
         canaries: number of canary clients.
         rounds: rounds of the run; None while it is being written.
+        server: what the server does with the noisy average; None when it is not stated.
     """
 
     framework: str
@@ -125,6 +127,7 @@ class Manifest:
     metrics: tuple[str, ...] = ()
     canaries: int = 0
     rounds: int | None = None
+    server: ServerStep | None = None
     schema: int = field(default=SCHEMA)
 
     def __post_init__(self) -> None:
@@ -137,10 +140,10 @@ class Manifest:
             )
         if not any(self.trainable):
             raise InputError("trainable must be true for at least one array.")
-        _check.one_of("threat_model", self.threat_model, typing.get_args(ThreatModel))
-        _check.integer("canaries", self.canaries, at_least=0)
+        check.one_of("threat_model", self.threat_model, typing.get_args(ThreatModel))
+        check.integer("canaries", self.canaries, at_least=0)
         if self.rounds is not None:
-            _check.integer("rounds", self.rounds, at_least=0, at_most=MOST_ROUNDS)
+            check.integer("rounds", self.rounds, at_least=0, at_most=MOST_ROUNDS)
 
     def json(self) -> str:
         """The text of ``manifest.json``."""
@@ -163,11 +166,13 @@ def manifest_from_json(text: str, *, where: str) -> Manifest:
     try:
         if claim is not None:
             table["dp_claim"] = DpClaim(**_known(DpClaim, claim, f"{where}: dp_claim"))
+        if table.get("server") is not None:
+            table["server"] = ServerStep(**_known(ServerStep, table["server"], f"{where}: server"))
         clean = _known(Manifest, table, where)
         for name, kind in (("weight_names", str), ("trainable", bool), ("metrics", str)):
             clean[name] = _listed(name, clean.get(name, []), kind)
         shapes = _listed("shapes", clean.get("shapes", []), list)
-        clean["shapes"] = tuple(tuple(_check.integer("a size", n, at_least=0) for n in shape) for shape in shapes)
+        clean["shapes"] = tuple(tuple(check.integer("a size", n, at_least=0) for n in shape) for shape in shapes)
         clean.setdefault("framework", "not stated")
         for name in ("framework", "architecture", "loss"):
             if not isinstance(clean.get(name), str | None):
@@ -191,7 +196,5 @@ def _known(kind: type, table: Mapping[str, Any], where: str) -> dict[str, Any]:
         raise InputError(f"{where} must be a table, got {table!r}.")
     for key in table:
         if key not in names:
-            raise InputError(
-                f"{where}: {key!r} is not known; known are {', '.join(names)}.{_check.nearest(key, names)}"
-            )
+            raise InputError(f"{where}: {key!r} is not known; known are {', '.join(names)}.{check.nearest(key, names)}")
     return dict(table)

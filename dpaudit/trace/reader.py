@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dpaudit import _check
-from dpaudit._check import FloatArray
-from dpaudit.errors import InputError
-from dpaudit.files import read_npz, read_text
+from dpaudit.runtime import check
+from dpaudit.runtime.check import FloatArray
+from dpaudit.runtime.errors import InputError
+from dpaudit.runtime.files import read_npz, read_text
 from dpaudit.trace.manifest import Manifest, manifest_from_json
 
 ROUND = re.compile(r"r(\d{4,7})\.npz")
@@ -31,6 +31,7 @@ class Round:
         weights: of the updates, when they were written.
         updates: by client, where the trace shows them.
         canaries: clients that are canaries.
+        average: the noisy average before the server's own step, where it was written.
     """
 
     number: int
@@ -41,6 +42,7 @@ class Round:
     weights: FloatArray | None = None
     updates: dict[str, tuple[npt.NDArray[Any], ...]] | None = None
     canaries: tuple[str, ...] = ()
+    average: tuple[npt.NDArray[Any], ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ def _round(number: int, arrays: dict[str, npt.NDArray[Any]], manifest: Manifest,
             if value is None or value.shape != shape:
                 got = "nothing" if value is None else f"shape {value.shape}"
                 raise InputError(f"{path}: {kind}_{i} must have shape {shape}, got {got}: another model?")
-            if np.abs(_check.finite(f"{path}: {kind}_{i}", value)).max(initial=0.0) > LARGEST:
+            if np.abs(check.finite(f"{path}: {kind}_{i}", value)).max(initial=0.0) > LARGEST:
                 raise InputError(f"{path}: {kind}_{i} holds values above {LARGEST:g}, which no trained model has.")
             values.append(value)
         return tuple(values)
@@ -147,17 +149,18 @@ def _round(number: int, arrays: dict[str, npt.NDArray[Any]], manifest: Manifest,
         number=number,
         before=model("before"),
         after=model("after"),
-        clip=None if clip is None else _check.positive(f"{path}: clip", clip),
-        replies=None if replies is None else _check.integer(f"{path}: replies", replies, at_least=0),
+        clip=None if clip is None else check.positive(f"{path}: clip", clip),
+        replies=None if replies is None else check.integer(f"{path}: replies", replies, at_least=0),
         weights=None if weights is None else _weights(f"{path}: weights", weights),
         updates=None if clients is None else {name: model(f"update{i}") for i, name in enumerate(clients)},
         canaries=tuple(names("canaries")) if "canaries" in arrays else (),
+        average=model("average") if "average_0" in arrays else None,
     )
 
 
 def _weights(name: str, values: npt.NDArray[Any]) -> FloatArray:
     """Weights of an average: none below 0, not all of them 0."""
-    weights = _check.vector(name, values, empty=True)
+    weights = check.vector(name, values, empty=True)
     if weights.size and (weights.min() < 0 or not 0 < weights.max() <= LARGEST):
         raise InputError(f"{name} must be from 0 to {LARGEST:g} and not all 0.")
     return weights

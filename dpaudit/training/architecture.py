@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from dpaudit import _check
-from dpaudit.errors import InputError
+from dpaudit.runtime import check
+from dpaudit.runtime.errors import InputError
 from dpaudit.training.keras_config import refuse_code
 
 
@@ -31,11 +31,11 @@ class Mlp:
 
     def __post_init__(self) -> None:
         for width in self.hidden:
-            _check.integer("hidden", width, at_least=1)
+            check.integer("hidden", width, at_least=1)
 
     def __call__(self, input_shape: tuple[int, ...], outputs: int) -> Any:
         """The model."""
-        from dpaudit._tensorflow import keras
+        from dpaudit.runtime.tensorflow import keras
 
         layers = [keras.Input(input_shape)]
         if len(input_shape) > 1:
@@ -67,8 +67,8 @@ class Cnn:
     def __post_init__(self) -> None:
         for name in ("filters", "kernels", "strides", "hidden"):
             for size in getattr(self, name):
-                _check.integer(name, size, at_least=1)
-        _check.integer("pool", self.pool, at_least=1)
+                check.integer(name, size, at_least=1)
+        check.integer("pool", self.pool, at_least=1)
         if not len(self.filters) == len(self.kernels) == len(self.strides) > 0:
             raise InputError(
                 f"filters, kernels and strides must have one value per convolution, got {len(self.filters)}, "
@@ -77,7 +77,7 @@ class Cnn:
 
     def __call__(self, input_shape: tuple[int, ...], outputs: int) -> Any:
         """The model."""
-        from dpaudit._tensorflow import keras
+        from dpaudit.runtime.tensorflow import keras
 
         if len(input_shape) != 3:
             raise InputError(f"a cnn needs images of shape (height, width, channels), got {input_shape}.")
@@ -106,7 +106,7 @@ class KerasJson:
 
     def __call__(self, input_shape: tuple[int, ...], outputs: int) -> Any:
         """The model, refused when it does not fit the data."""
-        from dpaudit._tensorflow import keras
+        from dpaudit.runtime.tensorflow import keras
 
         try:
             text = Path(self.path).read_text(encoding="utf-8")

@@ -1,28 +1,33 @@
 """DP-SGD, or SGD without DP, on the stacked engine: one model or many at once, the same either way."""
 
+import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from dpaudit import _check
-from dpaudit._check import BoolArray, FloatArray
-from dpaudit.claim import GaussianSteps, Sampling, Shuffled
+from dpaudit.accounting.claim import GaussianSteps, Sampling, Shuffled
+from dpaudit.bounds.lower_bound import Skipped
 from dpaudit.data.dataset import Dataset
-from dpaudit.errors import InputError
-from dpaudit.stacked.batches import TOLERANCE, SamplingName, longest_batch, sampling_event
-from dpaudit.stacked.schedules import Constant, Cosine, Steps
+from dpaudit.engine.batches import TOLERANCE, SamplingName, longest_batch, sampling_event
+from dpaudit.engine.schedules import Constant, Cosine, Steps
+from dpaudit.runtime import check
+from dpaudit.runtime.check import BoolArray, FloatArray
+from dpaudit.runtime.errors import InputError
 from dpaudit.training.architecture import Architecture
+from dpaudit.training.capabilities import checked_epoch, no_probe
 from dpaudit.training.trainer import TrainedModel
 
 if TYPE_CHECKING:
-    from dpaudit.stacked.cost import Cost
-    from dpaudit.stacked.network import Network
-    from dpaudit.stacked.training import Recipe, Watch
+    from dpaudit.engine.cost import Cost
+    from dpaudit.engine.network import Network
+    from dpaudit.engine.training import Recipe, Watch
+    from dpaudit.inspection.under_test import UnderTest
 
+logger = logging.getLogger(__name__)
 Optimizer = Literal["sgd", "adam"]
 FAMILY = 0  # a model's own seed is its number in this one family, so a model alone is the model in a stack
 
@@ -66,23 +71,23 @@ class DpSgd:
 
     def __post_init__(self) -> None:
         if self.l2_norm_clip is not None:
-            _check.positive("l2_norm_clip", self.l2_norm_clip)
+            check.positive("l2_norm_clip", self.l2_norm_clip)
         elif self.noise_multiplier:
             raise InputError(f"noise_multiplier {self.noise_multiplier} needs an l2_norm_clip, got None.")
-        _check.nonnegative("noise_multiplier", self.noise_multiplier)
-        _check.integer("epochs", self.epochs, at_least=1)
-        _check.integer("batch_size", self.batch_size, at_least=1)
+        check.nonnegative("noise_multiplier", self.noise_multiplier)
+        check.integer("epochs", self.epochs, at_least=1)
+        check.integer("batch_size", self.batch_size, at_least=1)
         if not isinstance(self.learning_rate, Cosine | Steps):
-            _check.positive("learning_rate", self.learning_rate)
-        _check.one_of("optimizer", self.optimizer, get_args(Optimizer))
-        _check.probability("momentum", self.momentum)
+            check.positive("learning_rate", self.learning_rate)
+        check.one_of("optimizer", self.optimizer, get_args(Optimizer))
+        check.probability("momentum", self.momentum)
         if self.optimizer != "sgd" and self.momentum:
             raise InputError(f"momentum belongs to the sgd optimizer, got {self.momentum} with {self.optimizer}.")
-        _check.nonnegative("weight_decay", self.weight_decay)
-        _check.one_of("sampling", self.sampling, get_args(SamplingName))
+        check.nonnegative("weight_decay", self.weight_decay)
+        check.one_of("sampling", self.sampling, get_args(SamplingName))
         if self.drop_remainder and self.sampling != "shuffled":
             raise InputError(f"drop_remainder belongs to shuffled batches, got it with sampling {self.sampling!r}.")
-        _check.open_unit("tolerance", self.tolerance)
+        check.open_unit("tolerance", self.tolerance)
 
     def steps(self, records: int) -> int:
         """Updates of a training on ``records`` records."""
@@ -101,6 +106,50 @@ class DpSgd:
         event, steps = self.event(records), self.steps(records)
         _, slack = longest_batch(event, records, self.batch_size, steps, tolerance=self.tolerance)
         return GaussianSteps(self.noise_multiplier, steps, event, slack)
+
+    def adds_noise(self) -> bool:
+        """Whether there is a noise multiplier."""
+        return self.noise_multiplier > 0
+
+    def records_needed(self) -> int:
+        """One batch."""
+        return self.batch_size
+
+    def with_epochs(self, epochs: int) -> "DpSgd":
+        """The same training for so many epochs."""
+        return replace(self, epochs=epochs)
+
+    def at_epoch(self, epochs: int) -> "DpSgd":
+        """The training stopped after so many epochs.
+
+        Raises:
+            InputError: its learning rate follows a schedule, or it is not that long.
+        """
+        if isinstance(self.learning_rate, Cosine | Steps):
+            raise InputError(
+                "checkpoints need a constant learning_rate: a schedule is stretched over the whole training."
+            )
+        return replace(self, epochs=checked_epoch(self, epochs))
+
+    def stacked(self, dataset: Dataset) -> "DpSgd":
+        """Itself: it runs on the stacked engine."""
+        return self
+
+    def without_privacy(self) -> "DpSgd":
+        """The same network trained on shuffled batches, without clipping and noise."""
+        return replace(self, l2_norm_clip=None, noise_multiplier=0.0, sampling="shuffled")
+
+    def probe(self, dataset: Dataset, *, seed: int) -> "UnderTest | Skipped":
+        """One step of the engine on a linear network, with this clip norm, noise and batch size."""
+        if self.l2_norm_clip is None:
+            return no_probe(self)
+        from dpaudit.inspection.engine_step import stacked_step
+        from dpaudit.inspection.mechanism import Stated
+        from dpaudit.inspection.under_test import UnderTest
+
+        clip, noise, size = self.l2_norm_clip, self.noise_multiplier, self.batch_size
+        step = stacked_step(clip=clip, noise_multiplier=noise, denominator=size, seed=seed)
+        return UnderTest(step, Stated(clip, noise, size, "zero-out"))
 
     def restore(self, weights: dict[str, npt.NDArray[np.float32]], dataset: Dataset) -> TrainedModel:
         """The model again from stored weights."""
@@ -136,9 +185,9 @@ class DpSgd:
             progress: called with the steps done since the last call, summed over the models.
             start: weights every model starts from, in the order of ``TrainedModel.weights``; drawn from each model's
                 seed when None.
-            watch: sees every step, as in `dpaudit.stacked.training.train`; a model's number is its seed.
+            watch: sees every step, as in `dpaudit.engine.training.train`; a model's number is its seed.
         """
-        from dpaudit.stacked.training import Member, train
+        from dpaudit.engine.training import Member, train
         from dpaudit.training.keras_model import targets
 
         sizes = included.sum(axis=1)
@@ -181,7 +230,7 @@ class DpSgd:
 
     def cost(self, dataset: Dataset) -> "Cost":
         """What one example costs, and what a step of the engine holds."""
-        from dpaudit.stacked.cost import cost
+        from dpaudit.engine.cost import cost
 
         return cost(self.network(dataset))
 
@@ -193,8 +242,8 @@ class DpSgd:
 
     def recipe(self, dataset: Dataset, records: int) -> "Recipe":
         """What the engine is told for a training on ``records`` records."""
-        from dpaudit.stacked.optimizers import Adam, Sgd
-        from dpaudit.stacked.training import Recipe
+        from dpaudit.engine.optimizers import Adam, Sgd
+        from dpaudit.engine.training import Recipe
 
         rate = self.learning_rate
         return Recipe(
@@ -221,9 +270,19 @@ class DpSgd:
         return TrainedModel(predict, weights, self.mechanism(records))
 
 
+def readable(together: DpSgd, dataset: Dataset) -> DpSgd | Skipped:
+    """The trainer where the engine can take its architecture."""
+    try:
+        together.network(dataset)
+    except InputError as error:
+        logger.info("reference models are trained one at a time: %s", error)
+        return Skipped(str(error).rstrip("."))
+    return together
+
+
 @lru_cache(maxsize=16)
 def _network(architecture: Any, content: str | None, input_shape: tuple[int, ...], outputs: int) -> "Network":
     """The same object whenever it is asked for, so that chunks of a pool share compiled programs."""
-    from dpaudit.stacked.network import Network
+    from dpaudit.engine.network import Network
 
     return Network.from_keras(architecture(input_shape, outputs))

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dpaudit._check import BoolArray, FloatArray
-from dpaudit.claim import GaussianSteps
+from dpaudit.accounting.claim import GaussianSteps
 from dpaudit.data.dataset import Dataset
-from dpaudit.errors import AuditFailed, InputError
-from dpaudit.training.code import code_digest
+from dpaudit.runtime.check import BoolArray, FloatArray
+from dpaudit.runtime.errors import AuditFailed, InputError
+from dpaudit.training.reference_models.code_fingerprint import code_digest
 from dpaudit.training.trainer import TrainedModel
 
 
@@ -51,11 +51,23 @@ class Function:
 
     def mechanism(self, records: int) -> GaussianSteps | None:
         """What the plan says of it."""
-        from dpaudit.claim import Poisson
+        from dpaudit.accounting.claim import Poisson
 
         if self.noise_multiplier is None or self.steps is None or self.rate is None:
             return None
         return GaussianSteps(self.noise_multiplier, self.steps, Poisson(self.rate))
+
+    def adds_noise(self) -> bool | None:
+        """What the plan says; None where it says nothing, for nobody sees into the function."""
+        return None if self.noise_multiplier is None else self.noise_multiplier > 0
+
+    def outside_code(self) -> str | None:
+        """Where the function is, when it is named."""
+        return self.train if isinstance(self.train, str) else None
+
+    def gives_weights(self) -> bool:
+        """No: the function keeps them."""
+        return False
 
     def restore(self, weights: dict[str, npt.NDArray[np.float32]], dataset: Dataset) -> TrainedModel:
         """Refused: the function keeps its own weights."""
@@ -90,7 +102,7 @@ class Function:
         """Its name, and a hash of its code: results of other code are not used.
 
         The code is the file of the function's module and what that imports from the same folder or package; see
-        `dpaudit.training.code.code_files` for what is not looked at.
+        `dpaudit.training.reference_models.code_fingerprint.code_files` for what is not looked at.
 
         Raises:
             InputError: it was defined in no file, or holds variables of a function around it.

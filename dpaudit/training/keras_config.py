@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from dpaudit.errors import InputError
+from dpaudit.runtime.errors import InputError
 
 # Layers that look up a Python function or a TensorFlow operation by a name in the file.
 CALLS_CODE = ("Lambda", "TFOpLambda", "SlicingOpLambda", "ClassMethod", "InstanceMethod", "InstanceProperty")

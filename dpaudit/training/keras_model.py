@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dpaudit._check import BoolArray, FloatArray
-from dpaudit._tensorflow import keras, tf
-from dpaudit.claim import GaussianSteps
+from dpaudit.accounting.claim import GaussianSteps
 from dpaudit.data.dataset import Dataset, Task
-from dpaudit.errors import InputError
+from dpaudit.runtime.check import BoolArray, FloatArray
+from dpaudit.runtime.errors import InputError
+from dpaudit.runtime.tensorflow import keras, tf
 from dpaudit.training.trainer import TrainedModel
 
 

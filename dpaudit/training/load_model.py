@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from dpaudit.data.dataset import Task
-from dpaudit.errors import InputError, MissingDependency
-from dpaudit.outputs import Kind
+from dpaudit.runtime.errors import InputError, MissingDependency
+from dpaudit.scores.from_outputs import Kind
 from dpaudit.training.keras_config import objects, refuse_code
 from dpaudit.training.trainer import Predict
 
@@ -196,7 +196,7 @@ def _compiled(config: dict[str, Any] | None) -> Compiled:
 
 
 def _loaded_by_keras_2(path: Path, trust_code: bool) -> Any:
-    from dpaudit._tensorflow import keras
+    from dpaudit.runtime.tensorflow import keras
 
     try:
         return keras.models.load_model(path, compile=False, safe_mode=not trust_code)
@@ -215,7 +215,7 @@ def _loaded_by_keras_3(path: Path, description: Description, trust_code: bool) -
             f"later (installed: {installed}). Or save it with Keras 2, or hand a predict function to "
             "dpaudit.attack_model in Python."
         )
-    from dpaudit._tensorflow import tf  # set up before Keras 3 takes it as its backend
+    from dpaudit.runtime.tensorflow import tf  # set up before Keras 3 takes it as its backend
 
     keras_3 = import_module("keras")
 
@@ -240,7 +240,7 @@ def _loaded_by_keras_3(path: Path, description: Description, trust_code: bool) -
 
 
 def _built(config: dict[str, Any]) -> Any:
-    from dpaudit._tensorflow import keras
+    from dpaudit.runtime.tensorflow import keras
 
     kinds = {"Sequential": keras.Sequential, "Functional": keras.Model, "Model": keras.Model}
     if config["class_name"] not in kinds:
@@ -263,7 +263,7 @@ def _as_keras_2(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _layer_as_keras_2(layer: dict[str, Any]) -> dict[str, Any]:
-    from dpaudit._tensorflow import keras
+    from dpaudit.runtime.tensorflow import keras
 
     kind = layer["class_name"]
     cls = getattr(keras.layers, kind, None)

@@ -1,22 +1,37 @@
 """DP-SGD as the users of TensorFlow Privacy write it: its optimizers and models through ``compile`` and ``fit``."""
 
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from dpaudit import _check
-from dpaudit._check import BoolArray
-from dpaudit.claim import GaussianSteps, Shuffled
+from dpaudit.accounting.claim import GaussianSteps, Shuffled
+from dpaudit.bounds.lower_bound import Skipped
 from dpaudit.data.dataset import Dataset
-from dpaudit.errors import AuditFailed, InputError
+from dpaudit.runtime import check
+from dpaudit.runtime.check import BoolArray
+from dpaudit.runtime.errors import AuditFailed, InputError
+from dpaudit.training import dp_sgd
 from dpaudit.training.architecture import Architecture
-from dpaudit.training.trainer import TrainedModel
+from dpaudit.training.capabilities import checked_epoch
+from dpaudit.training.trainer import TrainedModel, Trainer
+
+if TYPE_CHECKING:
+    from dpaudit.inspection.under_test import UnderTest
 
 Optimizer = Literal[
     "sgd", "adam", "adagrad", "vectorized-sgd", "vectorized-adam", "vectorized-adagrad", "dp-sequential"
 ]
+
+# Its name -> the engine's, where the engine has the optimizer.
+STACKED_OPTIMIZERS: dict[str, dp_sgd.Optimizer] = {
+    "sgd": "sgd",
+    "vectorized-sgd": "sgd",
+    "dp-sequential": "sgd",
+    "adam": "adam",
+    "vectorized-adam": "adam",
+}
 
 
 @dataclass(frozen=True)
@@ -48,14 +63,14 @@ class TFPrivacy:
     optimizer: Optimizer = "sgd"
 
     def __post_init__(self) -> None:
-        _check.positive("l2_norm_clip", self.l2_norm_clip)
-        _check.nonnegative("noise_multiplier", self.noise_multiplier)
-        _check.integer("epochs", self.epochs, at_least=1)
-        _check.integer("batch_size", self.batch_size, at_least=1)
-        _check.positive("learning_rate", self.learning_rate)
-        _check.one_of("optimizer", self.optimizer, get_args(Optimizer))
+        check.positive("l2_norm_clip", self.l2_norm_clip)
+        check.nonnegative("noise_multiplier", self.noise_multiplier)
+        check.integer("epochs", self.epochs, at_least=1)
+        check.integer("batch_size", self.batch_size, at_least=1)
+        check.positive("learning_rate", self.learning_rate)
+        check.one_of("optimizer", self.optimizer, get_args(Optimizer))
         if self.num_microbatches is not None:
-            _check.integer("num_microbatches", self.num_microbatches, at_least=1)
+            check.integer("num_microbatches", self.num_microbatches, at_least=1)
             if self.batch_size % self.num_microbatches:
                 raise InputError(
                     f"num_microbatches must divide batch_size {self.batch_size}, got {self.num_microbatches}."
@@ -79,6 +94,55 @@ class TFPrivacy:
         effective = self.noise_multiplier if alone else self.noise_multiplier / 2
         return GaussianSteps(effective, self.epochs * batches, Shuffled(batches))
 
+    def adds_noise(self) -> bool:
+        """Whether there is a noise multiplier."""
+        return self.noise_multiplier > 0
+
+    def records_needed(self) -> int:
+        """One batch."""
+        return self.batch_size
+
+    def with_epochs(self, epochs: int) -> "TFPrivacy":
+        """The same training for so many epochs."""
+        return replace(self, epochs=epochs)
+
+    def at_epoch(self, epochs: int) -> "TFPrivacy":
+        """The training stopped after so many epochs."""
+        return replace(self, epochs=checked_epoch(self, epochs))
+
+    def reference(self, dataset: Dataset) -> Trainer:
+        """Its recipe on the stacked engine. Microbatches of several examples and Adagrad stay with the code itself."""
+        optimizer = STACKED_OPTIMIZERS.get(self.optimizer)
+        if optimizer is None or self.microbatches != self.batch_size:
+            return self
+        together = dp_sgd.DpSgd(
+            self.architecture,
+            l2_norm_clip=self.l2_norm_clip,
+            noise_multiplier=self.noise_multiplier,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            optimizer=optimizer,
+            sampling="shuffled",
+            drop_remainder=True,
+        )
+        found = dp_sgd.readable(together, dataset)
+        return self if isinstance(found, Skipped) else found
+
+    def probe(self, dataset: Dataset, *, seed: int) -> "UnderTest":
+        """Its optimizer, or its `DPSequential`, on a model whose per-example gradients are chosen."""
+        from dpaudit.inspection.keras_optimizer import model, optimizer
+        from dpaudit.inspection.mechanism import Stated
+        from dpaudit.inspection.under_test import UnderTest
+        from dpaudit.runtime.tensorflow import keras
+
+        size = self.batch_size
+        if self.optimizer == "dp-sequential":
+            step = model(lambda layers: self.dp_sequential(keras.Sequential(layers)), batch_size=size, seed=seed)
+        else:
+            step = optimizer(self.dp_optimizer, batch_size=size, partial=False, seed=seed)
+        return UnderTest(step, Stated(self.l2_norm_clip, self.noise_multiplier, "batch", "zero-out"))
+
     def restore(self, weights: dict[str, npt.NDArray[np.float32]], dataset: Dataset) -> TrainedModel:
         """The model again from stored weights."""
         from dpaudit.training.keras_model import restored
@@ -92,7 +156,7 @@ class TFPrivacy:
             InputError: fewer records than one batch.
             AuditFailed: the trained weights are not finite.
         """
-        from dpaudit._tensorflow import keras
+        from dpaudit.runtime.tensorflow import keras
         from dpaudit.training.keras_model import per_example_loss, shuffled_batches, trained, training_records
 
         records = training_records(dataset, included, self.batch_size)
@@ -111,7 +175,7 @@ class TFPrivacy:
 
     def dp_optimizer(self) -> Any:
         """A new optimizer, as the training compiles it."""
-        from dpaudit._tensorflow import tensorflow_privacy_module
+        from dpaudit.runtime.tensorflow import tensorflow_privacy_module
 
         vectorized = self.optimizer.startswith("vectorized-")
         module = tensorflow_privacy_module(
@@ -132,7 +196,7 @@ class TFPrivacy:
         Raises:
             InputError: the model is no Sequential, or microbatches of several examples are asked for.
         """
-        from dpaudit._tensorflow import keras, tensorflow_privacy_module
+        from dpaudit.runtime.tensorflow import keras, tensorflow_privacy_module
 
         if not isinstance(model, keras.Sequential):
             raise InputError("dp-sequential needs a Sequential architecture; the sgd optimizer takes any.")

@@ -6,9 +6,9 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from dpaudit._check import BoolArray, FloatArray
-from dpaudit.claim import GaussianSteps
+from dpaudit.accounting.claim import GaussianSteps
 from dpaudit.data.dataset import Dataset
+from dpaudit.runtime.check import BoolArray, FloatArray
 
 
 class Predict(Protocol):

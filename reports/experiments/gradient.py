@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from dpaudit.intervals import interval
 from dpaudit.reports.drawing import COLOURS, INK, MUTED, PROMISED, Drawing, canvas
 from dpaudit.results.gradient import GradientResult
-from dpaudit.results.reconstruction_game import PriorResult
+from dpaudit.results.prior import PriorResult
 from dpaudit.results.result import Result
+from dpaudit.scores.intervals import interval
 
 EXACT = 60.0  # dB: an error of a thousandth of the range, which no eye sees; what is above is drawn there
 MARKERS = ("o", "s", "^", "D", "v", "P")

@@ -10,18 +10,18 @@ import pytest
 from scipy.special import ndtri
 from scipy.stats import binom
 
-from dpaudit.accounting import gaussian_epsilon
+from dpaudit.accounting.gaussian import gaussian_epsilon
 from dpaudit.bounds.accuracy import accuracy_bound
 from dpaudit.bounds.clopper_pearson import clopper_pearson
 from dpaudit.bounds.conditional import conditional
-from dpaudit.bounds.counts import Counts, Guesses
+from dpaudit.bounds.hypothesis import ApproximateCurve, Curve, Definition, Gaussian, GaussianCurve
 from dpaudit.bounds.joint_beta import joint_beta
-from dpaudit.bounds.null import ApproximateCurve, Curve, Definition, Gaussian, GaussianCurve
 from dpaudit.bounds.one_run import one_run, one_run_p_value
 from dpaudit.bounds.one_run_trade_off import one_run_trade_off, refutes
 from dpaudit.bounds.ratios import RATIOS, ratio
+from dpaudit.bounds.trial_counts import Counts, Guesses
 from dpaudit.bounds.whole_curve import whole_curve
-from dpaudit.errors import InputError
+from dpaudit.runtime.errors import InputError
 
 REFERENCE: dict[str, Any] = json.loads((Path(__file__).parent / "reference.json").read_text())
 FIXED = REFERENCE["A_fixed_threshold_counts"]

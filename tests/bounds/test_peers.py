@@ -12,22 +12,23 @@ from dp_accounting.rdp import RdpAccountant
 from scipy.special import ndtri
 from scipy.stats import binom
 
-from dpaudit._check import FloatArray
-from dpaudit.accounting import epsilon, event, gaussian_epsilon, gaussian_mu, trade_off
+from dpaudit.accounting.claim import GaussianSteps, Poisson
+from dpaudit.accounting.gaussian import gaussian_epsilon, gaussian_mu
+from dpaudit.accounting.mechanism import epsilon, event, trade_off
 from dpaudit.bounds.accuracy import accuracy_bound
+from dpaudit.bounds.choosing import Fixed
 from dpaudit.bounds.clopper_pearson import ClopperPearson, clopper_pearson
-from dpaudit.bounds.counts import Counts, Guesses, count
-from dpaudit.bounds.null import Gaussian, GaussianCurve, accuracy
+from dpaudit.bounds.hypothesis import Gaussian, GaussianCurve, accuracy
 from dpaudit.bounds.one_run import one_run
 from dpaudit.bounds.one_run_trade_off import one_run_trade_off
 from dpaudit.bounds.one_shot import two_normals
 from dpaudit.bounds.ratios import RATIOS, ratio
-from dpaudit.bounds.selection import Fixed
+from dpaudit.bounds.trial_counts import Counts, Guesses, count
 from dpaudit.bounds.whole_curve import whole_curve
-from dpaudit.calibration.mechanisms import sometimes_everything
-from dpaudit.claim import GaussianSteps, Poisson
-from dpaudit.roc import Roc
-from dpaudit.scores import Scores
+from dpaudit.runtime.check import FloatArray
+from dpaudit.scores.roc import Roc
+from dpaudit.scores.scores import Scores
+from dpaudit.self_test.mechanisms import sometimes_everything
 
 REFERENCE: dict[str, Any] = json.loads((Path(__file__).parent / "reference.json").read_text())
 SCORES = REFERENCE["C_scores"]

@@ -10,17 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dpaudit.bounds.accuracy import Accuracy, accuracy_bound
+from dpaudit.bounds.choosing import Fixed
 from dpaudit.bounds.clopper_pearson import ClopperPearson, clopper_pearson
 from dpaudit.bounds.conditional import Conditional, conditional
-from dpaudit.bounds.counts import Counts, Guesses
+from dpaudit.bounds.hypothesis import Definition, Gaussian
 from dpaudit.bounds.joint_beta import joint_beta
-from dpaudit.bounds.null import Definition, Gaussian
 from dpaudit.bounds.one_run import one_run, one_run_ceiling
 from dpaudit.bounds.one_run_trade_off import one_run_trade_off
-from dpaudit.bounds.selection import Fixed
 from dpaudit.bounds.sequential import sequential
+from dpaudit.bounds.trial_counts import Counts, Guesses
 from dpaudit.bounds.whole_curve import WholeCurve, whole_curve
-from dpaudit.scores import Scores
+from dpaudit.scores.scores import Scores
 
 OnGuesses = Callable[[Guesses, float, float], float]
 GUESSES: dict[str, OnGuesses] = {

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from dpaudit.data.bundled import digits
-from dpaudit.history import releases
+from dpaudit.gate.history import releases
 from dpaudit.reports.history import write_history
 from dpaudit.reports.html import page
 from dpaudit.reports.records import shown
-from tests.audits import gaussian_audit
 from tests.reports import results, sections
+from tests.small_audits import gaussian_audit
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")

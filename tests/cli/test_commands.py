@@ -102,9 +102,9 @@ def test_a_claim_above_the_truth_is_consistent_and_one_above_the_ceiling_too_wea
     dpaudit: Command, scores: Path
 ) -> None:
     """Exit 0 both times, with different words."""
-    consistent = dpaudit("score", "scores.csv", "--epsilon", "5", cwd=scores)
+    consistent = dpaudit("score", "scores.csv", "--epsilon", "5", "--chosen-by", "coin", cwd=scores)
     assert (consistent.returncode, "consistent" in consistent.stdout) == (0, True)
-    weak = dpaudit("score", "scores.csv", "--epsilon", "50", cwd=scores)
+    weak = dpaudit("score", "scores.csv", "--epsilon", "50", "--chosen-by", "coin", cwd=scores)
     assert (weak.returncode, "too weak" in weak.stdout) == (0, True)
 
 
@@ -179,11 +179,11 @@ def test_report_refuses_what_is_no_result(dpaudit: Command, tmp_path: Path) -> N
 def test_init_writes_a_plan_that_is_valid_and_keeps_what_is_there(dpaudit: Command, tmp_path: Path) -> None:
     """The second time nothing is overwritten."""
     assert dpaudit("init", cwd=tmp_path).returncode == 0
-    from dpaudit.plan import load_plan
+    from dpaudit.audits.plan import load_plan
 
     assert load_plan(tmp_path / "plan.toml").name == "my-audit"
     again = dpaudit("init", cwd=tmp_path)
-    assert (again.returncode, "exists and is kept" in again.stderr) == (2, True)
+    assert (again.returncode, "already exists and is not overwritten" in again.stderr) == (2, True)
 
 
 def test_a_budget_that_is_no_time_is_exit_2(dpaudit: Command, tmp_path: Path) -> None:
@@ -210,7 +210,7 @@ def test_list_schema_and_doctor(dpaudit: Command, tmp_path: Path) -> None:
 def test_doctor_says_how_to_mend_what_is_missing(run_without_tensorflow: Callable[[str], str]) -> None:
     """Where TensorFlow does not import, training is not ok and the command that installs it stands beside."""
     printed = run_without_tensorflow(
-        "from dpaudit.doctor import examine\n"
+        "from dpaudit.runtime.doctor import examine\n"
         "print([(c.ok, 'pip install' in c.mend) for c in examine() if c.what in ('tensorflow', 'training')])"
     )
     assert printed.strip() == "[(False, True)]"
@@ -225,10 +225,59 @@ def test_usage_errors_are_exit_2_and_never_1(dpaudit: Command, tmp_path: Path) -
 
 def test_an_uncaught_failure_is_exit_4_with_a_log(tmp_path: Path) -> None:
     """Whatever breaks inside, it cannot be mistaken for a verdict; the log has the traceback."""
-    code = "from dpaudit import registry\nregistry.KINDS = 1 / 1j\n" + WITHOUT_TENSORFLOW
+    code = "from dpaudit.runtime import plugins\nplugins.KINDS = 1 / 1j\n" + WITHOUT_TENSORFLOW
     done = subprocess.run(
         [sys.executable, "-c", code, "list"], capture_output=True, text=True, cwd=tmp_path, check=False
     )
     assert done.returncode == 4, (done.stdout, done.stderr)
     log = Path(done.stderr.rsplit("traceback in ", 1)[1].strip().rstrip(")"))
     assert "Traceback" in log.read_text()
+
+
+def test_how_members_were_chosen_decides_the_exit_code(dpaudit: Command, scores: Path) -> None:
+    """Coins that fit: judged. Coins that the sizes refute: exit 2 in one line. By hand: exit 3, with or without a
+    claim. Nothing said: judged as a split, and said so."""
+    frame = pd.read_csv(scores / "scores.csv")
+    uneven = frame.sort_values("member").iloc[700:]
+    uneven.to_csv(scores / "uneven.csv", index=False)
+    said = dpaudit("score", "scores.csv", "--epsilon", "1", "--chosen-by", "coin", cwd=scores)
+    assert (said.returncode, "nobody said" in said.stdout) == (1, False)
+    refuted = dpaudit("score", "uneven.csv", "--epsilon", "1", "--chosen-by", "coin", cwd=scores)
+    assert (refuted.returncode, refuted.stderr.count("\n")) == (2, 1)
+    assert "which coins of probability 0.5 do not give" in refuted.stderr
+    silent = dpaudit("score", "uneven.csv", "--epsilon", "1", cwd=scores)
+    assert (silent.returncode, "nobody said how they were chosen" in silent.stdout) == (1, True)
+    for claim in (["--epsilon", "1"], []):
+        by_hand = dpaudit("score", "uneven.csv", *claim, "--chosen-by", "other", cwd=scores)
+        assert (by_hand.returncode, "not chosen at random" in by_hand.stdout) == (3, True)
+
+
+def test_scores_that_say_nothing_are_exit_3(dpaudit: Command, scores: Path) -> None:
+    """Losses as scores, and one number for all; turned round on purpose the leak is found."""
+    frame = pd.read_csv(scores / "scores.csv")
+    frame.assign(score=-frame["score"]).to_csv(scores / "losses.csv", index=False)
+    frame.assign(score=1.0).to_csv(scores / "equal.csv", index=False)
+    for claim in (["--epsilon", "1"], []):
+        down = dpaudit("score", "losses.csv", *claim, cwd=scores)
+        assert (down.returncode, "--lower-is-member" in down.stdout) == (3, True)
+        equal = dpaudit("score", "equal.csv", *claim, cwd=scores)
+        assert (equal.returncode, "All scores are equal" in equal.stdout) == (3, True)
+    assert dpaudit("score", "losses.csv", "--epsilon", "1", "--lower-is-member", cwd=scores).returncode == 1
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "npz"])
+def test_a_column_of_users_makes_one_score_a_user(dpaudit: Command, scores: Path, suffix: str) -> None:
+    """From every format; without the column a unit of users is refused."""
+    frame = pd.read_csv(scores / "scores.csv").sort_values("member", kind="stable").reset_index(drop=True)
+    frame["who"] = [f"u{'in' if m else 'out'}{i // 5}" for i, m in enumerate(frame["member"])]
+    frame.to_csv(scores / "users.csv", index=False)
+    frame.to_parquet(scores / "users.parquet")
+    np.savez(scores / "users.npz", **{name: frame[name].to_numpy().astype(str if name == "who" else float)
+                                      for name in frame})  # fmt: skip
+    done = dpaudit("score", f"users.{suffix}", "--user", "who", "--json", cwd=scores)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["unit"] == result["membership"]["attacks"][0]["bound"]["unit"] == "user"
+    assert result["membership"]["attacks"][0]["members"] == frame[frame["member"] == 1]["who"].nunique()
+    refused = dpaudit("score", f"users.{suffix}", "--unit", "user", cwd=scores)
+    assert (refused.returncode, "--user COLUMN" in refused.stderr) == (2, True)

@@ -8,15 +8,15 @@ from typing import Any, cast
 import pytest
 
 from dpaudit.attacks.membership.trajectory import Trajectory
+from dpaudit.audits import cost
+from dpaudit.audits.audit import Audit
+from dpaudit.audits.cost import REPORT_SECONDS, AuditCost, ModelCost, _attack_seconds, _attacked, _noise
+from dpaudit.audits.membership.run import Settings
 from dpaudit.cli.run import _print_prediction
 from dpaudit.data.bundled import digits
-from dpaudit.errors import InputError
-from dpaudit.experiments import cost
-from dpaudit.experiments.audit import Audit
-from dpaudit.experiments.cost import REPORT_SECONDS, AuditCost, ModelCost, _attack_seconds, _attacked, _noise
-from dpaudit.experiments.membership import Settings
-from dpaudit.tasks import PROCESS_BYTES
-from dpaudit.training.pool import PoolCost
+from dpaudit.runtime.errors import InputError
+from dpaudit.runtime.jobs import PROCESS_BYTES
+from dpaudit.training.reference_models.pool import PoolCost
 
 POOL = PoolCost(
     models=64, trainings=48, chunk=16, peak_bytes=2_000_000_000, seconds=30.0, worker_hours=0.02, processes=3

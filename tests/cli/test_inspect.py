@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from dpaudit.accounting import gaussian_epsilon
+from dpaudit.accounting.gaussian import gaussian_epsilon
 from dpaudit.cli import app
-from dpaudit.errors import InputError
+from dpaudit.runtime.errors import InputError
 from dpaudit.trace import DpClaim, TraceWriter
 
 RIGHT = """
 import numpy as np
-from dpaudit.zoo.dp_sgd import DpSgd, no_clip
+from dpaudit.self_test.bugs.dp_sgd import DpSgd, no_clip
 
 def right():
     return DpSgd(clip_norm=2.0, seed=np.random.SeedSequence().entropy % 2**32).mechanism()
@@ -23,11 +23,11 @@ def broken():
     return DpSgd(clip_norm=2.0, clip=no_clip).mechanism()
 
 def server():
-    from dpaudit.zoo import federated
+    from dpaudit.self_test.bugs import federated
     return federated.server(2)
 
 def drop_outs():
-    from dpaudit.zoo import federated
+    from dpaudit.self_test.bugs import federated
     return federated.server(2, fault="divide_by_present")
 
 def number():
@@ -86,12 +86,13 @@ def test_a_keras_model_is_told_how_it_is_inspected(tmp_path):
     """It is callable, and no function of gradients."""
     path = tmp_path / "model.py"
     path.write_text(
-        "from dpaudit._tensorflow import keras\n\ndef net():\n    return keras.Sequential([keras.layers.Dense(1)])\n"
+        "from dpaudit.runtime.tensorflow import keras\n\n"
+        "def net():\n    return keras.Sequential([keras.layers.Dense(1)])\n"
     )
     found = inspect(path, "net")
     assert isinstance(found.exception, InputError)
     assert "returns a Keras model" in str(found.exception)
-    assert "dpaudit.forensics.keras.model" in str(found.exception)
+    assert "dpaudit.inspection.keras_optimizer.model" in str(found.exception)
 
 
 @pytest.mark.tf
@@ -140,8 +141,10 @@ def test_a_trace_is_held_against_its_own_claim(tmp_path):
     right = CliRunner().invoke(app, ["inspect", trace(tmp_path / "right", truth)])
     assert right.exit_code == 0
     assert "12 rounds of test" in right.stdout
+    assert "not checked: realised noise: the manifest does not state the server's step" in right.stdout
     wrong = CliRunner().invoke(app, ["inspect", trace(tmp_path / "wrong", 3.0), "--json"])
     assert wrong.exit_code == 1
+    assert [each["check"] for each in json.loads(wrong.stdout)["not_checked"]] == ["realised noise"]
     (finding,) = json.loads(wrong.stdout)["findings"]
     assert finding["check"] == "claimed ε"
     assert finding["true_epsilon"] == pytest.approx(truth, rel=1e-6)

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from dpaudit.cli import main
-from tests.audits import DELTA, gaussian_audit
+from tests.small_audits import DELTA, gaussian_audit
 
 CLAIM = f"""
 [[claim]]

@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest, hypergeom
 
-from dpaudit._check import BoolArray
 from dpaudit.data import blind_baseline as module
 from dpaudit.data import surest
 from dpaudit.data.blind_baseline import BlindBaseline, blind_baseline
-from dpaudit.errors import InputError
+from dpaudit.runtime.check import BoolArray
+from dpaudit.runtime.errors import InputError
 
 Choose = Callable[[np.random.Generator, int], BoolArray]
 

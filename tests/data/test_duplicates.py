@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dpaudit._check import FloatArray
 from dpaudit.data.duplicates import Duplicates, duplicates
-from dpaudit.errors import InputError
+from dpaudit.runtime.check import FloatArray
+from dpaudit.runtime.errors import InputError
 
 MEMBER = np.arange(1000) < 500
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dpaudit.data.queries import Flip, Noise, Shift
-from dpaudit.errors import InputError
+from dpaudit.runtime.errors import InputError
 
 IMAGE = np.arange(12, dtype=np.float32).reshape(1, 3, 4, 1)
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from dpaudit._check import IntArray
 from dpaudit.data.dataset import Dataset
 from dpaudit.data.users import Clients, Dirichlet, Iid, Natural, Quantity, rows_of, user_coins
-from dpaudit.errors import InputError
+from dpaudit.runtime.check import IntArray
+from dpaudit.runtime.errors import InputError
 
 DATA = Dataset("numbers", np.arange(4000, dtype=np.float32)[:, None], np.arange(4000) % 10)
 

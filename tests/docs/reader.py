@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from dpaudit.plan import load_plan
-from tests.audits import gaussian_audit
+from dpaudit.audits.plan import load_plan
 from tests.docs.pages import ROOT, Block, blocks
 from tests.fuzz import whole
 from tests.reports.test_records import audited
+from tests.small_audits import gaussian_audit
 
 # The plans of examples/, as they are but for these keys: a training of a few steps, one victim, few trials.
 SMALLER = {
@@ -32,7 +32,7 @@ SMALLER = {
     "federated_linear.toml": ("model.fedavg.rounds=2", "model.dp-fedavg.rounds=2"),
     "gradient_leakage.toml": (
         "gradient.victims=2",
-        "gradient.iterations=2",
+        'gradient.attacks=[{ name = "matching", iterations = 2 }]',
         "gradient.architecture.filters=[2, 2, 2]",
         'gradient.scenario=[{ name = "one image", batch = 1 }]',
         'gradient.defence=[{ name = "ε = 8", clip = 1.0, epsilon = 8.0 }]',
@@ -143,12 +143,12 @@ def furnish(folder: Path, line: str) -> None:
 
 
 def recipe() -> str:
-    """The recipe of docs/attacks.md for a model of 60 records and two epochs."""
+    """The recipe of docs/keras_model.md for a model of 60 records and two epochs."""
 
     def is_recipe(block: Block) -> bool:
         return block.language == "toml" and block.text.startswith("trainer")
 
-    text = next(block.text for block in blocks("attacks") if is_recipe(block))
+    text = next(block.text for block in blocks("keras_model") if is_recipe(block))
     for before, after in (("epochs = 30", "epochs = 2"), ("records = 5000", "records = 60")):
         assert before in text
         text = text.replace(before, after)

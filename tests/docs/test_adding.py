@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dpaudit import registry
-from dpaudit.files import parse_toml
-from dpaudit.scores import Scores
-from dpaudit.signals import Signals
+from dpaudit.runtime import plugins as registry
+from dpaudit.runtime.files import parse_toml
+from dpaudit.scores.scores import Scores
+from dpaudit.scores.signals import Signals
 from tests.docs.pages import blocks, typed
 
 

@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import pytest
 from typer.main import get_command
 
-from dpaudit.calibration.methods import METHODS
-from dpaudit.calibration.table import selftest
+from dpaudit.audits.plan import load_plan
 from dpaudit.cli import app
-from dpaudit.errors import MissingDependency
-from dpaudit.files import parse_toml
-from dpaudit.plan import load_plan
-from dpaudit.zoo.run import run_zoo
+from dpaudit.runtime.errors import MissingDependency
+from dpaudit.runtime.files import parse_toml
+from dpaudit.self_test.bugs.run import run_zoo
+from dpaudit.self_test.methods import METHODS
+from dpaudit.self_test.table import selftest
 from tests.docs.pages import PAGES, ROOT, WHOLE, commands, typed
 from tests.docs.reader import SMALLER, furnish
 
@@ -39,8 +39,9 @@ TYPED = {
     "dpaudit attack --model model.keras --members members.npz --nonmembers others.npz": Typed((TF,)),
     "dpaudit attack --model model.keras --members members.npz --nonmembers others.npz "
     "--reference-data more.npz --recipe recipe.toml --references 32 --out audit": Typed((TF,)),
-    "dpaudit attack --predictions IN.csv OUT.csv": Typed(),
+    "dpaudit attack --predictions IN.csv OUT.csv --chosen-by split": Typed(),
     "dpaudit attack --predictions members.csv nonmembers.csv": Typed(),
+    "dpaudit attack --predictions members.csv nonmembers.csv --epsilon 2 --chosen-by split": Typed(),
     "dpaudit attack --predictions members.csv nonmembers.csv --slice region": Typed(),
     "dpaudit compare A B": Typed(),
     "dpaudit compare OLD NEW --out FOLDER": Typed(),
@@ -56,6 +57,7 @@ TYPED = {
     "--canary-steps 400": Typed((TF,)),
     "dpaudit list": Typed(),
     "dpaudit list bounds": Typed(),
+    "dpaudit list gradient": Typed(),
     "dpaudit power --claimed 2 --suspected 4 --delta 1e-5": Typed(),
     "dpaudit report NEW --baseline OLD": Typed(),
     "dpaudit report RUN --markdown --png --pdf": Typed(),
@@ -74,12 +76,16 @@ TYPED = {
     "dpaudit run plan.toml --jobs 4": Typed((TF, SLOW)),  # four more processes import TensorFlow
     "dpaudit schema": Typed(),
     "dpaudit score SCORES.csv --epsilon 2 --delta 1e-5": Typed(),
+    "dpaudit score SCORES.csv --epsilon 2 --delta 1e-5 --chosen-by coin": Typed(),
     "dpaudit selftest": Typed(),
     "dpaudit selftest --jobs 2 --out docs/selftest.json --markdown docs/selftest-table.md": Typed(),
+    "dpaudit selftest --power": Typed((), "--quick"),
     "dpaudit selftest --zoo --markdown docs/zoo.md": Typed(),
     "dpaudit verify": Typed(),
     "dpaudit verify RESULT.json --claims CLAIMS.toml": Typed(),
     "python benchmarks/black_box.py --architecture logistic": Typed((TF, SLOW), "--models 40 --chunk 20"),
+    "python benchmarks/guesses.py": Typed((SLOW,), "--smoke"),
+    "python benchmarks/guesses.py --uneven": Typed((SLOW,), "--smoke"),
     "python benchmarks/shuffling.py --trials 4000 --samples 300000": Typed(
         (TF, SLOW), "--noise 2 --epochs 1 --trials 64 --samples 2000"
     ),
@@ -92,16 +98,17 @@ TYPED = {
 PEERS = "installs its peers into environments of their own; `make bench-quick` runs it with tiny sizes"
 INSTALLS = "changes the environment that the tests run in"
 NOT_HERE = {
-    "dask worker ADDRESS --nthreads 1": "does not end by itself; tests/test_cluster.py starts its workers so",
+    "dask worker ADDRESS --nthreads 1": "does not end by itself; tests/runtime/test_cluster.py starts its workers so",
     "dpaudit power --claimed 2 --suspected 4": "typed in test_pages.py, with the numbers that docs/bounds.md gives",
     "make bench": PEERS,
     "make bench-scaling": "measures for minutes; what it calls is `benchmarks/scaling.py`",
     "make bench-training": PEERS,
     "make demo": "trains for a minute; it is `dpaudit run examples/digits.toml`, which is typed here",
     "make docs": "installs mkdocs; CI runs it",
+    "make reference": "writes the pages that tests/docs/test_reference.py holds to the code",
     "make selftest": "takes minutes; it is the `dpaudit selftest --jobs 2 ...` that is typed here",
     "make test": "runs this test; CI runs it",
-    "make test-cluster": "takes minutes; all of tests/test_cluster.py",
+    "make test-cluster": "takes minutes; all of tests/runtime/test_cluster.py",
     "make test-flower": "installs Flower into an environment of its own",
     "make test-slow": "takes an hour; all tests marked slow",
     "make test-tff": "installs TensorFlow Federated into an environment of its own",
@@ -160,7 +167,7 @@ def test_extras_exist() -> None:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Keras model of four features and two classes."""
-    from dpaudit._tensorflow import keras
+    from dpaudit.runtime.tensorflow import keras
 
     path = tmp_path_factory.mktemp("model") / "model.keras"
     network = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
@@ -194,10 +201,8 @@ def test_command(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, req
         for name in ("M.keras", "model.keras"):
             (tmp_path / name).write_bytes(request.getfixturevalue("model").read_bytes())
     # 20 audits a cell of one bound, and the faults that a recipe shows, in place of minutes of all.
-    monkeypatch.setattr(
-        "dpaudit.calibration.table.selftest", fewer(selftest, quick=True, trials=20, methods=METHODS[:1])
-    )
-    monkeypatch.setattr("dpaudit.zoo.run.run_zoo", fewer(run_zoo, rungs=(0,), right_runs=0))
+    monkeypatch.setattr("dpaudit.self_test.table.selftest", fewer(selftest, quick=True, trials=20, methods=METHODS[:1]))
+    monkeypatch.setattr("dpaudit.self_test.bugs.run.run_zoo", fewer(run_zoo, rungs=(0,), right_runs=0))
     words = line.replace("tcp://scheduler:8786", request.getfixturevalue("scheduler")) if "scheduler" in line else line
     if "--pdf" in line and find_spec("weasyprint") is None:
         with pytest.raises(MissingDependency, match=re.escape("pip install 'dpaudit[pdf]'")):

@@ -11,23 +11,26 @@ import numpy as np
 import pytest
 
 import dpaudit
-from dpaudit.calibration.methods import METHODS
-from dpaudit.calibration.table import selftest
-from dpaudit.files import parse_toml
-from dpaudit.plan import plan_from
-from dpaudit.signals import Signals
-from dpaudit.stored import store_signals
+from dpaudit.audits.plan import plan_from
+from dpaudit.runtime.files import parse_toml
+from dpaudit.scores.signal_files import store_signals
+from dpaudit.scores.signals import Signals
+from dpaudit.self_test.methods import METHODS
+from dpaudit.self_test.table import selftest
 from dpaudit.trace import read_trace
-from tests.audits import gaussian_audit, gaussian_scores
 from tests.docs.pages import PAGES, ROOT, WHOLE, blocks, inside, typed
 from tests.docs.reader import PLAN
 from tests.fuzz import whole
 from tests.plugin import LOAD
+from tests.small_audits import gaussian_audit, gaussian_scores
 
 TF = pytest.mark.tf
 
 
-@pytest.mark.parametrize("page", [page for page in WHOLE if page != "adding"])  # test_adding.py installs a package too
+@pytest.mark.parametrize(
+    "page",  # test_adding.py installs a package too
+    [pytest.param(page, marks=TF) if page == "table" else page for page in WHOLE if page != "adding"],
+)
 def test_every_block_of_a_page_runs(page: str, tmp_path: Path) -> None:
     """Python in one namespace, files written as they stand, commands with exit code 0; from top to bottom."""
     for name, mu, seed in (("result", 0.3, 1), ("before", 0.3, 2), ("noise-off", 4.0, 3)):
@@ -84,14 +87,14 @@ def federated(folder: Path) -> dict[str, Any]:
 
 
 def gradient_leakage(folder: Path) -> dict[str, Any]:
-    from dpaudit._tensorflow import keras
+    from dpaudit.runtime.tensorflow import keras
 
     rng = np.random.default_rng(1)
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4, "tanh"), keras.layers.Dense(2)])
     return {"model": model, "images": rng.random((8, 3)).astype(np.float32), "labels": rng.integers(2, size=8)}
 
 
-def attacks(folder: Path) -> dict[str, Any]:
+def keras_model(folder: Path) -> dict[str, Any]:
     rng = np.random.default_rng(1)
     x, y = rng.random((200, 2)), rng.integers(2, size=200)
     named = {"x_in": x[:100], "y_in": y[:100], "x_out": x[100:], "y_out": y[100:]}
@@ -117,12 +120,12 @@ def engine(folder: Path) -> dict[str, Any]:
 
 # What a reader has before a page's code, made small.
 NAMES: dict[str, Callable[[Path], dict[str, Any]]] = {
-    "attacks": attacks,
     "bounds": bounds,
     "cluster": cluster,
     "engine": engine,
     "federated": federated,
     "gradient_leakage": gradient_leakage,
+    "keras_model": keras_model,
     "ladder": ladder,
 }
 NEED_TF = ("engine", "gradient_leakage")
@@ -177,7 +180,7 @@ SAYS = {"cluster": says_cluster, "engine": says_engine, "federated": says_federa
 
 MODEL = '[[model]]\nname = "m"\ntrainer = "sgd"\nepochs = 20\nbatch_size = 32\nlearning_rate = 0.1\n'
 DATA = 'name = "p"\nseed = 1\n[data]\nsource = "digits"\n[architecture]\nkind = "mlp"\nhidden = [8]\n'
-# What stands around a part of a plan; the second block of docs/attacks.md is a recipe and is used in test_commands.py.
+# What stands around a part of a plan; the block of docs/keras_model.md is a recipe and is used in test_commands.py.
 AROUND: dict[tuple[str, int], str] = {
     ("attacks", 0): DATA + MODEL,
     ("federated", 0): DATA + '[audit]\nunit = "user"\n[federated]\ncanaries = { clients = 20 }\n',
@@ -198,7 +201,7 @@ def test_no_block_is_left_out() -> None:
     found = [(page.stem, block.language) for page in PAGES if page.stem != "README" for block in blocks(page.stem)]
     assert {page for page, language in found if language == "python"} == {*NAMES, *WHOLE}
     others = [page for page, language in found if language == "toml" and page not in WHOLE]
-    assert sorted(others) == sorted([page for page, _ in AROUND] + ["attacks"])
+    assert sorted(others) == sorted([page for page, _ in AROUND] + ["keras_model"])
     assert {language for _, language in found} == {"python", "toml", "sh", ""}
 
 
@@ -206,13 +209,21 @@ def test_numbers_of_the_power_command(tmp_path: Path, capsys: pytest.CaptureFixt
     """What docs/bounds.md says it answers."""
     text = " ".join((ROOT / "docs" / "bounds.md").read_text().split())
     said = re.search(
-        r"`(dpaudit power [^`]*)` says how many trials each needs, here ([\d,]+) of .* and ([\d,]+) of", text
+        r"`(dpaudit power [^`]*)` says how many trials .*?: ([\d,]+) step canaries, .*? some (\d+),000 runs", text
     )
     assert said is not None
     assert typed(said[1], tmp_path) == 0
     printed = capsys.readouterr().out
     assert said[2] in printed
-    assert said[3] in printed
+    assert int(said[3]) in [round(int(number.replace(",", "")) / 1000) for number in re.findall(r"\d+,\d{3}", printed)]
+
+
+def test_python_of_the_readme(tmp_path: Path) -> None:
+    """The lines of its first screen run with what a reader has, and print a verdict."""
+    (code,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), flags=re.S | re.M)
+    namespace = keras_model(tmp_path)
+    exec(compile(code, "README", "exec"), namespace)
+    assert namespace["result"].comparisons
 
 
 @pytest.mark.tf

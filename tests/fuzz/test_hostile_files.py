@@ -21,11 +21,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.main import get_command
 
+from dpaudit.audits.plan import load_plan
 from dpaudit.cli import app, main
-from dpaudit.errors import InputError
-from dpaudit.plan import load_plan
 from dpaudit.reports.markdown import markdown
 from dpaudit.results.result import load_result
+from dpaudit.runtime.errors import InputError
 from dpaudit.trace import inspect_trace
 from tests.fuzz import whole
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from dpaudit.accounting import gaussian_trade_off
+from dpaudit.accounting.claim import Claim, GaussianSteps, Poisson
+from dpaudit.accounting.promise import promise
+from dpaudit.accounting.trade_off_curve import gaussian_trade_off
+from dpaudit.bounds.lower_bound import Estimate, Finding
 from dpaudit.bounds.reconstruction import Successes, from_definition, judge, within_family
-from dpaudit.claim import Claim, GaussianSteps, Poisson
-from dpaudit.compare import compare
-from dpaudit.evidence import Estimate, Finding
-from dpaudit.files import parse_toml
-from dpaudit.promise import promise
+from dpaudit.bounds.verdict import Facts, Measured
+from dpaudit.bounds.verdict import judge as the_verdict
 from dpaudit.results.federated import (
     CanaryResult,
     FairnessResult,
@@ -25,10 +25,11 @@ from dpaudit.results.federated import (
 )
 from dpaudit.results.gradient import DefenceCost, GradientCell, GradientResult, Picture
 from dpaudit.results.ladder import LadderResult, RungResult
-from dpaudit.results.reconstruction_game import GameCell, PriorResult
+from dpaudit.results.prior import GameCell, PriorResult
 from dpaudit.results.result import Result
-from dpaudit.trace import DpClaim, TraceWriter
-from tests.audits import DELTA, gaussian_audit
+from dpaudit.runtime.files import parse_toml
+from dpaudit.trace import DpClaim, ServerStep, TraceWriter
+from tests.small_audits import DELTA, gaussian_audit
 
 ROOT = Path(__file__).parent.parent.parent
 STEPS = GaussianSteps(1.0, 100, Poisson(0.1))
@@ -53,7 +54,7 @@ def result() -> dict[str, Any]:
     whole = audit.model_copy(
         update={
             "models": [model],
-            "comparisons": [compare("model", CLAIM, [bound], [])],
+            "comparisons": [the_verdict(CLAIM, Facts("model", (Measured(bound),)))],
             "gradient": GradientResult(
                 cells=[
                     GradientCell(
@@ -165,8 +166,9 @@ def trace(epsilon: float = 5.0) -> dict[str, bytes]:
     rng = np.random.default_rng(1)
     with tempfile.TemporaryDirectory() as folder:
         with TraceWriter(
-            Path(folder), names=("kernel", "bias"), shapes=[(3, 2), (2,)], framework="test", dp_claim=claim
-        ) as writer:
+            Path(folder), names=("kernel", "bias"), shapes=[(3, 2), (2,)], framework="test", dp_claim=claim,
+            server=ServerStep("momentum", 0.1, 0.9),
+        ) as writer:  # fmt: skip
             for _ in range(2):
                 before, after = ([rng.normal(size=shape) for shape in ((3, 2), (2,))] for _ in range(2))
                 updates = {f"c{i}": [rng.normal(size=shape) for shape in ((3, 2), (2,))] for i in range(2)}

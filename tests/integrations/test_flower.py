@@ -15,9 +15,9 @@ from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import DifferentialPrivacyServerSideFixedClipping, FedAvg
 from flwr.simulation import run_simulation
 
-from dpaudit.errors import InputError
 from dpaudit.integrations.canaries import canary_direction
 from dpaudit.integrations.flower import AuditStrategy, canary_mod
+from dpaudit.runtime.errors import InputError
 from dpaudit.trace import DpClaim, inspect_trace, read_trace
 
 NODES, ROUNDS, CLIP, NOISE = 4, 3, 0.5, 1.0

@@ -63,9 +63,9 @@ def _theirs(folder: Path, aggregator: Any, claim: DpClaim | None) -> float:
 
 
 def _ours(aggregator: Any, seed: int) -> float:
-    from dpaudit.stacked.losses import per_example_loss
-    from dpaudit.stacked.network import Network
-    from dpaudit.stacked.schedules import Constant
+    from dpaudit.engine.losses import per_example_loss
+    from dpaudit.engine.network import Network
+    from dpaudit.engine.schedules import Constant
     from dpaudit.training.federated.local import Local
     from dpaudit.training.federated.simulation import Recipe, simulate
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dpaudit.errors import InputError
 from dpaudit.integrations.canaries import canary_direction, canary_model
 from dpaudit.integrations.tff import trace_writer, train
+from dpaudit.runtime.errors import InputError
 from dpaudit.trace import read_trace
 
 

@@ -6,15 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from dpaudit.accounting import gaussian_epsilon, gaussian_trade_off
-from dpaudit.claim import Claim
-from dpaudit.compare import compare
-from dpaudit.promise import Promise
+from dpaudit.accounting.claim import Claim
+from dpaudit.accounting.gaussian import gaussian_epsilon
+from dpaudit.accounting.promise import Promise
+from dpaudit.accounting.trade_off_curve import gaussian_trade_off
+from dpaudit.results.facts import judged
 from dpaudit.results.membership import AttackResult, ExposedRecords, MembershipResult
 from dpaudit.results.result import ModelResult, Result, Utility
-from dpaudit.slices import Slice, Slices
-from dpaudit.vulnerable_records import Accused, Exposed
-from tests.audits import DELTA, around, gaussian_audit, gaussian_scores, unbounded
+from dpaudit.scores.slices import Slice, Slices
+from dpaudit.scores.vulnerable_records import Accused, Exposed
+from tests.small_audits import DELTA, around, gaussian_audit, gaussian_scores, unbounded
 
 HOSTILE = {
     "script": "<script>alert(1)</script>",
@@ -60,6 +61,7 @@ def audit_of(names: tuple[str, ...], *, attacks: int, slices: int) -> Result:
         for each in range(attacks):
             outcome = unbounded(gaussian_scores(mu, seed=1000 * index + each, records=1200))
             found = max(0.0, gaussian_epsilon(mu, DELTA) - 1.5 - each / 10)
+            assert outcome.bound is not None
             bound = outcome.bound.__class__(
                 **{**outcome.bound.__dict__, "epsilon": min(found, 6.0), "ceiling": 6.2, "confidence": 0.999}
             )
@@ -78,10 +80,7 @@ def audit_of(names: tuple[str, ...], *, attacks: int, slices: int) -> Result:
     exposed = ExposedRecords(model=names[0], exposed=three, accused=cards, trained_on=(True, False, True))
     result = around(outcomes).model_copy(update={"models": models, "name": "audit", "title": "Privacy audit"})
     outcome_ = MembershipResult(design="one-run", attacks=outcomes, exposed=[exposed] if slices else [])
-    judged = [
-        compare(m.name, m.promise.claim, outcome_.bounds(m.name)) for m in models if m.promise is not None
-    ]  # fmt: skip
-    return result.model_copy(update={"membership": outcome_, "comparisons": judged})
+    return judged(result.model_copy(update={"membership": outcome_}))
 
 
 def _slices(rng: np.random.Generator, count: int) -> Slices:

@@ -4,14 +4,10 @@ from functools import lru_cache
 
 import numpy as np
 
-from dpaudit.attacks.membership.null_check import NullCheck
+from dpaudit.audits.ladder.settings import RUNGS
+from dpaudit.bounds.lower_bound import Estimate, Finding, LowerBound, Unchecked
 from dpaudit.bounds.reconstruction import ReconstructionVerdict
-from dpaudit.compare import compare
-from dpaudit.evaluation import Mean, OverTargets
-from dpaudit.evidence import Estimate, Finding, LowerBound
-from dpaudit.experiments.gradient import comparisons as gradient_verdicts
-from dpaudit.experiments.prior import comparisons as prior_verdicts
-from dpaudit.experiments.rungs import RUNGS
+from dpaudit.results.facts import judged
 from dpaudit.results.federated import (
     CanaryResult,
     CraftedResult,
@@ -27,11 +23,12 @@ from dpaudit.results.federated import (
 from dpaudit.results.gradient import DefenceCost, GradientCell, GradientResult, Picture
 from dpaudit.results.ladder import BudgetChoice, LadderResult, RungResult
 from dpaudit.results.membership import PoolResult
-from dpaudit.results.reconstruction_game import GameCell, PriorResult
+from dpaudit.results.prior import GameCell, PriorResult
 from dpaudit.results.result import Result
 from dpaudit.results.trace import TraceResult
-from tests.audits import DELTA
+from dpaudit.scores.targets import Mean, NullCheck, OverTargets
 from tests.reports.results import three
+from tests.small_audits import DELTA
 
 SAMPLER = "Gaussian noise on the accounted sampler"
 FINDING = Finding(
@@ -75,11 +72,7 @@ def ladder() -> Result:
             )  # fmt: skip
     found = LadderResult(rungs=rungs)
     result = _without_attacks(3).model_copy(update={"ladder": found})
-    judged = [
-        compare(model.name, model.promise.claim, found.bounds(model.name), found.findings(model.name))
-        for model in result.models if model.promise is not None
-    ]  # fmt: skip
-    return result.model_copy(update={"comparisons": judged})
+    return judged(result)
 
 
 @lru_cache(maxsize=1)
@@ -125,8 +118,7 @@ def federated() -> Result:
     )  # fmt: skip
     models = [model.model_copy(update={"name": name}) for name, model in zip(names, three().models * 2, strict=False)]
     result = _without_attacks(3).model_copy(update={"models": models, "federated": outcome, "unit": "user"})
-    judged = [compare(m.name, m.promise.claim, outcome.bounds(m.name)) for m in models if m.promise is not None]
-    return result.model_copy(update={"comparisons": judged})
+    return judged(result)
 
 
 @lru_cache(maxsize=1)
@@ -173,9 +165,8 @@ def gradient() -> Result:
     update = {
         "gradient": outcome,
         "prior": candidates,
-        "comparisons": gradient_verdicts(outcome) + prior_verdicts(candidates),
     }
-    return _without_attacks(0).model_copy(update=update)
+    return judged(_without_attacks(0).model_copy(update=update))
 
 
 @lru_cache(maxsize=1)
@@ -193,6 +184,7 @@ def everything() -> Result:
     assert federation is not None
     trace = TraceResult(
         name="theirs", framework="their own loop", rounds=30, missing=[7], checks=[FINDING],
+        not_checked=[Unchecked("realised noise", "the step is <not> stated")],
         canaries=federation.canaries[:1], users=federation.users[:1],
     )  # fmt: skip
     parts = {

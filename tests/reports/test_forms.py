@@ -13,10 +13,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from dpaudit.changes import changes
 from dpaudit.cli import main
-from dpaudit.errors import InputError, MissingDependency
-from dpaudit.history import releases, runs
+from dpaudit.gate.compare import changes
+from dpaudit.gate.history import releases, runs
 from dpaudit.reports.drawing import Drawing, canvas
 from dpaudit.reports.gate import escaped
 from dpaudit.reports.history import write_history
@@ -29,9 +28,10 @@ from dpaudit.results.federated import FederatedResult
 from dpaudit.results.ladder import LadderResult, RungResult
 from dpaudit.results.result import Result
 from dpaudit.results.trace import TraceResult
-from tests.audits import edited, gaussian_audit, on_data, with_references
+from dpaudit.runtime.errors import InputError, MissingDependency
 from tests.reports.results import HOSTILE, hostile, small, three
 from tests.reports.sections import gradient
+from tests.small_audits import edited, gaussian_audit, on_data, with_references
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -254,6 +254,7 @@ def test_history_marks_what_cannot_be_compared_and_keeps_two_kinds_of_bounds_apa
     plain = gaussian_audit(0.5, seed=1, records=300)
     assert plain.membership is not None
     attack = plain.membership.attacks[0]
+    assert attack.bound is not None
     bound = replace(attack.bound, epsilon=3.11, family="Gaussian noise")
     within = plain.model_copy(
         update={

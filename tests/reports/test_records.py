@@ -11,13 +11,13 @@ import pandas as pd
 import pytest
 from matplotlib.image import imread
 
+from dpaudit.audits.plan import plan_from
 from dpaudit.data.bundled import digits
-from dpaudit.plan import plan_from
 from dpaudit.reports.html import page
 from dpaudit.reports.records import shown
 from dpaudit.results.membership import ExposedRecords
 from dpaudit.results.result import Result
-from dpaudit.vulnerable_records import Exposed
+from dpaudit.scores.vulnerable_records import Exposed
 from tests.reports.results import three
 from tests.reports.test_forms import run
 

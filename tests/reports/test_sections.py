@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from dpaudit.claim import Claim
-from dpaudit.compare import Comparison, compare
-from dpaudit.evaluation import Mean
+from dpaudit.accounting.claim import Claim
+from dpaudit.bounds.verdict import Comparison, Facts, Measured, judge
 from dpaudit.reports.figures import ceiling, roc
 from dpaudit.reports.gate import escaped
 from dpaudit.reports.html import drawings, page, write_pixels, write_report
@@ -21,6 +20,7 @@ from dpaudit.reports.markdown import ROWS, markdown
 from dpaudit.reports.text import table
 from dpaudit.reports.words import exposed_in_words, exposed_parts, figure, headline
 from dpaudit.results.result import Result
+from dpaudit.scores.targets import Mean
 from tests.reports import sections
 from tests.reports.results import large, small, three
 
@@ -75,6 +75,7 @@ def test_markdown_has_every_chapter_and_every_row_of_the_page(made) -> None:
         ("references", "Reference models in turn"),
         ("federated", "Round by round"),
         ("trace", "missing or damaged: 7"),
+        ("trace", "realised noise: the step is <not> stated"),
         ("gradient", "as the attack got it back"),
         ("reconstruction", "bound γ(1/M)"),
         ("changes", "Since the baseline"),
@@ -242,6 +243,7 @@ def test_the_ceiling_in_the_table_is_the_one_of_the_sentence() -> None:
     result = small()
     assert result.membership is not None
     (attack,) = result.membership.attacks
+    assert attack.bound is not None
     bounds = [(0.5, 5.268, ""), (0.1, 5.281, ""), (0.3, 97.0, "Gaussian noise")]
     attacks = [
         attack.model_copy(
@@ -254,7 +256,8 @@ def test_the_ceiling_in_the_table_is_the_one_of_the_sentence() -> None:
     ]
     several = result.model_copy(update={"membership": result.membership.model_copy(update={"attacks": attacks})})
     assert ceiling(several, "model") == 5.281
-    found = compare("model", Claim(9.0, 1e-5, "record", "add-remove", "the plan"), several.bounds("model")[:2])
+    measured = tuple(Measured(bound) for bound in several.bounds("model")[:2])
+    found = judge(Claim(9.0, 1e-5, "record", "add-remove", "the plan"), Facts("model", measured))
     assert "ε = 5.28" in found.sentence
     assert "| 0.500 | 5.28 | any mechanism |" in markdown(several)
     console = Console(width=120, record=True, file=io.StringIO())

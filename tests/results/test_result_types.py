@@ -43,10 +43,10 @@ def test_types_of_results_have_names_of_their_own() -> None:
 def test_reading_and_judging_load_no_runner(run_without_tensorflow: Callable[[str], str]) -> None:
     """A result is loaded and the gate and the history are there, without a module that trains or runs an audit."""
     printed = run_without_tensorflow(
-        "import sys\nfrom pathlib import Path\nimport dpaudit.gate, dpaudit.history\n"
+        "import sys\nfrom pathlib import Path\nimport dpaudit.gate.verify, dpaudit.gate.history\n"
         "from dpaudit.results.result import load_result\n"
         f"result = load_result(Path({str(EARLIER)!r}))\n"
-        "runners = ('dpaudit.experiments', 'dpaudit.training', 'dpaudit.stacked', 'dpaudit.pipeline')\n"
+        "runners = ('dpaudit.audits', 'dpaudit.training', 'dpaudit.engine')\n"
         "print([name for name in sys.modules if name.startswith(runners)])\n"
     )
     assert printed.strip() == "[]"

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
+from dpaudit.accounting.claim import GaussianSteps, Poisson
 from dpaudit.bounds.accuracy import accuracy_bound
-from dpaudit.bounds.null import Mechanism, accuracy
-from dpaudit.calibration.methods import METHODS
-from dpaudit.calibration.table import as_text, selftest
-from dpaudit.claim import GaussianSteps, Poisson
+from dpaudit.bounds.hypothesis import Mechanism, accuracy
+from dpaudit.self_test.methods import METHODS
+from dpaudit.self_test.table import as_text, selftest
 
 pytestmark = pytest.mark.slow
 

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from dp_accounting.pld import PLDAccountant
 
-from dpaudit.accounting import epsilon
-from dpaudit.claim import FixedSize, GaussianSteps, Poisson, Shuffled
+from dpaudit.accounting.claim import FixedSize, GaussianSteps, Poisson, Shuffled
+from dpaudit.accounting.mechanism import epsilon
 from dpaudit.data.bundled import breast_cancer, digits
 from dpaudit.data.dataset import Dataset
 from dpaudit.data.inclusion import complementary_pairs
-from dpaudit.errors import InputError
-from dpaudit.registry import build
-from dpaudit.stacked.batches import TOLERANCE
-from dpaudit.stacked.schedules import Cosine
+from dpaudit.engine.batches import TOLERANCE
+from dpaudit.engine.schedules import Cosine
+from dpaudit.runtime.errors import InputError
+from dpaudit.runtime.plugins import build
 from dpaudit.training.architecture import Mlp
 from dpaudit.training.dp_sgd import DpSgd
 
@@ -134,9 +134,9 @@ def test_dp_costs_accuracy_and_still_learns() -> None:
 @pytest.mark.tf
 def test_softmax_outputs_are_refused() -> None:
     """A model that ends in a softmax does not return logits."""
-    from dpaudit._tensorflow import keras
-    from dpaudit.stacked.network import Network
-    from dpaudit.stacked.training import Member, Recipe, train
+    from dpaudit.engine.network import Network
+    from dpaudit.engine.training import Member, Recipe, train
+    from dpaudit.runtime.tensorflow import keras
 
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, activation="softmax")])
     network = Network.from_keras(model)

@@ -7,13 +7,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from dpaudit._tensorflow import keras, tensorflow_privacy_module, tf
 from dpaudit.data.dataset import Dataset
-from dpaudit.errors import AuditFailed, InputError
-from dpaudit.stacked.losses import per_example_loss
-from dpaudit.stacked.network import Network
-from dpaudit.stacked.optimizers import Adam, Sgd
-from dpaudit.stacked.schedules import Constant
+from dpaudit.engine.losses import per_example_loss
+from dpaudit.engine.network import Network
+from dpaudit.engine.optimizers import Adam, Sgd
+from dpaudit.engine.schedules import Constant
+from dpaudit.runtime.errors import AuditFailed, InputError
+from dpaudit.runtime.tensorflow import keras, tensorflow_privacy_module, tf
 from dpaudit.training.architecture import Mlp
 from dpaudit.training.federated.aggregation import (
     AdaptiveClip,
@@ -419,7 +419,7 @@ def test_canaries_send_the_clip_times_their_direction() -> None:
 def test_compression_keeps_what_it_says_and_counts_its_bytes() -> None:
     """Top-k keeps the largest, mask and 8-bit are unbiased (4,000 draws, 5 s.e.), sign keeps signs; bytes count."""
     row = np.linspace(-1, 1, 20, dtype=np.float32) ** 3
-    from dpaudit.stacked.randomness import Stream
+    from dpaudit.engine.randomness import Stream
 
     many = tf.constant(np.tile(row, (4000, 1)))
     keys = Stream.start(1, range(4000), "test").keys

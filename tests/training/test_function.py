@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dpaudit.claim import GaussianSteps, Poisson
-from dpaudit.errors import AuditFailed, InputError
+from dpaudit.accounting.claim import GaussianSteps, Poisson
+from dpaudit.runtime.errors import AuditFailed, InputError
 from dpaudit.training.function import Function
-from tests.training.pool_functions import data
+from tests.training.reference_models.pool_functions import data
 
 
 def returning(answer: Any) -> Any:
@@ -19,7 +19,7 @@ def test_named_function_is_imported() -> None:
     """A function named in a plan is imported and trains."""
     records = data()
     included = np.arange(40) < 30
-    model = Function("tests.training.pool_functions:train")(records, included, seed=1)
+    model = Function("tests.training.reference_models.pool_functions:train")(records, included, seed=1)
     assert model.predict(records.features).shape == (40, 2)
     assert model.mechanism is None
 
@@ -34,7 +34,7 @@ def test_mechanism_is_what_was_stated() -> None:
     ("name", "message"),
     [
         ("train", "must be given as 'package.module:name', got 'train'"),
-        ("tests.training.pool_functions:trian", "cannot be imported: .*trian"),
+        ("tests.training.reference_models.pool_functions:trian", "cannot be imported: .*trian"),
         ("no_such_module:train", "cannot be imported: No module named"),
     ],
 )

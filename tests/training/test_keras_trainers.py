@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dpaudit.claim import GaussianSteps, Shuffled
+from dpaudit.accounting.claim import GaussianSteps, Shuffled
 from dpaudit.data.bundled import digits
 from dpaudit.data.dataset import Dataset
 from dpaudit.data.inclusion import fair_coins
-from dpaudit.errors import AuditFailed, InputError
+from dpaudit.runtime.errors import AuditFailed, InputError
 from dpaudit.training.architecture import Architecture, Cnn, KerasJson, Mlp
 from dpaudit.training.sgd import Sgd, classes
 from dpaudit.training.tf_privacy import TFPrivacy
@@ -90,7 +90,7 @@ def test_architectures_refuse_what_does_not_fit(tmp_path: Path) -> None:
         Cnn()((30,), 2)
     with pytest.raises(InputError, match="one value per convolution"):
         Cnn(filters=(1, 2), kernels=(3,), strides=(1,))
-    from dpaudit._tensorflow import keras
+    from dpaudit.runtime.tensorflow import keras
 
     good = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(10)])
     (tmp_path / "good.json").write_text(good.to_json())

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dpaudit.errors import InputError
+from dpaudit.runtime.errors import InputError
 
 pytestmark = pytest.mark.tf
 KERAS_3 = metadata.version("keras").startswith("3.")
@@ -41,7 +41,7 @@ def two_branches(keras: Any) -> Any:
 
 
 def versions() -> list[Any]:
-    from dpaudit._tensorflow import keras as keras_2
+    from dpaudit.runtime.tensorflow import keras as keras_2
 
     if not KERAS_3:
         return [keras_2]
@@ -76,7 +76,7 @@ def test_what_is_loaded_predicts_the_same(tmp_path: Path, suffix: str) -> None:
 
 def test_code_in_a_file_is_not_run(tmp_path: Path) -> None:
     """A Lambda layer is refused in .keras and in .h5, with the way to allow it; so is a class from outside Keras."""
-    from dpaudit._tensorflow import keras
+    from dpaudit.runtime.tensorflow import keras
     from dpaudit.training.load_model import load_model
 
     model = keras.Sequential([keras.Input((4,)), keras.layers.Lambda(lambda x: 2 * x), keras.layers.Dense(2)])

@@ -6,25 +6,24 @@ clipped and noised, so it changes utility and what an eavesdropper sees, not the
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
-from dpaudit import _check
-from dpaudit.errors import InputError
+from dpaudit.runtime import check
+from dpaudit.runtime.errors import InputError
+from dpaudit.runtime.strict import Strict
 
-FORBID = ConfigDict(extra="forbid")
 FLOAT_BYTES = 4
 INDEX_BYTES = 4
 SEED_BYTES = 8
 
 
 @dataclass(frozen=True)
-class Whole:
+class Whole(Strict):
     """Everything, as float32."""
 
     kind: Literal["none"] = "none"
-    __pydantic_config__: ClassVar[ConfigDict] = FORBID
 
     def bytes_per_client(self, coordinates: int) -> int:
         """Bytes one client sends.
@@ -40,12 +39,11 @@ class Whole:
 
 
 @dataclass(frozen=True)
-class TopK:
+class TopK(Strict):
     """The share of coordinates that are largest in magnitude, with their indices."""
 
     share: float
     kind: Literal["top-k"] = "top-k"
-    __pydantic_config__: ClassVar[ConfigDict] = FORBID
 
     def __post_init__(self) -> None:
         _share(self.share)
@@ -60,7 +58,7 @@ class TopK:
 
     def __call__(self, updates: Any, *, keys: Any) -> Any:
         """Zero outside of the largest coordinates of each client."""
-        from dpaudit._tensorflow import tf
+        from dpaudit.runtime.tensorflow import tf
 
         count = self.kept(updates.shape[1])
         positions = tf.math.top_k(tf.abs(updates), count, sorted=False).indices
@@ -72,12 +70,11 @@ class TopK:
 
 
 @dataclass(frozen=True)
-class RandomMask:
+class RandomMask(Strict):
     """Each coordinate with probability ``share``, divided by it to keep the mean; the mask travels as a seed."""
 
     share: float
     kind: Literal["random-mask"] = "random-mask"
-    __pydantic_config__: ClassVar[ConfigDict] = FORBID
 
     def __post_init__(self) -> None:
         _share(self.share)
@@ -88,19 +85,18 @@ class RandomMask:
 
     def __call__(self, updates: Any, *, keys: Any) -> Any:
         """Masked and scaled up."""
-        from dpaudit._tensorflow import tf
-        from dpaudit.stacked.randomness import Stream, uniform
+        from dpaudit.engine.randomness import Stream, uniform
+        from dpaudit.runtime.tensorflow import tf
 
         drawn = uniform(Stream(keys, tf.constant(0)), updates.shape[1])
         return tf.where(drawn < self.share, updates / self.share, 0.0)
 
 
 @dataclass(frozen=True)
-class EightBit:
+class EightBit(Strict):
     """256 levels between the client's smallest and largest coordinate, rounded at random so that the mean is right."""
 
     kind: Literal["8-bit"] = "8-bit"
-    __pydantic_config__: ClassVar[ConfigDict] = FORBID
 
     def bytes_per_client(self, coordinates: int) -> int:
         """Bytes one client sends: a byte per coordinate, and the two ends."""
@@ -108,8 +104,8 @@ class EightBit:
 
     def __call__(self, updates: Any, *, keys: Any) -> Any:
         """Rounded to the levels."""
-        from dpaudit._tensorflow import tf
-        from dpaudit.stacked.randomness import Stream, uniform
+        from dpaudit.engine.randomness import Stream, uniform
+        from dpaudit.runtime.tensorflow import tf
 
         low = tf.reduce_min(updates, axis=1, keepdims=True)
         step = tf.maximum((tf.reduce_max(updates, axis=1, keepdims=True) - low) / 255, 1e-30)
@@ -118,13 +114,12 @@ class EightBit:
 
 
 @dataclass(frozen=True)
-class Sign:
+class Sign(Strict):
     """One bit per coordinate, times the mean magnitude (`Bernstein et al. (2018)
     <https://arxiv.org/abs/1802.04434>`_, scaled as in `Karimireddy et al. (2019) <https://arxiv.org/abs/1901.09847>`_).
     """
 
     kind: Literal["sign"] = "sign"
-    __pydantic_config__: ClassVar[ConfigDict] = FORBID
 
     def bytes_per_client(self, coordinates: int) -> int:
         """Bytes one client sends."""
@@ -132,7 +127,7 @@ class Sign:
 
     def __call__(self, updates: Any, *, keys: Any) -> Any:
         """Signs times the mean magnitude."""
-        from dpaudit._tensorflow import tf
+        from dpaudit.runtime.tensorflow import tf
 
         return tf.sign(updates) * tf.reduce_mean(tf.abs(updates), axis=1, keepdims=True)
 
@@ -141,5 +136,5 @@ Compression = Annotated[Whole | TopK | RandomMask | EightBit | Sign, Field(discr
 
 
 def _share(share: float) -> None:
-    if not 0 < _check.number("share", share) <= 1:
+    if not 0 < check.number("share", share) <= 1:
         raise InputError(f"share must be in (0, 1], got {share!r}.")

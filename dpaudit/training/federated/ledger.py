@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from dpaudit._check import FloatArray
-from dpaudit.accounting import Accounted, epsilon
-from dpaudit.claim import Adjacency, GaussianSteps
-from dpaudit.errors import InputError
+from dpaudit.accounting.claim import Adjacency, GaussianSteps
+from dpaudit.accounting.mechanism import Accounted, epsilon
+from dpaudit.runtime.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ def epsilon_by_round(
         delta: δ.
         adjacency: of users.
 
-    >>> from dpaudit.claim import Poisson
+    >>> from dpaudit.accounting.claim import Poisson
     >>> whole = GaussianSteps(1.0, 100, Poisson(0.1), unit="user")
     >>> [round(found.epsilon, 2) for found in epsilon_by_round(whole, [1, 100], total=100, delta=1e-5)]
     [1.68, 7.05]
@@ -66,10 +65,3 @@ def epsilon_by_round(
         steps = -(-done * mechanism.steps // total)
         found.append(epsilon(replace(mechanism, steps=steps), delta=delta, adjacency=adjacency))
     return found
-
-
-def realised_noise(ledger: Sequence[Entry]) -> FloatArray:
-    """Noise multiplier of every round that released something, 0 where there was none."""
-    import numpy as np
-
-    return np.array([entry.noise_multiplier or 0.0 for entry in ledger if not entry.given_up])

@@ -11,17 +11,17 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from dpaudit import _check
-from dpaudit._check import IntArray
-from dpaudit._tensorflow import tf
-from dpaudit.errors import InputError
-from dpaudit.stacked.gradients import Loss, clipped_sum, plain_sum
-from dpaudit.stacked.held import Held
-from dpaudit.stacked.keys import generator
-from dpaudit.stacked.network import Network, Parameters
-from dpaudit.stacked.optimizers import Optimizer, Sgd
-from dpaudit.stacked.randomness import Stream, normal
-from dpaudit.stacked.training import workers
+from dpaudit.engine.device_arrays import Held
+from dpaudit.engine.gradients import Loss, clipped_sum, plain_sum
+from dpaudit.engine.keys import generator
+from dpaudit.engine.network import Network, Parameters
+from dpaudit.engine.optimizers import Optimizer, Sgd
+from dpaudit.engine.randomness import Stream, normal
+from dpaudit.engine.training import workers
+from dpaudit.runtime import check
+from dpaudit.runtime.check import IntArray
+from dpaudit.runtime.errors import InputError
+from dpaudit.runtime.tensorflow import tf
 
 LARGEST = 16  # clients of one program: past it batched products no longer get faster on a CPU
 
@@ -48,13 +48,13 @@ class Local:
     noise_multiplier: float = 0.0
 
     def __post_init__(self) -> None:
-        _check.integer("epochs", self.epochs, at_least=1)
+        check.integer("epochs", self.epochs, at_least=1)
         if self.batch_size != "all":
-            _check.integer("batch_size", self.batch_size, at_least=1)
-        _check.nonnegative("proximal", self.proximal)
-        _check.nonnegative("noise_multiplier", self.noise_multiplier)
+            check.integer("batch_size", self.batch_size, at_least=1)
+        check.nonnegative("proximal", self.proximal)
+        check.nonnegative("noise_multiplier", self.noise_multiplier)
         if self.clip is not None:
-            _check.positive("clip", self.clip)
+            check.positive("clip", self.clip)
         elif self.noise_multiplier:
             raise InputError(f"local noise_multiplier {self.noise_multiplier} needs a local clip norm, got none.")
 
@@ -115,7 +115,7 @@ class Trainees:
     seed: int
 
     def __post_init__(self) -> None:
-        _check.integer("slots", self.slots, at_least=1)
+        check.integer("slots", self.slots, at_least=1)
         object.__setattr__(self, "_program", _program(self.network, self.local, self.loss, self.held.is_prepared))
 
     def __call__(self, models: Parameters, tasks: Sequence[Task], *, round_number: int, rate: float) -> list[Any]:

@@ -5,26 +5,24 @@ client off the roster changes nothing for the others. numpy only.
 """
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
-from dpaudit import _check
-from dpaudit._check import BoolArray, FloatArray
-from dpaudit.claim import FULL_BATCH, FixedSize, GaussianSteps, Poisson
-from dpaudit.errors import InputError
-
-FORBID = ConfigDict(extra="forbid")
+from dpaudit.accounting.claim import FULL_BATCH, FixedSize, GaussianSteps, Poisson
+from dpaudit.runtime import check
+from dpaudit.runtime.check import BoolArray, FloatArray
+from dpaudit.runtime.errors import InputError
+from dpaudit.runtime.strict import Strict
 
 
 @dataclass(frozen=True)
-class PoissonClients:
+class PoissonClients(Strict):
     """Every client takes part in a round by an independent coin."""
 
     rate: float
     kind: Literal["poisson"] = "poisson"
-    __pydantic_config__: ClassVar[ConfigDict] = FORBID
 
     def __post_init__(self) -> None:
         Poisson(self.rate)
@@ -47,7 +45,7 @@ class PoissonClients:
 
 
 @dataclass(frozen=True)
-class FixedClients:
+class FixedClients(Strict):
     """Each round ``clients`` of the ``of`` clients of the roster are drawn without replacement.
 
     The accountant of Poisson sampling does not hold for it; its own figure is larger.
@@ -56,11 +54,10 @@ class FixedClients:
     clients: int
     of: int
     kind: Literal["fixed-size"] = "fixed-size"
-    __pydantic_config__: ClassVar[ConfigDict] = FORBID
 
     def __post_init__(self) -> None:
-        _check.integer("clients", self.clients, at_least=1)
-        _check.integer("of", self.of, at_least=1)
+        check.integer("clients", self.clients, at_least=1)
+        check.integer("of", self.of, at_least=1)
         if self.clients > self.of:
             raise InputError(f"{self.clients} clients cannot be drawn from a roster of {self.of}.")
 
@@ -82,11 +79,10 @@ class FixedClients:
 
 
 @dataclass(frozen=True)
-class AllClients:
+class AllClients(Strict):
     """Everybody takes part in every round."""
 
     kind: Literal["all"] = "all"
-    __pydantic_config__: ClassVar[ConfigDict] = FORBID
 
     def expected(self, clients: int) -> float:
         """Clients in a round."""
@@ -102,7 +98,7 @@ class AllClients:
 
 
 @dataclass(frozen=True)
-class OncePerEpoch:
+class OncePerEpoch(Strict):
     """In every epoch of ``rounds`` rounds each client takes part once, in a round of its own uniform choice.
 
     What DP-FTRL needs: privacy comes from the few participations, not from sampling.
@@ -110,10 +106,9 @@ class OncePerEpoch:
 
     rounds: int
     kind: Literal["once-per-epoch"] = "once-per-epoch"
-    __pydantic_config__: ClassVar[ConfigDict] = FORBID
 
     def __post_init__(self) -> None:
-        _check.integer("rounds", self.rounds, at_least=1)
+        check.integer("rounds", self.rounds, at_least=1)
 
     def expected(self, clients: int) -> float:
         """Clients in a round, on average."""
@@ -134,7 +129,7 @@ Participation = Annotated[PoissonClients | FixedClients | AllClients | OncePerEp
 
 
 @dataclass(frozen=True)
-class Trouble:
+class Trouble(Strict):
     """Clients that do not answer, and clients that answer with part of their work.
 
     Args:
@@ -146,12 +141,11 @@ class Trouble:
     drop_out: float = 0.0
     straggle: float = 0.0
     straggler_share: float = 0.5
-    __pydantic_config__: ClassVar[ConfigDict] = FORBID
 
     def __post_init__(self) -> None:
-        _check.probability("drop_out", self.drop_out)
-        _check.probability("straggle", self.straggle)
-        _check.open_unit("straggler_share", self.straggler_share)
+        check.probability("drop_out", self.drop_out)
+        check.probability("straggle", self.straggle)
+        check.open_unit("straggler_share", self.straggler_share)
 
     def __call__(self, clients: int, *, round_number: int, seed: int) -> "Answers":
         """Who would answer in a round, and how much of its work each would do.

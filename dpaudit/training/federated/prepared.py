@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dpaudit._tensorflow import keras, tf
 from dpaudit.data.dataset import Dataset
-from dpaudit.errors import InputError
-from dpaudit.stacked.held import Held
-from dpaudit.stacked.losses import per_example_loss
-from dpaudit.stacked.network import Network, Parameters
-from dpaudit.stacked.optimizers import Adam, Optimizer, Sgd
-from dpaudit.stacked.schedules import Constant, Cosine
+from dpaudit.engine.device_arrays import Held
+from dpaudit.engine.losses import per_example_loss
+from dpaudit.engine.network import Network, Parameters
+from dpaudit.engine.optimizers import Adam, Optimizer, Sgd
+from dpaudit.engine.schedules import Constant, Cosine
+from dpaudit.runtime.errors import InputError
+from dpaudit.runtime.tensorflow import keras, tf
 from dpaudit.training.federated.ledger import Entry
 from dpaudit.training.federated.local import Local, Task, Trainees, slots_for
 from dpaudit.training.federated.simulation import Canaries, Observer, Recipe, Rows, simulate

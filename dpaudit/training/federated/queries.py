@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from dpaudit._check import FloatArray
-from dpaudit._tensorflow import tensorflow_privacy_module, tf
-from dpaudit.errors import AuditFailed, InputError
-from dpaudit.seeds import derived
-from dpaudit.stacked.randomness import Stream, normal
+from dpaudit.engine.randomness import Stream, normal
+from dpaudit.runtime.check import FloatArray
+from dpaudit.runtime.errors import AuditFailed, InputError
+from dpaudit.runtime.seeds import derived
+from dpaudit.runtime.tensorflow import tensorflow_privacy_module, tf
 from dpaudit.training.federated.aggregation import (
     AdaptiveClip,
     Aggregator,

@@ -7,17 +7,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from dpaudit import _check
-from dpaudit._check import BoolArray, FloatArray, IntArray
-from dpaudit._tensorflow import tf
-from dpaudit.errors import AuditFailed, InputError
-from dpaudit.seeds import derived
-from dpaudit.stacked.gradients import Loss
-from dpaudit.stacked.held import Held
-from dpaudit.stacked.network import Network, Parameters
-from dpaudit.stacked.optimizers import Optimizer, Sgd
-from dpaudit.stacked.randomness import Stream
-from dpaudit.stacked.schedules import Constant, Schedule
+from dpaudit.engine.device_arrays import Held
+from dpaudit.engine.gradients import Loss
+from dpaudit.engine.network import Network, Parameters
+from dpaudit.engine.optimizers import Optimizer, Sgd
+from dpaudit.engine.randomness import Stream
+from dpaudit.engine.schedules import Constant, Schedule
+from dpaudit.runtime import check
+from dpaudit.runtime.check import BoolArray, FloatArray, IntArray
+from dpaudit.runtime.errors import AuditFailed, InputError
+from dpaudit.runtime.seeds import derived
+from dpaudit.runtime.tensorflow import tf
 from dpaudit.training.federated.aggregation import Aggregator, Mean
 from dpaudit.training.federated.compression import Compression, Whole
 from dpaudit.training.federated.ledger import Entry
@@ -53,8 +53,8 @@ class Recipe:
     trouble: Trouble = Trouble()  # noqa: RUF009
 
     def __post_init__(self) -> None:
-        _check.integer("rounds", self.rounds, at_least=1)
-        _check.positive("server_learning_rate", self.server_learning_rate)
+        check.integer("rounds", self.rounds, at_least=1)
+        check.positive("server_learning_rate", self.server_learning_rate)
 
 
 @dataclass(frozen=True)
@@ -72,12 +72,12 @@ class Canaries:
     norm: float = 1.0
 
     def __post_init__(self) -> None:
-        directions = _check.finite("canary directions", self.directions, ndim=2).astype(np.float32)
+        directions = check.finite("canary directions", self.directions, ndim=2).astype(np.float32)
         if not np.allclose(np.linalg.norm(directions, axis=1), 1, atol=1e-3):
             raise InputError("canary directions must be unit vectors.")
         object.__setattr__(self, "directions", directions)
-        object.__setattr__(self, "present", _check.flags("present canaries", self.present, length=len(directions)))
-        _check.positive("norm", self.norm)
+        object.__setattr__(self, "present", check.flags("present canaries", self.present, length=len(directions)))
+        check.positive("norm", self.norm)
 
 
 class Moment(NamedTuple):

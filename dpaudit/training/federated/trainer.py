@@ -1,31 +1,36 @@
 """The trainer ``federated``: a federation as a plan writes it. TensorFlow is loaded when it trains."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import ConfigDict
 
-from dpaudit import _check
-from dpaudit._check import BoolArray, IntArray
-from dpaudit.claim import GaussianSteps, Poisson
+from dpaudit.accounting.claim import GaussianSteps, Poisson
+from dpaudit.bounds.lower_bound import Skipped
 from dpaudit.data.dataset import Dataset
 from dpaudit.data.load import load
 from dpaudit.data.users import Clients, Iid, Natural, rows_of
-from dpaudit.errors import InputError
+from dpaudit.runtime import check
+from dpaudit.runtime.check import BoolArray, IntArray
+from dpaudit.runtime.errors import InputError
+from dpaudit.runtime.strict import Strict
 from dpaudit.training.architecture import Architecture
+from dpaudit.training.capabilities import no_probe
 from dpaudit.training.federated.aggregation import Mean, NamedAggregator
 from dpaudit.training.federated.compression import Compression, Whole
 from dpaudit.training.federated.participation import AllClients, Participation, Trouble
 from dpaudit.training.trainer import TrainedModel
+
+if TYPE_CHECKING:
+    from dpaudit.inspection.under_test import UnderTest
 
 Optimizer = Literal["sgd", "adam"]
 Decay = Literal["constant", "cosine"]
 
 
 @dataclass(frozen=True)
-class Pretraining:
+class Pretraining(Strict):
     """Training without privacy on public data, before the federation starts.
 
     Args:
@@ -41,13 +46,12 @@ class Pretraining:
     batch_size: int = 32
     learning_rate: float = 0.1
     freeze: int = 0
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     def __post_init__(self) -> None:
-        _check.integer("epochs", self.epochs, at_least=1)
-        _check.integer("batch_size", self.batch_size, at_least=1)
-        _check.positive("learning_rate", self.learning_rate)
-        _check.integer("freeze", self.freeze, at_least=0)
+        check.integer("epochs", self.epochs, at_least=1)
+        check.integer("batch_size", self.batch_size, at_least=1)
+        check.positive("learning_rate", self.learning_rate)
+        check.integer("freeze", self.freeze, at_least=0)
 
 
 @dataclass(frozen=True)
@@ -99,25 +103,25 @@ class Federated:
     partition_seed: int = 0
 
     def __post_init__(self) -> None:
-        _check.integer("rounds", self.rounds, at_least=1)
-        _check.integer("local_epochs", self.local_epochs, at_least=1)
+        check.integer("rounds", self.rounds, at_least=1)
+        check.integer("local_epochs", self.local_epochs, at_least=1)
         if self.batch_size != "all":
-            _check.integer("batch_size", self.batch_size, at_least=1)
-        _check.positive("learning_rate", self.learning_rate)
-        _check.one_of("learning_rate_decay", self.learning_rate_decay, get_args(Decay))
-        _check.probability("momentum", self.momentum)
-        _check.nonnegative("proximal", self.proximal)
-        _check.nonnegative("local_noise_multiplier", self.local_noise_multiplier)
-        _check.one_of("server_optimizer", self.server_optimizer, get_args(Optimizer))
-        _check.positive("server_learning_rate", self.server_learning_rate)
-        _check.probability("server_momentum", self.server_momentum)
-        _check.integer("partition_seed", self.partition_seed, at_least=0)
+            check.integer("batch_size", self.batch_size, at_least=1)
+        check.positive("learning_rate", self.learning_rate)
+        check.one_of("learning_rate_decay", self.learning_rate_decay, get_args(Decay))
+        check.probability("momentum", self.momentum)
+        check.nonnegative("proximal", self.proximal)
+        check.nonnegative("local_noise_multiplier", self.local_noise_multiplier)
+        check.one_of("server_optimizer", self.server_optimizer, get_args(Optimizer))
+        check.positive("server_learning_rate", self.server_learning_rate)
+        check.probability("server_momentum", self.server_momentum)
+        check.integer("partition_seed", self.partition_seed, at_least=0)
         if self.server_momentum and self.server_optimizer != "sgd":
             raise InputError("server_momentum belongs to the sgd server optimizer.")
         if self.local_clip is None and self.local_noise_multiplier:
             raise InputError(f"local_noise_multiplier {self.local_noise_multiplier} needs a local_clip.")
         if self.local_clip is not None:
-            _check.positive("local_clip", self.local_clip)
+            check.positive("local_clip", self.local_clip)
             if not isinstance(self.clients, Iid):
                 raise InputError(
                     "local_clip needs clients of kind 'iid': with other sizes every client has an ε of its own."
@@ -135,6 +139,19 @@ class Federated:
         batch = size if self.batch_size == "all" else min(self.batch_size, size)
         steps = self.rounds * self.local_epochs * -(-size // batch)
         return GaussianSteps(self.local_noise_multiplier, steps, Poisson(batch / size))
+
+    def adds_noise(self) -> bool:
+        """Whether the server or the clients add any."""
+        by_user = self.aggregator.mechanism(self.participation, self.rounds)
+        return self.local_noise_multiplier > 0 or (by_user is not None and by_user.noise_multiplier > 0)
+
+    def probe(self, dataset: Dataset, *, seed: int) -> "UnderTest | Skipped":
+        """Its server, where it protects users, with the clients of the data on its roster."""
+        if self.aggregator.mechanism(self.participation, self.rounds) is None:
+            return no_probe(self)
+        from dpaudit.training.federated.server import server_of
+
+        return server_of(self, int(self.owner(dataset).max()) + 1, seed=seed)
 
     def owner(self, dataset: Dataset) -> IntArray:
         """Client of each record, shape (records,)."""

@@ -4,8 +4,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from dpaudit._check import FloatArray, IntArray
 from dpaudit.attacks.gradient.view import Arrays, BatchGradient
+from dpaudit.runtime.check import FloatArray, IntArray
 
 Images = tuple[FloatArray, IntArray]
 

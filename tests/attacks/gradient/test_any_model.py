@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from dpaudit.attacks.gradient.metrics import assignment, psnr
-from dpaudit.errors import InputError
+from dpaudit.runtime.errors import InputError
 
 pytestmark = pytest.mark.tf
 
 
 def convolution_with_batch_norm() -> Any:
-    from dpaudit._tensorflow import keras
+    from dpaudit.runtime.tensorflow import keras
 
     layers = keras.layers
     return keras.Sequential(
@@ -27,7 +27,7 @@ def convolution_with_batch_norm() -> Any:
 
 
 def attention() -> Any:
-    from dpaudit._tensorflow import keras
+    from dpaudit.runtime.tensorflow import keras
 
     layers = keras.layers
     records = keras.Input((4, 6))
@@ -37,7 +37,7 @@ def attention() -> Any:
 
 
 def a_layer_used_twice() -> Any:
-    from dpaudit._tensorflow import keras
+    from dpaudit.runtime.tensorflow import keras
 
     layers = keras.layers
     records, twice = keras.Input((5,)), layers.Dense(5, "tanh")
@@ -45,7 +45,7 @@ def a_layer_used_twice() -> Any:
 
 
 def a_model_inside_a_model() -> Any:
-    from dpaudit._tensorflow import keras
+    from dpaudit.runtime.tensorflow import keras
 
     layers = keras.layers
     inner = keras.Sequential([keras.Input((5,)), layers.Dense(4, "tanh"), layers.LayerNormalization()])
@@ -53,7 +53,7 @@ def a_model_inside_a_model() -> Any:
 
 
 def recurrent() -> Any:
-    from dpaudit._tensorflow import keras
+    from dpaudit.runtime.tensorflow import keras
 
     layers = keras.layers
     return keras.Sequential([keras.Input((3, 4)), layers.GRU(3), layers.Dense(3)])
@@ -72,9 +72,9 @@ def recurrent() -> Any:
 def test_gradients_and_their_slopes(build: Any) -> None:
     """Two victims' gradients equal Keras and GradientTape to 1e-12; the slope of an unrolled update of two steps along
     a random direction equals its central difference to 1e-5; the model has its own weights again afterwards."""
-    from dpaudit._tensorflow import keras, tf
-    from dpaudit.attacks.gradient.by_tape import ByTape
+    from dpaudit.attacks.gradient.tape_objective import ByTape
     from dpaudit.attacks.gradient.victims import Victims
+    from dpaudit.runtime.tensorflow import keras, tf
 
     keras.utils.set_random_seed(0)
     victims = Victims.of(build())
@@ -109,10 +109,10 @@ def test_gradients_and_their_slopes(build: Any) -> None:
 
 def test_both_programs_agree() -> None:
     """Layer by layer and by tape give the same gradients to 1e-13, clipped ones too."""
-    from dpaudit._tensorflow import keras
-    from dpaudit.attacks.gradient.by_tape import ByTape
     from dpaudit.attacks.gradient.losses import cross_entropy
+    from dpaudit.attacks.gradient.tape_objective import ByTape
     from dpaudit.attacks.gradient.victims import Victims
+    from dpaudit.runtime.tensorflow import keras
 
     layers = keras.layers
     stacked = Victims.of(
@@ -140,10 +140,10 @@ def test_both_programs_agree() -> None:
 
 def test_attention_is_inverted() -> None:
     """A sequence through attention and layer normalisation comes back to 60 dB from its gradient."""
-    from dpaudit._tensorflow import keras
-    from dpaudit.attacks.gradient.matching import GradientMatching
-    from dpaudit.attacks.gradient.observe import batch_gradient
+    from dpaudit.attacks.gradient.gradient_matching import GradientMatching
+    from dpaudit.attacks.gradient.observed_gradient import batch_gradient
     from dpaudit.attacks.gradient.victims import Victims
+    from dpaudit.runtime.tensorflow import keras
 
     keras.utils.set_random_seed(0)
     model = attention()
@@ -156,8 +156,8 @@ def test_attention_is_inverted() -> None:
 def test_what_cannot_be_attacked_is_named() -> None:
     """Looked-up and rounded records, wrong and missing second derivatives, regularisers, weights out of reach, several
     inputs, single precision: one line each, with the layer."""
-    from dpaudit._tensorflow import keras, tf
     from dpaudit.attacks.gradient.victims import Victims
+    from dpaudit.runtime.tensorflow import keras, tf
 
     layers = keras.layers
 

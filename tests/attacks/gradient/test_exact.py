@@ -3,12 +3,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dpaudit.attacks.gradient.labels import LabelCounts, SingleLabel
-from dpaudit.attacks.gradient.linear import DenseInversion, dense_layers
+from dpaudit.attacks.gradient.label_recovery import LabelCounts, SingleLabel
+from dpaudit.attacks.gradient.linear_layer import DenseInversion, dense_layers
 from dpaudit.attacks.gradient.metrics import assignment, overlap, psnr
 from dpaudit.attacks.gradient.spear import Spear
 from dpaudit.attacks.gradient.view import BatchGradient, ClientUpdate, FinalModel, SecureSum
-from dpaudit.errors import AuditFailed, InputError
+from dpaudit.runtime.errors import AuditFailed, InputError
 from tests.attacks.gradient import mlp
 from tests.attacks.gradient.mlp import Images
 

@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
+from dpaudit.attacks.gradient.candidate_attack import Records
 from dpaudit.attacks.gradient.imprint import ImprintInversion, expected_isolated, plant_imprint, plant_traps
-from dpaudit.attacks.gradient.linear import DenseInversion
+from dpaudit.attacks.gradient.linear_layer import DenseInversion
 from dpaudit.attacks.gradient.metrics import psnr
-from dpaudit.attacks.gradient.prior import Records
 from dpaudit.attacks.gradient.released import LogisticInversion
 from dpaudit.attacks.gradient.scanner import scan
 from dpaudit.attacks.gradient.view import BatchGradient, FinalModel
-from dpaudit.errors import InputError
+from dpaudit.runtime.errors import InputError
 from tests.attacks.gradient import mlp
 from tests.attacks.gradient.mlp import Images
 

@@ -4,13 +4,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dpaudit._check import FloatArray, IntArray
+from dpaudit.attacks.gradient.batched_lbfgs import minimise
 from dpaudit.attacks.gradient.defences import Defence
-from dpaudit.attacks.gradient.lockstep import minimise
 from dpaudit.attacks.gradient.metrics import assignment, psnr
 from dpaudit.attacks.gradient.view import BatchGradient, ClientUpdate, FinalModel, Reconstruction
 from dpaudit.data.bundled import digits
-from dpaudit.errors import InputError
+from dpaudit.runtime.check import FloatArray, IntArray
+from dpaudit.runtime.errors import InputError
 from tests.attacks.gradient.mlp import Images
 
 pytestmark = pytest.mark.tf
@@ -24,7 +24,7 @@ def data() -> Images:
 
 def lenet(activation: str, *, seed: int = 0, uniform: bool = False) -> Any:
     """The DLG network for 8x8 digits: three convolutions of 12 channels and a dense layer, 4,666 weights or so."""
-    from dpaudit._tensorflow import keras
+    from dpaudit.runtime.tensorflow import keras
 
     layers = keras.layers
 
@@ -49,9 +49,9 @@ def matched(found: Reconstruction, x: FloatArray) -> FloatArray:
 
 def test_victims_gradients_equal_keras(data: Images) -> None:
     """The stacked gradients of two victims equal Keras and GradientTape, in float64, for every weight."""
-    from dpaudit._tensorflow import tf
     from dpaudit.attacks.gradient.differentiable import in_double
     from dpaudit.attacks.gradient.victims import Victims
+    from dpaudit.runtime.tensorflow import tf
 
     x, y = data
     model = lenet("tanh")
@@ -67,8 +67,8 @@ def test_victims_gradients_equal_keras(data: Images) -> None:
 
 def test_idlg_is_exact_on_digits(data: Images) -> None:
     """tanh, Glorot: one image to 110 dB and better, a batch of four to 100 dB and better, two victims stacked."""
-    from dpaudit.attacks.gradient.matching import GradientMatching
-    from dpaudit.attacks.gradient.observe import batch_gradient
+    from dpaudit.attacks.gradient.gradient_matching import GradientMatching
+    from dpaudit.attacks.gradient.observed_gradient import batch_gradient
     from dpaudit.attacks.gradient.victims import Victims
 
     x, y = data
@@ -84,8 +84,8 @@ def test_idlg_is_exact_on_digits(data: Images) -> None:
 
 def test_dlg_finds_labels_with_the_image(data: Images) -> None:
     """Joint optimisation returns the optimised label, not the start's: right for whatever seed."""
-    from dpaudit.attacks.gradient.matching import GradientMatching
-    from dpaudit.attacks.gradient.observe import batch_gradient
+    from dpaudit.attacks.gradient.gradient_matching import GradientMatching
+    from dpaudit.attacks.gradient.observed_gradient import batch_gradient
     from dpaudit.attacks.gradient.victims import Victims
 
     x, y = data
@@ -98,8 +98,8 @@ def test_dlg_finds_labels_with_the_image(data: Images) -> None:
 
 def test_one_step_of_fedavg_is_the_gradient_attack(data: Images) -> None:
     """One full-batch step with rate η is -η times the gradient to 1e-12, and five steps are unrolled to 60 dB."""
-    from dpaudit.attacks.gradient.matching import GradientMatching
-    from dpaudit.attacks.gradient.observe import batch_gradient, client_update
+    from dpaudit.attacks.gradient.gradient_matching import GradientMatching
+    from dpaudit.attacks.gradient.observed_gradient import batch_gradient, client_update
     from dpaudit.attacks.gradient.victims import Victims
 
     x, y = data
@@ -114,8 +114,8 @@ def test_one_step_of_fedavg_is_the_gradient_attack(data: Images) -> None:
 
 def test_an_update_in_unknown_order_is_inverted(data: Images) -> None:
     """Two epochs over two records, one per step, shuffled: matched across epochs and averaged, both above 20 dB."""
-    from dpaudit.attacks.gradient.matching import GradientMatching
-    from dpaudit.attacks.gradient.observe import client_update
+    from dpaudit.attacks.gradient.gradient_matching import GradientMatching
+    from dpaudit.attacks.gradient.observed_gradient import client_update
     from dpaudit.attacks.gradient.victims import Victims
 
     x, y = data
@@ -129,8 +129,8 @@ def test_an_update_in_unknown_order_is_inverted(data: Images) -> None:
 def test_pruned_gradients_are_matched_where_they_were_sent(data: Images) -> None:
     """Half of the coordinates pruned: matching only what was sent keeps 60 dB; ignoring that zeros mean "not sent"
     loses it."""
-    from dpaudit.attacks.gradient.matching import GradientMatching
-    from dpaudit.attacks.gradient.observe import batch_gradient
+    from dpaudit.attacks.gradient.gradient_matching import GradientMatching
+    from dpaudit.attacks.gradient.observed_gradient import batch_gradient
     from dpaudit.attacks.gradient.victims import Victims
 
     x, y = data
@@ -144,8 +144,8 @@ def test_pruned_gradients_are_matched_where_they_were_sent(data: Images) -> None
 def test_clipping_alone_hides_nothing(data: Images) -> None:
     """Clipping each record's gradient to a tenth of its norm or less only scales it: an attacker who knows the clip
     norm still gets a batch of two to 60 dB and an update to 60 dB."""
-    from dpaudit.attacks.gradient.matching import GradientMatching
-    from dpaudit.attacks.gradient.observe import batch_gradient, client_update
+    from dpaudit.attacks.gradient.gradient_matching import GradientMatching
+    from dpaudit.attacks.gradient.observed_gradient import batch_gradient, client_update
     from dpaudit.attacks.gradient.victims import Victims
 
     x, y = data
@@ -161,8 +161,8 @@ def test_clipping_alone_hides_nothing(data: Images) -> None:
 
 def test_cosine_attack_works_on_relu(data: Images) -> None:
     """Inverting gradients on ReLU: above 17 dB, where the mean image has about 12; the same starts, the same result."""
-    from dpaudit.attacks.gradient.inverting import InvertingGradients
-    from dpaudit.attacks.gradient.observe import batch_gradient
+    from dpaudit.attacks.gradient.inverting_gradients import InvertingGradients
+    from dpaudit.attacks.gradient.observed_gradient import batch_gradient
     from dpaudit.attacks.gradient.victims import Victims
 
     x, y = data
@@ -180,8 +180,8 @@ def test_cosine_attack_works_on_relu(data: Images) -> None:
 
 def test_noise_of_a_real_epsilon_leaves_nothing(data: Images) -> None:
     """Clip 1 and noise multiplier 1 (ε about 4.4 at 1e-5 for one release): the image is not better than the mean."""
-    from dpaudit.attacks.gradient.inverting import InvertingGradients
-    from dpaudit.attacks.gradient.observe import batch_gradient
+    from dpaudit.attacks.gradient.inverting_gradients import InvertingGradients
+    from dpaudit.attacks.gradient.observed_gradient import batch_gradient
     from dpaudit.attacks.gradient.victims import Victims
 
     x, y = data
@@ -224,8 +224,8 @@ def test_lockstep_passes_an_error_on() -> None:
 
 def test_a_layer_that_does_not_differentiate_twice_is_named() -> None:
     """Local response normalisation has no second derivative in TensorFlow; the layer is named."""
-    from dpaudit._tensorflow import keras, tf
     from dpaudit.attacks.gradient.victims import Victims
+    from dpaudit.runtime.tensorflow import keras, tf
 
     layers = keras.layers
     model = keras.Sequential(
@@ -243,8 +243,8 @@ def test_a_layer_that_does_not_differentiate_twice_is_named() -> None:
 
 def test_bad_input_gets_one_clear_line(data: Images) -> None:
     """Another model's gradient, an unknown batch size, no box, a final model, images outside the box."""
-    from dpaudit.attacks.gradient.matching import GradientMatching
-    from dpaudit.attacks.gradient.observe import batch_gradient
+    from dpaudit.attacks.gradient.gradient_matching import GradientMatching
+    from dpaudit.attacks.gradient.observed_gradient import batch_gradient
     from dpaudit.attacks.gradient.victims import Victims
 
     x, y = data

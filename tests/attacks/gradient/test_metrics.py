@@ -2,20 +2,19 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from dpaudit.attacks.gradient.floors import decoy_test, floors
+from dpaudit.attacks.gradient.baselines import decoy_test, floors
 from dpaudit.attacks.gradient.metrics import (
     assignment,
     fidelity,
     label_accuracy,
     label_chance,
     mse,
-    nearest_candidate,
     psnr,
     ssim,
 )
 from dpaudit.attacks.gradient.view import Reconstruction
 from dpaudit.data.bundled import digits
-from dpaudit.errors import InputError
+from dpaudit.runtime.errors import InputError
 
 
 def test_psnr_of_a_known_error() -> None:
@@ -32,7 +31,7 @@ def test_psnr_is_capped_so_that_exact_is_a_number() -> None:
 @pytest.mark.parametrize("side", [8, 28])
 def test_ssim_agrees_with_tensorflow(side: int) -> None:
     """tf.image.ssim with the same window is the reference, to float32 precision."""
-    from dpaudit._tensorflow import tf
+    from dpaudit.runtime.tensorflow import tf
 
     rng = np.random.default_rng(0)
     a, b = rng.random((2, 5, side, side, 3))
@@ -117,8 +116,3 @@ def test_decoys_see_a_reconstruction() -> None:
     assert found.identified == 20
     assert found.p_value == pytest.approx(0.1**20)
     assert found.kappa == 0.1
-
-
-def test_nearest_candidate() -> None:
-    """Identification is the index of the nearest candidate."""
-    assert nearest_candidate(np.array([[0.9], [0.1]]), np.array([[0.0], [1.0]])).tolist() == [1, 0]

@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 
-from dpaudit._check import FloatArray, IntArray
-from dpaudit.attacks.gradient.columns import Columns
-from dpaudit.attacks.gradient.floors import prior_rows
+from dpaudit.attacks.gradient.baselines import prior_rows
 from dpaudit.attacks.gradient.metrics import assignment, column_accuracy, psnr
+from dpaudit.attacks.gradient.table_columns import Columns
 from dpaudit.attacks.gradient.view import FinalModel
 from dpaudit.data.bundled import digits
-from dpaudit.errors import InputError
+from dpaudit.runtime.check import FloatArray, IntArray
+from dpaudit.runtime.errors import InputError
 
 pytestmark = pytest.mark.tf
 
@@ -23,10 +23,10 @@ def people(number: int, *, seed: int) -> tuple[FloatArray, IntArray]:
 
 def test_rows_leak_far_above_the_prior() -> None:
     """A batch of four rows through an untrained MLP: the columns come back far above medians and modes."""
-    from dpaudit._tensorflow import keras
-    from dpaudit.attacks.gradient.observe import batch_gradient
-    from dpaudit.attacks.gradient.tabular import Tabular
+    from dpaudit.attacks.gradient.observed_gradient import batch_gradient
+    from dpaudit.attacks.gradient.tableak import Tabular
     from dpaudit.attacks.gradient.victims import Victims
+    from dpaudit.runtime.tensorflow import keras
 
     rows, labels = people(400, seed=0)
     columns = Columns(np.zeros(2), np.ones(2), (5, 3))
@@ -61,10 +61,10 @@ def test_column_accuracy_counts_columns() -> None:
 
 def test_columns_must_fit_the_model() -> None:
     """An encoding of another width is refused."""
-    from dpaudit._tensorflow import keras
-    from dpaudit.attacks.gradient.observe import batch_gradient
-    from dpaudit.attacks.gradient.tabular import Tabular
+    from dpaudit.attacks.gradient.observed_gradient import batch_gradient
+    from dpaudit.attacks.gradient.tableak import Tabular
     from dpaudit.attacks.gradient.victims import Victims
+    from dpaudit.runtime.tensorflow import keras
 
     model = keras.Sequential([keras.Input((10,)), keras.layers.Dense(2)])
     rows, labels = people(1, seed=0)
@@ -77,8 +77,8 @@ def test_model_inversion_finds_class_representatives() -> None:
     mean than a grey image for most classes; it is no training record (below 25 dB to every one)."""
     from sklearn.linear_model import LogisticRegression
 
-    from dpaudit._tensorflow import keras
     from dpaudit.attacks.gradient.inversion import ModelInversion
+    from dpaudit.runtime.tensorflow import keras
 
     data = digits()
     x, y = data.features.astype(np.float64), data.classes

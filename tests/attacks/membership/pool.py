@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from dpaudit._check import BoolArray
-from dpaudit.signals import PoolSignals
+from dpaudit.runtime.check import BoolArray
+from dpaudit.scores.signals import PoolSignals
 
 
 def pairs(models: int, records: int, rng: np.random.Generator) -> BoolArray:

@@ -11,9 +11,9 @@ from dpaudit.attacks.membership.exposure import exposure, extrapolated_exposure
 from dpaudit.attacks.membership.ranges import RangeScore, tuned
 from dpaudit.attacks.membership.shapr import shapr
 from dpaudit.attacks.membership.user_level import user_scores
-from dpaudit.errors import InputError
-from dpaudit.roc import Roc
-from dpaudit.scores import Scores
+from dpaudit.runtime.errors import InputError
+from dpaudit.scores.roc import Roc
+from dpaudit.scores.scores import Scores
 
 
 def test_range_score_is_a_trimmed_mean() -> None:

@@ -5,8 +5,8 @@ import pytest
 
 from dpaudit.attacks.membership.base import Base
 from dpaudit.attacks.membership.null_check import null_check
-from dpaudit.errors import AuditFailed
-from dpaudit.signals import PoolSignals
+from dpaudit.runtime.errors import AuditFailed
+from dpaudit.scores.signals import PoolSignals
 from tests.attacks.membership.pool import synthetic
 
 

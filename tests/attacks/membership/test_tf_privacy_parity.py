@@ -14,9 +14,9 @@ from dpaudit.attacks.membership.exposure import exposure, extrapolated_exposure
 from dpaudit.attacks.membership.lira import Lira
 from dpaudit.attacks.membership.lira_offline import LiraOfflineDensity
 from dpaudit.attacks.membership.modified_entropy import ModifiedEntropy
-from dpaudit.roc import Roc
-from dpaudit.scores import Scores
-from dpaudit.signals import Signals
+from dpaudit.scores.roc import Roc
+from dpaudit.scores.scores import Scores
+from dpaudit.scores.signals import Signals
 
 STORED = dict(np.load(Path(__file__).parent / "tf_privacy.npz"))
 SIGNALS = Signals(STORED["given_phi"], reference=STORED["given_reference"], included=STORED["given_included"])

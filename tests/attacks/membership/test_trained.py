@@ -12,10 +12,10 @@ from dpaudit.attacks.membership.pools import audited_part
 from dpaudit.attacks.membership.quantile import Quantile
 from dpaudit.attacks.membership.risk_score import RiskScore
 from dpaudit.attacks.membership.trajectory import Trajectory
-from dpaudit.errors import InputError
-from dpaudit.roc import Roc
-from dpaudit.scores import Scores
-from dpaudit.signals import PoolSignals, Signals
+from dpaudit.runtime.errors import InputError
+from dpaudit.scores.roc import Roc
+from dpaudit.scores.scores import Scores
+from dpaudit.scores.signals import PoolSignals, Signals
 from tests.attacks.membership.pool import pairs, synthetic
 
 

@@ -8,8 +8,6 @@ from scipy.special import expit, log_softmax
 from scipy.stats import norm
 from scipy.stats import t as student
 
-from dpaudit import registry
-from dpaudit._check import FloatArray, IntArray
 from dpaudit.attacks.membership.attack_r import AttackR
 from dpaudit.attacks.membership.auto import Auto
 from dpaudit.attacks.membership.base import Base, BaseOffline
@@ -20,10 +18,12 @@ from dpaudit.attacks.membership.loss import Loss
 from dpaudit.attacks.membership.multi_signal import MultiSignalLira
 from dpaudit.attacks.membership.pools import audited_part, leave_pair_out
 from dpaudit.attacks.membership.rmia import Rmia, RmiaOffline
-from dpaudit.errors import InputError
-from dpaudit.roc import Roc
-from dpaudit.scores import Scores
-from dpaudit.signals import PoolSignals, Signals, logit_scaled_confidence
+from dpaudit.runtime import plugins as registry
+from dpaudit.runtime.check import FloatArray, IntArray
+from dpaudit.runtime.errors import InputError
+from dpaudit.scores.roc import Roc
+from dpaudit.scores.scores import Scores
+from dpaudit.scores.signals import PoolSignals, Signals, logit_scaled_confidence
 from tests.attacks.membership.pool import pairs, synthetic
 
 POOL = synthetic(queries=2)
@@ -287,7 +287,7 @@ def test_exchangeable_outputs_give_every_other_attack_an_auc_of_one_half(name: s
 
 def test_no_attack_escapes_the_null() -> None:
     """A new name in the registry is in one of the two lists."""
-    assert sorted(ONLINE + FULL) == sorted(registry.MEMBERSHIP)
+    assert sorted(ONLINE + FULL) == sorted(registry.KINDS["membership"])
 
 
 def test_a_leak_is_seen_by_every_attack_with_references() -> None:

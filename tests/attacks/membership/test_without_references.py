@@ -6,8 +6,8 @@ import pytest
 from dpaudit.attacks.membership.attack_p import AttackP
 from dpaudit.attacks.membership.loss import Loss
 from dpaudit.attacks.membership.modified_entropy import ModifiedEntropy
-from dpaudit.errors import InputError
-from dpaudit.signals import Signals
+from dpaudit.runtime.errors import InputError
+from dpaudit.scores.signals import Signals
 
 LOGITS = np.random.default_rng(3).normal(0, 3, (50, 5))
 LABELS = np.random.default_rng(4).integers(0, 5, 50)

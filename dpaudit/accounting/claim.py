@@ -1,0 +1,179 @@
+"""What is promised: an (ε, δ) with its unit, adjacency and sampling, and the mechanism it follows from.
+
+A claim is a description; `dpaudit.accounting` computes with it. Claims with different units or adjacencies are
+not comparable, so both are part of the value and never defaulted when a result is judged.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from dpaudit.runtime import check
+from dpaudit.runtime.errors import InputError
+
+Adjacency = Literal["add-remove", "replace-one", "zero-out"]
+Unit = Literal["record", "user"]
+Design = Literal["one-run", "many-runs"]  # the scores are one experiment, or independent trials
+
+Noise = Literal["accounted", "none", "unknown"]  # what is known of the noise of a training
+
+ADJACENCIES: tuple[str, ...] = get_args(Adjacency)
+UNITS: tuple[str, ...] = get_args(Unit)
+# A claimed ε may lie this share below the one that follows from the mechanism: a figure rounded to three significant
+# digits is off by up to half a percent, and accountants that count on other grids differ by less.
+TOLERANCE = 5e-3
+
+
+def too_small(claimed: float, follows: float) -> bool:
+    """Whether a claimed ε is certainly smaller than the one that follows from what was run.
+
+    >>> too_small(3.7, 3.71), too_small(3.7, 3.8)
+    (False, True)
+    """
+    return claimed < follows * (1 - TOLERANCE)
+
+
+@dataclass(frozen=True)
+class Protection:
+    """Whose data differ between neighbouring data sets, how, and at which δ: only equal ones can be compared.
+
+    Args:
+        unit: one ``record`` or everything of one ``user``.
+        adjacency: what a neighbouring data set is.
+        delta: in [0, 1).
+    """
+
+    unit: Unit
+    adjacency: Adjacency
+    delta: float
+
+    def __post_init__(self) -> None:
+        check.one_of("unit", self.unit, UNITS)
+        check.one_of("adjacency", self.adjacency, ADJACENCIES)
+        check.delta("delta", self.delta)
+
+
+@dataclass(frozen=True)
+class Poisson:
+    """Every record enters each batch by an independent coin of probability ``rate``."""
+
+    rate: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rate", check.probability("sampling rate", self.rate))
+        if self.rate == 0:
+            raise InputError("sampling rate must be above 0, got 0.0.")
+
+
+@dataclass(frozen=True)
+class FixedSize:
+    """Each batch is ``batch_size`` of ``records`` drawn without replacement, afresh at every step."""
+
+    batch_size: int
+    records: int
+
+    def __post_init__(self) -> None:
+        check.integer("batch_size", self.batch_size, at_least=1)
+        check.integer("records", self.records, at_least=self.batch_size)
+
+    @property
+    def rate(self) -> float:
+        """Share of the records in one batch."""
+        return self.batch_size / self.records
+
+
+@dataclass(frozen=True)
+class Shuffled:
+    """The records are shuffled once per epoch and cut into ``batches_per_epoch`` batches, as Keras ``fit`` does.
+
+    No tight analysis of DP-SGD on shuffled batches is known; the Poisson figure for the same rate is optimistic.
+    """
+
+    batches_per_epoch: int
+
+    def __post_init__(self) -> None:
+        check.integer("batches_per_epoch", self.batches_per_epoch, at_least=1)
+
+    @property
+    def rate(self) -> float:
+        """Share of the records in one batch."""
+        return 1 / self.batches_per_epoch
+
+
+Sampling = Poisson | FixedSize | Shuffled
+SamplingName = Literal["poisson", "fixed-size", "shuffled"]
+SAMPLINGS: dict[type, SamplingName] = {Poisson: "poisson", FixedSize: "fixed-size", Shuffled: "shuffled"}
+FULL_BATCH = Poisson(1.0)
+
+
+@dataclass(frozen=True)
+class GaussianSteps:
+    """DP-SGD as its accountant sees it: ``steps`` Gaussian releases of clipped sums on sampled batches.
+
+    Args:
+        noise_multiplier: standard deviation of the noise over the clip norm; 0 means no noise and no privacy.
+        steps: number of releases.
+        sampling: how the batches were really drawn.
+        slack: probability that the training left the accounted procedure (a truncated batch); it is added to δ.
+        unit: whose contribution is clipped and noised as one: a ``record``'s gradient or a ``user``'s update.
+    """
+
+    noise_multiplier: float
+    steps: int
+    sampling: Sampling
+    slack: float = 0.0
+    unit: Unit = "record"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "noise_multiplier", check.nonnegative("noise_multiplier", self.noise_multiplier))
+        check.integer("steps", self.steps, at_least=1)
+        check.delta("slack", self.slack)
+        check.one_of("unit", self.unit, UNITS)
+
+    @property
+    def in_words(self) -> str:
+        """Noise, steps and sampling, for a sentence."""
+        sampling = self.sampling
+        drawn = f"{SAMPLINGS[type(sampling)]} rate {sampling.rate:.4g}"
+        if isinstance(sampling, Shuffled):
+            drawn = f"shuffled into {sampling.batches_per_epoch} batches"
+        return f"noise multiplier {self.noise_multiplier:g}, {self.steps} steps, {drawn}"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A promise of (ε, δ)-differential privacy.
+
+    Args:
+        epsilon: the promised ε; infinity promises nothing and is what training without noise can claim.
+        delta: the promised δ, in [0, 1).
+        unit: whose data is protected: one ``record`` or everything of one ``user``.
+        adjacency: what a neighbouring data set is.
+        source: where the number comes from, in words fit for a report.
+        mechanism: what was run, when it is known; the whole trade-off curve follows from it.
+
+    >>> Claim(2.0, 1e-5, unit="record", adjacency="add-remove", source="the paper's table 1").epsilon
+    2.0
+    """
+
+    epsilon: float
+    delta: float
+    unit: Unit
+    adjacency: Adjacency
+    source: str
+    mechanism: GaussianSteps | None = None
+
+    def __post_init__(self) -> None:
+        _ = self.protection  # which checks itself
+        if self.epsilon != math.inf:
+            check.nonnegative("epsilon", self.epsilon)
+        noise = self.mechanism.noise_multiplier if self.mechanism is not None else None
+        if noise == 0 and self.epsilon != math.inf:
+            raise InputError(
+                f"a claim of ε = {self.epsilon:g} cannot come from noise_multiplier 0: without noise ε is infinite."
+            )
+
+    @property
+    def protection(self) -> Protection:
+        """Of what it promises the ε."""
+        return Protection(self.unit, self.adjacency, self.delta)

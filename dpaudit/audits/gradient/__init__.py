@@ -1,0 +1,1 @@
+"""``[gradient]``: what an attacker who sees one gradient draws from it."""

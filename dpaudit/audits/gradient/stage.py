@@ -1,0 +1,320 @@
+"""One cell of the gradient experiment: victims send what a scenario and a defence say, and an attack inverts it."""
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+
+from dpaudit.accounting.claim import FULL_BATCH, GaussianSteps
+from dpaudit.accounting.mechanism import epsilon, trade_off
+from dpaudit.attacks.gradient.baselines import decoy_test, floors
+from dpaudit.attacks.gradient.label_recovery import LabelCounts, SingleLabel
+from dpaudit.attacks.gradient.metrics import Fidelity, fidelity, label_accuracy, label_chance, overlap
+from dpaudit.attacks.gradient.view import BatchGradient, ClientUpdate, Reconstruction
+from dpaudit.audits.gradient.settings import (
+    AttackSettings,
+    DefenceSettings,
+    ForSomeModels,
+    GradientAttack,
+    Scenario,
+    Settings,
+    under,
+)
+from dpaudit.bounds.reconstruction import Successes, judge
+from dpaudit.data.dataset import Dataset
+from dpaudit.data.source import Records
+from dpaudit.results.gradient import DefenceCost, GradientCell
+from dpaudit.runtime.check import FloatArray, IntArray
+from dpaudit.runtime.errors import AuditFailed, InputError
+from dpaudit.runtime.seeds import derived
+from dpaudit.training.reference_models.store import described, digest
+
+View = BatchGradient | ClientUpdate
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """What all tasks of an experiment share; equal when their fingerprints are.
+
+    Args:
+        settings: of the plan.
+        records: victims are the audited records, decoys and auxiliary records the population.
+        seed: of the audit.
+        delta: δ of the defences' ε.
+        confidence: of each verdict.
+    """
+
+    settings: Settings
+    records: Records
+    seed: int
+    delta: float
+    confidence: float
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of all of it."""
+        return digest(self.settings, described(self.records), self.seed, self.delta, self.confidence)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Given) and self.fingerprint == other.fingerprint
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+    def seed_for(self, *words: object) -> int:
+        """A seed for one purpose."""
+        return derived(self.seed, "gradient", *words)
+
+
+@dataclass(frozen=True)
+class Inverted:
+    """What one cell found, and the first record as reconstructed, (1, ...), where it is asked for."""
+
+    cell: GradientCell
+    first: FloatArray | None
+
+
+@dataclass(frozen=True, eq=False)
+class Invert:
+    """A task: what victims of a scenario send under a defence, inverted by one attack."""
+
+    given: Given
+    scenario: Scenario
+    chosen: DefenceSettings
+    name: str
+
+    def __call__(self) -> Inverted:
+        """The cell."""
+        stage, sent = _stage(self.given), under(self.scenario, self.chosen)
+        views, (truth, labels) = _views(self.given, sent, self.chosen), stage.records(sent)
+        found, first = stage.cell(sent, self.chosen, self.name, views, truth, labels)
+        return Inverted(found, first if self.given.settings.show_records else None)
+
+
+@dataclass(frozen=True)
+class Paid:
+    """What a defence costs."""
+
+    cost: DefenceCost
+
+
+@dataclass(frozen=True, eq=False)
+class Price:
+    """A task: what a defence costs."""
+
+    given: Given
+    chosen: DefenceSettings
+
+    def __call__(self) -> Paid:
+        """Accuracy of a training under it."""
+        return Paid(_stage(self.given).cost(self.chosen))
+
+
+@lru_cache(maxsize=1)
+def _stage(given: Given) -> "Stage":
+    """Kept for the next task, so that its programs are traced once."""
+    return Stage(given)
+
+
+@lru_cache(maxsize=1)
+def _views(given: Given, sent: Scenario, chosen: DefenceSettings) -> "list[View]":
+    """Kept for the next attack on the same."""
+    stage = _stage(given)
+    return stage.views(sent, chosen, *stage.records(sent))
+
+
+def drawn(dataset: Dataset, scenario: Scenario, victims: int, *, seed: int) -> tuple[FloatArray, IntArray]:
+    """Records (victims, batch, ...) and labels of a scenario's victims, no record twice.
+
+    A victim's first record is the same whatever the batch, so that defences are compared on the same records.
+    """
+    number = victims * scenario.batch
+    if number > len(dataset):
+        raise InputError(f"scenario {scenario.name!r} needs {number} records, {dataset.name} has {len(dataset)}.")
+    order = np.random.default_rng(seed).permutation(len(dataset))
+    firsts, others = order[:victims, None], order[victims:number]
+    rows = np.concatenate([firsts, others.reshape(victims, scenario.batch - 1)], axis=1)
+    return dataset.features[rows].astype(np.float64), dataset.classes[rows]
+
+
+class Stage:
+    """The victims' model with the attacks on it, built once so that their programs are traced once."""
+
+    def __init__(self, given: Given) -> None:
+        from dpaudit.attacks.gradient.victims import Victims
+        from dpaudit.runtime.tensorflow import keras
+
+        self.given, self.settings = given, given.settings
+        self.dataset, population = given.records()
+        assert population is not None
+        keras.utils.set_random_seed(given.seed_for("model"))
+        build = self.settings.architecture.build("gradient.architecture")
+        self.victims = Victims.of(build(self.dataset.features.shape[1:], self.dataset.outputs))
+        features = self.dataset.features.astype(np.float64)
+        self.box = (min(0.0, float(features.min())), max(1.0, float(features.max())))
+        self.auxiliary = population.features.astype(np.float64)
+        self.auxiliary_labels = population.classes
+        self.attacks = {item.name: self._attack(item) for item in self.settings.attacks}
+
+    def _attack(self, item: AttackSettings) -> GradientAttack:
+        attack = item.build(model=self.victims.model, seed=self.given.seed_for("attack", item.name))
+        if isinstance(attack, ForSomeModels):
+            attack.require(self.victims.weights)
+        return attack
+
+    def records(self, scenario: Scenario) -> tuple[FloatArray, IntArray]:
+        """Records and labels of a scenario's victims."""
+        return drawn(self.dataset, scenario, self.settings.victims, seed=self.given.seed_for(scenario.name))
+
+    def views(self, scenario: Scenario, chosen: DefenceSettings, truth: FloatArray, labels: IntArray) -> list[View]:
+        """What each victim sends."""
+        from dpaudit.attacks.gradient.observed_gradient import batch_gradient, client_update
+
+        defence = chosen.build(self.given.delta)
+        knows: Any = ("labels",) if scenario.knows_labels else ()
+        found: list[View] = []
+        for v in range(len(truth)):
+            seed = self.given.seed_for(scenario.name, chosen.name, v)
+            if scenario.epochs == 0:
+                found.append(
+                    batch_gradient(
+                        self.victims, truth[v], labels[v], box=self.box, defence=defence, knows=knows, seed=seed
+                    )
+                )
+            else:
+                found.append(
+                    client_update(
+                        self.victims,
+                        truth[v],
+                        labels[v],
+                        learning_rate=scenario.learning_rate,
+                        epochs=scenario.epochs,
+                        local_batch=min(scenario.local_batch or scenario.batch, scenario.batch),
+                        box=self.box,
+                        defence=defence,
+                        knows=knows,
+                        seed=seed,
+                    )
+                )
+        return found
+
+    def cell(
+        self,
+        scenario: Scenario,
+        chosen: DefenceSettings,
+        name: str,
+        views: list[View],
+        truth: FloatArray,
+        labels: IntArray,
+    ) -> tuple[GradientCell, FloatArray | None]:
+        """Attack the views, then join the truth; also the first victim's first record as reconstructed."""
+        prior = self.auxiliary.mean(0)
+        refused = None
+        try:
+            found = list(self.attacks[name].together(views))
+        except AuditFailed as error:  # an exact attack says when its answer would not be exact
+            refused, found = str(error), [Reconstruction(np.empty((0, *truth.shape[2:])))] * len(views)
+        measured = [fidelity(f, t, prior=prior, box=self.box) for f, t in zip(found, truth, strict=True)]
+        flat_truth, flat_labels = truth.reshape(-1, *truth.shape[2:]), labels.ravel()
+        floor = floors(
+            flat_truth, self.auxiliary, labels=flat_labels, auxiliary_labels=self.auxiliary_labels, box=self.box
+        )
+        firsts = np.stack([m.matched[0] for m in measured])
+        decoys = self._decoys(scenario, len(truth))
+        test = decoy_test(_guesses(found, measured, self.box), truth[:, 0], decoys)
+        mechanism = chosen.build(self.given.delta).mechanism
+        verdict = None
+        if mechanism is not None:
+            promised = trade_off(GaussianSteps(mechanism.noise_multiplier, 1, FULL_BATCH), adjacency="add-remove")
+            result = Successes(test.identified, test.records, test.kappa)
+            verdict = judge(result, promised, confidence=self.given.confidence)
+        restored = None if scenario.knows_labels else self._labels_restored(views, labels)
+        cell = GradientCell(
+            scenario=scenario.name,
+            defence=chosen.name,
+            attack=name,
+            epsilon=None if mechanism is None else epsilon(mechanism, delta=self.given.delta).epsilon,
+            refused=refused,
+            psnr=_listed(np.concatenate([m.psnr for m in measured])),
+            ssim=_listed(np.concatenate([m.ssim for m in measured if m.ssim is not None] or [np.empty(0)])),
+            floor=_listed(floor.best_honest),
+            nearest=_listed(floor.nearest),
+            label_accuracy=None if restored is None else restored[0],
+            labels_right=None if restored is None else restored[1],
+            identified=test.identified,
+            victims=test.records,
+            decoys=test.decoys,
+            p_value=test.p_value,
+            verdict=verdict,
+        )
+        return cell, firsts[:1] if refused is None else None
+
+    def _labels_restored(self, views: list[View], labels: IntArray) -> tuple[float, int]:
+        """Mean accuracy above chance, and of how many victims every label is right."""
+        classes = self.victims.classes
+        frequencies = np.bincount(self.auxiliary_labels, minlength=classes) / len(self.auxiliary_labels)
+        batch = labels.shape[1]
+        chance = label_chance(frequencies, batch, seed=0)
+        restore = SingleLabel() if batch == 1 else LabelCounts()
+        found = [restore(view) for view in views]
+        above = [label_accuracy(guess, y, chance=chance) for guess, y in zip(found, labels, strict=True)]
+        right = sum(overlap(guess, y) == 1 for guess, y in zip(found, labels, strict=True))
+        return round(float(np.mean(above)), 6), right
+
+    def _decoys(self, scenario: Scenario, victims: int) -> FloatArray:
+        rng = np.random.default_rng(self.given.seed_for("decoys", scenario.name))
+        if self.settings.decoys > len(self.auxiliary):
+            raise InputError(f"{self.settings.decoys} decoys, but the population has {len(self.auxiliary)} records.")
+        rows = [rng.choice(len(self.auxiliary), self.settings.decoys, replace=False) for _ in range(victims)]
+        return np.asarray(self.auxiliary[np.stack(rows)])
+
+    def cost(self, chosen: DefenceSettings, *, batch: int = 32, rate: float = 0.5) -> DefenceCost:
+        """Accuracy on the population after a short training whose every gradient or update went through the defence.
+
+        A defence that asks for a larger batch or for local epochs gets them.
+        """
+        from dpaudit.runtime.tensorflow import tf
+
+        rng = np.random.default_rng(self.given.seed_for("cost"))
+        defence, data = chosen.build(self.given.delta), self.dataset
+        size = min(max(batch, chosen.batch or 0), len(data))
+        parameters = self.victims.at(self.victims.weights)
+        gradients = tf.function(self.victims.gradients, autograph=self.victims.runs_keras)
+        targets = np.eye(self.victims.classes)
+        for _ in range(self.settings.utility_steps):
+            rows = rng.choice(len(data), size, replace=False)
+            x, y = data.features[rows].astype(np.float64), targets[data.classes[rows]]
+            if chosen.epochs:
+                local = parameters
+                for _ in range(chosen.epochs):
+                    slopes = gradients(local, tf.constant(x[None]), tf.constant(y[None]))
+                    local = tuple(p - rate * g for p, g in zip(local, slopes, strict=True))
+                moved = tuple((after - before).numpy() for after, before in zip(local, parameters, strict=True))
+                sent, _ = defence.compressed(defence.mean(moved, rng))
+                parameters = tuple(p + u[None] for p, u in zip(parameters, sent, strict=True))
+                continue
+            each = tuple(g.numpy() for g in gradients(parameters, tf.constant(x[:, None]), tf.constant(y[:, None])))
+            sent, _ = defence.compressed(defence.mean(each, rng))
+            parameters = tuple(p - rate * g[None] for p, g in zip(parameters, sent, strict=True))
+        logits = self.victims.logits(parameters, self.auxiliary[None]).numpy()[0]
+        right = float((logits.argmax(1) == self.auxiliary_labels).mean())
+        return DefenceCost(defence=chosen.name, accuracy=round(right, 6))
+
+
+def _guesses(found: list[Reconstruction], measured: list[Fidelity], box: tuple[float, float]) -> FloatArray:
+    """All that the attack gave of each victim, and the prior where it gave too little, (victims, guesses, ...).
+
+    The true records match themselves with the best of many guesses; a decoy may do so too, so none is left out. A
+    victim with fewer guesses than another has some of them twice.
+    """
+    each = [
+        np.concatenate([m.matched, np.clip(f.records.reshape(-1, *m.matched.shape[1:]), *box)])
+        for f, m in zip(found, measured, strict=True)
+    ]
+    most = max(map(len, each))
+    return np.stack([guesses[np.arange(most) % len(guesses)] for guesses in each])
+
+
+def _listed(values: FloatArray) -> list[float]:
+    return [round(float(value), 4) for value in values]

@@ -1,0 +1,1 @@
+"""``[ladder]``: checks of a mechanism and audits with canaries, the cheapest first."""

@@ -1,0 +1,1 @@
+"""``[membership]``: membership inference on every model of an audit."""

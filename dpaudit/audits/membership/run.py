@@ -1,0 +1,301 @@
+"""Membership inference on every model of an audit: who was trained on?"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Annotated, Any, get_args
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+
+from dpaudit.accounting.claim import Design, Protection
+from dpaudit.attacks.membership.auto import Auto
+from dpaudit.attacks.membership.pools import leave_pair_out
+from dpaudit.audits.audit import Audit, Subject
+from dpaudit.audits.by_name import ByName, as_table
+from dpaudit.audits.membership.attack_jobs import FPRS, Named, Seen, chosen, scored
+from dpaudit.audits.membership.reference_models import observed_pool, target_signals
+from dpaudit.audits.membership.views import Queried
+from dpaudit.bounds.default import default_bound
+from dpaudit.data.as_data import AsData
+from dpaudit.data.dataset import Dataset
+from dpaudit.data.inclusion import complementary_pairs
+from dpaudit.data.member_choice import Coins, MemberChoice, NotRandom
+from dpaudit.data.queries import Query
+from dpaudit.results.membership import AttackResult, ExposedRecords, MembershipResult, RocCurve
+from dpaudit.runtime import check
+from dpaudit.runtime import plugins as registry
+from dpaudit.runtime.check import BoolArray, FloatArray, IntArray
+from dpaudit.runtime.errors import InputError
+from dpaudit.runtime.out_of_core import room
+from dpaudit.scores.roc import Roc, auc_standard_error
+from dpaudit.scores.sanity import learned_nothing
+from dpaudit.scores.scores import Scores
+from dpaudit.scores.signals import PoolSignals, Signals
+from dpaudit.scores.slices import column_groups, sliced, standard_groups
+from dpaudit.scores.vulnerable_records import accused, exposed
+from dpaudit.training.capabilities import at_epoch, reference_trainer
+from dpaudit.training.reference_models.pool import Pool, PoolCost, together
+from dpaudit.training.reference_models.trained_model import Wanted
+from dpaudit.training.trainer import Trainer
+
+CURVE_POINTS = 400
+STANDARD_SLICES = ("class", "loss", "classified")
+
+
+@dataclass(frozen=True)
+class Terms:
+    """On what terms scores are turned into a lower bound.
+
+    ``chosen``: how members were chosen; of `NotRandom` there is no bound.
+    """
+
+    design: Design
+    protection: Protection
+    confidence: float
+    chosen: MemberChoice
+
+    def __post_init__(self) -> None:
+        check.one_of("design", self.design, get_args(Design))
+        check.open_unit("confidence", self.confidence)
+
+
+class AttackSettings(ByName):
+    """An attack on membership."""
+
+    @cached_property
+    def built(self) -> Any:
+        """The attack, always the same one."""
+        return registry.build("membership", self.name, self.model_extra or {}, where=f"attack {self.name!r}")
+
+
+class Settings(BaseModel):
+    """``[membership]``: attacks, reference models, slices, queries and checkpoints.
+
+    For each model under audit, ``references`` models are trained like it, in complementary pairs on halves of the
+    records. The attacks use them, and each of them is attacked in turn with the others as references (`PoolResult`).
+    ``slices``: by ``class``, by quantile of the ``loss``, by whether the record is ``classified`` correctly, or by a
+    column of the data, which stays a feature when it holds numbers. ``fdr``: false discovery rate of the list of
+    exposed records. ``queries``: changed copies of each record, the same for every model, for the attacks that use
+    several. ``checkpoints``: epochs after which the target and the references are observed too, for ``trajectory``.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    attacks: list[Annotated[AttackSettings, BeforeValidator(as_table)]] = Field(min_length=1)
+    references: int = Field(default=0, ge=0)
+    slices: list[str] = []
+    fdr: float = Field(default=0.05, gt=0, lt=1)
+    queries: list[Query] = []
+    checkpoints: list[Annotated[int, Field(ge=1)]] = []
+
+    @field_validator("references")
+    @classmethod
+    def _pairs(cls, references: int) -> int:
+        if references % 2 or references == 2:
+            raise ValueError("must be 0 or an even number from 4 on: references are trained in pairs")
+        return references
+
+    @field_validator("checkpoints")
+    @classmethod
+    def _in_order(cls, checkpoints: list[int]) -> list[int]:
+        if checkpoints != sorted(set(checkpoints)):
+            raise ValueError("must rise from one to the next")
+        return checkpoints
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of the data that the records are sliced by."""
+        return tuple(by for by in self.slices if by not in STANDARD_SLICES)
+
+    def bounds(self) -> int:
+        """Lower bounds computed per model."""
+        return len(self.attacks)
+
+
+def predicted(settings: Settings, trainer: Trainer, audit: Audit, *, name: str) -> PoolCost | None:
+    """What the reference models of one subject would take; None when there are none."""
+    if not settings.references:
+        return None
+    included = complementary_pairs(settings.references, len(audit.dataset), seed=audit.seed_for("pairs"))
+    queried = Queried.of(audit.dataset, audit.population, settings.queries, seed=audit.seed_for("queries"))
+    seed, folder = audit.seed_for("references", name), audit.folder / "references"
+
+    def cost(trainer: Trainer, others: Dataset | None) -> PoolCost:
+        recipe = reference_trainer(trainer, audit.dataset)
+        return Pool(recipe, audit.dataset, included, others, seed, folder, audit.memory, audit.workers).cost()
+
+    earlier = [cost(at_epoch(trainer, epochs), None) for epochs in settings.checkpoints]
+    return together(cost(trainer, queried.everything), *earlier)
+
+
+def run(settings: Settings, audit: Audit) -> MembershipResult:
+    """Attack every subject; membership is joined to the scores here and nowhere before."""
+    room().need(len(audit.dataset), settings.references)
+    attacks = [(item.name, item.built) for item in settings.attacks]
+    data = AsData.of(audit.dataset.features, audit.dataset.labels, audit.member, seed=audit.seed_for("as data"))
+    chosen_for_bounds = NotRandom() if data.blind.differs else Coins()
+    terms = Terms(audit.design, audit.protection, audit.confidence, chosen_for_bounds)
+    outcome = MembershipResult(
+        design=audit.design,
+        chosen=Coins(),
+        blind=data.blind,
+        duplicates=data.duplicates,
+        attacks=[],
+        references=settings.references,
+    )
+    queried = Queried.of(audit.dataset, audit.population, settings.queries, seed=audit.seed_for("queries"))
+    for subject in audit.subjects:
+        pool = None
+        if settings.references:
+            pool = references(subject, settings, audit, queried)
+            if reference_trainer(subject.trainer, audit.dataset) is not subject.trainer:
+                outcome.stacked.append(subject.name)
+            names, member = audit.dataset.source_rows, audit.member
+            outcome.exposed.append(exposed_records(subject.name, pool, names, member, fdr=settings.fdr))
+        signals = observed(subject, settings, audit, queried, pool)
+        outcome.floored[subject.name] = signals.floored
+        outcome.caveats.extend(filter(None, [learned_nothing(signals, audit.member, subject.name)]))
+        groups = chosen_groups(signals, settings.slices, audit.dataset.groups)
+        found_by = scored(subject.name, attacks, Seen(signals, pool, audit.member, room()), audit)
+        for (name, attack), found in zip(attacks, found_by, strict=True):
+            scores, kept_rows = found.scores, found.kept
+            member = audit.member[kept_rows]
+            seed = audit.seed_for("bound", subject.name, name)
+            joined = Scores.join(scores, member)
+            judgement = judged(subject.name, name, chosen(attack, signals), joined, terms=terms, seed=seed)
+            update: dict[str, Any] = {"spent": int((~kept_rows).sum())}
+            if groups:
+                parts = {by: values[kept_rows] for by, values in groups.items()}
+                update["slices"] = sliced(scores, member, parts, fpr=FPRS[0])
+            outcome.attacks.append(judgement.model_copy(update=update))
+            if found.pool is not None:
+                outcome.pools.append(found.pool)
+    return outcome
+
+
+def references(subject: Subject, settings: Settings, audit: Audit, queried: Queried) -> PoolSignals:
+    """Reference models of a subject, seen through all queries and at all checkpoints."""
+    included = complementary_pairs(settings.references, len(audit.dataset), seed=audit.seed_for("pairs"))
+
+    def pool(trainer: Trainer, others: Dataset | None) -> PoolSignals:
+        return observed_pool(
+            trainer,
+            audit.dataset,
+            included,
+            others,
+            seed=audit.seed_for("references", subject.name),
+            folder=audit.folder / "references",
+            progress=audit.progress,
+            memory=audit.memory,
+            workers=audit.workers,
+            # With queries behind the population, which no source knows, the records are sent.
+            records=audit.records(population=others is not None)
+            if others is None or others is audit.population
+            else None,
+        )
+
+    earlier = [pool(at_epoch(subject.trainer, epochs), None).phi for epochs in settings.checkpoints]
+    return replace(queried.pool(pool(subject.trainer, queried.everything)), checkpoints=tuple(earlier))
+
+
+def observed(subject: Subject, settings: Settings, audit: Audit, queried: Queried, pool: PoolSignals | None) -> Signals:
+    """What the attacks see of a subject and of all models of its pool."""
+    dataset, predict = audit.dataset, subject.model.predict
+    others = predict(queried.everything.features)
+    plain = target_signals(
+        predict(dataset.features), dataset, audit.population, others[: len(audit.population)], pool=pool
+    )
+
+    def view(outputs: FloatArray, reference: tuple[FloatArray, ...], index: int) -> Signals:
+        seen = target_signals(outputs, dataset, None, None)
+        return seen if pool is None else seen.with_references(reference[index], pool.included)
+
+    queries = [
+        view(others[part], () if pool is None else pool.queries, index) for index, part in enumerate(queried.parts())
+    ]
+    earlier = {
+        f"{subject.name} to epoch {epochs}": Wanted(
+            at_epoch(subject.trainer, epochs), audit.member, audit.training_seed(subject.name)
+        )
+        for epochs in settings.checkpoints
+    }
+    models = audit.trained(earlier, dataset, audit.records()).values()
+    checkpoints = [
+        view(model.predict(dataset.features), () if pool is None else pool.checkpoints, index)
+        for index, model in enumerate(models)
+    ]
+    return replace(plain, queries=tuple(queries), checkpoints=tuple(checkpoints))
+
+
+def exposed_records(model: str, pool: PoolSignals, names: IntArray, member: BoolArray, *, fdr: float) -> ExposedRecords:
+    """Records that a pool gives away, under their ``names`` (records,), and how often an attack finds them.
+
+    ``member`` (records,) says which of them the model itself was trained on.
+    The attack is the one ``auto`` takes for this pool: chosen before any score is seen.
+    """
+    found = exposed(pool.phi, pool.included, fdr=fdr)
+    called = accused(leave_pair_out(Auto(), pool), pool.included, found.records, fpr=FPRS[0])
+    rows = list(found.records)
+    named = replace(found, records=tuple(names[rows].tolist()))
+    return ExposedRecords(model=model, exposed=named, accused=called, trained_on=tuple(member[rows].tolist()))
+
+
+def chosen_groups(
+    signals: Signals, slices: Sequence[str], columns: Mapping[str, npt.NDArray[np.generic]]
+) -> dict[str, npt.NDArray[np.generic]]:
+    """The slices asked for, as far as the signals know them; ``columns`` are those of the data."""
+    groups = standard_groups(
+        labels=signals.labels,
+        loss=signals.loss,
+        correct=None if signals.log_probabilities is None else signals.correct(),
+    )
+    for by, values in columns.items():
+        if values.shape != (len(signals),):
+            raise InputError(f"slices by {by} must have one value for each of {len(signals)} records.")
+        groups[by] = column_groups(values)
+    missing = [name for name in slices if name not in groups]
+    if missing:
+        raise InputError(f"slices by {missing[0]} need a classification task.")
+    return {name: groups[name] for name in slices}
+
+
+def judged(model: str, name: str, attack: Named, scores: Scores, *, terms: Terms, seed: int) -> AttackResult:
+    """Metrics and lower bound of one attack's scores; ``seed`` is of all that the bound draws."""
+    roc, bound, about = Roc.of(scores), None, terms.protection
+    if not isinstance(terms.chosen, NotRandom):
+        bound = default_bound(terms.design, terms.chosen, seed=seed)(
+            scores,
+            delta=about.delta,
+            confidence=terms.confidence,
+            adjacency=about.adjacency,
+            unit=about.unit,
+        )
+    return AttackResult(
+        model=model,
+        attack=name,
+        version=attack.version,
+        paper=attack.paper,
+        members=roc.members,
+        nonmembers=roc.nonmembers,
+        auc=roc.auc,
+        auc_standard_error=auc_standard_error(scores),
+        advantage=roc.advantage,
+        tpr_at_fpr=[roc.tpr_at(fpr) for fpr in FPRS],
+        bound=bound,
+        curve=thinned(roc),
+    )
+
+
+def thinned(roc: Roc) -> RocCurve:
+    """At most `CURVE_POINTS` points, dense where the false-positive rate is small."""
+    if roc.fpr.size > CURVE_POINTS:
+        wanted = np.concatenate(
+            [np.geomspace(roc.fpr_floor, 1, CURVE_POINTS // 2), np.linspace(0, 1, CURVE_POINTS // 2)]
+        )
+        rows = np.unique(np.searchsorted(roc.fpr, np.sort(wanted), side="right") - 1)
+    else:
+        rows = np.arange(roc.fpr.size)
+    low, high = roc.band(rows)  # of the points that are kept: an exact limit of each of a million costs half a minute
+    drawn = {"fpr": roc.fpr[rows], "tpr": roc.tpr[rows], "low": low, "high": high}
+    return RocCurve(**{name: np.round(values, 6).tolist() for name, values in drawn.items()})

@@ -1,0 +1,360 @@
+"""A plan: everything an audit does, decided before anything is measured. TOML in, typed and complete out."""
+
+import hashlib
+import json
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from dpaudit.accounting.claim import Adjacency, Claim, Design, Protection, Unit
+from dpaudit.audits.architecture import ArchitectureSettings
+from dpaudit.audits.federated import Settings as FederatedSettings
+from dpaudit.audits.gradient.settings import Settings as GradientSettings
+from dpaudit.audits.ladder.settings import Settings as LadderSettings
+from dpaudit.audits.membership.run import Settings as MembershipSettings
+from dpaudit.audits.prior.run import Settings as PriorSettings
+from dpaudit.audits.trace.run import Settings as TraceSettings
+from dpaudit.bounds.lower_bound import ErrorLevel
+from dpaudit.data.dataset import Task
+from dpaudit.data.load import SUFFIXES, Encode
+from dpaudit.data.source import Source
+from dpaudit.data.users import Clients
+from dpaudit.runtime import check
+from dpaudit.runtime import plugins as registry
+from dpaudit.runtime.errors import InputError
+from dpaudit.runtime.files import parse_toml, read_text
+from dpaudit.runtime.first_error import first_error
+from dpaudit.training.capabilities import at_epoch, outside_code
+from dpaudit.training.trainer import Trainer
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+SCHEMA = 1
+MANY = 10**6  # records enough for any batch, to ask a trainer for its noise before the data is read
+NOT_BESIDE_A_TRACE = ("data", "model", "membership", "gradient", "prior", "federated", "ladder")
+USER_FILES = ("present", "absent")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class DataSettings(_Table):
+    """``[data]``: the records.
+
+    ``population`` is the share of the records that is set aside: no model is trained on them and they are not audited.
+    ``clients`` assigns the records to users, where the data does not say whose they are. Of a table, every column is a
+    feature but ``label``, ``user`` and those of ``drop``, or ``features`` names them; ``encode = "auto"`` makes numbers
+    of words, dates and gaps.
+    """
+
+    source: str
+    task: Task = "multiclass"
+    label: str = "label"
+    user: str | None = None
+    clients: Clients | None = None
+    drop: list[str] = []
+    features: list[str] = []
+    encode: Encode = "none"
+    population: float = Field(default=0.2, gt=0, lt=1)
+
+
+class ClaimSettings(_Table):
+    """``[model.claim]``: the claim, where it is not the one computed from the training."""
+
+    epsilon: float = Field(ge=0)
+    delta: float = Field(ge=0, lt=1)
+    unit: Unit = "record"
+    adjacency: Adjacency = "add-remove"
+    source: str = "stated in the plan"
+
+
+class ModelSettings(BaseModel):
+    """``[[model]]``: a model under audit: a name, a trainer and the trainer's parameters."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    name: str
+    trainer: str
+    claim: ClaimSettings | None = None
+    architecture: ArchitectureSettings | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_a_file_name(cls, name: str) -> str:
+        return _file_name(name)
+
+    def build(self, shared: ArchitectureSettings | None) -> Trainer:
+        """The trainer, with the model's own architecture or the plan's where it takes one."""
+        where = f"model {self.name!r}"
+        parts: dict[str, Any] = {}
+        if "architecture" in registry.parameters("trainers", self.trainer, where=where):
+            settings = self.architecture or shared
+            if settings is None:
+                raise InputError(f"{where}: there is no [architecture] in the plan and none in the model.")
+            parts["architecture"] = settings.build()
+        elif self.architecture is not None:
+            raise InputError(f"{where}: a trainer of kind {self.trainer!r} takes no architecture.")
+        trainer: Trainer = registry.build("trainers", self.trainer, self.model_extra or {}, where=where, **parts)
+        return trainer
+
+    def stated_claim(self) -> Claim | None:
+        """The claim of the plan; None when it should follow from the training."""
+        if self.claim is None:
+            return None
+        return Claim(**self.claim.model_dump())
+
+
+class AuditSettings(_Table):
+    """``[audit]``: δ, the confidence of all bounds together, the design and the unit.
+
+    With ``unit`` ``user``, all records of a user are included together, with probability 1/2. Beside ``[trace]``, unit
+    and δ are those of the trace, and values given here must agree with them.
+    """
+
+    delta: float = Field(default=1e-5, ge=0, lt=1)
+    confidence: float = Field(default=0.95, gt=0, lt=1)
+    design: Design = "one-run"
+    unit: Unit = "record"
+
+
+class Plan(_Table):
+    """A whole plan. Nothing in it depends on what is measured."""
+
+    plan_schema: Literal[1] = Field(default=1, alias="schema")
+    name: str
+    seed: int = Field(ge=0)
+    data: DataSettings | None = None
+    architecture: ArchitectureSettings | None = None
+    model: list[ModelSettings] = []
+    audit: AuditSettings = AuditSettings()
+    membership: MembershipSettings | None = None
+    gradient: GradientSettings | None = None
+    prior: PriorSettings | None = None
+    federated: FederatedSettings | None = None
+    ladder: LadderSettings | None = None
+    trace: TraceSettings | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_a_file_name(cls, name: str) -> str:
+        return _file_name(name)
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> "Plan":
+        names = [model.name for model in self.model]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two models are called {twice[0]!r}")
+        return self
+
+    def trainers(self) -> dict[str, Trainer]:
+        """Trainers by model name, always the same ones; every parameter is checked, nothing is trained."""
+        return self._trainers
+
+    @cached_property
+    def _trainers(self) -> dict[str, Trainer]:
+        return {model.name: model.build(self.architecture) for model in self.model}
+
+    def source(self) -> Source:
+        """Where the records come from.
+
+        Raises:
+            InputError: the plan audits a trace and has no data.
+        """
+        if self.data is None:
+            raise InputError(f"plan {self.name!r} has no [data].")
+        groups = () if self.membership is None else tuple(self.membership.columns)
+        data = self.data
+        return Source(
+            data.source,
+            data.task,
+            data.label,
+            data.user,
+            data.clients,
+            data.population,
+            self.seed,
+            groups,
+            tuple(data.drop),
+            tuple(data.features),
+            data.encode,
+        )
+
+    def code(self) -> dict[str, str]:
+        """Functions outside the registries that a run would import and call, by model."""
+        found = {name: outside_code(trainer) for name, trainer in self.trainers().items()}
+        return {name: code for name, code in found.items() if code is not None}
+
+    def bounds(self) -> int:
+        """Lower bounds in the whole audit; its error level is shared among them."""
+        per_model = sum(part.bounds() for part in (self.membership, self.federated, self.ladder) if part is not None)
+        once = sum(part.bounds() for part in (self.gradient, self.prior, self.trace) if part is not None)
+        return per_model * len(self.model) + once
+
+    @property
+    def protection(self) -> Protection:
+        """What its bounds are about: a record or user is there or not, as its own fair coin says."""
+        return Protection(self.audit.unit, "add-remove", self.audit.delta)
+
+    @property
+    def level(self) -> ErrorLevel:
+        """The error level of the audit, shared among its bounds."""
+        return ErrorLevel.shared(self.audit.confidence, self.bounds())
+
+    def units(self) -> set[Unit]:
+        """The units that lower bounds on its models speak of."""
+        measured: set[Unit] = set()
+        if self.membership is not None or (self.ladder is not None and self.ladder.bounds()):
+            measured.add("record")
+        if self.federated is not None and self.federated.bounds():
+            measured.add("user")
+        return measured
+
+    def files(self) -> list[Path]:
+        """Files that the plan names and that are there: data, architectures, all rounds of a trace."""
+        named = [Path(text) for text in _texts(self.model_dump(mode="json")) if Path(text).suffix]
+        rounds = sorted(Path(self.trace.path).glob("*")) if self.trace is not None else []
+        return [path for path in (*named, *rounds) if path.is_file()]
+
+    def toml(self) -> str:
+        """The resolved plan as TOML, with every default written out that is the plan's to choose."""
+        table = self.model_dump(by_alias=True, exclude_none=True, mode="json")
+        if self.trace is not None:
+            del table["model"]
+            for name in {"unit", "delta"} - self.audit.model_fields_set:
+                del table["audit"][name]
+        return tomli_w.dumps(table)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the resolved plan: equal plans run to equal results."""
+        canonical = json.dumps(self.model_dump(by_alias=True, mode="json"), sort_keys=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def load_plan(path: Path, overrides: Sequence[str] = ()) -> Plan:
+    """Read a plan, with ``key=value`` overrides such as ``audit.delta=1e-6`` or ``model.no-dp.epochs=5``.
+
+    Relative paths in a plan are relative to the plan's folder.
+
+    Raises:
+        InputError: the file is missing or no TOML, a key is unknown (the nearest known one is offered), a value has the
+            wrong type or is out of range, a trainer or attack refuses its parameters.
+    """
+    table = parse_toml(read_text(path), path)
+    for override in overrides:
+        _override(table, override)
+    data = table.get("data")
+    if isinstance(data, dict) and isinstance(data.get("source"), str) and Path(data["source"]).suffix in SUFFIXES:
+        data["source"] = str((path.parent / data["source"]).resolve())
+    trace = table.get("trace")
+    for part, keys in ((trace, ("path",)), (trace.get("users") if isinstance(trace, dict) else None, USER_FILES)):
+        for key in keys:
+            if isinstance(part, dict) and isinstance(part.get(key), str):
+                part[key] = str((path.parent / part[key]).resolve())
+    return plan_from(table, where=str(path))
+
+
+def plan_from(table: dict[str, Any], *, where: str = "plan") -> Plan:
+    """A plan from a table, checked down to the parameters of every trainer and attack."""
+    try:
+        plan = Plan.model_validate_json(json.dumps(table, default=str))
+    except ValidationError as error:
+        raise InputError(f"{where}: {first_error(error, Plan)}") from error
+    if plan.trace is not None:
+        others = [name for name in table if name in NOT_BESIDE_A_TRACE]
+        if others:
+            raise InputError(f"{where}: [trace] audits a run that is over; [{others[0]}] belongs in a plan of its own.")
+        return plan
+    if plan.data is None:
+        raise InputError(f"{where}: data: this key is missing (only a plan with [trace] needs no data).")
+    for model, trainer in zip(plan.model, plan.trainers().values(), strict=True):
+        stated, mechanism = model.stated_claim(), trainer.mechanism(MANY)
+        if stated is not None and mechanism is not None and mechanism.noise_multiplier == 0:
+            raise InputError(
+                f"{where}: model {model.name!r} claims ε = {stated.epsilon:g} with noise_multiplier 0: "
+                "without noise ε is infinite."
+            )
+        promised = stated.unit if stated is not None else mechanism.unit if mechanism is not None else None
+        private = stated is not None or (mechanism is not None and mechanism.noise_multiplier > 0)
+        if private and plan.units() and promised not in plan.units():
+            raise InputError(
+                f"{where}: model {model.name!r} promises privacy per {promised}, and the plan measures per "
+                f"{' and '.join(sorted(plan.units()))}; "
+                + ("add [federated] with canaries." if promised == "user" else "add [membership].")
+            )
+    if plan.membership is not None and plan.audit.unit == "user":
+        raise InputError(f'{where}: [membership] audits records; with audit.unit = "user" use federated.users.')
+    if plan.membership is not None:
+        for attack in plan.membership.attacks:
+            attack.built  # noqa: B018  # a parameter that it refuses is an error of the plan
+        for name, trainer in plan.trainers().items():
+            for epochs in plan.membership.checkpoints:
+                try:
+                    at_epoch(trainer, epochs)
+                except InputError as error:
+                    raise InputError(f"{where}: model {name!r}: {error}") from error
+    if all(part is None for part in (plan.membership, plan.federated, plan.ladder, plan.gradient, plan.prior)):
+        raise InputError(
+            f"{where}: the plan measures nothing; add a [membership], [federated], [ladder], [gradient], [prior] "
+            "or [trace] table."
+        )
+    trained = (plan.membership, plan.federated, plan.ladder)
+    if any(part is not None for part in trained) and not plan.model:
+        raise InputError(f"{where}: [membership], [federated] and [ladder] audit trained models; add a [[model]].")
+    if plan.gradient is not None:
+        plan.gradient.check(plan.audit.delta)
+    return plan
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _texts(part)
+
+
+def _override(table: dict[str, Any], text: str) -> None:
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise InputError(f"an override must be key=value, got {text!r}.")
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value  # a bare word is a string, so that the shell needs no nested quotes
+    *parents, last = key.strip().split(".")
+    place: Any = table
+    for step in parents:
+        if isinstance(place, list):
+            named = [entry for entry in place if isinstance(entry, dict) and entry.get("name") == step]
+            if not named:
+                names = [str(entry.get("name")) for entry in place if isinstance(entry, dict)]
+                raise InputError(f"override {text!r}: nothing is called {step!r}.{check.nearest(step, names)}")
+            place = named[0]
+        elif isinstance(place, dict):
+            place = place.setdefault(step, {})
+        else:
+            raise InputError(f"override {text!r}: {step!r} lies below a value that is no table.")
+    if isinstance(place, list):
+        raise InputError(f"override {text!r}: name one of the entries, for example {parents[-1]}.NAME.{last}=...")
+    if not isinstance(place, dict):
+        raise InputError(f"override {text!r}: {last!r} lies below a value that is no table.")
+    place[last] = parsed
+
+
+def _file_name(name: str) -> str:
+    if not NAME.fullmatch(name):
+        raise ValueError(
+            "must be 1 to 64 letters, digits, dots, dashes or underscores, starting with a letter or digit"
+        )
+    return name

@@ -1,0 +1,1 @@
+"""``[prior]``: which of several candidates a gradient came from."""

@@ -1,0 +1,334 @@
+"""Run a plan: the one place that knows the order of the steps."""
+
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dpaudit.accounting.claim import GaussianSteps, Noise, Unit
+from dpaudit.accounting.promise import promise
+from dpaudit.audits import federated
+from dpaudit.audits.audit import Audit, Subject
+from dpaudit.audits.cost import AuditCost, audit_cost
+from dpaudit.audits.gradient import run as gradient
+from dpaudit.audits.ladder import run as ladder
+from dpaudit.audits.membership import run as membership
+from dpaudit.audits.plan import Plan, load_plan
+from dpaudit.audits.prior import run as prior
+from dpaudit.audits.trace import run as trace
+from dpaudit.data.dataset import Dataset
+from dpaudit.data.inclusion import fair_coins
+from dpaudit.data.users import Natural, user_coins
+from dpaudit.reports.html import write_report
+from dpaudit.results.facts import judged
+from dpaudit.results.result import DataSummary, ModelResult, Result, Utility, provenance, summary
+from dpaudit.runtime.check import BoolArray
+from dpaudit.runtime.errors import InputError
+from dpaudit.runtime.files import LEFT_OVER, LOCK, alone_in, write_text
+from dpaudit.runtime.jobs import Workers
+from dpaudit.runtime.log import Log
+from dpaudit.runtime.out_of_core import within
+from dpaudit.runtime.progress import Progress, Silent
+from dpaudit.runtime.seeds import derived
+from dpaudit.scores.from_outputs import quality
+from dpaudit.trace import read_trace
+from dpaudit.training.capabilities import adds_noise
+from dpaudit.training.reference_models.trained_model import Wanted
+from dpaudit.training.trainer import TrainedModel, Trainer
+
+
+def run(
+    plan: Plan | str | Path,
+    *,
+    folder: Path | None = None,
+    progress: Progress | None = None,
+    memory: int | None = None,
+    workers: Workers | None = None,
+    trust: bool = False,
+) -> Result:
+    """Train, attack, bound, compare with theory.
+
+    Args:
+        plan: a plan, or the path of one.
+        folder: where the run lives; default ``runs/<plan name>``. A run that was interrupted goes on from what is
+            stored there; a folder that holds another plan is refused and left as it is. Of two runs in one folder the
+            second waits for the first.
+        progress: where long steps say how far they are; default nowhere.
+        memory: bytes that trainings side by side may use, and this process while it attacks: signals that would take
+            much of it are kept on disk and scored in blocks. None is half of what is free.
+        workers: where heavy work is done; None is this process and others where they save time.
+        trust: whether functions that the plan names by module may be imported and called.
+
+    Returns:
+        The result, also written as ``result.json`` in the folder, with ``report.html`` and the figures beside it.
+
+    Raises:
+        InputError: bad plan, data or folder.
+        AuditFailed: a training did not reach what the plan asks for.
+    """
+    if not isinstance(plan, Plan):
+        plan = load_plan(Path(plan))
+    _find_code(plan, trust)
+    folder = folder if folder is not None else Path("runs") / plan.name
+    with alone_in(folder), within(memory, folder):
+        prepare = partial(prepared, plan, folder, progress or Silent(), memory=memory, workers=workers or Workers(None))
+        return _run_in(folder, plan, prepare)
+
+
+def predicted(
+    plan: Plan,
+    *,
+    folder: Path | None = None,
+    memory: int | None = None,
+    workers: Workers | None = None,
+    trust: bool = False,
+) -> AuditCost:
+    """What an audit would take, from a few seconds of measurements that are kept for the next time.
+
+    Args:
+        plan: as for `run`; so are ``memory``, ``workers`` and ``trust``.
+        folder: of the run; what is stored there need not be trained again.
+    """
+    _find_code(plan, trust)
+    others = ("gradient", "prior", "federated", "ladder", "trace")
+    not_counted = tuple(name for name in others if getattr(plan, name) is not None)
+    if plan.trace is not None:
+        return AuditCost({}, 0.0, not_counted)
+    folder = folder or Path("runs") / plan.name
+    audit = prepared(plan, folder, Silent(), memory=memory, workers=workers or Workers(None))
+    return audit_cost(plan.trainers(), plan.membership, audit, not_counted=not_counted)
+
+
+def _find_code(plan: Plan, trust: bool) -> None:
+    """Look for functions that the plan names in the current folder too; refuse them unless they are trusted."""
+    for model, name in plan.code().items():
+        if not trust:
+            raise InputError(
+                f"model {model!r} is trained by {name!r}, code from outside dpaudit that the run would execute; if you "
+                "trust it and the plan, give --trust (trust=True)."
+            )
+        if (here := str(Path.cwd())) not in sys.path:
+            sys.path.insert(0, here)
+
+
+def prepared(plan: Plan, folder: Path, progress: Progress, *, memory: int | None, workers: Workers) -> Audit:
+    """The audit of a plan before anything is trained: its records, its coins, its error level."""
+    source = plan.source()
+    records, population = source()
+    member = membership_coins(records, plan.audit.unit, seed=derived(plan.seed, "coins"))
+    if not 0 < member.sum() < len(records):
+        raise InputError(f"all {len(records)} records of {records.name} fell on one side of the coin; more are needed.")
+    return Audit(
+        dataset=records,
+        member=member,
+        population=population,
+        subjects=(),
+        protection=plan.protection,
+        design=plan.audit.design,
+        confidence=plan.level.per_bound,
+        seed=plan.seed,
+        folder=folder,
+        progress=progress,
+        memory=memory,
+        workers=workers,
+        source=source,
+    )
+
+
+def _run_in(folder: Path, plan: Plan, prepare: Callable[[], Audit]) -> Result:
+    begin = time.monotonic()
+    log = Log(folder / "log.jsonl")
+    _claim_folder(folder, plan)
+    log.event("started", plan=plan.fingerprint)
+    try:
+        result = _run(plan, prepare, log) if plan.trace is None else _run_trace(plan, plan.trace)
+    except BaseException as error:
+        # The log is a courtesy here: what went wrong is raised in any case.
+        with suppress(InputError):
+            log.failure(error)
+        error.log = log.path  # type: ignore[attr-defined]  # the command line names it
+        raise
+    result = result.model_copy(update={"timing": {**result.timing, "total": round(time.monotonic() - begin, 3)}})
+    write_text(folder / "result.json", result.json())
+    write_report(result, folder)
+    log.event("finished", seconds=result.timing["total"])
+    return result
+
+
+def _run(plan: Plan, prepare: Callable[[], Audit], log: Log) -> Result:
+    timing: dict[str, float] = {}
+
+    def timed(step: str, work: Callable[[], Any]) -> Any:
+        begin = time.monotonic()
+        value = work()
+        timing[step] = round(time.monotonic() - begin, 3)
+        log.event("step", step=step, seconds=timing[step])
+        return value
+
+    audit: Audit = timed("data", prepare)
+    records, population, member = audit.dataset, audit.population, audit.member
+    progress = audit.progress
+    trainers = plan.trainers()
+    wanted = {name: Wanted(trainer, member, audit.training_seed(name)) for name, trainer in trainers.items()}
+    with progress.task("training", len(wanted)) as advance:
+        trained = timed("training", lambda: audit.trained(wanted, records, audit.records(), lambda name: advance(1)))
+    models, subjects = [], []
+    with progress.task("accounting", len(trained)) as advance:
+        for settings in plan.model:
+            trainer, model = trainers[settings.name], trained[settings.name]
+            promised = promise(
+                model.mechanism,
+                settings.stated_claim(),
+                delta=audit.delta,
+                adjacency=audit.adjacency,
+                unit=model.mechanism.unit if model.mechanism is not None else audit.unit,
+            )
+            claim = promised.claim if promised is not None else None
+            subjects.append(Subject(settings.name, trainer, model, claim))
+            models.append(
+                ModelResult(
+                    name=settings.name,
+                    trainer=settings.trainer,
+                    parameters=settings.model_extra or {},
+                    mechanism=model.mechanism,
+                    promise=promised,
+                    utility=utility(model, records.take(member), records.take(~member), population),
+                    noise=noise_of(trainer, model.mechanism),
+                )
+            )
+            advance(1)
+    audit = replace(audit, subjects=tuple(subjects))
+    settings_of_membership = plan.membership
+    membership_outcome = (
+        timed("membership", partial(membership.run, settings_of_membership, audit))
+        if settings_of_membership is not None
+        else None
+    )
+    gradient_outcome = timed("gradient", partial(gradient.run, plan.gradient, audit)) if plan.gradient else None
+    prior_outcome = timed("prior", partial(prior.run, plan.prior, audit)) if plan.prior else None
+    settings_of_federated = plan.federated
+    federated_outcome = (
+        timed("federated", partial(federated.run, settings_of_federated, audit))
+        if settings_of_federated is not None
+        else None
+    )
+    ladder_outcome = timed("ladder", partial(ladder.run, plan.ladder, audit)) if plan.ladder else None
+    found = Result(
+        schema=1,
+        name=plan.name,
+        title=f"Privacy audit of {plan.name}",
+        unit=audit.unit,
+        adjacency=audit.adjacency,
+        delta=audit.delta,
+        provenance=provenance(seed=plan.seed, plan=plan.toml(), fingerprint=plan.fingerprint),
+        data=summary(records, members=int(member.sum()), population=len(population)),
+        level=plan.level,
+        models=models,
+        comparisons=[],
+        membership=membership_outcome,
+        federated=federated_outcome,
+        ladder=ladder_outcome,
+        gradient=gradient_outcome,
+        prior=prior_outcome,
+        timing=timing,
+    )
+    return judged(found)
+
+
+def _run_trace(plan: Plan, settings: trace.Settings) -> Result:
+    """Audit a recorded federation; nothing is trained but what its candidates would have sent."""
+    begin = time.monotonic()
+    recorded = read_trace(settings.path)
+    claim = trace.claim_of(recorded)
+    unit, delta = trace.terms(recorded, plan.audit.model_dump(exclude_unset=True), delta=plan.audit.delta)
+    found = trace.run(
+        settings,
+        recorded,
+        claim,
+        plan.architecture.build() if plan.architecture is not None else None,
+        delta=delta,
+        confidence=plan.level.per_bound,
+        seed=plan.seed,
+    )
+    adjacency = claim.adjacency if claim is not None else plan.protection.adjacency
+    mechanism = claim.mechanism if claim is not None else None
+    result = Result(
+        schema=1,
+        name=plan.name,
+        title=f"Privacy audit of {plan.name}",
+        unit=unit,
+        adjacency=adjacency,
+        delta=delta,
+        provenance=provenance(seed=plan.seed, plan=plan.toml(), fingerprint=plan.fingerprint),
+        data=DataSummary(
+            name=f"trace {settings.name}", records=0, members=0, population=0, fingerprint=None, licence="not stated"
+        ),
+        level=plan.level,
+        models=[
+            ModelResult(
+                name=settings.name,
+                trainer=recorded.manifest.framework,
+                parameters={},
+                mechanism=mechanism,
+                promise=promise(mechanism, claim, delta=delta, adjacency=adjacency, unit=unit),
+                utility=None,
+            )
+        ],
+        comparisons=[],
+        trace=found,
+        timing={"trace": round(time.monotonic() - begin, 3)},
+    )
+    return judged(result)
+
+
+def noise_of(trainer: Trainer, mechanism: GaussianSteps | None) -> Noise:
+    """What is known of the noise of a training: what its accountant was told, or that there is none."""
+    adds = adds_noise(trainer)
+    if mechanism is not None and mechanism.noise_multiplier > 0:
+        return "accounted"
+    return "none" if adds is False or (adds is None and mechanism is not None) else "unknown"
+
+
+def membership_coins(records: Dataset, unit: Unit, *, seed: int) -> BoolArray:
+    """Who is trained on, shape (records,): one fair coin per record, or one per user for all of their records."""
+    if unit == "record" or records.users is None:
+        return fair_coins(len(records), seed=seed)
+    owner = Natural()(records, seed=seed)
+    return user_coins(owner, seed=seed)[owner]
+
+
+def utility(model: TrainedModel, members: Dataset, nonmembers: Dataset, population: Dataset) -> Utility:
+    """Accuracy (or mean squared error) on the training records and on records the model never saw."""
+
+    def measured(*parts: Dataset) -> float:
+        hits = np.concatenate([quality(model.predict(part.features), part.labels, task=part.task) for part in parts])
+        return round(float(hits.mean()), 6)
+
+    return Utility(
+        metric="mean squared error" if members.task == "regression" else "accuracy",
+        train=measured(members),
+        test=measured(nonmembers, population),
+    )
+
+
+def _claim_folder(folder: Path, plan: Plan) -> None:
+    """Write the resolved plan into the folder, or refuse a folder that belongs to another plan."""
+    there = folder / "plan.toml"
+    if there.exists():
+        if load_plan(there).fingerprint != plan.fingerprint:
+            raise InputError(
+                f"{folder} holds a run of another plan and is kept as it is; give another --out folder or another name."
+            )
+        for path in folder.rglob(LEFT_OVER):
+            path.unlink()
+        return
+    ours = ("log.jsonl", LOCK, *(path.name for path in folder.glob(f".{there.name}{LEFT_OVER[1:]}")))
+    if any(path.name not in ours for path in folder.iterdir()):
+        raise InputError(f"{folder} exists, is not empty and holds no run; give another --out folder.")
+    write_text(there, plan.toml())

@@ -1,0 +1,172 @@
+"""A Keras model read into nodes, and what the stacked engine cannot run refused by name."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from dpaudit.engine.conv_windows import Window
+from dpaudit.engine.layers import READERS, WeightedLayer
+from dpaudit.runtime.errors import InputError
+from dpaudit.runtime.tensorflow import keras
+
+# Keras layers without weights that treat every example by itself: applied as they are.
+PER_EXAMPLE = frozenset(
+    (
+        "Activation",
+        "Add",
+        "Average",
+        "AveragePooling1D",
+        "AveragePooling2D",
+        "Concatenate",
+        "Cropping2D",
+        "ELU",
+        "Flatten",
+        "GlobalAveragePooling1D",
+        "GlobalAveragePooling2D",
+        "GlobalMaxPooling1D",
+        "GlobalMaxPooling2D",
+        "LeakyReLU",
+        "MaxPooling1D",
+        "MaxPooling2D",
+        "Maximum",
+        "Minimum",
+        "Multiply",
+        "Permute",
+        "ReLU",
+        "Rescaling",
+        "Reshape",
+        "Softmax",
+        "Subtract",
+        "ThresholdedReLU",
+        "UpSampling2D",
+        "ZeroPadding2D",
+    )
+)
+MIXES_EXAMPLES = frozenset(("BatchNormalization", "SyncBatchNormalization"))
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A weight of the Keras model."""
+
+    name: str
+    shape: tuple[int, ...]
+    trainable: bool
+
+
+@dataclass(frozen=True)
+class Node:
+    """One layer of the graph: which earlier nodes it reads and which variables it owns."""
+
+    name: str
+    inputs: tuple[int, ...]
+    variables: tuple[int, ...]
+    weighted: WeightedLayer | None
+    trainable: bool
+    plain: Any  # the Keras layer or activation applied after it, None for the identity
+    dropout: float
+    pooling: Window | None
+
+
+class Graph(NamedTuple):
+    """A model: its layers in the order they run, its variables in the order of ``model.weights``, its shapes."""
+
+    nodes: tuple[Node, ...]
+    variables: tuple[Variable, ...]
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+
+
+def read(model: Any) -> Graph:
+    """Read a Sequential or acyclic Functional model with one input and one output; see `Network.from_keras`."""
+    if not hasattr(model, "get_config") or type(model).__name__ not in ("Sequential", "Functional", "Model"):
+        raise InputError(
+            f"the stacked engine reads Sequential and Functional Keras models, got {type(model).__name__}."
+        )
+    if not model.built:
+        raise InputError("the model has no input shape yet; start it with keras.Input(shape).")
+    if not isinstance(model.input_shape, tuple) or not isinstance(model.output_shape, tuple):
+        raise InputError("the stacked engine takes models with one input and one output.")
+    if any(size is None for size in model.input_shape[1:]):
+        raise InputError(f"the stacked engine needs a fixed input shape, got {model.input_shape[1:]}.")
+    position = {id(variable): i for i, variable in enumerate(model.weights)}
+    nodes: list[Node] = []
+    output = _append(model, 0, nodes, position)
+    if output != len(nodes):
+        raise InputError("the model's output must be its last layer.")
+    variables = tuple(
+        Variable(variable.name, tuple(variable.shape), any(variable is other for other in model.trainable_weights))
+        for variable in model.weights
+    )
+    if not any(variable.trainable for variable in variables):
+        raise InputError("the model has no trainable weights; there is nothing to train.")
+    return Graph(tuple(nodes), variables, tuple(model.input_shape[1:]), tuple(model.output_shape[1:]))
+
+
+def _append(model: Any, source: int, nodes: list[Node], position: dict[int, int]) -> int:
+    """Append a model's layers, reading from value ``source``; return the value that is its output."""
+    config = model.get_config()
+    if type(model).__name__ == "Sequential":
+        value = source
+        for layer in model.layers:
+            value = _append_layer(layer, (value,), nodes, position)
+        return value
+    value_of: dict[str, int] = {}
+    for entry in config["layers"]:
+        layer, name = model.get_layer(entry["name"]), entry["name"]
+        if entry["class_name"] == "InputLayer":
+            value_of[name] = source
+            continue
+        if len(entry["inbound_nodes"]) != 1:
+            raise InputError(f"layer {name!r} is used {len(entry['inbound_nodes'])} times; {_ELSEWHERE}")
+        inbound = entry["inbound_nodes"][0]
+        if any(len(call) > 3 and call[3] for call in inbound) or not all(isinstance(call, list) for call in inbound):
+            raise InputError(f"layer {name!r} is called with extra arguments; {_ELSEWHERE}")
+        value_of[name] = _append_layer(layer, tuple(value_of[call[0]] for call in inbound), nodes, position)
+    (output,) = config["output_layers"] if isinstance(config["output_layers"][0], list) else [config["output_layers"]]
+    return value_of[output[0]]
+
+
+_ELSEWHERE = "the trainer 'tf-privacy' (with DP) or 'sgd' (without) trains any Keras model, 'function' anything else."
+
+
+def _append_layer(layer: Any, inputs: tuple[int, ...], nodes: list[Node], position: dict[int, int]) -> int:
+    kind = type(layer).__name__
+    if kind in ("Sequential", "Functional"):
+        return _append(layer, inputs[0], nodes, position)
+    if kind in MIXES_EXAMPLES:
+        raise InputError(
+            f"layer {layer.name!r} ({kind}) mixes the examples of a batch, so an example has no gradient of its own to "
+            "clip, and it keeps averages of the data that no noise covers; use GroupNormalization or "
+            "LayerNormalization, or the trainer 'sgd' to train it without DP."
+        )
+    for name in ("kernel_regularizer", "bias_regularizer", "activity_regularizer", "embeddings_regularizer"):
+        if getattr(layer, name, None) is not None:
+            raise InputError(
+                f"layer {layer.name!r} has a {name}: that loss is not per example; use the trainer's weight_decay."
+            )
+    for name in ("kernel_constraint", "bias_constraint", "embeddings_constraint"):
+        if getattr(layer, name, None) is not None:
+            raise InputError(
+                f"layer {layer.name!r} has a {name}, which the stacked engine does not apply; {_ELSEWHERE}"
+            )
+    weighted, plain, rate, pooling = None, None, 0.0, None
+    if kind in READERS:
+        weighted = READERS[kind](layer)
+        activation = getattr(layer, "activation", None)
+        plain = None if activation is keras.activations.linear else activation
+    elif kind == "Dropout":
+        if layer.noise_shape is not None:
+            raise InputError(f"layer {layer.name!r} has a noise_shape, which the stacked engine does not support.")
+        rate = float(layer.rate)
+    elif kind == "MaxPooling2D" and layer.data_format == "channels_last":
+        pooling = Window(layer.pool_size, layer.strides, layer.padding)
+    elif kind in PER_EXAMPLE:
+        plain = layer
+    elif kind != "InputLayer":
+        raise InputError(f"layer {layer.name!r} ({kind}) is not supported by the stacked engine; {_ELSEWHERE}")
+    else:
+        return inputs[0]
+    variables = tuple(position[id(variable)] for variable in layer.weights)
+    trainable = bool(layer.trainable_weights) and len(layer.trainable_weights) == len(layer.weights)
+    nodes.append(Node(layer.name, inputs, variables, weighted, trainable, plain, rate, pooling))
+    return len(nodes)

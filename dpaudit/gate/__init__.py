@@ -1,0 +1,1 @@
+"""Results against claims, and results beside each other."""

@@ -1,0 +1,103 @@
+"""Leakage over releases: every result below a folder, in the order of time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dpaudit.bounds.lower_bound import LowerBound
+from dpaudit.gate.comparable import other_data, references
+from dpaudit.gate.metric_intervals import Interval, auc
+from dpaudit.results.result import Result, load_result
+from dpaudit.runtime.errors import InputError
+
+TAIL = 0.025  # each point's interval holds with 95 %
+
+
+@dataclass(frozen=True)
+class Release:
+    """One model of one result.
+
+    Args:
+        result: the result.
+        path: where it was read from.
+        folder: its folder, as seen from the folder that was searched.
+        model: name of the model.
+        verdict: on its promise, or ``no promise``.
+        promised: ε promised; None when nothing is.
+        general: the largest lower bound on ε that holds for every mechanism; None when none was computed.
+        within: the largest that holds within a family of mechanisms only; the two are never compared.
+        auc: of the attack that separates best, with its interval; None when there was none.
+        apart: why it cannot be compared with the release before it: other data, another number of reference models.
+    """
+
+    result: Result
+    path: Path
+    folder: str
+    model: str
+    verdict: str
+    promised: float | None
+    general: LowerBound | None
+    within: LowerBound | None
+    auc: Interval | None
+    apart: tuple[str, ...] = ()
+
+
+def releases(folder: Path) -> list[Release]:
+    """Every model of every ``result.json`` below a folder, oldest first; of one moment in the order of their folders.
+
+    A release is held against the one before it of the same model, a model's first against the row above.
+
+    Raises:
+        InputError: there is none, or one cannot be read.
+    """
+    paths = sorted(folder.rglob("result.json"))
+    if not paths:
+        raise InputError(f"there is no result.json below {folder}.")
+    results = sorted(((load_result(path), path) for path in paths), key=lambda pair: pair[0].provenance.created)
+    found: list[Release] = []
+    for result, path in results:
+        for model in result.models:
+            release = _release(result, path, folder, model.name)
+            before = next((each for each in reversed(found) if each.model == model.name), found[-1] if found else None)
+            found.append(release if before is None else replace(release, apart=_apart(before.result, result)))
+    return found
+
+
+def runs(found: Sequence[Release], model: str) -> list[list[Release]]:
+    """The releases of one model, cut wherever one cannot be compared with the one before it."""
+    parts: list[list[Release]] = []
+    for each in found:
+        if each.model == model:
+            if each.apart or not parts:
+                parts.append([])
+            parts[-1].append(each)
+    return parts
+
+
+def _apart(before: Result, after: Result) -> tuple[str, ...]:
+    reasons = [other_data(before, after)]
+    if (was := references(before)) != (now := references(after)):
+        reasons.append(f"{now} reference models against {was}")
+    return tuple(reason for reason in reasons if reason)
+
+
+def _release(result: Result, path: Path, folder: Path, model: str) -> Release:
+    attacks = [attack for attack in result.membership.attacks if attack.model == model] if result.membership else []
+    best = max(attacks, key=lambda attack: attack.auc, default=None)
+    found, bounds = result.comparison(model), result.bounds(model)
+    where = path.parent.relative_to(folder).as_posix()
+    return Release(
+        result=result,
+        path=path,
+        folder=folder.resolve().name if where == "." else where,
+        model=model,
+        verdict=found.verdict if found is not None else "no promise",
+        promised=found.claim.epsilon if found is not None else None,
+        general=max((bound for bound in bounds if not bound.family), key=_epsilon, default=None),
+        within=max((bound for bound in bounds if bound.family), key=_epsilon, default=None),
+        auc=auc(best, tail=TAIL) if best is not None else None,
+    )
+
+
+def _epsilon(bound: LowerBound) -> float:
+    return bound.epsilon

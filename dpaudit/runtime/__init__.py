@@ -1,0 +1,1 @@
+"""What everything stands on: argument checks, errors, files, jobs, progress, plugins. It knows nothing of privacy."""

@@ -1,0 +1,1 @@
+"""From a model's outputs to scores, ROC curves, intervals and slices. NumPy only."""

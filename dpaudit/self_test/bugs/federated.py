@@ -1,0 +1,90 @@
+"""A DP-FedAvg server in replaceable parts, and the wrong parts people have written."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dpaudit.inspection.mechanism import Array, Stated
+from dpaudit.inspection.server import Server
+from dpaudit.runtime.check import FloatArray
+from dpaudit.self_test.bugs.dp_sgd import clip_each_variable, clip_examples, norms, weighted
+
+PLANNED = 32
+
+
+@dataclass
+class FedAvg:
+    """Updates clipped per client, summed with equal weights, noised, divided by the clients that were planned.
+
+    Args:
+        rng: of the noise; this server exists to be audited.
+        clip_norm: C, the first one when it adapts.
+        noise_multiplier: z.
+        weighted: weigh updates by the examples a client reports.
+        divide_by_present: divide by the clients that answered, with the noise made for the planned ones.
+        noise_shares: each client adds its share of the noise; those that drop out take theirs along.
+        clip_each_array: clip each array of an update at C.
+        clip_model: clip the new average instead of the updates.
+        adapt: learning rate of an adaptive clip; 0 keeps it fixed, below 0 turns the sign.
+        stale: noise is made for the first clip norm.
+    """
+
+    rng: np.random.Generator
+    clip_norm: float = 1.0
+    noise_multiplier: float = 1.0
+    weighted: bool = False
+    divide_by_present: bool = False
+    noise_shares: bool = False
+    clip_each_array: bool = False
+    clip_model: bool = False
+    adapt: float = 0.0
+    stale: bool = False
+
+    def __post_init__(self) -> None:
+        self.first_clip = self.clip_norm
+
+    def __call__(self, model: Sequence[Array], updates: Sequence[Array], weights: Array) -> list[FloatArray]:
+        """One round: model, updates (clients, \\*shape), weights (clients,) -> new model."""
+        deltas = [np.where(np.isfinite(u), u, 0.0).astype(np.float64) for u in updates]
+        present = len(deltas[0])
+        if self.clip_model:
+            means = [d.sum(axis=0, keepdims=True) / max(present, 1) for d in deltas]
+            total = [PLANNED * s for s in clip_examples(means, self.clip_norm)]
+        elif self.clip_each_array:
+            total = clip_each_variable(deltas, self.clip_norm)
+        else:
+            factors = np.minimum(1.0, self.clip_norm / np.maximum(norms(deltas), 1e-300))
+            if self.weighted and present:
+                factors = factors * np.asarray(weights, np.float64) / max(float(np.mean(weights)), 1e-300)
+            total = weighted(factors, deltas)
+        scale = self.noise_multiplier * (self.first_clip if self.stale else self.clip_norm)
+        if self.noise_shares:
+            scale *= math.sqrt(present / PLANNED)
+        if self.divide_by_present and present:
+            noisy = [t / present + self.rng.normal(0.0, scale / PLANNED, t.shape) for t in total]
+        else:
+            noisy = [(t + self.rng.normal(0.0, scale, t.shape)) / PLANNED for t in total]
+        self._adapt(deltas)
+        return [np.asarray(m, np.float64) + n for m, n in zip(model, noisy, strict=True)]
+
+    def _adapt(self, deltas: list[FloatArray]) -> None:
+        """Towards the median norm: `Andrew et al. (2021) <https://arxiv.org/abs/1905.03871>`_, with a noisy count."""
+        if self.adapt:
+            below = float((norms(deltas) <= self.clip_norm).sum()) + self.rng.normal(0.0, PLANNED / 20)
+            self.clip_norm *= math.exp(-self.adapt * (below / PLANNED - 0.5))
+
+    @property
+    def stated(self) -> Stated:
+        """What it says of itself, broken or not."""
+        return Stated(self.first_clip, self.noise_multiplier, PLANNED)
+
+
+def server(
+    seed: int, *, adapt: float = 0.0, stale: bool = False, noise: float = 1.0, fault: str | None = None
+) -> Server:
+    """A server that adds ``noise``, with one of the flags of `FedAvg`; each start draws on one generator."""
+    rng = np.random.default_rng(seed)
+    flags = {fault: True} if fault is not None else {}
+    return Server(lambda: FedAvg(rng, noise_multiplier=noise, adapt=adapt, stale=stale, **flags), adaptive=adapt != 0)

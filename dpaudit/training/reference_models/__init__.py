@@ -1,0 +1,1 @@
+"""The target and its reference models: trained once, kept, resumed."""

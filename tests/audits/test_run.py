@@ -1,0 +1,179 @@
+"""A plan runs from data to report, goes on after an interruption, and leaves nothing half-written."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dpaudit.audits.plan import Plan, plan_from
+from dpaudit.audits.run import run
+from dpaudit.data.source import population_mask
+from dpaudit.results.result import Result, load_result
+from dpaudit.runtime.errors import AuditFailed, InputError
+
+pytestmark = pytest.mark.tf
+
+
+def small(**changes: Any) -> Plan:
+    """A plan that trains for a second."""
+    table: dict[str, Any] = {
+        "schema": 1,
+        "name": "small",
+        "seed": 5,
+        "data": {"source": "digits"},
+        "architecture": {"kind": "mlp", "hidden": [16]},
+        "model": [
+            {"name": "plain", "trainer": "sgd", "epochs": 1},
+            {
+                "name": "private",
+                "trainer": "tf-privacy",
+                "l2_norm_clip": 1.0,
+                "noise_multiplier": 1.0,
+                "epochs": 1,
+                "batch_size": 50,
+            },
+        ],
+        "membership": {"attacks": ["loss", "attack-p"]},
+    }
+    return plan_from({**table, **changes})
+
+
+def without_time(result: Result) -> dict[str, Any]:
+    """A result without what differs between two runs on the clock."""
+    content: dict[str, Any] = json.loads(result.json())
+    del content["timing"], content["provenance"]["created"]
+    return content
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, Path]:
+    """One run of the small plan."""
+    folder = tmp_path_factory.mktemp("runs") / "small"
+    return run(small(), folder=folder), folder
+
+
+def test_a_run_leaves_what_it_promises(finished: tuple[Result, Path]) -> None:
+    """The resolved plan, the result, the report, the figures, the models and the log."""
+    result, folder = finished
+    assert {"plan.toml", "result.json", "report.html", "figures", "models", "log.jsonl"} <= {
+        p.name for p in folder.iterdir()
+    }
+    assert load_result(folder / "result.json") == result
+    assert not list(folder.rglob("*.part"))
+    names = sorted(path.name for path in (folder / "models").iterdir())
+    assert [re.sub("-[0-9a-f]{32}", "-HASH", name) for name in names] == ["plain-HASH.npz", "private-HASH.npz"]
+    events = [json.loads(line)["event"] for line in (folder / "log.jsonl").read_text().splitlines()]
+    assert events[0] == "started"
+    assert events[-1] == "finished"
+
+
+def test_theory_is_that_of_what_was_trained(finished: tuple[Result, Path]) -> None:
+    """Steps and rate follow from the number of members; the shuffled figure is called optimistic."""
+    result, _ = finished
+    plain, private = result.models
+    assert plain.promise is None
+    assert result.comparison("plain") is None
+    assert private.mechanism is not None
+    assert private.mechanism.steps == result.data.members // 50
+    assert private.promise is not None
+    assert private.promise.optimistic
+    from dpaudit.accounting.mechanism import epsilon
+
+    assert private.promise.claim.epsilon == epsilon(private.mechanism, delta=1e-5).epsilon
+
+
+def test_error_level_is_shared_among_all_bounds(finished: tuple[Result, Path]) -> None:
+    """Two attacks on two models are four bounds at a quarter of the level."""
+    result, _ = finished
+    assert result.level.bounds == 4
+    assert result.membership is not None
+    for attack in result.membership.attacks:
+        assert attack.bound is not None
+        assert attack.bound.confidence == pytest.approx(1 - 0.05 / 4)
+
+
+def test_the_same_plan_gives_the_same_result_and_trains_nothing_twice(
+    finished: tuple[Result, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second run takes the stored models; a run in another folder trains the same ones."""
+    from dpaudit.training.sgd import Sgd
+
+    result, folder = finished
+    again = run(small(), folder=folder.parent / "again")
+    assert without_time(again) == without_time(result)
+
+    def no_training(*_: Any, **__: Any) -> None:
+        raise AssertionError("trained although a model was stored")
+
+    monkeypatch.setattr(Sgd, "__call__", no_training)
+    assert without_time(run(small(), folder=folder)) == without_time(result)
+
+
+def test_a_damaged_model_is_trained_again_and_said_so(
+    finished: tuple[Result, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Half a file is no model."""
+    result, folder = finished
+    stored = next((folder / "models").glob("*.npz"))
+    stored.write_bytes(stored.read_bytes()[:1000])
+    assert without_time(run(small(), folder=folder)) == without_time(result)
+    assert "made again" in caplog.text
+
+
+def test_a_folder_of_another_plan_is_kept(finished: tuple[Result, Path]) -> None:
+    """Neither overwritten nor mixed; nor is a folder that holds something else."""
+    _, folder = finished
+    before = (folder / "result.json").read_text()
+    with pytest.raises(InputError, match="another plan"):
+        run(small(seed=6), folder=folder)
+    assert (folder / "result.json").read_text() == before
+    (folder.parent / "other").mkdir()
+    (folder.parent / "other" / "thesis.txt").write_text("precious")
+    with pytest.raises(InputError, match="holds no run"):
+        run(small(), folder=folder.parent / "other")
+
+
+def test_an_interrupted_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: tuple[Result, Path]
+) -> None:
+    """Ctrl-C in the second training leaves the first model and no half-written file."""
+    from dpaudit.training.tf_privacy import TFPrivacy
+
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TFPrivacy, "__call__", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(small(), folder=tmp_path / "small")
+    assert len(list((tmp_path / "small" / "models").iterdir())) == 1
+    assert not (tmp_path / "small" / "result.json").exists()
+    assert not list(tmp_path.rglob("*.part"))
+    assert without_time(run(small(), folder=tmp_path / "small")) == without_time(finished[0])
+
+
+def test_a_training_that_misses_its_aim_is_a_failure_not_a_verdict(tmp_path: Path) -> None:
+    """One epoch does not memorise; the log names it."""
+    model = {"name": "plain", "trainer": "sgd", "epochs": 1, "until_accuracy": 1.0}
+    with pytest.raises(AuditFailed, match="below until_accuracy"):
+        run(small(model=[model]), folder=tmp_path / "small")
+    assert "AuditFailed" in (tmp_path / "small" / "log.jsonl").read_text()
+
+
+def test_more_records_in_a_batch_than_there_are(tmp_path: Path) -> None:
+    """Said before anything is trained on too few records."""
+    model = {"name": "plain", "trainer": "sgd", "batch_size": 5000}
+    with pytest.raises(InputError, match="trainer needs at least 5000"):
+        run(small(model=[model]), folder=tmp_path / "small")
+
+
+def test_population_is_the_share_asked_for() -> None:
+    """Random, seeded, never empty, never everything."""
+    mask = population_mask(1000, 0.25, seed=1)
+    assert mask.sum() == 250
+    assert not np.array_equal(mask, population_mask(1000, 0.25, seed=2))
+    with pytest.raises(InputError, match="both sides need records"):
+        population_mask(2, 0.1, seed=1)

@@ -1,0 +1,116 @@
+"""Networks read from Keras and given back, and what is refused."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dpaudit.engine.network import Network
+from dpaudit.runtime.errors import InputError
+from dpaudit.runtime.tensorflow import keras
+from tests.engine.networks import LAYERS, WHOLE
+
+pytestmark = pytest.mark.tf
+layers = keras.layers
+
+
+@pytest.mark.parametrize("name", [*LAYERS, *WHOLE])
+def test_forward_equals_keras(name: str) -> None:
+    """A copy's outputs are those of the Keras model with its weights, on shared and on own inputs."""
+    network = Network.from_keras({**LAYERS, **WHOLE}[name]())
+    parameters = network.initial(seed=3, models=[4, 9])
+    rng = np.random.default_rng(0)
+    tokens = name == "embedding"
+    shared = rng.integers(4, size=(3, *network.input_shape)) if tokens else rng.normal(size=(3, *network.input_shape))
+    own = np.stack([shared, shared[::-1]]).astype(np.float32)
+    for i in range(2):
+        copy = network.to_keras(parameters, i)
+        np.testing.assert_allclose(network.forward(parameters, own[0])[i], copy(own[0]), atol=1e-5)
+        np.testing.assert_allclose(network.forward(parameters, own)[i], copy(own[i]), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_stacks_of_any_size_are_asked_one_after_the_other(name: str) -> None:
+    """Three copies, then two, on batches of two lengths: what each copy answers alone."""
+    network = Network.from_keras(WHOLE[name]())
+    copies = network.initial(seed=1, models=range(3))
+    x = np.random.default_rng(0).normal(size=(5, *network.input_shape)).astype(np.float32)
+    whole = network.predict(copies, x)
+    np.testing.assert_allclose(network.predict(tuple(value[1:] for value in copies), x[:4]), whole[1:, :4], atol=1e-5)
+    np.testing.assert_allclose(network.predict(tuple(value[2:] for value in copies), x), whole[2:], atol=1e-5)
+
+
+def test_initial_depends_on_seed_and_model() -> None:
+    """Model 5 starts the same in any stack; other models, seeds and variables start elsewhere; biases start at 0."""
+    network = Network.from_keras(WHOLE["mlp"]())
+    stack, alone = network.initial(seed=1, models=range(8)), network.initial(seed=1, models=[5])
+    other = network.initial(seed=2, models=[5])
+    for many, one, else_ in zip(stack, alone, other, strict=True):
+        np.testing.assert_array_equal(many[5], one[0])
+        if one[0].shape.rank > 1:
+            assert not np.array_equal(one, else_)
+            assert not np.array_equal(many[5], many[4])
+    kernel = np.asarray(stack[0])
+    limit = np.sqrt(6 / (72 + 16))  # Glorot's
+    assert limit * 0.95 < np.abs(kernel).max() <= limit
+    assert not np.asarray(stack[1]).any()
+
+
+def test_weights_of_one_copy_come_back() -> None:
+    """Stacked weights are given back unchanged."""
+    model = WHOLE["cnn"]()
+    network = Network.from_keras(model)
+    parameters = network.stack([model.get_weights(), [2 * w for w in model.get_weights()]])
+    for given, back in zip(model.get_weights(), network.weights(parameters, 1), strict=True):
+        np.testing.assert_array_equal(2 * given, back)
+    with pytest.raises(InputError, match="weights of model 0 must have shapes"):
+        network.stack([model.get_weights()[:-1]])
+
+
+def test_frozen_layers_stay() -> None:
+    """Weights of frozen layers start at the model's own values and are not among the trained."""
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(3, trainable=False), layers.Dense(2)])
+    network = Network.from_keras(model)
+    assert [v.trainable for v in network.variables] == [False, False, True, True]
+    parameters = network.initial(seed=1, models=range(2))
+    frozen = [i for i, v in enumerate(network.variables) if not v.trainable]
+    for i in frozen:
+        np.testing.assert_array_equal(parameters[i][1], model.get_weights()[i])
+
+
+def images(*middle: Any) -> Any:
+    return keras.Sequential([keras.Input((6, 6, 2)), *middle, layers.Flatten(), layers.Dense(3)])
+
+
+def shared_layer() -> Any:
+    inputs = keras.Input((4,))
+    twice = layers.Dense(4)
+    return keras.Model(inputs, twice(twice(inputs)))
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (lambda: images(layers.BatchNormalization()), "mixes the examples of a batch"),
+        (lambda: images(layers.Conv2DTranspose(2, 3)), r"\(Conv2DTranspose\) is not supported .*'tf-privacy'"),
+        (lambda: images(layers.Conv2D(2, 3, kernel_regularizer="l2")), "that loss is not per example; .*weight_decay"),
+        (lambda: images(layers.Conv2D(2, 3, kernel_constraint="unit_norm")), "has a kernel_constraint"),
+        (lambda: images(layers.Conv2D(2, 3, groups=2)), "has groups=2; the stacked engine supports 1 only"),
+        (lambda: keras.Sequential([keras.Input((4,)), layers.ReLU()]), "no trainable weights; there is nothing"),
+        (shared_layer, "is used 2 times"),
+        (lambda: keras.Sequential([layers.Dense(3)]), "has no input shape yet"),
+        (lambda: keras.Sequential([keras.Input((None, 3)), layers.Dense(3)]), "needs a fixed input shape"),
+        (lambda: object(), "reads Sequential and Functional Keras models, got object"),
+    ],
+)
+def test_what_cannot_run_is_refused_by_name(model: Any, message: str) -> None:
+    """The message names the layer, the reason and where to go."""
+    with pytest.raises(InputError, match=message):
+        Network.from_keras(model())
+
+
+def test_bad_inputs() -> None:
+    """Inputs of another shape are refused with both shapes."""
+    network = Network.from_keras(WHOLE["mlp"]())
+    with pytest.raises(InputError, match=r"got \(3, 5, 6, 2\)"):
+        network.forward(network.initial(seed=1, models=[0]), np.zeros((3, 5, 6, 2), np.float32))
