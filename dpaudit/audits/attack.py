@@ -253,7 +253,7 @@ def attack_model(
         utility=utility,
         references=0 if pool is None else len(pool),
         data=data,
-        caveats=[*audited_records.notes, *([] if alike is None else alike.unlike)],
+        caveats=[*audited_records.reading, *([] if alike is None else alike.unlike)],
         progress=progress,
     )
     assert result.membership is not None
@@ -370,8 +370,9 @@ def audit_predictions(
         notes: how the predictions were read, for the report.
 
     Raises:
-        InputError: shapes that do not fit the task, a column that is no class, a label without a column, probabilities that are said to be logits, the same records on both
-            sides, an attack asked for by name that lacks what it needs.
+        InputError: shapes that do not fit the task, a column that is no class, a label without a column, probabilities
+            that are said to be logits, the same records on both sides, an attack asked for by name that lacks what it
+            needs.
 
     >>> rng = np.random.default_rng(1)
     >>> labels, member = rng.integers(0, 3, 600), rng.random(600) < 0.5

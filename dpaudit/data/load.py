@@ -190,7 +190,7 @@ def _dataset(
     if isinstance(found, str):
         raise InputError(found)
     if found is not None:
-        labels, notes = found.codes, (*notes, *([found.mapping] if found.mapping else []))
+        labels = found.codes
     return Dataset(
         path.stem,
         features,
