@@ -60,7 +60,7 @@ def ours(kind: str, clients: int, rounds: int, *, private: bool) -> float:
     from dpaudit.engine.schedules import Constant
     from dpaudit.training.federated.aggregation import FixedClip, Mean
     from dpaudit.training.federated.local import Local
-    from dpaudit.training.federated.simulation import Recipe, simulate
+    from dpaudit.training.federated.simulation import FederationRecipe, simulate
 
     x, y = records(clients)
     network = Network.from_keras(model(kind))
@@ -68,7 +68,7 @@ def ours(kind: str, clients: int, rounds: int, *, private: bool) -> float:
     simulate(
         network,
         network.initial(seed=1, models=range(1)),
-        Recipe(
+        FederationRecipe(
             rounds + 3,
             local=Local(1, BATCH),
             learning_rate=Constant(0.1),

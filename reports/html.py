@@ -17,7 +17,7 @@ from dpaudit.gate.compare import changes
 from dpaudit.reports import figures, words
 from dpaudit.reports.drawing import Drawing
 from dpaudit.reports.experiments import gradient
-from dpaudit.reports.records import Records
+from dpaudit.reports.records import ShownRecords
 from dpaudit.results.membership import AttackResult
 from dpaudit.results.result import ModelResult, Result
 from dpaudit.runtime.files import replacing, write_text
@@ -27,12 +27,12 @@ CURVES = 9  # models whose ROC is drawn
 READ_OFF = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5)
 
 
-def page(result: Result, baseline: Result | None = None, records: Records | None = None) -> str:
+def page(result: Result, baseline: Result | None = None, records: ShownRecords | None = None) -> str:
     """The whole report as HTML, with what changed since a baseline and with raw records when they are given."""
     return written(result, baseline, records, {name: drawing.svg() for name, drawing in drawings(result).items()})
 
 
-def written(result: Result, baseline: Result | None, records: Records | None, drawn: dict[str, str]) -> str:
+def written(result: Result, baseline: Result | None, records: ShownRecords | None, drawn: dict[str, str]) -> str:
     """The page around figures that are drawn already, as safe HTML by file name."""
     ordered, subjects = words.by_severity(result), words.subjects(result)
     attacked = [model for model in ordered if figures.attacks_on(result, model.name)]
@@ -64,7 +64,9 @@ def render(template: str, **context: Any) -> str:
     return _environment().get_template(template).render(script=Markup(script), script_hash=digest, **context)
 
 
-def write_report(result: Result, folder: Path, baseline: Result | None = None, records: Records | None = None) -> None:
+def write_report(
+    result: Result, folder: Path, baseline: Result | None = None, records: ShownRecords | None = None
+) -> None:
     """Write ``report.html``, and the figures as SVG files of their own."""
     drawn = {name: drawing.svg() for name, drawing in drawings(result).items()}
     write_text(folder / "report.html", written(result, baseline, records, drawn))

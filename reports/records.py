@@ -20,7 +20,7 @@ WIDEST = 50  # features of a row
 
 
 @dataclass(frozen=True)
-class Records:
+class ShownRecords:
     """What a page shows of records, by their row number in the source.
 
     Args:
@@ -36,7 +36,7 @@ class Records:
     columns: list[str]
 
 
-def exposed_records(result: Result) -> Records:
+def exposed_records(result: Result) -> ShownRecords:
     """The records that a result lists as exposed, read again from the data its plan names.
 
     Raises:
@@ -55,7 +55,7 @@ def exposed_records(result: Result) -> Records:
     return shown(audited, wanted)
 
 
-def shown(dataset: Dataset, wanted: list[int]) -> Records:
+def shown(dataset: Dataset, wanted: list[int]) -> ShownRecords:
     """Records of a data set by row number: as pictures where they have two dimensions, else as rows of numbers."""
     place = {int(row): index for index, row in enumerate(dataset.source_rows)}
     at = {row: place[row] for row in wanted if row in place}
@@ -63,10 +63,10 @@ def shown(dataset: Dataset, wanted: list[int]) -> Records:
     shape = dataset.features.shape[1:]
     if len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3, 4)):
         box = (float(dataset.features.min()), float(dataset.features.max()))
-        return Records(labels, {row: _png(dataset.features[index], box) for row, index in at.items()}, {}, [])
+        return ShownRecords(labels, {row: _png(dataset.features[index], box) for row, index in at.items()}, {}, [])
     flat = dataset.features.reshape(len(dataset), -1)
     values = {row: [f"{value:g}" for value in flat[index, :WIDEST]] for row, index in at.items()}
-    return Records(labels, {}, values, [f"feature {number}" for number in range(min(flat.shape[1], WIDEST))])
+    return ShownRecords(labels, {}, values, [f"feature {number}" for number in range(min(flat.shape[1], WIDEST))])
 
 
 def _png(pixels: FloatArray, box: tuple[float, float]) -> str:

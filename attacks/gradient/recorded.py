@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from dpaudit.attacks.gradient.view import ClientUpdate, Trace
+from dpaudit.attacks.gradient.view import ClientUpdate, NoisyReleases
 from dpaudit.runtime.errors import InputError
 from dpaudit.trace.reader import Round
 from dpaudit.trace.reader import Trace as Recorded
 
 
-def releases_view(trace: Recorded, *, known: Sequence[str] = ()) -> Trace:
+def releases_view(trace: Recorded, *, known: Sequence[str] = ()) -> NoisyReleases:
     """The noisy sums of a DP-FedAvg run as `dpaudit.attacks.gradient.candidate_attack` reads them.
 
     The manifest must say clip, noise multiplier and what the sum was divided by; the server must be plain FedAvg.
@@ -39,7 +39,7 @@ def releases_view(trace: Recorded, *, known: Sequence[str] = ()) -> Trace:
     if moving:
         raise InputError(f"the candidate attack needs one clip; the trace has {claim.clip:g} and {min(moving):g}.")
     sums = np.stack([_sum(trace, one, known) for one in trace.rounds])
-    return Trace(trace.weights, sums, claim.clip, claim.noise_multiplier, claim.rate)
+    return NoisyReleases(trace.weights, sums, claim.clip, claim.noise_multiplier, claim.rate)
 
 
 def client_update(trace: Recorded, number: int, client: str, **knowledge: Any) -> ClientUpdate:

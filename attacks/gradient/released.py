@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit, softmax
 
-from dpaudit.attacks.gradient.candidate_attack import Records
+from dpaudit.attacks.gradient.candidate_attack import PrivacyUnits
 from dpaudit.attacks.gradient.view import FinalModel, GradientView, Reconstruction
 from dpaudit.runtime import check
 from dpaudit.runtime.errors import AuditFailed, InputError
@@ -31,7 +31,7 @@ class LogisticInversion:
     def __post_init__(self) -> None:
         check.nonnegative("penalty", self.penalty)
 
-    def __call__(self, view: GradientView, *, known: Records) -> Reconstruction:
+    def __call__(self, view: GradientView, *, known: PrivacyUnits) -> Reconstruction:
         """The missing record, from the model and all other records.
 
         Args:

@@ -16,7 +16,7 @@ from dpaudit.runtime.check import BoolArray, FloatArray, IntArray
 from dpaudit.runtime.errors import InputError
 
 Arrays = tuple[FloatArray, ...]
-Known = TypeVar("Known")
+KnownValue = TypeVar("KnownValue")
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ class SecureSum:
 
 
 @dataclass(frozen=True)
-class Trace:
+class NoisyReleases:
     """Every release of a DP-SGD or DP-FedAvg run: noisy sums of clipped contributions and the weights they moved.
 
     Args:
@@ -219,7 +219,7 @@ class FinalModel:
         _check_knowledge(None, None, self.box)
 
 
-GradientView = BatchGradient | ClientUpdate | SecureSum | Trace | FinalModel
+GradientView = BatchGradient | ClientUpdate | SecureSum | NoisyReleases | FinalModel
 
 
 @dataclass(frozen=True)
@@ -240,7 +240,7 @@ class Reconstruction:
         object.__setattr__(self, "records", check.finite("reconstructed records", self.records))
 
 
-def known(name: str, value: Known | None, needed_by: str) -> Known:
+def known(name: str, value: KnownValue | None, needed_by: str) -> KnownValue:
     """The value, or a refusal naming what the attacker would have to know.
 
     >>> known("batch_size", 4, "SPEAR")

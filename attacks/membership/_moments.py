@@ -50,7 +50,7 @@ class Moments:
         return Moments(count, mean, np.where(count > 1, np.maximum(squares, 0.0), 0.0))
 
 
-class Sides(NamedTuple):
+class SideMoments(NamedTuple):
     """Moments over the reference models trained with the record (``inside``) and without it (``outside``)."""
 
     inside: Moments
@@ -61,24 +61,24 @@ class Sides(NamedTuple):
 Of = Callable[[FloatArray], FloatArray]
 
 
-def sides(signals: Signals, *, of: Of = np.asarray) -> Sides:
+def sides(signals: Signals, *, of: Of = np.asarray) -> SideMoments:
     """Both moments of one target's references, which may be larger than memory."""
     return _sides(signals.reference, signals.included, of)
 
 
-def _sides(phi: FloatArray, included: BoolArray, of: Of) -> Sides:
+def _sides(phi: FloatArray, included: BoolArray, of: Of) -> SideMoments:
     def block(phi: FloatArray, included: BoolArray) -> tuple[FloatArray, ...]:
         values = of(np.asarray(phi, np.float64))
         inside, outside = Moments.of(values, included), Moments.of(values, ~included)
         return inside.count, inside.mean, inside.squares, outside.count, outside.mean, outside.squares
 
     found = over_records(block, phi, included)
-    return Sides(Moments(*found[:3]), Moments(*found[3:]))
+    return SideMoments(Moments(*found[:3]), Moments(*found[3:]))
 
 
 def leaving_pairs_out(
     phi: FloatArray, included: BoolArray, *, of: Of = np.asarray
-) -> Iterator[tuple[int, FloatArray, Sides]]:
+) -> Iterator[tuple[int, FloatArray, SideMoments]]:
     """(first model of the pair, its numbers (2, records), moments over all other models) for every pair (2k, 2k + 1).
 
     One member of a pair was trained on a record exactly when the other was not, so one value leaves each side.
@@ -89,7 +89,7 @@ def leaving_pairs_out(
         release(phi)
         with_record = np.where(included[first], pair[0], pair[1])
         without_record = pair[0] + pair[1] - with_record
-        yield first, pair, Sides(inside.without(with_record), outside.without(without_record))
+        yield first, pair, SideMoments(inside.without(with_record), outside.without(without_record))
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from dpaudit.attacks.membership._moments import Sides, leaving_pairs_out, medians, sides
+from dpaudit.attacks.membership._moments import SideMoments, leaving_pairs_out, medians, sides
 from dpaudit.attacks.membership.pools import in_turn
 from dpaudit.runtime.check import FloatArray
 from dpaudit.runtime.out_of_core import empty, release
@@ -15,10 +15,10 @@ Centre = Literal["mean", "median"]
 # Where the law of φ with and without the record is centred; None at the mean of the moments.
 Centres = tuple[FloatArray | None, FloatArray | None]
 # φ (..., records), what the references say of it -> scores of the same shape.
-Score = Callable[[FloatArray, Sides, Centres], FloatArray]
+ViewScore = Callable[[FloatArray, SideMoments, Centres], FloatArray]
 
 
-def over_queries(signals: Signals, score: Score, *, centre: Centre) -> FloatArray:
+def over_queries(signals: Signals, score: ViewScore, *, centre: Centre) -> FloatArray:
     """Scores of one target, shape (records,)."""
     total = np.zeros(len(signals))
     for view in (signals, *signals.queries):
@@ -26,7 +26,7 @@ def over_queries(signals: Signals, score: Score, *, centre: Centre) -> FloatArra
     return total / (1 + len(signals.queries))
 
 
-def over_pairs(pool: PoolSignals, score: Score, *, centre: Centre) -> FloatArray:
+def over_pairs(pool: PoolSignals, score: ViewScore, *, centre: Centre) -> FloatArray:
     """Scores of every model as the target without its pair, shape (models, records), in time linear in both."""
     if centre == "median":  # a median has no running sum
         return in_turn(lambda signals: over_queries(signals, score, centre=centre), pool)

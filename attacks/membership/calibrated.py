@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from dpaudit.attacks.membership._moments import Sides, leaving_pairs_out, need, sides
+from dpaudit.attacks.membership._moments import SideMoments, leaving_pairs_out, need, sides
 from dpaudit.runtime.check import FloatArray
 from dpaudit.runtime.out_of_core import empty, release
 from dpaudit.scores.signals import PoolSignals, Signals
@@ -77,7 +77,7 @@ class Offset:
         return scores
 
 
-def _offset(phi: FloatArray, both: Sides) -> FloatArray:
+def _offset(phi: FloatArray, both: SideMoments) -> FloatArray:
     need(both.inside, 1, "an offset")
     need(both.outside, 1, "an offset")
     return phi - (both.inside.mean + both.outside.mean) / 2

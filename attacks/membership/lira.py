@@ -6,7 +6,7 @@ The default variance follows the idea of `Brännvall (2026) <https://arxiv.org/a
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from dpaudit.attacks.membership._moments import VARIANCES, Sides, Variance, spread
+from dpaudit.attacks.membership._moments import VARIANCES, SideMoments, Variance, spread
 from dpaudit.attacks.membership._views import Centre, Centres, over_pairs, over_queries
 from dpaudit.runtime import check
 from dpaudit.runtime.check import FloatArray
@@ -54,7 +54,7 @@ class Lira:
         """Scores of every model as the target without its pair, shape (models, records), in time linear in both."""
         return over_pairs(pool, self._ratio, centre=self.centre)
 
-    def _ratio(self, phi: FloatArray, both: Sides, centres: Centres) -> FloatArray:
+    def _ratio(self, phi: FloatArray, both: SideMoments, centres: Centres) -> FloatArray:
         inside = spread(both.inside, self.variance, location=centres[0])
         outside = spread(both.outside, self.variance, location=centres[1])
         if self.variance == "raw":

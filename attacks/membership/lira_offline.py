@@ -5,7 +5,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from dpaudit.attacks.membership._moments import VARIANCES, Sides, Variance, spread
+from dpaudit.attacks.membership._moments import VARIANCES, SideMoments, Variance, spread
 from dpaudit.attacks.membership._views import Centre, Centres, over_pairs, over_queries
 from dpaudit.runtime import check
 from dpaudit.runtime.check import FloatArray
@@ -50,7 +50,7 @@ class LiraOffline:
         """Scores of every model as the target without its pair, shape (models, records), in time linear in both."""
         return over_pairs(pool, self._above, centre=self.centre)
 
-    def _above(self, phi: FloatArray, both: Sides, centres: Centres) -> FloatArray:
+    def _above(self, phi: FloatArray, both: SideMoments, centres: Centres) -> FloatArray:
         return spread(both.outside, self.variance, location=centres[1]).z(phi)
 
 
@@ -86,5 +86,5 @@ class LiraOfflineDensity:
         """Scores of every model as the target without its pair, shape (models, records), in time linear in both."""
         return over_pairs(pool, self._unusual, centre=self.centre)
 
-    def _unusual(self, phi: FloatArray, both: Sides, centres: Centres) -> FloatArray:
+    def _unusual(self, phi: FloatArray, both: SideMoments, centres: Centres) -> FloatArray:
         return -spread(both.outside, self.variance, location=centres[1]).log_density(phi)

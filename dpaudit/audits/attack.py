@@ -30,7 +30,7 @@ from dpaudit.runtime.errors import InputError
 from dpaudit.runtime.out_of_core import room
 from dpaudit.runtime.progress import Progress, Silent
 from dpaudit.runtime.seeds import derived
-from dpaudit.scores.from_outputs import Kind, observe
+from dpaudit.scores.from_outputs import OutputKind, observe
 from dpaudit.scores.sanity import learned_nothing, refuse_probabilities, shared_rows
 from dpaudit.scores.signals import Signals
 from dpaudit.scores.slices import sliced
@@ -94,7 +94,7 @@ def attack_model(
     references: References | None = None,
     attacks: Sequence[str] = (),
     task: Task | None = None,
-    kind: Kind = "logits",
+    kind: OutputKind = "logits",
     delta: float = 1e-5,
     epsilon: float | None = None,
     confidence: float = 0.95,
@@ -229,7 +229,7 @@ def attack_predictions(
     *,
     attacks: Sequence[str] = (),
     task: Task = "multiclass",
-    kind: Kind = "probabilities",
+    kind: OutputKind = "probabilities",
     delta: float = 1e-5,
     epsilon: float | None = None,
     confidence: float = 0.95,
@@ -282,7 +282,7 @@ def audit_predictions(
     *,
     attacks: Sequence[str] | None = None,
     task: Task = "multiclass",
-    kind: Kind = "logits",
+    kind: OutputKind = "logits",
     delta: float = 1e-5,
     epsilon: float | None = None,
     confidence: float = 0.95,

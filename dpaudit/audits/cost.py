@@ -108,7 +108,11 @@ class AuditCost:
 
 
 def audit_cost(
-    trainers: dict[str, Trainer], settings: membership.Settings | None, audit: Audit, *, not_counted: tuple[str, ...]
+    trainers: dict[str, Trainer],
+    settings: membership.MembershipSettings | None,
+    audit: Audit,
+    *,
+    not_counted: tuple[str, ...],
 ) -> AuditCost:
     """Measure, or read from earlier measurements, what the parts take."""
     models = {}
@@ -135,7 +139,7 @@ def _target_seconds(trainer: Trainer, audit: Audit, checkpoints: Sequence[int]) 
     return speed.once + sum(speed.call + speed.epoch * some for some in (trainer.epochs, *checkpoints))
 
 
-def _attack_seconds(settings: membership.Settings, audit: Audit) -> float | None:
+def _attack_seconds(settings: membership.MembershipSettings, audit: Audit) -> float | None:
     """Of all attacks on one model; on its reference models too, each in turn the target."""
     models, classes = settings.references, audit.dataset.outputs
     if not models:

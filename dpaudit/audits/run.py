@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from dpaudit.accounting.claim import GaussianSteps, Noise, Unit
+from dpaudit.accounting.claim import GaussianSteps, NoiseKnowledge, Unit
 from dpaudit.accounting.promise import promise
 from dpaudit.audits import federated
 from dpaudit.audits.audit import Audit, Subject
@@ -241,7 +241,7 @@ def _run(plan: Plan, prepare: Callable[[], Audit], log: Log) -> Result:
     return judged(found)
 
 
-def _run_trace(plan: Plan, settings: trace.Settings) -> Result:
+def _run_trace(plan: Plan, settings: trace.TraceSettings) -> Result:
     """Audit a recorded federation; nothing is trained but what its candidates would have sent."""
     begin = time.monotonic()
     recorded = read_trace(settings.path)
@@ -287,7 +287,7 @@ def _run_trace(plan: Plan, settings: trace.Settings) -> Result:
     return judged(result)
 
 
-def noise_of(trainer: Trainer, mechanism: GaussianSteps | None) -> Noise:
+def noise_of(trainer: Trainer, mechanism: GaussianSteps | None) -> NoiseKnowledge:
     """What is known of the noise of a training: what its accountant was told, or that there is none."""
     adds = adds_noise(trainer)
     if mechanism is not None and mechanism.noise_multiplier > 0:

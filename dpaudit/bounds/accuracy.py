@@ -16,7 +16,7 @@ from dpaudit.accounting.claim import Adjacency, Unit
 from dpaudit.accounting.gaussian import gaussian_epsilon
 from dpaudit.bounds.choosing import ThresholdSelection
 from dpaudit.bounds.fair_coins import FAIR, fair_part
-from dpaudit.bounds.hypothesis import Definition, Gaussian, Mechanism, accuracy, strongest_refuted
+from dpaudit.bounds.hypothesis import Definition, Gaussian, MechanismFamily, accuracy, strongest_refuted
 from dpaudit.bounds.lower_bound import LowerBound
 from dpaudit.bounds.trial_counts import Counts, threshold_counts
 from dpaudit.bounds.vacuous import price_of_delta
@@ -57,7 +57,7 @@ class Accuracy:
 
     selection: ThresholdSelection
     trials: Trials
-    null: Definition | Gaussian | Mechanism = field(default_factory=Gaussian)
+    null: Definition | Gaussian | MechanismFamily = field(default_factory=Gaussian)
     chosen: MemberChoice = FAIR
     seed: int = 0
 
@@ -109,7 +109,12 @@ class Accuracy:
 
 @lru_cache(maxsize=65536)  # few outcomes of a fixed threshold are different
 def accuracy_bound(
-    correct: int, trials: int, delta: float, level: float, *, null: Definition | Gaussian | Mechanism | None = None
+    correct: int,
+    trials: int,
+    delta: float,
+    level: float,
+    *,
+    null: Definition | Gaussian | MechanismFamily | None = None,
 ) -> float:
     """Lower bound on ε at ``level`` from ``correct`` right guesses of ``trials``; Gaussian unless said otherwise.
 
@@ -127,5 +132,5 @@ def accuracy_bound(
             return gaussian_epsilon(2 * max(0.0, float(ndtri(rate))), slack)
         case Definition():
             return math.log(max(1.0, (rate - slack) / (1 - rate)))
-        case Mechanism():
+        case MechanismFamily():
             return strongest_refuted(lambda strength: rate - accuracy(null.curve(strength, slack)), null, slack)

@@ -17,7 +17,7 @@ from functools import lru_cache
 from dpaudit.accounting.claim import Adjacency, Unit
 from dpaudit.bounds.choosing import GuessSelection
 from dpaudit.bounds.fair_coins import FAIR, fair_part
-from dpaudit.bounds.hypothesis import Curve, Definition, Gaussian, Mechanism, strongest_refuted
+from dpaudit.bounds.hypothesis import Curve, Definition, Gaussian, MechanismFamily, strongest_refuted
 from dpaudit.bounds.lower_bound import LowerBound
 from dpaudit.bounds.one_run import CHOICE
 from dpaudit.bounds.trial_counts import Guesses, guess_counts
@@ -49,7 +49,7 @@ class OneRunTradeOff:
     """
 
     selection: GuessSelection
-    null: Definition | Gaussian | Mechanism = field(default_factory=Gaussian)
+    null: Definition | Gaussian | MechanismFamily = field(default_factory=Gaussian)
     chosen: MemberChoice = FAIR
     seed: int = 0
 
@@ -93,7 +93,12 @@ class OneRunTradeOff:
 
 @lru_cache(maxsize=65536)  # a selection and a ceiling ask for the same counts again
 def one_run_trade_off(
-    guesses: Guesses, delta: float, level: float, *, null: Definition | Gaussian | Mechanism, search: float = SEARCH
+    guesses: Guesses,
+    delta: float,
+    level: float,
+    *,
+    null: Definition | Gaussian | MechanismFamily,
+    search: float = SEARCH,
 ) -> float:
     """Lower bound on ε at ``level`` from counts, within the family of ``null``.
 

@@ -22,7 +22,7 @@ from dpaudit.accounting.claim import Adjacency, Unit
 from dpaudit.bounds.accuracy import INDEPENDENCE, Trials
 from dpaudit.bounds.choosing import Fixed
 from dpaudit.bounds.fair_coins import FAIR, fair_part
-from dpaudit.bounds.hypothesis import Definition, Gaussian, Mechanism, accuracy, strongest_refuted
+from dpaudit.bounds.hypothesis import Definition, Gaussian, MechanismFamily, accuracy, strongest_refuted
 from dpaudit.bounds.lower_bound import LowerBound
 from dpaudit.bounds.trial_counts import count
 from dpaudit.bounds.vacuous import price_of_delta
@@ -126,7 +126,7 @@ class Sequential:
 
     selection: Fixed
     trials: Trials
-    null: Definition | Gaussian | Mechanism = field(default_factory=Gaussian)
+    null: Definition | Gaussian | MechanismFamily = field(default_factory=Gaussian)
     chosen: MemberChoice = FAIR
     seed: int = 0
 
@@ -165,7 +165,7 @@ class Sequential:
 
 @lru_cache(maxsize=65536)  # few outcomes are different
 def sequential(
-    correct: int, trials: int, delta: float, level: float, *, null: Definition | Gaussian | Mechanism
+    correct: int, trials: int, delta: float, level: float, *, null: Definition | Gaussian | MechanismFamily
 ) -> float:
     """Lower bound on ε at ``level`` that holds at every stopping time.
 

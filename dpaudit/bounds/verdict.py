@@ -12,7 +12,7 @@ from typing import Literal
 from scipy.special import ndtri
 
 from dpaudit.accounting import allowed_for_replaced
-from dpaudit.accounting.claim import Claim, FixedSize, GaussianSteps, Noise, Poisson, too_small
+from dpaudit.accounting.claim import Claim, FixedSize, GaussianSteps, NoiseKnowledge, Poisson, too_small
 from dpaudit.accounting.mechanism import epsilon
 from dpaudit.bounds.lower_bound import Finding, LowerBound
 from dpaudit.bounds.power import POWER, Reach, ReachBasis, reach
@@ -118,7 +118,7 @@ class Facts:
     bounds: tuple[Measured, ...] = ()
     findings: tuple[Finding, ...] = ()
     mechanism: GaussianSteps | None = None
-    noise: Noise = "unknown"
+    noise: NoiseKnowledge = "unknown"
     attacks: tuple[Separation, ...] = ()
     chosen: MemberChoice | None = None
     differ: str = ""

@@ -15,7 +15,7 @@ from dpaudit.accounting.claim import Adjacency, Unit
 from dpaudit.accounting.gaussian import gaussian_epsilon
 from dpaudit.bounds.choosing import ThresholdSelection
 from dpaudit.bounds.clopper_pearson import ASSUMPTIONS
-from dpaudit.bounds.hypothesis import Curve, Gaussian, Mechanism, strongest_refuted
+from dpaudit.bounds.hypothesis import Curve, Gaussian, MechanismFamily, strongest_refuted
 from dpaudit.bounds.lower_bound import LowerBound
 from dpaudit.bounds.trial_counts import Counts, threshold_counts
 from dpaudit.bounds.vacuous import price_of_delta
@@ -37,7 +37,7 @@ class WholeCurve:
     """
 
     selection: ThresholdSelection
-    null: Gaussian | Mechanism = field(default_factory=Gaussian)
+    null: Gaussian | MechanismFamily = field(default_factory=Gaussian)
 
     def __call__(
         self, scores: Scores, *, delta: float, confidence: float, adjacency: Adjacency, unit: Unit
@@ -76,7 +76,7 @@ class WholeCurve:
 
 
 @lru_cache(maxsize=65536)  # few outcomes of a fixed threshold are different
-def whole_curve(counts: Counts, delta: float, level: float, *, null: Gaussian | Mechanism) -> float:
+def whole_curve(counts: Counts, delta: float, level: float, *, null: Gaussian | MechanismFamily) -> float:
     """Lower bound on ε at ``level`` from counts, within the family of ``null``.
 
     >>> round(whole_curve(Counts(500, 0, 0, 500), 1e-5, 0.05, null=Gaussian()), 2)

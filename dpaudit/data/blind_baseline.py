@@ -25,7 +25,7 @@ PIXELS = 200_000_000  # the same of images, which are read block by block
 BOOSTED = 48  # columns that boosting is given: more cost time, and most of many say nothing
 POINTS = 50  # of the ROC curve
 
-Score = Callable[[IntArray, IntArray], FloatArray]  # rows to learn from, rows to score -> scores of the latter
+RowScorer = Callable[[IntArray, IntArray], FloatArray]  # rows to learn from, rows to score -> scores of the latter
 
 
 @dataclass(frozen=True)
@@ -208,7 +208,7 @@ def _halves(member: BoolArray, rng: np.random.Generator) -> npt.NDArray[np.int8]
 
 def _classifiers(
     features: object, words: list[str] | None, labels: object, records: int, units: _Units, seed: int
-) -> tuple[dict[str, Score], str]:
+) -> tuple[dict[str, RowScorer], str]:
     """The classifiers by name, each a function of rows to learn from and rows to score; and what they are given."""
     beside = label_columns(labels, records, units.rows)
     if units.size is not None:

@@ -12,7 +12,7 @@ import numpy as np
 from dpaudit.accounting.composed import EpsilonOf
 from dpaudit.bounds.lower_bound import Finding
 from dpaudit.inspection.probe import Probe
-from dpaudit.inspection.samples import Interval, Move, along, moves, noise_calls, noise_of, noise_scale
+from dpaudit.inspection.samples import EstimateInterval, Move, along, moves, noise_calls, noise_of, noise_scale
 from dpaudit.runtime.check import FloatArray
 
 # Smallest relative deviation worth a word: float32 sums of a batch agree to about 1e-5.
@@ -79,16 +79,21 @@ def _worst_move(scale: Scale, place: int | None) -> Move:
     return max((move for move in scale.moves if move.variable == place), key=lambda move: move.size.low)
 
 
-def _relative(probe: Probe, noise: FloatArray, place: int | None, batch_size: int, level: float) -> Interval:
+def _relative(probe: Probe, noise: FloatArray, place: int | None, batch_size: int, level: float) -> EstimateInterval:
     stated = probe.stated.noise(batch_size)
     if stated == 0:
-        return Interval(1.0, 1.0, 1.0)
+        return EstimateInterval(1.0, 1.0, 1.0)
     found = noise_scale(along(probe, noise, place), level=level)
-    return Interval(found.low / stated, found.estimate / stated, found.high / stated)
+    return EstimateInterval(found.low / stated, found.estimate / stated, found.high / stated)
 
 
 def _judge(
-    probe: Probe, place: int | None, noise: Interval, quiet: Interval, busy: Interval, move: Move
+    probe: Probe,
+    place: int | None,
+    noise: EstimateInterval,
+    quiet: EstimateInterval,
+    busy: EstimateInterval,
+    move: Move,
 ) -> tuple[float, list[Finding]]:
     where = "over all variables" if place is None else f"in variable {place}"
     sigma = probe.stated.noise_multiplier

@@ -21,7 +21,7 @@ LEVEL = 1e-6
 
 
 @dataclass(frozen=True)
-class Trace:
+class RecordedBatches:
     """What a training left behind.
 
     Args:
@@ -51,7 +51,7 @@ class Trace:
                 )
 
 
-def reconcile_trace(assumed: GaussianSteps, trace: Trace, *, level: float = LEVEL) -> tuple[Finding, ...]:
+def reconcile_trace(assumed: GaussianSteps, trace: RecordedBatches, *, level: float = LEVEL) -> tuple[Finding, ...]:
     """Every difference between the steps an accountant was told and a trace.
 
     Args:
@@ -61,7 +61,7 @@ def reconcile_trace(assumed: GaussianSteps, trace: Trace, *, level: float = LEVE
 
     >>> batches = [np.arange(10 * step, 10 * step + 10) for step in range(10)] * 3
     >>> steps = GaussianSteps(noise_multiplier=1.0, steps=30, sampling=Poisson(0.1))
-    >>> [finding.check for finding in reconcile_trace(steps, Trace(100, batches))]
+    >>> [finding.check for finding in reconcile_trace(steps, RecordedBatches(100, batches))]
     ['fixed batches', 'sampler']
     """
     check.open_unit("level", level)
@@ -70,7 +70,7 @@ def reconcile_trace(assumed: GaussianSteps, trace: Trace, *, level: float = LEVE
     return (*_counted(assumed, trace), *_repeated(trace), *_drawn(assumed, trace, sizes, counts, level))
 
 
-def _counted(assumed: GaussianSteps, trace: Trace) -> list[Finding]:
+def _counted(assumed: GaussianSteps, trace: RecordedBatches) -> list[Finding]:
     findings = []
     steps = len(trace.batches)
     accounted = assumed.steps if trace.accounted_steps is None else min(assumed.steps, trace.accounted_steps)
@@ -93,7 +93,7 @@ def _counted(assumed: GaussianSteps, trace: Trace) -> list[Finding]:
     return findings
 
 
-def _repeated(trace: Trace) -> list[Finding]:
+def _repeated(trace: RecordedBatches) -> list[Finding]:
     """Whether whole batches come back: one partition of the data used again and again."""
     keys = [np.sort(np.asarray(batch, np.int64)).tobytes() for batch in trace.batches if len(batch) > 3]
     if len(keys) - len(set(keys)) <= len(keys) // 4:
@@ -109,7 +109,9 @@ def _repeated(trace: Trace) -> list[Finding]:
     ]
 
 
-def _drawn(assumed: GaussianSteps, trace: Trace, sizes: IntArray, counts: IntArray, level: float) -> list[Finding]:
+def _drawn(
+    assumed: GaussianSteps, trace: RecordedBatches, sizes: IntArray, counts: IntArray, level: float
+) -> list[Finding]:
     rate, steps, records = assumed.sampling.rate, len(trace.batches), trace.records
     findings = []
     total, coins = int(sizes.sum()), steps * records

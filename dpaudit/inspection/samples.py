@@ -21,7 +21,7 @@ MOST_CALLS = 2000
 
 
 @dataclass(frozen=True)
-class Interval:
+class EstimateInterval:
     """An estimate with a lower and an upper confidence bound."""
 
     low: float
@@ -42,18 +42,18 @@ class Move:
 
     canary: str
     variable: int | None
-    size: Interval
+    size: EstimateInterval
     batch_size: int
 
 
-def noise_scale(samples: FloatArray, *, level: float) -> Interval:
+def noise_scale(samples: FloatArray, *, level: float) -> EstimateInterval:
     """Standard deviation of centred Gaussian samples of any shape; each side of the interval errs with ``level``.
 
     >>> noise_scale(np.ones(100), level=0.05).estimate
     1.0
     """
     squares, count = float(np.sum(samples**2)), samples.size
-    return Interval(
+    return EstimateInterval(
         math.sqrt(squares / stats.chi2.isf(level, count)),
         math.sqrt(squares / count),
         math.sqrt(squares / stats.chi2.ppf(level, count)),
@@ -119,7 +119,7 @@ def _pair(probe: Probe, place: int | None, factor: float, together: bool, size: 
     return _Pair(one, neighbour(probe, one, group), unit, group, group * probe.stated.sensitivity(size))
 
 
-def _exactly(probe: Probe, pairs: list[_Pair]) -> list[Interval]:
+def _exactly(probe: Probe, pairs: list[_Pair]) -> list[EstimateInterval]:
     """All first batches after one reset, all second ones after another: call by call the noise is the same."""
     sides = []
     for side in ("one", "other"):
@@ -128,15 +128,15 @@ def _exactly(probe: Probe, pairs: list[_Pair]) -> list[Interval]:
     sizes = [
         float(np.linalg.norm(first - second)) / pair.allowed for first, second, pair in zip(*sides, pairs, strict=True)
     ]
-    return [Interval(size, size, size) for size in sizes]
+    return [EstimateInterval(size, size, size) for size in sizes]
 
 
-def _by_repetition(probe: Probe, pair: _Pair, *, level: float) -> Interval:
+def _by_repetition(probe: Probe, pair: _Pair, *, level: float) -> EstimateInterval:
     calls = _calls(probe, pair.group, level)
     gaps = (probe.releases(pair.one, calls) - probe.releases(pair.other, calls)) @ pair.unit / pair.allowed
     margin = stats.t.isf(level, calls - 1) * gaps.std(ddof=1) / math.sqrt(calls)
     middle = abs(float(gaps.mean()))
-    return Interval(max(0.0, middle - margin), middle, middle + margin)
+    return EstimateInterval(max(0.0, middle - margin), middle, middle + margin)
 
 
 def neighbour(probe: Probe, batch: FloatArray, group: int) -> FloatArray:

@@ -4,7 +4,7 @@ import math
 
 from scipy.stats import binomtest
 
-from dpaudit.accounting.claim import Claim, GaussianSteps, Noise, Poisson
+from dpaudit.accounting.claim import Claim, GaussianSteps, NoiseKnowledge, Poisson
 from dpaudit.bounds.verdict import Comparison, Facts, Measured, Separation, judge, reconstructed, void_reasons
 from dpaudit.data.member_choice import REFUTED
 from dpaudit.results.membership import AttackResult, MembershipResult
@@ -74,7 +74,7 @@ def _reconstructions(result: Result) -> list[Comparison]:
     return found
 
 
-def _noise(result: Result, model: ModelResult) -> Noise:
+def _noise(result: Result, model: ModelResult) -> NoiseKnowledge:
     if model.noise is not None:
         return model.noise
     if model.mechanism is not None:

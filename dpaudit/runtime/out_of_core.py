@@ -31,7 +31,7 @@ IN_MEMORY = 8  # an array takes at most this part of memory; larger ones are on 
 # measured on LiRA, which holds most (benchmarks/memory.py), and on a pool that gives nearly every record away.
 PER_RECORD, PER_RECORD_OF_POOL = 28, 60
 
-Array = npt.NDArray[Any]
+AnyArray = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class Rows(np.lib.mixins.NDArrayOperatorsMixin):
     ((2, 2), array([4., 5.]), [[0.0], [4.0]], [[1.0, 2.0], [5.0, 6.0]])
     """
 
-    rows: Sequence[Array]
+    rows: Sequence[AnyArray]
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -147,7 +147,7 @@ class Rows(np.lib.mixins.NDArrayOperatorsMixin):
             return Rows(rows)
         return np.stack([row[tuple(others)] for row in rows]) if rows else np.asarray(self)[key]
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> AnyArray:
         whole = np.stack(self.rows) if self.rows else np.empty(self.shape)
         return whole if dtype is None else whole.astype(dtype)
 
@@ -168,7 +168,7 @@ def some_rows(array: Any, rows: Sequence[int]) -> Any:
     return array[list(rows)]
 
 
-def empty(shape: tuple[int, ...], dtype: npt.DTypeLike = np.float64) -> Array:
+def empty(shape: tuple[int, ...], dtype: npt.DTypeLike = np.float64) -> AnyArray:
     """An array to be filled: in memory, or on disk where it would take too much of it.
 
     The file lives as long as the array.
@@ -220,7 +220,7 @@ def _base(array: Any) -> Any:
     return array
 
 
-def over_records(work: Callable[..., tuple[Array, ...]], *arrays: Any) -> tuple[Array, ...]:
+def over_records(work: Callable[..., tuple[AnyArray, ...]], *arrays: Any) -> tuple[AnyArray, ...]:
     """What ``work`` makes of blocks of records, put together again; large results are on disk.
 
     Args:
@@ -238,7 +238,7 @@ def over_records(work: Callable[..., tuple[Array, ...]], *arrays: Any) -> tuple[
     width = max(2, room().block_bytes // (16 * each))
     blocks = max(1, records // width)
     ends = [records * block // blocks for block in range(blocks + 1)]
-    found: tuple[Array, ...] = ()
+    found: tuple[AnyArray, ...] = ()
     for part in map(slice, ends, ends[1:]):
         made = work(*(array[:, part] for array in arrays))
         if blocks == 1:
@@ -252,12 +252,12 @@ def over_records(work: Callable[..., tuple[Array, ...]], *arrays: Any) -> tuple[
     return found
 
 
-def _for_all(block: Array, records: int) -> Array:
+def _for_all(block: AnyArray, records: int) -> AnyArray:
     leading = block.shape[: min(block.ndim - 1, 1)]
     return empty((*leading, records, *block.shape[2:]), block.dtype)
 
 
-def columns(array: Any, records: npt.NDArray[np.bool_]) -> Array:
+def columns(array: Any, records: npt.NDArray[np.bool_]) -> AnyArray:
     """Some records of an array (models, records, ...), by a mask (records,)."""
     found = empty((len(array), int(records.sum()), *array.shape[2:]), array.dtype)
     for model in range(len(array)):

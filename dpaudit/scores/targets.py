@@ -13,7 +13,7 @@ from dpaudit.scores.scores import Scores
 
 
 @dataclass(frozen=True)
-class Mean:
+class MeanOverTargets:
     """Mean over targets with its standard error: models are the unit, records of one model are not independent.
 
     Targets of one pool share references, which makes the error of attacks that fit them a little too small.
@@ -41,10 +41,10 @@ class OverTargets:
     """
 
     targets: int
-    auc: Mean
-    advantage: Mean
+    auc: MeanOverTargets
+    advantage: MeanOverTargets
     fprs: tuple[float, ...]
-    tpr_at_fpr: tuple[Mean | None, ...]
+    tpr_at_fpr: tuple[MeanOverTargets | None, ...]
     fpr_floor: float
     pooled_auc: float
     pooled_tpr_at_fpr: tuple[float | None, ...]
@@ -115,12 +115,12 @@ def over_targets(scores: object, included: object, *, fprs: Sequence[float]) -> 
     )
 
 
-def _mean_where_known(values: Sequence[float | None]) -> Mean | None:
+def _mean_where_known(values: Sequence[float | None]) -> MeanOverTargets | None:
     known = [value for value in values if value is not None]
     return mean_over(known) if len(known) == len(values) else None
 
 
-def mean_over(values: Sequence[float]) -> Mean:
+def mean_over(values: Sequence[float]) -> MeanOverTargets:
     """Mean and standard error of at least two values.
 
     >>> mean_over([1.0, 3.0])
@@ -128,4 +128,4 @@ def mean_over(values: Sequence[float]) -> Mean:
     """
     if len(values) < 2:
         raise InputError(f"a standard error needs 2 values or more, got {len(values)}.")
-    return Mean(float(np.mean(values)), float(np.std(values, ddof=1)) / math.sqrt(len(values)))
+    return MeanOverTargets(float(np.mean(values)), float(np.std(values, ddof=1)) / math.sqrt(len(values)))

@@ -17,7 +17,7 @@ import numpy as np
 
 from dpaudit.data.dataset import Task
 from dpaudit.runtime.errors import InputError, MissingDependency
-from dpaudit.scores.from_outputs import Kind
+from dpaudit.scores.from_outputs import OutputKind
 from dpaudit.training.keras_config import objects, refuse_code
 from dpaudit.training.trainer import Predict
 
@@ -60,7 +60,7 @@ class LoadedModel:
     """
 
     predict: Predict
-    kind: Kind
+    kind: OutputKind
     task: Task
     input_shape: tuple[int, ...]
     outputs: int

@@ -1,7 +1,7 @@
 """Plain training with Keras, without privacy: what the DP models are compared with."""
 
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +14,8 @@ from dpaudit.runtime.check import BoolArray
 from dpaudit.runtime.errors import AuditFailed, InputError
 from dpaudit.training.architecture import Architecture
 from dpaudit.training.capabilities import checked_epoch
-from dpaudit.training.dp_sgd import DpSgd, readable
+from dpaudit.training.dp_sgd import DpSgd, OptimizerName, readable
 from dpaudit.training.trainer import TrainedModel, Trainer
-
-Optimizer = Literal["sgd", "adam"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ class Sgd:
     batch_size: int = 32
     learning_rate: float = 0.1
     momentum: float = 0.0
-    optimizer: Optimizer = "sgd"
+    optimizer: OptimizerName = "sgd"
     until_accuracy: float | None = None
 
     def __post_init__(self) -> None:
@@ -48,7 +46,7 @@ class Sgd:
         check.integer("batch_size", self.batch_size, at_least=1)
         check.positive("learning_rate", self.learning_rate)
         check.probability("momentum", self.momentum)
-        check.one_of("optimizer", self.optimizer, get_args(Optimizer))
+        check.one_of("optimizer", self.optimizer, get_args(OptimizerName))
         if self.until_accuracy is not None:
             check.probability("until_accuracy", self.until_accuracy)
         if self.optimizer != "sgd" and self.momentum:

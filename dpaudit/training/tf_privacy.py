@@ -20,12 +20,12 @@ from dpaudit.training.trainer import TrainedModel, Trainer
 if TYPE_CHECKING:
     from dpaudit.inspection.under_test import UnderTest
 
-Optimizer = Literal[
+PrivateOptimizerName = Literal[
     "sgd", "adam", "adagrad", "vectorized-sgd", "vectorized-adam", "vectorized-adagrad", "dp-sequential"
 ]
 
 # Its name -> the engine's, where the engine has the optimizer.
-STACKED_OPTIMIZERS: dict[str, dp_sgd.Optimizer] = {
+STACKED_OPTIMIZERS: dict[str, dp_sgd.OptimizerName] = {
     "sgd": "sgd",
     "vectorized-sgd": "sgd",
     "dp-sequential": "sgd",
@@ -60,7 +60,7 @@ class TFPrivacy:
     batch_size: int = 50
     learning_rate: float = 0.1
     num_microbatches: int | None = None
-    optimizer: Optimizer = "sgd"
+    optimizer: PrivateOptimizerName = "sgd"
 
     def __post_init__(self) -> None:
         check.positive("l2_norm_clip", self.l2_norm_clip)
@@ -68,7 +68,7 @@ class TFPrivacy:
         check.integer("epochs", self.epochs, at_least=1)
         check.integer("batch_size", self.batch_size, at_least=1)
         check.positive("learning_rate", self.learning_rate)
-        check.one_of("optimizer", self.optimizer, get_args(Optimizer))
+        check.one_of("optimizer", self.optimizer, get_args(PrivateOptimizerName))
         if self.num_microbatches is not None:
             check.integer("num_microbatches", self.num_microbatches, at_least=1)
             if self.batch_size % self.num_microbatches:

@@ -17,7 +17,7 @@ from dpaudit.bounds.accuracy import Accuracy, accuracy_bound
 from dpaudit.bounds.choosing import Fixed, FixedGuesses
 from dpaudit.bounds.clopper_pearson import ClopperPearson
 from dpaudit.bounds.conditional import Conditional
-from dpaudit.bounds.hypothesis import Definition, Gaussian, GaussianCurve, Kept, Mechanism, accuracy
+from dpaudit.bounds.hypothesis import Definition, Gaussian, GaussianCurve, Kept, MechanismFamily, accuracy
 from dpaudit.bounds.one_run import OneRun
 from dpaudit.bounds.one_run_trade_off import one_run_trade_off
 from dpaudit.bounds.one_shot import OneShot, OneShotBound, two_normals
@@ -29,12 +29,12 @@ from dpaudit.scores.scores import Scores
 
 REFERENCE: dict[str, Any] = json.loads((Path(__file__).parent / "reference.json").read_text())
 RECORD: Any = {"adjacency": "add-remove", "unit": "record"}
-CLAIM = Mechanism(GaussianSteps(1.5, 10, Poisson(0.3)), "add-remove")
+CLAIM = MechanismFamily(GaussianSteps(1.5, 10, Poisson(0.3)), "add-remove")
 
 
 def test_a_strength_far_below_the_claim_is_found() -> None:
     """Noise 61 times as large as claimed: one full batch is a Gaussian release, whose bound has a closed form."""
-    null = Mechanism(GaussianSteps(0.06, 1, Poisson(1.0)), "add-remove")
+    null = MechanismFamily(GaussianSteps(0.06, 1, Poisson(1.0)), "add-remove")
     known = accuracy_bound(580, 1000, 1e-5, 0.05, null=Gaussian())
     assert 0.99 * known < accuracy_bound(580, 1000, 1e-5, 0.05, null=null) <= known * (1 + 1e-6)
 
@@ -163,7 +163,7 @@ def test_the_mechanisms_own_curve_refutes_more() -> None:
 def test_no_noise_is_no_null() -> None:
     """A mechanism without noise promises nothing that could be refuted."""
     with pytest.raises(InputError, match="without noise"):
-        Mechanism(GaussianSteps(0.0, 1, Poisson(0.5)), "add-remove")
+        MechanismFamily(GaussianSteps(0.0, 1, Poisson(0.5)), "add-remove")
 
 
 def test_canaries_of_one_run_are_independent_only_by_name() -> None:

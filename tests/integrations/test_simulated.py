@@ -21,7 +21,7 @@ from dpaudit.training.federated.ledger import epsilon_by_round
 from dpaudit.training.federated.local import Local
 from dpaudit.training.federated.participation import AllClients, PoissonClients
 from dpaudit.training.federated.queries import Aggregation
-from dpaudit.training.federated.simulation import Recipe, simulate
+from dpaudit.training.federated.simulation import FederationRecipe, simulate
 
 pytestmark = pytest.mark.tf
 
@@ -33,7 +33,7 @@ def test_a_trace_of_our_own_dp_fedavg_has_no_violation(capture_updates: bool, tm
     x, y = rng.normal(size=(200, 5)).astype(np.float32), rng.integers(3, size=200)
     network = Network.from_keras(keras.Sequential([keras.Input((5,)), keras.layers.Dense(8), keras.layers.Dense(3)]))
     participation, aggregator = PoissonClients(0.5), FixedClip(0.3, 1.2)
-    recipe = Recipe(6, participation, Local(1, 5), Constant(0.2), aggregator)
+    recipe = FederationRecipe(6, participation, Local(1, 5), Constant(0.2), aggregator)
     mechanism = aggregator.mechanism(participation, 6)
     assert mechanism is not None
     assert mechanism.sampling == Poisson(0.5)

@@ -67,10 +67,10 @@ def _ours(aggregator: Any, seed: int) -> float:
     from dpaudit.engine.network import Network
     from dpaudit.engine.schedules import Constant
     from dpaudit.training.federated.local import Local
-    from dpaudit.training.federated.simulation import Recipe, simulate
+    from dpaudit.training.federated.simulation import FederationRecipe, simulate
 
     network = Network.from_keras(_keras())
-    recipe = Recipe(ROUNDS, local=Local(1, 20), learning_rate=Constant(RATE), aggregator=aggregator)
+    recipe = FederationRecipe(ROUNDS, local=Local(1, 20), learning_rate=Constant(RATE), aggregator=aggregator)
     models, _ = simulate(
         network, network.initial(seed=seed, models=range(1)), recipe, features=X, targets=Y.astype(np.int64),
         rows=[PARTS], loss=lambda o, t: per_example_loss("multiclass", o, t), seed=seed,

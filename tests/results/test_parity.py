@@ -16,7 +16,7 @@ import pytest
 from dp_accounting.pld import privacy_loss_distribution as pld
 
 from dpaudit.accounting import allowed_for_replaced
-from dpaudit.accounting.claim import Claim, FixedSize, GaussianSteps, Noise, Poisson
+from dpaudit.accounting.claim import Claim, FixedSize, GaussianSteps, NoiseKnowledge, Poisson
 from dpaudit.accounting.gaussian import gaussian_epsilon
 from dpaudit.accounting.mechanism import epsilon
 from dpaudit.accounting.promise import promise
@@ -79,7 +79,7 @@ class Row:
     other: tuple[LowerBound, ...] = ()
     findings: tuple[Finding, ...] = ()
     mechanism: GaussianSteps | None = None
-    noise: Noise = "unknown"
+    noise: NoiseKnowledge = "unknown"
     chosen: MemberChoice | None = Coins()  # noqa: RUF009  # a frozen value
     auc: float | None = 0.52
     equal: bool = False

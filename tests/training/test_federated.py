@@ -10,7 +10,7 @@ import pytest
 from dpaudit.data.dataset import Dataset
 from dpaudit.engine.losses import per_example_loss
 from dpaudit.engine.network import Network
-from dpaudit.engine.optimizers import Adam, Sgd
+from dpaudit.engine.optimizers import Adam, GradientDescent
 from dpaudit.engine.schedules import Constant
 from dpaudit.runtime.errors import AuditFailed, InputError
 from dpaudit.runtime.tensorflow import keras, tensorflow_privacy_module, tf
@@ -28,7 +28,7 @@ from dpaudit.training.federated.compression import EightBit, RandomMask, Sign, T
 from dpaudit.training.federated.local import Local
 from dpaudit.training.federated.participation import AllClients, FixedClients, OncePerEpoch, PoissonClients, Trouble
 from dpaudit.training.federated.queries import Aggregation
-from dpaudit.training.federated.simulation import Canaries, Moment, Recipe, simulate
+from dpaudit.training.federated.simulation import CanaryClients, FederationRecipe, Moment, simulate
 from dpaudit.training.federated.trainer import Federated, Pretraining
 
 pytestmark = pytest.mark.tf
@@ -55,7 +55,9 @@ def _clients(*sizes: int) -> list[npt.NDArray[np.int64]]:
     return np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])
 
 
-def _train(recipe: Recipe, rows: Sequence[npt.NDArray[np.int64]], **more: Any) -> list[npt.NDArray[np.float32]]:
+def _train(
+    recipe: FederationRecipe, rows: Sequence[npt.NDArray[np.int64]], **more: Any
+) -> list[npt.NDArray[np.float32]]:
     models, _ = simulate(NETWORK, START, recipe, features=X, targets=Y, rows=[rows], loss=_loss, **{"seed": 3, **more})
     return NETWORK.weights(models, 0)
 
@@ -80,13 +82,13 @@ def _close(found: Any, expected: Any, atol: float = 2e-6) -> None:
 
 def test_one_client_is_sgd() -> None:
     """One client, one full-batch local step, no DP: every round is one step of Keras' gradient descent."""
-    found = _train(Recipe(5, local=WHOLE, learning_rate=Constant(0.3)), _clients(48))
+    found = _train(FederationRecipe(5, local=WHOLE, learning_rate=Constant(0.3)), _clients(48))
     _close(found, _keras_sgd(np.arange(48), steps=5, rate=0.3))
 
 
 def test_equal_clients_are_centralised_sgd_on_the_union() -> None:
     """Full participation of equal clients with one local step is gradient descent on all records (FedSGD)."""
-    found = _train(Recipe(5, local=WHOLE, learning_rate=Constant(0.3)), _clients(12, 12, 12, 12))
+    found = _train(FederationRecipe(5, local=WHOLE, learning_rate=Constant(0.3)), _clients(12, 12, 12, 12))
     _close(found, _keras_sgd(np.arange(48), steps=5, rate=0.3))
 
 
@@ -94,15 +96,15 @@ def test_weights_by_records_make_unequal_clients_centralised_too() -> None:
     """Weighted by their records, unequal clients still give the union's gradient; weighted uniformly they do not."""
     rows = _clients(3, 30, 15)
     central = _keras_sgd(np.arange(48), steps=2, rate=0.3)
-    _close(_train(Recipe(2, local=WHOLE, learning_rate=Constant(0.3)), rows), central)
-    uniform = _train(Recipe(2, local=WHOLE, learning_rate=Constant(0.3), aggregator=Mean("uniform")), rows)
+    _close(_train(FederationRecipe(2, local=WHOLE, learning_rate=Constant(0.3)), rows), central)
+    uniform = _train(FederationRecipe(2, local=WHOLE, learning_rate=Constant(0.3), aggregator=Mean("uniform")), rows)
     assert np.abs(uniform[0] - central[0]).max() > 1e-3
 
 
 def test_local_epochs_are_local_sgd_averaged() -> None:
     """Three full-batch local epochs at two clients: the average of two Keras runs of three steps each."""
     rows = _clients(24, 24)
-    found = _train(Recipe(1, local=Local(epochs=3, batch_size="all"), learning_rate=Constant(0.3)), rows)
+    found = _train(FederationRecipe(1, local=Local(epochs=3, batch_size="all"), learning_rate=Constant(0.3)), rows)
     alone = [_keras_sgd(own, steps=3, rate=0.3) for own in rows]
     _close(found, [(a + b) / 2 for a, b in zip(*alone, strict=True)])
 
@@ -120,19 +122,19 @@ def test_fedprox_is_the_proximal_gradient() -> None:
             [w - 0.3 * (g.numpy() + 0.7 * (w - s)) for w, g, s in zip(model.get_weights(), slopes, start, strict=True)]
         )
     local = Local(epochs=2, batch_size="all", proximal=0.7)
-    _close(_train(Recipe(1, local=local, learning_rate=Constant(0.3)), _clients(48)), model.get_weights())
+    _close(_train(FederationRecipe(1, local=local, learning_rate=Constant(0.3)), _clients(48)), model.get_weights())
 
 
 @pytest.mark.parametrize(
     ("server", "reference"),
     [
-        (Sgd(momentum=0.9), lambda: keras.optimizers.SGD(0.3, momentum=0.9)),
+        (GradientDescent(momentum=0.9), lambda: keras.optimizers.SGD(0.3, momentum=0.9)),
         (Adam(), lambda: keras.optimizers.Adam(0.3)),
     ],
 )
 def test_server_optimisers_are_those_of_keras(server: Any, reference: Any) -> None:
     """FedSGD of rate 1 through a server optimiser is Keras' optimiser on the full gradient (FedAvgM, FedAdam)."""
-    recipe = Recipe(4, local=WHOLE, learning_rate=Constant(1.0), server=server, server_learning_rate=0.3)
+    recipe = FederationRecipe(4, local=WHOLE, learning_rate=Constant(1.0), server=server, server_learning_rate=0.3)
     expected = _keras_sgd(np.arange(48), steps=4, rate=0.3, optimizer=reference())
     _close(_train(recipe, _clients(24, 24)), expected, atol=2e-4)
 
@@ -158,7 +160,7 @@ def test_without_noise_dp_aggregates_are_clipped_averages_by_hand(
 ) -> None:
     """At noise 0 every DP aggregator releases sum of min(1, C/|u|) u over the expected number of clients."""
     moments: list[Moment] = []
-    recipe = Recipe(3, participation, WHOLE, Constant(0.5), aggregator)
+    recipe = FederationRecipe(3, participation, WHOLE, Constant(0.5), aggregator)
     _train(recipe, _clients(*[6] * 8), observe=moments.append)
     norms = []
     for moment in moments:
@@ -333,7 +335,7 @@ def test_rounds_with_too_few_noise_shares_are_given_up() -> None:
 
 def test_a_federation_is_the_same_alone_and_stacked() -> None:
     """Federations share a program, not their randomness: the first of three equals itself alone."""
-    recipe = Recipe(3, PoissonClients(0.5), Local(batch_size=4), Constant(0.3), FixedClip(0.5, 0.3))
+    recipe = FederationRecipe(3, PoissonClients(0.5), Local(batch_size=4), Constant(0.3), FixedClip(0.5, 0.3))
     rows = _clients(*[6] * 8)
     alone = _train(recipe, rows)
     three = NETWORK.initial(seed=1, models=range(3))
@@ -344,7 +346,7 @@ def test_a_federation_is_the_same_alone_and_stacked() -> None:
 
 def test_an_absent_client_changes_nothing_for_the_others() -> None:
     """Taking a client's records away changes neither who is asked nor what the others send in the first round."""
-    recipe = Recipe(1, PoissonClients(0.7), Local(batch_size=4), Constant(0.3), FixedClip(0.5, 0.0))
+    recipe = FederationRecipe(1, PoissonClients(0.7), Local(batch_size=4), Constant(0.3), FixedClip(0.5, 0.0))
     rows = _clients(*[6] * 8)
     seen: list[Moment] = []
     _train(recipe, rows, observe=seen.append)
@@ -370,13 +372,13 @@ def test_drop_outs_leave_the_divisor_alone_and_stragglers_do_less() -> None:
     """Drop-outs do not change what the DP sum is divided by. A straggler's update is a prefix of its work."""
     seen: list[Moment] = []
     rows = _clients(*[6] * 8)
-    recipe = Recipe(1, AllClients(), WHOLE, Constant(0.3), FixedClip(0.5, 0.0), trouble=Trouble(drop_out=0.5))
+    recipe = FederationRecipe(1, AllClients(), WHOLE, Constant(0.3), FixedClip(0.5, 0.0), trouble=Trouble(drop_out=0.5))
     _train(recipe, rows, observe=seen.append)
     answered = seen[0].entry.answered
     assert 0 < answered < 8
     assert seen[0].mean is not None
     _close(seen[0].mean, _clipped_mean(seen[0].updates, 0.5, 8.0))
-    slow = Recipe(
+    slow = FederationRecipe(
         1, local=Local(epochs=4, batch_size="all"), trouble=Trouble(straggle=1.0), learning_rate=Constant(0.3)
     )
     _close(_train(slow, _clients(48)), _keras_sgd(np.arange(48), steps=2, rate=0.3))
@@ -395,9 +397,9 @@ def test_local_dp_sgd_is_the_clipped_gradient_and_noise_at_each_client() -> None
         total = [t + g * min(1, 0.4 / norm) for t, g in zip(total, slope, strict=True)]
     expected = [w - 0.3 * t / 48 for w, t in zip(model.get_weights(), total, strict=True)]
     clipped = Local(batch_size="all", clip=0.4)
-    _close(_train(Recipe(1, local=clipped, learning_rate=Constant(0.3)), _clients(48)), expected)
+    _close(_train(FederationRecipe(1, local=clipped, learning_rate=Constant(0.3)), _clients(48)), expected)
     noisy = Local(batch_size="all", clip=0.4, noise_multiplier=3.0)
-    found = _train(Recipe(1, local=noisy, learning_rate=Constant(0.3)), _clients(48))
+    found = _train(FederationRecipe(1, local=noisy, learning_rate=Constant(0.3)), _clients(48))
     difference = np.concatenate([np.ravel(a - b) for a, b in zip(found, expected, strict=True)])
     # 39 coordinates: the deviation is within 45 % of 0.3 * 0.4 * 3 / 48 with probability 0.9999.
     assert difference.std() == pytest.approx(0.3 * 0.4 * 3 / 48, rel=0.45)
@@ -407,9 +409,9 @@ def test_canaries_send_the_clip_times_their_direction() -> None:
     """A present canary adds exactly C c / n to the noiseless release; an absent one nothing."""
     directions = np.linalg.qr(RNG.normal(size=(39, 39)))[0][:2].astype(np.float32)
     seen: list[Moment] = []
-    recipe = Recipe(1, AllClients(), WHOLE, Constant(0.3), FixedClip(0.5, 0.0))
+    recipe = FederationRecipe(1, AllClients(), WHOLE, Constant(0.3), FixedClip(0.5, 0.0))
     for present in ([True, False], [False, False]):
-        canaries = Canaries(directions, np.array(present))
+        canaries = CanaryClients(directions, np.array(present))
         _train(recipe, _clients(*[6] * 8), observe=seen.append, canaries=canaries)
     flat = [np.concatenate([np.ravel(m) for m in moment.mean or []]) for moment in seen]
     np.testing.assert_allclose(flat[0] - flat[1], 0.5 * directions[0] / 10, atol=1e-6)
@@ -439,7 +441,7 @@ def test_compression_keeps_what_it_says_and_counts_its_bytes() -> None:
 
 def test_bad_federations_are_refused_in_one_line() -> None:
     """Rosters without data or of other lengths, foreign rows, wrong rates and rosters, canaries of another model."""
-    plain = Recipe(1, local=WHOLE)
+    plain = FederationRecipe(1, local=WHOLE)
     with pytest.raises(InputError, match="federation 0 has no client with data; 2 are on its roster"):
         _train(plain, [np.empty(0, np.int64)] * 2)
     with pytest.raises(InputError, match="name record 48, there are 48"):
@@ -449,18 +451,18 @@ def test_bad_federations_are_refused_in_one_line() -> None:
     with pytest.raises(InputError, match="50 clients cannot be drawn from a roster of 40"):
         FixedClients(50, 40)
     with pytest.raises(InputError, match="roster of 40 clients, but there are 4"):
-        _train(Recipe(1, FixedClients(5, 40), WHOLE), _clients(12, 12, 12, 12))
+        _train(FederationRecipe(1, FixedClients(5, 40), WHOLE), _clients(12, 12, 12, 12))
     with pytest.raises(InputError, match=r"needs count_noise above 1; it is 0\.4"):
-        _train(Recipe(1, AllClients(), WHOLE, aggregator=AdaptiveClip(2.0)), _clients(*[6] * 8))
+        _train(FederationRecipe(1, AllClients(), WHOLE, aggregator=AdaptiveClip(2.0)), _clients(*[6] * 8))
     with pytest.raises(InputError, match="once-per-epoch"):
-        _train(Recipe(1, AllClients(), WHOLE, aggregator=Tree(1.0, 1.0)), _clients(48))
+        _train(FederationRecipe(1, AllClients(), WHOLE, aggregator=Tree(1.0, 1.0)), _clients(48))
     with pytest.raises(InputError, match="canary directions have 5 coordinates, the model trains 39"):
-        _train(plain, _clients(48), canaries=Canaries(np.eye(5, dtype=np.float32), np.ones(5, bool)))
-    one = Canaries(np.eye(39, dtype=np.float32)[:1], np.ones(1, bool))
+        _train(plain, _clients(48), canaries=CanaryClients(np.eye(5, dtype=np.float32), np.ones(5, bool)))
+    one = CanaryClients(np.eye(39, dtype=np.float32)[:1], np.ones(1, bool))
     with pytest.raises(InputError, match=r"need as many sets of canaries of one size, got sizes \[1, 1\]"):
         _train(plain, _clients(48), canaries=[one, one])
     public = Pretraining("digits-low")
     with pytest.raises(InputError, match=r"records of shape \(8, 8, 1\), small multiclass records of shape"):
         Federated(Mlp(()), pretraining=public).prepare(Dataset("small", X, Y, users=np.arange(48) % 4), seed=1)
     with pytest.raises(AuditFailed, match="not finite"):
-        _train(Recipe(3, local=WHOLE, learning_rate=Constant(1e30)), _clients(48))
+        _train(FederationRecipe(3, local=WHOLE, learning_rate=Constant(1e30)), _clients(48))

@@ -35,7 +35,7 @@ def canary_audit(name: str, prepared: Any, owner: IntArray, settings: Canary, au
     Their coins make the bound a one-run audit of adding a client, which holds for any mechanism; the paper's own figure
     stands beside it as an estimate.
     """
-    from dpaudit.training.federated.simulation import Canaries
+    from dpaudit.training.federated.simulation import CanaryClients
 
     dimension = prepared.coordinates
     if settings.clients > dimension / 2:
@@ -55,7 +55,7 @@ def canary_audit(name: str, prepared: Any, owner: IntArray, settings: Canary, au
     models, _ = prepared(
         [rows_of(owner, included=audit.member)],
         seed=audit.seed_for("canary training", name),
-        canaries=Canaries(directions.astype(np.float32), present, settings.norm),
+        canaries=CanaryClients(directions.astype(np.float32), present, settings.norm),
         observe=observe,
     )
     first, last = (prepared.trained_part(prepared.network.weights(model, 0)) for model in (prepared.start, models))

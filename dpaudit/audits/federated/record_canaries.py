@@ -45,7 +45,7 @@ class Crafted(BaseModel):
     mock_clients: int = Field(default=20, ge=2)
 
 
-class Moments:
+class KeptRounds:
     """An observer that keeps some rounds of a training, evenly spaced, to be released again."""
 
     def __init__(self, rounds: int, looked_at: int) -> None:

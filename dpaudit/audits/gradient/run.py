@@ -3,16 +3,16 @@
 import numpy as np
 
 from dpaudit.audits.audit import Audit
-from dpaudit.audits.gradient.settings import Settings
-from dpaudit.audits.gradient.stage import Given, Invert, Inverted, Paid, Price, drawn
+from dpaudit.audits.gradient.settings import GradientSettings
+from dpaudit.audits.gradient.stage import Invert, Inverted, Paid, Price, StageInputs, drawn
 from dpaudit.results.gradient import GradientResult, Picture
 from dpaudit.runtime.check import FloatArray
 from dpaudit.training.reference_models.task_cache import kept, store_of
 
 
-def run(settings: Settings, audit: Audit) -> GradientResult:
+def run(settings: GradientSettings, audit: Audit) -> GradientResult:
     """Victims are the audited records, decoys and auxiliary records the population; every cell is a task."""
-    given = Given(settings, audit.records(), audit.seed, audit.delta, audit.confidence)
+    given = StageInputs(settings, audit.records(), audit.seed, audit.delta, audit.confidence)
     tasks = {
         f"invert {scenario.name}, {chosen.name}, {attack.name}": Invert(given, scenario, chosen, attack.name)
         for scenario in settings.scenario

@@ -13,12 +13,12 @@ from dpaudit.attacks.gradient.label_recovery import LabelCounts, SingleLabel
 from dpaudit.attacks.gradient.metrics import Fidelity, fidelity, label_accuracy, label_chance, overlap
 from dpaudit.attacks.gradient.view import BatchGradient, ClientUpdate, Reconstruction
 from dpaudit.audits.gradient.settings import (
-    AttackSettings,
     DefenceSettings,
     ForSomeModels,
     GradientAttack,
+    GradientAttackSettings,
+    GradientSettings,
     Scenario,
-    Settings,
     under,
 )
 from dpaudit.bounds.reconstruction import Successes, judge
@@ -34,7 +34,7 @@ View = BatchGradient | ClientUpdate
 
 
 @dataclass(frozen=True, eq=False)
-class Given:
+class StageInputs:
     """What all tasks of an experiment share; equal when their fingerprints are.
 
     Args:
@@ -45,7 +45,7 @@ class Given:
         confidence: of each verdict.
     """
 
-    settings: Settings
+    settings: GradientSettings
     records: Records
     seed: int
     delta: float
@@ -57,7 +57,7 @@ class Given:
         return digest(self.settings, described(self.records), self.seed, self.delta, self.confidence)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Given) and self.fingerprint == other.fingerprint
+        return isinstance(other, StageInputs) and self.fingerprint == other.fingerprint
 
     def __hash__(self) -> int:
         return hash(self.fingerprint)
@@ -79,7 +79,7 @@ class Inverted:
 class Invert:
     """A task: what victims of a scenario send under a defence, inverted by one attack."""
 
-    given: Given
+    given: StageInputs
     scenario: Scenario
     chosen: DefenceSettings
     name: str
@@ -103,7 +103,7 @@ class Paid:
 class Price:
     """A task: what a defence costs."""
 
-    given: Given
+    given: StageInputs
     chosen: DefenceSettings
 
     def __call__(self) -> Paid:
@@ -112,13 +112,13 @@ class Price:
 
 
 @lru_cache(maxsize=1)
-def _stage(given: Given) -> "Stage":
+def _stage(given: StageInputs) -> "Stage":
     """Kept for the next task, so that its programs are traced once."""
     return Stage(given)
 
 
 @lru_cache(maxsize=1)
-def _views(given: Given, sent: Scenario, chosen: DefenceSettings) -> "list[View]":
+def _views(given: StageInputs, sent: Scenario, chosen: DefenceSettings) -> "list[View]":
     """Kept for the next attack on the same."""
     stage = _stage(given)
     return stage.views(sent, chosen, *stage.records(sent))
@@ -141,7 +141,7 @@ def drawn(dataset: Dataset, scenario: Scenario, victims: int, *, seed: int) -> t
 class Stage:
     """The victims' model with the attacks on it, built once so that their programs are traced once."""
 
-    def __init__(self, given: Given) -> None:
+    def __init__(self, given: StageInputs) -> None:
         from dpaudit.attacks.gradient.victims import Victims
         from dpaudit.runtime.tensorflow import keras
 
@@ -157,7 +157,7 @@ class Stage:
         self.auxiliary_labels = population.classes
         self.attacks = {item.name: self._attack(item) for item in self.settings.attacks}
 
-    def _attack(self, item: AttackSettings) -> GradientAttack:
+    def _attack(self, item: GradientAttackSettings) -> GradientAttack:
         attack = item.build(model=self.victims.model, seed=self.given.seed_for("attack", item.name))
         if isinstance(attack, ForSomeModels):
             attack.require(self.victims.weights)

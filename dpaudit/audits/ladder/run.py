@@ -10,7 +10,7 @@ from dpaudit.audits.audit import Audit, Subject
 from dpaudit.audits.ladder.budget import Allotment, allot
 from dpaudit.audits.ladder.canary_runs import many_runs, one_run
 from dpaudit.audits.ladder.mechanism_of_trainer import NOTHING_CLAIMED, Asked, mechanism_of
-from dpaudit.audits.ladder.settings import RUNGS, Found, Settings, seconds
+from dpaudit.audits.ladder.settings import RUNGS, Found, LadderSettings, seconds
 from dpaudit.bounds.lower_bound import Skipped
 from dpaudit.inspection.reconcile import reconcile_training
 from dpaudit.inspection.step_canaries import StepCanaries
@@ -22,12 +22,12 @@ CHOICES = "ladder.json"  # in the run folder: what a budget chose, so that a run
 ALLOTMENTS = TypeAdapter(dict[str, Allotment])
 
 
-def run(settings: Settings, audit: Audit) -> LadderResult:
+def run(settings: LadderSettings, audit: Audit) -> LadderResult:
     """Climb every rung with every subject.
 
     With a budget all choices are made, and kept in the run folder, before the first rung is climbed.
     """
-    work: dict[int, Callable[[Settings, Audit, Subject], Found | Skipped]] = {
+    work: dict[int, Callable[[LadderSettings, Audit, Subject], Found | Skipped]] = {
         0: _reconcile,
         1: _inspect,
         2: _step_canaries,
@@ -69,7 +69,7 @@ def run(settings: Settings, audit: Audit) -> LadderResult:
     return LadderResult(rungs=outcomes)
 
 
-def _allotted(settings: Settings, audit: Audit) -> dict[str, Allotment]:
+def _allotted(settings: LadderSettings, audit: Audit) -> dict[str, Allotment]:
     """What the budget gives each subject: an equal share of the time left, or what an earlier run chose."""
     path = audit.folder / CHOICES
     if path.exists():
@@ -92,14 +92,14 @@ def _allotted(settings: Settings, audit: Audit) -> dict[str, Allotment]:
     return allotted
 
 
-def _reconcile(_: Settings, audit: Audit, subject: Subject) -> Found | Skipped:
+def _reconcile(_: LadderSettings, audit: Audit, subject: Subject) -> Found | Skipped:
     mechanism = subject.model.mechanism
     if subject.claim is None or mechanism is None:
         return NOTHING_CLAIMED
     return Found(findings=tuple(reconcile_training(subject.claim, mechanism)))
 
 
-def _inspect(_: Settings, audit: Audit, subject: Subject) -> Found | Skipped:
+def _inspect(_: LadderSettings, audit: Audit, subject: Subject) -> Found | Skipped:
     asked = mechanism_of(audit, subject, seed=audit.seed_for("forensics", subject.name))
     if isinstance(asked, Skipped):
         return asked
@@ -107,7 +107,7 @@ def _inspect(_: Settings, audit: Audit, subject: Subject) -> Found | Skipped:
     return Found(findings=tuple(found.findings), noise_multiplier=found.noise_multiplier)
 
 
-def _step_canaries(settings: Settings, audit: Audit, subject: Subject) -> Found | Skipped:
+def _step_canaries(settings: LadderSettings, audit: Audit, subject: Subject) -> Found | Skipped:
     asked = mechanism_of(audit, subject, seed=audit.seed_for("steps", subject.name))
     if isinstance(asked, Skipped):
         return asked
@@ -128,7 +128,7 @@ def _step_canaries(settings: Settings, audit: Audit, subject: Subject) -> Found 
     )
 
 
-def _as_shown(settings: Settings, asked: Asked) -> Settings:
+def _as_shown(settings: LadderSettings, asked: Asked) -> LadderSettings:
     """No more canaries in a step than the step can show."""
     canaries = asked.under_test.canaries(settings.canaries_per_step)
     return settings.model_copy(update={"canaries_per_step": canaries})

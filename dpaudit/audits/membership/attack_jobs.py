@@ -28,7 +28,7 @@ class Named(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class AttackInputs:
     """What the attacks on one subject work on.
 
     Args:
@@ -68,7 +68,7 @@ class Attacked:
 class AttackModel:
     """A task: one attack on one subject."""
 
-    seen: Seen
+    seen: AttackInputs
     attack: Any
     model: str
     name: str
@@ -85,7 +85,7 @@ class AttackModel:
         return Attacked(scores, kept_rows, pool)
 
 
-def scored(model: str, attacks: list[tuple[str, Any]], seen: Seen, audit: Audit) -> list[Attacked]:
+def scored(model: str, attacks: list[tuple[str, Any]], seen: AttackInputs, audit: Audit) -> list[Attacked]:
     """What each attack found, in their order.
 
     They run on the machine that holds the signals: sending those of a large pool to a cluster would take longer.
@@ -109,7 +109,7 @@ def scored(model: str, attacks: list[tuple[str, Any]], seen: Seen, audit: Audit)
     return [found[key] for key in tasks]
 
 
-def processes(seen: Seen, most: int) -> tuple[int, Room]:
+def processes(seen: AttackInputs, most: int) -> tuple[int, Room]:
     """How many processes attack at a time, ``most`` at the most, and the room of each: a part of that of ``seen``."""
     room, models = seen.room, 0 if seen.pool is None else len(seen.pool)
     if room.memory is None:

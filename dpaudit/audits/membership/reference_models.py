@@ -12,7 +12,7 @@ from dpaudit.runtime.check import BoolArray, FloatArray
 from dpaudit.runtime.jobs import Workers
 from dpaudit.runtime.out_of_core import columns, empty, is_mapped, release, room
 from dpaudit.runtime.progress import Progress
-from dpaudit.scores.from_outputs import Kind, log_probabilities, observe, phi
+from dpaudit.scores.from_outputs import OutputKind, log_probabilities, observe, phi
 from dpaudit.scores.signals import PoolSignals, Signals
 from dpaudit.training.capabilities import reference_trainer
 from dpaudit.training.reference_models.pool import Pool
@@ -110,7 +110,7 @@ def target_signals(
     population: Dataset | None,
     population_outputs: FloatArray | None,
     *,
-    kind: Kind = "logits",
+    kind: OutputKind = "logits",
     pool: PoolSignals | None = None,
     rows: BoolArray | None = None,
 ) -> Signals:

@@ -14,7 +14,7 @@ from dpaudit.attacks.membership.auto import Auto
 from dpaudit.attacks.membership.pools import leave_pair_out
 from dpaudit.audits.audit import Audit, Subject
 from dpaudit.audits.by_name import ByName, as_table
-from dpaudit.audits.membership.attack_jobs import FPRS, Named, Seen, chosen, scored
+from dpaudit.audits.membership.attack_jobs import FPRS, AttackInputs, Named, chosen, scored
 from dpaudit.audits.membership.reference_models import observed_pool, target_signals
 from dpaudit.audits.membership.views import Queried
 from dpaudit.bounds.default import default_bound
@@ -61,7 +61,7 @@ class Terms:
         check.open_unit("confidence", self.confidence)
 
 
-class AttackSettings(ByName):
+class MembershipAttackSettings(ByName):
     """An attack on membership."""
 
     @cached_property
@@ -70,7 +70,7 @@ class AttackSettings(ByName):
         return registry.build("membership", self.name, self.model_extra or {}, where=f"attack {self.name!r}")
 
 
-class Settings(BaseModel):
+class MembershipSettings(BaseModel):
     """``[membership]``: attacks, reference models, slices, queries and checkpoints.
 
     For each model under audit, ``references`` models are trained like it, in complementary pairs on halves of the
@@ -82,7 +82,7 @@ class Settings(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    attacks: list[Annotated[AttackSettings, BeforeValidator(as_table)]] = Field(min_length=1)
+    attacks: list[Annotated[MembershipAttackSettings, BeforeValidator(as_table)]] = Field(min_length=1)
     references: int = Field(default=0, ge=0)
     slices: list[str] = []
     fdr: float = Field(default=0.05, gt=0, lt=1)
@@ -113,7 +113,7 @@ class Settings(BaseModel):
         return len(self.attacks)
 
 
-def predicted(settings: Settings, trainer: Trainer, audit: Audit, *, name: str) -> PoolCost | None:
+def predicted(settings: MembershipSettings, trainer: Trainer, audit: Audit, *, name: str) -> PoolCost | None:
     """What the reference models of one subject would take; None when there are none."""
     if not settings.references:
         return None
@@ -129,7 +129,7 @@ def predicted(settings: Settings, trainer: Trainer, audit: Audit, *, name: str) 
     return together(cost(trainer, queried.everything), *earlier)
 
 
-def run(settings: Settings, audit: Audit) -> MembershipResult:
+def run(settings: MembershipSettings, audit: Audit) -> MembershipResult:
     """Attack every subject; membership is joined to the scores here and nowhere before."""
     room().need(len(audit.dataset), settings.references)
     attacks = [(item.name, item.built) for item in settings.attacks]
@@ -157,7 +157,7 @@ def run(settings: Settings, audit: Audit) -> MembershipResult:
         outcome.floored[subject.name] = signals.floored
         outcome.caveats.extend(filter(None, [learned_nothing(signals, audit.member, subject.name)]))
         groups = chosen_groups(signals, settings.slices, audit.dataset.groups)
-        found_by = scored(subject.name, attacks, Seen(signals, pool, audit.member, room()), audit)
+        found_by = scored(subject.name, attacks, AttackInputs(signals, pool, audit.member, room()), audit)
         for (name, attack), found in zip(attacks, found_by, strict=True):
             scores, kept_rows = found.scores, found.kept
             member = audit.member[kept_rows]
@@ -174,7 +174,7 @@ def run(settings: Settings, audit: Audit) -> MembershipResult:
     return outcome
 
 
-def references(subject: Subject, settings: Settings, audit: Audit, queried: Queried) -> PoolSignals:
+def references(subject: Subject, settings: MembershipSettings, audit: Audit, queried: Queried) -> PoolSignals:
     """Reference models of a subject, seen through all queries and at all checkpoints."""
     included = complementary_pairs(settings.references, len(audit.dataset), seed=audit.seed_for("pairs"))
 
@@ -199,7 +199,9 @@ def references(subject: Subject, settings: Settings, audit: Audit, queried: Quer
     return replace(queried.pool(pool(subject.trainer, queried.everything)), checkpoints=tuple(earlier))
 
 
-def observed(subject: Subject, settings: Settings, audit: Audit, queried: Queried, pool: PoolSignals | None) -> Signals:
+def observed(
+    subject: Subject, settings: MembershipSettings, audit: Audit, queried: Queried, pool: PoolSignals | None
+) -> Signals:
     """What the attacks see of a subject and of all models of its pool."""
     dataset, predict = audit.dataset, subject.model.predict
     others = predict(queried.everything.features)

@@ -33,7 +33,7 @@ from dpaudit.training.architecture import Architecture
 from dpaudit.training.federated.trainer import Federated
 
 
-class Canaries(BaseModel):
+class TraceCanaries(BaseModel):
     """``[trace.canaries]``: clients that answered through ``canary_mod``, each included with probability 1/2.
 
     ``seed`` is that of the mod; ``present`` and ``absent`` are the numbers of the canaries.
@@ -45,7 +45,7 @@ class Canaries(BaseModel):
     absent: list[int] = Field(min_length=2)
 
 
-class Users(BaseModel):
+class TraceUsers(BaseModel):
     """``[trace.users]``: files of the users whom the auditor included, or not, each with probability 1/2.
 
     The other keys are how clients trained. With the plan's [architecture] they let the attacker repeat a client's
@@ -62,13 +62,13 @@ class Users(BaseModel):
     learning_rate: float = Field(gt=0)
 
 
-class Settings(BaseModel):
+class TraceSettings(BaseModel):
     """``[trace]``: the folder of the trace, and the canaries and users to audit in it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     path: str
-    canaries: Canaries | None = None
-    users: Users | None = None
+    canaries: TraceCanaries | None = None
+    users: TraceUsers | None = None
 
     @property
     def name(self) -> str:
@@ -119,7 +119,7 @@ def terms(trace: Trace, stated: Mapping[str, object], *, delta: float) -> tuple[
 
 
 def run(
-    settings: Settings,
+    settings: TraceSettings,
     trace: Trace,
     claim: Claim | None,
     architecture: Architecture | None,
@@ -198,7 +198,7 @@ def run(
     return found
 
 
-def canary_cosines(trace: Trace, settings: Canaries) -> tuple[dict[str, FloatArray], BoolArray]:
+def canary_cosines(trace: Trace, settings: TraceCanaries) -> tuple[dict[str, FloatArray], BoolArray]:
     """Cosines of every canary by view, each shape (canaries,), and which of them were there.
 
     The final view needs the first and the last round; the largest cosine over the rounds is as good as the rounds that
@@ -224,7 +224,7 @@ def canary_cosines(trace: Trace, settings: Canaries) -> tuple[dict[str, FloatArr
     return {"final-model": final, "every-round": every}, np.arange(len(names)) < len(settings.present)
 
 
-def user_scores(trace: Trace, settings: Users, architecture: Architecture, *, seed: int) -> Scores:
+def user_scores(trace: Trace, settings: TraceUsers, architecture: Architecture, *, seed: int) -> Scores:
     """How much of every release each candidate's own update explains, by whether the candidate was there."""
     present, absent = (_with_users(source, settings) for source in (settings.present, settings.absent))
     (inside, of_inside), (outside, of_outside) = (_users(part) for part in (present, absent))
@@ -267,7 +267,7 @@ def _direction(trace: Trace, seed: int, canary: int) -> FloatArray:
     return trace.flat(tuple(np.split(whole, np.cumsum(sizes)[:-1])))
 
 
-def _with_users(source: str, settings: Users) -> Dataset:
+def _with_users(source: str, settings: TraceUsers) -> Dataset:
     data = load(source, task=settings.task, user=None if source.endswith(".npz") else settings.user)
     if data.users is None:
         raise InputError(f"{source} says of no record whose it is; an NPZ file needs an array 'users'.")

@@ -10,11 +10,11 @@ import numpy as np
 
 from dpaudit.accounting.claim import Claim, FixedSize, GaussianSteps, Poisson
 from dpaudit.inspection.mechanism import Mechanism
-from dpaudit.inspection.participation import Trace
+from dpaudit.inspection.participation import RecordedBatches
 from dpaudit.inspection.reconcile import Recipe
 from dpaudit.selftest.bugs import dp_sgd, hunts, pipelines, traces, trainings
-from dpaudit.selftest.bugs.dp_sgd import DpSgd
-from dpaudit.selftest.bugs.fault import DP_SGD_CLAIM, FEDERATED_CLAIM, Fault, Seen
+from dpaudit.selftest.bugs.dp_sgd import BreakableDpSgd
+from dpaudit.selftest.bugs.fault import DP_SGD_CLAIM, FEDERATED_CLAIM, Detection, Fault
 
 ROOT2, ROOT3 = math.sqrt(2), math.sqrt(3)
 ROUNDS = 300  # of a server, with canary clients
@@ -29,7 +29,7 @@ def _part(name: str, fault_noise: float | None, kind: str, epsilon: float | None
         fault=part.__doc__.split("\n")[0],
         subject="DP-SGD",
         rung=1,
-        hunt=partial(hunts.mechanism, lambda seed: DpSgd(seed=seed, **{kind: part}).mechanism()),
+        hunt=partial(hunts.mechanism, lambda seed: BreakableDpSgd(seed=seed, **{kind: part}).mechanism()),
         claim=DP_SGD_CLAIM,
         noise_multiplier=fault_noise,
         epsilon=epsilon,
@@ -41,7 +41,7 @@ def _recipe_fault(name: str, fault: str, claim: Claim = DP_SGD_CLAIM, **changes:
     return Fault(name, fault, "recipe", 0, hunt, claim)
 
 
-def _trace_fault(name: str, fault: str, draw: Callable[[np.random.Generator], Trace]) -> Fault:
+def _trace_fault(name: str, fault: str, draw: Callable[[np.random.Generator], RecordedBatches]) -> Fault:
     claim = replace(DP_SGD_CLAIM, epsilon=4.13, mechanism=traces.TRACED)
     return Fault(name, fault, "trace", 0, partial(hunts.trace, draw), claim)
 
@@ -300,9 +300,9 @@ FAULTS: tuple[Fault, ...] = (*RUNG_0, *RUNG_1, *RUNG_2, *RUNG_3, *RUNG_4)
 
 CANARY_STEPS = 50
 # The mechanisms in which nothing may be found: name -> (hunt, whether it imports TensorFlow).
-RIGHT: dict[str, tuple[Callable[[int], Seen], bool]] = {
-    "DP-SGD": (partial(hunts.mechanism, lambda seed: DpSgd(seed=seed).mechanism()), False),
-    "DP-SGD that cannot be reset": (partial(hunts.mechanism, lambda seed: Mechanism(DpSgd(seed=seed))), False),
+RIGHT: dict[str, tuple[Callable[[int], Detection], bool]] = {
+    "DP-SGD": (partial(hunts.mechanism, lambda seed: BreakableDpSgd(seed=seed).mechanism()), False),
+    "DP-SGD that cannot be reset": (partial(hunts.mechanism, lambda seed: Mechanism(BreakableDpSgd(seed=seed))), False),
     "DP-FedAvg, fixed clip": (partial(hunts.server, {"adapt": 0.0}), False),
     "DP-FedAvg, adaptive clip": (partial(hunts.server, {"adapt": 0.2}), False),
     "recipe as claimed": (partial(hunts.recipe, DP_SGD_CLAIM, RECIPE), False),

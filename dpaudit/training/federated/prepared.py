@@ -12,13 +12,13 @@ from dpaudit.data.dataset import Dataset
 from dpaudit.engine.device_arrays import Held
 from dpaudit.engine.losses import per_example_loss
 from dpaudit.engine.network import Network, Parameters
-from dpaudit.engine.optimizers import Adam, Optimizer, Sgd
+from dpaudit.engine.optimizers import Adam, GradientDescent, Optimizer
 from dpaudit.engine.schedules import Constant, Cosine
 from dpaudit.runtime.errors import InputError
 from dpaudit.runtime.tensorflow import keras, tf
 from dpaudit.training.federated.ledger import Entry
-from dpaudit.training.federated.local import Local, Task, Trainees, slots_for
-from dpaudit.training.federated.simulation import Canaries, Observer, Recipe, Rows, simulate
+from dpaudit.training.federated.local import ClientWork, Local, Trainees, slots_for
+from dpaudit.training.federated.simulation import CanaryClients, ClientRows, FederationRecipe, Observer, simulate
 from dpaudit.training.federated.trainer import Federated
 from dpaudit.training.keras_model import targets
 
@@ -36,15 +36,15 @@ class Prepared:
 
     network: Network
     start: Parameters
-    recipe: Recipe
+    recipe: FederationRecipe
     dataset: Dataset
 
     def __call__(
         self,
-        rows: Sequence[Rows],
+        rows: Sequence[ClientRows],
         *,
         seed: int,
-        canaries: Canaries | Sequence[Canaries] | None = None,
+        canaries: CanaryClients | Sequence[CanaryClients] | None = None,
         observe: Observer | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> tuple[Parameters, list[list[Entry]]]:
@@ -65,7 +65,7 @@ class Prepared:
         )
 
     def updates(
-        self, weights: Sequence[npt.NDArray[np.float32]], rows: Rows, *, round_number: int, seed: int
+        self, weights: Sequence[npt.NDArray[np.float32]], rows: ClientRows, *, round_number: int, seed: int
     ) -> npt.NDArray[np.float64]:
         """What each client would send if the round began with these weights, shape (clients, coordinates)."""
         task, recipe = self.dataset.task, self.recipe
@@ -77,7 +77,7 @@ class Prepared:
             slots_for(len(rows)),
             seed,
         )
-        tasks = [Task(0, client, own) for client, own in enumerate(rows)]
+        tasks = [ClientWork(0, client, own) for client, own in enumerate(rows)]
         rate = float(recipe.learning_rate(recipe.rounds)[round_number])
         parts = trainees(self.network.stack([weights]), tasks, round_number=round_number, rate=rate)
         return np.asarray(np.concatenate([np.reshape(part, (len(rows), -1)) for part in parts], axis=1), np.float64)
@@ -104,14 +104,14 @@ def prepared(trainer: Federated, dataset: Dataset, *, seed: int) -> Prepared:
     if trainer.pretraining is not None:
         network, start = _pretrained(trainer, network, start, model, dataset, seed)
     rate = Constant if trainer.learning_rate_decay == "constant" else Cosine
-    server: Optimizer = Adam() if trainer.server_optimizer == "adam" else Sgd(trainer.server_momentum)
-    recipe = Recipe(
+    server: Optimizer = Adam() if trainer.server_optimizer == "adam" else GradientDescent(trainer.server_momentum)
+    recipe = FederationRecipe(
         rounds=trainer.rounds,
         participation=trainer.participation,
         local=Local(
             epochs=trainer.local_epochs,
             batch_size=trainer.batch_size,
-            optimizer=Sgd(trainer.momentum),
+            optimizer=GradientDescent(trainer.momentum),
             proximal=trainer.proximal,
             clip=trainer.local_clip,
             noise_multiplier=trainer.local_noise_multiplier,
@@ -132,7 +132,7 @@ def _pretrained(
     pretraining, public = trainer.pretraining, trainer.public_data(dataset)
     assert pretraining is not None
     # A single client that holds everything is ordinary training.
-    recipe = Recipe(
+    recipe = FederationRecipe(
         rounds=1,
         local=Local(pretraining.epochs, pretraining.batch_size),
         learning_rate=Constant(pretraining.learning_rate),

@@ -17,6 +17,7 @@ from dpaudit.runtime.check import BoolArray, IntArray
 from dpaudit.runtime.errors import InputError
 from dpaudit.training.architecture import Architecture
 from dpaudit.training.capabilities import no_probe
+from dpaudit.training.dp_sgd import OptimizerName
 from dpaudit.training.federated.aggregation import Mean, NamedAggregator
 from dpaudit.training.federated.compression import Compression, Whole
 from dpaudit.training.federated.participation import AllClients, Participation, Trouble
@@ -25,7 +26,6 @@ from dpaudit.training.trainer import TrainedModel
 if TYPE_CHECKING:
     from dpaudit.inspection.under_test import UnderTest
 
-Optimizer = Literal["sgd", "adam"]
 Decay = Literal["constant", "cosine"]
 
 
@@ -95,7 +95,7 @@ class Federated:
     proximal: float = 0.0
     local_clip: float | None = None
     local_noise_multiplier: float = 0.0
-    server_optimizer: Optimizer = "sgd"
+    server_optimizer: OptimizerName = "sgd"
     server_learning_rate: float = 1.0
     server_momentum: float = 0.0
     compression: Compression = Whole()  # noqa: RUF009
@@ -113,7 +113,7 @@ class Federated:
         check.probability("momentum", self.momentum)
         check.nonnegative("proximal", self.proximal)
         check.nonnegative("local_noise_multiplier", self.local_noise_multiplier)
-        check.one_of("server_optimizer", self.server_optimizer, get_args(Optimizer))
+        check.one_of("server_optimizer", self.server_optimizer, get_args(OptimizerName))
         check.positive("server_learning_rate", self.server_learning_rate)
         check.probability("server_momentum", self.server_momentum)
         check.integer("partition_seed", self.partition_seed, at_least=0)

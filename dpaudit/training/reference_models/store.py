@@ -17,7 +17,7 @@ from dpaudit.runtime.out_of_core import release
 
 logger = logging.getLogger(__name__)
 
-Arrays = dict[str, npt.NDArray[Any]]
+NamedArrays = dict[str, npt.NDArray[Any]]
 VERSION = "_version"
 DIGEST = "_digest"
 LONGEST_LABEL = 64
@@ -104,7 +104,7 @@ class Store:
         extra = {VERSION: np.array(self.version), DIGEST: np.array(_digest(arrays))}
         write_npz(self.path(key, label=label), {**arrays, **extra})
 
-    def get(self, key: str, *, mapped: bool = False) -> Arrays | None:
+    def get(self, key: str, *, mapped: bool = False) -> NamedArrays | None:
         """Arrays under a key; None, with a warning that says why, when the file is damaged or of another version.
 
         Args:
@@ -128,7 +128,7 @@ class Store:
             return None
         return arrays
 
-    def read_back(self, key: str) -> Arrays:
+    def read_back(self, key: str) -> NamedArrays:
         """Arrays that were just put under a key, mapped.
 
         Raises:

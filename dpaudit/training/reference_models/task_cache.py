@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 
 from dpaudit.runtime.jobs import PROCESS_BYTES, Workers
-from dpaudit.training.reference_models.store import Arrays, Store, described, digest
+from dpaudit.training.reference_models.store import NamedArrays, Store, described, digest
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -22,7 +22,7 @@ V_co = TypeVar("V_co", covariant=True)
 FORMAT = "tasks-2"
 
 
-class Task(Protocol[V_co]):
+class CachedTask(Protocol[V_co]):
     """Work that depends on the fields of a frozen dataclass alone, and may be done anywhere."""
 
     def __call__(self) -> V_co:
@@ -31,7 +31,7 @@ class Task(Protocol[V_co]):
 
 
 def kept(
-    tasks: Mapping[K, Task[V]],
+    tasks: Mapping[K, CachedTask[V]],
     kind: type[V],
     *,
     store: Store,
@@ -68,23 +68,23 @@ def kept(
         yield key, decoded(kind, store.read_back(name)) if mapped else value
 
 
-def missing(tasks: Mapping[K, Task[object]], *, store: Store) -> list[K]:
+def missing(tasks: Mapping[K, CachedTask[object]], *, store: Store) -> list[K]:
     """Keys of the tasks whose results are not stored."""
     return [key for key, task in tasks.items() if not store.path(name_of(task)).exists()]
 
 
-def name_of(task: Task[object]) -> str:
+def name_of(task: CachedTask[object]) -> str:
     """What a result is stored under."""
     return digest(FORMAT, type(task).__module__, described(task))[:32]
 
 
-def encoded(value: Any) -> Arrays:
+def encoded(value: Any) -> NamedArrays:
     """The fields of a dataclass as arrays to store; a field that is None is left out.
 
     An array is stored as it is, a dictionary of arrays under ``field/name``, and a model of pydantic as JSON with
     infinite values as in ``result.json``.
     """
-    arrays: Arrays = {}
+    arrays: NamedArrays = {}
     for field in fields(value):
         part = getattr(value, field.name)
         if isinstance(part, BaseModel):
@@ -97,7 +97,7 @@ def encoded(value: Any) -> Arrays:
     return arrays
 
 
-def decoded(kind: type[V], arrays: Arrays) -> V:
+def decoded(kind: type[V], arrays: NamedArrays) -> V:
     """The dataclass that `encoded` made arrays of.
 
     >>> from dataclasses import dataclass
@@ -141,5 +141,5 @@ def in_order(results: Iterator[tuple[K, V]], keys: Mapping[K, object]) -> Iterat
             following = next(waited_for, None)
 
 
-def _done(task: Task[V]) -> V:
+def _done(task: CachedTask[V]) -> V:
     return task()

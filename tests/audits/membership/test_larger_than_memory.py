@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dpaudit.audits.membership.reference_models import observed_pool
-from dpaudit.audits.membership.run import Settings, run
+from dpaudit.audits.membership.run import MembershipSettings, run
 from dpaudit.runtime import out_of_core as blocks
 from dpaudit.runtime.errors import InputError
 from dpaudit.runtime.out_of_core import Rows, columns, empty, is_mapped, over_records, within
@@ -29,7 +29,7 @@ def everything_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_attack_and_figure_is_the_same_from_disk(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """A membership experiment with queries, 22 attacks and all that is read off them: bit for bit."""
-    settings = Settings(
+    settings = MembershipSettings(
         attacks=ATTACKS,
         references=8,
         queries=[{"kind": "noise", "scale": 0.001, "copies": 1}],
@@ -92,4 +92,4 @@ def test_rows_are_what_an_array_of_them_would_be() -> None:
 def test_too_little_memory_is_said_before_anything_is_scored(tmp_path: Path) -> None:
     """No process of 20 MB could hold the libraries."""
     with within(20_000_000, tmp_path), pytest.raises(InputError, match="memory of 20 MB is too little: attacks on 400"):
-        run(Settings(attacks=["loss"]), audit(tmp_path))
+        run(MembershipSettings(attacks=["loss"]), audit(tmp_path))
