@@ -82,7 +82,7 @@ def over_targets(scores: object, included: object, *, fprs: Sequence[float]) -> 
 
     >>> result = over_targets([[2.0, 1.0], [1.0, 2.0]], [[1, 0], [0, 1]], fprs=(0.1,))
     >>> result.auc
-    Mean(mean=1.0, standard_error=0.0)
+    MeanOverTargets(mean=1.0, standard_error=0.0)
     """
     values = finite("scores", scores)
     member = np.asarray(included)
@@ -124,7 +124,7 @@ def mean_over(values: Sequence[float]) -> MeanOverTargets:
     """Mean and standard error of at least two values.
 
     >>> mean_over([1.0, 3.0])
-    Mean(mean=2.0, standard_error=1.0)
+    MeanOverTargets(mean=2.0, standard_error=1.0)
     """
     if len(values) < 2:
         raise InputError(f"a standard error needs 2 values or more, got {len(values)}.")

@@ -112,7 +112,7 @@ def test_the_projects_own_aggregators_pass(kind, sigma):
 
     aggregator = FixedClip(0.5, 1.0) if kind == "fixed-clip" else AdaptiveClip(1.0, clip=0.5)
     trainer = Federated(Mlp((4,)), aggregator=aggregator, participation=PoissonClients(0.25))
-    built = server_of(trainer, 128, seed=5)
+    built = server_of(trainer.aggregator, trainer.participation, 128, seed=5)
     assert not isinstance(built, Skipped)
     assert (built.mechanism.batch_size, built.stated.denominator) == (32, 32.0)
     canaries = StepCanaries(steps=100, canaries=built.canaries(32))

@@ -27,9 +27,10 @@ from dpaudit.training.federated.aggregation import (
 from dpaudit.training.federated.compression import EightBit, RandomMask, Sign, TopK, Whole
 from dpaudit.training.federated.local import Local
 from dpaudit.training.federated.participation import AllClients, FixedClients, OncePerEpoch, PoissonClients, Trouble
+from dpaudit.training.federated.public_data import Pretraining
 from dpaudit.training.federated.queries import Aggregation
 from dpaudit.training.federated.simulation import CanaryClients, FederationRecipe, Moment, simulate
-from dpaudit.training.federated.trainer import Federated, Pretraining
+from dpaudit.training.federated.trainer import Federated
 
 pytestmark = pytest.mark.tf
 

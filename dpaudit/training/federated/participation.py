@@ -157,7 +157,7 @@ class Trouble:
         """Who would answer in a round, and how much of its work each would do.
 
         >>> Trouble()(2, round_number=0, seed=0)
-        Answers(answers=array([ True,  True]), share=array([1., 1.]))
+        RoundAnswers(answers=array([ True,  True]), share=array([1., 1.]))
         """
         rng = _rng(seed, round_number)
         answers = rng.random(clients) >= self.drop_out

@@ -12,24 +12,26 @@ from dpaudit.inspection.mechanism import Array, Stated
 from dpaudit.inspection.server import Server
 from dpaudit.inspection.under_test import UnderTest
 from dpaudit.runtime.tensorflow import tf
-from dpaudit.training.federated.aggregation import AdaptiveClip, FixedClip
-from dpaudit.training.federated.participation import FixedClients
+from dpaudit.training.federated.aggregation import AdaptiveClip, FixedClip, NamedAggregator
+from dpaudit.training.federated.participation import FixedClients, Participation
 from dpaudit.training.federated.queries import Aggregation
-from dpaudit.training.federated.trainer import Federated
 
 # Small arrays, for a question costs a pass over them; two of one shape, as in `dpaudit.inspection.mechanism`.
 SHAPES: tuple[tuple[int, ...], ...] = ((6, 8), (6, 8), (48,))
 
 
-def server_of(trainer: Federated, clients: int, *, seed: int) -> UnderTest | Skipped:
+def server_of(
+    aggregator: NamedAggregator, participation: Participation, clients: int, *, seed: int
+) -> UnderTest | Skipped:
     """The aggregator of a federation as a server, and what it states; a reason where no round stands for itself.
 
     Args:
-        trainer: the federation.
+        aggregator: of the federation.
+        participation: how its clients are sampled.
         clients: on its roster.
         seed: of the noise of the first start; later starts count up.
     """
-    aggregator, expected = trainer.aggregator, trainer.participation.expected(clients)
+    expected = participation.expected(clients)
     if not isinstance(aggregator, FixedClip | AdaptiveClip):
         return Skipped(
             f"aggregation of kind {aggregator.kind!r} has no server that clips, sums and adds fresh noise in every "
@@ -41,7 +43,7 @@ def server_of(trainer: Federated, clients: int, *, seed: int) -> UnderTest | Ski
         seeds[0] = count(seed)
 
     def start() -> Aggregate:
-        aggregation = Aggregation(aggregator, SHAPES, expected, trainer.participation, next(seeds[0]))
+        aggregation = Aggregation(aggregator, SHAPES, expected, participation, next(seeds[0]))
         state, rounds = aggregation.start(), count()
 
         def aggregate(model: Sequence[Array], updates: Sequence[Array], weights: Array) -> list[Array]:
@@ -57,7 +59,7 @@ def server_of(trainer: Federated, clients: int, *, seed: int) -> UnderTest | Ski
 
     adaptive, size = isinstance(aggregator, AdaptiveClip), max(4, round(expected))
     # Rounds of a fixed number of clients have no add-remove accounting.
-    adjacency: Adjacency = "zero-out" if isinstance(trainer.participation, FixedClients) else "add-remove"
+    adjacency: Adjacency = "zero-out" if isinstance(participation, FixedClients) else "add-remove"
     return UnderTest(
         Server(start, adaptive, size, SHAPES, reset=reset),
         Stated(aggregator.clip, aggregator.noise_multiplier, expected, adjacency),

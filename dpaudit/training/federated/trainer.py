@@ -1,16 +1,14 @@
 """The trainer ``federated``: a federation as a plan writes it. TensorFlow is loaded when it trains."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import ConfigDict
 
 from dpaudit.accounting.claim import GaussianSteps, Poisson
 from dpaudit.bounds.lower_bound import Skipped
 from dpaudit.data.dataset import Dataset
-from dpaudit.data.load import load
 from dpaudit.data.users import Clients, Iid, Natural, rows_of
 from dpaudit.runtime import check
 from dpaudit.runtime.check import BoolArray, IntArray
@@ -21,38 +19,13 @@ from dpaudit.training.dp_sgd import OptimizerName
 from dpaudit.training.federated.aggregation import Mean, NamedAggregator
 from dpaudit.training.federated.compression import Compression, Whole
 from dpaudit.training.federated.participation import AllClients, Participation, Trouble
+from dpaudit.training.federated.public_data import Pretraining
 from dpaudit.training.trainer import TrainedModel
 
 if TYPE_CHECKING:
     from dpaudit.inspection.under_test import UnderTest
 
 Decay = Literal["constant", "cosine"]
-
-
-@dataclass(frozen=True)
-class Pretraining:
-    """Training without privacy on public data, before the federation starts.
-
-    Args:
-        source: the public data, a known name or a path; nothing of it is audited.
-        epochs: passes over it.
-        batch_size: records per step.
-        learning_rate: step size.
-        freeze: how many of the first layers with weights stay as they are afterwards.
-    """
-
-    source: str
-    epochs: int = 20
-    batch_size: int = 32
-    learning_rate: float = 0.1
-    freeze: int = 0
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
-
-    def __post_init__(self) -> None:
-        check.integer("epochs", self.epochs, at_least=1)
-        check.integer("batch_size", self.batch_size, at_least=1)
-        check.positive("learning_rate", self.learning_rate)
-        check.integer("freeze", self.freeze, at_least=0)
 
 
 @dataclass(frozen=True)
@@ -152,7 +125,7 @@ class Federated:
             return no_probe(self)
         from dpaudit.training.federated.server import server_of
 
-        return server_of(self, int(self.owner(dataset).max()) + 1, seed=seed)
+        return server_of(self.aggregator, self.participation, int(self.owner(dataset).max()) + 1, seed=seed)
 
     def owner(self, dataset: Dataset) -> IntArray:
         """Client of each record, shape (records,)."""
@@ -174,28 +147,42 @@ class Federated:
         """
         from dpaudit.training.keras_model import trained
 
-        prepared = self.prepare(dataset, seed=seed)
+        federation = self.prepare(dataset, seed=seed)
         rows = rows_of(self.owner(dataset), included=included)
-        models, _ = prepared([rows], seed=seed)
-        return trained(prepared.network.to_keras(models, 0), self.mechanism(int(included.sum())))
+        models, _ = federation([rows], seed=seed)
+        return trained(federation.network.to_keras(models, 0), self.mechanism(int(included.sum())))
 
     def prepare(self, dataset: Dataset, *, seed: int) -> Any:
-        """A `dpaudit.training.federated.prepared.Prepared`: the federation ready to run."""
-        from dpaudit.training.federated.prepared import prepared
+        """A `dpaudit.training.federated.federation.Federation` of it; the seed draws the first weights.
 
-        return prepared(self, dataset, seed=seed)
+        Raises:
+            InputError: the public data does not fit, or the pretraining leaves nothing to train.
+        """
+        from dpaudit.engine.optimizers import Adam, GradientDescent
+        from dpaudit.engine.schedules import Constant, Cosine
+        from dpaudit.training.federated.federation import Federation, with_start
+        from dpaudit.training.federated.local import Local
+        from dpaudit.training.federated.simulation import FederationRecipe
 
-    def public_data(self, dataset: Dataset) -> Dataset:
-        """Data of the pretraining, checked against the data it prepares for."""
-        assert self.pretraining is not None
-        public = load(self.pretraining.source, task=dataset.task)
-        if public.features.shape[1:] != dataset.features.shape[1:] or public.task != dataset.task:
-            raise InputError(
-                f"pretraining data {public.name} has {public.task} records of shape {public.features.shape[1:]}, "
-                f"{dataset.name} {dataset.task} records of shape {dataset.features.shape[1:]}."
-            )
-        if public.outputs > dataset.outputs:
-            raise InputError(
-                f"pretraining data {public.name} has {public.outputs} classes, {dataset.name} only {dataset.outputs}."
-            )
-        return public
+        rate = Constant if self.learning_rate_decay == "constant" else Cosine
+        recipe = FederationRecipe(
+            rounds=self.rounds,
+            participation=self.participation,
+            local=Local(
+                epochs=self.local_epochs,
+                batch_size=self.batch_size,
+                optimizer=GradientDescent(self.momentum),
+                proximal=self.proximal,
+                clip=self.local_clip,
+                noise_multiplier=self.local_noise_multiplier,
+            ),
+            learning_rate=rate(self.learning_rate),
+            aggregator=self.aggregator,
+            server=Adam() if self.server_optimizer == "adam" else GradientDescent(self.server_momentum),
+            server_learning_rate=self.server_learning_rate,
+            compression=self.compression,
+            trouble=self.trouble,
+        )
+        model = self.architecture(dataset.features.shape[1:], dataset.outputs)
+        network, start = with_start(model, dataset, self.pretraining, seed=seed)
+        return Federation(network, start, recipe, dataset)

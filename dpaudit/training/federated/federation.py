@@ -1,4 +1,4 @@
-"""A federation ready to run: model, start, data and recipe built from a plan's trainer."""
+"""A federation ready to run: model, first weights, data and recipe."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,19 +12,18 @@ from dpaudit.data.dataset import Dataset
 from dpaudit.engine.device_arrays import Held
 from dpaudit.engine.losses import per_example_loss
 from dpaudit.engine.network import Network, Parameters
-from dpaudit.engine.optimizers import Adam, GradientDescent, Optimizer
-from dpaudit.engine.schedules import Constant, Cosine
+from dpaudit.engine.schedules import Constant
 from dpaudit.runtime.errors import InputError
 from dpaudit.runtime.tensorflow import keras, tf
 from dpaudit.training.federated.ledger import Entry
 from dpaudit.training.federated.local import ClientWork, Local, Trainees, slots_for
+from dpaudit.training.federated.public_data import Pretraining
 from dpaudit.training.federated.simulation import CanaryClients, ClientRows, FederationRecipe, Observer, simulate
-from dpaudit.training.federated.trainer import Federated
 from dpaudit.training.keras_model import targets
 
 
 @dataclass(frozen=True)
-class Prepared:
+class Federation:
     """Runs federations of one trainer on one data set.
 
     Args:
@@ -96,48 +95,26 @@ class Prepared:
         return np.asarray(np.concatenate([np.ravel(weights[i]) for i in self.network.trainable]), np.float64)
 
 
-def prepared(trainer: Federated, dataset: Dataset, *, seed: int) -> Prepared:
-    """Build what the trainer describes; the seed draws the first weights."""
-    model = trainer.architecture(dataset.features.shape[1:], dataset.outputs)
+def with_start(
+    model: Any, dataset: Dataset, pretraining: Pretraining | None, *, seed: int
+) -> tuple[Network, Parameters]:
+    """A Keras model as a network, and the weights a federation starts from: random ones, or trained on public data.
+
+    Raises:
+        InputError: the public data does not fit, or the pretraining leaves nothing to train.
+    """
     network = Network.from_keras(model)
     start = network.initial(seed=seed, models=range(1))
-    if trainer.pretraining is not None:
-        network, start = _pretrained(trainer, network, start, model, dataset, seed)
-    rate = Constant if trainer.learning_rate_decay == "constant" else Cosine
-    server: Optimizer = Adam() if trainer.server_optimizer == "adam" else GradientDescent(trainer.server_momentum)
-    recipe = FederationRecipe(
-        rounds=trainer.rounds,
-        participation=trainer.participation,
-        local=Local(
-            epochs=trainer.local_epochs,
-            batch_size=trainer.batch_size,
-            optimizer=GradientDescent(trainer.momentum),
-            proximal=trainer.proximal,
-            clip=trainer.local_clip,
-            noise_multiplier=trainer.local_noise_multiplier,
-        ),
-        learning_rate=rate(trainer.learning_rate),
-        aggregator=trainer.aggregator,
-        server=server,
-        server_learning_rate=trainer.server_learning_rate,
-        compression=trainer.compression,
-        trouble=trainer.trouble,
-    )
-    return Prepared(network, start, recipe, dataset)
-
-
-def _pretrained(
-    trainer: Federated, network: Network, start: Parameters, model: Any, dataset: Dataset, seed: int
-) -> tuple[Network, Parameters]:
-    pretraining, public = trainer.pretraining, trainer.public_data(dataset)
-    assert pretraining is not None
+    if pretraining is None:
+        return network, start
+    public = pretraining.public_data(dataset)
     # A single client that holds everything is ordinary training.
     recipe = FederationRecipe(
         rounds=1,
         local=Local(pretraining.epochs, pretraining.batch_size),
         learning_rate=Constant(pretraining.learning_rate),
     )
-    start, _ = Prepared(network, start, recipe, public)([[np.arange(len(public))]], seed=seed)
+    start, _ = Federation(network, start, recipe, public)([[np.arange(len(public))]], seed=seed)
     weights = network.weights(start, 0)
     model.set_weights(weights)
     weighted = [layer for layer in model.layers if isinstance(layer, keras.layers.Layer) and layer.weights]
