@@ -5,9 +5,9 @@ from xml.etree import ElementTree
 
 from rich.table import Table
 
-from dpaudit.gate.judgement import Judgement
+from dpaudit.gate.judge_claim import Judgement
 from dpaudit.gate.verify import Gate
-from dpaudit.reports.text import MARKS
+from dpaudit.reports.terminal import MARKS
 from dpaudit.runtime.check import printable
 from dpaudit.runtime.terminal import plain
 

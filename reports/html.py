@@ -16,8 +16,8 @@ from markupsafe import Markup
 from dpaudit.gate.compare import changes
 from dpaudit.reports import figures, words
 from dpaudit.reports.drawing import Drawing
-from dpaudit.reports.experiments import gradient
 from dpaudit.reports.records import ShownRecords
+from dpaudit.reports.tables import gradient
 from dpaudit.results.membership import AttackResult
 from dpaudit.results.result import ModelResult, Result
 from dpaudit.runtime.files import replacing, write_text

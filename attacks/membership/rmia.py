@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from dpaudit.attacks.membership._confidence import (
+from dpaudit.attacks.membership._mean_confidence import (
     confidence,
     leaving_pairs_out,
     mean_of_all,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import typer
 
-from dpaudit.reports.text import choices, table
+from dpaudit.reports.terminal import choices, table
 from dpaudit.reports.words import first_screen
 from dpaudit.results.facts import void
 from dpaudit.results.result import Result

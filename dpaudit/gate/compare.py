@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from dpaudit.gate.comparable import attacks_alike
 from dpaudit.gate.metric_intervals import Interval, interval
+from dpaudit.gate.same_conditions import attacks_alike
 from dpaudit.results.membership import AttackResult
 from dpaudit.results.result import Result
 from dpaudit.runtime.errors import InputError

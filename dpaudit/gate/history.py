@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dpaudit.bounds.lower_bound import LowerBound
-from dpaudit.gate.comparable import other_data, references
 from dpaudit.gate.metric_intervals import Interval, auc
+from dpaudit.gate.same_conditions import other_data, references
 from dpaudit.results.result import Result, load_result
 from dpaudit.runtime.errors import InputError
 

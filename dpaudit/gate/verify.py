@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from dpaudit.gate.claims_file import AnyClaim, CeilingClaim, Claims, EpsilonClaim, MechanismClaim, NoGrowthClaim
-from dpaudit.gate.judgement import Case, Judgement, judge, number_of_tests
+from dpaudit.gate.judge_claim import Case, Judgement, judge, number_of_tests
 from dpaudit.results.result import Result
 from dpaudit.runtime import check
 from dpaudit.runtime.errors import InputError

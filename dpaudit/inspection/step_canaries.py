@@ -23,8 +23,8 @@ from dpaudit.accounting.gaussian import gaussian_mu
 from dpaudit.bounds.accuracy import INDEPENDENCE, accuracy_bound
 from dpaudit.bounds.hypothesis import Gaussian
 from dpaudit.bounds.lower_bound import Finding, LowerBound, Procedure
-from dpaudit.bounds.power_of_steps import METHOD, composed, distance, promised_rate
 from dpaudit.bounds.sequential import Wealth, sequential
+from dpaudit.bounds.step_canary_power import METHOD, composed, distance, promised_rate
 from dpaudit.inspection.mechanism import Mechanism, Release, Stated
 from dpaudit.inspection.probe import Probe
 from dpaudit.runtime import check

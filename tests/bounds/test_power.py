@@ -21,8 +21,8 @@ from dpaudit.bounds.hypothesis import GaussianCurve, accuracy
 from dpaudit.bounds.lower_bound import LowerBound, Procedure
 from dpaudit.bounds.power import DEFAULTS, ReachBasis, planned_as, power, reach, visible
 from dpaudit.bounds.power_methods import Access, HeldOutThreshold, Hypothesis, Planned, UnionOfShares, floor
-from dpaudit.bounds.power_of_steps import visible_to_steps
 from dpaudit.bounds.simulated_scores import ranked
+from dpaudit.bounds.step_canary_power import visible_to_steps
 from dpaudit.cli import app
 from dpaudit.data.member_choice import Coins, RandomSplit
 from dpaudit.runtime.errors import AuditFailed, InputError

@@ -107,7 +107,7 @@ def test_the_projects_own_aggregators_pass(kind, sigma):
     from dpaudit.training.architecture import Mlp
     from dpaudit.training.federated.aggregation import AdaptiveClip, FixedClip
     from dpaudit.training.federated.participation import PoissonClients
-    from dpaudit.training.federated.server import server_of
+    from dpaudit.training.federated.server_under_test import server_of
     from dpaudit.training.federated.trainer import Federated
 
     aggregator = FixedClip(0.5, 1.0) if kind == "fixed-clip" else AdaptiveClip(1.0, clip=0.5)

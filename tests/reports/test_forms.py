@@ -22,7 +22,7 @@ from dpaudit.reports.history import write_history
 from dpaudit.reports.html import page, write_report
 from dpaudit.reports.markdown import markdown
 from dpaudit.reports.pdf import write_pdf
-from dpaudit.reports.text import changes_table
+from dpaudit.reports.terminal import changes_table
 from dpaudit.reports.words import not_tested
 from dpaudit.results.federated import FederatedResult
 from dpaudit.results.ladder import LadderResult, RungResult

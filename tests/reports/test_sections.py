@@ -17,7 +17,7 @@ from dpaudit.reports.figures import ceiling, roc
 from dpaudit.reports.gate import escaped
 from dpaudit.reports.html import drawings, page, write_pixels, write_report
 from dpaudit.reports.markdown import ROWS, markdown
-from dpaudit.reports.text import table
+from dpaudit.reports.terminal import table
 from dpaudit.reports.words import exposed_in_words, exposed_parts, figure, headline
 from dpaudit.results.result import Result
 from dpaudit.scores.targets import MeanOverTargets

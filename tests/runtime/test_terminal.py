@@ -13,7 +13,7 @@ from rich.console import Console
 from dpaudit.cli.output import finish
 from dpaudit.gate.compare import Change
 from dpaudit.gate.metric_intervals import Interval
-from dpaudit.reports.text import changes_table, table
+from dpaudit.reports.terminal import changes_table, table
 from dpaudit.runtime.progress import Bars, Lines
 from dpaudit.runtime.terminal import console, log_handler, plain
 from tests.reports.results import audit_of

@@ -19,7 +19,7 @@ from dpaudit.audits.ladder.settings import LadderSettings
 from dpaudit.bounds.lower_bound import Skipped
 from dpaudit.bounds.power import DEFAULTS, visible
 from dpaudit.bounds.power_methods import Access
-from dpaudit.bounds.power_of_steps import visible_to_steps
+from dpaudit.bounds.step_canary_power import visible_to_steps
 from dpaudit.inspection.mechanism import Mechanism
 from dpaudit.inspection.step_canaries import PILOT as PILOT_STEPS
 from dpaudit.results.ladder import BudgetChoice

@@ -9,8 +9,8 @@ from pydantic import TypeAdapter, ValidationError
 from dpaudit.audits.audit import Audit, Subject
 from dpaudit.audits.ladder.budget import Allotment, allot
 from dpaudit.audits.ladder.canary_runs import many_runs, one_run
-from dpaudit.audits.ladder.mechanism_of_trainer import NOTHING_CLAIMED, Asked, mechanism_of
 from dpaudit.audits.ladder.settings import RUNGS, Found, LadderSettings, seconds
+from dpaudit.audits.ladder.trainer_under_test import NOTHING_CLAIMED, Asked, mechanism_of
 from dpaudit.bounds.lower_bound import Skipped
 from dpaudit.inspection.reconcile import reconcile_training
 from dpaudit.inspection.step_canaries import StepCanaries

@@ -123,7 +123,7 @@ class Federated:
         """Its server, where it protects users, with the clients of the data on its roster."""
         if self.aggregator.mechanism(self.participation, self.rounds) is None:
             return no_probe(self)
-        from dpaudit.training.federated.server import server_of
+        from dpaudit.training.federated.server_under_test import server_of
 
         return server_of(self.aggregator, self.participation, int(self.owner(dataset).max()) + 1, seed=seed)
 

@@ -5,8 +5,8 @@ from sklearn.linear_model import LogisticRegression
 from dpaudit.attacks.gradient.candidate_attack import PrivacyUnits
 from dpaudit.attacks.gradient.imprint import ImprintInversion, expected_isolated, plant_imprint, plant_traps
 from dpaudit.attacks.gradient.linear_layer import DenseInversion
+from dpaudit.attacks.gradient.logistic_inversion import LogisticInversion
 from dpaudit.attacks.gradient.metrics import psnr
-from dpaudit.attacks.gradient.released import LogisticInversion
 from dpaudit.attacks.gradient.scanner import scan
 from dpaudit.attacks.gradient.view import BatchGradient, FinalModel
 from dpaudit.runtime.errors import InputError

@@ -77,7 +77,7 @@ def test_model_inversion_finds_class_representatives() -> None:
     mean than a grey image for most classes; it is no training record (below 25 dB to every one)."""
     from sklearn.linear_model import LogisticRegression
 
-    from dpaudit.attacks.gradient.inversion import ModelInversion
+    from dpaudit.attacks.gradient.model_inversion import ModelInversion
     from dpaudit.runtime.tensorflow import keras
 
     data = digits()

@@ -18,9 +18,9 @@ from dpaudit.audits.ladder.budget import allot
 from dpaudit.audits.ladder.run import CHOICES, run
 from dpaudit.audits.ladder.settings import LadderSettings
 from dpaudit.bounds.lower_bound import Skipped
-from dpaudit.bounds.power_of_steps import visible_to_steps
+from dpaudit.bounds.step_canary_power import visible_to_steps
 from dpaudit.inspection.mechanism import Mechanism
-from dpaudit.reports.text import choices
+from dpaudit.reports.terminal import choices
 from dpaudit.runtime.errors import InputError
 from dpaudit.training.function import Function
 from tests.audits.ladder.test_run import audit_of, memoriser

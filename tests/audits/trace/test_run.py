@@ -11,7 +11,7 @@ from dpaudit.accounting.gaussian import gaussian_epsilon
 from dpaudit.attacks.gradient.candidate_attack import CandidateAttack, PrivacyUnits, UserContributions
 from dpaudit.attacks.gradient.dense_network import DenseNetwork
 from dpaudit.attacks.gradient.linear_layer import DenseInversion
-from dpaudit.attacks.gradient.recorded import client_update, releases_view
+from dpaudit.attacks.gradient.views_of_trace import client_update, releases_view
 from dpaudit.audits.plan import load_plan, plan_from
 from dpaudit.audits.run import run
 from dpaudit.data.bundled import digits

@@ -13,8 +13,8 @@ from dpaudit.bounds.verdict import Facts, Verdict, void_reasons
 from dpaudit.bounds.verdict import judge as compared
 from dpaudit.gate import metric_intervals as measured
 from dpaudit.gate.claims_file import AnyClaim, CeilingClaim, EpsilonClaim, MechanismClaim, NoGrowthClaim, parse_metric
-from dpaudit.gate.comparable import Likeness, attacks_alike, releases_alike
 from dpaudit.gate.metric_intervals import Interval
+from dpaudit.gate.same_conditions import Likeness, attacks_alike, releases_alike
 from dpaudit.results.facts import facts
 from dpaudit.results.membership import AttackResult
 from dpaudit.results.result import ModelResult, Result

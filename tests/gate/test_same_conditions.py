@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from dpaudit.gate.comparable import attacks_alike
 from dpaudit.gate.compare import changes
+from dpaudit.gate.same_conditions import attacks_alike
 from dpaudit.results.result import Result
 from dpaudit.runtime.errors import InputError
 from tests.small_audits import edited, gaussian_audit, on_data, with_plan, with_references
