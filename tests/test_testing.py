@@ -51,7 +51,7 @@ Run = Callable[..., pytest.RunResult]
 def only_this_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pytest forgets what is first imported in a project, and would import it for every project again."""
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    for name in ("gate", "pipeline", "experiments.trace"):
+    for name in ("gate.verify", "audits.run", "audits.trace.run"):
         import_module(f"dpaudit.{name}")
     for name in ("figure", "backends.backend_svg"):
         import_module(f"matplotlib.{name}")
