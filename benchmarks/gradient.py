@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from dpaudit.attacks.gradient.candidate_attack import CandidateAttack, PrivacyUnits, RecordContributions
-from dpaudit.attacks.gradient.candidate_game import Game, play
+from dpaudit.attacks.gradient.candidate_game import Game, play_games
 from dpaudit.attacks.gradient.dense_network import DenseNetwork
 from dpaudit.attacks.gradient.gradient_matching import GradientMatching
 from dpaudit.attacks.gradient.inverting_gradients import InvertingGradients
@@ -202,7 +202,7 @@ def prior_runs(runs: int) -> float:
     candidates = PrivacyUnits(x[order[1000:1008]], y[order[1000:1008]])
     game = Game(contributions, known, noise_multiplier=5.0, steps=100, learning_rate=9.0)
     begin = time.perf_counter()
-    won = play(game, CandidateAttack(contributions), network.initial(seed=1), candidates, runs=runs, seed=0)
+    won = play_games(game, CandidateAttack(contributions), network.initial(seed=1), candidates, runs=runs, seed=0)
     seconds = time.perf_counter() - begin
     print(f"candidate attack: {runs} runs in {seconds:.1f} s, success {won.successes / runs:.3f}")
     return seconds

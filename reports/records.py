@@ -8,7 +8,7 @@ import numpy as np
 
 from dpaudit.audits.plan import plan_from
 from dpaudit.data.dataset import Dataset
-from dpaudit.data.source import rebuilt
+from dpaudit.data.source import rebuild_records
 from dpaudit.results.result import Result
 from dpaudit.runtime.check import FloatArray
 from dpaudit.runtime.errors import InputError
@@ -36,7 +36,7 @@ class ShownRecords:
     columns: list[str]
 
 
-def exposed_records(result: Result) -> ShownRecords:
+def read_exposed_records(result: Result) -> ShownRecords:
     """The records that a result lists as exposed, read again from the data its plan names.
 
     Raises:
@@ -51,11 +51,11 @@ def exposed_records(result: Result) -> ShownRecords:
     source = plan_from(
         parse_toml(result.provenance.plan, "the plan in the result"), where="the plan in the result"
     ).source()
-    audited, _ = rebuilt(source, result.data.fingerprint)
-    return shown(audited, wanted)
+    audited, _ = rebuild_records(source, result.data.fingerprint)
+    return show_records(audited, wanted)
 
 
-def shown(dataset: Dataset, wanted: list[int]) -> ShownRecords:
+def show_records(dataset: Dataset, wanted: list[int]) -> ShownRecords:
     """Records of a data set by row number: as pictures where they have two dimensions, else as rows of numbers."""
     place = {int(row): index for index, row in enumerate(dataset.source_rows)}
     at = {row: place[row] for row in wanted if row in place}

@@ -6,10 +6,10 @@ from rich.table import Table
 from rich.text import Text
 
 from dpaudit.gate.compare import Change
-from dpaudit.reports.figures import allowed, best_attack, ceiling, strongest_bound
-from dpaudit.reports.words import beside, figure, verdict
+from dpaudit.reports.figures import best_attack, ceiling, largest_allowed, strongest_bound
+from dpaudit.reports.words import figure, other_differences, verdict
 from dpaudit.results.result import ModelResult, Result
-from dpaudit.runtime.terminal import plain
+from dpaudit.runtime.terminal import plain_text
 
 MARKS = {
     "contradicted": "bold red",
@@ -20,10 +20,10 @@ MARKS = {
 }
 
 
-def table(result: Result) -> Table:
+def tabulate_models(result: Result) -> Table:
     """One row per model: promise, measurement, verdict, utility. It fits 80 columns when the names are short."""
     drawn = Table(
-        title=plain(result.title, "table.title"),
+        title=plain_text(result.title, "table.title"),
         title_justify="left",
         box=None,
         header_style="bold",
@@ -46,16 +46,16 @@ def table(result: Result) -> Table:
         + (" * as if the batches were Poisson-sampled; they were shuffled, so this is optimistic." if shuffled else "")
     )
     converted = [
-        figure(allowed(model, bound))
+        figure(largest_allowed(model, bound))
         for model in result.models
         if (bound := strongest_bound(result, model.name)) is not None
         and model.promise is not None
-        and allowed(model, bound) != model.promise.claim.epsilon
+        and largest_allowed(model, bound) != model.promise.claim.epsilon
     ]
     caption += f" ‡ where one {unit} is replaced the promise allows ε ≤ {', '.join(converted)}." if converted else ""
     families = {bound.family for model in result.models if (bound := strongest_bound(result, model.name)) is not None}
     caption += "".join(f" † within: {family}." for family in sorted(families - {""}))
-    drawn.caption = plain(caption, "table.caption")
+    drawn.caption = plain_text(caption, "table.caption")
     drawn.caption_justify = "left"
     return drawn
 
@@ -76,7 +76,7 @@ def choices(result: Result) -> list[str]:
 def _row(result: Result, model: ModelResult) -> list[str | Text]:
     bound, best = strongest_bound(result, model.name), best_attack(result, model.name)
     promise = "none" if model.promise is None else figure(model.promise.claim.epsilon)
-    if model.promise is not None and bound is not None and allowed(model, bound) != model.promise.claim.epsilon:
+    if model.promise is not None and bound is not None and largest_allowed(model, bound) != model.promise.claim.epsilon:
         promise += "‡"
     mark = "*" if model.promise is not None and model.promise.optimistic else ""
     within = "†" if bound is not None and bound.family else ""
@@ -84,26 +84,26 @@ def _row(result: Result, model: ModelResult) -> list[str | Text]:
     measured += ["" if best is None else f"{best.auc:.3f}"]
     utility = ["", ""] if model.utility is None else [f"{model.utility.train:.3f}", f"{model.utility.test:.3f}"]
     word = verdict(result, model.name)
-    return [plain(model.name), promise + mark, *measured, *utility, plain(word, MARKS[word])]
+    return [plain_text(model.name), promise + mark, *measured, *utility, plain_text(word, MARKS[word])]
 
 
 def changes_table(found: Sequence[Change]) -> Table:
     """One row for each metric of each attack that two results have in common."""
     drawn = Table(box=None, header_style="bold", caption_justify="left")
-    caption = ["All differences hold together with 95 % confidence.", *beside(found)]
-    drawn.caption = plain("\n".join(caption), "table.caption")
+    caption = ["All differences hold together with 95 % confidence.", *other_differences(found)]
+    drawn.caption = plain_text("\n".join(caption), "table.caption")
     for heading in ("model", "attack", "metric", "before", "after", "difference", ""):
         drawn.add_column(heading, overflow="fold")
     for each in found:
         change = each.difference
         low_to_high = "–" if change is None else f"{change.value:+.3f} ({change.low:+.3f} to {change.high:+.3f})"
         drawn.add_row(
-            plain(each.model),
-            plain(each.attack),
-            plain(each.metric),
+            plain_text(each.model),
+            plain_text(each.attack),
+            plain_text(each.metric),
             f"{each.before.value:.3f}",
             f"{each.after.value:.3f}",
             low_to_high,
-            plain(each.word.split(":")[0], {"grew": "bold red", "shrank": "green"}.get(each.word, "")),
+            plain_text(each.word.split(":")[0], {"grew": "bold red", "shrank": "green"}.get(each.word, "")),
         )
     return drawn

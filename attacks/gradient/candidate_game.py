@@ -1,7 +1,7 @@
 """The reconstruction game: train with one hidden record drawn from M candidates, keep the trace, and hide the answer.
 
-This is the side that knows the truth. It hands an attack the trace alone; the hidden index comes back only in `play`,
-where the guesses are counted.
+This is the side that knows the truth. It hands an attack the trace alone; the hidden index comes back only in
+`play_games`, where the guesses are counted.
 """
 
 from collections.abc import Callable
@@ -112,7 +112,7 @@ class Played:
         return int(self.guessed.sum())
 
 
-def play(
+def play_games(
     game: Game,
     attack: CandidateAttack,
     initial: Floats,

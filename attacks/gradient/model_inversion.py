@@ -13,7 +13,7 @@ from dpaudit.attacks.gradient.batched_lbfgs import minimise
 from dpaudit.attacks.gradient.losses import cross_entropy
 from dpaudit.attacks.gradient.objective import total_variation
 from dpaudit.attacks.gradient.victims import Victims
-from dpaudit.attacks.gradient.view import FinalModel, GradientView, Reconstruction, known
+from dpaudit.attacks.gradient.view import FinalModel, GradientView, Reconstruction, require_known
 from dpaudit.runtime import check
 from dpaudit.runtime.errors import InputError
 from dpaudit.runtime.tensorflow import tf
@@ -42,7 +42,7 @@ class ModelInversion:
         if not isinstance(view, FinalModel):
             raise InputError(f"model inversion reads a released model, got a {type(view).__name__}.")
         victims = Victims.of(self.model)
-        low, high = known("box", view.box, "model inversion")
+        low, high = require_known("box", view.box, "model inversion")
         parameters, shape = victims.at(view.weights), victims.record_shape
         size, classes = int(np.prod(shape)), victims.classes
 

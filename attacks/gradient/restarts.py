@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dpaudit.attacks.gradient.objective import Observed, Setting, merged_epochs, observe, one_hot, restored_labels
+from dpaudit.attacks.gradient.objective import Observed, Setting, merged_epochs, one_hot, restored_labels, stack_views
 from dpaudit.attacks.gradient.victims import Victims
 from dpaudit.attacks.gradient.view import GradientView, Reconstruction
 from dpaudit.runtime.check import FloatArray, IntArray
@@ -36,13 +36,15 @@ class StartingPoints(NamedTuple):
         return self.setting.copies * self.setting.records
 
 
-def guesses(victims: Victims, views: Sequence[GradientView], *, restarts: int, seed: int) -> StartingPoints:
+def draw_starting_points(
+    victims: Victims, views: Sequence[GradientView], *, restarts: int, seed: int
+) -> StartingPoints:
     """Starts from (seed, victim, restart) alone, so that a victim's do not depend on who is attacked with it.
 
     Raises:
         InputError: the views do not go together, or lack what gradient matching needs.
     """
-    observed, setting, box = observe(victims, views)
+    observed, setting, box = stack_views(victims, views)
     slots = setting.copies * setting.records
     records, logits = [], []
     for v in range(len(views)):
@@ -60,7 +62,9 @@ def stated_or_restored(victims: Victims, views: Sequence[GradientView], start: S
     return np.tile(each, (1, start.setting.copies, 1))[start.victim]
 
 
-def best(start: StartingPoints, values: FloatArray, records: FloatArray, classes: FloatArray) -> list[Reconstruction]:
+def best_guesses(
+    start: StartingPoints, values: FloatArray, records: FloatArray, classes: FloatArray
+) -> list[Reconstruction]:
     """Each victim's guess with the lowest objective; the truth is not known here.
 
     Args:

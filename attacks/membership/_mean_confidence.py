@@ -77,7 +77,7 @@ def mean_of_all(reference: FloatArray) -> FloatArray:
     return _ratio(total, np.full(total.shape, len(reference)))
 
 
-def leaving_pairs_out(p: FloatArray, where: BoolArray | None = None) -> Iterator[tuple[int, FloatArray]]:
+def confidence_without_pairs(p: FloatArray, where: BoolArray | None = None) -> Iterator[tuple[int, FloatArray]]:
     """(first model of the pair, mean confidence over all other models, or those with ``where``) for every pair.
 
     Sums of the pairs before and of the pairs after are added up: taking one confidence out of a total by

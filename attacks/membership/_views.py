@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from dpaudit.attacks.membership._moments import SideMoments, leaving_pairs_out, medians, sides
+from dpaudit.attacks.membership._moments import SideMoments, medians, moments_without_pairs, side_moments
 from dpaudit.attacks.membership.pools import in_turn
 from dpaudit.runtime.check import FloatArray
 from dpaudit.runtime.out_of_core import empty, release
@@ -22,7 +22,7 @@ def over_queries(signals: Signals, score: ViewScore, *, centre: Centre) -> Float
     """Scores of one target, shape (records,)."""
     total = np.zeros(len(signals))
     for view in (signals, *signals.queries):
-        total += score(view.phi, sides(view), medians(view) if centre == "median" else (None, None))
+        total += score(view.phi, side_moments(view), medians(view) if centre == "median" else (None, None))
     return total / (1 + len(signals.queries))
 
 
@@ -31,7 +31,7 @@ def over_pairs(pool: PoolSignals, score: ViewScore, *, centre: Centre) -> FloatA
     if centre == "median":  # a median has no running sum
         return in_turn(lambda signals: over_queries(signals, score, centre=centre), pool)
     scores = empty(pool.phi.shape)
-    views = [leaving_pairs_out(phi, pool.included) for phi in (pool.phi, *pool.queries)]
+    views = [moments_without_pairs(phi, pool.included) for phi in (pool.phi, *pool.queries)]
     for seen in zip(*views, strict=True):
         first = seen[0][0]
         total = sum(score(pair, both, (None, None)) for _, pair, both in seen)

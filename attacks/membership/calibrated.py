@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from dpaudit.attacks.membership._moments import SideMoments, leaving_pairs_out, need, sides
+from dpaudit.attacks.membership._moments import SideMoments, moments_without_pairs, require_models, side_moments
 from dpaudit.runtime.check import FloatArray
 from dpaudit.runtime.out_of_core import empty, release
 from dpaudit.scores.signals import PoolSignals, Signals
@@ -29,15 +29,15 @@ class Calibrated:
 
     def __call__(self, signals: Signals) -> FloatArray:
         """Scores, shape (records,)."""
-        outside = sides(signals, of=_loss).outside
-        need(outside, 1, "a calibrated loss")
+        outside = side_moments(signals, of=_loss).outside
+        require_models(outside, 1, "a calibrated loss")
         return outside.mean - signals.loss
 
     def leave_pair_out(self, pool: PoolSignals) -> FloatArray:
         """Scores of every model as the target without its pair, shape (models, records)."""
         scores = empty(pool.phi.shape)
-        for first, loss, both in leaving_pairs_out(pool.phi, pool.included, of=_loss):
-            need(both.outside, 1, "a calibrated loss")
+        for first, loss, both in moments_without_pairs(pool.phi, pool.included, of=_loss):
+            require_models(both.outside, 1, "a calibrated loss")
             scores[first : first + 2] = both.outside.mean - loss
             release(scores)
         return scores
@@ -66,18 +66,18 @@ class Offset:
 
     def __call__(self, signals: Signals) -> FloatArray:
         """Scores, shape (records,)."""
-        return _offset(signals.phi, sides(signals))
+        return _offset(signals.phi, side_moments(signals))
 
     def leave_pair_out(self, pool: PoolSignals) -> FloatArray:
         """Scores of every model as the target without its pair, shape (models, records)."""
         scores = empty(pool.phi.shape)
-        for first, phi, both in leaving_pairs_out(pool.phi, pool.included):
+        for first, phi, both in moments_without_pairs(pool.phi, pool.included):
             scores[first : first + 2] = _offset(phi, both)
             release(scores)
         return scores
 
 
 def _offset(phi: FloatArray, both: SideMoments) -> FloatArray:
-    need(both.inside, 1, "an offset")
-    need(both.outside, 1, "an offset")
+    require_models(both.inside, 1, "an offset")
+    require_models(both.outside, 1, "an offset")
     return phi - (both.inside.mean + both.outside.mean) / 2

@@ -6,7 +6,7 @@ The default variance follows the idea of `Brännvall (2026) <https://arxiv.org/a
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from dpaudit.attacks.membership._moments import VARIANCES, SideMoments, Variance, spread
+from dpaudit.attacks.membership._moments import VARIANCES, SideMoments, Variance, fit_spread
 from dpaudit.attacks.membership._views import Centre, Centres, over_pairs, over_queries
 from dpaudit.runtime import check
 from dpaudit.runtime.check import FloatArray
@@ -55,8 +55,8 @@ class Lira:
         return over_pairs(pool, self._ratio, centre=self.centre)
 
     def _ratio(self, phi: FloatArray, both: SideMoments, centres: Centres) -> FloatArray:
-        inside = spread(both.inside, self.variance, location=centres[0])
-        outside = spread(both.outside, self.variance, location=centres[1])
+        inside = fit_spread(both.inside, self.variance, location=centres[0])
+        outside = fit_spread(both.outside, self.variance, location=centres[1])
         if self.variance == "raw":
             outside = replace(outside, scale=inside.scale)
         return inside.log_density(phi) - outside.log_density(phi)

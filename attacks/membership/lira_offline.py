@@ -5,7 +5,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from dpaudit.attacks.membership._moments import VARIANCES, SideMoments, Variance, spread
+from dpaudit.attacks.membership._moments import VARIANCES, SideMoments, Variance, fit_spread
 from dpaudit.attacks.membership._views import Centre, Centres, over_pairs, over_queries
 from dpaudit.runtime import check
 from dpaudit.runtime.check import FloatArray
@@ -51,7 +51,7 @@ class LiraOffline:
         return over_pairs(pool, self._above, centre=self.centre)
 
     def _above(self, phi: FloatArray, both: SideMoments, centres: Centres) -> FloatArray:
-        return spread(both.outside, self.variance, location=centres[1]).z(phi)
+        return fit_spread(both.outside, self.variance, location=centres[1]).z(phi)
 
 
 @dataclass(frozen=True)
@@ -87,4 +87,4 @@ class LiraOfflineDensity:
         return over_pairs(pool, self._unusual, centre=self.centre)
 
     def _unusual(self, phi: FloatArray, both: SideMoments, centres: Centres) -> FloatArray:
-        return -spread(both.outside, self.variance, location=centres[1]).log_density(phi)
+        return -fit_spread(both.outside, self.variance, location=centres[1]).log_density(phi)

@@ -5,7 +5,7 @@ The noise multiplier of `GaussianSteps` is relative to the clip norm, so a repla
 by up to two clip norms.
 """
 
-from dpaudit.accounting.adjacency import allowed_for_replaced, replaced
+from dpaudit.accounting.adjacency import allowed_for_replaced, replace_one_claim
 from dpaudit.accounting.gaussian import gaussian_delta, gaussian_epsilon, gaussian_mu
 from dpaudit.accounting.mechanism import Accounted, epsilon, event, trade_off
 from dpaudit.accounting.shuffling import shuffle_lower_bound
@@ -22,7 +22,7 @@ __all__ = [
     "gaussian_epsilon",
     "gaussian_mu",
     "gaussian_trade_off",
-    "replaced",
+    "replace_one_claim",
     "shuffle_lower_bound",
     "trade_off",
 ]

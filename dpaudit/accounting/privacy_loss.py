@@ -30,7 +30,7 @@ class Profile:
     def __init__(self, mechanism: GaussianSteps, adjacency: Adjacency, group: int, grid: float) -> None:
         symmetric = mechanism.sampling.rate == 1 or adjacency == "replace-one"
         ways: tuple[Direction, ...] = ("remove",) if symmetric else ("remove", "add")
-        self.directions = [_tails(losses(mechanism, adjacency, group, grid, way)) for way in ways]
+        self.directions = [_tails(compose_losses(mechanism, adjacency, group, grid, way)) for way in ways]
 
     def __call__(self, figure: float) -> float:
         """δ at an ε."""
@@ -60,7 +60,7 @@ def sensitivity(adjacency: Adjacency) -> float:
 
 
 @lru_cache(maxsize=128)
-def losses(
+def compose_losses(
     mechanism: GaussianSteps, adjacency: Adjacency, group: int, grid: float, direction: Direction = "remove"
 ) -> Any:
     """Composed privacy losses when the record goes or comes, pessimistic, ``grid`` apart."""
@@ -168,7 +168,7 @@ def _range(probs: FloatArray, steps: int) -> tuple[int, int]:
 
 def neyman_pearson(mechanism: GaussianSteps, adjacency: Adjacency, group: int, grid: float) -> TradeOff:
     """Reject on the largest losses first; P is "in", so the losses of removal give (FPR, TPR) directly."""
-    _, upper, log_lower, lost = _tails(losses(mechanism, adjacency, group, grid))
+    _, upper, log_lower, lost = _tails(compose_losses(mechanism, adjacency, group, grid))
     tpr = np.minimum(1.0, lost + upper[::-1])
     fpr = np.exp(np.minimum(0.0, log_lower[::-1]))
     return TradeOff(np.append(fpr, 1.0), np.append(tpr, 1.0))

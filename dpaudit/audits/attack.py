@@ -15,10 +15,18 @@ from dpaudit.attacks.membership.pools import audited_part
 from dpaudit.audits.membership import attack_jobs as scoring
 from dpaudit.audits.membership import run as membership
 from dpaudit.audits.membership.reference_models import observed_pool, target_signals
-from dpaudit.audits.score import Statement, Users, audited, checked_users, choice, one_score_each, unit_of
+from dpaudit.audits.score import Statement, Users, checked_users, choice, one_score_each, result_of_scores, unit_of
 from dpaudit.data.as_data import AsData
 from dpaudit.data.dataset import Dataset, Task
-from dpaudit.data.given import Given, both_users, given, predicted, refuse_overlap, side_by_side, together
+from dpaudit.data.given import (
+    Given,
+    as_dataset,
+    both_users,
+    concatenate_datasets,
+    predict_outputs,
+    refuse_overlap,
+    side_by_side,
+)
 from dpaudit.data.inclusion import complementary_pairs
 from dpaudit.data.member_choice import ChosenBy, member_choice
 from dpaudit.results.membership import SkippedAttack
@@ -27,13 +35,13 @@ from dpaudit.runtime import check
 from dpaudit.runtime import plugins as registry
 from dpaudit.runtime.check import BoolArray, FloatArray
 from dpaudit.runtime.errors import InputError
-from dpaudit.runtime.out_of_core import room
+from dpaudit.runtime.out_of_core import current_room
 from dpaudit.runtime.progress import Progress, Silent
-from dpaudit.runtime.seeds import derived
+from dpaudit.runtime.seeds import derive_seed
 from dpaudit.scores.from_outputs import OutputKind, observe
 from dpaudit.scores.sanity import learned_nothing, refuse_probabilities, shared_rows
 from dpaudit.scores.signals import Signals
-from dpaudit.scores.slices import sliced
+from dpaudit.scores.slices import judge_slices
 from dpaudit.training.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -169,10 +177,10 @@ def attack_model(
             recipe = trainer_from(recipe, loaded)
     columns = () if isinstance(slices, Mapping) else tuple(slices)
     user = users if isinstance(users, str) else None
-    inside = given(members, "members", task, columns, user)
-    outside = given(nonmembers, "nonmembers", task, columns, user)
+    inside = as_dataset(members, "members", task, columns, user)
+    outside = as_dataset(nonmembers, "nonmembers", task, columns, user)
     refuse_overlap(inside, outside, allowed=0.5)
-    audited_records = together(inside, outside, name)
+    audited_records = concatenate_datasets(inside, outside, name)
     member = np.arange(len(audited_records)) < len(inside)
     owner = checked_users(users if user is None else both_users(inside, outside), member, "one-run")
     stated = Statement(
@@ -185,28 +193,28 @@ def attack_model(
         unit=unit_of(None, owner, "one-run"),
     )
     data = AsData.of(
-        audited_records.features, audited_records.labels, member, users=owner, seed=derived(seed, "as data")
+        audited_records.features, audited_records.labels, member, users=owner, seed=derive_seed(seed, "as data")
     )
-    outputs = predicted(predict, audited_records)
+    outputs = predict_outputs(predict, audited_records)
     pool, population, rows = None, None, None
     if references is not None:
         records, population = _divided(references, audited_records, len(inside), task, columns, seed=seed)
         if recipe is not None:
-            included = complementary_pairs(references.models, len(records), seed=derived(seed, "pairs"))
+            included = complementary_pairs(references.models, len(records), seed=derive_seed(seed, "pairs"))
             with nullcontext(folder) if folder is not None else TemporaryDirectory() as kept:
                 pool = observed_pool(
                     recipe,
                     records,
                     included,
                     population,
-                    seed=derived(seed, "references"),
+                    seed=derive_seed(seed, "references"),
                     folder=Path(kept),
                     progress=progress,
                 )
             rows = np.arange(len(records)) < len(audited_records)
-    seen = None if population is None else predicted(predict, population)
+    seen = None if population is None else predict_outputs(predict, population)
     signals = target_signals(outputs, audited_records, population, seen, kind=kind, pool=pool, rows=rows)
-    result = attacked(
+    result = attack_signals(
         signals,
         member,
         stated,
@@ -351,7 +359,7 @@ def audit_predictions(
         adjacency=adjacency,
         design=design,
     )
-    return attacked(
+    return attack_signals(
         signals,
         truth,
         stated,
@@ -362,12 +370,12 @@ def audit_predictions(
         utility=_utility(task, signals, predictions, labels, truth),
         data=None
         if features is None
-        else AsData.of(features, labels, truth, users=owner, seed=derived(seed, "as data")),
+        else AsData.of(features, labels, truth, users=owner, seed=derive_seed(seed, "as data")),
         caveats=[caveat] if caveat else [],
     )
 
 
-def attacked(
+def attack_signals(
     signals: Signals,
     member: BoolArray,
     stated: Statement,
@@ -389,7 +397,7 @@ def attacked(
     """
     if users is not None and slices:
         raise InputError("slices are of records, and with users there is one score a user: leave one of them out.")
-    room().need(len(signals))
+    current_room().need(len(signals))
     scored: dict[str, tuple[Any, FloatArray, BoolArray]] = {}
     skipped: list[SkippedAttack] = []
     names = list(attacks) or list(DEFAULT_ATTACKS)
@@ -403,13 +411,13 @@ def attacked(
                     judged = kept & ~np.isin(users, users[~kept])
                     if not judged.any():
                         raise InputError(f"{one} is told the membership of some record of every user: none is left.")
-                scored[one] = (scoring.chosen(attack, signals), scores[judged[kept]], judged)
+                scored[one] = (scoring.resolve_attack(attack, signals), scores[judged[kept]], judged)
             except InputError as error:
                 if attacks:
                     raise
                 skipped.append(SkippedAttack(attack=one, reason=str(error)))
             advance(1)
-    result = audited(
+    result = result_of_scores(
         {
             one: (attack, one_score_each(scores, member[kept], None if users is None else users[kept]))
             for one, (attack, scores, kept) in scored.items()
@@ -429,7 +437,7 @@ def attacked(
         update: dict[str, object] = {"spent": int((~kept).sum())}
         if groups:
             parts = {by: values[kept] for by, values in groups.items()}
-            update["slices"] = sliced(scores, member[kept], parts, fpr=scoring.FPRS[0])
+            update["slices"] = judge_slices(scores, member[kept], parts, fpr=scoring.FPRS[0])
         found.append(outcome.model_copy(update=update))
     update = {"attacks": found, "skipped": skipped, "references": references, "floored": {stated.name: signals.floored}}
     models = [result.models[0].model_copy(update={"utility": utility})]
@@ -450,15 +458,15 @@ def _divided(
     """
     if references.data is None:
         return audited_records, None
-    further = given(references.data, "reference data", task, columns)
+    further = as_dataset(references.data, "reference data", task, columns)
     refuse_overlap(audited_records, further)
     wanted = 2 * (references.records or members) if references.recipe is not None else 0
     used = int(np.clip(wanted - len(audited_records), 0, len(further) - -(-len(further) // 5)))
-    order = np.random.default_rng(derived(seed, "reference data")).permutation(len(further))
+    order = np.random.default_rng(derive_seed(seed, "reference data")).permutation(len(further))
     population = further.take(order[used:])
     if not used:
         return audited_records, population
-    return together(audited_records, further.take(order[:used]), audited_records.name), population
+    return concatenate_datasets(audited_records, further.take(order[:used]), audited_records.name), population
 
 
 def trainer_from(recipe: Mapping[str, Any], loaded: "LoadedModel") -> Trainer:

@@ -109,18 +109,18 @@ def one_run_trade_off(
     if guesses.correct == 0:
         return 0.0
     return strongest_refuted(
-        lambda strength: 1.0 if refutes(guesses, null.symmetric(strength, slack), alpha) else -1.0,
+        lambda strength: 1.0 if guesses_refute(guesses, null.symmetric(strength, slack), alpha) else -1.0,
         null,
         slack,
         tolerance=search,
     )
 
 
-def refutes(guesses: Guesses, curve: Curve, level: float) -> bool:
+def guesses_refute(guesses: Guesses, curve: Curve, level: float) -> bool:
     """Whether the guesses contradict a trade-off curve that holds in both directions.
 
     >>> from dpaudit.bounds.hypothesis import GaussianCurve
-    >>> refutes(Guesses(1000, 100, 95), GaussianCurve(0.5), 0.05)
+    >>> guesses_refute(Guesses(1000, 100, 95), GaussianCurve(0.5), 0.05)
     True
     """
     m, g, c = guesses.canaries, guesses.made, guesses.correct

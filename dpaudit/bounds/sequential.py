@@ -24,7 +24,7 @@ from dpaudit.bounds.choosing import Fixed
 from dpaudit.bounds.fair_coins import FAIR, fair_part
 from dpaudit.bounds.hypothesis import Definition, Gaussian, MechanismFamily, accuracy, strongest_refuted
 from dpaudit.bounds.lower_bound import LowerBound
-from dpaudit.bounds.trial_counts import count
+from dpaudit.bounds.trial_counts import count_outcomes
 from dpaudit.bounds.vacuous import price_of_delta
 from dpaudit.data.member_choice import MemberChoice
 from dpaudit.runtime import check
@@ -137,7 +137,7 @@ class Sequential:
         slack, level = check.delta("delta", delta), 1 - check.open_unit("confidence", confidence)
         one_run = self.trials == "one-run-assumed-independent"
         part = fair_part(scores, self.chosen, seed=self.seed, level=level, independent=not one_run)
-        counts = count(part.both, self.selection.threshold)
+        counts = count_outcomes(part.both, self.selection.threshold)
 
         def ceiling_at(slack: float) -> float:
             return sequential(counts.trials, counts.trials, slack, part.level, null=self.null)

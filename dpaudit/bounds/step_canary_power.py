@@ -17,14 +17,14 @@ METHOD = "step-canaries"
 LEAST_NOISE = 40.0  # clip norms moved over noise; every answer is right long before
 
 
-def distance(adjacency: Adjacency) -> int:
+def clips_per_change(adjacency: Adjacency) -> int:
     """Clip norms by which one change moves a release: two for a replaced example, one for any other."""
     return 2 if adjacency == "replace-one" else 1
 
 
 def promised_rate(claim: Claim, noise_multiplier: float) -> float:
     """Largest probability of a right answer under noise of this multiplier."""
-    return float(stats.norm.cdf(distance(claim.adjacency) / (2 * noise_multiplier)))
+    return float(stats.norm.cdf(clips_per_change(claim.adjacency) / (2 * noise_multiplier)))
 
 
 def visible_to_steps(claim: Claim, trials: int, level: float, *, power: float) -> float:
@@ -40,7 +40,7 @@ def visible_to_steps(claim: Claim, trials: int, level: float, *, power: float) -
     >>> round(visible_to_steps(claim, 1000, 0.05, power=0.8), 1)
     5.5
     """
-    sigma = noise_of(claim)
+    sigma = noise_of_claim(claim)
     needed = stats.binom.isf(level, trials, promised_rate(claim, sigma)) + 1
     if needed > trials:
         return math.inf
@@ -48,19 +48,19 @@ def visible_to_steps(claim: Claim, trials: int, level: float, *, power: float) -
     def short(noise_multiplier: float) -> float:
         return float(stats.binom.sf(needed - 1, trials, promised_rate(claim, noise_multiplier))) - power
 
-    least = min(sigma, distance(claim.adjacency) / LEAST_NOISE)
-    return composed(claim, float(brentq(short, least, sigma)))
+    least = min(sigma, clips_per_change(claim.adjacency) / LEAST_NOISE)
+    return composed_epsilon(claim, float(brentq(short, least, sigma)))
 
 
-def noise_of(claim: Claim) -> float:
+def noise_of_claim(claim: Claim) -> float:
     """The noise multiplier at which the claim's steps have the claim's ε: its own, unless it states another ε."""
     assert claim.mechanism is not None
     own = claim.mechanism.noise_multiplier
-    if math.isclose(composed(claim, own), claim.epsilon, rel_tol=TOLERANCE):
+    if math.isclose(composed_epsilon(claim, own), claim.epsilon, rel_tol=TOLERANCE):
         return own
 
     def excess(log_noise: float) -> float:
-        return composed(claim, math.exp(log_noise)) - claim.epsilon
+        return composed_epsilon(claim, math.exp(log_noise)) - claim.epsilon
 
     low = high = math.log(own)
     while excess(low) < 0:
@@ -70,7 +70,7 @@ def noise_of(claim: Claim) -> float:
     return math.exp(float(brentq(excess, low, high, xtol=1e-3)))
 
 
-def composed(claim: Claim, noise_multiplier: float) -> float:
+def composed_epsilon(claim: Claim, noise_multiplier: float) -> float:
     """ε of the claim's steps with this noise; 0 when nothing bounds the noise."""
     if math.isinf(noise_multiplier):
         return 0.0

@@ -145,7 +145,7 @@ def judge(claim: Claim, facts: Facts) -> Comparison:
     return _consistent(claim, facts)
 
 
-def reconstructed(subject: str, claim: Claim, found: ReconstructionVerdict, bound: LowerBound | None) -> Comparison:
+def judge_release(subject: str, claim: Claim, found: ReconstructionVerdict, bound: LowerBound | None) -> Comparison:
     """The verdict on a release whose records were picked out of candidates, against the reconstruction bound."""
     ceiling = bound.ceiling if bound is not None else 0.0
     return Comparison(subject, claim, found.verdict, bound, ceiling, found.sentence)

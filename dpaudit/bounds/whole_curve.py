@@ -91,11 +91,11 @@ def whole_curve(counts: Counts, delta: float, level: float, *, null: Gaussian | 
     return strongest_refuted(lambda strength: 1 - fnr - null.curve(strength, slack).tpr_at(fpr), null, slack)
 
 
-def refutes(counts: Counts, curve: Curve, level: float) -> bool:
+def counts_refute(counts: Counts, curve: Curve, level: float) -> bool:
     """Whether counts contradict one trade-off curve, for instance the one a claim's mechanism implies.
 
     >>> from dpaudit.bounds.hypothesis import GaussianCurve
-    >>> refutes(Counts(90, 10, 5, 95), GaussianCurve(1.0), 0.05)
+    >>> counts_refute(Counts(90, 10, 5, 95), GaussianCurve(1.0), 0.05)
     True
     """
     fnr, fpr = _rates(counts, check.open_unit("level", level))

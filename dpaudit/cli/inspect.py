@@ -90,7 +90,7 @@ def _given(context: typer.Context, name: str) -> bool:
 
 def _inspect_trace(folder: Path, *, json: bool, quiet: bool) -> None:
     from dpaudit.inspection.findings_table import findings_table
-    from dpaudit.runtime.terminal import console, plain, print_json
+    from dpaudit.runtime.terminal import console, plain_text, print_json
     from dpaudit.trace import inspect_rounds, read_trace
 
     trace = read_trace(folder)
@@ -110,7 +110,7 @@ def _inspect_trace(folder: Path, *, json: bool, quiet: bool) -> None:
         out.print(findings_table(findings, title=f"Inspection of {folder.resolve().name}"))
         promised = "no ε" if claim is None or claim.epsilon is None else f"ε = {claim.epsilon:.3g} per {claim.unit}"
         out.print(
-            plain(
+            plain_text(
                 f"{len(trace.rounds)} rounds of {trace.manifest.framework}, {promised} claimed; "
                 "nothing was attacked yet"
             ),
@@ -140,17 +140,17 @@ def _inspect_mechanism(
 
     from dpaudit.accounting.claim import Adjacency, Claim, GaussianSteps, Poisson, Unit
     from dpaudit.accounting.mechanism import epsilon
-    from dpaudit.inspection.findings_table import table
+    from dpaudit.inspection.findings_table import tabulate_findings
     from dpaudit.inspection.inspect import LEVEL, inspect_mechanism
-    from dpaudit.inspection.load_factory import build
+    from dpaudit.inspection.load_factory import build_from_factory
     from dpaudit.inspection.mechanism import Stated
     from dpaudit.inspection.server import Server, inspect_server
-    from dpaudit.inspection.step_canaries import StepCanaries, contradiction
+    from dpaudit.inspection.step_canaries import StepCanaries, find_contradiction
     from dpaudit.runtime.terminal import console, print_json
 
     stated = Stated(clip, noise_multiplier, denominator, cast(Adjacency, adjacency))
     mechanism = GaussianSteps(noise_multiplier, steps, Poisson(rate))
-    subject = build(factory, seed=seed)
+    subject = build_from_factory(factory, seed=seed)
     unit: Unit = "user" if isinstance(subject, Server) else "record"
     claim = Claim(float("inf"), delta, unit, stated.adjacency, "the mechanism's own parameters", mechanism)
     promised = epsilon(mechanism, delta=delta, adjacency=stated.adjacency).epsilon
@@ -169,7 +169,7 @@ def _inspect_mechanism(
         measured = StepCanaries(canary_steps, min(StepCanaries.canaries, most))(
             fed, stated, claim, confidence=0.95, seed=seed
         )
-        more = contradiction(measured, stated, claim, level=level)
+        more = find_contradiction(measured, stated, claim, level=level)
         found = replace(found, findings=(*more, *found.findings), level=LEVEL)
     if json:
         document = {"schema": 1, "promised_epsilon": promised, **asdict(found)}
@@ -178,7 +178,7 @@ def _inspect_mechanism(
         print_json(document)
     elif not quiet:
         out = console()
-        out.print(table(found))
+        out.print(tabulate_findings(found))
         out.print(
             f"measured noise multiplier {found.noise_multiplier:.3g}, stated {noise_multiplier:g} "
             f"(ε = {promised:.3g} at δ = {delta:g} for {steps} {'step' if steps == 1 else 'steps'} at rate {rate:g}); "

@@ -16,7 +16,7 @@ from dpaudit.runtime.errors import InputError
 Given = Dataset | str | Path | tuple[object, object]
 
 
-def given(data: Given, what: str, task: Task, groups: Sequence[str] = (), user: str | None = None) -> Dataset:
+def as_dataset(data: Given, what: str, task: Task, groups: Sequence[str] = (), user: str | None = None) -> Dataset:
     """A data set from what a caller has, with columns to slice it by when it has them, and the one of its users.
 
     Raises:
@@ -36,7 +36,7 @@ def given(data: Given, what: str, task: Task, groups: Sequence[str] = (), user: 
     return Dataset(what, np.asarray(features), np.asarray(labels), task)
 
 
-def together(first: Dataset, second: Dataset, name: str) -> Dataset:
+def concatenate_datasets(first: Dataset, second: Dataset, name: str) -> Dataset:
     """Both data sets in one, the first one's records first.
 
     Raises:
@@ -56,7 +56,7 @@ def together(first: Dataset, second: Dataset, name: str) -> Dataset:
     )
 
 
-def predicted(predict: Callable[[Any], object], data: Dataset) -> FloatArray:
+def predict_outputs(predict: Callable[[Any], object], data: Dataset) -> FloatArray:
     """Outputs of a model on records, one row each.
 
     Raises:

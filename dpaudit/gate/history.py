@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dpaudit.bounds.lower_bound import LowerBound
-from dpaudit.gate.metric_intervals import Interval, auc
-from dpaudit.gate.same_conditions import other_data, references
+from dpaudit.gate.metric_intervals import Interval, auc_interval
+from dpaudit.gate.same_conditions import count_references, other_data
 from dpaudit.results.result import Result, load_result
 from dpaudit.runtime.errors import InputError
 
@@ -76,7 +76,7 @@ def runs(found: Sequence[ModelRelease], model: str) -> list[list[ModelRelease]]:
 
 def _apart(before: Result, after: Result) -> tuple[str, ...]:
     reasons = [other_data(before, after)]
-    if (was := references(before)) != (now := references(after)):
+    if (was := count_references(before)) != (now := count_references(after)):
         reasons.append(f"{now} reference models against {was}")
     return tuple(reason for reason in reasons if reason)
 
@@ -95,7 +95,7 @@ def _release(result: Result, path: Path, folder: Path, model: str) -> ModelRelea
         promised=found.claim.epsilon if found is not None else None,
         general=max((bound for bound in bounds if not bound.family), key=_epsilon, default=None),
         within=max((bound for bound in bounds if bound.family), key=_epsilon, default=None),
-        auc=auc(best, tail=TAIL) if best is not None else None,
+        auc=auc_interval(best, tail=TAIL) if best is not None else None,
     )
 
 

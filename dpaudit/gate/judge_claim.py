@@ -83,7 +83,7 @@ class Case:
         return found if found is not None and found.unit == unit else None
 
 
-def judge(case: Case, tail: float) -> Judgement:
+def judge_case(case: Case, tail: float) -> Judgement:
     """The verdict on one case; each of its tests on a metric may fail a correct model with probability ``tail``.
 
     Raises:
@@ -146,7 +146,7 @@ def _mechanism(claim: MechanismClaim, case: Case, tail: float) -> Judgement:
     if ran is not None and (weaker := _less_protection(ran, curve, claim)) is not None:
         return _judged(case, "contradicted", promised, ran.in_words, weaker)
     for attack, fpr in _points(claim, case):
-        found = measured.tpr(attack, fpr, tail=tail)
+        found = measured.tpr_interval(attack, fpr, tail=tail)
         if found.low > curve.tpr_at(fpr):
             return _judged(case, "contradicted", promised, f"TPR {_shown(found)} at FPR {fpr:g}", (
                 f"{attack.attack} reaches a true-positive rate of at least {found.low:.3g} at a false-positive rate of "
@@ -198,7 +198,7 @@ def _by_bounds(case: Case, claim: Claim, promised: str) -> Judgement:
 
 def _ceiling(claim: CeilingClaim, case: Case, tail: float) -> Judgement:
     intervals = _intervals(claim, case, case.result, _names(claim, case), tail)
-    found = measured.widest(list(intervals.values()))
+    found = measured.widest_interval(list(intervals.values()))
     if case.model is not None and (void := void_reasons(case.facts)):
         return _judged(case, "no verdict", f"{claim.metric} ≤ {claim.max:g}", _shown(found), " ".join(void))
     promised, shown = f"{claim.metric} ≤ {claim.max:g}", _shown(found)
@@ -224,7 +224,7 @@ def _growth(claim: NoGrowthClaim, case: Case, tail: float) -> Judgement:
         return _judged(case, "too weak", promised, "not comparable", f"Not compared with the baseline: {missing}")
     before = _intervals(claim, case, case.baseline, kept, tail)
     now = _intervals(claim, case, case.result, kept, tail)
-    found = measured.widest([now[name].minus(before[name]) for name in kept])
+    found = measured.widest_interval([now[name].minus(before[name]) for name in kept])
     shown = f"{found.value:+.3g} ({found.low:+.3g} to {found.high:+.3g})"
     subject = f"{claim.metric} of {_source(now, case, 'the fastest-growing')}"
     allowed = f"the allowed {claim.tolerance:g}"
@@ -291,10 +291,10 @@ def _intervals(
     """The claim's metric by attack, or by release where records are reconstructed."""
     if case.model is None:
         tried = {name: result.reconstructions[name] for name in names}
-        return {name: measured.success(each.successes, each.trials, tail=tail) for name, each in tried.items()}
+        return {name: measured.success_interval(each.successes, each.trials, tail=tail) for name, each in tried.items()}
     metric = parse_metric(claim.metric)
     attacks = _attacks(claim, result, case.subject)
-    return {name: measured.interval(attacks[name], metric, tail=tail) for name in names}
+    return {name: measured.metric_interval(attacks[name], metric, tail=tail) for name in names}
 
 
 def _source(intervals: dict[str, Interval], case: Case, which: str) -> str:

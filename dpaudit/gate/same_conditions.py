@@ -49,7 +49,7 @@ def attacks_alike(before: Result, after: Result, model: str, attack: str) -> Lik
         attack: name of the attack as `MembershipResult.by_name` has it.
     """
     refused, said = _data(before, after, _records(before, model, attack), _records(after, model, attack))
-    if (was := references(before)) != (now := references(after)):
+    if (was := count_references(before)) != (now := count_references(after)):
         refused.append(f"{now} reference models against {was}")
     terms = [_terms(result, model, attack) for result in (before, after)]
     measures = [_measure(result, model) for result in (before, after)]
@@ -79,7 +79,7 @@ def other_data(before: Result, after: Result) -> str:
     return f"other data (fingerprint {now[:SHOWN]}… against {was[:SHOWN]}…)"
 
 
-def references(result: Result) -> int:
+def count_references(result: Result) -> int:
     """Reference models that the attacks had."""
     return 0 if result.membership is None else result.membership.references
 

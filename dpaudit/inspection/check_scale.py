@@ -12,7 +12,15 @@ import numpy as np
 from dpaudit.accounting.composed import EpsilonOf
 from dpaudit.bounds.lower_bound import Finding
 from dpaudit.inspection.probe import Probe
-from dpaudit.inspection.samples import EstimateInterval, Move, along, moves, noise_calls, noise_of, noise_scale
+from dpaudit.inspection.samples import (
+    EstimateInterval,
+    Move,
+    measure_moves,
+    noise_along,
+    noise_calls,
+    noise_samples,
+    noise_scale,
+)
 from dpaudit.runtime.check import FloatArray
 
 # Smallest relative deviation worth a word: float32 sums of a batch agree to about 1e-5.
@@ -36,8 +44,8 @@ def measure_scale(probe: Probe, batch_size: int) -> Scale:
     return Scale(
         batch_size,
         probe.releases(probe.zeros(batch_size), calls),
-        noise_of(probe, ordinary, calls),
-        tuple(moves(probe, batch_size, level=probe.level / 4)),
+        noise_samples(probe, ordinary, calls),
+        tuple(measure_moves(probe, batch_size, level=probe.level / 4)),
     )
 
 
@@ -83,7 +91,7 @@ def _relative(probe: Probe, noise: FloatArray, place: int | None, batch_size: in
     stated = probe.stated.noise(batch_size)
     if stated == 0:
         return EstimateInterval(1.0, 1.0, 1.0)
-    found = noise_scale(along(probe, noise, place), level=level)
+    found = noise_scale(noise_along(probe, noise, place), level=level)
     return EstimateInterval(found.low / stated, found.estimate / stated, found.high / stated)
 
 

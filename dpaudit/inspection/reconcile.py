@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from dpaudit.accounting.claim import TOLERANCE, Claim, FixedSize, GaussianSteps, Poisson, Sampling, Shuffled, too_small
-from dpaudit.accounting.composed import ran
+from dpaudit.accounting.composed import epsilon_of_steps
 from dpaudit.bounds.lower_bound import Finding
 from dpaudit.runtime import check
 from dpaudit.runtime.errors import InputError
@@ -150,7 +150,7 @@ def _figure(claim: Claim, assumed: GaussianSteps) -> list[Finding]:
                 "claim replace-one adjacency, or sample by Poisson coins",
             )
         ]
-    follows = ran(assumed, delta=claim.delta, adjacency=claim.adjacency)
+    follows = epsilon_of_steps(assumed, delta=claim.delta, adjacency=claim.adjacency)
     if not too_small(claim.epsilon, follows):
         return []
     observed, remedy = (
@@ -158,7 +158,7 @@ def _figure(claim: Claim, assumed: GaussianSteps) -> list[Finding]:
         "state the accountant's figure",
     )
     if claim.adjacency == "replace-one":
-        easier = ran(_as_poisson(assumed), delta=claim.delta, adjacency="add-remove")
+        easier = epsilon_of_steps(_as_poisson(assumed), delta=claim.delta, adjacency="add-remove")
         if math.isclose(claim.epsilon, easier, rel_tol=10 * TOLERANCE):
             return [
                 _finding(
@@ -281,7 +281,7 @@ def _truth(claim: Claim, recipe: Recipe) -> float | None:
                 return None
         case Shuffled():
             return None
-    return ran(mechanism, delta=claim.delta, adjacency=claim.adjacency, group=group)
+    return epsilon_of_steps(mechanism, delta=claim.delta, adjacency=claim.adjacency, group=group)
 
 
 def _as_poisson(mechanism: GaussianSteps) -> GaussianSteps:

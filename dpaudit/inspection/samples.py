@@ -66,14 +66,14 @@ def noise_calls(probe: Probe) -> int:
     return int(np.clip(math.ceil(4000 / smallest), 48, 256))
 
 
-def noise_of(probe: Probe, batch: FloatArray, calls: int) -> FloatArray:
+def noise_samples(probe: Probe, batch: FloatArray, calls: int) -> FloatArray:
     """Noise in the release of one batch, whatever its noiseless value: differences of calls over √2."""
     releases = probe.releases(batch, 2 * calls)
     noise: FloatArray = (releases[::2] - releases[1::2]) / math.sqrt(2)
     return noise
 
 
-def moves(probe: Probe, batch_size: int, *, level: float) -> list[Move]:
+def measure_moves(probe: Probe, batch_size: int, *, level: float) -> list[Move]:
     """One example's movement for every canary of the portfolio, in batches of one size.
 
     Canaries come in groups, but for one that turns a batch of others around: no group can stand in for it.
@@ -92,7 +92,7 @@ def moves(probe: Probe, batch_size: int, *, level: float) -> list[Move]:
     return [Move(name, place, size, batch_size) for (name, place, _, _), size in zip(questions, sizes, strict=True)]
 
 
-def along(probe: Probe, noise: FloatArray, variable: int | None) -> FloatArray:
+def noise_along(probe: Probe, noise: FloatArray, variable: int | None) -> FloatArray:
     """The part of noise samples (calls, coordinates) that hides a canary of one variable, or of all of them."""
     return noise if variable is None else noise[:, probe.slices[variable]]
 

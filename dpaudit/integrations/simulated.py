@@ -29,7 +29,7 @@ def trace_writer(
     )
 
 
-def recorded(writer: TraceWriter, network: Network, *, capture_updates: bool = False) -> Observer:
+def record_rounds(writer: TraceWriter, network: Network, *, capture_updates: bool = False) -> Observer:
     """An observer for `simulate` that writes the rounds of its first federation; the server must be plain FedAvg."""
     position = {variable: k for k, variable in enumerate(network.trainable)}
 

@@ -83,7 +83,7 @@ class Room:
 _ROOM: ContextVar[Room] = ContextVar("room", default=Room())  # noqa: B039  # frozen
 
 
-def room() -> Room:
+def current_room() -> Room:
     """The room there is."""
     return _ROOM.get()
 
@@ -93,7 +93,7 @@ def within(memory: int | None, folder: Path | None = None) -> Iterator[None]:
     """Within this block, arrays and blocks are as large as this `Room` allows.
 
     >>> with within(64_000_000):
-    ...     room().block_bytes
+    ...     current_room().block_bytes
     500000
     """
     before = _ROOM.set(Room(memory, folder))
@@ -163,7 +163,7 @@ def is_mapped(array: Any) -> bool:
 
 def some_rows(array: Any, rows: Sequence[int]) -> Any:
     """Some rows of an array: a copy of a small one, a look at one that is mapped or takes much memory."""
-    if is_mapped(array) or not room().holds(array.nbytes):
+    if is_mapped(array) or not current_room().holds(array.nbytes):
         return Rows([array[row] for row in rows])
     return array[list(rows)]
 
@@ -177,9 +177,9 @@ def empty(shape: tuple[int, ...], dtype: npt.DTypeLike = np.float64) -> AnyArray
         InputError: there is no space on the disk.
     """
     size = math.prod(shape) * np.dtype(dtype).itemsize
-    if size == 0 or room().holds(size):
+    if size == 0 or current_room().holds(size):
         return np.empty(shape, dtype)
-    folder = room().folder or Path(tempfile.gettempdir())
+    folder = current_room().folder or Path(tempfile.gettempdir())
     try:
         folder.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=".array.", suffix=".part", dir=folder)
@@ -235,7 +235,7 @@ def over_records(work: Callable[..., tuple[AnyArray, ...]], *arrays: Any) -> tup
     records = arrays[0].shape[1]
     each = max(1, *(array.size // max(1, records) for array in arrays))
     # A sum over models of a single record adds up in another order than that of many, so no block has one record.
-    width = max(2, room().block_bytes // (16 * each))
+    width = max(2, current_room().block_bytes // (16 * each))
     blocks = max(1, records // width)
     ends = [records * block // blocks for block in range(blocks + 1)]
     found: tuple[AnyArray, ...] = ()
@@ -257,7 +257,7 @@ def _for_all(block: AnyArray, records: int) -> AnyArray:
     return empty((*leading, records, *block.shape[2:]), block.dtype)
 
 
-def columns(array: Any, records: npt.NDArray[np.bool_]) -> AnyArray:
+def select_records(array: Any, records: npt.NDArray[np.bool_]) -> AnyArray:
     """Some records of an array (models, records, ...), by a mask (records,)."""
     found = empty((len(array), int(records.sum()), *array.shape[2:]), array.dtype)
     for model in range(len(array)):
@@ -266,7 +266,7 @@ def columns(array: Any, records: npt.NDArray[np.bool_]) -> AnyArray:
     return found
 
 
-def finite(name: str, values: object) -> FloatArray:
+def require_finite(name: str, values: object) -> FloatArray:
     """Numbers (models, records) without NaN or infinity, as float64; those that are mapped stay where they are.
 
     Raises:

@@ -117,12 +117,12 @@ def log_probabilities(outputs: FloatArray, *, kind: OutputKind) -> FloatArray:
     return logarithms
 
 
-def losses(outputs: FloatArray, labels: npt.NDArray[np.generic], *, task: Task) -> FloatArray:
+def losses_of_outputs(outputs: FloatArray, labels: npt.NDArray[np.generic], *, task: Task) -> FloatArray:
     """Loss of each record, shape (records,), from a model's outputs (records, outputs), logits of a classifier.
 
     Cross-entropy, its mean over several labels, or the squared error, its mean over several outputs.
 
-    >>> losses(np.array([[0.0], [0.0]]), np.array([0, 1]), task="binary").round(4)
+    >>> losses_of_outputs(np.array([[0.0], [0.0]]), np.array([0, 1]), task="binary").round(4)
     array([0.6931, 0.6931])
     """
     if task == "multiclass":
@@ -139,7 +139,7 @@ def quality(outputs: FloatArray, labels: npt.NDArray[np.generic], *, task: Task)
     array([1., 0.])
     """
     if task == "regression":
-        return losses(outputs, labels, task=task)
+        return losses_of_outputs(outputs, labels, task=task)
     if task == "multiclass":
         return np.asarray(outputs.argmax(axis=1) == labels, np.float64)
     return np.asarray(((outputs > 0) == (labels.reshape(len(outputs), -1) == 1)).mean(axis=1), np.float64)

@@ -5,11 +5,11 @@ from pathlib import Path
 from dpaudit.bounds.lower_bound import Finding
 from dpaudit.trace.accountant import check_epsilon, check_formula, check_participation, check_rounds
 from dpaudit.trace.check_course import check_buffers, check_clip, check_completeness, check_metrics
-from dpaudit.trace.check_sensitivity import check_denominator, check_noise, check_sensitivity, check_weights
+from dpaudit.trace.check_sensitivity import check_denominator, check_noise, check_recorded_weights, check_sensitivity
 from dpaudit.trace.reader import Trace, read_trace
 
 CHECKS = (
-    check_weights,
+    check_recorded_weights,
     check_denominator,
     check_noise,
     check_sensitivity,

@@ -153,9 +153,9 @@ class DpSgd:
 
     def restore(self, weights: dict[str, npt.NDArray[np.float32]], dataset: Dataset) -> TrainedModel:
         """The model again from stored weights."""
-        from dpaudit.training.keras_model import restored
+        from dpaudit.training.keras_model import restore_model
 
-        return restored(self.architecture(dataset.features.shape[1:], dataset.outputs), weights, None)
+        return restore_model(self.architecture(dataset.features.shape[1:], dataset.outputs), weights, None)
 
     def __call__(self, dataset: Dataset, included: BoolArray, *, seed: int) -> TrainedModel:
         """Train one model on the included records.
@@ -188,7 +188,7 @@ class DpSgd:
             watch: sees every step, as in `dpaudit.engine.training.train`; a model's number is its seed.
         """
         from dpaudit.engine.training import Member, train
-        from dpaudit.training.keras_model import targets
+        from dpaudit.training.keras_model import keras_targets
 
         sizes = included.sum(axis=1)
         steps = np.array([self.steps(int(size)) for size in sizes])
@@ -218,7 +218,7 @@ class DpSgd:
             self.recipe(dataset, int(sizes[0])),
             members,
             features=dataset.features,
-            targets=targets(dataset),
+            targets=keras_targets(dataset),
             seed=FAMILY,
             progress=progress,
             watch=watch,

@@ -118,10 +118,10 @@ def load_model(path: Path, *, trust_code: bool = False) -> LoadedModel:
     if len(model.output_shape) != 2:
         raise InputError(f"{path} returns outputs of shape {model.output_shape[1:]}; one row per record is needed.")
     outputs = int(model.output_shape[1])
-    from dpaudit.training.keras_model import trained
+    from dpaudit.training.keras_model import as_trained_model
 
     return LoadedModel(
-        predict=trained(model, None).predict,
+        predict=as_trained_model(model, None).predict,
         kind="logits",
         task=_task(description.compiled, activation, outputs),
         input_shape=tuple(model.input_shape[1:]),

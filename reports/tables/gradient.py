@@ -18,17 +18,17 @@ EXACT = 60.0  # dB: an error of a thousandth of the range, which no eye sees; wh
 MARKERS = ("o", "s", "^", "D", "v", "P")
 
 
-def drawings(result: Result) -> dict[str, Drawing]:
+def draw_gradient_figures(result: Result) -> dict[str, Drawing]:
     """Figures by file name; empty when the audit had no gradient experiment."""
     found = {}
     if result.gradient is not None:
         if result.gradient.gallery:
             found["gradient-gallery"] = gallery(result.gradient)
-        found["gradient-fidelity"] = fidelity(result.gradient)
+        found["gradient-fidelity"] = draw_fidelity(result.gradient)
         if result.gradient.costs:
-            found["gradient-utility"] = utility(result.gradient)
+            found["gradient-utility"] = utility_rows(result.gradient)
     if result.prior is not None:
-        found["reconstruction"] = success(result.prior)
+        found["reconstruction"] = draw_success(result.prior)
     return found
 
 
@@ -63,7 +63,7 @@ def gallery(outcome: GradientResult) -> Drawing:
     )
 
 
-def fidelity(outcome: GradientResult) -> Drawing:
+def draw_fidelity(outcome: GradientResult) -> Drawing:
     """PSNR of every record, by defence, over what guessing without the gradient reaches."""
     defences = list(dict.fromkeys(cell.defence for cell in outcome.cells))
     series = list(dict.fromkeys((cell.scenario, cell.attack) for cell in outcome.cells))
@@ -95,7 +95,7 @@ def fidelity(outcome: GradientResult) -> Drawing:
     return Drawing(draw, f"PSNR of reconstructed records under {len(defences)} defences, with the prior's floor")
 
 
-def utility(outcome: GradientResult) -> Drawing:
+def utility_rows(outcome: GradientResult) -> Drawing:
     """Each defence a row: the accuracy a short training with it reaches, and the median PSNR it leaves an attacker."""
     defences = [cost.defence for cost in outcome.costs]
     series = list(dict.fromkeys((cell.scenario, cell.attack) for cell in outcome.cells))
@@ -140,7 +140,7 @@ def _named(outcome: GradientResult, key: tuple[str, str]) -> str:
     return scenario if len({cell.attack for cell in outcome.cells}) == 1 else f"{scenario}, {attack}"
 
 
-def success(outcome: PriorResult) -> Drawing:
+def draw_success(outcome: PriorResult) -> Drawing:
     """Share of games won with its exact 95 % interval, the proved bound, and the reference curves."""
 
     def draw() -> Any:

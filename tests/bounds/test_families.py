@@ -23,7 +23,7 @@ from dpaudit.bounds.one_run_trade_off import one_run_trade_off
 from dpaudit.bounds.one_shot import OneShot, OneShotBound, two_normals
 from dpaudit.bounds.sequential import Sequential, Wealth, log_wealth
 from dpaudit.bounds.trial_counts import Counts, Guesses
-from dpaudit.bounds.whole_curve import refutes, whole_curve
+from dpaudit.bounds.whole_curve import counts_refute, whole_curve
 from dpaudit.runtime.errors import InputError
 from dpaudit.scores.scores import Scores
 
@@ -154,8 +154,8 @@ def test_the_mechanisms_own_curve_refutes_more() -> None:
     counts = Counts(300, 700, 10, 990)
     plain, curve = whole_curve(counts, 1e-5, 0.05, null=Gaussian()), CLAIM.curve(1.0, 1e-5)
     assert plain > 0
-    assert refutes(counts, curve, 0.05)
-    assert not refutes(Counts(100, 900, 10, 990), curve, 0.05)
+    assert counts_refute(counts, curve, 0.05)
+    assert not counts_refute(Counts(100, 900, 10, 990), curve, 0.05)
     found = one_run_trade_off(Guesses(300, 60, 55), 1e-5, 0.05, null=CLAIM)
     assert found > one_run_trade_off(Guesses(300, 60, 40), 1e-5, 0.05, null=CLAIM)
 

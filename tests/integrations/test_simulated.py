@@ -13,7 +13,7 @@ from dpaudit.engine.network import Network
 from dpaudit.engine.schedules import Constant
 from dpaudit.inspection.mechanism import SHAPES, Stated
 from dpaudit.inspection.server import Server, inspect_server
-from dpaudit.integrations.simulated import recorded, trace_writer
+from dpaudit.integrations.simulated import record_rounds, trace_writer
 from dpaudit.runtime.tensorflow import keras, tf
 from dpaudit.trace import DpClaim, inspect_trace, read_trace
 from dpaudit.training.federated.aggregation import AdaptiveClip, Aggregator, FixedClip, Mean
@@ -48,7 +48,7 @@ def test_a_trace_of_our_own_dp_fedavg_has_no_violation(capture_updates: bool, tm
             models, _ = simulate(
                 network, network.initial(seed=1, models=range(1)), recipe, features=x, targets=y,
                 rows=[np.split(np.arange(200), 40)], loss=lambda o, t: per_example_loss("multiclass", o, t), seed=2,
-                observe=recorded(writer, network, capture_updates=capture_updates),
+                observe=record_rounds(writer, network, capture_updates=capture_updates),
             )  # fmt: skip
         last = read_trace(tmp_path / name).whole().rounds[-1].after
         for written, value in zip(last, network.weights(models, 0), strict=True):

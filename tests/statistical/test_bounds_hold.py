@@ -8,7 +8,7 @@ from dpaudit.accounting.claim import GaussianSteps, Poisson
 from dpaudit.bounds.accuracy import accuracy_bound
 from dpaudit.bounds.hypothesis import MechanismFamily, accuracy
 from dpaudit.selftest.methods import METHODS
-from dpaudit.selftest.table import as_text, selftest
+from dpaudit.selftest.table import selftest, table_as_text
 
 pytestmark = pytest.mark.slow
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 def test_every_bound_holds_at_two_thousand_audits() -> None:
     """All judged cells at once, false-alarm rate 1 % (seed fixed)."""
     table = selftest(seed=1, trials=2000, methods=METHODS, jobs=2)
-    assert table.passed, as_text(table)
+    assert table.passed, table_as_text(table)
 
 
 @pytest.mark.parametrize("steps", [GaussianSteps(0.8, 20, Poisson(0.2)), GaussianSteps(1.2, 200, Poisson(0.05))])

@@ -149,7 +149,7 @@ def test_references_come_from_the_trainer_that_is_named(tmp_path: Path) -> None:
 def test_checkpoints_of_a_foreign_trainer_reach_the_attack(tmp_path: Path) -> None:
     """Target and references are seen at both checkpoints, and what the attack needs is there."""
     settings = membership.MembershipSettings(attacks=["trajectory"], references=4, checkpoints=[1, 2])
-    outcome = membership.run(settings, audit_of(Rich(), tmp_path))
+    outcome = membership.audit_membership(settings, audit_of(Rich(), tmp_path))
     assert [found.attack for found in outcome.attacks] == ["trajectory"]
     assert outcome.stacked == ["model"]
 
@@ -157,7 +157,7 @@ def test_checkpoints_of_a_foreign_trainer_reach_the_attack(tmp_path: Path) -> No
 @pytest.mark.parametrize("noisy", [True, False])
 def test_forensics_ask_the_step_of_a_foreign_trainer(tmp_path: Path, noisy: bool) -> None:
     """Level 1e-6: with its noise nothing is found, without it the missing noise is."""
-    (found,) = ladder.run(LadderSettings(rungs=[1]), audit_of(Rich(noisy=noisy), tmp_path)).rungs
+    (found,) = ladder.audit_ladder(LadderSettings(rungs=[1]), audit_of(Rich(noisy=noisy), tmp_path)).rungs
     assert found.skipped == ""
     assert ("noise" in {finding.check for finding in found.findings}) is not noisy
 
@@ -165,7 +165,7 @@ def test_forensics_ask_the_step_of_a_foreign_trainer(tmp_path: Path, noisy: bool
 def test_what_a_trainer_lacks_is_a_reason(tmp_path: Path) -> None:
     """Every rung that needs what a bare trainer has not says so, and the others run."""
     settings = LadderSettings(rungs=[1, 2, 3], canaries=10, score="white-box")
-    reasons = [found.skipped for found in ladder.run(settings, audit_of(Bare(), tmp_path)).rungs]
+    reasons = [found.skipped for found in ladder.audit_ladder(settings, audit_of(Bare(), tmp_path)).rungs]
     assert (
         reasons[:2]
         == [

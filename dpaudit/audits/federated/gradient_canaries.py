@@ -61,7 +61,7 @@ def canary_audit(name: str, prepared: Any, owner: IntArray, settings: Canary, au
     first, last = (prepared.trained_part(prepared.network.weights(model, 0)) for model in (prepared.start, models))
     scores = {"final-model": cosines(directions, last - first), "every-round": every}
     return [
-        judged(
+        judge_cosines(
             name,
             view,
             scores[view],
@@ -83,7 +83,7 @@ def random_directions(count: int, dimension: int, *, seed: int) -> FloatArray:
     return directions
 
 
-def judged(
+def judge_cosines(
     name: str,
     view: str,
     scores: FloatArray,

@@ -152,12 +152,12 @@ def craft(network: Any, weights: Any, mock: FloatArray, record: Dataset, setting
     """
     from dpaudit.engine.losses import per_example_loss
     from dpaudit.runtime.tensorflow import keras, tf
-    from dpaudit.training.keras_model import targets
+    from dpaudit.training.keras_model import keras_targets
 
     copy = network.to_keras(network.stack([weights]), 0)
     trained = [copy.weights[i] for i in network.trainable]
     x = tf.Variable(record.features, dtype=tf.float32)
-    truth = tf.constant(targets(record))[None]
+    truth = tf.constant(keras_targets(record))[None]
     others = tf.constant(mock / np.maximum(np.linalg.norm(mock, axis=1, keepdims=True), 1e-30), tf.float32)
     adam = keras.optimizers.Adam(settings.learning_rate)
 

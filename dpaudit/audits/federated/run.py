@@ -3,7 +3,7 @@
 from pydantic import BaseModel, ConfigDict, Field
 
 from dpaudit.audits.audit import Audit, Subject
-from dpaudit.audits.federated.course import course, fairness
+from dpaudit.audits.federated.course import course, measure_fairness
 from dpaudit.audits.federated.gradient_canaries import Canary, canary_audit
 from dpaudit.audits.federated.multi_canaries import Lifted, lifted_audit
 from dpaudit.audits.federated.record_canaries import Crafted, KeptRounds, crafted_audit
@@ -45,7 +45,7 @@ class FederatedSettings(BaseModel):
         return canaries + crafted + (self.lifted is not None) + len(self.users)
 
 
-def run(settings: FederatedSettings, audit: Audit) -> FederatedResult:
+def audit_federations(settings: FederatedSettings, audit: Audit) -> FederatedResult:
     """Audit every federated subject.
 
     Raises:
@@ -81,7 +81,7 @@ def _audit_one(settings: FederatedSettings, audit: Audit, subject: Subject, outc
         observers.append(updates)
     watched = Watched(audit, subject, prepared, owner, observers=observers)
     outcome.courses.append(course(subject, watched.ledger, audit.delta, audit.adjacency))
-    outcome.fairness.append(fairness(name, audit, subject.model.predict, owner))
+    outcome.fairness.append(measure_fairness(name, audit, subject.model.predict, owner))
     if settings.canaries is not None:
         outcome.canaries += canary_audit(name, prepared, owner, settings.canaries, audit)
     if settings.lifted is not None:

@@ -102,10 +102,10 @@ class DefenceSettings(BaseModel):
         return Defence(np.inf if self.clip is None else self.clip, noise, self.keep, self.bits)
 
 
-def under(scenario: Scenario, defence: DefenceSettings) -> Scenario:
+def under_defence(scenario: Scenario, defence: DefenceSettings) -> Scenario:
     """The scenario as a defence changes it.
 
-    >>> under(Scenario(name="one", batch=1), DefenceSettings(name="larger batch", batch=8)).batch
+    >>> under_defence(Scenario(name="one", batch=1), DefenceSettings(name="larger batch", batch=8)).batch
     8
     """
     batch = scenario.batch if defence.batch is None else defence.batch

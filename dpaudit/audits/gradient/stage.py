@@ -19,16 +19,16 @@ from dpaudit.audits.gradient.settings import (
     GradientAttackSettings,
     GradientSettings,
     Scenario,
-    under,
+    under_defence,
 )
-from dpaudit.bounds.reconstruction import Successes, judge
+from dpaudit.bounds.reconstruction import Successes, judge_reconstruction
 from dpaudit.data.dataset import Dataset
 from dpaudit.data.source import Records
 from dpaudit.results.gradient import DefenceCost, GradientCell
 from dpaudit.runtime.check import FloatArray, IntArray
 from dpaudit.runtime.errors import AuditFailed, InputError
-from dpaudit.runtime.seeds import derived
-from dpaudit.training.reference_models.store import described, digest
+from dpaudit.runtime.seeds import derive_seed
+from dpaudit.training.reference_models.store import describe_value, digest
 
 View = BatchGradient | ClientUpdate
 
@@ -54,7 +54,7 @@ class StageInputs:
     @cached_property
     def fingerprint(self) -> str:
         """Of all of it."""
-        return digest(self.settings, described(self.records), self.seed, self.delta, self.confidence)
+        return digest(self.settings, describe_value(self.records), self.seed, self.delta, self.confidence)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, StageInputs) and self.fingerprint == other.fingerprint
@@ -64,7 +64,7 @@ class StageInputs:
 
     def seed_for(self, *words: object) -> int:
         """A seed for one purpose."""
-        return derived(self.seed, "gradient", *words)
+        return derive_seed(self.seed, "gradient", *words)
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Invert:
 
     def __call__(self) -> Inverted:
         """The cell."""
-        stage, sent = _stage(self.given), under(self.scenario, self.chosen)
+        stage, sent = _stage(self.given), under_defence(self.scenario, self.chosen)
         views, (truth, labels) = _views(self.given, sent, self.chosen), stage.records(sent)
         found, first = stage.cell(sent, self.chosen, self.name, views, truth, labels)
         return Inverted(found, first if self.given.settings.show_records else None)
@@ -124,7 +124,7 @@ def _views(given: StageInputs, sent: Scenario, chosen: DefenceSettings) -> "list
     return stage.views(sent, chosen, *stage.records(sent))
 
 
-def drawn(dataset: Dataset, scenario: Scenario, victims: int, *, seed: int) -> tuple[FloatArray, IntArray]:
+def draw_victims(dataset: Dataset, scenario: Scenario, victims: int, *, seed: int) -> tuple[FloatArray, IntArray]:
     """Records (victims, batch, ...) and labels of a scenario's victims, no record twice.
 
     A victim's first record is the same whatever the batch, so that defences are compared on the same records.
@@ -165,11 +165,11 @@ class Stage:
 
     def records(self, scenario: Scenario) -> tuple[FloatArray, IntArray]:
         """Records and labels of a scenario's victims."""
-        return drawn(self.dataset, scenario, self.settings.victims, seed=self.given.seed_for(scenario.name))
+        return draw_victims(self.dataset, scenario, self.settings.victims, seed=self.given.seed_for(scenario.name))
 
     def views(self, scenario: Scenario, chosen: DefenceSettings, truth: FloatArray, labels: IntArray) -> list[View]:
         """What each victim sends."""
-        from dpaudit.attacks.gradient.observed_gradient import batch_gradient, client_update
+        from dpaudit.attacks.gradient.observed_gradient import batch_gradient, fedavg_update
 
         defence = chosen.build(self.given.delta)
         knows: Any = ("labels",) if scenario.knows_labels else ()
@@ -184,7 +184,7 @@ class Stage:
                 )
             else:
                 found.append(
-                    client_update(
+                    fedavg_update(
                         self.victims,
                         truth[v],
                         labels[v],
@@ -228,7 +228,7 @@ class Stage:
         if mechanism is not None:
             promised = trade_off(GaussianSteps(mechanism.noise_multiplier, 1, FULL_BATCH), adjacency="add-remove")
             result = Successes(test.identified, test.records, test.kappa)
-            verdict = judge(result, promised, confidence=self.given.confidence)
+            verdict = judge_reconstruction(result, promised, confidence=self.given.confidence)
         restored = None if scenario.knows_labels else self._labels_restored(views, labels)
         cell = GradientCell(
             scenario=scenario.name,

@@ -43,7 +43,7 @@ class Allotment(BaseModel):
     choices: list[BudgetChoice]
 
 
-def allot(
+def allot_budget(
     settings: LadderSettings, audit: Audit, subject: Subject, mechanism: Mechanism | Skipped, left: float
 ) -> Allotment:
     """Choose rungs, steps, canaries and runs for one model.

@@ -29,7 +29,7 @@ from dpaudit.scores.scores import Scores
 from dpaudit.training.capabilities import on_engine, reference_trainer
 from dpaudit.training.reference_models.masks import Packed
 from dpaudit.training.reference_models.pool import Pool
-from dpaudit.training.reference_models.task_cache import CachedTask, in_order, kept, missing, store_of
+from dpaudit.training.reference_models.task_cache import CachedTask, in_order, missing, run_cached, store_of
 from dpaudit.training.reference_models.trained_model import Wanted
 from dpaudit.training.trainer import Predict
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 AT_A_TIME = 32  # runs trained together, and between two looks at whether the claim is refuted
 
 
-def one_run(settings: LadderSettings, audit: Audit, subject: Subject) -> Found | Skipped:
+def audit_one_run(settings: LadderSettings, audit: Audit, subject: Subject) -> Found | Skipped:
     """Rung 3: a lower bound from one training with some of the canaries; why there is none where it cannot run."""
     reason = _refused(settings, audit, subject)
     if reason is not None:
@@ -84,10 +84,10 @@ def _kept(
     audit: Audit, tasks: Mapping[str, CachedTask[CanaryScores]], done: Callable[[str], object] = lambda name: None
 ) -> Iterator[tuple[str, CanaryScores]]:
     store, workers, memory = store_of(audit.folder / "ladder"), audit.workers, audit.memory
-    return kept(tasks, CanaryScores, store=store, workers=workers, memory=memory, done=done)
+    return run_cached(tasks, CanaryScores, store=store, workers=workers, memory=memory, done=done)
 
 
-def many_runs(settings: LadderSettings, audit: Audit, subject: Subject) -> Found | Skipped:
+def audit_many_runs(settings: LadderSettings, audit: Audit, subject: Subject) -> Found | Skipped:
     """Rung 4: a lower bound from many trainings with or without one canary; why there is none where it cannot run."""
     reason = _refused(settings, audit, subject)
     if reason is not None:

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pydantic import TypeAdapter, ValidationError
 
 from dpaudit.audits.audit import Audit, Subject
-from dpaudit.audits.ladder.budget import Allotment, allot
-from dpaudit.audits.ladder.canary_runs import many_runs, one_run
+from dpaudit.audits.ladder.budget import Allotment, allot_budget
+from dpaudit.audits.ladder.canary_runs import audit_many_runs, audit_one_run
 from dpaudit.audits.ladder.settings import RUNGS, Found, LadderSettings, seconds
 from dpaudit.audits.ladder.trainer_under_test import NOTHING_CLAIMED, Asked, mechanism_of
 from dpaudit.bounds.lower_bound import Skipped
@@ -22,7 +22,7 @@ CHOICES = "ladder.json"  # in the run folder: what a budget chose, so that a run
 ALLOTMENTS = TypeAdapter(dict[str, Allotment])
 
 
-def run(settings: LadderSettings, audit: Audit) -> LadderResult:
+def audit_ladder(settings: LadderSettings, audit: Audit) -> LadderResult:
     """Climb every rung with every subject.
 
     With a budget all choices are made, and kept in the run folder, before the first rung is climbed.
@@ -31,8 +31,8 @@ def run(settings: LadderSettings, audit: Audit) -> LadderResult:
         0: _reconcile,
         1: _inspect,
         2: _step_canaries,
-        3: one_run,
-        4: many_runs,
+        3: audit_one_run,
+        4: audit_many_runs,
     }
     outcomes = []
     allotted = _allotted(settings, audit) if settings.budget is not None else {}
@@ -87,7 +87,7 @@ def _allotted(settings: LadderSettings, audit: Audit) -> dict[str, Allotment]:
             own = _as_shown(settings, asked)
         spoken_for = sum(choice.seconds for given in allotted.values() for choice in given.choices)
         left = (end - time.monotonic() - spoken_for) / (len(audit.subjects) - position)
-        allotted[subject.name] = allot(own, audit, subject, mechanism, left)
+        allotted[subject.name] = allot_budget(own, audit, subject, mechanism, left)
     write_text(path, ALLOTMENTS.dump_json(allotted, indent=1).decode())
     return allotted
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from dpaudit.accounting.claim import GaussianSteps, Poisson
 from dpaudit.accounting.mechanism import epsilon, trade_off
 from dpaudit.attacks.gradient.candidate_attack import CandidateAttack, PrivacyUnits, RecordContributions
-from dpaudit.attacks.gradient.candidate_game import Game, play
+from dpaudit.attacks.gradient.candidate_game import Game, play_games
 from dpaudit.attacks.gradient.candidate_game_limits import (
     equivalent_mu,
     orthogonal_success,
@@ -19,7 +19,7 @@ from dpaudit.attacks.gradient.candidate_game_limits import (
 from dpaudit.attacks.gradient.dense_network import DenseNetwork
 from dpaudit.audits.architecture import ArchitectureSettings
 from dpaudit.audits.audit import Audit
-from dpaudit.bounds.reconstruction import Successes, from_definition, judge, within_family
+from dpaudit.bounds.reconstruction import Successes, from_definition, judge_reconstruction, within_family
 from dpaudit.results.prior import GameCell, PriorResult
 from dpaudit.runtime.errors import InputError
 
@@ -63,7 +63,7 @@ class PriorSettings(BaseModel):
         return 3 * len(self.candidates) * len(self.noise_multipliers)
 
 
-def run(settings: PriorSettings, audit: Audit) -> PriorResult:
+def audit_reconstruction(settings: PriorSettings, audit: Audit) -> PriorResult:
     """Play every cell on the audit's records; candidates are records that are in no training otherwise."""
     features = audit.dataset.features
     if settings.architecture is None:
@@ -95,7 +95,7 @@ def run(settings: PriorSettings, audit: Audit) -> PriorResult:
                 rows = slice(settings.records - 1, settings.records - 1 + number)
                 initial = network.initial(seed=audit.seed_for("prior", "initial"))
                 seed = audit.seed_for("prior", noise, number)
-                won = play(
+                won = play_games(
                     game, attack, initial, PrivacyUnits(scaled[rows], labels[rows]), runs=settings.runs, seed=seed
                 )
                 cells.append(_cell(settings, audit, promised, noise, number, won.successes, won.mean_norm))
@@ -135,7 +135,7 @@ def _cell(
         power=violation_power(
             orthogonal_success(suspected_mu, number), gamma, runs=settings.runs, confidence=audit.confidence
         ),
-        verdict=judge(result, curve, confidence=audit.confidence),
+        verdict=judge_reconstruction(result, curve, confidence=audit.confidence),
         definition=from_definition(result, delta=audit.delta, confidence=audit.confidence),
         family=within_family(result, promised, delta=audit.delta, confidence=audit.confidence),
     )

@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from dpaudit.accounting.claim import Claim, FixedSize, Unit
-from dpaudit.audits.federated.gradient_canaries import cosines, judged
+from dpaudit.audits.federated.gradient_canaries import cosines, judge_cosines
 from dpaudit.audits.federated.user_bound import user_bound
 from dpaudit.audits.federated.user_membership import release_alignment
 from dpaudit.data.dataset import Dataset, Task
@@ -24,7 +24,7 @@ from dpaudit.results.federated import UserResult
 from dpaudit.results.trace import TraceResult
 from dpaudit.runtime.check import BoolArray, FloatArray, IntArray
 from dpaudit.runtime.errors import InputError
-from dpaudit.runtime.seeds import derived
+from dpaudit.runtime.seeds import derive_seed
 from dpaudit.scores.roc import Roc, auc_standard_error
 from dpaudit.scores.scores import Scores
 from dpaudit.trace import Trace, inspect_rounds
@@ -95,7 +95,7 @@ def claim_of(trace: Trace) -> Claim | None:
     return Claim(figure, stated.delta, stated.unit, stated.adjacency, source, mechanism)
 
 
-def terms(trace: Trace, stated: Mapping[str, object], *, delta: float) -> tuple[Unit, float]:
+def protection_of_trace(trace: Trace, stated: Mapping[str, object], *, delta: float) -> tuple[Unit, float]:
     """Whose privacy the audit is about and at which δ: the manifest's, where it says so, else one user's at ``delta``.
 
     Args:
@@ -118,7 +118,7 @@ def terms(trace: Trace, stated: Mapping[str, object], *, delta: float) -> tuple[
     return unit, found
 
 
-def run(
+def audit_trace(
     settings: TraceSettings,
     trace: Trace,
     claim: Claim | None,
@@ -161,7 +161,7 @@ def run(
         scores, present = canary_cosines(trace, settings.canaries)
         for view in ("final-model", "every-round"):
             found.canaries.append(
-                judged(
+                judge_cosines(
                     name,
                     view,
                     scores[view],
@@ -170,13 +170,13 @@ def run(
                     delta=delta,
                     confidence=confidence,
                     adjacency=adjacency,
-                    seed=derived(seed, "canaries", view),
+                    seed=derive_seed(seed, "canaries", view),
                 )
             )
     if settings.users is not None:
         if architecture is None:
             raise InputError("[trace.users] trains what a client would have sent: the plan needs an [architecture].")
-        joined = user_scores(trace, settings.users, architecture, seed=derived(seed, "candidates"))
+        joined = score_users(trace, settings.users, architecture, seed=derive_seed(seed, "candidates"))
         found.users.append(
             UserResult(
                 model=name,
@@ -191,7 +191,7 @@ def run(
                     delta=delta,
                     confidence=confidence,
                     adjacency=adjacency,
-                    seed=derived(seed, "users"),
+                    seed=derive_seed(seed, "users"),
                 ),
             )
         )
@@ -224,7 +224,7 @@ def canary_cosines(trace: Trace, settings: TraceCanaries) -> tuple[dict[str, Flo
     return {"final-model": final, "every-round": every}, np.arange(len(names)) < len(settings.present)
 
 
-def user_scores(trace: Trace, settings: TraceUsers, architecture: Architecture, *, seed: int) -> Scores:
+def score_users(trace: Trace, settings: TraceUsers, architecture: Architecture, *, seed: int) -> Scores:
     """How much of every release each candidate's own update explains, by whether the candidate was there."""
     present, absent = (_with_users(source, settings) for source in (settings.present, settings.absent))
     (inside, of_inside), (outside, of_outside) = (_users(part) for part in (present, absent))

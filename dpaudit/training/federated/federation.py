@@ -19,7 +19,7 @@ from dpaudit.training.federated.ledger import Entry
 from dpaudit.training.federated.local import ClientWork, Local, Trainees, slots_for
 from dpaudit.training.federated.public_data import Pretraining
 from dpaudit.training.federated.simulation import CanaryClients, ClientRows, FederationRecipe, Observer, simulate
-from dpaudit.training.keras_model import targets
+from dpaudit.training.keras_model import keras_targets
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Federation:
             tuple(tf.repeat(value, len(rows), axis=0) for value in self.start),
             self.recipe,
             features=self.dataset.features,
-            targets=targets(self.dataset),
+            targets=keras_targets(self.dataset),
             rows=rows,
             loss=lambda outputs, truth: per_example_loss(task, outputs, truth),
             seed=seed,
@@ -83,7 +83,7 @@ class Federation:
 
     @cached_property
     def _held(self) -> Held:
-        return Held.of(self.network, self.dataset.features, targets(self.dataset))
+        return Held.of(self.network, self.dataset.features, keras_targets(self.dataset))
 
     @property
     def coordinates(self) -> int:

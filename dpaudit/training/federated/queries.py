@@ -11,7 +11,7 @@ import numpy.typing as npt
 from dpaudit.engine.randomness import Stream, normal
 from dpaudit.runtime.check import FloatArray
 from dpaudit.runtime.errors import AuditFailed, InputError
-from dpaudit.runtime.seeds import derived
+from dpaudit.runtime.seeds import derive_seed
 from dpaudit.runtime.tensorflow import tensorflow_privacy_module, tf
 from dpaudit.training.federated.aggregation import (
     AdaptiveClip,
@@ -65,7 +65,7 @@ class Aggregation:
         if self.expected <= 0:
             raise InputError(f"expected clients in a round must be above 0, got {self.expected!r}.")
         if isinstance(self.aggregator, Tree):
-            query = _tree(self.aggregator, self.shapes, self.participation, derived(self.seed, "tree noise"))
+            query = _tree(self.aggregator, self.shapes, self.participation, derive_seed(self.seed, "tree noise"))
             programs = query, _accumulated(query, self.shapes), None
         else:
             programs = _programs(self.aggregator, self.shapes, self.expected)
@@ -147,7 +147,7 @@ class Aggregation:
         if len(flat) < least:
             return Released(None, aggregator.clip, None, refused, state)
         bound = aggregator.bound(flat.shape[1])
-        rng = np.random.default_rng((derived(self.seed, "shares"), round_number))
+        rng = np.random.default_rng((derive_seed(self.seed, "shares"), round_number))
         norms = np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), aggregator.clip)
         scaled = flat * (aggregator.scale * aggregator.clip / norms)
         query = self._query  # type: ignore[attr-defined]

@@ -16,7 +16,7 @@ from dpaudit.engine.schedules import Constant, Schedule
 from dpaudit.runtime import check
 from dpaudit.runtime.check import BoolArray, FloatArray, IntArray
 from dpaudit.runtime.errors import AuditFailed, InputError
-from dpaudit.runtime.seeds import derived
+from dpaudit.runtime.seeds import derive_seed
 from dpaudit.runtime.tensorflow import tf
 from dpaudit.training.federated.aggregation import Aggregator, Mean
 from dpaudit.training.federated.compression import Compression, Whole
@@ -145,12 +145,12 @@ def simulate(
     total = roster + (len(added[0].present) if added[0] is not None else 0)
     expected = recipe.participation.expected(total)
     shapes = tuple(network.variables[i].shape for i in network.trainable)
-    seeds = [derived(seed, "federation", f) for f in range(federations)]
+    seeds = [derive_seed(seed, "federation", f) for f in range(federations)]
     aggregations = [Aggregation(recipe.aggregator, shapes, expected, recipe.participation, s) for s in seeds]
     states = [aggregation.start() for aggregation in aggregations]
     slots = slots_for(max(1, round(expected * federations)))
     held = Held.of(network, features, targets)
-    trainees = Trainees(network, recipe.local, held, loss, slots, derived(seed, "clients"))
+    trainees = Trainees(network, recipe.local, held, loss, slots, derive_seed(seed, "clients"))
     server = [recipe.server.start(models[i]) for i in network.trainable]
     rates = recipe.learning_rate(recipe.rounds)
     ledgers: list[list[Entry]] = [[] for _ in range(federations)]
@@ -211,8 +211,8 @@ def _turn(
     number: int,
 ) -> _Turn:
     present = np.array([own.size > 0 for own in rows] + ([] if canaries is None else canaries.present.tolist()))
-    asked = recipe.participation(total, round_number=number, seed=derived(seed, "participation")) & present
-    answers = recipe.trouble(total, round_number=number, seed=derived(seed, "trouble"))
+    asked = recipe.participation(total, round_number=number, seed=derive_seed(seed, "participation")) & present
+    answers = recipe.trouble(total, round_number=number, seed=derive_seed(seed, "trouble"))
     there = asked & answers.answers
     real = np.flatnonzero(there[: len(rows)])
     # Numbers differ between federations, so that no two clients anywhere share their randomness.

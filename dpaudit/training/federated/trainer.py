@@ -133,9 +133,9 @@ class Federated:
 
     def restore(self, weights: dict[str, npt.NDArray[np.float32]], dataset: Dataset) -> TrainedModel:
         """The model again from stored weights."""
-        from dpaudit.training.keras_model import restored
+        from dpaudit.training.keras_model import restore_model
 
-        return restored(self.architecture(dataset.features.shape[1:], dataset.outputs), weights, None)
+        return restore_model(self.architecture(dataset.features.shape[1:], dataset.outputs), weights, None)
 
     def __call__(self, dataset: Dataset, included: BoolArray, *, seed: int) -> TrainedModel:
         """Train on the included records; a client that is left without records is absent.
@@ -145,12 +145,12 @@ class Federated:
                 not fit the sampling.
             AuditFailed: the federation diverged.
         """
-        from dpaudit.training.keras_model import trained
+        from dpaudit.training.keras_model import as_trained_model
 
         federation = self.prepare(dataset, seed=seed)
         rows = rows_of(self.owner(dataset), included=included)
         models, _ = federation([rows], seed=seed)
-        return trained(federation.network.to_keras(models, 0), self.mechanism(int(included.sum())))
+        return as_trained_model(federation.network.to_keras(models, 0), self.mechanism(int(included.sum())))
 
     def prepare(self, dataset: Dataset, *, seed: int) -> Any:
         """A `dpaudit.training.federated.federation.Federation` of it; the seed draws the first weights.

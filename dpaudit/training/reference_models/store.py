@@ -46,24 +46,24 @@ def digest(*parts: object) -> str:
     return total.hexdigest()
 
 
-def described(value: object) -> str:
+def describe_value(value: object) -> str:
     """Text that differs whenever a task would do something else with the value.
 
     A dataclass is its fields, a list its items and an array its bytes; what depends on a file, on code or on records
     has a ``fingerprint``.
 
     >>> from dpaudit.training.architecture import Mlp
-    >>> described(Mlp((8,)))
+    >>> describe_value(Mlp((8,)))
     "Mlp(hidden=(8), activation='relu')"
     """
     fingerprint = getattr(value, "fingerprint", None)
     if fingerprint is not None:
         return f"{type(value).__qualname__}({fingerprint})"
     if is_dataclass(value) and not isinstance(value, type):
-        parts = ", ".join(f"{field.name}={described(getattr(value, field.name))}" for field in fields(value))
+        parts = ", ".join(f"{field.name}={describe_value(getattr(value, field.name))}" for field in fields(value))
         return f"{type(value).__qualname__}({parts})"
     if isinstance(value, list | tuple):
-        return f"({', '.join(map(described, value))})"
+        return f"({', '.join(map(describe_value, value))})"
     return digest(value) if isinstance(value, np.ndarray) else repr(value)
 
 

@@ -12,7 +12,7 @@ from dpaudit.attacks.gradient.candidate_attack import (
     RecordContributions,
     UserContributions,
 )
-from dpaudit.attacks.gradient.candidate_game import Game, Played, play
+from dpaudit.attacks.gradient.candidate_game import Game, Played, play_games
 from dpaudit.attacks.gradient.candidate_game_limits import equivalent_mu, orthogonal_success, simplex_success
 from dpaudit.attacks.gradient.dense_network import DenseNetwork, inner_products, squared_norms, weighted_sum
 from dpaudit.attacks.gradient.view import Arrays, FinalModel, NoisyReleases
@@ -114,7 +114,7 @@ def test_candidates_are_found_through_a_convolution(unit: str) -> None:
     if unit == "user":
         contributions = UserContributions(network, 0.1, learning_rate=0.1, local_steps=2)
     game = Game(contributions, known, 0.0, steps=3, learning_rate=1.0, direction=-1 if unit == "record" else 1)
-    won = play(game, CandidateAttack(contributions, "sum"), network.initial(seed=0), candidates, runs=6, seed=0)
+    won = play_games(game, CandidateAttack(contributions, "sum"), network.initial(seed=0), candidates, runs=6, seed=0)
     assert won.successes == 6
 
 
@@ -148,7 +148,7 @@ def published(
     known = PrivacyUnits(units.features[: records - 1], y[: records - 1])
     game = Game(contributions, known, noise_multiplier=5.0, steps=100, learning_rate=9.0)
     attack = CandidateAttack(contributions)
-    return play(game, attack, network.initial(seed=1), candidates, runs=runs, seed=seed), game.mechanism
+    return play_games(game, attack, network.initial(seed=1), candidates, runs=runs, seed=seed), game.mechanism
 
 
 def test_prior_attack_is_where_it_was_published(images: Images) -> None:
@@ -176,7 +176,7 @@ def test_noise_that_hides_everything_leaves_guessing() -> None:
     contributions = RecordContributions(DenseNetwork((12, 7, 3)), 0.1)
     game = Game(contributions, small(1, 20), noise_multiplier=1e6, steps=5, learning_rate=0.1)
     initial = contributions.network.initial(seed=0)
-    won = play(game, CandidateAttack(contributions), initial, small(2, 4), runs=400, seed=0)
+    won = play_games(game, CandidateAttack(contributions), initial, small(2, 4), runs=400, seed=0)
     assert binomtest(won.successes, 400, 1 / 4).pvalue > 1e-3
 
 
@@ -193,7 +193,7 @@ def test_without_noise_the_candidate_is_always_found(unit: str) -> None:
         contributions, direction = UserContributions(network, 0.1, learning_rate=0.1, local_steps=2), 1
         known, candidates = (PrivacyUnits(rng.uniform(-1, 1, (n, 5, 12)), rng.integers(3, size=(n, 5))) for n in (8, 6))
     game = Game(contributions, known, 0.0, steps=3, learning_rate=1.0, direction=direction)
-    won = play(game, CandidateAttack(contributions, "sum"), network.initial(seed=0), candidates, runs=20, seed=0)
+    won = play_games(game, CandidateAttack(contributions, "sum"), network.initial(seed=0), candidates, runs=20, seed=0)
     assert won.successes == 20
 
 
@@ -205,7 +205,7 @@ def test_sampled_runs_stay_below_the_bound_and_the_ratio_beats_the_sum() -> None
     game = Game(contributions, known, noise_multiplier=0.7, steps=30, learning_rate=0.1, rate=0.1)
     initial = contributions.network.initial(seed=0)
     ratio, total = (
-        play(game, CandidateAttack(contributions, score), initial, candidates, runs=150, seed=0)
+        play_games(game, CandidateAttack(contributions, score), initial, candidates, runs=150, seed=0)
         for score in ("likelihood-ratio", "sum")
     )
     gamma = trade_off(game.mechanism).reconstruction(1 / 8)
@@ -219,7 +219,7 @@ def test_too_little_noise_is_seen_above_the_bound() -> None:
     contributions = RecordContributions(DenseNetwork((12, 7, 3)), 0.05)
     game = Game(contributions, small(1, 50), noise_multiplier=1.0, steps=10, learning_rate=0.1)
     initial = contributions.network.initial(seed=0)
-    won = play(game, CandidateAttack(contributions), initial, small(2, 8), runs=100, seed=0)
+    won = play_games(game, CandidateAttack(contributions), initial, small(2, 8), runs=100, seed=0)
     gamma = trade_off(GaussianSteps(10.0, 10, Poisson(1.0))).reconstruction(1 / 8)
     assert binomtest(won.successes, 100, gamma, alternative="greater").pvalue < 1e-6
 
@@ -280,4 +280,4 @@ def test_repeated_candidates_are_refused() -> None:
     twice = PrivacyUnits(np.concatenate([twice.features] * 2), np.concatenate([twice.labels] * 2))
     game = Game(contributions, small(1, 5), 1.0, steps=1, learning_rate=0.1)
     with pytest.raises(InputError, match="2 are repeated"):
-        play(game, CandidateAttack(contributions), contributions.network.initial(seed=0), twice, runs=1, seed=0)
+        play_games(game, CandidateAttack(contributions), contributions.network.initial(seed=0), twice, runs=1, seed=0)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dpaudit.audits.audit import Subject
-from dpaudit.audits.federated import FederatedSettings, run
+from dpaudit.audits.federated import FederatedSettings, audit_federations
 from dpaudit.audits.federated.gradient_canaries import Canary, canary_audit
 from dpaudit.audits.plan import plan_from
 from dpaudit.data.users import user_truth
@@ -86,7 +86,7 @@ def test_users_of_a_small_federation_without_dp_are_found() -> None:
         model = trainer(audit.dataset, member, seed=1)
         subjects.append(Subject(name, trainer, model, None))
     settings = FederatedSettings(users=["final-model", "releases"], references=4)
-    outcome = run(settings, small_audit(subjects=tuple(subjects)))
+    outcome = audit_federations(settings, small_audit(subjects=tuple(subjects)))
     auc = {(found.model, found.view): found.auc for found in outcome.users}
     assert auc["plain", "releases"] > 0.9
     assert auc["dp", "releases"] < 0.9
@@ -112,12 +112,12 @@ def test_local_noise_can_be_audited_too() -> None:
 def test_what_does_not_fit_is_refused() -> None:
     """No federated model, record coins under a hunt for users, and too many canaries for the model."""
     with pytest.raises(InputError, match="the plan has none"):
-        run(FederatedSettings(canaries=Canary(clients=10)), small_audit())
+        audit_federations(FederatedSettings(canaries=Canary(clients=10)), small_audit())
     trainer = federation()
     audit = small_audit(unit="record")
     model = trainer(audit.dataset, audit.member, seed=1)
     with pytest.raises(InputError, match="needs coins per user"):
-        run(
+        audit_federations(
             FederatedSettings(users=["releases"]),
             small_audit(unit="record", subjects=(Subject("m", trainer, model, None),)),
         )

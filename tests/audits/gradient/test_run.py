@@ -74,14 +74,14 @@ def test_an_attack_from_elsewhere_is_run_by_its_name(tmp_path: Path, monkeypatch
         )
 
     given = audit(tmp_path)
-    (cell,) = gradient.run(settings(level=0.25), given).cells
+    (cell,) = gradient.audit_gradients(settings(level=0.25), given).cells
     stage = gradient_stage.StageInputs(settings(), given.records(), given.seed, given.delta, given.confidence)
-    truth, _ = gradient_stage.drawn(given.dataset, settings().scenario[0], 3, seed=stage.seed_for("one image"))
+    truth, _ = gradient_stage.draw_victims(given.dataset, settings().scenario[0], 3, seed=stage.seed_for("one image"))
     expected = [10 * np.log10(1 / np.square(record - 0.25).mean()) for record in truth[:, 0]]
     assert cell.attack == "grey"
     assert cell.psnr == pytest.approx(expected, abs=1e-3)
     with pytest.raises(InputError, match="more weights than Grey can read"):
-        gradient.run(settings(most=5), given)
+        gradient.audit_gradients(settings(most=5), given)
 
 
 def test_true_noise_is_consistent_and_missing_noise_contradicted(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_true_noise_is_consistent_and_missing_noise_contradicted(tmp_path: Path)
         records=200,
         steps=50,
     )
-    honest, broken = prior.run(settings, audit(tmp_path)).cells
+    honest, broken = prior.audit_reconstruction(settings, audit(tmp_path)).cells
     assert honest.verdict.verdict == "consistent"
     assert honest.orthogonal <= honest.simplex <= honest.gamma
     assert honest.family.epsilon <= honest.epsilon
@@ -106,7 +106,9 @@ def test_true_noise_is_consistent_and_missing_noise_contradicted(tmp_path: Path)
 def test_too_few_records_are_refused(tmp_path: Path) -> None:
     """Known records and candidates must be there."""
     with pytest.raises(InputError, match="prior: 999 known records and 100 candidates need 1099 records"):
-        prior.run(prior.PriorSettings(candidates=[100], noise_multipliers=[1.0], runs=1), audit(tmp_path))
+        prior.audit_reconstruction(
+            prior.PriorSettings(candidates=[100], noise_multipliers=[1.0], runs=1), audit(tmp_path)
+        )
 
 
 def test_noise_and_epsilon_are_not_both_taken() -> None:
@@ -155,7 +157,7 @@ def test_what_is_exact_without_defence_is_gone_with_noise(tmp_path: Path) -> Non
         utility_steps=20,
         show_records=True,
     )
-    outcome = gradient.run(settings, audit(tmp_path))
+    outcome = gradient.audit_gradients(settings, audit(tmp_path))
     cells = {(c.scenario, c.defence, c.attack): c for c in outcome.cells}
     exact = cells["one image", "none", "dense"]
     assert min(exact.psnr) > 100
@@ -192,7 +194,7 @@ def test_larger_batches_and_local_steps_are_defences(tmp_path: Path) -> None:
         victims=3,
         utility_steps=4,
     )
-    outcome = gradient.run(settings, audit(tmp_path))
+    outcome = gradient.audit_gradients(settings, audit(tmp_path))
     none, batch, steps = outcome.cells
     assert min(none.psnr) > 100
     assert max(batch.psnr) < 60

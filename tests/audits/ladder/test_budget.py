@@ -14,8 +14,8 @@ from dpaudit.accounting.claim import Claim, GaussianSteps, Poisson
 from dpaudit.accounting.composed import epsilon_under
 from dpaudit.accounting.mechanism import epsilon
 from dpaudit.audits.ladder import budget
-from dpaudit.audits.ladder.budget import allot
-from dpaudit.audits.ladder.run import CHOICES, run
+from dpaudit.audits.ladder.budget import allot_budget
+from dpaudit.audits.ladder.run import CHOICES, audit_ladder
 from dpaudit.audits.ladder.settings import LadderSettings
 from dpaudit.bounds.lower_bound import Skipped
 from dpaudit.bounds.step_canary_power import visible_to_steps
@@ -42,7 +42,7 @@ def chosen(tmp_path, seconds, *, claim=CLAIM, mechanism=NOISY, monkeypatch, trai
     monkeypatch.setattr(budget, "_seconds_per_training", lambda audit, subject: training)
     monkeypatch.setattr(budget, "_seconds_per_question", lambda mechanism: 0.001)
     audit, subject = subject_of(tmp_path, claim)
-    allotment = allot(EVERYTHING, audit, subject, mechanism, seconds)
+    allotment = allot_budget(EVERYTHING, audit, subject, mechanism, seconds)
     return allotment.settings, {choice.rung: choice for choice in allotment.choices}
 
 
@@ -109,10 +109,10 @@ def test_a_run_that_goes_on_keeps_its_choices(tmp_path):
     """The choices are in the folder before the first rung is climbed, and are not made again."""
     audit, subject = subject_of(tmp_path)
     settings = LadderSettings(budget="1s", rungs=[3, 4], stop_early=True)
-    outcome = run(settings, replace(audit, subjects=(subject,)))
+    outcome = audit_ladder(settings, replace(audit, subjects=(subject,)))
     assert [rung.choice is not None for rung in outcome.rungs] == [True, True]
     kept = (tmp_path / CHOICES).read_bytes()
-    again = run(settings, replace(audit, subjects=(subject,), begun=audit.begun + 1000))
+    again = audit_ladder(settings, replace(audit, subjects=(subject,), begun=audit.begun + 1000))
     assert (tmp_path / CHOICES).read_bytes() == kept
     assert [rung.choice for rung in again.rungs] == [rung.choice for rung in outcome.rungs]
     result: Any = SimpleNamespace(ladder=outcome)
@@ -121,4 +121,4 @@ def test_a_run_that_goes_on_keeps_its_choices(tmp_path):
     assert outcome.rungs[0].skipped.startswith("left out by the budget: ")
     (tmp_path / CHOICES).write_text("{}]")
     with pytest.raises(InputError, match="does not hold what a budget chose; remove it"):
-        run(settings, audit)
+        audit_ladder(settings, audit)

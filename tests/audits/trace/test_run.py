@@ -181,7 +181,7 @@ def test_what_does_not_fit_a_trace_is_refused(tmp_path: Path) -> None:
 @pytest.mark.tf
 def test_users_are_found_in_a_trace_without_noise(tmp_path: Path) -> None:
     """Twenty users, each there by a coin: their updates explain the releases (AUC above 0.9 has chance 2e-3)."""
-    from dpaudit.integrations.simulated import recorded, trace_writer
+    from dpaudit.integrations.simulated import record_rounds, trace_writer
     from dpaudit.training.federated.trainer import Federated
 
     data = digits().take(np.arange(400))
@@ -192,7 +192,7 @@ def test_users_are_found_in_a_trace_without_noise(tmp_path: Path) -> None:
     trainer = Federated(architecture, rounds=4, batch_size=10, learning_rate=0.3)
     prepared = trainer.prepare(data, seed=1)
     with trace_writer(prepared.network, tmp_path / "theirs") as writer:
-        prepared([rows_of(owner, included=member)], seed=2, observe=recorded(writer, prepared.network))
+        prepared([rows_of(owner, included=member)], seed=2, observe=record_rounds(writer, prepared.network))
     for name, mask in (("in", member), ("out", ~member)):
         np.savez(tmp_path / f"{name}.npz", features=data.features[mask], labels=data.labels[mask], users=owner[mask])
     users = {"present": str(tmp_path / "in.npz"), "absent": str(tmp_path / "out.npz"), "batch_size": 10}
