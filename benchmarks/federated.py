@@ -58,7 +58,7 @@ def ours(kind: str, clients: int, rounds: int, *, private: bool) -> float:
     from dpaudit.engine.losses import per_example_loss
     from dpaudit.engine.network import Network
     from dpaudit.engine.schedules import Constant
-    from dpaudit.training.federated.aggregation import FixedClip, Mean
+    from dpaudit.training.federated.aggregation import FixedClip, PlainMean
     from dpaudit.training.federated.local import Local
     from dpaudit.training.federated.simulation import FederationRecipe, simulate
 
@@ -72,7 +72,7 @@ def ours(kind: str, clients: int, rounds: int, *, private: bool) -> float:
             rounds + 3,
             local=Local(1, BATCH),
             learning_rate=Constant(0.1),
-            aggregator=FixedClip(1.0, 1.0) if private else Mean(),
+            aggregator=FixedClip(1.0, 1.0) if private else PlainMean(),
         ),
         features=x,
         targets=y,

@@ -29,7 +29,7 @@ from dpaudit.runtime.progress import on_standard_error
 from dpaudit.scores.roc import Roc
 from dpaudit.scores.scores import Scores
 from dpaudit.scores.signals import PoolSignals
-from dpaudit.scores.targets import MeanOverTargets, OverTargets, mean_over, over_targets
+from dpaudit.scores.targets import Mean, OverTargets, mean_over, over_targets
 from dpaudit.training.architecture import Mlp
 from dpaudit.training.dp_sgd import DpSgd
 
@@ -80,7 +80,7 @@ def over_references(attack: Any, pool: PoolSignals, references: int) -> OverTarg
     return replace(over_targets(together, included, fprs=FPRS), tpr_at_fpr=published(together, included))
 
 
-def published(scores: FloatArray, included: BoolArray) -> tuple[MeanOverTargets, ...]:
+def published(scores: FloatArray, included: BoolArray) -> tuple[Mean, ...]:
     """TPR at each FPR as papers and the earlier figures have it, which takes k of n non-members for a rate of k / n.
 
     `OverTargets` takes it for (k + 1) / (n + 1), the rate of new ones; here both sides must be read alike.

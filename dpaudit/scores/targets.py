@@ -13,7 +13,7 @@ from dpaudit.scores.scores import Scores
 
 
 @dataclass(frozen=True)
-class MeanOverTargets:
+class Mean:
     """Mean over targets with its standard error: models are the unit, records of one model are not independent.
 
     Targets of one pool share references, which makes the error of attacks that fit them a little too small.
@@ -41,10 +41,10 @@ class OverTargets:
     """
 
     targets: int
-    auc: MeanOverTargets
-    advantage: MeanOverTargets
+    auc: Mean
+    advantage: Mean
     fprs: tuple[float, ...]
-    tpr_at_fpr: tuple[MeanOverTargets | None, ...]
+    tpr_at_fpr: tuple[Mean | None, ...]
     fpr_floor: float
     pooled_auc: float
     pooled_tpr_at_fpr: tuple[float | None, ...]
@@ -82,7 +82,7 @@ def over_targets(scores: object, included: object, *, fprs: Sequence[float]) -> 
 
     >>> result = over_targets([[2.0, 1.0], [1.0, 2.0]], [[1, 0], [0, 1]], fprs=(0.1,))
     >>> result.auc
-    MeanOverTargets(mean=1.0, standard_error=0.0)
+    Mean(mean=1.0, standard_error=0.0)
     """
     values = require_finite("scores", scores)
     member = np.asarray(included)
@@ -115,17 +115,17 @@ def over_targets(scores: object, included: object, *, fprs: Sequence[float]) -> 
     )
 
 
-def _mean_where_known(values: Sequence[float | None]) -> MeanOverTargets | None:
+def _mean_where_known(values: Sequence[float | None]) -> Mean | None:
     known = [value for value in values if value is not None]
     return mean_over(known) if len(known) == len(values) else None
 
 
-def mean_over(values: Sequence[float]) -> MeanOverTargets:
+def mean_over(values: Sequence[float]) -> Mean:
     """Mean and standard error of at least two values.
 
     >>> mean_over([1.0, 3.0])
-    MeanOverTargets(mean=2.0, standard_error=1.0)
+    Mean(mean=2.0, standard_error=1.0)
     """
     if len(values) < 2:
         raise InputError(f"a standard error needs 2 values or more, got {len(values)}.")
-    return MeanOverTargets(float(np.mean(values)), float(np.std(values, ddof=1)) / math.sqrt(len(values)))
+    return Mean(float(np.mean(values)), float(np.std(values, ddof=1)) / math.sqrt(len(values)))

@@ -16,7 +16,7 @@ from dpaudit.inspection.server import Server, inspect_server
 from dpaudit.integrations.simulated import record_rounds, trace_writer
 from dpaudit.runtime.tensorflow import keras, tf
 from dpaudit.trace import DpClaim, inspect_trace, read_trace
-from dpaudit.training.federated.aggregation import AdaptiveClip, Aggregator, FixedClip, Mean
+from dpaudit.training.federated.aggregation import AdaptiveClip, Aggregator, FixedClip, PlainMean
 from dpaudit.training.federated.ledger import epsilon_by_round
 from dpaudit.training.federated.local import Local
 from dpaudit.training.federated.participation import AllClients, PoissonClients
@@ -104,4 +104,4 @@ def test_the_same_inspection_finds_weights_and_missing_dp() -> None:
     assert "client weights" in {finding.check for finding in weighted.violations}
     plain = inspect_server(_server(FixedClip(50.0, 0.02)), Stated(1.0, 1.0, 32.0), seed=1)
     assert "sensitivity" in {finding.check for finding in plain.violations}
-    assert Mean().mechanism(AllClients(), 1) is None
+    assert PlainMean().mechanism(AllClients(), 1) is None

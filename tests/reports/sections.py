@@ -26,7 +26,7 @@ from dpaudit.results.membership import PoolResult
 from dpaudit.results.prior import GameCell, PriorResult
 from dpaudit.results.result import Result
 from dpaudit.results.trace import TraceResult
-from dpaudit.scores.targets import MeanOverTargets, NullCheck, OverTargets
+from dpaudit.scores.targets import Mean, NullCheck, OverTargets
 from tests.reports.results import three
 from tests.small_audits import DELTA
 
@@ -174,7 +174,7 @@ def everything() -> Result:
     """All chapters on one page: membership with pools and skipped attacks, a trace, and the three above."""
     whole = three()
     assert whole.membership is not None
-    repeated = MeanOverTargets(0.65, 0.03)
+    repeated = Mean(0.65, 0.03)
     over = OverTargets(2, repeated, repeated, (0.1,), (repeated,), 0.002, 0.65, (0.2,))
     pool = PoolResult(
         model="no-dp", attack="auto", version="1", over_targets=over, null=NullCheck(0.5, 0.01, 0.45, 0.55, 2)

@@ -20,7 +20,7 @@ from dpaudit.reports.markdown import ROWS, result_as_markdown
 from dpaudit.reports.terminal import tabulate_models
 from dpaudit.reports.words import exposed_in_words, exposed_parts, figure, headline
 from dpaudit.results.result import Result
-from dpaudit.scores.targets import MeanOverTargets
+from dpaudit.scores.targets import Mean
 from tests.reports import sections
 from tests.reports.results import large, small, three
 
@@ -206,9 +206,9 @@ def test_rates_that_no_target_can_show_are_not_printed() -> None:
     whole = sections.everything()
     assert whole.membership is not None
     pool = whole.membership.pools[0]
-    for stored in (MeanOverTargets(0.0123, 0.001), None):
+    for stored in (Mean(0.0123, 0.001), None):
         over = replace(
-            pool.over_targets, fprs=(0.1, 0.0001), tpr_at_fpr=(MeanOverTargets(0.2, 0.01), stored), fpr_floor=1 / 719,
+            pool.over_targets, fprs=(0.1, 0.0001), tpr_at_fpr=(Mean(0.2, 0.01), stored), fpr_floor=1 / 719,
             pooled_tpr_at_fpr=(0.2, 0.1),
         )  # fmt: skip
         found = whole.membership.model_copy(update={"pools": [pool.model_copy(update={"over_targets": over})]})

@@ -10,7 +10,7 @@ from dpaudit.data.inclusion import complementary_pairs
 from dpaudit.runtime.errors import InputError
 from dpaudit.scores.roc import Roc
 from dpaudit.scores.scores import Scores
-from dpaudit.scores.targets import MeanOverTargets, OverTargets, mean_over, over_targets
+from dpaudit.scores.targets import Mean, OverTargets, mean_over, over_targets
 from tests.attacks.membership.pool import synthetic
 
 
@@ -61,7 +61,7 @@ def test_results_of_before_hold_a_mean_at_every_rate() -> None:
             "pooled_auc": 0.5, "pooled_tpr_at_fpr": [None if tpr is None else 0.1],
         }  # fmt: skip
         read = TypeAdapter(OverTargets).validate_json(json.dumps(stored))
-        assert read.tpr_at_fpr == (None if tpr is None else MeanOverTargets(0.1, 0.01),)
+        assert read.tpr_at_fpr == (None if tpr is None else Mean(0.1, 0.01),)
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ from dpaudit.training.capabilities import (
     require_records,
 )
 from dpaudit.training.dp_sgd import DpSgd
-from dpaudit.training.federated.aggregation import FixedClip, Mean
+from dpaudit.training.federated.aggregation import FixedClip, PlainMean
 from dpaudit.training.federated.participation import PoissonClients
 from dpaudit.training.federated.trainer import Federated
 from dpaudit.training.function import Function
@@ -189,7 +189,7 @@ def test_what_a_trainer_lacks_is_a_reason(tmp_path: Path) -> None:
         (DpSgd(Mlp(), noise_multiplier=0.5), True),
         (TFPrivacy(Mlp(), 1.0, 0.0), False),
         (TFPrivacy(Mlp(), 1.0, 1.0), True),
-        (Federated(Mlp(), aggregator=Mean()), False),
+        (Federated(Mlp(), aggregator=PlainMean()), False),
         (Federated(Mlp(), aggregator=FixedClip(1.0, 0.0), participation=PoissonClients(0.5)), False),
         (Federated(Mlp(), aggregator=FixedClip(1.0, 1.0), participation=PoissonClients(0.5)), True),
         (Function("package.module:train"), None),

@@ -21,7 +21,7 @@ from dpaudit.training.federated.aggregation import (
     Distributed,
     FixedClip,
     LocalNoise,
-    Mean,
+    PlainMean,
     Tree,
 )
 from dpaudit.training.federated.compression import EightBit, RandomMask, Sign, TopK, Whole
@@ -98,7 +98,9 @@ def test_weights_by_records_make_unequal_clients_centralised_too() -> None:
     rows = _clients(3, 30, 15)
     central = _keras_sgd(np.arange(48), steps=2, rate=0.3)
     _close(_train(FederationRecipe(2, local=WHOLE, learning_rate=Constant(0.3)), rows), central)
-    uniform = _train(FederationRecipe(2, local=WHOLE, learning_rate=Constant(0.3), aggregator=Mean("uniform")), rows)
+    uniform = _train(
+        FederationRecipe(2, local=WHOLE, learning_rate=Constant(0.3), aggregator=PlainMean("uniform")), rows
+    )
     assert np.abs(uniform[0] - central[0]).max() > 1e-3
 
 
@@ -318,7 +320,7 @@ def test_a_broken_update_counts_as_none_under_dp_and_fails_without() -> None:
     assert released.mean is not None
     assert released.refused == 2
     np.testing.assert_allclose(released.mean[0], np.full(4, 0.5 / 3), rtol=1e-6)
-    plain = Aggregation(Mean(), ((4,),), 3.0, AllClients(), seed=5)
+    plain = Aggregation(PlainMean(), ((4,),), 3.0, AllClients(), seed=5)
     with pytest.raises(AuditFailed, match="update of client 1 is not finite"):
         plain(plain.start(), [tf.constant(updates)], np.ones(3), range(3), round_number=0)
 

@@ -25,7 +25,7 @@ from dpaudit.results.federated import CraftedResult
 from dpaudit.runtime.check import FloatArray
 from dpaudit.runtime.errors import InputError
 from dpaudit.scores.scores import Scores
-from dpaudit.training.federated.aggregation import Aggregator, Mean, Tree
+from dpaudit.training.federated.aggregation import Aggregator, PlainMean, Tree
 
 LEAST = 10  # draws with and without the canary below which a deviation is not worth fitting
 
@@ -214,7 +214,7 @@ def _released_again(
 
     participation = prepared.recipe.participation
     expected = participation.expected(roster + 1)
-    at_clip = aggregator if isinstance(aggregator, Mean) else replace(aggregator, clip=clip)
+    at_clip = aggregator if isinstance(aggregator, PlainMean) else replace(aggregator, clip=clip)
     shapes = tuple(part.shape[1:] for part in moment.updates)
     aggregation = Aggregation(at_clip, shapes, expected, participation, seed)
     own = np.split(clip * direction, np.cumsum([int(np.prod(shape)) for shape in shapes])[:-1])

@@ -20,7 +20,7 @@ Sampler = PoissonClients | FixedClients | AllClients | OncePerEpoch
 
 
 @dataclass(frozen=True)
-class Mean:
+class PlainMean:
     """The average of the updates that arrived, without privacy.
 
     Args:
@@ -237,5 +237,5 @@ class Distributed:
         return sampler.mechanism(self.noise_multiplier, rounds)
 
 
-Aggregator = Mean | FixedClip | AdaptiveClip | Tree | LocalNoise | Distributed
+Aggregator = PlainMean | FixedClip | AdaptiveClip | Tree | LocalNoise | Distributed
 NamedAggregator = Annotated[Aggregator, Field(discriminator="kind")]

@@ -18,7 +18,7 @@ from dpaudit.runtime.check import BoolArray, FloatArray, IntArray
 from dpaudit.runtime.errors import AuditFailed, InputError
 from dpaudit.runtime.seeds import derive_seed
 from dpaudit.runtime.tensorflow import tf
-from dpaudit.training.federated.aggregation import Aggregator, Mean
+from dpaudit.training.federated.aggregation import Aggregator, PlainMean
 from dpaudit.training.federated.compression import Compression, Whole
 from dpaudit.training.federated.ledger import Entry
 from dpaudit.training.federated.local import ClientWork, Local, Trainees, slots_for
@@ -46,7 +46,7 @@ class FederationRecipe:
     participation: Participation = AllClients()  # noqa: RUF009  # frozen values, here and below
     local: Local = Local()  # noqa: RUF009
     learning_rate: Schedule = Constant(0.1)  # noqa: RUF009
-    aggregator: Aggregator = Mean()  # noqa: RUF009
+    aggregator: Aggregator = PlainMean()  # noqa: RUF009
     server: Optimizer = GradientDescent()  # noqa: RUF009
     server_learning_rate: float = 1.0
     compression: Compression = Whole()  # noqa: RUF009

@@ -16,7 +16,7 @@ from dpaudit.runtime.errors import InputError
 from dpaudit.training.architecture import Architecture
 from dpaudit.training.capabilities import no_probe
 from dpaudit.training.dp_sgd import OptimizerName
-from dpaudit.training.federated.aggregation import Mean, NamedAggregator
+from dpaudit.training.federated.aggregation import NamedAggregator, PlainMean
 from dpaudit.training.federated.compression import Compression, Whole
 from dpaudit.training.federated.participation import AllClients, Participation, Trouble
 from dpaudit.training.federated.public_data import Pretraining
@@ -59,7 +59,7 @@ class Federated:
     clients: Clients = Natural()  # noqa: RUF009  # frozen values, here and below
     rounds: int = 30
     participation: Participation = AllClients()  # noqa: RUF009
-    aggregator: NamedAggregator = Mean()  # noqa: RUF009
+    aggregator: NamedAggregator = PlainMean()  # noqa: RUF009
     local_epochs: int = 1
     batch_size: int | Literal["all"] = 32
     learning_rate: float = 0.1
