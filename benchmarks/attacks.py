@@ -219,7 +219,7 @@ def everything(found: Measured, small: bool, repeats: int) -> None:
     own = Signals.from_logits(logits, rng.integers(0, 10, records))
     signals = Signals(own.phi, own.labels, own.log_probabilities, target.reference, target.included, target.population)
     total = 0.0
-    for name in sorted(set(registry.MEMBERSHIP) - LEFT_OUT):
+    for name in sorted(set(registry.KINDS["membership"]) - LEFT_OUT):
         attack = registry.resolve("membership", name)()
         taken = seconds(lambda attack=attack: attack(signals), repeats=repeats).median  # type: ignore[misc]
         print(f"  {name:24s}{1000 * taken:9.1f} ms")

@@ -35,8 +35,8 @@ from dpaudit.bounds.sequential import Sequential, refuted_rate, sequential
 from dpaudit.bounds.trial_counts import Counts, Guesses
 from dpaudit.bounds.whole_curve import WholeCurve, whole_curve
 from dpaudit.scores.scores import Scores
-from dpaudit.selftest.mechanisms import DELTA, Simulated, constant_ratio, gaussian, null
-from dpaudit.selftest.methods import METHODS
+from dpaudit.self_test.mechanisms import DELTA, Simulated, constant_ratio, gaussian, null
+from dpaudit.self_test.methods import METHODS
 
 ENVIRONMENTS = Path(__file__).parents[1] / ".benchmark-env"
 PEERS = {

@@ -11,8 +11,8 @@ import statistics
 import time
 from pathlib import Path
 
-from dpaudit.selftest.bugs.catalogue import RIGHT
-from dpaudit.selftest.bugs.run import run_zoo
+from dpaudit.self_test.bugs.catalogue import RIGHT
+from dpaudit.self_test.bugs.run import run_zoo
 
 LIMIT = 60.0
 

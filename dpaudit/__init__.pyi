@@ -23,7 +23,7 @@ from .results.result import Result as Result
 from .results.result import load_result as load_result
 from .scores.scores import Scores as Scores
 from .scores.signals import Signals as Signals
-from .selftest.table import selftest as selftest
+from .self_test.table import selftest as selftest
 from .trace.inspect import inspect_trace as inspect_trace
 
 __version__: str

@@ -11,7 +11,6 @@ OF_THE_WHOLE = {"browser", "docs", "fuzz", "statistical"}  # folders that test t
 
 # Modules that no test of their own package names, by the test that goes through them to reach what they do.
 THROUGH = {
-    "tests/accounting/test_mechanism.py": "accounting.privacy_loss",
     "tests/attacks/gradient/test_matching.py": (
         "attacks.gradient.adam attacks.gradient.dense_objective attacks.gradient.objective attacks.gradient.restarts "
         "data.bundled"
@@ -30,22 +29,24 @@ THROUGH = {
     ),
     "tests/audits/membership/test_larger_than_memory.py": "runtime.out_of_core",
     "tests/audits/membership/test_reference_models.py": "audits.by_name audits.membership.views",
-    "tests/audits/test_attack.py": "data.as_data data.given",
-    "tests/audits/test_heavy_steps.py": "data.source runtime.seeds training.reference_models.task_cache",
-    "tests/audits/test_plan.py": "runtime.first_error",
+    "tests/audits/test_attack.py": "data.as_data",
+    "tests/audits/test_heavy_steps.py": "runtime.seeds training.reference_models.task_cache",
+    "tests/audits/test_plan.py": "runtime.first_error runtime.strict",
     "tests/audits/test_run.py": "runtime.keras_two runtime.log runtime.tensorflow",
     "tests/audits/test_score.py": "accounting.adjacency data.member_choice",
     "tests/audits/trace/test_run.py": "attacks.gradient.views_of_trace audits.trace.run",
-    "tests/bounds/test_power.py": "selftest.power",
-    "tests/bounds/test_vacuous.py": "bounds.vacuous",
+    "tests/bounds/test_power.py": "self_test.power",
+    "tests/bounds/test_vacuous.py": "bounds.certified bounds.vacuous",
     "tests/cli/test_commands.py": (
         "cli.compare cli.doctor cli.history cli.init cli.list cli.power cli.report cli.schema cli.score cli.selftest"
     ),
     "tests/cli/test_dry_run.py": "audits.cost cli.options cli.output runtime.machine",
+    "tests/cli/test_init_table.py": "audits.plan_for_table data.look",
     "tests/cli/test_inspect.py": "cli.inspect inspection.load_factory",
     "tests/cli/test_verify_command.py": "cli.verify",
     "tests/data/test_blind_baseline.py": "data.columns",
-    "tests/docs/test_commands.py": "data.optional selftest.bugs.page",
+    "tests/data/test_tables.py": "data.table_columns",
+    "tests/docs/test_commands.py": "data.optional self_test.bugs.page",
     "tests/engine/test_batches.py": "engine.keys",
     "tests/engine/test_gradients.py": "engine.conv_windows engine.layers engine.per_example_clipping engine.shapes",
     "tests/engine/test_network.py": "engine.initial_weights engine.read_keras",
@@ -65,13 +66,13 @@ THROUGH = {
     "tests/results/test_result_types.py": (
         "results.federated results.gradient results.membership results.prior results.trace"
     ),
-    "tests/selftest/bugs/test_zoo.py": (
-        "selftest.bugs.fault selftest.bugs.federated selftest.bugs.pipelines selftest.bugs.tf_privacy "
-        "selftest.bugs.traces"
+    "tests/self_test/bugs/test_zoo.py": (
+        "self_test.bugs.fault self_test.bugs.federated self_test.bugs.pipelines self_test.bugs.recorded_federations self_test.bugs.tf_privacy "
+        "self_test.bugs.traces"
     ),
     "tests/trace/test_trace.py": (
-        "trace.accountant trace.check_course trace.check_sensitivity trace.inspect trace.manifest trace.reader "
-        "trace.writer"
+        "trace.accountant trace.averages trace.check_course trace.check_noise trace.check_participation trace.inspect "
+        "trace.manifest trace.reader trace.server trace.writer"
     ),
     "tests/training/federated/test_simulation.py": "training.federated.federation",
     "tests/training/reference_models/test_pool.py": "training.reference_models.masks",

@@ -22,7 +22,7 @@ from dpaudit.attacks.gradient.objective import (
     restored_labels,
     stack_views,
 )
-from dpaudit.attacks.gradient.table_columns import Columns
+from dpaudit.attacks.gradient.table_columns import EncodedColumns
 from dpaudit.attacks.gradient.victims import Victims
 from dpaudit.attacks.gradient.view import GradientView, Reconstruction
 from dpaudit.runtime import check
@@ -60,7 +60,7 @@ class Tabular:
     """
 
     model: Any
-    columns: Columns
+    columns: EncodedColumns
     restarts: int = 11
     iterations: int = 800
     rate: float = 0.06

@@ -52,13 +52,8 @@ class BatchGradient:
     def __post_init__(self) -> None:
         if self.clip is not None:
             check.positive("clip", self.clip)
-        weights, gradient = _matched("gradient", self.weights, self.gradient)
-        object.__setattr__(self, "weights", weights)
-        object.__setattr__(self, "gradient", gradient)
-        _check_knowledge(self.batch_size, self.labels, self.box)
-        if self.labels is not None:
-            object.__setattr__(self, "labels", np.array(self.labels, np.int64))
-        _check_sent(self.sent, weights)
+        _own(self, "gradient", self.batch_size)
+        _check_sent(self.sent, self.weights)
         check.nonnegative("noise", self.noise)
 
 
@@ -95,19 +90,14 @@ class ClientUpdate:
     def __post_init__(self) -> None:
         if self.clip is not None:
             check.positive("clip", self.clip)
-        weights, update = _matched("update", self.weights, self.update)
-        object.__setattr__(self, "weights", weights)
-        object.__setattr__(self, "update", update)
         if self.learning_rate is not None:
             check.positive("learning_rate", self.learning_rate)
         if self.epochs is not None:
             check.integer("epochs", self.epochs, at_least=1)
         if self.local_batch is not None:
             check.integer("local_batch", self.local_batch, at_least=1, at_most=self.records)
-        _check_knowledge(self.records, self.labels, self.box)
-        if self.labels is not None:
-            object.__setattr__(self, "labels", np.array(self.labels, np.int64))
-        _check_sent(self.sent, weights)
+        _own(self, "update", self.records)
+        _check_sent(self.sent, self.weights)
 
     @property
     def steps(self) -> int:
@@ -145,11 +135,8 @@ class SecureSum:
     box: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
-        weights, total = _matched("total", self.weights, self.total)
-        object.__setattr__(self, "weights", weights)
-        object.__setattr__(self, "total", total)
         check.integer("clients", self.clients, at_least=1)
-        _check_knowledge(self.records_per_client, None, self.box)
+        _own(self, "total", self.records_per_client)
 
     def as_gradient(self) -> BatchGradient:
         """The same as one batch of all clients' records: equal batch sizes make the mean of means the mean."""
@@ -269,8 +256,9 @@ def _arrays(name: str, arrays: Sequence[npt.ArrayLike]) -> Arrays:
     return clean
 
 
-def _matched(name: str, weights: Sequence[npt.ArrayLike], values: Sequence[npt.ArrayLike]) -> tuple[Arrays, Arrays]:
-    clean_weights, clean = _arrays("weights", weights), _arrays(name, values)
+def _own(view: BatchGradient | ClientUpdate | SecureSum, name: str, records: int | None) -> None:
+    """Check a view of gradients, ``name``, of so many records, and let it hold copies."""
+    clean_weights, clean = _arrays("weights", view.weights), _arrays(name, getattr(view, name))
     if [a.shape for a in clean_weights] != [a.shape for a in clean]:
         raise InputError(
             f"{name} has shapes {[a.shape for a in clean]}, but the weights have {[a.shape for a in clean_weights]}: "
@@ -278,7 +266,11 @@ def _matched(name: str, weights: Sequence[npt.ArrayLike], values: Sequence[npt.A
         )
     if not any(array.any() for array in clean):
         raise InputError(f"{name} is zero everywhere: it carries nothing to attack.")
-    return clean_weights, clean
+    labels = getattr(view, "labels", None)
+    _check_knowledge(records, labels, view.box)
+    copied = {"weights": clean_weights, name: clean}
+    for field, value in (copied if labels is None else {**copied, "labels": np.array(labels, np.int64)}).items():
+        object.__setattr__(view, field, value)
 
 
 def _check_knowledge(records: int | None, labels: IntArray | None, box: tuple[float, float] | None) -> None:

@@ -11,7 +11,7 @@ from scipy.special import gammaln
 
 from dpaudit.runtime.check import BoolArray, FloatArray
 from dpaudit.runtime.errors import InputError
-from dpaudit.runtime.out_of_core import over_records, release
+from dpaudit.runtime.out_of_core import over_records, releasing
 from dpaudit.scores.signals import Signals
 
 Variance = Literal["shrunk", "per-record", "residual", "raw"]
@@ -84,9 +84,8 @@ def moments_without_pairs(
     One member of a pair was trained on a record exactly when the other was not, so one value leaves each side.
     """
     inside, outside = _sides(phi, included, of)
-    for first in range(0, len(phi), 2):
+    for first in releasing(range(0, len(phi), 2), phi):
         pair = of(np.array(phi[first : first + 2], np.float64))
-        release(phi)
         with_record = np.where(included[first], pair[0], pair[1])
         without_record = pair[0] + pair[1] - with_record
         yield first, pair, SideMoments(inside.without(with_record), outside.without(without_record))

@@ -8,7 +8,7 @@ import numpy as np
 from dpaudit.runtime import check
 from dpaudit.runtime.check import BoolArray, FloatArray, IntArray
 from dpaudit.runtime.errors import InputError
-from dpaudit.runtime.out_of_core import release
+from dpaudit.runtime.out_of_core import releasing
 from dpaudit.scores.signals import Signals
 
 # Features (rows, features), membership of the rows, features to score -> scores.
@@ -64,11 +64,10 @@ def from_references(
     ]
     # What a reference shows is held for the rows that are learnt from only.
     known: list[list[FloatArray]] = [[] for _ in parts]
-    for model in range(models):
+    for model in releasing(range(models), signals.reference, signals.reference_log_probabilities):
         shadow = features(_in_place_of_target(signals, model))
         for fold, chosen in zip(known, drawn, strict=True):
             fold.append(shadow[chosen[model]])
-        release(signals.reference, signals.reference_log_probabilities)
     target = features(signals)
     scores = np.empty(len(signals))
     for (_, score), fold, chosen in zip(parts, known, drawn, strict=True):

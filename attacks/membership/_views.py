@@ -1,40 +1,58 @@
 """Scores from fitted moments, averaged over the queries: of one target, and of every model of a pool in turn."""
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from dpaudit.attacks.membership._moments import SideMoments, medians, moments_without_pairs, side_moments
+from dpaudit.attacks.membership._moments import (
+    VARIANCES,
+    SideMoments,
+    Variance,
+    medians,
+    moments_without_pairs,
+    side_moments,
+)
 from dpaudit.attacks.membership.pools import in_turn
+from dpaudit.runtime import check
 from dpaudit.runtime.check import FloatArray
-from dpaudit.runtime.out_of_core import empty, release
+from dpaudit.runtime.out_of_core import filled
 from dpaudit.scores.signals import PoolSignals, Signals
 
 Centre = Literal["mean", "median"]
 # Where the law of φ with and without the record is centred; None at the mean of the moments.
 Centres = tuple[FloatArray | None, FloatArray | None]
-# φ (..., records), what the references say of it -> scores of the same shape.
-ViewScore = Callable[[FloatArray, SideMoments, Centres], FloatArray]
 
 
-def over_queries(signals: Signals, score: ViewScore, *, centre: Centre) -> FloatArray:
-    """Scores of one target, shape (records,)."""
-    total = np.zeros(len(signals))
-    for view in (signals, *signals.queries):
-        total += score(view.phi, side_moments(view), medians(view) if centre == "median" else (None, None))
-    return total / (1 + len(signals.queries))
+@dataclass(frozen=True)
+class FromMoments:
+    """An attack whose score of φ follows from fitted moments, one query like another."""
 
+    variance: Variance = "shrunk"
+    centre: Centre = "mean"
 
-def over_pairs(pool: PoolSignals, score: ViewScore, *, centre: Centre) -> FloatArray:
-    """Scores of every model as the target without its pair, shape (models, records), in time linear in both."""
-    if centre == "median":  # a median has no running sum
-        return in_turn(lambda signals: over_queries(signals, score, centre=centre), pool)
-    scores = empty(pool.phi.shape)
-    views = [moments_without_pairs(phi, pool.included) for phi in (pool.phi, *pool.queries)]
-    for seen in zip(*views, strict=True):
-        first = seen[0][0]
-        total = sum(score(pair, both, (None, None)) for _, pair, both in seen)
-        scores[first : first + 2] = total / len(seen)
-        release(scores)
-    return scores
+    def __post_init__(self) -> None:
+        check.one_of("variance", self.variance, VARIANCES)
+        check.one_of("centre", self.centre, ("mean", "median"))
+
+    def __call__(self, signals: Signals) -> FloatArray:
+        """Scores, shape (records,)."""
+        total, median = np.zeros(len(signals)), self.centre == "median"
+        for view in (signals, *signals.queries):
+            total += self._score(view.phi, side_moments(view), medians(view) if median else (None, None))
+        return total / (1 + len(signals.queries))
+
+    def leave_pair_out(self, pool: PoolSignals) -> FloatArray:
+        """Scores of every model as the target without its pair, shape (models, records), in time linear in both."""
+        if self.centre == "median":  # a median has no running sum
+            return in_turn(self, pool)
+        views = [moments_without_pairs(phi, pool.included) for phi in (pool.phi, *pool.queries)]
+        means = (
+            (seen[0][0], np.mean([self._score(pair, both, (None, None)) for _, pair, both in seen], axis=0))
+            for seen in zip(*views, strict=True)
+        )
+        return filled(pool.phi.shape, means)
+
+    def _score(self, phi: FloatArray, both: SideMoments, centres: Centres) -> FloatArray:
+        """Of φ (..., records), from what the references say of it; of the same shape."""
+        raise NotImplementedError

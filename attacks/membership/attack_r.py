@@ -10,7 +10,7 @@ from dpaudit.attacks.membership._moments import Moments, fit_spread, moments_wit
 from dpaudit.attacks.membership.pools import in_turn
 from dpaudit.runtime import check
 from dpaudit.runtime.check import BoolArray, FloatArray
-from dpaudit.runtime.out_of_core import empty, over_records, release
+from dpaudit.runtime.out_of_core import filled, over_records
 from dpaudit.scores.signals import PoolSignals, Signals
 
 
@@ -58,11 +58,8 @@ class AttackR:
         """Scores of every model as the target without its pair, shape (models, records); fitted in linear time."""
         if self.tail == "empirical":
             return in_turn(self, pool)
-        scores = empty(pool.phi.shape)
-        for first, phi, both in moments_without_pairs(pool.phi, pool.included):
-            scores[first : first + 2] = _tail(phi, both.outside)
-            release(scores)
-        return scores
+        pairs = moments_without_pairs(pool.phi, pool.included)
+        return filled(pool.phi.shape, ((first, _tail(phi, both.outside)) for first, phi, both in pairs))
 
 
 def _tail(phi: FloatArray, outside: Moments) -> FloatArray:

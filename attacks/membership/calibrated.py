@@ -7,7 +7,7 @@ import numpy as np
 
 from dpaudit.attacks.membership._moments import SideMoments, moments_without_pairs, require_models, side_moments
 from dpaudit.runtime.check import FloatArray
-from dpaudit.runtime.out_of_core import empty, release
+from dpaudit.runtime.out_of_core import filled
 from dpaudit.scores.signals import PoolSignals, Signals
 
 
@@ -29,18 +29,17 @@ class Calibrated:
 
     def __call__(self, signals: Signals) -> FloatArray:
         """Scores, shape (records,)."""
-        outside = side_moments(signals, of=_loss).outside
-        require_models(outside, 1, "a calibrated loss")
-        return outside.mean - signals.loss
+        return _calibrated(signals.loss, side_moments(signals, of=_loss))
 
     def leave_pair_out(self, pool: PoolSignals) -> FloatArray:
         """Scores of every model as the target without its pair, shape (models, records)."""
-        scores = empty(pool.phi.shape)
-        for first, loss, both in moments_without_pairs(pool.phi, pool.included, of=_loss):
-            require_models(both.outside, 1, "a calibrated loss")
-            scores[first : first + 2] = both.outside.mean - loss
-            release(scores)
-        return scores
+        pairs = moments_without_pairs(pool.phi, pool.included, of=_loss)
+        return filled(pool.phi.shape, ((first, _calibrated(loss, both)) for first, loss, both in pairs))
+
+
+def _calibrated(loss: FloatArray, both: SideMoments) -> FloatArray:
+    require_models(both.outside, 1, "a calibrated loss")
+    return both.outside.mean - loss
 
 
 def _loss(phi: FloatArray) -> FloatArray:
@@ -70,11 +69,8 @@ class Offset:
 
     def leave_pair_out(self, pool: PoolSignals) -> FloatArray:
         """Scores of every model as the target without its pair, shape (models, records)."""
-        scores = empty(pool.phi.shape)
-        for first, phi, both in moments_without_pairs(pool.phi, pool.included):
-            scores[first : first + 2] = _offset(phi, both)
-            release(scores)
-        return scores
+        pairs = moments_without_pairs(pool.phi, pool.included)
+        return filled(pool.phi.shape, ((first, _offset(phi, both)) for first, phi, both in pairs))
 
 
 def _offset(phi: FloatArray, both: SideMoments) -> FloatArray:

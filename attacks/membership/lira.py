@@ -6,15 +6,13 @@ The default variance follows the idea of `Brännvall (2026) <https://arxiv.org/a
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from dpaudit.attacks.membership._moments import VARIANCES, SideMoments, Variance, fit_spread
-from dpaudit.attacks.membership._views import Centre, Centres, over_pairs, over_queries
-from dpaudit.runtime import check
+from dpaudit.attacks.membership._moments import SideMoments, fit_spread
+from dpaudit.attacks.membership._views import Centres, FromMoments
 from dpaudit.runtime.check import FloatArray
-from dpaudit.scores.signals import PoolSignals, Signals
 
 
 @dataclass(frozen=True)
-class Lira:
+class Lira(FromMoments):
     """Likelihood ratio of the target's φ: among models trained with the record over those trained without.
 
     Args:
@@ -29,32 +27,18 @@ class Lira:
         InputError: a record has too few references on a side for this variance.
 
     >>> import numpy as np
+    >>> from dpaudit.scores.signals import Signals
     >>> reference = np.array([[1.0], [3.0], [-3.0], [-1.0]])
     >>> included = np.array([[True], [True], [False], [False]])
     >>> Lira("residual")(Signals(np.array([2.0]), reference=reference, included=included))
     array([8.])
     """
 
-    variance: Variance = "shrunk"
-    centre: Centre = "mean"
-
     version: ClassVar[str] = "lira/1"
     formula: ClassVar[str] = "mean over queries of log f(φ | trained with) - log f(φ | trained without)"
     paper: ClassVar[str] = "Carlini et al. (2022), arXiv 2112.03570; shrunk: Brännvall (2026), arXiv 2603.11799"
 
-    def __post_init__(self) -> None:
-        check.one_of("variance", self.variance, VARIANCES)
-        check.one_of("centre", self.centre, ("mean", "median"))
-
-    def __call__(self, signals: Signals) -> FloatArray:
-        """Scores, shape (records,)."""
-        return over_queries(signals, self._ratio, centre=self.centre)
-
-    def leave_pair_out(self, pool: PoolSignals) -> FloatArray:
-        """Scores of every model as the target without its pair, shape (models, records), in time linear in both."""
-        return over_pairs(pool, self._ratio, centre=self.centre)
-
-    def _ratio(self, phi: FloatArray, both: SideMoments, centres: Centres) -> FloatArray:
+    def _score(self, phi: FloatArray, both: SideMoments, centres: Centres) -> FloatArray:
         inside = fit_spread(both.inside, self.variance, location=centres[0])
         outside = fit_spread(both.outside, self.variance, location=centres[1])
         if self.variance == "raw":

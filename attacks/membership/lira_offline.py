@@ -5,15 +5,13 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from dpaudit.attacks.membership._moments import VARIANCES, SideMoments, Variance, fit_spread
-from dpaudit.attacks.membership._views import Centre, Centres, over_pairs, over_queries
-from dpaudit.runtime import check
+from dpaudit.attacks.membership._moments import SideMoments, Variance, fit_spread
+from dpaudit.attacks.membership._views import Centre, Centres, FromMoments
 from dpaudit.runtime.check import FloatArray
-from dpaudit.scores.signals import PoolSignals, Signals
 
 
 @dataclass(frozen=True)
-class LiraOffline:
+class LiraOffline(FromMoments):
     """One-sided: how far the target's φ lies above what models trained without the record show, in their spread.
 
     The order is that of Pr[Z ≤ φ], which as a number rounds to 1 from eight standard deviations on.
@@ -26,42 +24,29 @@ class LiraOffline:
         InputError: a record has too few references trained without it.
 
     >>> import numpy as np
+    >>> from dpaudit.scores.signals import Signals
     >>> reference, included = np.array([[-3.0], [-1.0]]), np.zeros((2, 1), bool)
     >>> LiraOffline("residual")(Signals(np.array([2.0]), reference=reference, included=included))
     array([4.])
     """
 
-    variance: Variance = "shrunk"
-    centre: Centre = "mean"
-
     version: ClassVar[str] = "lira-offline/1"
     formula: ClassVar[str] = "mean over queries of (φ - μ_out) / s_out"
     paper: ClassVar[str] = "Carlini et al. (2022), arXiv 2112.03570, section VI"
 
-    def __post_init__(self) -> None:
-        check.one_of("variance", self.variance, VARIANCES)
-        check.one_of("centre", self.centre, ("mean", "median"))
-
-    def __call__(self, signals: Signals) -> FloatArray:
-        """Scores, shape (records,)."""
-        return over_queries(signals, self._above, centre=self.centre)
-
-    def leave_pair_out(self, pool: PoolSignals) -> FloatArray:
-        """Scores of every model as the target without its pair, shape (models, records), in time linear in both."""
-        return over_pairs(pool, self._above, centre=self.centre)
-
-    def _above(self, phi: FloatArray, both: SideMoments, centres: Centres) -> FloatArray:
+    def _score(self, phi: FloatArray, both: SideMoments, centres: Centres) -> FloatArray:
         return fit_spread(both.outside, self.variance, location=centres[1]).z(phi)
 
 
 @dataclass(frozen=True)
-class LiraOfflineDensity:
+class LiraOfflineDensity(FromMoments):
     """Minus the log-density among models trained without the record: the offline score of the published code.
 
     It calls a record unusual on the low side too, which costs most of its power. It is here for parity with numbers
     others have published; use `LiraOffline`.
 
     >>> import numpy as np
+    >>> from dpaudit.scores.signals import Signals
     >>> reference, included = np.array([[-3.0], [-1.0]]), np.zeros((2, 1), bool)
     >>> LiraOfflineDensity("residual")(Signals(np.array([2.0]), reference=reference, included=included)).round(3)
     array([8.919])
@@ -74,17 +59,5 @@ class LiraOfflineDensity:
     formula: ClassVar[str] = "mean over queries of -log f(φ | trained without)"
     paper: ClassVar[str] = "code of Carlini et al. (2022), arXiv 2112.03570; not the paper's own offline score"
 
-    def __post_init__(self) -> None:
-        check.one_of("variance", self.variance, VARIANCES)
-        check.one_of("centre", self.centre, ("mean", "median"))
-
-    def __call__(self, signals: Signals) -> FloatArray:
-        """Scores, shape (records,)."""
-        return over_queries(signals, self._unusual, centre=self.centre)
-
-    def leave_pair_out(self, pool: PoolSignals) -> FloatArray:
-        """Scores of every model as the target without its pair, shape (models, records), in time linear in both."""
-        return over_pairs(pool, self._unusual, centre=self.centre)
-
-    def _unusual(self, phi: FloatArray, both: SideMoments, centres: Centres) -> FloatArray:
+    def _score(self, phi: FloatArray, both: SideMoments, centres: Centres) -> FloatArray:
         return -fit_spread(both.outside, self.variance, location=centres[1]).log_density(phi)

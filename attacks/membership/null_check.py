@@ -10,7 +10,7 @@ from dpaudit.attacks.membership.pools import Attack, leave_pair_out
 from dpaudit.runtime import check
 from dpaudit.runtime.check import FloatArray, IntArray
 from dpaudit.runtime.errors import AuditFailed
-from dpaudit.runtime.out_of_core import empty, over_records, release
+from dpaudit.runtime.out_of_core import filled, over_records, releasing
 from dpaudit.scores.roc import auc
 from dpaudit.scores.signals import PoolSignals
 from dpaudit.scores.targets import NullCheck
@@ -42,11 +42,8 @@ def null_check(
     means = []
     for _ in range(shuffles):
         scores = leave_pair_out(attack, _shuffled(pool, rng))
-        aucs = []
-        for row, truth in zip(scores, pool.included, strict=True):
-            aucs.append(auc(row, truth))
-            release(scores)
-        means.append(float(np.mean(aucs)))
+        pairs = zip(scores, pool.included, strict=True)
+        means.append(float(np.mean([auc(row, truth) for row, truth in releasing(pairs, scores)])))
     mean, error = float(np.mean(means)), float(np.std(means, ddof=1)) / math.sqrt(shuffles)
     width = float(student.ppf(1 - false_alarms / 2, shuffles - 1)) * error
     if abs(mean - 0.5) > width:
@@ -58,10 +55,8 @@ def null_check(
 
 
 def _shuffled(pool: PoolSignals, rng: np.random.Generator) -> PoolSignals:
-    keys = empty(pool.phi.shape)
-    for row in keys:
-        row[:] = rng.random(row.size)
-        release(keys)
+    models, records = pool.phi.shape
+    keys = filled((models, records), ((model, rng.random((1, records))) for model in range(models)))
     order = over_records(lambda keys: (np.argsort(keys, axis=0).astype(np.int32),), keys)[0]
     del keys  # may be large
 

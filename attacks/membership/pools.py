@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from dpaudit.runtime.check import BoolArray, FloatArray
-from dpaudit.runtime.out_of_core import empty, release
+from dpaudit.runtime.out_of_core import filled
 from dpaudit.scores.signals import PoolSignals, Signals
 
 
@@ -71,8 +71,4 @@ def leave_pair_out(attack: Attack, pool: PoolSignals) -> FloatArray:
 
 def in_turn(attack: Callable[[Signals], FloatArray], pool: PoolSignals) -> FloatArray:
     """Scores of every model of a pool, attacked one after the other, shape (models, records)."""
-    scores = empty(pool.phi.shape)
-    for model in range(len(pool)):
-        scores[model] = attack(pool.target(model))
-        release(scores)
-    return scores
+    return filled(pool.phi.shape, ((model, attack(pool.target(model))[None]) for model in range(len(pool))))

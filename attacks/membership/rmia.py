@@ -16,7 +16,7 @@ from dpaudit.attacks.membership._mean_confidence import (
 from dpaudit.runtime import check
 from dpaudit.runtime.check import BoolArray, FloatArray
 from dpaudit.runtime.errors import InputError
-from dpaudit.runtime.out_of_core import over_records, release
+from dpaudit.runtime.out_of_core import over_records, releasing
 from dpaudit.scores.signals import PoolSignals, Signals
 
 
@@ -134,10 +134,9 @@ def _scores(
 ) -> FloatArray:
     """Scores of every model on some records from its confidences and what is expected of its pair."""
     scores = np.empty_like(p)
-    for first, mean in expected:
+    for first, mean in releasing(expected, ratio_z):
         for model in (first, first + 1):
             scores[model] = _score(p[model] / mean, ratio_z[model], how)
-    release(ratio_z)
     return scores
 
 
@@ -151,9 +150,8 @@ def _sorted_ratios(pool: PoolSignals, extended: Callable[[FloatArray], FloatArra
         return (ratios,)
 
     found = over_records(block, _pool_population(pool))[0]
-    for row in found:
+    for row in releasing(found, found):
         row.sort()
-        release(found)
     return found
 
 

@@ -5,24 +5,7 @@ The noise multiplier of `GaussianSteps` is relative to the clip norm, so a repla
 by up to two clip norms.
 """
 
-from dpaudit.accounting.adjacency import allowed_for_replaced, replace_one_claim
-from dpaudit.accounting.gaussian import gaussian_delta, gaussian_epsilon, gaussian_mu
-from dpaudit.accounting.mechanism import Accounted, epsilon, event, trade_off
-from dpaudit.accounting.shuffling import shuffle_lower_bound
-from dpaudit.accounting.trade_off_curve import TradeOff, from_profile, gaussian_trade_off
+import lazy_loader
 
-__all__ = [
-    "Accounted",
-    "TradeOff",
-    "allowed_for_replaced",
-    "epsilon",
-    "event",
-    "from_profile",
-    "gaussian_delta",
-    "gaussian_epsilon",
-    "gaussian_mu",
-    "gaussian_trade_off",
-    "replace_one_claim",
-    "shuffle_lower_bound",
-    "trade_off",
-]
+# What only names a claim needs neither SciPy nor dp-accounting.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -7,12 +7,12 @@ from dpaudit.accounting.claim import Claim, FixedSize, GaussianSteps, Shuffled, 
 from dpaudit.accounting.mechanism import epsilon
 
 
-def replace_one_claim(epsilon: float, delta: float) -> tuple[float, float]:
+def replaced(epsilon: float, delta: float) -> tuple[float, float]:
     """(2ε, (1 + e^ε) δ): replacing is removing one record and adding another, so (ε, δ) holds twice.
 
     Group privacy of two: lemma 2.2 of `Vadhan (2017) <https://doi.org/10.1007/978-3-319-57048-8_7>`_.
 
-    >>> replace_one_claim(1.0, 0.0)
+    >>> replaced(1.0, 0.0)
     (2.0, 0.0)
     """
     if delta == 0:
@@ -28,7 +28,7 @@ def allowed_for_replaced(claim: Claim, delta: float, mechanism: GaussianSteps | 
         claim: under ``add-remove`` or ``zero-out``.
         delta: at which replacing was measured.
         mechanism: what was run, where it is known. Its own accounting is tighter than the conversion by
-            `replace_one_claim`, and is used where the claim promises no more than the mechanism's figure.
+            `replaced`, and is used where the claim promises no more than the mechanism's figure.
 
     Returns:
         None when nothing follows: without a mechanism only a δ of (1 + e^ε) times the claim's or more is limited.
@@ -42,7 +42,7 @@ def allowed_for_replaced(claim: Claim, delta: float, mechanism: GaussianSteps | 
         own = epsilon(mechanism, delta=claim.delta, adjacency=claim.adjacency).epsilon
         if not too_small(own, claim.epsilon):
             limits.append(epsilon(mechanism, delta=delta, adjacency="replace-one").epsilon)
-    twice, needed = replace_one_claim(claim.epsilon, claim.delta)
+    twice, needed = replaced(claim.epsilon, claim.delta)
     if needed <= delta:
         limits.append(twice)
     return min(limits, default=None)

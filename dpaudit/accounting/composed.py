@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 from dpaudit.accounting.claim import Adjacency, Claim, GaussianSteps
-from dpaudit.accounting.mechanism import epsilon
+from dpaudit.accounting.mechanism import Accounted, epsilon
 
 EpsilonOf = Callable[[float], float | None]
 
@@ -17,18 +17,18 @@ COARSER_BELOW = 0.25
 NONE_BELOW = 1e-3
 
 
-def epsilon_of_steps(mechanism: GaussianSteps, *, delta: float, adjacency: Adjacency, group: int = 1) -> float:
+def epsilon_of_steps(mechanism: GaussianSteps, *, delta: float, adjacency: Adjacency, group: int = 1) -> Accounted:
     """ε of the steps that were run, to the digits a finding shows; infinite where next to no noise was added.
 
     >>> from dpaudit.accounting.claim import Poisson
-    >>> round(epsilon_of_steps(GaussianSteps(0.1, 1000, Poisson(0.01)), delta=1e-5, adjacency="add-remove"), -1)
+    >>> round(epsilon_of_steps(GaussianSteps(0.1, 1000, Poisson(0.01)), delta=1e-5, adjacency="add-remove").epsilon, -1)
     1190.0
     """
     noise = mechanism.noise_multiplier
     if noise < NONE_BELOW:
-        return math.inf
+        return Accounted(math.inf, delta, adjacency, "next to no noise", at_least=math.inf)
     grid = 1e-3 * max(1.0, COARSER_BELOW / noise) ** 2
-    return epsilon(mechanism, delta=delta, adjacency=adjacency, group=group, grid=grid).epsilon
+    return epsilon(mechanism, delta=delta, adjacency=adjacency, group=group, grid=grid)
 
 
 def epsilon_under(claim: Claim | None) -> EpsilonOf:
@@ -60,4 +60,4 @@ def epsilon_under(claim: Claim | None) -> EpsilonOf:
 def _epsilon(claim: Claim, noise_multiplier: float) -> float:
     assert claim.mechanism is not None
     really_run = replace(claim.mechanism, noise_multiplier=noise_multiplier)
-    return epsilon_of_steps(really_run, delta=claim.delta, adjacency=claim.adjacency)
+    return epsilon_of_steps(really_run, delta=claim.delta, adjacency=claim.adjacency).epsilon

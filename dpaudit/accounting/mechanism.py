@@ -12,28 +12,37 @@ import numpy as np
 from dp_accounting.rdp import RdpAccountant
 from scipy.optimize import brentq
 
-from dpaudit.accounting.claim import ADJACENCIES, Adjacency, FixedSize, GaussianSteps, Poisson, Shuffled
-from dpaudit.accounting.gaussian import gaussian_epsilon
-from dpaudit.accounting.privacy_loss import Profile, neyman_pearson, sensitivity
-from dpaudit.accounting.trade_off_curve import TradeOff, concave, from_profile
+from dpaudit.accounting.claim import ADJACENCIES, Adjacency, FixedSize, GaussianSteps, Poisson, Shuffled, too_small
+from dpaudit.accounting.gaussian import gaussian_delta, gaussian_epsilon
+from dpaudit.accounting.privacy_loss import Profile, neyman_pearson, resolved, sensitivity
+from dpaudit.accounting.trade_off_curve import TradeOff, concave
 from dpaudit.runtime import check
 from dpaudit.runtime.errors import InputError
 
 GRID = 1e-4  # spacing of the discretised privacy loss; dp-accounting's default
-ORDERS = (*np.arange(1.1, 11.0, 0.1).tolist(), *range(11, 64), 128, 256, 512, 1024)
+ORDERS = (*np.arange(1.1, 11.0, 0.1).tolist(), *range(11, 64), *np.geomspace(64, 2048, 120).astype(int).tolist())
+LARGEST = 700.0  # ε whose power of e is a float
+NEGLIGIBLE = 1e-3  # of δ: losses cut off that weigh no more than this are not worth another accountant
 
 
 @dataclass(frozen=True)
 class Accounted:
-    """An upper bound on ε from theory.
+    """What theory knows of ε: the smallest upper bound, and a lower bound where there is one.
+
+    A claim is contradicted by the lower bound only: an upper bound above it proves nothing.
 
     Args:
-        epsilon: the figure; infinite without noise.
+        epsilon: the figure, an upper bound; infinite without noise.
         delta: the δ it holds for.
         adjacency: the neighbouring data sets it holds for.
         method: how it was computed.
         optimistic: True when the figure is *not* an upper bound for what was run (shuffled batches).
         note: what a reader must know; empty when there is nothing.
+        at_least: ε is certainly no smaller; 0 where nothing is known.
+
+    >>> found = epsilon(GaussianSteps(2.0, 200, FixedSize(100, 1000)), delta=1e-5, adjacency="replace-one")
+    >>> found.exact, round(found.at_least, 1), round(found.epsilon, 1)
+    (False, 10.0, 11.4)
     """
 
     epsilon: float
@@ -42,6 +51,17 @@ class Accounted:
     method: str
     optimistic: bool = False
     note: str = ""
+    at_least: float = 0.0
+
+    @property
+    def exact(self) -> bool:
+        """Whether upper and lower bound are the same to the digits that a claim is judged by."""
+        return not self.optimistic and not too_small(self.at_least, self.epsilon)
+
+    @property
+    def certain(self) -> float:
+        """The ε there is for certain: the figure where it is exact, else the lower bound."""
+        return self.epsilon if self.exact else self.at_least
 
 
 def event(mechanism: GaussianSteps) -> Any:
@@ -88,26 +108,59 @@ def epsilon(
     check.one_of("adjacency", adjacency, ADJACENCIES)
     check.integer("group", group, at_least=1)
     if mechanism.noise_multiplier == 0:
-        return Accounted(math.inf, delta, adjacency, "no noise")
+        return Accounted(math.inf, delta, adjacency, "no noise", at_least=math.inf)
     return _epsilon(mechanism, delta, adjacency, group, grid)
 
 
 @lru_cache(maxsize=64)  # a plan, its verdict and its ladder ask the same
 def _epsilon(mechanism: GaussianSteps, delta: float, adjacency: Adjacency, group: int, grid: float) -> Accounted:
-    if isinstance(mechanism.sampling, FixedSize):
+    sampling, slack = mechanism.sampling, mechanism.slack
+    if isinstance(sampling, FixedSize):
         _refuse_fixed_size(adjacency, group)
-        profile: Callable[[float], float] = _fixed_size_accountant(mechanism).get_delta
-        method, note = "RDP", "batches of fixed size; sensitivity of two clip norms"
-    else:
-        if mechanism.sampling.rate == 1 and mechanism.slack == 0:
-            mu = sensitivity(adjacency) * group * math.sqrt(mechanism.steps) / mechanism.noise_multiplier
-            return Accounted(gaussian_epsilon(mu, delta), delta, adjacency, "exact Gaussian")
-        profile, method, note = Profile(replace(mechanism, slack=0.0), adjacency, group, grid), "PLD", ""
-    figure = _invert_profile(profile, delta, mechanism.slack)
-    if isinstance(mechanism.sampling, Shuffled):
+    if sampling.rate == 1 and slack == 0:
+        figure = gaussian_epsilon(_mu(mechanism, sensitivity(adjacency) * group, mechanism.steps), delta)
+        return Accounted(figure, delta, adjacency, "exact Gaussian", at_least=figure)
+    without_slack = replace(mechanism, slack=0.0)
+    profile = Profile(without_slack, adjacency, group, grid)
+    bounds = [(_invert_profile(profile, delta, slack), "PLD")]
+    if isinstance(sampling, Shuffled):
         note = "figure for Poisson sampling; the batches were shuffled, for which no tight upper bound is known"
-        return Accounted(figure, delta, adjacency, method, optimistic=True, note=note)
-    return Accounted(figure, delta, adjacency, method, note=note)
+        # Adding up the releases of each epoch leaves a Gaussian sum of the whole data, with the noise of every batch.
+        summed = sensitivity(adjacency) * group / math.sqrt(sampling.batches_per_epoch)
+        least = _mu(mechanism, summed, mechanism.steps // sampling.batches_per_epoch)
+        certain = _certain(lambda figure: gaussian_delta(least, figure), delta, slack)
+        return Accounted(*bounds[0][:1], delta, adjacency, "PLD", optimistic=True, note=note, at_least=certain)
+    if profile.lost > NEGLIGIBLE * delta:
+        # The losses cut off weigh as much as δ. Rényi's bound has none, nor has the one that forgets the sampling.
+        moved = 2.0 if isinstance(sampling, FixedSize) else sensitivity(adjacency)
+        mu = _mu(mechanism, moved * group, mechanism.steps)
+        bounds.append((_invert_profile(lambda figure: gaussian_delta(mu, figure), delta, slack), "Gaussian, unsampled"))
+        if isinstance(sampling, FixedSize) or (adjacency != "replace-one" and group == 1):
+            bounds.append((_invert_profile(_renyi(without_slack).get_delta, delta, slack), "RDP"))
+    figure, method = min(bounds)
+    if isinstance(sampling, FixedSize):
+        note = "batches of fixed size; sensitivity of two clip norms"
+        certain = min(figure, _fixed_size_at_least(mechanism, delta, adjacency, grid))
+        return Accounted(figure, delta, adjacency, method, note=note, at_least=certain)
+    certain = 0.0
+    if resolved(mechanism, grid):
+        certain = min(figure, _certain(lambda one: profile(one) - 2 * profile.lost, delta, slack))
+    return Accounted(figure, delta, adjacency, method, at_least=certain)
+
+
+def _mu(mechanism: GaussianSteps, moved: float, releases: int) -> float:
+    """μ of so many Gaussian releases that one record moves by ``moved`` clip norms each."""
+    return moved * math.sqrt(releases) / mechanism.noise_multiplier
+
+
+def _fixed_size_at_least(mechanism: GaussianSteps, delta: float, adjacency: Adjacency, grid: float) -> float:
+    """ε on two pairs of data sets: all other gradients are 0, or point the way the new record points."""
+    coins = replace(mechanism, sampling=Poisson(mechanism.sampling.rate))
+    pairs = [_epsilon(coins, delta, adjacency, 1, grid)]
+    if adjacency == "replace-one":
+        halved = replace(coins, noise_multiplier=mechanism.noise_multiplier / 2)
+        pairs.append(_epsilon(halved, delta, "add-remove", 1, grid))
+    return max(pair.at_least for pair in pairs)
 
 
 def trade_off(
@@ -115,9 +168,9 @@ def trade_off(
 ) -> TradeOff:
     """The trade-off curve of the mechanism, pessimistic (never below the truth) up to float rounding.
 
-    It comes from the privacy loss distribution by Neyman and Pearson; fixed-size batches have only their Rényi curve.
-    For shuffled batches it is the Poisson curve and optimistic, as in `epsilon`. ``grid`` is the spacing of the
-    discretised loss: a wider one is faster and more pessimistic.
+    It comes from the privacy loss distribution by Neyman and Pearson. For shuffled batches it is the Poisson curve and
+    optimistic, as in `epsilon`. ``grid`` is the spacing of the discretised loss: a wider one is faster and more
+    pessimistic.
 
     >>> curve = trade_off(GaussianSteps(1.0, 1000, Poisson(0.01)))
     >>> round(curve.tpr_at(0.01), 4)
@@ -134,11 +187,7 @@ def trade_off(
 def _trade_off(mechanism: GaussianSteps, adjacency: Adjacency, group: int, grid: float) -> TradeOff:
     if isinstance(mechanism.sampling, FixedSize):
         _refuse_fixed_size(adjacency, group)
-        accountant = _fixed_size_accountant(mechanism)
-        epsilons = np.concatenate([np.linspace(0, 1, 101), np.geomspace(1.01, 60, 400)])
-        curve = from_profile(epsilons, np.array([accountant.get_delta(e) for e in epsilons]))
-    else:
-        curve = neyman_pearson(replace(mechanism, slack=0.0), adjacency, group, grid)
+    curve = neyman_pearson(replace(mechanism, slack=0.0), adjacency, group, grid)
     if mechanism.slack == 0:
         return curve
     fpr = np.clip(curve.fpr - mechanism.slack, 0, 1)
@@ -155,10 +204,14 @@ def _refuse_fixed_size(adjacency: Adjacency, group: int) -> None:
         raise InputError(f"group privacy of fixed-size batches is not known tightly, got group {group}.")
 
 
-def _fixed_size_accountant(mechanism: GaussianSteps) -> Any:
+def _renyi(mechanism: GaussianSteps) -> Any:
+    if not isinstance(mechanism.sampling, FixedSize):
+        accountant = RdpAccountant(ORDERS)
+        accountant.compose(event(mechanism))
+        return accountant
     # Any two batches that differ in one record differ by two clip norms, also under zero-out, where the batch that
     # does not hold the record holds another one in its place.
-    halved = GaussianSteps(mechanism.noise_multiplier / 2, mechanism.steps, mechanism.sampling)
+    halved = replace(mechanism, noise_multiplier=mechanism.noise_multiplier / 2)
     accountant = RdpAccountant(ORDERS, dp_accounting.NeighboringRelation.REPLACE_ONE)
     accountant.compose(event(halved))
     return accountant
@@ -168,11 +221,22 @@ def _invert_profile(profile: Callable[[float], float], delta: float, slack: floa
     """Smallest ε with δ(ε) + (1 + e^ε) slack ≤ δ: with probability ``slack`` each world may leave the procedure."""
     if slack > 0 and delta <= 2 * slack:
         return math.inf
-    last = math.log(delta / slack - 1) if slack > 0 else sys.float_info.max  # beyond it the slack alone spends δ
+    # Beyond it the slack alone spends δ.
+    last = math.log(delta / slack - 1) if slack > 0 else sys.float_info.max
+    return _root(lambda figure: profile(figure) + _spent(figure, slack) - delta, last)
 
-    def excess(figure: float) -> float:
-        return profile(figure) + ((1 + math.exp(figure)) * slack if slack > 0 else 0.0) - delta
 
+def _certain(profile: Callable[[float], float], delta: float, slack: float) -> float:
+    """Largest ε with δ(ε) - (1 + e^ε) slack ≥ δ: the procedure may have been left where it would have shown."""
+    return _root(lambda figure: profile(figure) - _spent(figure, slack) - delta, sys.float_info.max)
+
+
+def _spent(figure: float, slack: float) -> float:
+    return (1 + math.exp(min(figure, LARGEST))) * slack if slack > 0 else 0.0
+
+
+def _root(excess: Callable[[float], float], last: float) -> float:
+    """Where a falling function reaches 0; infinity where it does not before ``last``."""
     if excess(0.0) <= 0:
         return 0.0
     high = min(1.0, last)

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,6 +20,7 @@ from dpaudit.data.as_data import AsData
 from dpaudit.data.dataset import Dataset, Task
 from dpaudit.data.given import (
     Given,
+    aligned,
     as_dataset,
     both_users,
     concatenate_datasets,
@@ -28,7 +29,9 @@ from dpaudit.data.given import (
     side_by_side,
 )
 from dpaudit.data.inclusion import complementary_pairs
+from dpaudit.data.load import has_column
 from dpaudit.data.member_choice import ChosenBy, member_choice
+from dpaudit.data.predictions import by_class, joined
 from dpaudit.results.membership import SkippedAttack
 from dpaudit.results.result import Result, Utility
 from dpaudit.runtime import check
@@ -110,6 +113,8 @@ def attack_model(
     probability: float | None = None,
     users: object = None,
     slices: Mapping[str, object] | Sequence[str] = (),
+    label: str = "label",
+    drop: Sequence[str] = (),
     name: str = "model",
     seed: int = 0,
     folder: Path | None = None,
@@ -138,6 +143,8 @@ def attack_model(
         slices: further columns to slice the records by: names of columns that the files have (a column of numbers
             stays a feature, one of words is none), or the columns themselves, each with one value per record, members
             first.
+        label: column of the labels in files that are tables.
+        drop: columns of such files that are no features.
         name: what the report calls the model.
         seed: of reference models and of everything else that is random.
         folder: where trained reference models are kept and found again; None keeps nothing.
@@ -177,8 +184,11 @@ def attack_model(
             recipe = trainer_from(recipe, loaded)
     columns = () if isinstance(slices, Mapping) else tuple(slices)
     user = users if isinstance(users, str) else None
-    inside = as_dataset(members, "members", task, columns, user)
-    outside = as_dataset(nonmembers, "nonmembers", task, columns, user)
+    inside = as_dataset(members, "members", task, columns, user, label=label, drop=drop)
+    outside = as_dataset(nonmembers, "nonmembers", task, columns, user, label=label, drop=drop)
+    further = _further(references, task, columns, user, label=label, drop=drop)
+    inside, outside, *others = aligned([inside, outside, *([] if further is None else [further])])
+    further = others[0] if others else None
     refuse_overlap(inside, outside, allowed=0.5)
     audited_records = concatenate_datasets(inside, outside, name)
     member = np.arange(len(audited_records)) < len(inside)
@@ -196,9 +206,10 @@ def attack_model(
         audited_records.features, audited_records.labels, member, users=owner, seed=derive_seed(seed, "as data")
     )
     outputs = predict_outputs(predict, audited_records)
+    audited_records = _as_many_classes(audited_records, outputs)
     pool, population, rows = None, None, None
     if references is not None:
-        records, population = _divided(references, audited_records, len(inside), task, columns, seed=seed)
+        records, population = _divided(references, further, audited_records, len(inside), seed=seed)
         if recipe is not None:
             included = complementary_pairs(references.models, len(records), seed=derive_seed(seed, "pairs"))
             with nullcontext(folder) if folder is not None else TemporaryDirectory() as kept:
@@ -220,11 +231,13 @@ def attack_model(
         stated,
         attacks=attacks,
         slices=slices if isinstance(slices, Mapping) else side_by_side(inside, outside, columns),
+        classes=audited_records.class_names,
         users=owner,
         trained_by=f"given model{keras}",
         utility=_utility(task, signals, outputs, audited_records.labels, member),
         references=0 if pool is None else len(pool),
         data=data,
+        caveats=audited_records.reading,
         progress=progress,
     )
     timing = {"total": round(time.monotonic() - begin, 3)}
@@ -251,6 +264,8 @@ def attack_predictions(
 ) -> Result:
     """The same from predictions one already has: (outputs, labels) of members and of non-members, of any framework.
 
+    Outputs are arrays, or data frames with columns named like the classes, in any order.
+
     ``users``, ``features`` and ``slices`` have one entry per record, members first; the rest is as for
     `audit_predictions`.
 
@@ -259,14 +274,16 @@ def attack_predictions(
     >>> attack_predictions((sure, [0] * 50), (unsure, [0] * 50), attacks=["loss"]).membership.attacks[0].auc
     1.0
     """
-    inside = observe(*members, task=task, kind=kind)
-    observe(*nonmembers, task=task, kind=kind)  # its own message, before the two are joined
-    outputs = np.concatenate([np.asarray(members[0], np.float64), np.asarray(nonmembers[0], np.float64)])
-    labels = np.concatenate([np.asarray(members[1]), np.asarray(nonmembers[1])])
+    outputs, labels, notes = joined([members, nonmembers], ["members", "nonmembers"])
+    inside = np.shape(members[0])[:1]  # type: ignore[arg-type]  # anything has a shape
+    for side, (given_outputs, given_labels) in {"members": members, "nonmembers": nonmembers}.items():
+        shapes = np.shape(given_outputs)[:1], np.shape(given_labels)[:1]  # type: ignore[arg-type]  # likewise
+        if shapes[0] != shapes[1] or shapes[0] == (0,):
+            raise InputError(f"outputs and labels of {side} must have one row per record, got {shapes}.")
     return audit_predictions(
         outputs,
         labels,
-        np.arange(len(labels)) < len(inside),
+        np.arange(len(labels)) < inside[0],
         attacks=attacks,
         task=task,
         kind=kind,
@@ -280,6 +297,7 @@ def attack_predictions(
         slices=slices,
         name=name,
         seed=seed,
+        notes=notes,
     )
 
 
@@ -303,13 +321,15 @@ def audit_predictions(
     slices: Mapping[str, object] | None = None,
     name: str = "predictions",
     seed: int = 0,
+    notes: Sequence[str] = (),
 ) -> Result:
     """Attack a model by the outputs it gave, those of members and non-members in one array.
 
     Args:
         predictions: logits or probabilities, shape (records, classes), or as the task has them. Logits keep losses
-            apart that probabilities round together.
-        labels: the truth, shape (records, ...).
+            apart that probabilities round together. A data frame has columns named like the classes (``1``,
+            ``p_cat``), in any order; the columns of an array are classes 0, 1, ...
+        labels: the truth, shape (records, ...): class numbers, or names of classes.
         member: whether each record was trained on, shape (records,).
         attacks: names as in the registry; all that can run on outputs when empty. None is the loss, and for classes
             modified entropy too: each further attack takes its share of the error level.
@@ -328,10 +348,12 @@ def audit_predictions(
         slices: further columns to slice the records by, each with one value per record.
         name: what the report calls the model.
         seed: of everything drawn.
+        notes: how the predictions were read, for the report.
 
     Raises:
-        InputError: shapes that do not fit the task, probabilities that are said to be logits, the same records on both
-            sides, an attack asked for by name that lacks what it needs.
+        InputError: shapes that do not fit the task, a column that is no class, a label without a column, probabilities
+            that are said to be logits, the same records on both sides, an attack asked for by name that lacks what it
+            needs.
 
     >>> rng = np.random.default_rng(1)
     >>> labels, member = rng.integers(0, 3, 600), rng.random(600) < 0.5
@@ -342,6 +364,8 @@ def audit_predictions(
     """
     if attacks is None:
         attacks = ("loss", "modified-entropy") if task == "multiclass" else ("loss",)
+    read = by_class(predictions, labels, task=task, kind=kind)
+    predictions, labels = read.outputs, read.labels
     if task == "multiclass" and kind == "logits":
         refuse_probabilities(predictions)
     signals = observe(predictions, labels, task=task, kind=kind)
@@ -365,13 +389,14 @@ def audit_predictions(
         stated,
         attacks=attacks,
         slices=slices,
+        classes=read.classes,
         users=owner,
         trained_by=f"given {kind}",
         utility=_utility(task, signals, predictions, labels, truth),
         data=None
         if features is None
         else AsData.of(features, labels, truth, users=owner, seed=derive_seed(seed, "as data")),
-        caveats=[caveat] if caveat else [],
+        caveats=[*([caveat] if caveat else []), *notes, *read.notes],
     )
 
 
@@ -383,6 +408,7 @@ def attack_signals(
     attacks: Sequence[str],
     trained_by: str,
     slices: Mapping[str, object] | None = None,
+    classes: Sequence[str] = (),
     users: Users | None = None,
     utility: Utility | None = None,
     references: int = 0,
@@ -430,6 +456,8 @@ def attack_signals(
     )
     assert result.membership is not None
     columns = {by: np.asarray(values) for by, values in (slices or {}).items()}
+    if classes and signals.labels is not None:  # under its name a class is found again, under its place it is not
+        columns.setdefault("class", np.asarray(classes)[signals.labels])
     groups = {} if users is not None else membership.chosen_groups(signals, [*_slices(signals), *columns], columns)
     found = []
     for outcome in result.membership.attacks:
@@ -448,17 +476,45 @@ def _slices(signals: Signals) -> list[str]:
     return ["loss"] if signals.log_probabilities is None else ["class", "loss", "classified"]
 
 
+def _further(
+    references: References | None,
+    task: Task,
+    columns: Sequence[str],
+    user: str | None,
+    *,
+    label: str,
+    drop: Sequence[str],
+) -> Dataset | None:
+    """The reference data, without the column of users where it has one: nobody is judged by it."""
+    if references is None or references.data is None:
+        return None
+    data = references.data
+    beside = user if isinstance(data, str | Path) and user is not None and has_column(Path(data), user) else None
+    return as_dataset(data, "reference data", task, columns, beside, label=label, drop=drop)
+
+
+def _as_many_classes(records: Dataset, outputs: FloatArray) -> Dataset:
+    """Records with as many classes as the model has outputs: those of a class that no record has count as well."""
+    if records.task != "multiclass" or outputs.ndim != 2:
+        return records
+    if records.class_names and len(records.class_names) != outputs.shape[1]:
+        raise InputError(
+            f"the model returns {outputs.shape[1]} outputs and the labels are {', '.join(records.class_names[:8])}: "
+            "which output is which class is not known; write the labels as class numbers."
+        )
+    return replace(records, class_count=max(records.outputs, outputs.shape[1]))
+
+
 def _divided(
-    references: References, audited_records: Dataset, members: int, task: Task, columns: Sequence[str], *, seed: int
+    references: References, further: Dataset | None, audited_records: Dataset, members: int, *, seed: int
 ) -> tuple[Dataset, Dataset | None]:
     """Records that reference models are trained on halves of, and a population that no model has seen.
 
     The first are the audited records, filled up from the further ones to twice the size of the target's training
     data. The second is what is left, at least a fifth of the further records.
     """
-    if references.data is None:
+    if further is None:
         return audited_records, None
-    further = as_dataset(references.data, "reference data", task, columns)
     refuse_overlap(audited_records, further)
     wanted = 2 * (references.records or members) if references.recipe is not None else 0
     used = int(np.clip(wanted - len(audited_records), 0, len(further) - -(-len(further) // 5)))

@@ -22,7 +22,7 @@ from dpaudit.audits.prior.run import PriorSettings
 from dpaudit.audits.trace.run import TraceSettings
 from dpaudit.bounds.lower_bound import ErrorLevel
 from dpaudit.data.dataset import Task
-from dpaudit.data.load import SUFFIXES
+from dpaudit.data.load import SUFFIXES, Encode
 from dpaudit.data.source import Source
 from dpaudit.data.users import Clients
 from dpaudit.runtime import check
@@ -53,7 +53,9 @@ class DataSettings(_PlanTable):
     """``[data]``: the records.
 
     ``population`` is the share of the records that is set aside: no model is trained on them and they are not audited.
-    ``clients`` assigns the records to users, where the data does not say whose they are.
+    ``clients`` assigns the records to users, where the data does not say whose they are. Of a table, every column is a
+    feature but ``label``, ``user`` and those of ``drop``, or ``features`` names them; ``encode = "auto"`` makes numbers
+    of words, dates and gaps.
     """
 
     source: str
@@ -61,6 +63,9 @@ class DataSettings(_PlanTable):
     label: str = "label"
     user: str | None = None
     clients: Clients | None = None
+    drop: list[str] = []
+    features: list[str] = []
+    encode: Encode = "none"
     population: float = Field(default=0.2, gt=0, lt=1)
 
 
@@ -170,7 +175,19 @@ class Plan(_PlanTable):
             raise InputError(f"plan {self.name!r} has no [data].")
         groups = () if self.membership is None else tuple(self.membership.columns)
         data = self.data
-        return Source(data.source, data.task, data.label, data.user, data.clients, data.population, self.seed, groups)
+        return Source(
+            data.source,
+            data.task,
+            data.label,
+            data.user,
+            data.clients,
+            data.population,
+            self.seed,
+            groups,
+            tuple(data.drop),
+            tuple(data.features),
+            data.encode,
+        )
 
     def code(self) -> dict[str, str]:
         """Functions outside the registries that a run would import and call, by model."""

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from dpaudit.accounting import replace_one_claim
+from dpaudit.accounting import replaced
 from dpaudit.accounting.claim import Adjacency, Claim, Design, Protection, Unit
 from dpaudit.accounting.promise import promise
 from dpaudit.attacks.membership.user_level import user_scores
@@ -141,7 +141,7 @@ class Statement:
         claim = self.claim
         if claim is None or self.design == "many-runs" or not isinstance(self.chosen, RandomSplit):
             return self.delta
-        _, grown = replace_one_claim(claim.epsilon, claim.delta)
+        _, grown = replaced(claim.epsilon, claim.delta)
         return self.delta if claim.adjacency == "replace-one" or grown >= 1 else grown
 
 

@@ -14,12 +14,12 @@ from scipy.special import ndtri
 
 from dpaudit.accounting.claim import Adjacency, Unit
 from dpaudit.accounting.gaussian import gaussian_epsilon
+from dpaudit.bounds.certified import BoundTerms, certified
 from dpaudit.bounds.choosing import ThresholdSelection
 from dpaudit.bounds.fair_coins import FAIR, fair_part
 from dpaudit.bounds.hypothesis import Definition, Gaussian, MechanismFamily, accuracy, strongest_refuted
 from dpaudit.bounds.lower_bound import LowerBound
 from dpaudit.bounds.trial_counts import Counts, threshold_counts
-from dpaudit.bounds.vacuous import price_of_delta
 from dpaudit.data.member_choice import MemberChoice
 from dpaudit.runtime import check
 from dpaudit.runtime.check import FloatArray
@@ -68,7 +68,7 @@ class Accuracy:
         self, scores: Scores, *, delta: float, confidence: float, adjacency: Adjacency, unit: Unit
     ) -> LowerBound:
         """Lower bound on ε from scores of independent fair-coin trials."""
-        slack, level = check.delta("delta", delta), 1 - check.open_unit("confidence", confidence)
+        asked = BoundTerms(delta, confidence, adjacency, unit)
 
         def criterion(part: Scores, thresholds: FloatArray) -> FloatArray:
             hits = part.member.size - np.searchsorted(np.sort(part.member), thresholds, side="right")
@@ -76,35 +76,15 @@ class Accuracy:
             return np.asarray(hits / part.member.size + rejections / part.nonmember.size, np.float64)
 
         one_run = self.trials == "one-run-assumed-independent"
-        part = fair_part(scores, self.chosen, seed=self.seed, level=level, independent=not one_run)
+        part = fair_part(scores, self.chosen, seed=self.seed, level=asked.level, independent=not one_run)
         chosen = threshold_counts(part.both, self.selection, criterion)
 
-        def value(counts: Counts, at: float) -> float:
-            return accuracy_bound(counts.correct, counts.trials, slack, at, null=self.null)
+        def value(counts: Counts, delta: float, level: float) -> float:
+            return accuracy_bound(counts.correct, counts.trials, delta, level, null=self.null)
 
-        def ceiling_at(slack: float) -> float:
-            return chosen.bound(
-                lambda counts, at: accuracy_bound(counts.trials, counts.trials, slack, at, null=self.null), part.level
-            )
-
-        return LowerBound(
-            epsilon=chosen.bound(value, part.level),
-            delta=slack,
-            confidence=confidence,
-            method="accuracy",
-            adjacency=part.adjacency(adjacency),
-            unit=unit,
-            assumptions=(
-                part.assumption,
-                INDEPENDENCE[self.trials],
-                "the threshold was chosen without the trials it is judged on",
-            ),
-            ceiling=ceiling_at(slack),
-            trials=chosen.trials,
-            family=self.null.family,
-            procedure=self.selection.procedure,
-            note=price_of_delta(slack, ceiling_at(slack)),
-        )
+        assumptions = INDEPENDENCE[self.trials], "the threshold was chosen without the trials it is judged on"
+        procedure, family = self.selection.procedure, self.null.family
+        return certified("accuracy", asked, chosen, value, assumptions, procedure, part=part, family=family)
 
 
 @lru_cache(maxsize=65536)  # few outcomes of a fixed threshold are different

@@ -101,10 +101,15 @@ class HeldOut:
         yield Scores(choosing.member, choosing.nonmember), Scores(judging.member, judging.nonmember)
 
     def sides(self, scores: Sides) -> Iterator[tuple[Sides, Sides]]:
-        """As `parts`; each record is held out by a coin of its own, and a side may be left empty."""
+        """As `parts`; each record is held out by a coin of its own, and a side may be left empty.
+
+        Where the coins would leave none to judge on, none is held out: they know neither scores nor membership.
+        """
         rng = np.random.default_rng(self.seed)
         fraction = min(self.fraction, LARGEST_HELD_OUT / len(scores))
         held, out = (rng.random(side.size, np.float32) < fraction for side in (scores.member, scores.nonmember))
+        if held.all() and out.all():
+            held, out = ~held, ~out
         yield Sides(scores.member[held], scores.nonmember[out]), Sides(scores.member[~held], scores.nonmember[~out])
 
 

@@ -12,10 +12,10 @@ from functools import lru_cache
 import numpy as np
 
 from dpaudit.accounting.claim import Adjacency, Unit
+from dpaudit.bounds.certified import BoundTerms, certified
 from dpaudit.bounds.choosing import ThresholdSelection
 from dpaudit.bounds.lower_bound import LowerBound
 from dpaudit.bounds.trial_counts import Counts, threshold_counts
-from dpaudit.bounds.vacuous import price_of_delta
 from dpaudit.runtime import check
 from dpaudit.runtime.check import FloatArray
 from dpaudit.scores.intervals import upper_limit, upper_rate
@@ -44,33 +44,17 @@ class ClopperPearson:
         self, scores: Scores, *, delta: float, confidence: float, adjacency: Adjacency, unit: Unit
     ) -> LowerBound:
         """Lower bound on ε from scores of independent trials."""
-        slack, level = check.delta("delta", delta), 1 - check.open_unit("confidence", confidence)
+        asked = BoundTerms(delta, confidence, adjacency, unit)
 
         def criterion(part: Scores, thresholds: FloatArray) -> FloatArray:
             alarms = _above(part.nonmember, thresholds)
             misses = part.member.size - _above(part.member, thresholds)
-            return _bound(misses, part.member.size, alarms, part.nonmember.size, slack, level)
+            return _bound(misses, part.member.size, alarms, part.nonmember.size, delta, asked.level)
 
         chosen = threshold_counts(scores, self.selection, criterion)
-
         judged = chosen.pieces[0]
-
-        def ceiling_at(slack: float) -> float:
-            return chosen.bound(lambda counts, at: clopper_pearson(_perfect(counts), slack, at), level)
-
-        return LowerBound(
-            epsilon=chosen.bound(lambda counts, at: clopper_pearson(counts, slack, at), level),
-            delta=slack,
-            confidence=confidence,
-            method="clopper-pearson",
-            adjacency=adjacency,
-            unit=unit,
-            assumptions=ASSUMPTIONS,
-            ceiling=ceiling_at(slack),
-            trials=chosen.trials,
-            procedure=replace(self.selection.procedure, member_share=judged.members / judged.trials),
-            note=price_of_delta(slack, ceiling_at(slack)),
-        )
+        procedure = replace(self.selection.procedure, member_share=judged.members / judged.trials)
+        return certified("clopper-pearson", asked, chosen, clopper_pearson, ASSUMPTIONS, procedure)
 
 
 @lru_cache(maxsize=65536)  # few outcomes of a fixed threshold are different
@@ -100,7 +84,3 @@ def _bound(
 def _above(side: FloatArray, thresholds: FloatArray) -> FloatArray:
     above: FloatArray = side.size - np.searchsorted(np.sort(side), thresholds, side="right").astype(np.float64)
     return above
-
-
-def _perfect(counts: Counts) -> Counts:
-    return Counts(counts.members, 0, 0, counts.nonmembers)

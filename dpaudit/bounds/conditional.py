@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from dpaudit.accounting.claim import Adjacency, Unit
+from dpaudit.bounds.certified import BoundTerms, certified
 from dpaudit.bounds.choosing import CrossFit, Fixed, HeldOut, Union
 from dpaudit.bounds.fair_coins import FAIR, fair_part
 from dpaudit.bounds.lower_bound import LowerBound
 from dpaudit.bounds.trial_counts import Chosen, Guesses, held_out_cuts
-from dpaudit.bounds.vacuous import price_of_delta
 from dpaudit.data.member_choice import MemberChoice
 from dpaudit.runtime import check
 from dpaudit.scores.intervals import lower_limit
@@ -53,26 +53,12 @@ class Conditional:
         self, scores: Scores, *, delta: float, confidence: float, adjacency: Adjacency, unit: Unit
     ) -> LowerBound:
         """Lower bound on ε from scores of independent fair-coin trials."""
-        slack, level = check.delta("delta", delta), 1 - check.open_unit("confidence", confidence)
-        part = fair_part(scores, self.chosen, seed=self.seed, level=level, independent=True)
-        chosen = self._choose(part.scores, slack, part.level)
+        asked = BoundTerms(delta, confidence, adjacency, unit)
+        part = fair_part(scores, self.chosen, seed=self.seed, level=asked.level, independent=True)
+        chosen = self._choose(part.scores, delta, part.level)
 
-        def ceiling_at(slack: float) -> float:
-            return chosen.bound(lambda guesses, at: _ceiling(guesses, slack, at), part.level)
-
-        return LowerBound(
-            epsilon=chosen.bound(lambda guesses, at: conditional(guesses, slack, at), part.level),
-            delta=slack,
-            confidence=confidence,
-            method="conditional",
-            adjacency=part.adjacency(adjacency),
-            unit=unit,
-            assumptions=(part.assumption, *ASSUMPTIONS),
-            ceiling=ceiling_at(slack),
-            trials=chosen.trials,
-            procedure=self.selection.procedure,
-            note=price_of_delta(slack, ceiling_at(slack)),
-        )
+        procedure = self.selection.procedure
+        return certified("conditional", asked, chosen, conditional, ASSUMPTIONS, procedure, part=part, perfect=_ceiling)
 
     def _choose(self, scores: Sides, delta: float, level: float) -> Chosen[Guesses]:
         match self.selection:

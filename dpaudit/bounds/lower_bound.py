@@ -68,6 +68,19 @@ class Skipped:
 
 
 @dataclass(frozen=True)
+class Unchecked:
+    """A check that was not made, and why.
+
+    Args:
+        check: what would have been checked.
+        reason: in words, without a full stop.
+    """
+
+    check: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class LowerBound:
     """ε is at least ``epsilon``, said with ``confidence``; never a bare number.
 

@@ -16,11 +16,11 @@ from scipy.optimize import brentq
 from scipy.special import betainc, betaincinv
 
 from dpaudit.accounting.claim import Adjacency, Unit
+from dpaudit.bounds.certified import BoundTerms, certified
 from dpaudit.bounds.choosing import CrossFit, GuessSelection, HeldOut
 from dpaudit.bounds.fair_coins import FAIR, fair_part
 from dpaudit.bounds.lower_bound import LowerBound
 from dpaudit.bounds.trial_counts import Guesses, guess_counts
-from dpaudit.bounds.vacuous import price_of_delta
 from dpaudit.data.member_choice import MemberChoice
 from dpaudit.runtime import check
 from dpaudit.scores.scores import Scores
@@ -54,30 +54,13 @@ class OneRun:
         self, scores: Scores, *, delta: float, confidence: float, adjacency: Adjacency, unit: Unit
     ) -> LowerBound:
         """Lower bound on ε from the canaries' scores of one run."""
-        slack, level = check.delta("delta", delta), 1 - check.open_unit("confidence", confidence)
-        part = fair_part(scores, self.chosen, seed=self.seed, level=level)
-        chosen = guess_counts(part.scores, self.selection, lambda guesses: one_run(guesses, slack, part.level))
-
-        def perfect(guesses: Guesses, slack: float, at: float) -> float:
-            if isinstance(self.selection, HeldOut | CrossFit):
-                return one_run_ceiling(guesses, slack, at)
-            return one_run(Guesses(guesses.canaries, guesses.made, guesses.made), slack, at)
-
-        def ceiling_at(slack: float) -> float:
-            return chosen.bound(lambda guesses, at: perfect(guesses, slack, at), part.level)
-
-        return LowerBound(
-            epsilon=chosen.bound(lambda guesses, at: one_run(guesses, slack, at), part.level),
-            delta=slack,
-            confidence=confidence,
-            method="one-run",
-            adjacency=part.adjacency(adjacency),
-            unit=unit,
-            assumptions=(part.assumption, CHOICE),
-            ceiling=ceiling_at(slack),
-            trials=chosen.trials,
-            procedure=replace(self.selection.procedure, split=part.replaces),
-            note=price_of_delta(slack, ceiling_at(slack), ceiling_at(0.0)),
+        asked = BoundTerms(delta, confidence, adjacency, unit)
+        part = fair_part(scores, self.chosen, seed=self.seed, level=asked.level)
+        chosen = guess_counts(part.scores, self.selection, lambda guesses: one_run(guesses, delta, part.level))
+        perfect = one_run_ceiling if isinstance(self.selection, HeldOut | CrossFit) else None
+        procedure = replace(self.selection.procedure, split=part.replaces)
+        return certified(
+            "one-run", asked, chosen, one_run, (CHOICE,), procedure, part=part, perfect=perfect, without_delta=True
         )
 
 

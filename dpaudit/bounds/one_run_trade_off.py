@@ -12,16 +12,16 @@ independently of each other.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from dpaudit.accounting.claim import Adjacency, Unit
+from dpaudit.bounds.certified import BoundTerms, certified
 from dpaudit.bounds.choosing import GuessSelection
 from dpaudit.bounds.fair_coins import FAIR, fair_part
 from dpaudit.bounds.hypothesis import Curve, Definition, Gaussian, MechanismFamily, strongest_refuted
 from dpaudit.bounds.lower_bound import LowerBound
 from dpaudit.bounds.one_run import CHOICE
 from dpaudit.bounds.trial_counts import Guesses, guess_counts
-from dpaudit.bounds.vacuous import price_of_delta
 from dpaudit.data.member_choice import MemberChoice
 from dpaudit.runtime import check
 from dpaudit.scores.scores import Scores
@@ -57,37 +57,25 @@ class OneRunTradeOff:
         self, scores: Scores, *, delta: float, confidence: float, adjacency: Adjacency, unit: Unit
     ) -> LowerBound:
         """Lower bound on ε from the canaries' scores of one run."""
-        slack, level = check.delta("delta", delta), 1 - check.open_unit("confidence", confidence)
+        asked = BoundTerms(delta, confidence, adjacency, unit)
 
         # The family does not change which number of guesses is best by much; the Gaussian one is fast.
-        part = fair_part(scores, self.chosen, seed=self.seed, level=level)
+        part = fair_part(scores, self.chosen, seed=self.seed, level=asked.level)
         chosen = guess_counts(
             part.scores,
             self.selection,
             lambda guesses: one_run_trade_off(guesses, 1e-5, part.level, null=Gaussian(), search=1e-3),
         )
 
-        def ceiling_at(slack: float) -> float:
-            def perfect(guesses: Guesses, at: float) -> float:
-                every = guesses.canaries
-                numbers = sorted({max(1, guesses.made), every})
-                return max(one_run_trade_off(Guesses(every, n, n), slack, at, null=self.null) for n in numbers)
+        def perfect(guesses: Guesses, delta: float, level: float) -> float:
+            every = guesses.canaries
+            numbers = sorted({max(1, guesses.made), every})
+            return max(one_run_trade_off(Guesses(every, n, n), delta, level, null=self.null) for n in numbers)
 
-            return chosen.bound(perfect, part.level)
-
-        return LowerBound(
-            epsilon=chosen.bound(lambda guesses, at: one_run_trade_off(guesses, slack, at, null=self.null), part.level),
-            delta=slack,
-            confidence=confidence,
-            method="one-run-trade-off",
-            adjacency=part.adjacency(adjacency),
-            unit=unit,
-            assumptions=(part.assumption, CHOICE),
-            ceiling=ceiling_at(slack),
-            trials=chosen.trials,
-            family=self.null.family,
-            procedure=replace(self.selection.procedure, split=part.replaces),
-            note=price_of_delta(slack, ceiling_at(slack)),
+        value, family = partial(one_run_trade_off, null=self.null), self.null.family
+        procedure = replace(self.selection.procedure, split=part.replaces)
+        return certified(
+            "one-run-trade-off", asked, chosen, value, (CHOICE,), procedure, part=part, perfect=perfect, family=family
         )
 
 

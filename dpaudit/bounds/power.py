@@ -17,12 +17,13 @@ from scipy.special import ndtri
 
 from dpaudit.accounting.claim import Claim, GaussianSteps
 from dpaudit.accounting.gaussian import gaussian_epsilon, gaussian_mu
-from dpaudit.bounds.default import HELD_OUT, SHARES
+from dpaudit.bounds.default import HELD_OUT
 from dpaudit.bounds.lower_bound import LowerBound
 from dpaudit.bounds.power_methods import (
     ACCESS,
     Access,
     FixedThreshold,
+    HeldOutGuesses,
     HeldOutThreshold,
     Hypothesis,
     Planned,
@@ -38,7 +39,7 @@ POWER = 0.8  # probability with which a violation is to be seen, where nothing e
 LARGEST = 10_000_000  # trials beyond which a procedure is said never to get there
 PERFECT_MU = 40.0  # standard deviations beyond which no score is misplaced
 DEFAULTS: Mapping[Access, Planned] = MappingProxyType(
-    {"one-run": UnionOfShares(SHARES), "runs": HeldOutThreshold(HELD_OUT), "steps": FixedThreshold()}
+    {"one-run": HeldOutGuesses(HELD_OUT), "runs": HeldOutThreshold(HELD_OUT), "steps": FixedThreshold()}
 )
 
 
@@ -255,15 +256,18 @@ def planned_as(bound: LowerBound) -> Planned | None:
 
     >>> from dpaudit.bounds.lower_bound import Procedure
     >>> bound = LowerBound(
-    ...     0.0, 1e-5, 0.95, "one-run", "replace-one", "record", (), 3.0, 200, procedure=Procedure("union", (0.1, 1.0))
+    ...     0.0, 1e-5, 0.95, "one-run", "replace-one", "record", (), 3.0, 200, procedure=Procedure("held-out", (0.3,))
     ... )
     >>> planned_as(bound)
-    UnionOfShares(shares=(0.1, 1.0), scores_moved=1)
+    HeldOutGuesses(fraction=0.3, judged_only=True, scores_moved=1)
     """
     done = bound.procedure
+    moved = 2 if done.split else 1
     match bound.method, done.kind:
         case UnionOfShares.method, "union":
-            return UnionOfShares(done.figures, scores_moved=2 if done.split else 1)
+            return UnionOfShares(done.figures, scores_moved=moved)
+        case HeldOutGuesses.method, "held-out":
+            return HeldOutGuesses(done.figures[0], judged_only=True, scores_moved=moved)
         case HeldOutThreshold.method, "held-out":
             return HeldOutThreshold(done.figures[0], judged_only=True, member_share=done.member_share)
         case _:

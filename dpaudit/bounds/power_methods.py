@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import ClassVar, Literal, get_args
 
 import numpy as np
-from scipy.special import betaincinv, ndtr, ndtri
+from scipy.special import betaincinv, logit, ndtr, ndtri
 from scipy.stats import binom
 
 from dpaudit.accounting.gaussian import gaussian_mu
@@ -19,10 +19,10 @@ from dpaudit.bounds.accuracy import accuracy_bound
 from dpaudit.bounds.choosing import LARGEST_HELD_OUT
 from dpaudit.bounds.clopper_pearson import clopper_pearson
 from dpaudit.bounds.hypothesis import GaussianCurve, accuracy
-from dpaudit.bounds.one_run import one_run, one_run_p_value
+from dpaudit.bounds.one_run import one_run, one_run_p_value, perfect_one_run
 from dpaudit.bounds.simulated_scores import ranked
 from dpaudit.bounds.step_canary_power import METHOD as STEP_CANARIES
-from dpaudit.bounds.trial_counts import Counts, Guesses, candidates, pair
+from dpaudit.bounds.trial_counts import FINALISTS, PAIRS, ROUGH_LEVEL, Counts, Guesses, candidates, pair, tried
 from dpaudit.runtime.check import FloatArray, IntArray
 from dpaudit.scores.intervals import upper_rate
 
@@ -33,6 +33,8 @@ CHOICES, JUDGEMENTS = 800, 6  # simulated choices of a threshold, and audits jud
 DENSE = 2000  # held-out trials beyond which scores lie so close that half of a gap changes nothing
 SEED = 0
 LIMITS = 1000  # upper limits computed for a side of the choosing part; linear between them
+GUESSED, JUDGED = 2000, 4000  # simulated choices of numbers of guesses, and audits that judge all numbers chosen
+RATES, BOUNDS = 100, 8  # rates and bounds computed for a number of guesses of the choosing part; straight between them
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class UnionOfShares:
         1.0
         """
         guesses = [pair(share, share, trials) for share in self.shares]
-        needed = [self._needed(trials, sum(made), test) for made in guesses]
+        needed = [_needed(trials, sum(made), test, test.level / len(self.shares)) for made in guesses]
         reachable = [(made, least) for made, least in zip(guesses, needed, strict=True) if least is not None]
         if not reachable:
             return 0.0
@@ -82,14 +84,51 @@ class UnionOfShares:
         level = test.level / len(self.shares)
         return max(one_run(Guesses(trials, each, each), test.delta, level) for each in made)
 
-    def _needed(self, trials: int, made: int, test: Hypothesis) -> int | None:
-        """The least number of right guesses that contradicts the claim; None when all of them do not."""
-        low, high = 0, made + 1
-        while high - low > 1:
-            middle = (low + high) // 2
-            surprise = one_run_p_value(Guesses(trials, made, middle), test.claimed, test.delta)
-            low, high = (low, middle) if surprise < test.level / len(self.shares) else (middle, high)
-        return high if high <= made else None
+
+@dataclass(frozen=True)
+class HeldOutGuesses:
+    """The one-run bound at the numbers of guesses that looked best on a part of the canaries.
+
+    Args:
+        fraction: of the canaries, spent on choosing.
+        judged_only: True when trials are counted as in `LowerBound.trials`, without those that chose.
+        scores_moved: scores that one change moves: two where one record is replaced by another of a random split.
+    """
+
+    fraction: float
+    judged_only: bool = False
+    scores_moved: int = 1
+    method: ClassVar[str] = "one-run"
+    words: ClassVar[str] = "canary or record of one run"
+    within: ClassVar[str] = ""
+    exact: ClassVar[bool] = False
+
+    def chance(self, trials: int, mu: float, test: Hypothesis) -> float:
+        """Probability of a bound above the claim when one change moves the scores by ``mu`` standard deviations in all.
+
+        Numbers of guesses are chosen on held-out parts and judged on the rests.
+
+        >>> HeldOutGuesses(0.3).chance(1000, 40.0, Hypothesis(1.0, 1e-5, 0.05))
+        1.0
+        """
+        choosing, judged = _parts(trials, self.fraction, judged_only=self.judged_only)
+        if min(choosing, judged) < 1:
+            return 0.0
+        moved = mu / math.sqrt(self.scores_moved)
+        chosen, times = np.unique(_guesses_chosen(choosing, moved, test), return_counts=True)
+        guesses = [pair(top, bottom, judged) for top, bottom in (PAIRS[place] for place in chosen)]
+        needed = [_needed(judged, sum(made), test, test.level) for made in guesses]
+        reachable = [place for place, least in enumerate(needed) if least is not None]
+        if not reachable:
+            return 0.0
+        right = right_guesses([guesses[place] for place in reachable], judged, moved, audits=JUDGED, seed=SEED + 1)
+        seen = (right >= np.array([needed[place] for place in reachable])).mean(axis=0)
+        return float(seen @ times[reachable]) / GUESSED
+
+    def ceiling(self, trials: int, test: Hypothesis) -> float:
+        """The largest ε it can certify: the best of the numbers of guesses is made, and every guess is right."""
+        _, judged = _parts(trials, self.fraction, judged_only=self.judged_only)
+        return perfect_one_run(judged, judged, test.delta, test.level) if judged else 0.0
 
 
 @dataclass(frozen=True)
@@ -116,11 +155,7 @@ class HeldOutThreshold:
         >>> HeldOutThreshold(0.5).chance(1000, 40.0, Hypothesis(1.0, 1e-5, 0.05))
         1.0
         """
-        if self.judged_only:
-            choosing, judged = round(min(self.fraction / (1 - self.fraction) * trials, LARGEST_HELD_OUT)), trials
-        else:
-            choosing = round(min(self.fraction * trials, LARGEST_HELD_OUT))
-            judged = trials - choosing
+        choosing, judged = _parts(trials, self.fraction, judged_only=self.judged_only)
         if min(choosing, judged) < 2:
             return 0.0
         rng = np.random.default_rng(SEED)
@@ -135,7 +170,7 @@ class HeldOutThreshold:
 
     def ceiling(self, trials: int, test: Hypothesis) -> float:
         """The largest ε it can certify: no miss and no alarm."""
-        judged = trials if self.judged_only else round((1 - min(self.fraction, LARGEST_HELD_OUT / trials)) * trials)
+        _, judged = _parts(trials, self.fraction, judged_only=self.judged_only)
         members = min(max(1, round(self.member_share * judged)), max(1, judged - 1))
         return clopper_pearson(Counts(members, 0, 0, max(1, judged - members)), test.delta, test.level)
 
@@ -179,7 +214,7 @@ class FixedThreshold:
         return accuracy_bound(trials, trials, test.delta, test.level)
 
 
-Planned = UnionOfShares | HeldOutThreshold | FixedThreshold
+Planned = UnionOfShares | HeldOutGuesses | HeldOutThreshold | FixedThreshold
 
 
 def floor(mu: float, test: Hypothesis, wanted: float) -> int:
@@ -188,7 +223,9 @@ def floor(mu: float, test: Hypothesis, wanted: float) -> int:
     return 2 * math.ceil(2 * apart**2)
 
 
-def right_guesses(guesses: list[tuple[int, int]], trials: int, mu: float, *, audits: int = AUDITS) -> IntArray:
+def right_guesses(
+    guesses: list[tuple[int, int]], trials: int, mu: float, *, audits: int = AUDITS, seed: int = SEED
+) -> IntArray:
     """Right guesses among the highest and lowest scores of simulated audits, shape (audits, guesses).
 
     Args:
@@ -197,17 +234,71 @@ def right_guesses(guesses: list[tuple[int, int]], trials: int, mu: float, *, aud
         trials: fair coins of an audit.
         mu: standard deviations between members and the others.
         audits: how many are simulated.
+        seed: of the simulation.
 
     >>> right_guesses([(1, 1), (100, 100)], 1000, 40.0, audits=2).tolist()
     [[2, 200], [2, 200]]
     """
     top, bottom = np.array(guesses).T
     places = np.unique(np.concatenate([[0], trials - top, bottom]))
-    found = ranked(places[1:], trials, mu, audits, np.random.default_rng(SEED))
+    found = ranked(places[1:], trials, mu, audits, np.random.default_rng(seed))
     members = np.concatenate([np.zeros((audits, 1), np.int64), found.members], axis=1)
     below_top, in_bottom = (members[:, np.searchsorted(places, ranks)] for ranks in (trials - top, bottom))
     right: IntArray = found.in_all[:, None] - below_top + bottom - in_bottom
     return right
+
+
+def _parts(trials: int, fraction: float, *, judged_only: bool) -> tuple[int, int]:
+    """How many trials choose and how many are judged, on average."""
+    if judged_only:
+        return round(min(fraction / (1 - fraction) * trials, LARGEST_HELD_OUT)), trials
+    choosing = round(min(fraction * trials, LARGEST_HELD_OUT))
+    return choosing, trials - choosing
+
+
+@lru_cache(maxsize=4096)
+def _needed(trials: int, made: int, test: Hypothesis, level: float) -> int | None:
+    """The least number of right guesses that contradicts the claim; None when all of them do not."""
+    low, high = 0, made + 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        surprise = one_run_p_value(Guesses(trials, made, middle), test.claimed, test.delta)
+        low, high = (low, middle) if surprise < level else (middle, high)
+    return high if high <= made else None
+
+
+def _guesses_chosen(choosing: int, mu: float, test: Hypothesis) -> IntArray:
+    """Places in `PAIRS` that simulated held-out parts choose, as `HeldOut` does, shape (audits,)."""
+    members, nonmembers = tried(choosing)
+    made = (members + nonmembers).tolist()
+    right = right_guesses(list(zip(members, nonmembers, strict=True)), choosing, mu, audits=GUESSED)
+    rates = np.stack([np.interp(right[:, i], *_rates(each)) for i, each in enumerate(made)], axis=1)
+    finalists = np.argsort(-rates, axis=1, kind="stable")[:, :FINALISTS]
+    bounds = np.zeros_like(rates)
+    for place in np.unique(finalists):
+        bounds[:, place] = np.interp(logit(rates[:, place]), *_bounds(choosing, made[place], test.delta, test.level))
+    best = np.argmax(np.take_along_axis(bounds, finalists, axis=1), axis=1)
+    chosen: IntArray = finalists[np.arange(GUESSED), best]
+    return chosen
+
+
+@lru_cache(maxsize=4096)
+def _rates(made: int) -> tuple[FloatArray, FloatArray]:
+    """Lower limits of the rate behind some numbers of right guesses, denser where few are wrong."""
+    counts = np.unique(np.rint(made * (1 - np.linspace(0, 1, RATES) ** 2)))
+    return counts, _lower_rate(counts, made)
+
+
+@lru_cache(maxsize=4096)
+def _bounds(canaries: int, made: int, delta: float, level: float) -> tuple[FloatArray, FloatArray]:
+    """Bounds behind the logits of some lower limits of the rate, between which they are nearly straight."""
+    counts = np.unique(np.rint(made * (1 - np.linspace(0, 1, BOUNDS) ** 2 / 2)))
+    bounds = [one_run(Guesses(canaries, made, int(count)), delta, level) for count in counts]
+    return np.asarray(logit(_lower_rate(counts, made)), np.float64), np.array(bounds)
+
+
+def _lower_rate(right: FloatArray, made: int) -> FloatArray:
+    return np.asarray(betaincinv(np.maximum(right, 1e-9), made - right + 1, ROUGH_LEVEL), np.float64)
 
 
 def _interpolated(hits: IntArray, trials: IntArray, typical: float, level: float) -> FloatArray:

@@ -12,7 +12,6 @@ from typing import Literal
 
 from scipy.optimize import brentq
 from scipy.special import ndtri
-from scipy.stats import beta
 
 from dpaudit.accounting.claim import Adjacency, GaussianSteps, Unit
 from dpaudit.accounting.gaussian import gaussian_epsilon
@@ -21,6 +20,7 @@ from dpaudit.accounting.trade_off_curve import TradeOff
 from dpaudit.bounds.lower_bound import LowerBound
 from dpaudit.runtime import check
 from dpaudit.runtime.errors import InputError
+from dpaudit.scores.intervals import lower_limit
 
 CANDIDATES = "the hidden candidate was drawn uniformly and independently of everything else, so κ is exact"
 
@@ -50,7 +50,7 @@ class Successes:
 
     def lower(self, confidence: float) -> float:
         """Exact (Clopper-Pearson) one-sided lower bound on the success probability."""
-        return _lower(self.successes, self.trials, check.open_unit("confidence", confidence))
+        return lower_limit(self.successes, self.trials, 1 - check.open_unit("confidence", confidence))
 
     @property
     def perfect(self) -> "Successes":
@@ -216,10 +216,6 @@ def judge_reconstruction(result: Successes, promised: TradeOff, *, confidence: f
         "consistent", share, lower, gamma, result.kappa, confidence,
         f"{counted} {lower:.3g} ({confidence:.4g} confidence); the claimed mechanism allows up to {gamma:.3g}.",
     )  # fmt: skip
-
-
-def _lower(successes: int, trials: int, confidence: float) -> float:
-    return 0.0 if successes == 0 else float(beta.ppf(1 - confidence, successes, trials - successes + 1))
 
 
 def _with_noise(mechanism: GaussianSteps, noise: float) -> GaussianSteps:

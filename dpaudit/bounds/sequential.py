@@ -20,12 +20,12 @@ from scipy.special import betainc, betaln
 
 from dpaudit.accounting.claim import Adjacency, Unit
 from dpaudit.bounds.accuracy import INDEPENDENCE, Trials
+from dpaudit.bounds.certified import BoundTerms, certified
 from dpaudit.bounds.choosing import Fixed
 from dpaudit.bounds.fair_coins import FAIR, fair_part
 from dpaudit.bounds.hypothesis import Definition, Gaussian, MechanismFamily, accuracy, strongest_refuted
 from dpaudit.bounds.lower_bound import LowerBound
-from dpaudit.bounds.trial_counts import count_outcomes
-from dpaudit.bounds.vacuous import price_of_delta
+from dpaudit.bounds.trial_counts import Chosen, Counts, count_outcomes
 from dpaudit.data.member_choice import MemberChoice
 from dpaudit.runtime import check
 from dpaudit.runtime.check import FloatArray
@@ -134,32 +134,22 @@ class Sequential:
         self, scores: Scores, *, delta: float, confidence: float, adjacency: Adjacency, unit: Unit
     ) -> LowerBound:
         """Lower bound on ε from the trials so far."""
-        slack, level = check.delta("delta", delta), 1 - check.open_unit("confidence", confidence)
+        asked = BoundTerms(delta, confidence, adjacency, unit)
         one_run = self.trials == "one-run-assumed-independent"
-        part = fair_part(scores, self.chosen, seed=self.seed, level=level, independent=not one_run)
+        part = fair_part(scores, self.chosen, seed=self.seed, level=asked.level, independent=not one_run)
         counts = count_outcomes(part.both, self.selection.threshold)
 
-        def ceiling_at(slack: float) -> float:
-            return sequential(counts.trials, counts.trials, slack, part.level, null=self.null)
+        def value(counts: Counts, delta: float, level: float) -> float:
+            return sequential(counts.correct, counts.trials, delta, level, null=self.null)
 
-        return LowerBound(
-            epsilon=sequential(counts.correct, counts.trials, slack, part.level, null=self.null),
-            delta=slack,
-            confidence=confidence,
-            method="sequential",
-            adjacency=part.adjacency(adjacency),
-            unit=unit,
-            assumptions=(
-                part.assumption,
-                INDEPENDENCE[self.trials],
-                "the threshold was fixed beforehand",
-                "the number of trials may depend on the outcomes so far",
-            ),
-            ceiling=ceiling_at(slack),
-            trials=counts.trials,
-            family=self.null.family,
-            procedure=self.selection.procedure,
-            note=price_of_delta(slack, ceiling_at(slack)),
+        assumptions = (
+            INDEPENDENCE[self.trials],
+            "the threshold was fixed beforehand",
+            "the number of trials may depend on the outcomes so far",
+        )
+        procedure, family = self.selection.procedure, self.null.family
+        return certified(
+            "sequential", asked, Chosen((counts,)), value, assumptions, procedure, part=part, family=family
         )
 
 

@@ -72,6 +72,11 @@ class Counts:
         """Right guesses when every trial is guessed."""
         return self.true_positives + self.true_negatives
 
+    @property
+    def perfect(self) -> "Counts":
+        """The same trials without an error."""
+        return Counts(self.members, 0, 0, self.nonmembers)
+
 
 @dataclass(frozen=True)
 class Guesses:
@@ -94,6 +99,11 @@ class Guesses:
     def trials(self) -> int:
         """All canaries, guessed or not."""
         return self.canaries
+
+    @property
+    def perfect(self) -> "Guesses":
+        """As many guesses, all of them right."""
+        return Guesses(self.canaries, self.made, self.made)
 
 
 Evidence = TypeVar("Evidence", Counts, Guesses)
@@ -272,7 +282,9 @@ def pair(top: float, bottom: float, canaries: int) -> tuple[int, int]:
 
 def _best_shares(ranked: BoolArray, criterion: Callable[[Guesses], float]) -> tuple[float, float]:
     """Shares guessed from the top and the bottom: the closed form at δ = 0 picks a few, ``criterion`` the best."""
-    members, nonmembers = _numbers(ranked.size)
+    if not ranked.size:
+        return 1.0, 1.0  # nothing to choose on: all are guessed
+    members, nonmembers = tried(ranked.size)
     upto = np.concatenate([[0], np.cumsum(ranked)])  # members among so many of the lowest scores
     correct = upto[-1] - upto[ranked.size - members] + nonmembers - upto[nonmembers]
     made = members + nonmembers
@@ -283,7 +295,12 @@ def _best_shares(ranked: BoolArray, criterion: Callable[[Guesses], float]) -> tu
 
 
 @lru_cache(maxsize=1024)
-def _numbers(canaries: int) -> tuple[IntArray, IntArray]:
+def tried(canaries: int) -> tuple[IntArray, IntArray]:
+    """Numbers guessed "member" and "non-member" that a held-out part of so many tries, each of shape (pairs,).
+
+    >>> [int(numbers[0]) for numbers in tried(1000)], len(tried(1000)[0]) == len(PAIRS)
+    ([5, 5], True)
+    """
     pairs = np.array([pair(*shares, canaries) for shares in PAIRS])
     return pairs[:, 0], pairs[:, 1]
 

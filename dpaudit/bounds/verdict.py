@@ -12,7 +12,7 @@ from typing import Literal
 from scipy.special import ndtri
 
 from dpaudit.accounting import allowed_for_replaced
-from dpaudit.accounting.claim import Claim, FixedSize, GaussianSteps, NoiseKnowledge, Poisson, too_small
+from dpaudit.accounting.claim import Claim, FixedSize, GaussianSteps, NoiseKnowledge, too_small
 from dpaudit.accounting.mechanism import epsilon
 from dpaudit.bounds.lower_bound import Finding, LowerBound
 from dpaudit.bounds.power import POWER, Reach, ReachBasis, reach
@@ -194,29 +194,26 @@ def violations(claim: Claim, facts: Facts) -> Facts | Comparison:
 
 
 def accounts_to_more(claim: Claim, facts: Facts) -> Facts | Comparison:
-    """The exact ε of what was run may not exceed the claim; an upper bound on it that does proves nothing."""
+    """The ε there certainly is in what was run may not exceed the claim; an upper bound that does proves nothing."""
     ran = facts.mechanism
     if ran is None or math.isinf(claim.epsilon):
         return facts
-    if isinstance(ran.sampling, Poisson):
-        # With probability slack each world leaves the accounted procedure, which then has (ε, δ + (1 + e^ε) slack).
-        exact = replace(ran, slack=0.0)
-        room = claim.delta + (ran.slack and (1 + math.exp(min(claim.epsilon, 700.0))) * ran.slack)
-        follows = epsilon(exact, delta=room, adjacency=claim.adjacency).epsilon if room < 1 else 0.0
-        if too_small(claim.epsilon, follows):
-            return _decided(claim, facts, "contradicted", (
-                f"The training that was run ({ran.in_words}) accounts to ε = {follows:.4g} at δ = {claim.delta:g}, "
-                f"more than the promised {claim.epsilon:.4g}."
-            ))  # fmt: skip
-    elif not isinstance(ran.sampling, FixedSize) or claim.adjacency != "add-remove":
-        figure = epsilon(ran, delta=claim.delta, adjacency=claim.adjacency).epsilon
-        if too_small(claim.epsilon, figure):
-            kind = "an upper bound" if isinstance(ran.sampling, FixedSize) else "the figure for Poisson batches"
-            note = (
-                f"Theory gives ε = {figure:.4g} for what was run, more than the promised {claim.epsilon:.4g}; that is "
-                f"{kind}, which contradicts nothing."
-            )
-            return replace(facts, caveats=(*facts.caveats, note))
+    if isinstance(ran.sampling, FixedSize) and claim.adjacency == "add-remove":
+        return facts
+    found = epsilon(ran, delta=claim.delta, adjacency=claim.adjacency)
+    if too_small(claim.epsilon, found.certain):
+        least = "" if found.exact else "at least "
+        return _decided(claim, facts, "contradicted", (
+            f"The training that was run ({ran.in_words}) accounts to {least}ε = {found.certain:.4g} at "
+            f"δ = {claim.delta:g}, more than the promised {claim.epsilon:.4g}."
+        ))  # fmt: skip
+    if too_small(claim.epsilon, found.epsilon):
+        kind = "the figure for Poisson batches" if found.optimistic else "an upper bound"
+        note = (
+            f"Theory gives ε = {found.epsilon:.4g} for what was run, more than the promised {claim.epsilon:.4g}; that "
+            f"is {kind}, which contradicts nothing. It is certain that ε is at least {found.at_least:.4g}."
+        )
+        return replace(facts, caveats=(*facts.caveats, note))
     return facts
 
 

@@ -6,19 +6,19 @@ shared; with a mechanism's own curve the family is the accounted sampler.
 """
 
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 from scipy.special import ndtri
 
 from dpaudit.accounting.claim import Adjacency, Unit
 from dpaudit.accounting.gaussian import gaussian_epsilon
+from dpaudit.bounds.certified import BoundTerms, certified
 from dpaudit.bounds.choosing import ThresholdSelection
 from dpaudit.bounds.clopper_pearson import ASSUMPTIONS
 from dpaudit.bounds.hypothesis import Curve, Gaussian, MechanismFamily, strongest_refuted
 from dpaudit.bounds.lower_bound import LowerBound
 from dpaudit.bounds.trial_counts import Counts, threshold_counts
-from dpaudit.bounds.vacuous import price_of_delta
 from dpaudit.runtime import check
 from dpaudit.runtime.check import FloatArray
 from dpaudit.scores.intervals import upper_limit, upper_rate
@@ -43,36 +43,17 @@ class WholeCurve:
         self, scores: Scores, *, delta: float, confidence: float, adjacency: Adjacency, unit: Unit
     ) -> LowerBound:
         """Lower bound on ε from scores of independent trials."""
-        slack, level = check.delta("delta", delta), 1 - check.open_unit("confidence", confidence)
+        asked = BoundTerms(delta, confidence, adjacency, unit)
 
         def criterion(part: Scores, thresholds: FloatArray) -> FloatArray:
             misses = np.searchsorted(np.sort(part.member), thresholds, side="right")
             alarms = part.nonmember.size - np.searchsorted(np.sort(part.nonmember), thresholds, side="right")
-            fnr = upper_rate(misses, part.member.size, level / 2)
-            return np.asarray(-ndtri(upper_rate(alarms, part.nonmember.size, level / 2)) - ndtri(fnr), np.float64)
+            fnr = upper_rate(misses, part.member.size, asked.level / 2)
+            return np.asarray(-ndtri(upper_rate(alarms, part.nonmember.size, asked.level / 2)) - ndtri(fnr), np.float64)
 
         chosen = threshold_counts(scores, self.selection, criterion)
-
-        def ceiling_at(slack: float) -> float:
-            def perfect(counts: Counts, at: float) -> float:
-                return whole_curve(Counts(counts.members, 0, 0, counts.nonmembers), slack, at, null=self.null)
-
-            return chosen.bound(perfect, level)
-
-        return LowerBound(
-            epsilon=chosen.bound(lambda counts, at: whole_curve(counts, slack, at, null=self.null), level),
-            delta=slack,
-            confidence=confidence,
-            method="whole-curve",
-            adjacency=adjacency,
-            unit=unit,
-            assumptions=ASSUMPTIONS,
-            ceiling=ceiling_at(slack),
-            trials=chosen.trials,
-            family=self.null.family,
-            procedure=self.selection.procedure,
-            note=price_of_delta(slack, ceiling_at(slack)),
-        )
+        value, procedure = partial(whole_curve, null=self.null), self.selection.procedure
+        return certified("whole-curve", asked, chosen, value, ASSUMPTIONS, procedure, family=self.null.family)
 
 
 @lru_cache(maxsize=65536)  # few outcomes of a fixed threshold are different

@@ -17,7 +17,10 @@ def attack(
     nonmembers: Annotated[Path | None, typer.Option(help="Records of the same kind it was not trained on.")] = None,
     predictions: Annotated[
         tuple[Path, Path] | None,
-        typer.Option(help="Instead of a model: its outputs on members and on non-members, with a column 'label'."),
+        typer.Option(
+            help="Instead of a model: its outputs on members and on non-members, in columns named like the classes, "
+            "with the column of labels."
+        ),
     ] = None,
     features: Annotated[
         tuple[Path, Path] | None,
@@ -36,6 +39,8 @@ def attack(
     chosen_by: ChosenByOption = None,
     probability: Probability = None,
     user: UserColumn = None,
+    label: Annotated[str | None, typer.Option(help="Column of the labels. Default: label.")] = None,
+    drop: Annotated[list[str] | None, typer.Option("--drop", help="Leave this column out; may be repeated.")] = None,
     task: Annotated[str | None, typer.Option(help="multiclass, binary, multilabel or regression.")] = None,
     epsilon: Annotated[float | None, typer.Option(help="Claimed ε; leave it out to claim nothing.")] = None,
     delta: Annotated[float, typer.Option(help="δ of the claim, and at which ε is measured.")] = 1e-5,
@@ -61,7 +66,9 @@ def attack(
         if model is not None or members is not None or nonmembers is not None or recipe is not None:
             raise InputError("--predictions takes the place of --model, --members, --nonmembers and --recipe.")
         beside = [*(slices or []), *([] if user is None else [user])]
-        (inside, by_member), (outside, by_other) = (_predictions(file, beside) for file in predictions)
+        (inside, by_member), (outside, by_other) = (
+            _predictions(file, label, beside, drop or []) for file in predictions
+        )
         columns = {by: np.concatenate([values, by_other[by]]) for by, values in by_member.items()}
         result = attack_predictions(
             inside,
@@ -99,6 +106,8 @@ def attack(
             probability=probability,
             users=user,
             slices=slices or (),
+            label=label or "label",
+            drop=drop or (),
             name=model.stem,
             seed=seed,
             folder=None if out is None else out / "references",
@@ -123,9 +132,19 @@ def _references(recipe: Path | None, data: Path | None, models: int) -> "Referen
     return References(table, None if data is None else str(data), models, records)
 
 
-def _predictions(file: Path, beside: list[str]) -> tuple[tuple[Any, Any], dict[str, Any]]:
-    """Outputs and labels of a file, and columns beside them, which are no outputs."""
+def _predictions(
+    file: Path, label: str | None, beside: list[str], drop: list[str]
+) -> tuple[tuple[Any, Any], dict[str, Any]]:
+    """Outputs and labels of a file, and columns beside them, which are no outputs.
+
+    Raises:
+        InputError: columns that are missing, or that are no outputs; all of a file in one message.
+    """
+    import pandas as pd
+
     from dpaudit.data.load import SUFFIXES, column, read_table
+    from dpaudit.data.predictions import LEAVE_OUT
+    from dpaudit.data.table_columns import named, problems, without_index
     from dpaudit.runtime.errors import InputError
     from dpaudit.runtime.files import read_npz
 
@@ -133,26 +152,29 @@ def _predictions(file: Path, beside: list[str]) -> tuple[tuple[Any, Any], dict[s
         raise InputError(f"{file} must end in {', '.join(SUFFIXES)}.")
     if file.suffix == ".npz":
         arrays = read_npz(file)
-        for name in ("outputs", "labels", *beside):
+        for name in ("outputs", label or "labels", *beside):
             if name not in arrays:
                 raise InputError(f"{file} has no array {name!r}; it has {', '.join(sorted(arrays)) or 'none'}.")
-        return (arrays["outputs"], arrays["labels"]), {by: arrays[by] for by in beside}
+        outputs: Any = arrays["outputs"]
+        if "classes" in arrays:  # what its columns are
+            if outputs.ndim != 2 or arrays["classes"].shape != outputs.shape[1:]:
+                raise InputError(f"{file}: classes must name the {outputs.shape[1:]} columns of outputs.")
+            outputs = pd.DataFrame(outputs, columns=arrays["classes"].astype(str))
+        return (outputs, arrays[label or "labels"]), {by: arrays[by] for by in beside}
     table = read_table(file)
-    labels = column(table, "label", file).to_numpy()
+    if label is None and "label" not in table.columns:
+        raise InputError(f"{file} has no column 'label'; it has {named(table.columns)}: name it with --label COLUMN.")
+    labels = column(table, label or "label", file)
     columns = {by: column(table, by, file).to_numpy() for by in beside}
-    outputs = table.drop(columns=["label", *columns])
-    for name in outputs.columns:
-        if outputs[name].dtype.kind not in "fiub":
-            raise InputError(
-                f"column {name!r} of {file} holds {outputs[name].dtype}, no output of a model; leave it out, or name "
-                "it with --user or --slice."
-            )
-        if len(outputs) > 2 and outputs[name].dtype.kind in "iu" and outputs[name].is_unique:
-            raise InputError(
-                f"column {name!r} of {file} numbers the rows: it is no output of a model; leave it out, or name it "
-                "with --user or --slice."
-            )
-    return (outputs.to_numpy(), labels), columns
+    left_out = {label or "label", *columns, *(str(column(table, by, file).name) for by in drop)}
+    plain = without_index(table.drop(columns=list(left_out)), file)
+    found = problems(plain.table, plain.table.columns)
+    if labels.isna().any():
+        found.append(f"{labels.name!r}, the label, lacks {int(labels.isna().sum())} of {len(labels)} values")
+    if found:
+        raise InputError(f"{file}: no outputs of a model: {'; '.join(found)}; {LEAVE_OUT}.")
+    # The index stays for those who say that it was left out.
+    return (table.drop(columns=list(left_out)), labels.to_numpy()), columns
 
 
 def _features(members: Path, nonmembers: Path) -> Any:
@@ -161,6 +183,7 @@ def _features(members: Path, nonmembers: Path) -> Any:
     import pandas as pd
 
     from dpaudit.data.load import SUFFIXES, read_table
+    from dpaudit.data.table_columns import same_columns, without_index
     from dpaudit.runtime.errors import InputError
     from dpaudit.runtime.files import read_npz
 
@@ -176,9 +199,8 @@ def _features(members: Path, nonmembers: Path) -> Any:
             raise InputError(f"{file} has no array 'features'; it has {', '.join(sorted(arrays)) or 'none'}.")
         parts.append(arrays["features"])
     if all(isinstance(part, pd.DataFrame) for part in parts):
-        if list(parts[0].columns) != list(parts[1].columns):
-            raise InputError(f"{members} and {nonmembers} must have the same columns in the same order.")
-        return pd.concat(parts, ignore_index=True)
+        tables = [without_index(part, file).table for part, file in zip(parts, (members, nonmembers), strict=True)]
+        return pd.concat(same_columns(tables, (members, nonmembers)), ignore_index=True)
     shapes = [np.shape(part)[1:] for part in parts]
     if shapes[0] != shapes[1]:
         raise InputError(f"{members} and {nonmembers} must hold records of the same shape, got {shapes}.")

@@ -91,10 +91,11 @@ def _given(context: typer.Context, name: str) -> bool:
 def _inspect_trace(folder: Path, *, json: bool, quiet: bool) -> None:
     from dpaudit.inspection.findings_table import findings_table
     from dpaudit.runtime.terminal import console, plain_text, print_json
-    from dpaudit.trace import inspect_rounds, read_trace
+    from dpaudit.trace import inspect_all, read_trace
 
     trace = read_trace(folder)
-    findings = inspect_rounds(trace)
+    found = inspect_all(trace)
+    findings = found.findings
     claim = trace.manifest.dp_claim
     if json:
         document: dict[str, Any] = {
@@ -103,6 +104,7 @@ def _inspect_trace(folder: Path, *, json: bool, quiet: bool) -> None:
             "rounds": len(trace.rounds),
             "claim": None if claim is None else asdict(claim),
             "findings": [asdict(finding) for finding in findings],
+            "not_checked": [asdict(unchecked) for unchecked in found.not_checked],
         }
         print_json(document)
     elif not quiet:
@@ -116,6 +118,8 @@ def _inspect_trace(folder: Path, *, json: bool, quiet: bool) -> None:
             ),
             soft_wrap=True,
         )
+        for unchecked in found.not_checked:
+            out.print(plain_text(f"not checked: {unchecked.check}: {unchecked.reason}"), soft_wrap=True)
     if any(finding.severity == "violation" for finding in findings):
         raise typer.Exit(1)
 

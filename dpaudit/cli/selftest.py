@@ -28,8 +28,8 @@ def selftest(
     from dpaudit.runtime.errors import AuditFailed
     from dpaudit.runtime.files import write_text
     from dpaudit.runtime.terminal import console
-    from dpaudit.selftest.table import choices_as_markdown, table_as_markdown, table_as_text
-    from dpaudit.selftest.table import selftest as measure
+    from dpaudit.self_test.table import choices_as_markdown, table_as_markdown, table_as_text
+    from dpaudit.self_test.table import selftest as measure
 
     errors = console(stderr=True)
     if zoo and power:
@@ -77,7 +77,7 @@ def _power(
     from dpaudit.runtime.errors import AuditFailed
     from dpaudit.runtime.files import write_text
     from dpaudit.runtime.terminal import console
-    from dpaudit.selftest.power import power_as_text, powertest
+    from dpaudit.self_test.power import power_as_text, powertest
 
     errors = console(stderr=True)
     progress = None if quiet else lambda line: errors.print(line)
@@ -97,8 +97,8 @@ def _zoo(*, seed: int, jobs: int | None, backend: str, markdown: Path | None, qu
     from dpaudit.runtime.errors import AuditFailed
     from dpaudit.runtime.files import write_text
     from dpaudit.runtime.terminal import console
-    from dpaudit.selftest.bugs.page import as_markdown
-    from dpaudit.selftest.bugs.run import run_zoo
+    from dpaudit.self_test.bugs.page import as_markdown
+    from dpaudit.self_test.bugs.run import run_zoo
 
     report = run_zoo(seed=seed, jobs=jobs, backend=backend)
     if markdown is not None:

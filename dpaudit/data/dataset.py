@@ -2,13 +2,14 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from dpaudit.data.labels import Labels, class_labels
 from dpaudit.runtime import check
 from dpaudit.runtime.check import IntArray
 from dpaudit.runtime.errors import InputError
@@ -23,13 +24,18 @@ class Dataset:
     Args:
         name: what the report calls it.
         features: shape (records, ...), float32.
-        labels: ``multiclass`` and ``binary``: (records,) whole numbers; ``multilabel``: (records, labels) of 0 and
-            1; ``regression``: (records,) or (records, outputs), float32.
+        labels: ``multiclass`` and ``binary``: (records,) whole numbers, or anything that `class_labels` takes for
+            classes; ``multilabel``: (records, labels) of 0 and 1; ``regression``: (records,) or (records, outputs),
+            float32.
         task: what is predicted.
         users: whose record it is, shape (records,), when records belong to users.
         licence: licence of the data, for the report.
         groups: what the records may be sliced by -> the value of each record, shape (records,).
         rows: row number of each record in the source it came from, shape (records,); None: they are all of it.
+        columns: names of the features, one for each, where they have names.
+        class_names: what each class is called, where labels were words.
+        class_count: number of classes, which a part of the records may not show; None: those of the labels.
+        notes: how the source was read, in sentences.
 
     >>> data = Dataset("two points", np.zeros((2, 3)), np.array([0, 1]))
     >>> len(data), data.outputs
@@ -44,6 +50,10 @@ class Dataset:
     licence: str = "not stated"
     groups: Mapping[str, npt.NDArray[np.generic]] = field(default_factory=dict)
     rows: IntArray | None = None
+    columns: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = ()
+    class_count: int | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check.one_of("task", self.task, get_args(Task))
@@ -55,8 +65,15 @@ class Dataset:
         object.__setattr__(self, "features", features.astype(np.float32, copy=False))
         name = f"labels of {self.name}"
         if self.task in ("multiclass", "binary"):
-            classes = 2 if self.task == "binary" else None
-            clean: npt.NDArray[np.generic] = check.labels(name, self.labels, classes=classes, length=features.shape[0])
+            classes = 2 if self.task == "binary" else self.class_count
+            records = features.shape[0]
+            clean: npt.NDArray[np.generic]
+            if self.class_names:  # the labels are places among them
+                clean = check.labels(name, self.labels, classes=len(self.class_names), length=records)
+            else:
+                found = class_labels(name, self.labels, classes=classes, length=records)
+                clean = found.codes
+                object.__setattr__(self, "class_names", found.names)
         else:
             clean = check.finite(name, self.labels).astype(np.float32)
             if clean.shape[:1] != features.shape[:1]:
@@ -71,6 +88,10 @@ class Dataset:
                 raise InputError(
                     f"column {by!r} of {self.name} must have shape ({features.shape[0]},), got {np.shape(values)}."
                 )
+        if self.columns and (len(self.columns),) != features.shape[1:]:
+            raise InputError(
+                f"features of {self.name} have {len(self.columns)} column names for shape {features.shape[1:]}."
+            )
         if self.rows is not None and np.shape(self.rows) != features.shape[:1]:
             raise InputError(f"rows of {self.name} must have shape ({features.shape[0]},), got {np.shape(self.rows)}.")
 
@@ -81,10 +102,15 @@ class Dataset:
     def outputs(self) -> int:
         """Numbers a model returns for one record: classes, labels, or regression outputs; 1 for ``binary``."""
         if self.task == "multiclass":
-            return int(self.classes.max()) + 1
+            return max(self._shown, len(self.class_names), self.class_count or 0)
         if self.task == "binary" or self.labels.ndim == 1:
             return 1
         return int(self.labels.shape[1])
+
+    @property
+    def _shown(self) -> int:
+        """Number of classes as far as these records show it."""
+        return int(self.classes.max()) + 1
 
     @property
     def classes(self) -> IntArray:
@@ -99,22 +125,29 @@ class Dataset:
         digest = hashlib.sha256(f"{self.task}{self.features.shape}{self.labels.dtype}".encode())
         digest.update(np.ascontiguousarray(self.features).tobytes())
         digest.update(np.ascontiguousarray(self.labels).tobytes())
+        if self.task == "multiclass" and self.outputs != self._shown:  # a model of more classes is another one
+            digest.update(f"classes {self.outputs}".encode())
         if self.users is not None:
             digest.update(np.ascontiguousarray(self.users.astype(str)).tobytes())
         return digest.hexdigest()
 
     def take(self, rows: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> "Dataset":
-        """The records of some rows (indices or a mask), same name."""
-        return Dataset(
-            self.name,
-            self.features[rows],
-            self.labels[rows],
-            self.task,
-            None if self.users is None else self.users[rows],
-            self.licence,
-            {by: values[rows] for by, values in self.groups.items()},
-            self.source_rows[rows],
+        """The records of some rows (indices or a mask), same name and as many classes."""
+        return replace(
+            self,
+            features=self.features[rows],
+            labels=self.labels[rows],
+            users=None if self.users is None else self.users[rows],
+            groups={by: values[rows] for by, values in self.groups.items()},
+            rows=self.source_rows[rows],
+            class_count=self.outputs if self.task == "multiclass" else None,
         )
+
+    @property
+    def reading(self) -> tuple[str, ...]:
+        """How the source was read, and which class has which number, in sentences."""
+        mapping = Labels(np.empty(0, np.int64), self.class_names).mapping
+        return (*self.notes, mapping) if mapping else self.notes
 
     @property
     def source_rows(self) -> IntArray:

@@ -112,8 +112,8 @@ def duplicates(features: object, labels: object, member: object, *, seed: int = 
         expected = bool(np.log(values).sum() <= np.log(10 * records))
         values = values[:wide]
         near, pairs, rule = [], np.empty((0, 2), np.int64), "equal values; nearly equal ones were not looked for"
-        spread = int((values > FEW).sum()) >= 20
-        if int((values > min(MANY, first.size // 2)).sum()) >= 2 or spread:
+        spread = _spread(values)
+        if _continuous(values, first.size) or spread:
             near = [_identified(rounded)]
             pairs = _neighbours(some, label[first], 0.1 if spread else 1e-3)
             rule = "equal in six digits, or far nearer than neighbours are"
@@ -146,6 +146,40 @@ def duplicates(features: object, labels: object, member: object, *, seed: int = 
     )
 
 
+def copies(features: object, labels: object) -> IntArray:
+    """Number of each distinct record, shape (records,): equal ones have equal numbers.
+
+    Equal as in `duplicates`; and where that rule looks for nearly equal ones, also after rounding: to 20 binary digits
+    of two columns with many values, and to fewer of more columns, 60 in all but at least 12 (a ten-thousandth) each,
+    so that other last digits rarely fall on the two sides of a border.
+
+    Args:
+        features: numbers of shape (records, ...).
+        labels: shape (records,) or (records, outputs), a part of the record; None when there are none.
+
+    >>> copies([[0.0, 1.0], [-0.0, 1.0], [2.0, 1.0]], None)
+    array([0, 0, 1])
+    """
+    records = count_records(features)
+    wide = int(np.prod(np.shape(features)[1:], dtype=np.int64))  # type: ignore[arg-type]  # arrays have a shape
+    rows = np.random.default_rng(0).permutation(records)[: max(100, min(SAMPLE, NUMBERS // wide))]
+    values = _values(as_columns(features, rows))
+    many = max(1, int((values > min(MANY, rows.size // 2)).sum()))
+    digits = int(np.clip(-(-60 // many), 12, 20))
+    whole, rounded = _hashed_rows(features, records, _hashed(label_columns(labels, records)), digits)
+    return _identified(rounded if _spread(values) or _continuous(values, rows.size) else whole)
+
+
+def _spread(values: IntArray) -> bool:
+    """Whether so many columns vary that near neighbours are no chance."""
+    return int((values > FEW).sum()) >= 20
+
+
+def _continuous(values: IntArray, records: int) -> bool:
+    """Whether two columns have values of their own for most records."""
+    return int((values > min(MANY, records // 2)).sum()) >= 2
+
+
 def _hashed(values: FloatArray) -> npt.NDArray[np.uint64]:
     """A hash of each row; equal rows have equal ones, and so have rows that differ in the sign of 0 or kind of NaN."""
     from pandas.util import hash_array
@@ -160,7 +194,7 @@ def _hashed(values: FloatArray) -> npt.NDArray[np.uint64]:
 
 
 def _hashed_rows(
-    features: object, records: int, label: npt.NDArray[np.uint64]
+    features: object, records: int, label: npt.NDArray[np.uint64], digits: int = 20
 ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
     """Hashes of the rows, and of the rows after rounding, with their labels; arrays are read block by block."""
     array = np.asarray(features) if not hasattr(features, "iloc") else as_columns(features)
@@ -171,7 +205,7 @@ def _hashed_rows(
     for start in range(0, records, step):
         here = slice(start, start + step)
         block = as_columns(array[here])
-        whole[here], rounded[here] = _hashed(block) ^ label[here], _hashed(_rounded(block)) ^ label[here]
+        whole[here], rounded[here] = _hashed(block) ^ label[here], _hashed(_rounded(block, digits)) ^ label[here]
     return whole, rounded
 
 
@@ -220,11 +254,12 @@ def _values(values: FloatArray) -> IntArray:
     return np.array([np.unique(column).size for column in values.T], np.int64)
 
 
-def _rounded(values: FloatArray, bits: int = 4) -> FloatArray:
-    """Values in float32 without its last bits: 20 binary digits."""
+def _rounded(values: FloatArray, digits: int = 20) -> FloatArray:
+    """Values in float32 with so many binary digits of its 24."""
+    cut = np.uint32(1 << (24 - digits))
     with np.errstate(over="ignore", under="ignore"):  # a value beyond float32 is infinite there
         whole = np.ascontiguousarray(values, np.float32)
-    short = ((whole.view(np.uint32) + np.uint32(1 << (bits - 1))) & ~np.uint32((1 << bits) - 1)).view(np.float32)
+    short = ((whole.view(np.uint32) + cut // 2) & ~(cut - np.uint32(1))).view(np.float32)
     return np.where(np.isfinite(whole), short, whole).astype(np.float64)
 
 

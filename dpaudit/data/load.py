@@ -1,14 +1,18 @@
 """A data set by name or from a file: NPZ, CSV or Parquet."""
 
+import csv
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from dpaudit.data.dataset import Dataset, Task
+from dpaudit.data.encode import encoded
+from dpaudit.data.labels import Labels, class_labels
+from dpaudit.data.table_columns import ENCODE, INDEX, UNNAMED, kind, problems, without_index
 from dpaudit.runtime import check
 from dpaudit.runtime import plugins as registry
 from dpaudit.runtime.errors import InputError
@@ -18,6 +22,29 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SUFFIXES = (".csv", ".npz", ".parquet")
+Encode = Literal["none", "auto"]
+
+
+@dataclass(frozen=True)
+class ColumnRoles:
+    """What the columns of a table are for.
+
+    Args:
+        label: the labels.
+        user: says whose record it is; of an NPZ file the array.
+        groups: the records are to be sliced by these; of an NPZ file arrays. A column of numbers stays a feature as
+            well; one of words is none, unless it is encoded.
+        drop: columns that are no features.
+        features: the features; empty for every other column.
+        encode: ``auto`` makes numbers of words, dates and gaps (`encoded`); ``none`` refuses them.
+    """
+
+    label: str = "label"
+    user: str | None = None
+    groups: tuple[str, ...] = ()
+    drop: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
+    encode: Encode = "none"
 
 
 def load(
@@ -27,25 +54,31 @@ def load(
     label: str = "label",
     user: str | None = None,
     groups: Sequence[str] = (),
+    drop: Sequence[str] = (),
+    features: Sequence[str] = (),
+    encode: Encode = "none",
 ) -> Dataset:
     """A data set.
 
     Args:
         source: a registered name such as ``digits``, or a path. NPZ files hold ``features``, ``labels`` and perhaps
-            ``users``; tables hold one numeric column per feature.
+            ``users``; tables hold one column per feature. An index without a name is left out.
         task: what is predicted, for files.
         label: column of the labels, for tables.
         user: column (of an NPZ file: array) that says whose record it is.
-        groups: columns (of an NPZ file: arrays) that the records are to be sliced by. A column of numbers stays a
-            feature as well; one of words is none.
+        groups: as in `ColumnRoles`; so are ``drop``, ``features`` and ``encode``, which are for tables.
 
     Raises:
-        InputError: unknown name, missing or unreadable file, a missing column, values that are not numbers.
+        InputError: unknown name, missing or unreadable file, a missing column, values that are not numbers: all that
+            is wrong with the columns of a file in one message.
 
     >>> load("digits").name
     'digits'
     """
     path = Path(source)
+    what = ColumnRoles(label, user, tuple(groups), tuple(drop), tuple(features), encode)
+    if path.suffix != ".csv" and path.suffix != ".parquet" and (drop or features or encode != "none"):
+        raise InputError(f"drop, features and encode are for tables, CSV or Parquet; {source} is none.")
     if path.suffix not in SUFFIXES:
         if path.suffix or "/" in source:
             raise InputError(f"data source {source!r} must end in {', '.join(SUFFIXES)} or be a known name.")
@@ -57,16 +90,16 @@ def load(
         return replace(dataset, groups={by: dataset.groups[by] for by in groups})
     if path.suffix == ".npz":
         return _from_npz(path, task, user, groups)
-    if path.suffix == ".parquet":
-        return from_parquet(path, task, label, user, groups)
-    return _from_table(path, task, label, user, groups)
+    if path.suffix == ".parquet" and encode == "none":
+        return from_parquet(path, task, what)
+    return _from_table(path, task, what)
 
 
 def read_table(path: Path) -> "pd.DataFrame":
     """A CSV or Parquet file.
 
     Raises:
-        InputError: it is missing, empty or unreadable.
+        InputError: it is missing, empty or unreadable, or two columns have one name.
     """
     import pandas as pd
 
@@ -74,11 +107,34 @@ def read_table(path: Path) -> "pd.DataFrame":
         if path.suffix == ".parquet":
             return pd.read_parquet(path)
         # Read here: pandas (2.3) takes a Ctrl-C that comes while it reads for a broken file.
-        return pd.read_csv(BytesIO(path.read_bytes()))
+        content = path.read_bytes()
+        header = next(csv.reader([content.partition(b"\n")[0].decode("utf-8-sig", "replace")]), [])
+        twice = sorted({name for name in header if name and header.count(name) > 1})
+        if twice:  # pandas would call the second one NAME.1
+            raise InputError(f"{path} has two columns called {twice[0]!r}.")
+        return pd.read_csv(BytesIO(content))
     except FileNotFoundError as error:
         raise InputError(f"cannot read {path}: no such file.") from error
     except (OSError, ValueError, OverflowError, pd.errors.ParserError) as error:
         raise InputError(f"cannot read {path}: {str(error).splitlines()[0]}.") from error
+
+
+def has_column(path: Path, name: str) -> bool:
+    """Whether a table has a column, or an NPZ file an array; only its head is read.
+
+    Raises:
+        InputError: it is missing or unreadable.
+    """
+    import pandas as pd
+    from pyarrow.parquet import read_schema
+
+    if path.suffix == ".npz":
+        return name in read_npz(path)
+    try:
+        names = read_schema(path).names if path.suffix == ".parquet" else list(pd.read_csv(path, nrows=0).columns)
+    except (OSError, ValueError, pd.errors.ParserError) as error:
+        raise InputError(f"cannot read {path}: {str(error).splitlines()[0]}.") from error
+    return name in names
 
 
 def column(table: "pd.DataFrame", name: str, where: object) -> "pd.Series":
@@ -109,49 +165,119 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(sorted(names)) or "none"
 
 
-def _from_table(path: Path, task: Task, label: str, user: str | None, groups: Sequence[str]) -> Dataset:
-    from pandas.api.types import is_numeric_dtype
+def _from_table(path: Path, task: Task, what: ColumnRoles) -> Dataset:
+    said = (what.label, what.user, *what.groups, *what.drop, *what.features)
+    plain = without_index(read_table(path), path, said)
+    table = plain.table
+    chosen = _chosen(path, [str(name) for name in table.columns], what)
+    words = {by for by in what.groups if kind(table[by]) != "numbers"} if what.encode == "none" else set()
+    names = [name for name in chosen if name not in words]
+    _require_features(path, names, what)
+    if what.encode == "auto":
+        made = encoded(table[names], path)
+        features, names, notes = made.features, list(made.names), (*plain.notes, *made.steps)
+    else:
+        _refuse(path, problems(table, names), table[what.label], task, names, what)
+        features, notes = table[names].to_numpy(np.float64), plain.notes
+    return _dataset(path, task, what, table, features, names, notes)
 
-    table = read_table(path)
-    labels = column(table, label, path).to_numpy()
-    users = None if user is None else column(table, user, path).to_numpy()
-    sliced_by = {by: column(table, by, path).to_numpy() for by in groups}
-    words = [by for by, values in sliced_by.items() if not is_numeric_dtype(values.dtype)]
-    features = table.drop(columns=list({name for name in (label, user, *words) if name is not None}))
-    for name in features.columns:
-        if not is_numeric_dtype(features[name]):
-            raise InputError(f"column {name!r} of {path} holds {features[name].dtype}; features must be numbers.")
-    if features.shape[1] == 0:
-        raise InputError(f"{path} has no feature columns beside {label!r}.")
-    return Dataset(path.stem, features.to_numpy(np.float64), labels, task, users, groups=sliced_by)
 
-
-def from_parquet(
-    path: Path, task: Task, label: str, user: str | None, groups: Sequence[str], *, batch: int = 65_536
+def _dataset(
+    path: Path,
+    task: Task,
+    what: ColumnRoles,
+    table: "pd.DataFrame",
+    features: Any,
+    names: list[str],
+    notes: Sequence[str],
 ) -> Dataset:
-    """A Parquet file, read in batches of ``batch`` rows: beside the records themselves, one batch is in memory."""
-    from pandas.api.types import is_numeric_dtype
+    labels: Any = table[what.label].to_numpy()
+    found = _label_problem(path, task, labels)
+    if isinstance(found, str):
+        raise InputError(found)
+    if found is not None:
+        labels = found.codes
+    return Dataset(
+        path.stem,
+        features,
+        labels,
+        task,
+        None if what.user is None else table[what.user].to_numpy(),
+        groups={by: table[by].to_numpy() for by in what.groups},
+        columns=tuple(names),
+        class_names=found.names if found is not None else (),
+        notes=tuple(notes),
+    )
+
+
+def _label_problem(path: Path, task: Task, labels: object) -> Labels | str | None:
+    """The classes, or what is wrong with them; None where there are none."""
+    if task not in ("multiclass", "binary"):
+        return None
+    try:
+        return class_labels(f"labels of {path.stem}", labels, classes=2 if task == "binary" else None)
+    except InputError as error:
+        return str(error)
+
+
+def _chosen(path: Path, there: Sequence[str], what: ColumnRoles) -> list[str]:
+    """The columns that are features."""
+    for name in (what.label, what.user, *what.groups, *what.drop, *what.features):
+        if name is not None:
+            _require_column(there, name, path)
+    beside = {what.label, what.user, *what.drop}
+    both = [name for name in what.features if name in beside]
+    if both:
+        raise InputError(f"{path}: column {both[0]!r} cannot be a feature and the label, the user or dropped as well.")
+    return list(what.features) or [name for name in there if name not in beside]
+
+
+def _require_features(path: Path, names: Sequence[str], what: ColumnRoles) -> None:
+    if not names:
+        raise InputError(f"{path} has no feature columns beside {what.label!r}.")
+
+
+def _refuse(path: Path, found: list[str], labels: Any, task: Task, names: Sequence[str], what: ColumnRoles) -> None:
+    """One message with all that is wrong with the columns and the labels, and what mends it."""
+    if what.features:  # what is named as a feature may count the rows
+        found = [each for each in found if not each.endswith("counts the rows, as an index does")]
+    if not found:
+        return
+    wrong = _label_problem(path, task, labels)
+    raise InputError(
+        f"{path}: features must be numbers: {'; '.join([*found, *([wrong] if isinstance(wrong, str) else [])])}. "
+        f"Leave columns out with drop = [...] or name the features; {ENCODE}."
+    )
+
+
+def from_parquet(path: Path, task: Task, what: ColumnRoles, *, batch: int = 65_536) -> Dataset:
+    """A Parquet file of numbers, read in batches of ``batch`` rows: beside the records, one batch is in memory."""
     from pyarrow import types
     from pyarrow.parquet import ParquetFile
+
+    def number(kind: Any) -> bool:
+        return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind))
 
     try:
         with ParquetFile(path) as file:
             schema = file.schema_arrow
-            index = (schema.pandas_metadata or {}).get("index_columns", [])
-            names = [name for name in schema.names if name not in index]
-            beside = [name for name in dict.fromkeys((label, user, *groups)) if name is not None]
-            for name in beside:
-                _require_column(names, name, path)
+            index = [name for name in (schema.pandas_metadata or {}).get("index_columns", []) if isinstance(name, str)]
+            there = [name for name in schema.names if name not in index]
+            chosen = _chosen(path, there, what)
+            beside = list(dict.fromkeys(name for name in (what.label, what.user, *what.groups) if name is not None))
             table = file.read(columns=beside).to_pandas()
-            sliced_by = {by: table[by].to_numpy() for by in groups}
-            words = [by for by, values in sliced_by.items() if not is_numeric_dtype(values.dtype)]
-            columns = [name for name in names if name not in (label, user, *words)]
-            for name in columns:
-                kind = schema.field(name).type
-                if not (types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind)):
-                    raise InputError(f"column {name!r} of {path} holds {kind}; features must be numbers.")
-            if not columns:
-                raise InputError(f"{path} has no feature columns beside {label!r}.")
+            names = [name for name in chosen if number(schema.field(name).type) or name not in what.groups]
+            # Only columns that may be a problem are looked at whole: a table larger than memory has none.
+            doubtful = [
+                name
+                for name in names
+                if not number(schema.field(name).type) or UNNAMED.fullmatch(name) or INDEX.fullmatch(name)
+            ]
+            plain = without_index(file.read(columns=doubtful).to_pandas(), path, (*what.features, *what.groups))
+            names = [name for name in names if name not in doubtful or name in plain.table.columns]
+            _require_features(path, names, what)
+            found = problems(plain.table, list(plain.table.columns))
+            columns = [name for name in names if number(schema.field(name).type)]
             features = np.empty((file.metadata.num_rows, len(columns)), np.float32)
             at = 0
             for part in file.iter_batches(batch, columns=columns):
@@ -164,5 +290,17 @@ def from_parquet(
         raise
     except (OSError, ValueError, OverflowError) as error:
         raise InputError(f"cannot read {path}: {str(error).splitlines()[0]}.") from error
-    labels, users = table[label].to_numpy(), None if user is None else table[user].to_numpy()
-    return Dataset(path.stem, features, labels, task, users, groups=sliced_by)
+    for place, name in enumerate(columns):
+        if name not in doubtful:
+            found += problems({name: _series(features[:, place], schema.field(name).type)}, [name])
+    _refuse(path, found, table[what.label], task, names, what)
+    return _dataset(path, task, what, table, features, columns, plain.notes)
+
+
+def _series(values: Any, kind: Any) -> Any:
+    """A column that was read as float32, with the type it has in its file where that is a whole number."""
+    import pandas as pd
+    from pyarrow import types
+
+    whole = types.is_integer(kind) and np.isfinite(values).all()
+    return pd.Series(values.astype(np.int64) if whole else values)

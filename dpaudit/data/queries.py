@@ -4,21 +4,21 @@ A query is a value: called with features and a seed it gives its copies of them,
 """
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from dpaudit.runtime import check
 from dpaudit.runtime.errors import InputError
+from dpaudit.runtime.strict import Strict
 
-FORBID = ConfigDict(extra="forbid")
 Features = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Noise:
+class Noise(Strict):
     """Copies with Gaussian noise on every feature.
 
     Args:
@@ -29,7 +29,6 @@ class Noise:
     scale: float
     copies: int = 1
     kind: Literal["noise"] = "noise"
-    __pydantic_config__: ClassVar[ConfigDict] = FORBID
 
     def __post_init__(self) -> None:
         check.positive("scale", self.scale)
@@ -49,11 +48,10 @@ class Noise:
 
 
 @dataclass(frozen=True)
-class Flip:
+class Flip(Strict):
     """The mirror image, left to right."""
 
     kind: Literal["flip"] = "flip"
-    __pydantic_config__: ClassVar[ConfigDict] = FORBID
 
     def __call__(self, features: Features, *, seed: int) -> tuple[Features, ...]:
         """One copy of images (records, height, width, channels); the seed is not used.
@@ -66,7 +64,7 @@ class Flip:
 
 
 @dataclass(frozen=True)
-class Shift:
+class Shift(Strict):
     """The image moved by whole pixels; what comes in is 0.
 
     Args:
@@ -77,7 +75,6 @@ class Shift:
     down: int = 0
     right: int = 0
     kind: Literal["shift"] = "shift"
-    __pydantic_config__: ClassVar[ConfigDict] = FORBID
 
     def __post_init__(self) -> None:
         if not self.down and not self.right:

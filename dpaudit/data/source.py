@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 
 from dpaudit.data.dataset import Dataset, Task
-from dpaudit.data.load import load
+from dpaudit.data.load import Encode, load
 from dpaudit.data.users import Clients
 from dpaudit.runtime.check import BoolArray
 from dpaudit.runtime.errors import InputError
@@ -27,6 +27,9 @@ class Source:
         population: share of the records set aside.
         seed: of the audit.
         groups: columns that the records are sliced by.
+        drop: columns of a table that are no features.
+        features: columns of a table that are features; empty for all others.
+        encode: whether words, dates and gaps of a table become numbers.
     """
 
     name: str
@@ -37,10 +40,22 @@ class Source:
     population: float
     seed: int
     groups: tuple[str, ...] = ()
+    drop: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
+    encode: Encode = "none"
 
     def __call__(self) -> tuple[Dataset, Dataset]:
         """The audited records, and the population."""
-        everything = load(self.name, task=self.task, label=self.label, user=self.user, groups=self.groups)
+        everything = load(
+            self.name,
+            task=self.task,
+            label=self.label,
+            user=self.user,
+            groups=self.groups,
+            drop=self.drop,
+            features=self.features,
+            encode=self.encode,
+        )
         if self.clients is not None:
             everything = replace(everything, users=self.clients(everything, seed=derive_seed(self.seed, "clients")))
         aside = population_mask(len(everything), self.population, seed=derive_seed(self.seed, "population"))

@@ -5,24 +5,22 @@ every client has at least one record. `Natural` takes the users a data set came 
 """
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from dpaudit.data.dataset import Dataset
 from dpaudit.runtime import check
 from dpaudit.runtime.check import BoolArray, IntArray
 from dpaudit.runtime.errors import InputError
-
-FORBID = ConfigDict(extra="forbid")
+from dpaudit.runtime.strict import Strict
 
 
 @dataclass(frozen=True)
-class Natural:
+class Natural(Strict):
     """Clients are the data set's own users."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = FORBID
     kind: Literal["natural"] = "natural"
 
     def __call__(self, dataset: Dataset, *, seed: int) -> IntArray:
@@ -44,15 +42,20 @@ class Natural:
 
 
 @dataclass(frozen=True)
-class Iid:
-    """Records are dealt out at random, equally many to each client."""
+class _Number(Strict):
+    """A partition among so many clients."""
 
     clients: int
-    kind: Literal["iid"] = "iid"
-    __pydantic_config__: ClassVar[ConfigDict] = FORBID
 
     def __post_init__(self) -> None:
         check.integer("clients", self.clients, at_least=1)
+
+
+@dataclass(frozen=True)
+class Iid(_Number):
+    """Records are dealt out at random, equally many to each client."""
+
+    kind: Literal["iid"] = "iid"
 
     def __call__(self, dataset: Dataset, *, seed: int) -> IntArray:
         """Client of each record.
@@ -66,20 +69,18 @@ class Iid:
 
 
 @dataclass(frozen=True)
-class Dirichlet:
+class Dirichlet(_Number):
     """Label skew: each class is shared out among the clients in proportions drawn from Dirichlet(α).
 
     Small α gives clients of few classes, large α approaches `Iid`: `Hsu, Qi and Brown (2019)
     <https://arxiv.org/abs/1909.06335>`_. A client that drew nothing takes one record of the largest.
     """
 
-    clients: int
     alpha: float
     kind: Literal["dirichlet"] = "dirichlet"
-    __pydantic_config__: ClassVar[ConfigDict] = FORBID
 
     def __post_init__(self) -> None:
-        check.integer("clients", self.clients, at_least=1)
+        super().__post_init__()
         check.positive("alpha", self.alpha)
 
     def __call__(self, dataset: Dataset, *, seed: int) -> IntArray:
@@ -99,16 +100,14 @@ class Dirichlet:
 
 
 @dataclass(frozen=True)
-class Quantity:
+class Quantity(_Number):
     """Quantity skew: the numbers of records per client are in proportions drawn from Dirichlet(α), labels are mixed."""
 
-    clients: int
     alpha: float
     kind: Literal["quantity"] = "quantity"
-    __pydantic_config__: ClassVar[ConfigDict] = FORBID
 
     def __post_init__(self) -> None:
-        check.integer("clients", self.clients, at_least=1)
+        super().__post_init__()
         check.positive("alpha", self.alpha)
 
     def __call__(self, dataset: Dataset, *, seed: int) -> IntArray:

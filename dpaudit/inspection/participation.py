@@ -1,23 +1,29 @@
 """Rung 0 on a trace: who took part in which step, and how often noise was drawn, against the sampler accounted for.
 
-What a trace cannot be under the claim (a step too many, a record twice in a batch) is a fact; what is merely unlikely
-is tested at a stated level.
+What a trace cannot be under the claim (a step too many, a record twice in a batch or epoch) is a fact; what is merely
+unlikely is tested by exact tails at a stated level, which all tests share.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
 
-from dpaudit.accounting.claim import FixedSize, GaussianSteps, Poisson, Shuffled
-from dpaudit.bounds.lower_bound import Finding
+from dpaudit.accounting.claim import Claim, FixedSize, GaussianSteps, Poisson, Shuffled
+from dpaudit.accounting.composed import epsilon_of_steps
+from dpaudit.accounting.gaussian import gaussian_epsilon
+from dpaudit.bounds.lower_bound import Finding, Unchecked
+from dpaudit.inspection.together import MOST_RECORDS, together
 from dpaudit.runtime import check
 from dpaudit.runtime.check import IntArray
 from dpaudit.runtime.errors import InputError
+from dpaudit.scores.binomial_tails import CountSpread, found_with, spread, too_large
 
 LEVEL = 1e-6
+MOST_PLACES = 10_000_000  # records times batches of an epoch, whose counts are held in memory
+TESTS = 6  # that share the level: the total, counts twice, batch sizes twice, pairs (or places in an epoch)
 
 
 @dataclass(frozen=True)
@@ -51,23 +57,90 @@ class RecordedBatches:
                 )
 
 
-def reconcile_trace(assumed: GaussianSteps, trace: RecordedBatches, *, level: float = LEVEL) -> tuple[Finding, ...]:
-    """Every difference between the steps an accountant was told and a trace.
+@dataclass(frozen=True)
+class StatedParticipation:
+    """What a trace says of who took part.
 
     Args:
-        assumed: steps and sampling as accounted.
-        trace: what happened.
-        level: chance of a false alarm over all tests.
+        findings: every difference from what was accounted.
+        not_checked: what was not looked at, and why.
+    """
+
+    findings: tuple[Finding, ...]
+    not_checked: tuple[Unchecked, ...]
+
+
+def reconcile_trace(
+    assumed: GaussianSteps, trace: RecordedBatches, *, level: float = LEVEL, claim: Claim | None = None
+) -> tuple[Finding, ...]:
+    """Every difference between the steps an accountant was told and a trace: the findings of `inspect_participation`.
 
     >>> batches = [np.arange(10 * step, 10 * step + 10) for step in range(10)] * 3
     >>> steps = GaussianSteps(noise_multiplier=1.0, steps=30, sampling=Poisson(0.1))
     >>> [finding.check for finding in reconcile_trace(steps, RecordedBatches(100, batches))]
     ['fixed batches', 'sampler']
     """
-    check.open_unit("level", level)
+    return inspect_participation(assumed, trace, level=level, claim=claim).findings
+
+
+def inspect_participation(
+    assumed: GaussianSteps, trace: RecordedBatches, *, level: float = LEVEL, claim: Claim | None = None
+) -> StatedParticipation:
+    """Who took part, against the steps an accountant was told, and what could not be checked.
+
+    Args:
+        assumed: steps and sampling as accounted.
+        trace: what happened.
+        level: chance of a false alarm over all tests.
+        claim: at whose δ and adjacency the ε of the records drawn most is given; without it only their rate is.
+    """
+    share = check.open_unit("level", level) / TESTS
     sizes = np.array([len(batch) for batch in trace.batches])
     counts = np.bincount(np.concatenate([np.asarray(b, np.int64) for b in trace.batches]), minlength=trace.records)
-    return (*_counted(assumed, trace), *_repeated(trace), *_drawn(assumed, trace, sizes, counts, level))
+    seen = _Seen(assumed, trace, sizes, counts, share, claim)
+    if assumed.sampling.rate == 1:
+        drawn = []
+    elif isinstance(assumed.sampling, Shuffled):
+        drawn = _shuffled(seen, assumed.sampling.batches_per_epoch)
+    else:
+        drawn = _rate(seen)
+        drawn += _spread(seen, of_rate=not drawn)
+    return StatedParticipation(
+        (*_counted(assumed, trace), *_repeated(trace), *drawn, *_pairs(seen)), _not_checked(seen)
+    )
+
+
+@dataclass(frozen=True)
+class _Seen:
+    assumed: GaussianSteps
+    trace: RecordedBatches
+    sizes: IntArray
+    counts: IntArray
+    level: float  # of each test
+    claim: Claim | None
+
+    @property
+    def steps(self) -> int:
+        return len(self.trace.batches)
+
+    @property
+    def rate(self) -> float:
+        return self.assumed.sampling.rate
+
+    def epsilon(self, rate: float) -> float | None:
+        """What a record drawn at this rate has for certain; None without a claim or where no accounting is known."""
+        sampling = self.assumed.sampling
+        if self.claim is None or not 0 < rate <= 1:
+            return None
+        if isinstance(sampling, FixedSize):
+            if self.claim.adjacency == "add-remove":
+                return None
+            records = self.trace.records
+            sampling = FixedSize(min(records, max(1, round(rate * records))), records)
+        else:
+            sampling = Poisson(rate)
+        really = replace(self.assumed, sampling=sampling, slack=0.0)
+        return epsilon_of_steps(really, delta=self.claim.delta, adjacency=self.claim.adjacency).certain
 
 
 def _counted(assumed: GaussianSteps, trace: RecordedBatches) -> list[Finding]:
@@ -109,50 +182,194 @@ def _repeated(trace: RecordedBatches) -> list[Finding]:
     ]
 
 
-def _drawn(
-    assumed: GaussianSteps, trace: RecordedBatches, sizes: IntArray, counts: IntArray, level: float
-) -> list[Finding]:
-    rate, steps, records = assumed.sampling.rate, len(trace.batches), trace.records
+def _rate(seen: _Seen) -> list[Finding]:
+    """More participations in all, or larger batches, than were accounted."""
+    total, coins, sampling = int(seen.counts.sum()), seen.steps * seen.trace.records, seen.assumed.sampling
+    largest, remedy = int(seen.sizes.max()), "account with the rate at which records were really drawn"
+    if isinstance(sampling, FixedSize):
+        if largest <= sampling.batch_size:
+            return []
+        observed, rate = f"batches of up to {largest} records", largest / seen.trace.records
+        expected = f"batches of {sampling.batch_size}"
+    else:
+        if stats.binom.sf(total - 1, coins, seen.rate) >= seen.level:
+            return []
+        rate = total / coins
+        observed, expected = f"{total} participations, a rate of {rate:.4g}", f"a rate of {seen.rate:.4g}"
+    found = _finding("sampling rate", f"{seen.steps} batches", observed, expected, remedy)
+    return [replace(found, true_epsilon=seen.epsilon(rate))]
+
+
+def _spread(seen: _Seen, *, of_rate: bool) -> list[Finding]:
+    """Counts of records, and sizes of batches where the rate is right, against those of the sampler accounted for."""
+    trace, steps, rate = seen.trace, f"{seen.steps} batches", seen.rate
+    coins = isinstance(seen.assumed.sampling, Poisson)
     findings = []
-    total, coins = int(sizes.sum()), steps * records
-    if isinstance(assumed.sampling, Poisson) and stats.binom.sf(total - 1, coins, rate) < level / 4:
-        seen = f"{total} participations, a rate of {total / coins:.4g}"
-        remedy = "account with the rate at which records were really drawn"
-        findings.append(_finding("sampling rate", f"{steps} batches", seen, f"a rate of {rate:.4g}", remedy))
-    if rate == 1:
-        return findings
-    exactly = bool((sizes == sizes[0]).all())
-    if isinstance(assumed.sampling, FixedSize | Shuffled):
-        if not exactly and isinstance(assumed.sampling, FixedSize):
-            remedy = "account for the batches that were drawn"
-            seen = f"from {sizes.min()} to {sizes.max()} records"
-            findings.append(_finding("sampler", f"{steps} batches", seen, "batches of one size", remedy))
-        return findings
-    # Too little spread is what shuffled batches show. The sum over sizes is nearly χ²; the one over counts is nearly
-    # normal, with the variance of squared binomials.
-    spread_of_sizes = float(((sizes - records * rate) ** 2).sum() / (records * rate * (1 - rate)))
-    spread_of_counts = float(((counts - steps * rate) ** 2).sum() / (steps * rate * (1 - rate)))
-    even_sizes = stats.chi2.cdf(spread_of_sizes, steps) < level / 4
-    variance = records * (2 + (1 - 6 * rate * (1 - rate)) / (steps * rate * (1 - rate)))
-    even_counts = stats.norm.cdf(spread_of_counts, records, math.sqrt(variance)) < level / 4
-    if even_sizes or even_counts:
-        what = "every record about equally often" if even_counts else "batches of about one size"
+    if coins:
+        sizes = spread(seen.sizes, trace.records, rate, seen.level)
+        uneven = sizes.above is not None or sizes.below is not None
+    else:
+        sizes, uneven = CountSpread(None, None, False), bool(np.ptp(seen.sizes))
+    counts = spread(seen.counts, seen.steps, rate, seen.level, independent=coins)
+    remedy = "draw each batch as it is accounted: the figure is no upper bound for other batches"
+    # Where some records are drawn more or less, few lie near the accounted count, which does not make them even.
+    alike = counts.even and counts.above is None and counts.below is None
+    if sizes.even or alike:
+        what = "every record about equally often" if alike else "batches of about one size"
+        expected = "the spread of independent coins" if coins else "batches drawn afresh at every step"
         findings.append(
-            _finding(
-                "sampler",
-                f"{steps} batches",
-                f"{what}: shuffled or cut, not drawn by Poisson coins",
-                "the spread of independent coins",
-                "draw each batch by Poisson coins; the accountant's figure is no upper bound for shuffled batches",
-            )
+            _finding("sampler", steps, f"{what}: shuffled or cut, not drawn as accounted", expected, remedy)
         )
-    never = int((counts == 0).sum())
-    if stats.binom.sf(never - 1, records, (1 - rate) ** steps) < level / 4 and never > 0:
-        seen = f"{never} of {records} records were never drawn"
-        findings.append(
-            _finding("dropped remainder", f"{steps} batches", seen, "every record can be drawn", "drop no remainder")
-        )
+    elif uneven and of_rate:
+        observed = f"from {seen.sizes.min()} to {seen.sizes.max()} records in a batch"
+        expected = "sizes as independent coins give them" if coins else "batches of one size"
+        findings.append(_finding("sampler", steps, observed, expected, remedy))
+    if counts.above is not None or too_large(seen.counts, seen.steps, rate, seen.level):
+        findings += _drawn_most(seen)
+    never = int((seen.counts == 0).sum())
+    if never and stats.binom.sf(never - 1, trace.records, (1 - rate) ** seen.steps) < seen.level:
+        observed = f"{never} of {trace.records} records were never drawn"
+        expected, remedy = "every record can be drawn", "drop no remainder"
+        findings.append(_finding("dropped remainder", steps, observed, expected, remedy))
+    elif counts.below is not None and not findings:
+        observed = f"{int((seen.counts <= counts.below).sum())} of {trace.records} records at most {counts.below} times"
+        expected = f"about {seen.steps * rate:.4g} times"
+        found = _finding("records drawn seldom", steps, observed, expected, "draw every record at the accounted rate")
+        findings.append(replace(found, severity="warning"))
     return findings
+
+
+def _drawn_most(seen: _Seen) -> list[Finding]:
+    """The records drawn most in one half of the steps, and their rate in the other half, which nothing selected."""
+    always = seen.counts == seen.steps
+    records, half = seen.trace.records, seen.steps // 2
+    first, second = (
+        np.bincount(np.concatenate([np.zeros(0, np.int64), *map(np.asarray, part)]).astype(np.int64), minlength=records)
+        for part in (seen.trace.batches[:half], seen.trace.batches[half:])
+    )
+    most = first >= min(int(first.max()), int(stats.binom.isf(0.1 / records, half, seen.rate)) + 1)
+    rate = float(second[most].mean()) / (seen.steps - half)
+    if always.any():
+        most, rate = always, 1.0
+    elif rate <= seen.rate:  # it did not last: the counts themselves remain
+        most, rate = seen.counts == seen.counts.max(), float(seen.counts.max()) / seen.steps
+    found = _finding(
+        "records drawn often",
+        f"{seen.steps} batches",
+        f"{int(most.sum())} of {records} records are drawn at a rate of {rate:.3g}; the most drawn is in "
+        f"{'every batch' if always.any() else f'{seen.counts.max()} batches'}",
+        f"a rate of {seen.rate:.4g} for every record",
+        "account with the largest rate of any record, or draw all of them alike",
+    )
+    return [replace(found, true_epsilon=seen.epsilon(rate))]
+
+
+def _shuffled(seen: _Seen, batches: int) -> list[Finding]:
+    """Every record once an epoch, in batches of one size but for the last, in a new order each time."""
+    findings, records = [], seen.trace.records
+    steps = f"{seen.steps} batches, {batches} an epoch"
+    epochs = [seen.trace.batches[start : start + batches] for start in range(0, seen.steps, batches)]
+    per_epoch = np.stack([np.bincount(np.concatenate([np.asarray(b) for b in e]).astype(np.int64), minlength=records)
+                          for e in epochs])  # fmt: skip
+    remedy = "deal every record into one batch of each epoch"
+    if per_epoch.max() > 1:
+        most = int(seen.counts.max())
+        observed = f"{int((per_epoch > 1).any(axis=0).sum())} of {records} records are in several batches of an epoch"
+        found = _finding("repeated record", steps, observed, "each record once an epoch", remedy)
+        findings.append(replace(found, true_epsilon=_of_times(seen, most)))
+    whole = per_epoch[: seen.steps // batches]
+    missing = int((whole == 0).sum(axis=1).max(initial=0))
+    if missing and not findings:
+        observed = f"up to {missing} of {records} records are in no batch of an epoch"
+        found = _finding("dropped remainder", steps, observed, "each record once an epoch", "drop no remainder")
+        findings.append(replace(found, severity="warning"))
+    # The largest batch of which so many make an epoch, with or without a remainder.
+    largest = max(records // batches, math.ceil(records / (batches - 1)) - 1) if batches > 1 else records
+    if seen.sizes.max() > largest:
+        observed = f"batches of up to {int(seen.sizes.max())} records"
+        findings.append(_finding("batch size", steps, observed, f"at most {largest}", remedy))
+    return [*findings, *_places(seen, epochs, batches)]
+
+
+def _of_times(seen: _Seen, times: int) -> float | None:
+    """ε of a record in so many of the batches, at least: that of the sum of all releases."""
+    if seen.claim is None:
+        return None
+    moved = 2.0 if seen.claim.adjacency == "replace-one" else 1.0
+    if seen.assumed.noise_multiplier == 0:
+        return math.inf
+    return gaussian_epsilon(moved * times / math.sqrt(seen.steps) / seen.assumed.noise_multiplier, seen.claim.delta)
+
+
+def _places(seen: _Seen, epochs: Sequence[Sequence[IntArray]], batches: int) -> list[Finding]:
+    """Records that come back in the same place of the epoch: the order is not drawn afresh."""
+    records = seen.trace.records
+    if records * batches > MOST_PLACES:
+        return []
+    places = np.zeros((records, batches), np.int32)
+    for epoch in epochs:
+        for place, batch in enumerate(epoch):
+            places[np.asarray(batch, np.int64), place] += 1
+    often = int(places.max())
+    share = seen.sizes.max() / records
+    if often < 2 or stats.binom.sf(often - 1, len(epochs), share) * places.size >= seen.level:
+        return []
+    record, place = divmod(int(places.argmax()), batches)
+    return [
+        _finding(
+            "fixed place",
+            f"{len(epochs)} epochs",
+            f"record {record} is in batch {place} of {often} of them",
+            "a new order in every epoch",
+            "shuffle all records at the start of each epoch",
+        )
+    ]
+
+
+def _pairs(seen: _Seen) -> list[Finding]:
+    """Two records that go together hide nobody: who sees the one knows that the other was drawn."""
+    if seen.rate == 1:
+        return []
+    found = together(seen.trace.batches, seen.trace.records, seen.assumed.sampling, seen.level)
+    if found is None:
+        return []
+    return [
+        _finding(
+            "records together",
+            f"{seen.steps} batches",
+            f"records {found.first} and {found.second} are in {found.both} batches together, of the "
+            f"{found.of_first} and {found.of_second} that they are in",
+            f"about {found.expected:.3g} batches together",
+            "draw every record by a coin of its own; drawn in blocks, the blocks are what is sampled",
+        )
+    ]
+
+
+def _not_checked(seen: _Seen) -> tuple[Unchecked, ...]:
+    trace, found = seen.trace, []
+    if trace.noise_draws is None:
+        found.append(Unchecked("noise at every step", "the trace does not say how often noise was drawn"))
+    if trace.accounted_steps is None:
+        found.append(Unchecked("the accountant's own count of steps", "the trace does not hold it"))
+    if seen.rate == 1:
+        found.append(Unchecked("who takes part", "every record is accounted in every step; none can be drawn more"))
+        return tuple(found)
+    if trace.records > MOST_RECORDS:
+        reason = f"{trace.records} records have too many pairs; only those that always go together were looked for"
+        found.append(Unchecked("records that mostly go together", reason))
+    if isinstance(seen.assumed.sampling, Shuffled):
+        if trace.records * seen.assumed.sampling.batches_per_epoch > MOST_PLACES:
+            reason = "there are too many records and batches to count every place"
+            found.append(Unchecked("records that keep their place in the epoch", reason))
+        return tuple(found)
+    rate = found_with(trace.records, seen.steps, seen.rate, seen.level)
+    if rate < 1:
+        reason = f"in {seen.steps} steps that is the smallest found with probability 0.8"
+        found.append(Unchecked(f"rates below {rate:.3g} of a single record", reason))
+    else:
+        reason = f"{seen.steps} steps are too few to tell any rate of one record from {seen.rate:.3g}"
+        found.append(Unchecked("the rate of a single record", reason))
+    return tuple(found)
 
 
 def _finding(check: str, fed: str, observed: str, expected: str, remedy: str) -> Finding:

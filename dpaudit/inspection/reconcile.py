@@ -9,11 +9,10 @@ from typing import Literal
 
 from dpaudit.accounting.claim import TOLERANCE, Claim, FixedSize, GaussianSteps, Poisson, Sampling, Shuffled, too_small
 from dpaudit.accounting.composed import epsilon_of_steps
+from dpaudit.accounting.mechanism import Accounted
 from dpaudit.bounds.lower_bound import Finding
 from dpaudit.runtime import check
 from dpaudit.runtime.errors import InputError
-
-# ε is compared to this relative precision: claims are printed with three digits.
 
 
 @dataclass(frozen=True)
@@ -150,15 +149,16 @@ def _figure(claim: Claim, assumed: GaussianSteps) -> list[Finding]:
                 "claim replace-one adjacency, or sample by Poisson coins",
             )
         ]
-    follows = epsilon_of_steps(assumed, delta=claim.delta, adjacency=claim.adjacency)
+    accounted = epsilon_of_steps(assumed, delta=claim.delta, adjacency=claim.adjacency)
+    follows = accounted.certain
     if not too_small(claim.epsilon, follows):
-        return []
+        return _undecided(claim, accounted)
     observed, remedy = (
         f"its own mechanism gives ε = {follows:.4g} at δ = {claim.delta:g}",
         "state the accountant's figure",
     )
     if claim.adjacency == "replace-one":
-        easier = epsilon_of_steps(_as_poisson(assumed), delta=claim.delta, adjacency="add-remove")
+        easier = epsilon_of_steps(_as_poisson(assumed), delta=claim.delta, adjacency="add-remove").epsilon
         if math.isclose(claim.epsilon, easier, rel_tol=10 * TOLERANCE):
             return [
                 _finding(
@@ -176,6 +176,22 @@ def _figure(claim: Claim, assumed: GaussianSteps) -> list[Finding]:
             observed += "; the classical formula σ = √(2 ln(1.25/δ))/ε holds only below ε = 1"
     fed = f"claimed ε = {claim.epsilon:g}"
     return [_finding("claimed figure", fed, observed, f"ε of at least {follows:.4g}", remedy, follows)]
+
+
+def _undecided(claim: Claim, accounted: Accounted) -> list[Finding]:
+    """A claim below what theory can show, and not below what is certain: nothing is proven either way."""
+    if not too_small(claim.epsilon, accounted.epsilon):
+        return []
+    kind = "figure for Poisson batches" if accounted.optimistic else "smallest upper bound known"
+    found = _finding(
+        "claimed figure",
+        f"claimed ε = {claim.epsilon:g}",
+        f"the {kind} for its own mechanism is ε = {accounted.epsilon:.4g} ({accounted.method}), the "
+        f"largest lower bound {accounted.at_least:.4g}: the claim lies between them",
+        f"a claim of at least {accounted.epsilon:.4g}, or an accountant that shows less",
+        "say which accountant the figure is from",
+    )
+    return [replace(found, severity="warning")]
 
 
 def _parameters(assumed: GaussianSteps, recipe: Recipe) -> list[Finding]:
@@ -279,9 +295,9 @@ def _truth(claim: Claim, recipe: Recipe) -> float | None:
         case FixedSize():
             if claim.adjacency == "add-remove" or group > 1:
                 return None
-        case Shuffled():
+        case Shuffled() if mechanism.sampling.rate < 1:
             return None
-    return epsilon_of_steps(mechanism, delta=claim.delta, adjacency=claim.adjacency, group=group)
+    return epsilon_of_steps(mechanism, delta=claim.delta, adjacency=claim.adjacency, group=group).certain
 
 
 def _as_poisson(mechanism: GaussianSteps) -> GaussianSteps:

@@ -18,7 +18,7 @@ import numpy as np
 
 from dpaudit.integrations.canaries import canary_model
 from dpaudit.runtime.errors import InputError, MissingDependency
-from dpaudit.trace import DpClaim, TraceWriter
+from dpaudit.trace import DpClaim, ServerStep, TraceWriter
 
 try:
     from flwr.common import Array, ArrayRecord, MessageType
@@ -38,6 +38,7 @@ class AuditStrategy(Strategy):  # type: ignore[misc]  # Flower is not installed 
         weighted_by: metric that FedAvg weighs clients with; None when the inner strategy counts everyone once.
         metrics: names of metrics that are released beside the model.
         canaries: number of canary clients.
+        server: what the inner strategy does with the average; None takes it from Flower's own strategies.
     """
 
     def __init__(
@@ -50,8 +51,10 @@ class AuditStrategy(Strategy):  # type: ignore[misc]  # Flower is not installed 
         weighted_by: str | None = "num-examples",
         metrics: Sequence[str] = (),
         canaries: int = 0,
+        server: ServerStep | None = None,
     ) -> None:
         self.inner = inner
+        self.server = server if server is not None else server_step(inner)
         self.folder = Path(folder)
         self.dp_claim = dp_claim
         self.capture_updates = capture_updates
@@ -122,6 +125,7 @@ class AuditStrategy(Strategy):  # type: ignore[misc]  # Flower is not installed 
             threat_model="updates" if self.capture_updates else "sum",
             metrics=self.metrics,
             canaries=self.canaries,
+            server=self.server,
         )
 
     def _update(self, message: Any, before: Sequence[Any]) -> list[Any]:
@@ -135,6 +139,22 @@ class AuditStrategy(Strategy):  # type: ignore[misc]  # Flower is not installed 
             if self.weighted_by in record:
                 return float(record[self.weighted_by])
         raise InputError(f"a reply has no metric {self.weighted_by!r}, by which the strategy is said to weigh clients.")
+
+
+def server_step(strategy: Any) -> ServerStep | None:
+    """What one of Flower's own strategies does with the average, under any wrapper; None where that is not known."""
+    while hasattr(strategy, "strategy"):
+        strategy = strategy.strategy
+    match type(strategy).__name__:
+        case "FedAvg" | "FedProx":
+            return ServerStep()
+        case "FedAvgM":
+            rate, momentum = float(strategy.server_learning_rate), float(strategy.server_momentum)
+            return ServerStep("momentum", rate, momentum) if momentum else ServerStep("sgd", rate)
+        case "FedAdam" | "FedYogi" | "FedAdagrad":
+            return ServerStep("adam", float(strategy.eta))
+        case _:
+            return None
 
 
 def canary_mod(*, seed: int, canaries: Iterable[int], norm: float) -> Callable[[Any, Any, Any], Any]:

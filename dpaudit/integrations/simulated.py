@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dpaudit.engine.network import Network
-from dpaudit.trace import DpClaim, TraceWriter
+from dpaudit.trace import DpClaim, ServerStep, TraceWriter
 from dpaudit.training.federated.simulation import Moment, Observer
 
 Float32Array = npt.NDArray[np.float32]
@@ -26,6 +26,7 @@ def trace_writer(
         dp_claim=dp_claim,
         threat_model="updates" if capture_updates else "sum",
         architecture=network.model.to_json(),
+        server=ServerStep(),
     )
 
 

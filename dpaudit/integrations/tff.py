@@ -17,11 +17,17 @@ import numpy as np
 
 from dpaudit.runtime import check
 from dpaudit.runtime.errors import InputError
-from dpaudit.trace import DpClaim, TraceWriter
+from dpaudit.trace import DpClaim, ServerStep, TraceWriter
 
 
 def trace_writer(
-    process: Any, state: Any, folder: str | Path, *, dp_claim: DpClaim | None = None, metrics: Sequence[str] = ()
+    process: Any,
+    state: Any,
+    folder: str | Path,
+    *,
+    dp_claim: DpClaim | None = None,
+    metrics: Sequence[str] = (),
+    server: ServerStep | None = None,
 ) -> TraceWriter:
     """A trace for the model of a learning process.
 
@@ -31,6 +37,8 @@ def trace_writer(
         folder: new or empty folder.
         dp_claim: what the federation claims.
         metrics: names of metrics that are released beside the model.
+        server: the process's server optimizer, which the process itself does not tell: that of
+            ``build_unweighted_fed_avg`` is ``ServerStep()`` unless another is given.
     """
     arrays, trainable = model_arrays(process, state)
     try:
@@ -45,6 +53,7 @@ def trace_writer(
         trainable=trainable,
         dp_claim=dp_claim,
         metrics=metrics,
+        server=server,
     )
 
 

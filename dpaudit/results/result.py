@@ -5,7 +5,6 @@ import platform
 import sys
 from datetime import datetime, timezone
 from html import escape
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +26,7 @@ from dpaudit.results.trace import TraceResult
 from dpaudit.runtime.errors import AuditFailed, InputError
 from dpaudit.runtime.files import read_text
 from dpaudit.runtime.first_error import first_error
+from dpaudit.runtime.machine import versions_of
 
 SCHEMA = 1
 VERSIONS_OF = (
@@ -51,7 +51,7 @@ class Provenance(_Part):
 
 
 class DataSummary(_Part):
-    """The audited data, without a single record of it."""
+    """The audited data, without a single record of it. ``notes``: how it was read and encoded, in sentences."""
 
     name: str
     records: int
@@ -59,6 +59,7 @@ class DataSummary(_Part):
     population: int
     fingerprint: str | None
     licence: str
+    notes: list[str] = []
 
 
 class Utility(_Part):
@@ -213,15 +214,9 @@ def result_from_json(text: str, *, where: str) -> Result:
 
 def provenance(*, seed: int | None, plan: str | None = None, fingerprint: str | None = None) -> Provenance:
     """Versions, machine and time of this audit."""
-    versions = {"python": platform.python_version()}
-    for name in VERSIONS_OF:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = "not installed"
     return Provenance(
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        versions=versions,
+        versions=versions_of(VERSIONS_OF),
         platform=f"{platform.system()} {platform.machine()}, {sys.implementation.name}",
         seed=seed,
         plan=plan,
@@ -238,4 +233,5 @@ def summary(dataset: Dataset, *, members: int, population: int) -> DataSummary:
         population=population,
         fingerprint=dataset.fingerprint,
         licence=dataset.licence,
+        notes=list(dataset.reading),
     )

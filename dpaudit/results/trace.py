@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel
 
-from dpaudit.bounds.lower_bound import Finding, LowerBound
+from dpaudit.bounds.lower_bound import Finding, LowerBound, Unchecked
 from dpaudit.results.federated import CanaryResult, UserResult
 
 
@@ -14,6 +14,7 @@ class TraceResult(BaseModel):
     rounds: int
     missing: list[int]
     checks: list[Finding]
+    not_checked: list[Unchecked] = []
     canaries: list[CanaryResult] = []
     users: list[UserResult] = []
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from dpaudit.runtime.errors import MissingDependency
 from dpaudit.runtime.jobs import Workers, client, cores
-from dpaudit.runtime.machine import free_memory
+from dpaudit.runtime.machine import free_memory, versions_of
 
 CORE = (
     "numpy",
@@ -96,13 +96,7 @@ def examine_cluster(backend: str) -> list[Check]:
 
 def described_here() -> dict[str, Any]:
     """Python, the versions that decide what a training gives, and free memory of the machine this runs on."""
-    versions = {"python": platform.python_version()}
-    for name in SAME:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = "not installed"
-    return {"versions": versions, "memory": free_memory()}
+    return {"versions": versions_of(SAME), "memory": free_memory()}
 
 
 def cluster_checks(here: Mapping[str, Any], answers: Mapping[str, Any], threads: Mapping[str, int]) -> list[Check]:

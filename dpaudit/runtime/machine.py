@@ -2,10 +2,28 @@
 
 import mmap
 import os
+import platform
 import time
+from collections.abc import Iterable
+from importlib import metadata
 from pathlib import Path
 
 from dpaudit.runtime.errors import InputError
+
+
+def versions_of(names: Iterable[str]) -> dict[str, str]:
+    """Versions of Python and of packages, ``not installed`` for one that is not.
+
+    >>> versions_of(["no-such-package"])["no-such-package"]
+    'not installed'
+    """
+    versions = {"python": platform.python_version()}
+    for name in names:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    return versions
 
 
 def free_memory() -> int:

@@ -9,12 +9,12 @@ import mmap
 import os
 import tempfile
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,7 @@ IN_MEMORY = 8  # an array takes at most this part of memory; larger ones are on 
 PER_RECORD, PER_RECORD_OF_POOL = 28, 60
 
 AnyArray = npt.NDArray[Any]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -117,22 +118,22 @@ class Rows(np.lib.mixins.NDArrayOperatorsMixin):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """As of an array."""
+        """Of all rows together: their number first."""
         return (len(self.rows), *(self.rows[0].shape if self.rows else (0,)))
 
     @property
     def ndim(self) -> int:
-        """As of an array."""
+        """One axis more than a row has."""
         return len(self.shape)
 
     @property
     def size(self) -> int:
-        """As of an array."""
+        """Numbers in all rows together."""
         return math.prod(self.shape)
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """As of an array."""
+        """That of the first row."""
         return self.rows[0].dtype if self.rows else np.dtype(np.float64)
 
     def __len__(self) -> int:
@@ -214,6 +215,30 @@ def release(*arrays: Any) -> None:
             base.madvise(mmap.MADV_DONTNEED)
 
 
+def releasing(items: Iterable[T], *arrays: Any) -> Iterator[T]:
+    """The items; what was looked at of the arrays with one of them is given back before the next.
+
+    >>> pool = np.eye(2)
+    >>> [int(row.sum()) for row in releasing(pool, pool)]
+    [1, 1]
+    """
+    for item in items:
+        yield item
+        release(*arrays)
+
+
+def filled(shape: tuple[int, ...], parts: Iterable[tuple[int, AnyArray]]) -> FloatArray:
+    """An array as from `empty`, from (first row, rows) one after the other.
+
+    >>> filled((2, 2), ((row, np.full((1, 2), row)) for row in range(2))).tolist()
+    [[0.0, 0.0], [1.0, 1.0]]
+    """
+    found = empty(shape)
+    for first, rows in releasing(parts, found):
+        found[first : first + len(rows)] = rows
+    return found
+
+
 def _base(array: Any) -> Any:
     while isinstance(array, np.ndarray):
         array = array.base
@@ -260,9 +285,8 @@ def _for_all(block: AnyArray, records: int) -> AnyArray:
 def select_records(array: Any, records: npt.NDArray[np.bool_]) -> AnyArray:
     """Some records of an array (models, records, ...), by a mask (records,)."""
     found = empty((len(array), int(records.sum()), *array.shape[2:]), array.dtype)
-    for model in range(len(array)):
+    for model in releasing(range(len(array)), found, array):
         found[model] = array[model][records]
-        release(found, array)
     return found
 
 
@@ -275,8 +299,7 @@ def require_finite(name: str, values: object) -> FloatArray:
     if not is_mapped(values):
         return check.finite(name, values, ndim=2)
     mapped = cast(FloatArray, values)
-    for model in range(len(mapped)):
+    for model in releasing(range(len(mapped)), mapped):
         if not np.isfinite(mapped[model]).all():
             raise InputError(f"{name} must be finite: a value of model {model} is NaN or infinite.")
-        release(mapped)
     return mapped

@@ -11,7 +11,6 @@ import typing
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
-from types import MappingProxyType
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -20,8 +19,44 @@ from pydantic_core import to_json
 from dpaudit.runtime import check
 from dpaudit.runtime.errors import InputError
 
-MEMBERSHIP: Mapping[str, str] = MappingProxyType(
-    {
+KINDS: Mapping[str, Mapping[str, str]] = {
+    "architectures": {
+        "cnn": "dpaudit.training.architecture:Cnn",
+        "keras-json": "dpaudit.training.architecture:KerasJson",
+        "mlp": "dpaudit.training.architecture:Mlp",
+    },
+    "bounds": {
+        "accuracy": "dpaudit.bounds.accuracy:Accuracy",
+        "clopper-pearson": "dpaudit.bounds.clopper_pearson:ClopperPearson",
+        "conditional": "dpaudit.bounds.conditional:Conditional",
+        "one-run": "dpaudit.bounds.one_run:OneRun",
+        "one-run-trade-off": "dpaudit.bounds.one_run_trade_off:OneRunTradeOff",
+        "one-shot": "dpaudit.bounds.one_shot:OneShotBound",
+        "sequential": "dpaudit.bounds.sequential:Sequential",
+        "whole-curve": "dpaudit.bounds.whole_curve:WholeCurve",
+    },
+    "datasets": {
+        "adult": "dpaudit.data.optional:adult",
+        "breast-cancer": "dpaudit.data.bundled:breast_cancer",
+        "digits": "dpaudit.data.bundled:digits",
+        "digits-high": "dpaudit.data.optional:digits_high",
+        "digits-low": "dpaudit.data.optional:digits_low",
+        "line": "dpaudit.data.synthetic:line",
+        "mnist-5000": "dpaudit.data.bundled:mnist_5000",
+        "movielens": "dpaudit.data.optional:movielens",
+    },
+    "estimates": {
+        "joint-beta": "dpaudit.bounds.joint_beta:JointBeta",
+        "one-shot": "dpaudit.bounds.one_shot:OneShot",
+        "ratio": "dpaudit.bounds.ratios:Ratio",
+    },
+    "gradient": {
+        "dense": "dpaudit.attacks.gradient.linear_layer:DenseInversion",
+        "inverting": "dpaudit.attacks.gradient.inverting_gradients:InvertingGradients",
+        "matching": "dpaudit.attacks.gradient.gradient_matching:GradientMatching",
+        "spear": "dpaudit.attacks.gradient.spear:Spear",
+    },
+    "membership": {
         "attack-p": "dpaudit.attacks.membership.attack_p:AttackP",
         "attack-r": "dpaudit.attacks.membership.attack_r:AttackR",
         "auto": "dpaudit.attacks.membership.auto:Auto",
@@ -47,74 +82,15 @@ MEMBERSHIP: Mapping[str, str] = MappingProxyType(
         "rmia-offline": "dpaudit.attacks.membership.rmia:RmiaOffline",
         "robustness": "dpaudit.attacks.membership.gap:Robustness",
         "trajectory": "dpaudit.attacks.membership.trajectory:Trajectory",
-    }
-)
-TRAINERS: Mapping[str, str] = MappingProxyType(
-    {
+    },
+    "trainers": {
         "dp-sgd": "dpaudit.training.dp_sgd:DpSgd",
         "function": "dpaudit.training.function:Function",
         "federated": "dpaudit.training.federated.trainer:Federated",
         "sgd": "dpaudit.training.sgd:Sgd",
         "tf-privacy": "dpaudit.training.tf_privacy:TFPrivacy",
-    }
-)
-DATASETS: Mapping[str, str] = MappingProxyType(
-    {
-        "adult": "dpaudit.data.optional:adult",
-        "breast-cancer": "dpaudit.data.bundled:breast_cancer",
-        "digits": "dpaudit.data.bundled:digits",
-        "digits-high": "dpaudit.data.optional:digits_high",
-        "digits-low": "dpaudit.data.optional:digits_low",
-        "line": "dpaudit.data.synthetic:line",
-        "mnist-5000": "dpaudit.data.bundled:mnist_5000",
-        "movielens": "dpaudit.data.optional:movielens",
-    }
-)
-BOUNDS: Mapping[str, str] = MappingProxyType(
-    {
-        "accuracy": "dpaudit.bounds.accuracy:Accuracy",
-        "clopper-pearson": "dpaudit.bounds.clopper_pearson:ClopperPearson",
-        "conditional": "dpaudit.bounds.conditional:Conditional",
-        "one-run": "dpaudit.bounds.one_run:OneRun",
-        "one-run-trade-off": "dpaudit.bounds.one_run_trade_off:OneRunTradeOff",
-        "one-shot": "dpaudit.bounds.one_shot:OneShotBound",
-        "sequential": "dpaudit.bounds.sequential:Sequential",
-        "whole-curve": "dpaudit.bounds.whole_curve:WholeCurve",
-    }
-)
-ESTIMATES: Mapping[str, str] = MappingProxyType(
-    {
-        "joint-beta": "dpaudit.bounds.joint_beta:JointBeta",
-        "one-shot": "dpaudit.bounds.one_shot:OneShot",
-        "ratio": "dpaudit.bounds.ratios:Ratio",
-    }
-)
-ARCHITECTURES: Mapping[str, str] = MappingProxyType(
-    {
-        "cnn": "dpaudit.training.architecture:Cnn",
-        "keras-json": "dpaudit.training.architecture:KerasJson",
-        "mlp": "dpaudit.training.architecture:Mlp",
-    }
-)
-GRADIENT: Mapping[str, str] = MappingProxyType(
-    {
-        "dense": "dpaudit.attacks.gradient.linear_layer:DenseInversion",
-        "inverting": "dpaudit.attacks.gradient.inverting_gradients:InvertingGradients",
-        "matching": "dpaudit.attacks.gradient.gradient_matching:GradientMatching",
-        "spear": "dpaudit.attacks.gradient.spear:Spear",
-    }
-)
-KINDS: Mapping[str, Mapping[str, str]] = MappingProxyType(
-    {
-        "architectures": ARCHITECTURES,
-        "bounds": BOUNDS,
-        "datasets": DATASETS,
-        "estimates": ESTIMATES,
-        "gradient": GRADIENT,
-        "membership": MEMBERSHIP,
-        "trainers": TRAINERS,
-    }
-)
+    },
+}
 
 
 def names(kind: str) -> dict[str, str]:

@@ -13,7 +13,7 @@ from scipy.stats import rankdata
 from dpaudit.runtime import check
 from dpaudit.runtime.check import BoolArray, FloatArray, IntArray
 from dpaudit.runtime.errors import InputError
-from dpaudit.runtime.out_of_core import current_room, empty, release
+from dpaudit.runtime.out_of_core import current_room, empty, releasing
 from dpaudit.scores.intervals import interval
 from dpaudit.scores.scores import Scores
 
@@ -164,9 +164,10 @@ class Roc:
         most = (false_positives + 0.5) / self.nonmembers
         return max(0, int(np.searchsorted(self.fpr, most, side="right")) - 1)
 
-    def band(self, *, confidence: float = 0.95) -> tuple[FloatArray, FloatArray]:
-        """Pointwise exact interval of the TPR at every point of the curve, for drawing: (low, high)."""
-        return interval(np.rint(self.tpr * self.members), self.members, confidence)
+    def band(self, points: IntArray | None = None, *, confidence: float = 0.95) -> tuple[FloatArray, FloatArray]:
+        """Pointwise exact interval of the TPR at some points of the curve, all by default, for drawing: (low, high)."""
+        tpr = self.tpr if points is None else self.tpr[points]
+        return interval(np.rint(tpr * self.members), self.members, confidence)
 
 
 def _false_positives(fpr: float, nonmembers: int) -> int:
@@ -210,16 +211,16 @@ def auc_standard_error(scores: Scores) -> float:
     m, n = scores.member.size, scores.nonmember.size
     if min(m, n) < 2:
         raise InputError(f"a standard error needs 2 members and 2 non-members, got {m} and {n}.")
-    wins = _share_below(scores.nonmember, scores.member)
-    losses = 1 - _share_below(scores.member, scores.nonmember)
+    inside, outside = np.sort(scores.member), np.sort(scores.nonmember)  # in order, a million are found 10 times faster
+    wins = _share_below(outside, inside)
+    losses = 1 - _share_below(inside, outside)
     return math.sqrt(float(np.var(wins, ddof=1)) / m + float(np.var(losses, ddof=1)) / n)
 
 
-def _share_below(reference: FloatArray, values: FloatArray) -> FloatArray:
-    """Share of ``reference`` below each value, ties counted half."""
-    ordered = np.sort(reference)
+def _share_below(ordered: FloatArray, values: FloatArray) -> FloatArray:
+    """Share of ``ordered`` below each value, ties counted half."""
     left = np.searchsorted(ordered, values, side="left")
-    share: FloatArray = (left + np.searchsorted(ordered, values, side="right")) / (2 * reference.size)
+    share: FloatArray = (left + np.searchsorted(ordered, values, side="right")) / (2 * ordered.size)
     return share
 
 
@@ -253,22 +254,20 @@ def pooled_rates(scores: FloatArray, member: BoolArray, fprs: Sequence[float]) -
 def _counts(scores: FloatArray, member: BoolArray) -> Iterator[tuple[IntArray, IntArray]]:
     """How many members and non-members have each score there is, highest score first, range by range."""
     ordered, truth = empty(scores.shape), empty(scores.shape, np.bool_)
-    for model, row in enumerate(scores):
+    for model, row in releasing(enumerate(scores), scores, ordered, truth):
         order = np.argsort(row, kind="stable")
         ordered[model], truth[model] = row[order], member[model][order]
-        release(scores, ordered, truth)
     parts = 1 + 8 * scores.size // current_room().block_bytes
     step = max(1, scores.size // (100 * parts))
     some = _by_row(ordered, lambda row: row[::step])
     edges = np.unique(np.quantile(some, np.arange(1, parts) / parts)) if parts > 1 else np.empty(0)
     # Where each range of each model ends; equal scores are all in one range.
     ends = _by_row(ordered, lambda row: np.array([0, *np.searchsorted(row, edges, side="right"), row.size]))
-    for part in reversed(range(ends.shape[1] - 1)):
+    for part in releasing(reversed(range(ends.shape[1] - 1)), ordered, truth):
         found = [
             _distinct(row[a:b], seen[a:b])
             for row, seen, (a, b) in zip(ordered, truth, ends[:, part : part + 2], strict=True)
         ]
-        release(ordered, truth)
         values, place = np.unique(np.concatenate([one for one, _, _ in found]), return_inverse=True)
         if values.size:
             # Sums of whole numbers, exact as floats.
@@ -279,11 +278,7 @@ def _counts(scores: FloatArray, member: BoolArray) -> Iterator[tuple[IntArray, I
 
 def _by_row(array: FloatArray, work: Callable[[FloatArray], npt.NDArray[Any]]) -> npt.NDArray[Any]:
     """What ``work`` makes of each row, copied out of it."""
-    found = []
-    for row in array:
-        found.append(np.array(work(row)))
-        release(array)
-    return np.stack(found)
+    return np.stack([np.array(work(row)) for row in releasing(array, array)])
 
 
 def _distinct(ordered: FloatArray, member: BoolArray) -> tuple[FloatArray, IntArray, IntArray]:

@@ -117,18 +117,6 @@ class Signals:
             population=population,
         )
 
-    @classmethod
-    def from_probabilities(cls, probabilities: object, labels: object) -> "Signals":
-        """From a classifier's probabilities (records, classes); those that round to 0 or 1 are floored and counted.
-
-        >>> Signals.from_probabilities([[0.25, 0.75]], [1]).phi.round(4)
-        array([1.0986])
-        """
-        p = check.finite("probabilities", probabilities, ndim=2)
-        y = check.labels("labels", labels, classes=p.shape[1], length=p.shape[0])
-        phi, floored = confidence_from_probabilities(p, y)
-        return cls(phi=phi, labels=y, log_probabilities=np.log(np.maximum(p, FLOOR)), floored=floored)
-
     @property
     def loss(self) -> FloatArray:
         """Cross-entropy of the target, shape (records,)."""

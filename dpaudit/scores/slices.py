@@ -1,7 +1,7 @@
 """What an attack achieved in slices of the records: by class, by loss, by a column."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -83,20 +83,10 @@ def judge_slices(scores: object, member: object, groups: Mapping[str, object], *
                 continue
             joined = Scores.join(values[rows], truth[rows])
             roc, error = Roc.of(joined), auc_standard_error(joined)
-            found.append(
-                Slice(
-                    by,
-                    str(value),
-                    roc.members,
-                    roc.nonmembers,
-                    roc.auc,
-                    error,
-                    roc.tpr_at(fpr).tpr,
-                    _above_half(joined),
-                )
-            )
+            tpr, p = roc.tpr_at(fpr).tpr, _above_half(joined)
+            found.append(Slice(by, str(value), roc.members, roc.nonmembers, roc.auc, error, tpr, p))
     adjusted = holm([one.p_value for one in found])
-    corrected = tuple(Slice(**{**one.__dict__, "p_value": p}) for one, p in zip(found, adjusted, strict=True))
+    corrected = tuple(replace(one, p_value=p) for one, p in zip(found, adjusted, strict=True))
     return Slices(fpr, corrected, tuple(left_out))
 
 
@@ -116,12 +106,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
     """
-    order = np.argsort(p_values)
-    adjusted = np.empty(len(p_values))
-    running = 0.0
-    for rank, index in enumerate(order):
-        running = max(running, min(1.0, (len(p_values) - rank) * p_values[index]))
-        adjusted[index] = running
+    order, count = np.argsort(p_values), len(p_values)
+    adjusted = np.empty(count)
+    adjusted[order] = np.maximum.accumulate(np.minimum(1.0, np.arange(count, 0, -1) * np.asarray(p_values)[order]))
     return [round(float(p), 15) for p in adjusted]
 
 

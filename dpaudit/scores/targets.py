@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dpaudit.runtime.errors import InputError
-from dpaudit.runtime.out_of_core import release, require_finite
+from dpaudit.runtime.out_of_core import releasing, require_finite
 from dpaudit.scores.roc import Roc, pooled_rates
 from dpaudit.scores.scores import Scores
 
@@ -93,14 +93,13 @@ def over_targets(scores: object, included: object, *, fprs: Sequence[float]) -> 
         )
     aucs, advantages, floors = [], [], []
     tprs: list[list[float | None]] = [[] for _ in fprs]
-    for row, truth in zip(values, member, strict=True):
+    for row, truth in releasing(zip(values, member, strict=True), values):
         roc = Roc.of(Scores.join(row, truth))
         aucs.append(roc.auc)
         advantages.append(roc.advantage)
         floors.append(roc.fpr_floor)
         for fpr, at in zip(fprs, tprs, strict=True):
             at.append(roc.expected_tpr_at(fpr))
-        release(values)
     pooled_auc, pooled_tprs = pooled_rates(values, np.asarray(member, bool), fprs)
     means = tuple(_mean_where_known(at) for at in tprs)
     return OverTargets(

@@ -9,7 +9,7 @@ from scipy.stats import false_discovery_control, rankdata
 from dpaudit.runtime import check
 from dpaudit.runtime.check import BoolArray, FloatArray
 from dpaudit.runtime.errors import InputError
-from dpaudit.runtime.out_of_core import over_records, release, require_finite
+from dpaudit.runtime.out_of_core import over_records, releasing, require_finite
 
 MOST_LISTED = 1000  # exposed records that a result names; a result must stay small however many there are
 
@@ -50,11 +50,10 @@ def rates_of_records(scores: object, included: object, records: Sequence[int], *
         raise InputError("every model needs a record it was not trained on: its false accusations are counted there.")
     chosen = np.asarray(records, np.int64)
     with_record, called = member[:, chosen], np.empty((len(values), chosen.size), bool)
-    for row, truth, out in zip(values, member, called, strict=True):
+    for row, truth, out in releasing(zip(values, member, called, strict=True), values):
         others = np.sort(row[~truth])[::-1]
         # Above the first score that would make one false accusation too many; ties with it are not accused.
         out[:] = row[chosen] > others[int(fpr * others.size + 1e-9)]
-        release(values)
     count = len(values) // 2
     if not (with_record.sum(axis=0) == count).all():
         raise InputError("the models must come in complementary pairs: half of them trained with each record.")

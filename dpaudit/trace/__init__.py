@@ -4,9 +4,22 @@
 Writing and reading need numpy only. The format is in docs/federated.md.
 """
 
-from dpaudit.trace.inspect import inspect_rounds, inspect_trace
+from dpaudit.trace.inspect import TraceInspection, inspect_all, inspect_rounds, inspect_trace
 from dpaudit.trace.manifest import DpClaim, Manifest
 from dpaudit.trace.reader import Round, Trace, read_trace
+from dpaudit.trace.server import ServerStep
 from dpaudit.trace.writer import TraceWriter
 
-__all__ = ["DpClaim", "Manifest", "Round", "Trace", "TraceWriter", "inspect_rounds", "inspect_trace", "read_trace"]
+__all__ = [
+    "DpClaim",
+    "Manifest",
+    "Round",
+    "ServerStep",
+    "Trace",
+    "TraceInspection",
+    "TraceWriter",
+    "inspect_all",
+    "inspect_rounds",
+    "inspect_trace",
+    "read_trace",
+]

@@ -5,11 +5,15 @@ scipy and dp-accounting are imported when a trace is inspected, so that one can 
 
 import math
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from dpaudit.accounting.claim import FULL_BATCH, FixedSize, GaussianSteps, Poisson, Sampling, too_small
-from dpaudit.bounds.lower_bound import Finding
+from dpaudit.bounds.lower_bound import Finding, Unchecked
 from dpaudit.trace.manifest import DpClaim
 from dpaudit.trace.reader import Trace
+
+if TYPE_CHECKING:
+    from dpaudit.accounting.mechanism import Accounted
 
 LEVEL = 1e-6  # chance that a right run gets a violation, shared among the statistical checks
 LITTLE = 0.02  # noise multiplier below which ε is counted in hundreds: it is then accounted as if all took part
@@ -36,11 +40,11 @@ def check_rounds(trace: Trace, claim: DpClaim) -> list[Finding]:
     ]
 
 
-def check_epsilon(trace: Trace, claim: DpClaim) -> list[Finding]:
+def check_epsilon(trace: Trace, claim: DpClaim) -> list[Finding | Unchecked]:
     """The claimed ε against the one that follows from noise, sampling and rounds."""
     if claim.epsilon is None:
-        return []
-    ours = true_epsilon(trace, claim, claim)
+        return [Unchecked("claimed ε", "the claim states none")]
+    ours = accounted(trace, claim, claim)
     if ours is None:
         return [
             Finding(
@@ -53,8 +57,17 @@ def check_epsilon(trace: Trace, claim: DpClaim) -> list[Finding]:
                 rung=0,
             )
         ]
-    if not too_small(claim.epsilon, min(ours, BEYOND)):
-        return []
+    fed = "noise, sampling and rounds as the manifest gives them"
+    expected = f"ε = {ours.certain:.4g} at δ = {claim.delta:g}"
+    if not too_small(claim.epsilon, min(ours.certain, BEYOND)):
+        if not too_small(claim.epsilon, min(ours.epsilon, BEYOND)):
+            return []
+        seen = (
+            f"ε = {claim.epsilon:g} is claimed; the smallest upper bound known is {ours.epsilon:.4g} ({ours.method}), "
+            f"the largest lower bound {ours.at_least:.4g}"
+        )
+        remedy = "say which accountant the figure is from"
+        return [Finding("claimed ε", "warning", fed, seen, f"ε of at least {ours.epsilon:.4g}", remedy, rung=0)]
     amplified = claim.sampler in ("fixed-size", "shuffled", "all")
     assumed = replace(claim, sampler="poisson")
     as_poisson = true_epsilon(trace, assumed, assumed) if amplified and claim.rate else None
@@ -64,11 +77,11 @@ def check_epsilon(trace: Trace, claim: DpClaim) -> list[Finding]:
         Finding(
             "claimed ε",
             "violation",
-            "noise, sampling and rounds as the manifest gives them",
+            fed,
             f"ε = {claim.epsilon:g} is claimed{hint}",
-            f"ε = {ours:.4g} at δ = {claim.delta:g}",
+            expected if ours.exact else expected.replace("ε =", "ε of at least"),
             "account for the sampling that was run, and for every round",
-            true_epsilon=ours,
+            true_epsilon=ours.certain,
             rung=0,
         )
     ]
@@ -92,31 +105,6 @@ def check_formula(trace: Trace, claim: DpClaim) -> list[Finding]:
     ]
 
 
-def check_participation(trace: Trace, claim: DpClaim) -> list[Finding]:
-    """The numbers of answers against the sampling rate; fewer may be drop-outs, more cannot be."""
-    from scipy.stats import binom
-
-    replies = [one.replies for one in trace.rounds if one.replies is not None]
-    if claim.sampler != "poisson" or claim.of is None or claim.rate is None or not replies:
-        return []
-    total = sum(replies)
-    if binom.sf(total - 1, claim.of * len(replies), claim.rate) >= LEVEL / 3:
-        return []
-    seen = total / (claim.of * len(replies))
-    return [
-        Finding(
-            "sampling rate",
-            "violation",
-            f"the answers of {len(replies)} rounds",
-            f"{seen:.3g} of the clients took part in a round",
-            f"{claim.rate:.3g}",
-            "account for the rate at which clients are drawn",
-            true_epsilon=true_epsilon(trace, claim, replace(claim, clients=seen * claim.of)),
-            rung=0,
-        )
-    ]
-
-
 def scale_noise(claim: DpClaim, factor: float) -> DpClaim:
     """The claim with its noise multiplier times a factor."""
     return claim if claim.noise_multiplier is None else replace(claim, noise_multiplier=claim.noise_multiplier * factor)
@@ -131,26 +119,32 @@ def claimed_mechanism(trace: Trace, claim: DpClaim, *, rounds: int | None = None
 
 
 def true_epsilon(trace: Trace, claim: DpClaim, assumed: DpClaim, *, rounds: int | None = None) -> float | None:
+    """The ε there certainly is with other noise, rate or rounds than claimed; None where too little is stated."""
+    found = accounted(trace, claim, assumed, rounds=rounds)
+    return None if found is None else found.certain
+
+
+def accounted(trace: Trace, claim: DpClaim, assumed: DpClaim, *, rounds: int | None = None) -> "Accounted | None":
     """ε of the claim's own accounting with other noise, rate or rounds; None when the manifest does not say enough.
 
     Where it is too large to tell (beyond 700) it is that of a run in which all take part, which is larger.
     """
-    from dpaudit.accounting.mechanism import epsilon
+    from dpaudit.accounting.mechanism import Accounted, epsilon
 
     mechanism = claimed_mechanism(trace, assumed, rounds=rounds)
     if mechanism is None or claim.delta is None:
         return None
-    if mechanism.noise_multiplier == 0:
-        return math.inf
     adjacency = claim.adjacency
+    if mechanism.noise_multiplier == 0:
+        return Accounted(math.inf, claim.delta, adjacency, "no noise", at_least=math.inf)
     if isinstance(mechanism.sampling, FixedSize) and adjacency == "add-remove":
         adjacency = "replace-one"  # a fixed number of clients has no add-remove accounting
     if mechanism.noise_multiplier >= LITTLE:
-        found = epsilon(mechanism, delta=claim.delta, adjacency=adjacency, grid=_grid(mechanism)).epsilon
-        if math.isfinite(found):
+        found = epsilon(mechanism, delta=claim.delta, adjacency=adjacency, grid=_grid(mechanism))
+        if math.isfinite(found.epsilon):
             return found
     everybody = replace(mechanism, sampling=FULL_BATCH)
-    return epsilon(everybody, delta=claim.delta, adjacency=adjacency).epsilon
+    return epsilon(everybody, delta=claim.delta, adjacency=adjacency)
 
 
 def _grid(mechanism: GaussianSteps) -> float:

@@ -1,13 +1,10 @@
-"""How far one client can move the model, against the noise that is there."""
-
-import math
-from dataclasses import replace
+"""How far one client can move the model, against what the noise is made for."""
 
 import numpy as np
 
+from dpaudit.accounting.claim import too_small
 from dpaudit.bounds.lower_bound import Finding
-from dpaudit.runtime.check import FloatArray
-from dpaudit.trace.accountant import LEVEL, scale_noise, true_epsilon
+from dpaudit.trace.accountant import scale_noise, true_epsilon
 from dpaudit.trace.manifest import DpClaim
 from dpaudit.trace.reader import Round, Trace
 
@@ -19,30 +16,36 @@ def check_recorded_weights(trace: Trace, claim: DpClaim) -> list[Finding]:
     spread = any(np.ptp(weights) > 1e-9 * weights.max() for weights in shown)
     if not spread and claim.weighting != "num-examples":
         return []
-    if not spread:
+    if too_small(1.0, worst):
         return [
             Finding(
                 "client weights",
-                "warning",
-                "the claim",
-                "updates are weighted by numbers of examples, and the trace does not show them",
-                "equal weights, or noise scaled to the largest",
-                "write the weights of each round",
+                "violation",
+                "the weights of each round",
+                f"the heaviest client moves the average {times(worst)} as far as an equal share",
+                "every clipped update counts once",
+                "average with equal weights, or scale the noise to the largest weight",
+                true_epsilon=true_epsilon(trace, claim, scale_noise(claim, 1 / worst)),
                 rung=0,
             )
         ]
-    return [
-        Finding(
-            "client weights",
-            "violation",
-            "the weights of each round",
-            f"the heaviest client moves the average {worst:.3g} times as far as an equal share",
-            "every clipped update counts once",
-            "average with equal weights, or scale the noise to the largest weight",
-            true_epsilon=true_epsilon(trace, claim, scale_noise(claim, 1 / max(1.0, worst))),
-            rung=0,
-        )
-    ]
+    if spread:
+        seen = f"updates are weighted; the heaviest moved the average {times(worst)} as far as an equal share"
+        remedy = "average with equal weights, or state the largest weight there can be and scale the noise to it"
+    else:
+        seen = "updates are weighted by numbers of examples, and the trace does not show them"
+        remedy = "write the weights of each round"
+    expected = "equal weights, or noise scaled to the largest"
+    return [Finding("client weights", "warning", "the weights of the updates", seen, expected, remedy, rung=0)]
+
+
+def times(factor: float) -> str:
+    """A factor in words that never reads as 1 where it is not.
+
+    >>> times(3.876), times(1.0017)
+    ('3.88 times', '1.0017 times')
+    """
+    return f"{factor:.3g} times" if not 0.95 < factor < 1.05 else f"{factor:.5g} times"
 
 
 def _heaviest(one: Round, claim: DpClaim) -> float:
@@ -59,7 +62,7 @@ def check_denominator(trace: Trace, claim: DpClaim) -> list[Finding]:
     if claim.denominator != "replies" or claim.clients is None or not replies:
         return []
     fewest = min(replies)
-    if fewest >= claim.clients:
+    if not too_small(fewest, claim.clients):
         return []
     factor = claim.clients / max(fewest, 1)
     return [
@@ -68,61 +71,13 @@ def check_denominator(trace: Trace, claim: DpClaim) -> list[Finding]:
             "violation",
             f"the answers of {len(replies)} rounds",
             f"{fewest} clients answered where {claim.clients:g} were planned, and the average is over those who did: "
-            f"one client counts {factor:.3g} times as much as the noise is made for",
+            f"one client counts {times(factor)} as much as the noise is made for",
             "a fixed divisor, or noise made for the clients that answered",
             "divide the noisy sum by the expected number of clients",
             true_epsilon=true_epsilon(trace, claim, scale_noise(claim, 1 / factor)),
             rung=0,
         )
     ]
-
-
-def check_noise(trace: Trace, claim: DpClaim) -> list[Finding]:
-    """Every release holds the noise, so it cannot be shorter than the noise alone would be."""
-    from scipy import stats
-
-    if not claim.noise_multiplier or (claim.clip is None and not any(one.clip for one in trace.rounds)):
-        return []
-    worst, where = math.inf, 0
-    for one in trace.rounds:
-        clip = one.clip if one.clip is not None else claim.clip
-        clients = one.replies if claim.denominator == "replies" or claim.clients is None else claim.clients
-        if clip is None or not clients:
-            continue
-        release = trace.flat(one.after) - trace.flat(one.before)
-        count = math.sqrt(one.replies or clients) if claim.noise == "local" else 1.0
-        deviation = claim.noise_multiplier * clip * count / clients
-        left = _residual(trace, one, release, clip, clients)
-        floor = deviation * math.sqrt(stats.chi2.ppf(LEVEL / (3 * len(trace.rounds)), release.size))
-        ratio = float(np.linalg.norm(left)) / floor if floor > 0 else math.inf
-        if ratio < worst:
-            worst, where = ratio, one.number
-            realised = float(np.linalg.norm(left)) / (deviation * math.sqrt(release.size)) * claim.noise_multiplier
-    if worst >= 1:
-        return []
-    return [
-        Finding(
-            "realised noise",
-            "violation",
-            f"the release of round {where}",
-            f"what the clients do not explain is as small as noise of multiplier {realised:.3g}",
-            f"noise of multiplier {claim.noise_multiplier:g} on every coordinate",
-            "scale the noise to clip over divisor, and add it to every array",
-            true_epsilon=true_epsilon(trace, claim, replace(claim, noise_multiplier=realised)),
-            rung=0,
-        )
-    ]
-
-
-def _residual(trace: Trace, one: Round, release: FloatArray, clip: float, clients: float) -> FloatArray:
-    """The release without its clients, where their updates are in the trace; otherwise the release."""
-    if not one.updates:
-        return release
-    total = np.zeros_like(release)
-    for own in one.updates.values():
-        update = trace.flat(own)
-        total += update * min(1.0, clip / max(float(np.linalg.norm(update)), 1e-30))
-    return release - total / clients
 
 
 def check_sensitivity(trace: Trace, claim: DpClaim) -> list[Finding]:

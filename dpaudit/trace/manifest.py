@@ -10,6 +10,7 @@ from typing import Any, Literal
 from dpaudit.accounting.claim import ADJACENCIES, UNITS, Adjacency, Unit
 from dpaudit.runtime import check
 from dpaudit.runtime.errors import InputError
+from dpaudit.trace.server import ServerStep
 
 SCHEMA = 1
 MOST_ROUNDS = 10**6
@@ -112,6 +113,7 @@ class Manifest:
         metrics: names of metrics that were released beside the model.
         canaries: number of canary clients.
         rounds: rounds of the run; None while it is being written.
+        server: what the server does with the noisy average; None when it is not stated.
     """
 
     framework: str
@@ -125,6 +127,7 @@ class Manifest:
     metrics: tuple[str, ...] = ()
     canaries: int = 0
     rounds: int | None = None
+    server: ServerStep | None = None
     schema: int = field(default=SCHEMA)
 
     def __post_init__(self) -> None:
@@ -163,6 +166,8 @@ def manifest_from_json(text: str, *, where: str) -> Manifest:
     try:
         if claim is not None:
             table["dp_claim"] = DpClaim(**_known(DpClaim, claim, f"{where}: dp_claim"))
+        if table.get("server") is not None:
+            table["server"] = ServerStep(**_known(ServerStep, table["server"], f"{where}: server"))
         clean = _known(Manifest, table, where)
         for name, kind in (("weight_names", str), ("trainable", bool), ("metrics", str)):
             clean[name] = _listed(name, clean.get(name, []), kind)

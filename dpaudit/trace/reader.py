@@ -31,6 +31,7 @@ class Round:
         weights: of the updates, when they were written.
         updates: by client, where the trace shows them.
         canaries: clients that are canaries.
+        average: the noisy average before the server's own step, where it was written.
     """
 
     number: int
@@ -41,6 +42,7 @@ class Round:
     weights: FloatArray | None = None
     updates: dict[str, tuple[npt.NDArray[Any], ...]] | None = None
     canaries: tuple[str, ...] = ()
+    average: tuple[npt.NDArray[Any], ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,7 @@ def _round(number: int, arrays: dict[str, npt.NDArray[Any]], manifest: Manifest,
         weights=None if weights is None else _weights(f"{path}: weights", weights),
         updates=None if clients is None else {name: model(f"update{i}") for i, name in enumerate(clients)},
         canaries=tuple(names("canaries")) if "canaries" in arrays else (),
+        average=model("average") if "average_0" in arrays else None,
     )
 
 

@@ -12,6 +12,7 @@ from dpaudit.runtime import check
 from dpaudit.runtime.errors import InputError
 from dpaudit.runtime.files import write_npz, write_text
 from dpaudit.trace.manifest import DpClaim, Manifest, ThreatModel
+from dpaudit.trace.server import ServerStep
 
 ArraySequence = Sequence[npt.NDArray[Any]]
 
@@ -39,6 +40,7 @@ class TraceWriter:
         loss: str | None = None,
         metrics: Sequence[str] = (),
         canaries: int = 0,
+        server: ServerStep | None = None,
     ) -> None:
         """Open a trace.
 
@@ -54,6 +56,8 @@ class TraceWriter:
             loss: of the clients, in words.
             metrics: names of metrics released beside the model.
             canaries: number of canary clients.
+            server: what the server does with the noisy average; None when it is not known, and then its noise is judged
+                only where the rounds show the updates or the average.
 
         Raises:
             InputError: the folder holds something already.
@@ -72,6 +76,7 @@ class TraceWriter:
             dp_claim=dp_claim,
             metrics=tuple(metrics),
             canaries=canaries,
+            server=server,
         )
         self.rounds = 0
         write_text(self.folder / "manifest.json", self.manifest.json())
@@ -86,6 +91,7 @@ class TraceWriter:
         weights: Sequence[float] | None = None,
         updates: Mapping[str, ArraySequence] | None = None,
         canaries: Sequence[str] = (),
+        average: ArraySequence | None = None,
     ) -> None:
         """Write one round; rounds are numbered in the order of the calls.
 
@@ -97,6 +103,7 @@ class TraceWriter:
             weights: of their updates in the average, shape (replies,).
             updates: what each client sent (weights after minus before), by client; only where the reader may see it.
             canaries: which of those clients are canaries.
+            average: the noisy average before the server's own step, where that is more than adding it.
         """
         arrays: dict[str, npt.NDArray[Any]] = {}
         for kind, values in (("before", before), ("after", after)):
@@ -111,6 +118,8 @@ class TraceWriter:
             arrays["clients"] = np.array(list(updates), str)
             for position, own in enumerate(updates.values()):
                 arrays |= self._named(f"update{position}", own)
+        if average is not None:
+            arrays |= self._named("average", average)
         if canaries:
             arrays["canaries"] = np.array(list(canaries), str)
         write_npz(self.folder / f"r{self.rounds:04d}.npz", arrays)

@@ -219,7 +219,7 @@ def test_predictions_have_one_door_under_two_names() -> None:
     outputs, labels = rng.normal(size=(400, 3)), rng.integers(0, 3, 400)
     more = {"kind": "logits", "epsilon": 1.0, "seed": 4}
     two = attack_predictions((outputs[:300], labels[:300]), (outputs[300:], labels[300:]), **more)  # type: ignore[arg-type]
-    one = audit_predictions(outputs, labels, np.arange(400) < 300, **more)  # type: ignore[arg-type]
+    one = audit_predictions(outputs, labels, np.arange(400) < 300, attacks=(), **more)  # type: ignore[arg-type]
     assert one.membership == two.membership
     assert one.comparisons == two.comparisons
     assert one.models[0].utility is not None
@@ -265,3 +265,48 @@ def test_users_of_records_are_users_of_a_model(tmp_path: Path) -> None:
     )
     assert told.membership is not None
     assert told.membership.attacks[0].members + told.membership.attacks[0].nonmembers < 200
+
+
+class Wide(Memory):
+    """A trainer that keeps how many classes it was asked for, of models with four outputs."""
+
+    def __init__(self) -> None:
+        self.asked: set[int] = set()
+
+    def __call__(self, dataset: Dataset, included: np.ndarray, *, seed: int) -> TrainedModel:  # type: ignore[type-arg]
+        self.asked.add(dataset.outputs)
+        return TrainedModel(four_outputs, {})
+
+
+def four_outputs(features: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    return np.random.default_rng(len(features)).normal(size=(len(features), 4))
+
+
+@pytest.mark.parametrize("where", ["members", "non-members", "reference data", "the model alone"])
+def test_references_have_the_classes_of_all_records(where: str) -> None:
+    """The only record of class 3 lies on one side, or nowhere but in the model's outputs: references have four."""
+    parts = {"members": MEMBERS, "non-members": OTHERS, "reference data": FURTHER}
+    if where in parts:
+        features, labels = parts[where]
+        parts[where] = features, np.array([3, *labels[1:]])
+    recipe = Wide()
+    references = References(recipe, parts["reference data"], models=4)
+    attack_model(four_outputs, parts["members"], parts["non-members"], references=references, attacks=["loss"])
+    assert recipe.asked == {4}
+
+
+def test_words_as_labels_of_a_model() -> None:
+    """Words are classes in sorted order when there is one for each output, and the result says so; else refused."""
+    words = np.array(["ant", "bee", "cat", "dog"])
+    sides = [(x, words[np.arange(len(x)) % 4]) for x, _ in (MEMBERS, OTHERS)]
+    result = attack_model(four_outputs, sides[0], sides[1], attacks=["loss"])
+    numbers = [(x, np.arange(len(x)) % 4) for x, _ in (MEMBERS, OTHERS)]
+    plain = attack_model(four_outputs, numbers[0], numbers[1], attacks=["loss"])
+    assert result.membership is not None
+    assert plain.membership is not None
+    assert result.membership.attacks[0].auc == plain.membership.attacks[0].auc
+    said = set(result.membership.caveats) - set(plain.membership.caveats)
+    assert said == {"Labels are classes in sorted order: 0 = ant, 1 = bee, 2 = cat, 3 = dog."}
+    fewer = [(x, words[np.arange(len(x)) % 3]) for x, _ in (MEMBERS, OTHERS)]
+    with pytest.raises(InputError, match="4 outputs and the labels are ant, bee, cat: which output"):
+        attack_model(four_outputs, fewer[0], fewer[1], attacks=["loss"])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dpaudit.accounting import replace_one_claim
+from dpaudit.accounting import replaced
 from dpaudit.audits.score import audit_scores
 from dpaudit.data.member_choice import Coins, NotRandom, RandomSplit
 from dpaudit.reports.html import page
@@ -40,7 +40,7 @@ def test_a_leak_in_an_uneven_split_is_found_and_converted() -> None:
     added ones allows (2, (1 + e) δ), and is measured at that δ."""
     result = audit_scores(leaking(MANY, 3.0), MANY, epsilon=1.0, delta=1e-5, chosen_by="split")
     found = bound(result)
-    assert (found.adjacency, found.delta) == ("replace-one", replace_one_claim(1.0, 1e-5)[1])
+    assert (found.adjacency, found.delta) == ("replace-one", replaced(1.0, 1e-5)[1])
     assert found.epsilon > 2
     assert result.comparisons[0].verdict == "contradicted"
     direct = audit_scores(leaking(MANY, 3.0), MANY, epsilon=1.0, delta=1e-5, adjacency="replace-one")

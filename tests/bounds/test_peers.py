@@ -28,7 +28,7 @@ from dpaudit.bounds.whole_curve import whole_curve
 from dpaudit.runtime.check import FloatArray
 from dpaudit.scores.roc import Roc
 from dpaudit.scores.scores import Scores
-from dpaudit.selftest.mechanisms import sometimes_everything
+from dpaudit.self_test.mechanisms import sometimes_everything
 
 REFERENCE: dict[str, Any] = json.loads((Path(__file__).parent / "reference.json").read_text())
 SCORES = REFERENCE["C_scores"]

@@ -16,11 +16,19 @@ from dpaudit.accounting.claim import Claim, GaussianSteps, Poisson
 from dpaudit.accounting.gaussian import gaussian_epsilon, gaussian_mu
 from dpaudit.accounting.mechanism import epsilon
 from dpaudit.bounds.accuracy import accuracy_bound
-from dpaudit.bounds.default import SHARES, default_bound
+from dpaudit.bounds.default import HELD_OUT, default_bound
 from dpaudit.bounds.hypothesis import GaussianCurve, accuracy
 from dpaudit.bounds.lower_bound import LowerBound, Procedure
 from dpaudit.bounds.power import DEFAULTS, ReachBasis, planned_as, power, reach, visible
-from dpaudit.bounds.power_methods import Access, HeldOutThreshold, Hypothesis, Planned, UnionOfShares, floor
+from dpaudit.bounds.power_methods import (
+    Access,
+    HeldOutGuesses,
+    HeldOutThreshold,
+    Hypothesis,
+    Planned,
+    UnionOfShares,
+    floor,
+)
 from dpaudit.bounds.simulated_scores import ranked
 from dpaudit.bounds.step_canary_power import visible_to_steps
 from dpaudit.cli import app
@@ -28,7 +36,7 @@ from dpaudit.data.member_choice import Coins, RandomSplit
 from dpaudit.runtime.errors import AuditFailed, InputError
 from dpaudit.scores.intervals import upper_rate
 from dpaudit.scores.scores import Scores
-from dpaudit.selftest.power import power_as_text, powertest
+from dpaudit.self_test.power import power_as_text, powertest
 
 REFERENCE: dict[str, Any] = json.loads((Path(__file__).parents[1] / "bounds" / "reference.json").read_text())
 TABLE = {(1, 2): 734, (1, 4): 98, (2, 4): 240, (4, 8): 97, (8, 16): 50, (8, 32): 14}
@@ -140,7 +148,7 @@ def _best_known_beforehand(planned: Planned, trials: int, mu: float, test: Hypot
             )
             chances.append(float(joint[seen].sum()))
         return max(chances)
-    assert isinstance(planned, UnionOfShares)
+    assert isinstance(planned, HeldOutGuesses)
     return max(
         UnionOfShares((share,), planned.scores_moved).chance(trials, mu, test) for share in np.geomspace(0.01, 1, 12)
     )
@@ -220,16 +228,17 @@ def test_what_is_certified_at_most_is_what_the_bound_says_of_a_perfect_attack(ac
         assert largest == accuracy_bound(trials, trials, 1e-5, 0.05)
         return
     found = default_bound("one-run" if access == "one-run" else "many-runs", Coins(0.5), seed=0)(scores, **terms)
-    assert found.epsilon == pytest.approx(found.ceiling)
+    # As many guesses as suit the part that chose need not be the best number for the part that is judged.
+    assert (0.9 if access == "one-run" else 1 - 1e-6) * found.ceiling < found.epsilon <= found.ceiling + 1e-9
     assert largest == pytest.approx(found.ceiling, abs=0.05)  # the number held out is random
 
 
 def test_what_an_audit_at_hand_could_have_seen() -> None:
     """From the bound alone; more trials see less, and a procedure without a computed power is said to be flattered."""
     common: Any = {"delta": 1e-5, "confidence": 0.95, "adjacency": "add-remove", "unit": "record", "assumptions": ()}
-    union = Procedure("union", SHARES)
-    small = LowerBound(0.0, method="one-run", ceiling=3.0, trials=200, procedure=union, **common)
-    large = LowerBound(0.0, method="one-run", ceiling=6.0, trials=2000, procedure=union, **common)
+    done = Procedure("held-out", (HELD_OUT,))
+    small = LowerBound(0.0, method="one-run", ceiling=3.0, trials=200, procedure=done, **common)
+    large = LowerBound(0.0, method="one-run", ceiling=6.0, trials=2000, procedure=done, **common)
     assert reach(small, 1.0).epsilon > reach(large, 1.0).epsilon > 1.0
     assert reach(small, 1.0).basis is ReachBasis.GAUSSIAN
     other = LowerBound(0.0, method="sequential", ceiling=3.0, trials=200, **common)
@@ -265,14 +274,14 @@ def test_a_replaced_example_moves_a_release_by_two_clip_norms() -> None:
 def test_the_power_test_is_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`dpaudit selftest --power` prints and writes the table, exits 4 where it fails, and refuses what does nothing."""
     small = partial(powertest, audits=3)
-    monkeypatch.setattr("dpaudit.selftest.power.powertest", lambda **options: small(seed=options["seed"]))
+    monkeypatch.setattr("dpaudit.self_test.power.powertest", lambda **options: small(seed=options["seed"]))
     written = tmp_path / "power.json"
     done = CliRunner().invoke(app, ["selftest", "--power", "--out", str(written)])
     assert done.exit_code == 0
     assert "random split, half in" in done.output
     assert {"computed", "simulated", "failed"} <= set(json.loads(written.read_text())["cells"][0])
     wrong = powertest(seed=0, audits=100, chance=lambda *_: 0.2)
-    monkeypatch.setattr("dpaudit.selftest.power.powertest", lambda **_: wrong)
+    monkeypatch.setattr("dpaudit.self_test.power.powertest", lambda **_: wrong)
     done = CliRunner().invoke(app, ["selftest", "--power", "--quiet"])
     assert isinstance(done.exception, AuditFailed)
     for other in (["--zoo"], ["--markdown", str(tmp_path / "t.md")]):

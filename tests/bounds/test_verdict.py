@@ -10,9 +10,10 @@ from scipy.stats import norm
 from dpaudit import Claim, Finding, LowerBound
 from dpaudit.accounting.claim import GaussianSteps, Poisson
 from dpaudit.accounting.mechanism import epsilon
-from dpaudit.bounds.default import SHARES
+from dpaudit.bounds.default import HELD_OUT
 from dpaudit.bounds.lower_bound import Procedure
-from dpaudit.bounds.power import DEFAULTS, visible
+from dpaudit.bounds.power import visible
+from dpaudit.bounds.power_methods import HeldOutGuesses
 from dpaudit.bounds.verdict import Comparison, Facts, Measured, judge
 from dpaudit.runtime.errors import InputError
 
@@ -62,8 +63,8 @@ def test_a_ceiling_below_the_claim_is_too_weak() -> None:
 
 def test_the_reach_says_what_would_have_been_seen() -> None:
     """A Gaussian leak at 80 % power: `dpaudit power --trials` gives the same figure for the same procedure."""
-    found = compare("m", CLAIM, [bound(0.5, trials=1000, procedure=Procedure("union", SHARES))])
-    assert found.reach == visible(DEFAULTS["one-run"], 1000, claimed=2.0, delta=1e-5)
+    found = compare("m", CLAIM, [bound(0.5, trials=1000, procedure=Procedure("held-out", (HELD_OUT,)))])
+    assert found.reach == visible(HeldOutGuesses(HELD_OUT, judged_only=True), 1000, claimed=2.0, delta=1e-5)
     assert f"a Gaussian leak of ε = {found.reach:.3g} would have been seen with probability 0.8" in found.sentence
     other = compare("m", CLAIM, [bound(0.5, method="one-shot")])
     assert other.reach == 6.0

@@ -15,7 +15,7 @@ from dpaudit.runtime.errors import InputError
 def table(path: Path, confidence: float) -> Path:
     rows = 300
     p = np.full((rows, 2), [confidence, 1 - confidence])
-    pd.DataFrame({"no": p[:, 0], "yes": p[:, 1], "label": np.zeros(rows, int)}).to_csv(path, index=False)
+    pd.DataFrame({"p_0": p[:, 0], "p_1": p[:, 1], "label": np.zeros(rows, int)}).to_csv(path, index=False)
     return path
 
 
@@ -47,7 +47,7 @@ def test_slices_by_a_column_of_the_files(tmp_path: Path, capsys: pytest.CaptureF
     for name, sure in (("in", 0.99), ("out", 0.6)):
         town = np.array(["here", "there"])[np.arange(400) % 2]
         first = np.where(town == "here", sure, rng.uniform(0.6, 0.9, 400))
-        frame = {"no": first, "yes": 1 - first, "town": town, "age": np.arange(400) % 90, "label": 0}
+        frame = {"p_0": first, "p_1": 1 - first, "town": town, "age": np.arange(400) % 90, "label": 0}
         pd.DataFrame(frame).to_csv(tmp_path / f"{name}.csv", index=False)
     files = tmp_path / "in.csv", tmp_path / "out.csv"
     attack(predictions=files, attacks=["loss"], slices=["town", "age"], json=True)
@@ -99,17 +99,17 @@ def random_table(path: Path, rows: int, seed: int, **more: object) -> Path:
     rng = np.random.default_rng(seed)
     labels, logits = rng.integers(0, 3, rows), rng.normal(size=(rows, 3))
     logits[np.arange(rows), labels] += 2
-    pd.DataFrame(logits, columns=["a", "b", "c"]).assign(label=labels, **more).to_csv(path, index=False)
+    pd.DataFrame(logits, columns=["0", "1", "2"]).assign(label=labels, **more).to_csv(path, index=False)
     return path
 
 
 def test_columns_that_are_no_outputs_are_refused_by_name(tmp_path: Path) -> None:
     """A column that numbers the rows, and one of words; probabilities that are said to be logits; one file twice."""
     files = [random_table(tmp_path / f"{i}.csv", 100, i, user_id=np.arange(100)) for i in (0, 1)]
-    with pytest.raises(InputError, match=r"column 'user_id' of .*0\.csv numbers the rows"):
+    with pytest.raises(InputError, match=r"0\.csv: no outputs of a model: 'user_id' counts the rows"):
         attack(predictions=(files[0], files[1]), outputs="logits")
     words = [random_table(tmp_path / f"w{i}.csv", 100, i, town="here") for i in (0, 1)]
-    with pytest.raises(InputError, match=r"column 'town' of .*w0\.csv holds \w+, no output"):
+    with pytest.raises(InputError, match=r"w0\.csv: no outputs of a model: 'town' holds words \(1 different\)"):
         attack(predictions=(words[0], words[1]), outputs="logits")
     shares = table(tmp_path / "in.csv", 0.9), table(tmp_path / "out.csv", 0.8)
     with pytest.raises(InputError, match="--outputs probabilities"):

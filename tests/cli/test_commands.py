@@ -225,7 +225,7 @@ def test_usage_errors_are_exit_2_and_never_1(dpaudit: Command, tmp_path: Path) -
 
 def test_an_uncaught_failure_is_exit_4_with_a_log(tmp_path: Path) -> None:
     """Whatever breaks inside, it cannot be mistaken for a verdict; the log has the traceback."""
-    code = "from dpaudit import registry\nregistry.KINDS = 1 / 1j\n" + WITHOUT_TENSORFLOW
+    code = "from dpaudit.runtime import plugins\nplugins.KINDS = 1 / 1j\n" + WITHOUT_TENSORFLOW
     done = subprocess.run(
         [sys.executable, "-c", code, "list"], capture_output=True, text=True, cwd=tmp_path, check=False
     )

@@ -14,7 +14,7 @@ from dpaudit.trace import DpClaim, TraceWriter
 
 RIGHT = """
 import numpy as np
-from dpaudit.selftest.bugs.dp_sgd import DpSgd, no_clip
+from dpaudit.self_test.bugs.dp_sgd import DpSgd, no_clip
 
 def right():
     return DpSgd(clip_norm=2.0, seed=np.random.SeedSequence().entropy % 2**32).mechanism()
@@ -23,11 +23,11 @@ def broken():
     return DpSgd(clip_norm=2.0, clip=no_clip).mechanism()
 
 def server():
-    from dpaudit.selftest.bugs import federated
+    from dpaudit.self_test.bugs import federated
     return federated.server(2)
 
 def drop_outs():
-    from dpaudit.selftest.bugs import federated
+    from dpaudit.self_test.bugs import federated
     return federated.server(2, fault="divide_by_present")
 
 def number():
@@ -141,8 +141,10 @@ def test_a_trace_is_held_against_its_own_claim(tmp_path):
     right = CliRunner().invoke(app, ["inspect", trace(tmp_path / "right", truth)])
     assert right.exit_code == 0
     assert "12 rounds of test" in right.stdout
+    assert "not checked: realised noise: the manifest does not state the server's step" in right.stdout
     wrong = CliRunner().invoke(app, ["inspect", trace(tmp_path / "wrong", 3.0), "--json"])
     assert wrong.exit_code == 1
+    assert [each["check"] for each in json.loads(wrong.stdout)["not_checked"]] == ["realised noise"]
     (finding,) = json.loads(wrong.stdout)["findings"]
     assert finding["check"] == "claimed ε"
     assert finding["true_epsilon"] == pytest.approx(truth, rel=1e-6)

@@ -9,7 +9,7 @@ import pytest
 
 from dpaudit import Dataset
 from dpaudit.data.inclusion import fair_coins
-from dpaudit.data.load import from_parquet, load
+from dpaudit.data.load import ColumnRoles, from_parquet, load
 from dpaudit.runtime.errors import InputError
 
 
@@ -72,9 +72,9 @@ def test_what_is_wrong_with_a_file_is_said(table: pd.DataFrame, tmp_path: Path) 
     np.savez(tmp_path / "names.npz", x=np.zeros((3, 2)), y=np.zeros(3, int))
     for name, message in {
         "t.csv": "features must be numbers",  # the user column was not named
-        "words.csv": "column 'a' of .* features must be numbers",
-        "float.csv": r"labels of float must be whole numbers \(an integer type\), got float64",
-        "gap.csv": "features of gap must be finite: 1 of 12 values",
+        "words.csv": r"words\.csv: features must be numbers: 'a' holds words \(3 different\)",
+        "float.csv": r"labels of float must be classes, got 0\.5; to predict numbers say task 'regression'",
+        "gap.csv": "'a' lacks 1 of 6 values",
         "negative.csv": "labels of negative must be classes 0, got values from -1 to 0",
         "bare.csv": "no feature columns beside 'label'",
         "lengths.npz": "labels of lengths must have 3 values, got 2",
@@ -136,11 +136,11 @@ def test_parquet_in_batches_is_parquet_at_once(tmp_path):
     """A file of several row groups, read 3 rows at a time: the records that pandas reads."""
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(rng.normal(size=(11, 2)), columns=["a", "b"])
-    frame["label"], frame["who"], frame["c"] = rng.integers(2, size=11), list("aabbccddeef"), np.arange(11)
+    frame["label"], frame["who"], frame["c"] = rng.integers(2, size=11), list("aabbccddeef"), np.arange(11)[::-1]
     frame.index = pd.Index(range(5, 16), name="kept")
     path = tmp_path / "table.parquet"
     frame.to_parquet(path, row_group_size=4)
-    found = from_parquet(path, "multiclass", "label", "who", (), batch=3)
+    found = from_parquet(path, "multiclass", ColumnRoles("label", "who"), batch=3)
     np.testing.assert_array_equal(found.features, frame[["a", "b", "c"]].to_numpy(np.float32))
     np.testing.assert_array_equal(found.labels, frame["label"])
     assert found.users is not None

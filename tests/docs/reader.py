@@ -110,7 +110,7 @@ def furnish(folder: Path, line: str) -> None:
         (folder / "RUN" / "result.json").write_text(audited("digits").json())
     (folder / "CLAIMS.toml").write_text(CEILING)
     (folder / "pyproject.toml").write_text(
-        '[tool.dpaudit]\nresult = "RESULT.json"\n' + CEILING.replace("[[claim]]", "[[tool.dpaudit.accounting.claim]]")
+        '[tool.dpaudit]\nresult = "RESULT.json"\n' + CEILING.replace("[[claim]]", "[[tool.dpaudit.claim]]")
     )
     rows = "".join(f"{x},{i % 2}\n" for i, x in enumerate(rng.normal(size=400)))
     (folder / "SCORES.csv").write_text("score,member\n" + rows)

@@ -14,9 +14,9 @@ from dpaudit.audits.plan import load_plan
 from dpaudit.cli import app
 from dpaudit.runtime.errors import MissingDependency
 from dpaudit.runtime.files import parse_toml
-from dpaudit.selftest.bugs.run import run_zoo
-from dpaudit.selftest.methods import METHODS
-from dpaudit.selftest.table import selftest
+from dpaudit.self_test.bugs.run import run_zoo
+from dpaudit.self_test.methods import METHODS
+from dpaudit.self_test.table import selftest
 from tests.docs.pages import PAGES, ROOT, WHOLE, commands, typed
 from tests.docs.reader import SMALLER, furnish
 
@@ -201,8 +201,8 @@ def test_command(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, req
         for name in ("M.keras", "model.keras"):
             (tmp_path / name).write_bytes(request.getfixturevalue("model").read_bytes())
     # 20 audits a cell of one bound, and the faults that a recipe shows, in place of minutes of all.
-    monkeypatch.setattr("dpaudit.selftest.table.selftest", fewer(selftest, quick=True, trials=20, methods=METHODS[:1]))
-    monkeypatch.setattr("dpaudit.selftest.bugs.run.run_zoo", fewer(run_zoo, rungs=(0,), right_runs=0))
+    monkeypatch.setattr("dpaudit.self_test.table.selftest", fewer(selftest, quick=True, trials=20, methods=METHODS[:1]))
+    monkeypatch.setattr("dpaudit.self_test.bugs.run.run_zoo", fewer(run_zoo, rungs=(0,), right_runs=0))
     words = line.replace("tcp://scheduler:8786", request.getfixturevalue("scheduler")) if "scheduler" in line else line
     if "--pdf" in line and find_spec("weasyprint") is None:
         with pytest.raises(MissingDependency, match=re.escape("pip install 'dpaudit[pdf]'")):

@@ -15,8 +15,8 @@ from dpaudit.audits.plan import plan_from
 from dpaudit.runtime.files import parse_toml
 from dpaudit.scores.signal_files import store_signals
 from dpaudit.scores.signals import Signals
-from dpaudit.selftest.methods import METHODS
-from dpaudit.selftest.table import selftest
+from dpaudit.self_test.methods import METHODS
+from dpaudit.self_test.table import selftest
 from dpaudit.trace import read_trace
 from tests.docs.pages import PAGES, ROOT, WHOLE, blocks, inside, typed
 from tests.docs.reader import PLAN

@@ -18,7 +18,7 @@ delta = 1e-5
 unit = "record"
 adjacency = "add-remove"
 """
-IN_PYPROJECT = EPSILON.replace("[[claim]]", "[[tool.dpaudit.accounting.claim]]")
+IN_PYPROJECT = EPSILON.replace("[[claim]]", "[[tool.dpaudit.claim]]")
 
 
 def test_claims_of_a_file(tmp_path: Path) -> None:

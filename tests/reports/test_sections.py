@@ -75,6 +75,7 @@ def test_markdown_has_every_chapter_and_every_row_of_the_page(made) -> None:
         ("references", "Reference models in turn"),
         ("federated", "Round by round"),
         ("trace", "missing or damaged: 7"),
+        ("trace", "realised noise: the step is <not> stated"),
         ("gradient", "as the attack got it back"),
         ("reconstruction", "bound γ(1/M)"),
         ("changes", "Since the baseline"),

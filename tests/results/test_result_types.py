@@ -29,7 +29,7 @@ def test_reading_and_judging_load_no_runner(run_without_tensorflow: Callable[[st
         "import sys\nfrom pathlib import Path\nimport dpaudit.gate.verify, dpaudit.gate.history\n"
         "from dpaudit.results.result import load_result\n"
         f"result = load_result(Path({str(EARLIER)!r}))\n"
-        "runners = ('dpaudit.inspection', 'dpaudit.training', 'dpaudit.engine', 'dpaudit.audits.run')\n"
+        "runners = ('dpaudit.audits', 'dpaudit.training', 'dpaudit.engine')\n"
         "print([name for name in sys.modules if name.startswith(runners)])\n"
     )
     assert printed.strip() == "[]"

@@ -33,7 +33,7 @@ def test_what_has_parameters_is_a_frozen_dataclass(kind: str, name: str) -> None
     assert inspect.signature(known.__call__).parameters
 
 
-@pytest.mark.parametrize("name", sorted(registry.DATASETS))
+@pytest.mark.parametrize("name", sorted(registry.KINDS["datasets"]))
 def test_every_data_set_loads_and_is_always_the_same(name: str) -> None:
     """The fingerprint is part of a result's provenance."""
     if name in NEEDS_A_PACKAGE:

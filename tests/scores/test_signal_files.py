@@ -20,7 +20,7 @@ MODELS = 16
 GROWTH = """
 import sys, threading, time
 from pathlib import Path
-from dpaudit import registry
+from dpaudit.runtime import plugins as registry
 from dpaudit.scores.signal_files import stored_signals
 def own() -> int:
     line = next(x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith("RssAnon"))

@@ -7,8 +7,8 @@ from scipy.stats import binom
 from dpaudit.accounting.claim import GaussianSteps, Poisson
 from dpaudit.bounds.accuracy import accuracy_bound
 from dpaudit.bounds.hypothesis import MechanismFamily, accuracy
-from dpaudit.selftest.methods import METHODS
-from dpaudit.selftest.table import selftest, table_as_text
+from dpaudit.self_test.methods import METHODS
+from dpaudit.self_test.table import selftest, table_as_text
 
 pytestmark = pytest.mark.slow
 

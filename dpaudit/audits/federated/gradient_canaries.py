@@ -5,14 +5,14 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from dpaudit.accounting.claim import Adjacency
+from dpaudit.accounting.claim import Protection
 from dpaudit.audits.audit import Audit
 from dpaudit.audits.federated.user_bound import user_bound
 from dpaudit.bounds.lower_bound import Estimate
 from dpaudit.bounds.one_shot import OneShot, two_normals
 from dpaudit.data.users import rows_of
 from dpaudit.results.federated import CanaryResult
-from dpaudit.runtime.check import BoolArray, FloatArray, IntArray
+from dpaudit.runtime.check import FloatArray, IntArray
 from dpaudit.runtime.errors import InputError
 from dpaudit.scores.scores import Scores
 
@@ -64,12 +64,10 @@ def canary_audit(name: str, prepared: Any, owner: IntArray, settings: Canary, au
         judge_cosines(
             name,
             view,
-            scores[view],
-            present,
+            Scores.join(scores[view], present),
             dimension,
-            delta=audit.delta,
-            confidence=audit.confidence,
-            adjacency=audit.adjacency,
+            audit.protection,
+            audit.confidence,
             seed=audit.seed_for("canaries", name, view),
         )
         for view in settings.views
@@ -84,30 +82,18 @@ def random_directions(count: int, dimension: int, *, seed: int) -> FloatArray:
 
 
 def judge_cosines(
-    name: str,
-    view: str,
-    scores: FloatArray,
-    present: BoolArray,
-    dimension: int,
-    *,
-    delta: float,
-    confidence: float,
-    adjacency: Adjacency,
-    seed: int,
+    name: str, view: str, scores: Scores, dimension: int, protection: Protection, confidence: float, *, seed: int
 ) -> CanaryResult:
-    """Estimate and bound from the cosines of canaries that took part by coins, both shapes (canaries,)."""
-    seen = scores[present]
+    """Estimate and bound from the cosines of canaries that took part by coins, and of those that did not."""
     return CanaryResult(
         model=name,
         view=view,
-        canaries=scores.size,
-        present=int(present.sum()),
+        canaries=len(scores),
+        present=scores.member.size,
         dimension=dimension,
-        mean_cosine=float(seen.mean()),
-        estimate=canary_estimate(view, seen, scores[~present], dimension, delta=delta),
-        bound=user_bound(
-            Scores.join(scores, present), delta=delta, confidence=confidence, adjacency=adjacency, seed=seed
-        ),
+        mean_cosine=float(scores.member.mean()),
+        estimate=canary_estimate(view, scores.member, scores.nonmember, dimension, delta=protection.delta),
+        bound=user_bound(scores, protection, confidence, seed=seed),
     )
 
 

@@ -135,9 +135,8 @@ def _one_round(
         training_epsilon=epsilon_under(subject.claim)(noise) if subject.claim is not None else None,
         bound=user_bound(
             Scores.join(scores, inside),
-            delta=audit.delta,
-            confidence=audit.confidence,
-            adjacency=audit.adjacency,
+            audit.protection,
+            audit.confidence,
             seed=audit.seed_for("crafted bound", subject.name, number),
         ),
     )

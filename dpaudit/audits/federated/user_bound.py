@@ -1,16 +1,32 @@
 """The one lower bound of the federated audits: coins about users in one run."""
 
-from dpaudit.accounting.claim import Adjacency
+from dpaudit.accounting.claim import Protection
 from dpaudit.bounds.choosing import UnionGuesses
 from dpaudit.bounds.lower_bound import LowerBound
 from dpaudit.bounds.one_run import OneRun
+from dpaudit.results.federated import UserResult, UserView
+from dpaudit.scores.roc import Roc, auc_standard_error
 from dpaudit.scores.scores import Scores
 
 SHARES = (0.2, 1.0)  # of the canaries or users to guess; both are paid for
 
 
-def user_bound(scores: Scores, *, delta: float, confidence: float, adjacency: Adjacency, seed: int) -> LowerBound:
+def user_bound(scores: Scores, protection: Protection, confidence: float, *, seed: int) -> LowerBound:
     """Lower bound on ε for one user from scores of users (or canary clients) that took part by fair coins."""
     return OneRun(UnionGuesses(SHARES, seed=seed))(
-        scores, delta=delta, confidence=confidence, adjacency=adjacency, unit="user"
+        scores, delta=protection.delta, confidence=confidence, adjacency=protection.adjacency, unit="user"
+    )
+
+
+def user_result(name: str, view: UserView, scores: Scores, bound: LowerBound, *, references: int = 0) -> UserResult:
+    """How well the scores of users tell members from non-members, beside the bound that follows from them."""
+    return UserResult(
+        model=name,
+        view=view,
+        references=references,
+        users=len(scores),
+        members=scores.member.size,
+        auc=Roc.of(scores).auc,
+        auc_standard_error=auc_standard_error(scores),
+        bound=bound,
     )

@@ -8,14 +8,13 @@ import numpy as np
 from dpaudit.attacks.membership.lira import Lira
 from dpaudit.attacks.membership.user_level import user_scores
 from dpaudit.audits.audit import Audit, Subject
-from dpaudit.audits.federated.user_bound import user_bound
+from dpaudit.audits.federated.user_bound import user_bound, user_result
 from dpaudit.audits.federated.watched import Watched
 from dpaudit.data.users import rows_of, user_truth
 from dpaudit.results.federated import UserResult, UserView
 from dpaudit.runtime.check import BoolArray, FloatArray, IntArray
 from dpaudit.runtime.errors import InputError
 from dpaudit.scores.from_outputs import losses_of_outputs
-from dpaudit.scores.roc import Roc, auc_standard_error
 from dpaudit.scores.scores import Scores
 from dpaudit.scores.signals import Signals
 
@@ -40,24 +39,10 @@ def user_audit(subject: Subject, view: UserView, watched: Watched, references: i
         scores = release_alignment(
             watched.prepared, watched.before, watched.released, owner, seed=audit.seed_for("candidates")
         )
-    truth = user_truth(owner, audit.member)
-    joined = Scores.join(scores, truth)
-    return UserResult(
-        model=subject.name,
-        view=view,
-        references=used,
-        users=truth.size,
-        members=int(truth.sum()),
-        auc=Roc.of(joined).auc,
-        auc_standard_error=auc_standard_error(joined),
-        bound=user_bound(
-            joined,
-            delta=audit.delta,
-            confidence=audit.confidence,
-            adjacency=audit.adjacency,
-            seed=audit.seed_for("users", subject.name, view),
-        ),
-    )
+    joined = Scores.join(scores, user_truth(owner, audit.member))
+    seed = audit.seed_for("users", subject.name, view)
+    bound = user_bound(joined, audit.protection, audit.confidence, seed=seed)
+    return user_result(subject.name, view, joined, bound, references=used)
 
 
 def release_alignment(

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +11,7 @@ from dpaudit.attacks.membership.lira import Lira
 from dpaudit.attacks.membership.rmia import Rmia
 from dpaudit.audits.audit import Audit, Subject
 from dpaudit.audits.ladder.canary_tasks import Canaried, CanaryRuns, CanaryScores, GradientCanaries, Scoring
-from dpaudit.audits.ladder.settings import PILOT, Found, LadderSettings
+from dpaudit.audits.ladder.settings import PILOT, LadderSettings, RungFindings
 from dpaudit.audits.membership.reference_models import pool_signals, target_signals
 from dpaudit.bounds.choosing import Fixed
 from dpaudit.bounds.default import Bound, default_bound
@@ -33,13 +32,10 @@ from dpaudit.training.reference_models.task_cache import CachedTask, in_order, m
 from dpaudit.training.reference_models.trained_model import Wanted
 from dpaudit.training.trainer import Predict
 
-if TYPE_CHECKING:
-    pass
-
 AT_A_TIME = 32  # runs trained together, and between two looks at whether the claim is refuted
 
 
-def audit_one_run(settings: LadderSettings, audit: Audit, subject: Subject) -> Found | Skipped:
+def audit_one_run(settings: LadderSettings, audit: Audit, subject: Subject) -> RungFindings | Skipped:
     """Rung 3: a lower bound from one training with some of the canaries; why there is none where it cannot run."""
     reason = _refused(settings, audit, subject)
     if reason is not None:
@@ -47,7 +43,7 @@ def audit_one_run(settings: LadderSettings, audit: Audit, subject: Subject) -> F
     coins = fair_coins(settings.canaries, seed=audit.seed_for("ladder coins", subject.name))
     scores = _scores(settings, audit, subject, coins, seed=audit.seed_for("one run", subject.name))
     bound = default_bound("one-run", Coins(0.5), seed=audit.seed_for("ladder bound", subject.name))
-    return Found(bound=_bound(bound, Scores.join(scores, coins), audit))
+    return RungFindings(bound=_bound(bound, Scores.join(scores, coins), audit))
 
 
 def _scores(settings: LadderSettings, audit: Audit, subject: Subject, coins: BoolArray, *, seed: int) -> FloatArray:
@@ -87,7 +83,7 @@ def _kept(
     return run_cached(tasks, CanaryScores, store=store, workers=workers, memory=memory, done=done)
 
 
-def audit_many_runs(settings: LadderSettings, audit: Audit, subject: Subject) -> Found | Skipped:
+def audit_many_runs(settings: LadderSettings, audit: Audit, subject: Subject) -> RungFindings | Skipped:
     """Rung 4: a lower bound from many trainings with or without one canary; why there is none where it cannot run."""
     reason = _refused(settings, audit, subject)
     if reason is not None:
@@ -99,10 +95,10 @@ def audit_many_runs(settings: LadderSettings, audit: Audit, subject: Subject) ->
     coins = fair_coins(settings.runs, seed=audit.seed_for("many coins", subject.name))
     scored = _in_stacks(settings, audit, subject, canaried, coins, start)
     if settings.stop_early:
-        return Found(bound=_until_refuted(settings, audit, subject, coins, scored))
+        return RungFindings(bound=_until_refuted(settings, audit, subject, coins, scored))
     scores = np.concatenate(list(scored))
     bound = default_bound("many-runs", Coins(0.5), seed=audit.seed_for("many bound", subject.name))
-    return Found(bound=_bound(bound, Scores.join(scores, coins), audit))
+    return RungFindings(bound=_bound(bound, Scores.join(scores, coins), audit))
 
 
 def _in_stacks(

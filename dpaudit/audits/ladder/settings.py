@@ -118,7 +118,7 @@ def seconds(budget: str) -> float:
 
 
 @dataclass(frozen=True)
-class Found:
+class RungFindings:
     """What a rung that ran gives to its `RungResult`."""
 
     findings: tuple[Finding, ...] = ()

@@ -12,14 +12,14 @@ NOTHING_CLAIMED = Skipped("it claims nothing, or was trained without DP")
 
 
 @dataclass(frozen=True)
-class Asked:
+class StepUnderTest:
     """A step under test, and the claim of its training under the adjacency it is asked under."""
 
     under_test: UnderTest
     claim: Claim
 
 
-def mechanism_of(audit: Audit, subject: Subject, *, seed: int) -> Asked | Skipped:
+def mechanism_of(audit: Audit, subject: Subject, *, seed: int) -> StepUnderTest | Skipped:
     """The step of a subject's trainer; a reason where nothing is claimed or nothing can be fed to it."""
     ran = subject.model.mechanism
     if ran is None or subject.claim is None:
@@ -29,4 +29,4 @@ def mechanism_of(audit: Audit, subject: Subject, *, seed: int) -> Asked | Skippe
         return found
     # What is cut to the padding of a batch belongs to the whole training, not to a step.
     mechanism = replace(ran, slack=0.0)
-    return Asked(found, replace(subject.claim, adjacency=found.stated.adjacency, mechanism=mechanism))
+    return StepUnderTest(found, replace(subject.claim, adjacency=found.stated.adjacency, mechanism=mechanism))

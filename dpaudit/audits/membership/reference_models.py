@@ -10,7 +10,7 @@ from dpaudit.data.dataset import Dataset
 from dpaudit.data.source import Records
 from dpaudit.runtime.check import BoolArray, FloatArray
 from dpaudit.runtime.jobs import Workers
-from dpaudit.runtime.out_of_core import current_room, empty, is_mapped, release, select_records
+from dpaudit.runtime.out_of_core import current_room, empty, is_mapped, releasing, select_records
 from dpaudit.runtime.progress import Progress
 from dpaudit.scores.from_outputs import OutputKind, log_probabilities, observe, phi
 from dpaudit.scores.signals import PoolSignals, Signals
@@ -94,13 +94,12 @@ def _seen(outputs: FloatArray, data: Dataset) -> tuple[FloatArray, FloatArray | 
     # As exact as the outputs, for that is the type they are computed in.
     logs = empty(outputs.shape, outputs.dtype) if classes else None
     width = max(1, current_room().block_bytes // (8 * data.outputs))
-    for model in range(len(outputs)):
+    for model in releasing(range(len(outputs)), outputs, values, logs):
         for part in (slice(at, at + width) for at in range(0, len(data), width)):
             block = outputs[model, part]
             values[model, part] = phi(block, data.labels[part], task=data.task).values
             if logs is not None:
                 logs[model, part] = log_probabilities(block, kind="logits")
-        release(outputs, values, logs)
     return values, logs
 
 

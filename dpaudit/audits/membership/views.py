@@ -35,12 +35,13 @@ class Queried:
         copies = [copy for i, query in enumerate(queries) for copy in query(dataset.features, seed=seed + i)]
         if not copies:
             return cls(population, len(population), len(dataset))
-        everything = Dataset(
-            population.name,
-            np.concatenate([population.features, *copies]),
-            np.concatenate([population.labels, *[dataset.labels for _ in copies]]),
-            population.task,
-            licence=population.licence,
+        everything = replace(
+            population,
+            features=np.concatenate([population.features, *copies]),
+            labels=np.concatenate([population.labels, *[dataset.labels for _ in copies]]),
+            users=None,
+            groups={},
+            rows=None,
         )
         return cls(everything, len(population), len(dataset))
 

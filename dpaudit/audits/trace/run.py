@@ -13,21 +13,19 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from dpaudit.accounting.claim import Claim, FixedSize, Unit
+from dpaudit.accounting.claim import Claim, FixedSize, Protection, Unit
 from dpaudit.audits.federated.gradient_canaries import cosines, judge_cosines
-from dpaudit.audits.federated.user_bound import user_bound
+from dpaudit.audits.federated.user_bound import user_bound, user_result
 from dpaudit.audits.federated.user_membership import release_alignment
 from dpaudit.data.dataset import Dataset, Task
 from dpaudit.data.load import load
 from dpaudit.integrations.canaries import canary_direction
-from dpaudit.results.federated import UserResult
 from dpaudit.results.trace import TraceResult
 from dpaudit.runtime.check import BoolArray, FloatArray, IntArray
 from dpaudit.runtime.errors import InputError
 from dpaudit.runtime.seeds import derive_seed
-from dpaudit.scores.roc import Roc, auc_standard_error
 from dpaudit.scores.scores import Scores
-from dpaudit.trace import Trace, inspect_rounds
+from dpaudit.trace import Trace, inspect_all
 from dpaudit.trace.accountant import claimed_mechanism, true_epsilon
 from dpaudit.training.architecture import Architecture
 from dpaudit.training.federated.trainer import Federated
@@ -148,14 +146,16 @@ def audit_trace(
             f"the trace claims ε for one {claim.unit} under {claim.adjacency} adjacency; canaries and users that are "
             "there or not by coins measure one user added. Leave out [trace.canaries] and [trace.users]."
         )
-    adjacency = claim.adjacency if claim is not None else "add-remove"
+    protection = Protection("user", claim.adjacency if claim is not None else "add-remove", delta)
     name = settings.name
+    inspected = inspect_all(trace)
     found = TraceResult(
         name=name,
         framework=trace.manifest.framework,
         rounds=len(trace.rounds),
         missing=sorted((*trace.missing, *(number for number, _ in trace.damaged))),
-        checks=inspect_rounds(trace),
+        checks=list(inspected.findings),
+        not_checked=list(inspected.not_checked),
     )
     if settings.canaries is not None:
         scores, present = canary_cosines(trace, settings.canaries)
@@ -164,12 +164,10 @@ def audit_trace(
                 judge_cosines(
                     name,
                     view,
-                    scores[view],
-                    present,
+                    Scores.join(scores[view], present),
                     trace.weights.shape[1],
-                    delta=delta,
-                    confidence=confidence,
-                    adjacency=adjacency,
+                    protection,
+                    confidence,
                     seed=derive_seed(seed, "canaries", view),
                 )
             )
@@ -178,21 +176,8 @@ def audit_trace(
             raise InputError("[trace.users] trains what a client would have sent: the plan needs an [architecture].")
         joined = score_users(trace, settings.users, architecture, seed=derive_seed(seed, "candidates"))
         found.users.append(
-            UserResult(
-                model=name,
-                view="releases",
-                references=0,
-                users=joined.member.size + joined.nonmember.size,
-                members=joined.member.size,
-                auc=Roc.of(joined).auc,
-                auc_standard_error=auc_standard_error(joined),
-                bound=user_bound(
-                    joined,
-                    delta=delta,
-                    confidence=confidence,
-                    adjacency=adjacency,
-                    seed=derive_seed(seed, "users"),
-                ),
+            user_result(
+                name, "releases", joined, user_bound(joined, protection, confidence, seed=derive_seed(seed, "users"))
             )
         )
     return found

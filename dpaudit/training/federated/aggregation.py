@@ -6,21 +6,21 @@ from seeded generators: good for audits, not for a model that is released.
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from dpaudit.accounting.claim import GaussianSteps
 from dpaudit.runtime import check
 from dpaudit.runtime.errors import InputError
+from dpaudit.runtime.strict import Strict
 from dpaudit.training.federated.participation import AllClients, FixedClients, OncePerEpoch, PoissonClients
 
-FORBID = ConfigDict(extra="forbid")
 Sampler = PoissonClients | FixedClients | AllClients | OncePerEpoch
 
 
 @dataclass(frozen=True)
-class PlainMean:
+class PlainMean(Strict):
     """The average of the updates that arrived, without privacy.
 
     Args:
@@ -30,7 +30,6 @@ class PlainMean:
 
     weighting: Literal["records", "uniform"] = "records"
     kind: Literal["mean"] = "mean"
-    __pydantic_config__: ClassVar[ConfigDict] = FORBID
 
     def mechanism(self, sampler: Sampler, rounds: int) -> GaussianSteps | None:
         """None: nothing is promised."""
@@ -38,17 +37,11 @@ class PlainMean:
 
 
 @dataclass(frozen=True)
-class FixedClip:
-    """Updates clipped to ``clip``, summed, noise of ``noise_multiplier · clip`` added, divided by a fixed number.
-
-    DP-FedAvg of `McMahan et al. (2017) <https://arxiv.org/abs/1710.06963>`_. Every client counts once, and the divisor
-    is the expected number of clients, so that neither weights nor drop-outs change the sensitivity.
-    """
+class _Clipped(Strict):
+    """Updates clipped to ``clip``, with noise in multiples of it."""
 
     clip: float
     noise_multiplier: float
-    kind: Literal["fixed-clip"] = "fixed-clip"
-    __pydantic_config__: ClassVar[ConfigDict] = FORBID
 
     def __post_init__(self) -> None:
         check.positive("clip", self.clip)
@@ -60,7 +53,18 @@ class FixedClip:
 
 
 @dataclass(frozen=True)
-class AdaptiveClip:
+class FixedClip(_Clipped):
+    """Updates clipped to ``clip``, summed, noise of ``noise_multiplier · clip`` added, divided by a fixed number.
+
+    DP-FedAvg of `McMahan et al. (2017) <https://arxiv.org/abs/1710.06963>`_. Every client counts once, and the divisor
+    is the expected number of clients, so that neither weights nor drop-outs change the sensitivity.
+    """
+
+    kind: Literal["fixed-clip"] = "fixed-clip"
+
+
+@dataclass(frozen=True)
+class AdaptiveClip(Strict):
     """`FixedClip` whose clip follows a quantile of the updates' norms (`Andrew et al. (2019)
     <https://arxiv.org/abs/1905.03871>`_).
 
@@ -81,7 +85,6 @@ class AdaptiveClip:
     rate: float = 0.2
     count_noise: float | None = None
     kind: Literal["adaptive-clip"] = "adaptive-clip"
-    __pydantic_config__: ClassVar[ConfigDict] = FORBID
 
     def __post_init__(self) -> None:
         check.nonnegative("noise_multiplier", self.noise_multiplier)
@@ -120,7 +123,7 @@ class AdaptiveClip:
 
 
 @dataclass(frozen=True)
-class Tree:
+class Tree(_Clipped):
     """DP-FTRL: Gaussian noise from a binary tree over the rounds, a new tree every epoch.
 
     `Kairouz et al. (2021) <https://arxiv.org/abs/2103.00039>`_ with the variance reduction of Honaker (2015), as
@@ -131,14 +134,7 @@ class Tree:
         noise_multiplier: standard deviation of every node's noise over ``clip``.
     """
 
-    clip: float
-    noise_multiplier: float
     kind: Literal["tree"] = "tree"
-    __pydantic_config__: ClassVar[ConfigDict] = FORBID
-
-    def __post_init__(self) -> None:
-        check.positive("clip", self.clip)
-        check.nonnegative("noise_multiplier", self.noise_multiplier)
 
     def mechanism(self, sampler: Sampler, rounds: int) -> GaussianSteps | None:
         """What the accountant is told: a client is in one node of each level, so one tree is one Gaussian release of
@@ -153,7 +149,7 @@ class Tree:
 
 
 @dataclass(frozen=True)
-class LocalNoise:
+class LocalNoise(_Clipped):
     """Local differential privacy: each client clips its update and adds the noise itself; nobody needs to be trusted.
 
     The promise is about what one client's messages show, so it composes over all rounds and sampling does not help.
@@ -163,14 +159,7 @@ class LocalNoise:
         noise_multiplier: standard deviation of each client's noise over ``clip``.
     """
 
-    clip: float
-    noise_multiplier: float
     kind: Literal["local"] = "local"
-    __pydantic_config__: ClassVar[ConfigDict] = FORBID
-
-    def __post_init__(self) -> None:
-        check.positive("clip", self.clip)
-        check.nonnegative("noise_multiplier", self.noise_multiplier)
 
     def mechanism(self, sampler: Sampler, rounds: int) -> GaussianSteps | None:
         """What the accountant is told: a client may be asked in every round (in one per epoch with once-per-epoch)."""
@@ -178,7 +167,7 @@ class LocalNoise:
 
 
 @dataclass(frozen=True)
-class Distributed:
+class Distributed(_Clipped):
     """Distributed discrete Gaussian noise under secure aggregation (`Kairouz, Liu and Steinke (2021)
     <https://arxiv.org/abs/2102.06387>`_): each client adds a share, the server sees the sum only.
 
@@ -195,17 +184,13 @@ class Distributed:
         threshold: share of the expected clients that must answer.
     """
 
-    clip: float
-    noise_multiplier: float
     scale: float = 1e4
     bits: int = 24
     threshold: float = 0.5
     kind: Literal["distributed"] = "distributed"
-    __pydantic_config__: ClassVar[ConfigDict] = FORBID
 
     def __post_init__(self) -> None:
-        check.positive("clip", self.clip)
-        check.nonnegative("noise_multiplier", self.noise_multiplier)
+        super().__post_init__()
         check.positive("scale", self.scale)
         check.integer("bits", self.bits, at_least=8, at_most=31)
         if not 0 < check.number("threshold", self.threshold) <= 1:
@@ -231,10 +216,6 @@ class Distributed:
         if 0 < exact < 2:
             raise InputError(f"scale {self.scale:g} makes a noise share of {exact:.2g} units; it must be at least 2.")
         return exact
-
-    def mechanism(self, sampler: Sampler, rounds: int) -> GaussianSteps | None:
-        """What the accountant is told."""
-        return sampler.mechanism(self.noise_multiplier, rounds)
 
 
 Aggregator = PlainMean | FixedClip | AdaptiveClip | Tree | LocalNoise | Distributed

@@ -6,25 +6,24 @@ clipped and noised, so it changes utility and what an eavesdropper sees, not the
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from dpaudit.runtime import check
 from dpaudit.runtime.errors import InputError
+from dpaudit.runtime.strict import Strict
 
-FORBID = ConfigDict(extra="forbid")
 FLOAT_BYTES = 4
 INDEX_BYTES = 4
 SEED_BYTES = 8
 
 
 @dataclass(frozen=True)
-class Whole:
+class Whole(Strict):
     """Everything, as float32."""
 
     kind: Literal["none"] = "none"
-    __pydantic_config__: ClassVar[ConfigDict] = FORBID
 
     def bytes_per_client(self, coordinates: int) -> int:
         """Bytes one client sends.
@@ -40,12 +39,11 @@ class Whole:
 
 
 @dataclass(frozen=True)
-class TopK:
+class TopK(Strict):
     """The share of coordinates that are largest in magnitude, with their indices."""
 
     share: float
     kind: Literal["top-k"] = "top-k"
-    __pydantic_config__: ClassVar[ConfigDict] = FORBID
 
     def __post_init__(self) -> None:
         _share(self.share)
@@ -72,12 +70,11 @@ class TopK:
 
 
 @dataclass(frozen=True)
-class RandomMask:
+class RandomMask(Strict):
     """Each coordinate with probability ``share``, divided by it to keep the mean; the mask travels as a seed."""
 
     share: float
     kind: Literal["random-mask"] = "random-mask"
-    __pydantic_config__: ClassVar[ConfigDict] = FORBID
 
     def __post_init__(self) -> None:
         _share(self.share)
@@ -96,11 +93,10 @@ class RandomMask:
 
 
 @dataclass(frozen=True)
-class EightBit:
+class EightBit(Strict):
     """256 levels between the client's smallest and largest coordinate, rounded at random so that the mean is right."""
 
     kind: Literal["8-bit"] = "8-bit"
-    __pydantic_config__: ClassVar[ConfigDict] = FORBID
 
     def bytes_per_client(self, coordinates: int) -> int:
         """Bytes one client sends: a byte per coordinate, and the two ends."""
@@ -118,13 +114,12 @@ class EightBit:
 
 
 @dataclass(frozen=True)
-class Sign:
+class Sign(Strict):
     """One bit per coordinate, times the mean magnitude (`Bernstein et al. (2018)
     <https://arxiv.org/abs/1802.04434>`_, scaled as in `Karimireddy et al. (2019) <https://arxiv.org/abs/1901.09847>`_).
     """
 
     kind: Literal["sign"] = "sign"
-    __pydantic_config__: ClassVar[ConfigDict] = FORBID
 
     def bytes_per_client(self, coordinates: int) -> int:
         """Bytes one client sends."""

@@ -5,26 +5,24 @@ client off the roster changes nothing for the others. numpy only.
 """
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from dpaudit.accounting.claim import FULL_BATCH, FixedSize, GaussianSteps, Poisson
 from dpaudit.runtime import check
 from dpaudit.runtime.check import BoolArray, FloatArray
 from dpaudit.runtime.errors import InputError
-
-FORBID = ConfigDict(extra="forbid")
+from dpaudit.runtime.strict import Strict
 
 
 @dataclass(frozen=True)
-class PoissonClients:
+class PoissonClients(Strict):
     """Every client takes part in a round by an independent coin."""
 
     rate: float
     kind: Literal["poisson"] = "poisson"
-    __pydantic_config__: ClassVar[ConfigDict] = FORBID
 
     def __post_init__(self) -> None:
         Poisson(self.rate)
@@ -47,7 +45,7 @@ class PoissonClients:
 
 
 @dataclass(frozen=True)
-class FixedClients:
+class FixedClients(Strict):
     """Each round ``clients`` of the ``of`` clients of the roster are drawn without replacement.
 
     The accountant of Poisson sampling does not hold for it; its own figure is larger.
@@ -56,7 +54,6 @@ class FixedClients:
     clients: int
     of: int
     kind: Literal["fixed-size"] = "fixed-size"
-    __pydantic_config__: ClassVar[ConfigDict] = FORBID
 
     def __post_init__(self) -> None:
         check.integer("clients", self.clients, at_least=1)
@@ -82,11 +79,10 @@ class FixedClients:
 
 
 @dataclass(frozen=True)
-class AllClients:
+class AllClients(Strict):
     """Everybody takes part in every round."""
 
     kind: Literal["all"] = "all"
-    __pydantic_config__: ClassVar[ConfigDict] = FORBID
 
     def expected(self, clients: int) -> float:
         """Clients in a round."""
@@ -102,7 +98,7 @@ class AllClients:
 
 
 @dataclass(frozen=True)
-class OncePerEpoch:
+class OncePerEpoch(Strict):
     """In every epoch of ``rounds`` rounds each client takes part once, in a round of its own uniform choice.
 
     What DP-FTRL needs: privacy comes from the few participations, not from sampling.
@@ -110,7 +106,6 @@ class OncePerEpoch:
 
     rounds: int
     kind: Literal["once-per-epoch"] = "once-per-epoch"
-    __pydantic_config__: ClassVar[ConfigDict] = FORBID
 
     def __post_init__(self) -> None:
         check.integer("rounds", self.rounds, at_least=1)
@@ -134,7 +129,7 @@ Participation = Annotated[PoissonClients | FixedClients | AllClients | OncePerEp
 
 
 @dataclass(frozen=True)
-class Trouble:
+class Trouble(Strict):
     """Clients that do not answer, and clients that answer with part of their work.
 
     Args:
@@ -146,7 +141,6 @@ class Trouble:
     drop_out: float = 0.0
     straggle: float = 0.0
     straggler_share: float = 0.5
-    __pydantic_config__: ClassVar[ConfigDict] = FORBID
 
     def __post_init__(self) -> None:
         check.probability("drop_out", self.drop_out)

@@ -1,18 +1,16 @@
 """Public data that a federation may start from: training on it needs no privacy."""
 
 from dataclasses import dataclass
-from typing import ClassVar
-
-from pydantic import ConfigDict
 
 from dpaudit.data.dataset import Dataset
 from dpaudit.data.load import load
 from dpaudit.runtime import check
 from dpaudit.runtime.errors import InputError
+from dpaudit.runtime.strict import Strict
 
 
 @dataclass(frozen=True)
-class Pretraining:
+class Pretraining(Strict):
     """Training without privacy on public data, before the federation starts.
 
     Args:
@@ -28,7 +26,6 @@ class Pretraining:
     batch_size: int = 32
     learning_rate: float = 0.1
     freeze: int = 0
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     def __post_init__(self) -> None:
         check.integer("epochs", self.epochs, at_least=1)

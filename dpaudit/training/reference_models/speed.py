@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 
 from dpaudit.runtime.errors import InputError
 from dpaudit.runtime.jobs import cores
+from dpaudit.runtime.machine import versions_of
 from dpaudit.training.reference_models.store import Store, digest
 
 logger = logging.getLogger(__name__)
@@ -108,10 +108,4 @@ def _this_machine() -> tuple[object, ...]:
     if processor.exists():
         lines: list[str] = processor.read_text(encoding="utf-8").splitlines()
         model = next((line for line in lines if line.startswith("model name")), model)
-    versions = []
-    for name in VERSIONS:
-        try:
-            versions.append(metadata.version(name))
-        except metadata.PackageNotFoundError:
-            versions.append("")
-    return model, cores(), platform.python_version(), *versions
+    return model, cores(), *versions_of(VERSIONS).values()

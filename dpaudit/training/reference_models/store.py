@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from dpaudit.runtime.errors import InputError
 from dpaudit.runtime.files import map_npz, read_npz, write_npz
-from dpaudit.runtime.out_of_core import release
+from dpaudit.runtime.out_of_core import releasing
 
 logger = logging.getLogger(__name__)
 
@@ -37,9 +37,8 @@ def digest(*parts: object) -> str:
             whole = part.flags.c_contiguous or part.ndim < 2
             for row in (part,) if whole else part:  # a copy of it all could be larger than memory
                 content = np.ascontiguousarray(row).reshape(-1)
-                for at in range(0, content.size, HASHED):
+                for at in releasing(range(0, content.size, HASHED), content):
                     total.update(content[at : at + HASHED].view(np.uint8).data)  # without a copy
-                    release(content)
         else:
             total.update(repr(part).encode())
         total.update(b"\0")

@@ -23,7 +23,7 @@ from dpaudit.runtime.check import FloatArray, IntArray
 from tests.attacks.gradient import mlp
 
 # The side that knows the truth: it makes views from records, plays games, and scores what attacks return.
-TRUTH_SIDE = {"metrics", "floors", "game", "observe"}
+TRUTH_SIDE = {"metrics", "baselines", "candidate_game", "observed_gradient"}
 TRUTH_WORDS = {"truth", "true_records", "target", "original", "ground_truth", "hidden", "records_attacked"}
 
 

@@ -87,7 +87,7 @@ def test_exchangeable_outputs_give_every_other_attack_an_auc_of_one_half(name: s
 
 def test_no_attack_escapes_the_null() -> None:
     """A new name in the registry is in one of the two lists."""
-    assert sorted(ONLINE + FULL) == sorted(registry.MEMBERSHIP)
+    assert sorted(ONLINE + FULL) == sorted(registry.KINDS["membership"])
 
 
 def test_a_leak_is_seen_by_every_attack_with_references() -> None:

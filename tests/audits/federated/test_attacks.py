@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from dpaudit.accounting.claim import FULL_BATCH, Claim, GaussianSteps
+from dpaudit.accounting.claim import FULL_BATCH, Claim, GaussianSteps, Protection
 from dpaudit.accounting.gaussian import gaussian_epsilon
 from dpaudit.audits.audit import Audit, Subject
 from dpaudit.audits.federated import FederatedSettings, audit_federations
@@ -53,7 +53,7 @@ def test_bounds_from_canary_clients_are_above_the_truth_no_more_often_than_state
         present = rng.random(canaries) < 0.5
         release = mu * directions[present].sum(axis=0) + rng.normal(size=dimension)
         scores = Scores.join(cosines(directions, release), present)
-        bound = user_bound(scores, delta=1e-5, confidence=0.95, adjacency="add-remove", seed=number)
+        bound = user_bound(scores, Protection("user", "add-remove", 1e-5), 0.95, seed=number)
         above += bound.epsilon > epsilon
     assert above <= 20
 

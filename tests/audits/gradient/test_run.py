@@ -59,9 +59,8 @@ class Grey:
 @pytest.mark.tf
 def test_an_attack_from_elsewhere_is_run_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its parameter comes from the plan: a grey of 0.25 has the PSNR of that grey, computed here; it may refuse."""
-    monkeypatch.setitem(
-        vars(registry), "KINDS", {**registry.KINDS, "gradient": {**registry.GRADIENT, "grey": f"{__name__}:Grey"}}
-    )
+    grown = {**registry.KINDS["gradient"], "grey": f"{__name__}:Grey"}
+    monkeypatch.setitem(vars(registry), "KINDS", {**registry.KINDS, "gradient": grown})
 
     def settings(**parameters: Any) -> gradient_settings.GradientSettings:
         return gradient_settings.GradientSettings(

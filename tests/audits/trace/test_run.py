@@ -20,7 +20,7 @@ from dpaudit.integrations.canaries import canary_direction
 from dpaudit.reports.html import page
 from dpaudit.runtime import plugins as registry
 from dpaudit.runtime.errors import InputError
-from dpaudit.trace import DpClaim, TraceWriter, read_trace
+from dpaudit.trace import DpClaim, ServerStep, TraceWriter, read_trace
 
 ROUNDS, CLIENTS, CLIP, SIZE = 8, 20, 0.5, 3000
 CANARIES = 100
@@ -49,7 +49,12 @@ def federation(folder: Path, stated: DpClaim, *, noise: float, skip: tuple[int, 
     canaries = CLIP * sum(canary_direction(SIZE, seed=5, canary=int(one)) for one in np.flatnonzero(PRESENT))
     model = [np.zeros((SIZE - 10, 1)), np.zeros(10)]
     with TraceWriter(
-        folder, names=["w", "b"], shapes=[(SIZE - 10, 1), (10,)], framework="test", dp_claim=stated
+        folder,
+        names=["w", "b"],
+        shapes=[(SIZE - 10, 1), (10,)],
+        framework="test",
+        dp_claim=stated,
+        server=ServerStep(),
     ) as writer:
         for _ in range(ROUNDS):
             clients = rng.normal(size=(CLIENTS, SIZE))

@@ -18,7 +18,7 @@ from dpaudit import __version__
 from dpaudit.accounting.gaussian import gaussian_mu
 from dpaudit.bounds.default import HELD_OUT, BoundDesign, default_bound
 from dpaudit.bounds.power import PERFECT_MU, planned_as, visible
-from dpaudit.bounds.power_methods import HeldOutThreshold, Hypothesis, Planned, UnionOfShares
+from dpaudit.bounds.power_methods import HeldOutGuesses, HeldOutThreshold, Hypothesis, Planned
 from dpaudit.data.member_choice import Coins, RandomSplit
 from dpaudit.runtime import check
 from dpaudit.runtime.check import BoolArray
@@ -182,11 +182,11 @@ def _cell(
         bound = default_bound(design, choice, seed=0)
         first = bound(Scores.join(rng.random(trials), members[0]), **TERMS)
         planned = planned_as(first)
-        typical = round(2 * min(share, 1 - share) * trials) if isinstance(choice, Coins) else first.trials
+        typical = first.trials
     assert planned is not None
     epsilon = visible(planned, typical, claimed=claimed, delta=DELTA, confidence=CONFIDENCE)
     mu = PERFECT_MU if math.isinf(epsilon) else gaussian_mu(epsilon, DELTA)
-    moved = planned.scores_moved if isinstance(planned, UnionOfShares) else 1
+    moved = planned.scores_moved if isinstance(planned, HeldOutGuesses) else 1
     used, seen = [], 0
     for audit, member in enumerate(members):
         bound = default_bound(design, choice, seed=audit)

@@ -8,10 +8,10 @@ from dpaudit.accounting.mechanism import epsilon
 from dpaudit.inspection.inspect import inspect_mechanism
 from dpaudit.inspection.reconcile import Recipe, reconcile
 from dpaudit.runtime.errors import InputError
-from dpaudit.selftest.bugs import hunts, trainings
-from dpaudit.selftest.bugs.catalogue import FAULTS, RIGHT, RUNG_3
-from dpaudit.selftest.bugs.dp_sgd import BreakableDpSgd
-from dpaudit.selftest.bugs.run import run_zoo
+from dpaudit.self_test.bugs import hunts, trainings
+from dpaudit.self_test.bugs.catalogue import FAULTS, RIGHT, RUNG_3
+from dpaudit.self_test.bugs.dp_sgd import BreakableDpSgd
+from dpaudit.self_test.bugs.run import run_zoo
 
 TENSORFLOW = [fault for fault in FAULTS if fault.tensorflow]
 

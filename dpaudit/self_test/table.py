@@ -15,9 +15,9 @@ from dpaudit.runtime.check import FloatArray
 from dpaudit.runtime.jobs import Workers
 from dpaudit.scores.intervals import interval
 from dpaudit.scores.scores import Scores
-from dpaudit.selftest.chosen import CHOICES, COLUMNS, Choice, audits_of, simulate_bounds
-from dpaudit.selftest.mechanisms import Simulated, all_mechanisms
-from dpaudit.selftest.methods import METHODS, Measure, Method
+from dpaudit.self_test.chosen import CHOICES, COLUMNS, Choice, audits_of, simulate_bounds
+from dpaudit.self_test.mechanisms import Simulated, all_mechanisms
+from dpaudit.self_test.methods import METHODS, Measure, Method
 
 FALSE_ALARM = 0.01  # probability that the whole table fails although every bound holds
 QUICK = {"trials": 150, "sizes": (200,), "confidences": (0.95,)}

@@ -12,9 +12,11 @@ from dpaudit.accounting.claim import Claim, FixedSize, GaussianSteps, Poisson
 from dpaudit.inspection.mechanism import Mechanism
 from dpaudit.inspection.participation import RecordedBatches
 from dpaudit.inspection.reconcile import Recipe
-from dpaudit.selftest.bugs import dp_sgd, hunts, pipelines, traces, trainings
-from dpaudit.selftest.bugs.dp_sgd import BreakableDpSgd
-from dpaudit.selftest.bugs.fault import DP_SGD_CLAIM, FEDERATED_CLAIM, Detection, Fault
+from dpaudit.self_test.bugs import dp_sgd, hunts, pipelines, traces, trainings
+from dpaudit.self_test.bugs import recorded_federations as recorded
+from dpaudit.self_test.bugs.dp_sgd import BreakableDpSgd
+from dpaudit.self_test.bugs.fault import DP_SGD_CLAIM, FEDERATED_CLAIM, Detection, Fault
+from dpaudit.trace import ServerStep
 
 ROOT2, ROOT3 = math.sqrt(2), math.sqrt(3)
 ROUNDS = 300  # of a server, with canary clients
@@ -41,9 +43,22 @@ def _recipe_fault(name: str, fault: str, claim: Claim = DP_SGD_CLAIM, **changes:
     return Fault(name, fault, "recipe", 0, hunt, claim)
 
 
-def _trace_fault(name: str, fault: str, draw: Callable[[np.random.Generator], RecordedBatches]) -> Fault:
-    claim = replace(DP_SGD_CLAIM, epsilon=4.13, mechanism=traces.TRACED)
-    return Fault(name, fault, "trace", 0, partial(hunts.trace, draw), claim)
+def _trace_fault(
+    name: str,
+    fault: str,
+    draw: Callable[[np.random.Generator], RecordedBatches],
+    assumed: GaussianSteps = traces.TRACED,
+) -> Fault:
+    claim = replace(DP_SGD_CLAIM, epsilon=4.13, mechanism=assumed)
+    return Fault(f"trace: {name}", fault, "trace", 0, partial(hunts.trace, draw, assumed=assumed), claim)
+
+
+def _federation_fault(name: str, fault: str, **parts: Any) -> Fault:
+    stated = parts.get("claim", recorded.BY_COINS)
+    sampling = FixedSize(recorded.PLANNED, recorded.CLIENTS) if stated is recorded.OF_FIXED_SIZE else Poisson(0.05)
+    mechanism = GaussianSteps(1.0, recorded.ROUNDS, sampling, unit="user")
+    claim = Claim(stated.epsilon, stated.delta, "user", stated.adjacency, "PLD accountant", mechanism)
+    return Fault(f"federation: {name}", fault, "federation's trace", 0, partial(hunts.federation, parts), claim)
 
 
 def _server_fault(name: str, words: str, noise: float | None, **flags: Any) -> Fault:
@@ -134,12 +149,89 @@ RUNG_0 = (
         replace(DP_SGD_CLAIM, unit="user"),
         records_per_user=None,
     ),
-    _trace_fault("trace: shuffled", "Every record once an epoch, accounted as Poisson.", traces.shuffled),
-    _trace_fault("trace: fixed batches", "The same partition in every epoch.", traces.fixed),
-    _trace_fault("trace: wrong rate", "Batches twice as large as accounted.", traces.wrong_rate),
-    _trace_fault("trace: dropped remainder", "Some records are never drawn.", traces.truncated),
-    _trace_fault("trace: accountant reset", "A resume sets the accountant back to zero.", traces.resumed),
-    _trace_fault("trace: noise draws", "Noise at one update in four.", traces.noise_per_accumulation),
+    _trace_fault("shuffled", "Every record once an epoch, accounted as Poisson.", traces.shuffled),
+    _trace_fault("fixed batches", "The same partition in every epoch.", traces.fixed),
+    _trace_fault("wrong rate", "Batches twice as large as accounted.", traces.wrong_rate),
+    _trace_fault("dropped remainder", "Some records are never drawn.", traces.truncated),
+    _trace_fault("accountant reset", "A resume sets the accountant back to zero.", traces.resumed),
+    _trace_fault("noise draws", "Noise at one update in four.", traces.noise_per_accumulation),
+    *(
+        _trace_fault(
+            f"weighted {factor}",
+            f"{share:.0%} of the records come {factor} times as often as accounted.",
+            partial(traces.weighted, share=share, factor=factor),
+        )
+        for share, factor in ((0.33, 2), (0.05, 4), (0.01, 15))
+    ),
+    _trace_fault("pinned record", "One record is in every batch.", traces.pinned),
+    _trace_fault("one coin for two", "Of twenty records every two are drawn by one coin.", traces.paired),
+    _trace_fault("blocks", "Blocks of 25 records are drawn by one coin.", traces.in_blocks),
+    _trace_fault("large and empty", "Every second batch is empty, the others twice as large.", traces.large_and_empty),
+    _trace_fault("fixed size", "Batches of fixed size, accounted as Poisson.", traces.fixed_size),
+    _trace_fault(
+        "three times the size",
+        "Fixed-size batches three times as large as accounted.",
+        partial(traces.fixed_size, size=150),
+        traces.OF_FIXED_SIZE,
+    ),
+    _trace_fault(
+        "pinned record, fixed size", "One record is in every batch.", traces.pinned_fixed_size, traces.OF_FIXED_SIZE
+    ),
+    _trace_fault(
+        "shuffled, fixed size",
+        "Every record once an epoch, accounted as drawn afresh.",
+        traces.shuffled,
+        traces.OF_FIXED_SIZE,
+    ),
+    _trace_fault("upsampled", "A tenth of the records is in each epoch twice.", traces.upsampled, traces.IN_EPOCHS),
+    _trace_fault("coins, shuffled", "Poisson batches, accounted as epochs.", traces.poisson, traces.IN_EPOCHS),
+    _trace_fault("first in epoch", "One record is always in the first batch.", traces.first_in_epoch, traces.IN_EPOCHS),
+    _federation_fault(
+        "six times the clients",
+        "120 clients a round where 20 are accounted.",
+        claim=recorded.OF_FIXED_SIZE,
+        pick=partial(recorded.so_many, number=120),
+    ),
+    _federation_fault(
+        "three times the clients",
+        "60 clients a round where 20 are accounted.",
+        claim=recorded.OF_FIXED_SIZE,
+        pick=partial(recorded.so_many, number=60),
+    ),
+    _federation_fault("fixed numbers", "20 clients in every round, accounted as coins.", pick=recorded.so_many),
+    _federation_fault(
+        "favourite client", "One client is in every round.", pick=recorded.with_a_favourite, updates=True
+    ),
+    _federation_fault(
+        "quarter of the noise, rate 4",
+        "A server rate of 4 hides it in the models' changes.",
+        noise=0.25,
+        step=recorded.sgd(4.0),
+        server=ServerStep("sgd", 4.0),
+    ),
+    _federation_fault(
+        "half of the noise, unknown rate",
+        "The rate of 4 is not stated, and the updates are shown.",
+        noise=0.5,
+        step=recorded.sgd(4.0),
+        updates=True,
+    ),
+    _federation_fault(
+        "third of the noise, momentum",
+        "Momentum sums the noise of many rounds.",
+        noise=0.33,
+        step=recorded.momentum,
+        server=ServerStep("momentum", 0.1, 0.9),
+    ),
+    _federation_fault(
+        "third of the noise, Adam",
+        "Adam scales everything to one size; the averages are shown.",
+        noise=0.33,
+        step=recorded.adam,
+        server=ServerStep("adam", 0.01),
+        averages=True,
+    ),
+    _federation_fault("weights by examples", "A client of 200 examples beside one of 10.", examples=(10, 200)),
 )
 
 RUNG_1 = (
@@ -307,6 +399,34 @@ RIGHT: dict[str, tuple[Callable[[int], Detection], bool]] = {
     "DP-FedAvg, adaptive clip": (partial(hunts.server, {"adapt": 0.2}), False),
     "recipe as claimed": (partial(hunts.recipe, DP_SGD_CLAIM, RECIPE), False),
     "Poisson trace": (partial(hunts.trace, traces.poisson), False),
+    "fixed-size trace": (partial(hunts.trace, traces.fixed_size, assumed=traces.OF_FIXED_SIZE), False),
+    "shuffled trace": (partial(hunts.trace, traces.shuffled, assumed=traces.IN_EPOCHS), False),
+    "federation by coins": (partial(hunts.federation, {"server": ServerStep(), "updates": True}), False),
+    "federation of fixed numbers": (
+        partial(
+            hunts.federation,
+            {"claim": recorded.OF_FIXED_SIZE, "pick": recorded.so_many, "server": ServerStep(), "updates": True},
+        ),
+        False,
+    ),
+    "federation with a rate of 0.5": (
+        partial(hunts.federation, {"step": recorded.sgd(0.5), "server": ServerStep("sgd", 0.5)}),
+        False,
+    ),
+    "federation with an unknown rate": (partial(hunts.federation, {"step": recorded.sgd(0.5), "updates": True}), False),
+    "federation with momentum": (
+        partial(hunts.federation, {"step": recorded.momentum, "server": ServerStep("momentum", 0.1, 0.9)}),
+        False,
+    ),
+    "federation with unknown momentum": (
+        partial(hunts.federation, {"step": recorded.momentum, "updates": True}),
+        False,
+    ),
+    "federation with Adam": (
+        partial(hunts.federation, {"step": recorded.adam, "server": ServerStep("adam", 0.01), "averages": True}),
+        False,
+    ),
+    "federation with unknown Adam": (partial(hunts.federation, {"step": recorded.adam, "updates": True}), False),
     "TensorFlow Privacy DPKerasSGDOptimizer": (partial(hunts.optimizer, "right", None), True),
     "TensorFlow Privacy VectorizedDPKerasSGDOptimizer": (partial(hunts.optimizer, "right_vectorized", None), True),
     "TensorFlow Privacy DPKerasAdamOptimizer": (partial(hunts.optimizer, "right_adam", None), True),

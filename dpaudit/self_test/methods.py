@@ -24,7 +24,7 @@ from dpaudit.bounds.whole_curve import WholeCurve
 from dpaudit.runtime.check import BoolArray
 from dpaudit.runtime.errors import InputError
 from dpaudit.scores.scores import Scores
-from dpaudit.selftest.mechanisms import Simulated
+from dpaudit.self_test.mechanisms import Simulated
 
 Measure = Callable[[Scores, float, float], float]  # scores, δ, confidence -> ε
 Build = Callable[[Simulated, int, int], Measure]  # mechanism, trials, seed -> measure

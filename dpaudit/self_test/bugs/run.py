@@ -10,8 +10,8 @@ from rich.table import Table
 from dpaudit.runtime import check
 from dpaudit.runtime.errors import InputError
 from dpaudit.runtime.jobs import Workers
-from dpaudit.selftest.bugs.catalogue import FAULTS, RIGHT
-from dpaudit.selftest.bugs.fault import Detection, Fault
+from dpaudit.self_test.bugs.catalogue import FAULTS, RIGHT
+from dpaudit.self_test.bugs.fault import Detection, Fault
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import math
 
 from dpaudit.accounting.composed import epsilon_under
-from dpaudit.selftest.bugs.run import Row, ZooReport
+from dpaudit.self_test.bugs.run import Row, ZooReport
 
 HEAD = """# The bug zoo
 

@@ -14,7 +14,7 @@ from dpaudit.data.member_choice import Coins, MemberChoice, RandomSplit
 from dpaudit.runtime.check import BoolArray, FloatArray
 from dpaudit.runtime.errors import AuditFailed, InputError
 from dpaudit.scores.scores import Scores
-from dpaudit.selftest.mechanisms import Generator, Simulated, gaussian, null, randomised_response
+from dpaudit.self_test.mechanisms import Generator, Simulated, gaussian, null, randomised_response
 
 PROBABILITIES = (0.02, 0.1, 0.25, 0.45, 0.5, 0.6, 0.83, 0.98)
 SPLITS = (0.02, 0.17, 0.5, 0.83)  # share of members

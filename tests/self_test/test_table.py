@@ -18,10 +18,10 @@ from dpaudit.cli import app
 from dpaudit.data.member_choice import Coins
 from dpaudit.runtime.errors import AuditFailed
 from dpaudit.scores.scores import Scores
-from dpaudit.selftest.chosen import CHOICES, COLUMNS, Choice, Column
-from dpaudit.selftest.mechanisms import Simulated, all_mechanisms, null
-from dpaudit.selftest.methods import METHODS, Measure, Method
-from dpaudit.selftest.table import SelfTest, choices_as_markdown, selftest, table_as_markdown, table_as_text
+from dpaudit.self_test.chosen import CHOICES, COLUMNS, Choice, Column
+from dpaudit.self_test.mechanisms import Simulated, all_mechanisms, null
+from dpaudit.self_test.methods import METHODS, Measure, Method
+from dpaudit.self_test.table import SelfTest, choices_as_markdown, selftest, table_as_markdown, table_as_text
 
 DEAR = (
     "cross-fit",
@@ -58,9 +58,9 @@ def test_the_default_holds_however_members_were_chosen() -> None:
 
 def test_coins_that_are_taken_for_fair_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """53 % members, said to be half: too few to be refused, and a held-out choice guesses the larger side."""
-    monkeypatch.setattr("dpaudit.selftest.table.COLUMNS", (Column(null(), 1000),))
+    monkeypatch.setattr("dpaudit.self_test.table.COLUMNS", (Column(null(), 1000),))
     monkeypatch.setattr(
-        "dpaudit.selftest.chosen.default_bound", lambda design, chosen, *, seed: OneRun(HeldOut(seed, 0.5), chosen)
+        "dpaudit.self_test.chosen.default_bound", lambda design, chosen, *, seed: OneRun(HeldOut(seed, 0.5), chosen)
     )
     lie = Choice("said to be fair", Coins(0.5), lambda n, rng: rng.random(n) < 0.53)
     table = selftest(seed=0, trials=200, methods=(), choices=(lie,))
@@ -132,7 +132,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def small(**options: Any) -> SelfTest:
         return selftest(seed=options["seed"], trials=5, methods=METHODS[:1], choices=())
 
-    monkeypatch.setattr("dpaudit.selftest.table.selftest", small)
+    monkeypatch.setattr("dpaudit.self_test.table.selftest", small)
     written = tmp_path / "table.json"
     done = CliRunner().invoke(app, ["selftest", "--quick", "--out", str(written), "--markdown", str(tmp_path / "t.md")])
     assert done.exit_code == 0
@@ -140,7 +140,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(json.loads(written.read_text())["cells"]) == len(all_mechanisms())
     cheat = Method("maximised", _largest_over_all_thresholds)
     failing = selftest(seed=0, trials=40, methods=(cheat,), choices=())
-    monkeypatch.setattr("dpaudit.selftest.table.selftest", lambda **_: failing)
+    monkeypatch.setattr("dpaudit.self_test.table.selftest", lambda **_: failing)
     done = CliRunner().invoke(app, ["selftest", "--quick", "--quiet"])
     assert isinstance(done.exception, AuditFailed)
     assert "maximised" in str(done.exception)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from dpaudit.accounting.claim import Claim, GaussianSteps, Poisson
+from dpaudit.accounting.claim import Adjacency, Claim, FixedSize, GaussianSteps, Poisson
 from dpaudit.bounds.choosing import HeldOut
 from dpaudit.bounds.clopper_pearson import ClopperPearson
 from dpaudit.bounds.one_run import OneRun
@@ -19,10 +19,11 @@ from dpaudit.inspection.server import inspect_server
 from dpaudit.inspection.step_canaries import StepCanaries
 from dpaudit.runtime.check import BoolArray, FloatArray
 from dpaudit.scores.scores import Scores
-from dpaudit.selftest.bugs import federated, pipelines, trainings
-from dpaudit.selftest.bugs.dp_sgd import BreakableDpSgd
-from dpaudit.selftest.bugs.fault import DP_SGD_CLAIM, FEDERATED_CLAIM, Detection, first_violation
-from dpaudit.selftest.bugs.traces import TRACED
+from dpaudit.self_test.bugs import federated, pipelines, recorded_federations, trainings
+from dpaudit.self_test.bugs.dp_sgd import BreakableDpSgd
+from dpaudit.self_test.bugs.fault import DP_SGD_CLAIM, FEDERATED_CLAIM, Detection, first_violation
+from dpaudit.self_test.bugs.traces import TRACED
+from dpaudit.trace import inspect_rounds
 
 LEVEL = 1e-6  # family-wise, for rungs 0 to 2
 CONFIDENCE = 0.95  # for rungs 3 and 4
@@ -52,8 +53,8 @@ def dp_sgd(seed: int, **parts: Any) -> tuple[Mechanism, Stated]:
 
 
 def optimizer_steps(name: str, count: int, seed: int) -> Detection:
-    """Step canaries on an optimizer of `dpaudit.selftest.bugs.tf_privacy`."""
-    from dpaudit.selftest.bugs import tf_privacy
+    """Step canaries on an optimizer of `dpaudit.self_test.bugs.tf_privacy`."""
+    from dpaudit.self_test.bugs import tf_privacy
 
     subject = tf_privacy.mechanism(getattr(tf_privacy, name), seed=seed)
     return steps(lambda _: (subject, tf_privacy.STATED), count, seed)
@@ -75,8 +76,8 @@ def server(flags: dict[str, Any], seed: int) -> Detection:
 
 
 def optimizer(name: str, observe: float | None, seed: int) -> Detection:
-    """Checks of an optimizer of `dpaudit.selftest.bugs.tf_privacy`; ``observe``: learning rate of the update read."""
-    from dpaudit.selftest.bugs import tf_privacy
+    """Checks of an optimizer of `dpaudit.self_test.bugs.tf_privacy`; ``observe``: learning rate of the update read."""
+    from dpaudit.self_test.bugs import tf_privacy
 
     subject = tf_privacy.mechanism(getattr(tf_privacy, name), seed=seed, learning_rate=observe)
     found = inspect_mechanism(subject, tf_privacy.STATED, seed=seed, level=LEVEL)
@@ -94,8 +95,8 @@ def stacked(clip: float, noise_multiplier: float, seed: int) -> Detection:
 
 
 def model(name: str, seed: int) -> Detection:
-    """A Keras model of `dpaudit.selftest.bugs.tf_privacy`."""
-    from dpaudit.selftest.bugs import tf_privacy
+    """A Keras model of `dpaudit.self_test.bugs.tf_privacy`."""
+    from dpaudit.self_test.bugs import tf_privacy
 
     return first_violation(getattr(tf_privacy, name)(seed))
 
@@ -105,9 +106,18 @@ def recipe(claim: Claim, followed: Recipe, _: int) -> Detection:
     return first_violation(reconcile(claim, followed))
 
 
-def trace(draw: Callable[[np.random.Generator], RecordedBatches], seed: int) -> Detection:
+def trace(
+    draw: Callable[[np.random.Generator], RecordedBatches], seed: int, *, assumed: GaussianSteps = TRACED
+) -> Detection:
     """A trace against the sampling that was accounted."""
-    return first_violation(reconcile_trace(TRACED, draw(np.random.default_rng(seed)), level=LEVEL))
+    adjacency: Adjacency = "replace-one" if isinstance(assumed.sampling, FixedSize) else "add-remove"
+    claim = replace(DP_SGD_CLAIM, adjacency=adjacency, mechanism=assumed)
+    return first_violation(reconcile_trace(assumed, draw(np.random.default_rng(seed)), level=LEVEL, claim=claim))
+
+
+def federation(parts: dict[str, Any], seed: int) -> Detection:
+    """A recorded federation against its own claim."""
+    return first_violation(inspect_rounds(recorded_federations.federation(np.random.default_rng(seed), **parts)))
 
 
 def rounds(flags: dict[str, Any], count: int, seed: int) -> Detection:

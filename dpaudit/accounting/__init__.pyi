@@ -1,0 +1,13 @@
+from .adjacency import allowed_for_replaced as allowed_for_replaced
+from .adjacency import replaced as replaced
+from .gaussian import gaussian_delta as gaussian_delta
+from .gaussian import gaussian_epsilon as gaussian_epsilon
+from .gaussian import gaussian_mu as gaussian_mu
+from .mechanism import Accounted as Accounted
+from .mechanism import epsilon as epsilon
+from .mechanism import event as event
+from .mechanism import trade_off as trade_off
+from .shuffling import shuffle_lower_bound as shuffle_lower_bound
+from .trade_off_curve import TradeOff as TradeOff
+from .trade_off_curve import from_profile as from_profile
+from .trade_off_curve import gaussian_trade_off as gaussian_trade_off
