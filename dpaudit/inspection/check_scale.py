@@ -14,7 +14,7 @@ from dpaudit.accounting.composed import EpsilonOf
 from dpaudit.bounds.lower_bound import Finding
 from dpaudit.inspection.noise import Noise
 from dpaudit.inspection.probe import Probe
-from dpaudit.inspection.samples import ANYWHERE, CLIP, OF_ITS_OWN, Interval, Move, scale_of
+from dpaudit.inspection.samples import ANYWHERE, CLIP, OF_ITS_OWN, EstimateInterval, Move, scale_of
 from dpaudit.inspection.sight import Sight, least_ratio, resolution
 
 # Smallest relative deviation worth a word: with three digits a smaller one reads as 1.
@@ -42,7 +42,7 @@ def check_scale(probe: Probe, noise: Noise, moves: Sequence[Move], epsilon_of: E
     return [*_by_content(probe, noise, probe.level / 3), *found]
 
 
-def effective_noise_multiplier(probe: Probe, noise: Noise, moves: Sequence[Move]) -> Interval:
+def effective_noise_multiplier(probe: Probe, noise: Noise, moves: Sequence[Move]) -> EstimateInterval:
     """Measured noise over measured sensitivity, the worst over variables, with its 95 % interval.
 
     Infinite when nothing moves the release.
@@ -67,7 +67,7 @@ def effective_noise_multiplier(probe: Probe, noise: Noise, moves: Sequence[Move]
     worst_of_all = min(found, key=lambda each: each[2])
     _, estimate, high = worst_of_all if worst_of_all[2] < ordinary[1] else ordinary
     sigma = probe.stated.noise_multiplier
-    return Interval(min(each[0] for each in found) * sigma, estimate * sigma, max(high, estimate) * sigma)
+    return EstimateInterval(min(each[0] for each in found) * sigma, estimate * sigma, max(high, estimate) * sigma)
 
 
 def sights_of_scale(probe: Probe, noise: Noise, moves: Sequence[Move]) -> list[Sight]:
@@ -106,7 +106,7 @@ def _sizes(noise: Noise) -> list[int]:
 
 def _room(
     noise: Noise, moves: Sequence[Move], place: int | None, size: int, level: float, of_moves: float
-) -> tuple[dict[int, Interval], Move]:
+) -> tuple[dict[int, EstimateInterval], Move]:
     """Noise on each kind of batch of one size, in one variable, and the move there that is surely the largest."""
     kinds = {
         index: _relative(noise, place, index, level)
@@ -119,7 +119,7 @@ def _room(
     return kinds, max(there, key=lambda move: move.interval(of_moves).low)
 
 
-def _relative(noise: Noise, place: int | None, kind: int, level: float) -> Interval:
+def _relative(noise: Noise, place: int | None, kind: int, level: float) -> EstimateInterval:
     """Noise on one kind of batch over the stated noise."""
     squares = noise.squares[noise.kind == kind]
     if place is None:
@@ -155,7 +155,7 @@ def _by_content(probe: Probe, noise: Noise, level: float) -> list[Finding]:
 
 
 def _judge(
-    probe: Probe, place: int | None, noise: Noise, kinds: dict[int, Interval], move: Move, level: float
+    probe: Probe, place: int | None, noise: Noise, kinds: dict[int, EstimateInterval], move: Move, level: float
 ) -> tuple[float, list[Finding]]:
     where = "over all variables" if place is None else f"in variable {place}"
     sigma = probe.stated.noise_multiplier
@@ -163,7 +163,7 @@ def _judge(
     moved = move.interval(level)
     ratio = least.high / moved.low if moved.low > 0 else math.inf
     if sigma == 0:
-        ratio, least = (1 / moved.low if moved.low > 0 else math.inf), Interval(1.0, 1.0, 1.0)
+        ratio, least = (1 / moved.low if moved.low > 0 else math.inf), EstimateInterval(1.0, 1.0, 1.0)
     if ratio < 1 - TOLERANCE:
         best = least.estimate / moved.estimate
         truth = f"noise multiplier {best * sigma:.3g} instead of {sigma:g}"
@@ -218,7 +218,7 @@ def _judge(
     return math.inf, []
 
 
-def _only(noise: Noise, kinds: dict[int, Interval]) -> str:
+def _only(noise: Noise, kinds: dict[int, EstimateInterval]) -> str:
     """On which kind of batch the noise is too small, where it is not on every one."""
     low = [interval.high < 1 - TOLERANCE for interval in kinds.values()]
     empty = [noise.kinds[index].empty for index in kinds]

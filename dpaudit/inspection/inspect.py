@@ -28,7 +28,7 @@ from dpaudit.inspection.mechanism import Array, Mechanism, Release, Stated
 from dpaudit.inspection.microbatches import name_microbatches
 from dpaudit.inspection.noise import CALLS, LEAST, Noise, listen, smaller
 from dpaudit.inspection.probe import Probe
-from dpaudit.inspection.samples import LEAST_CALLS, Move, moves
+from dpaudit.inspection.samples import LEAST_CALLS, Move, measure_moves
 from dpaudit.inspection.sight import Sight
 from dpaudit.runtime import check
 from dpaudit.runtime.check import FloatArray
@@ -184,7 +184,9 @@ def _everything(
     sizes = [probe.batch_size, smaller(probe)] if probe.mechanism.partial else [probe.batch_size]
     moved: list[Move] = []
     for size in sizes:
-        moved += moves(asked, size, noise, level=probe.level / 3 / 32, points=points, places=places, repeats=repeats)
+        moved += measure_moves(
+            asked, size, noise, level=probe.level / 3 / 32, points=points, places=places, repeats=repeats
+        )
         advance(30 / len(sizes))
     of_the_noise = _of_the_noise(asked, noise, moved, epsilon_of)
     # Steps without noise are in one batch size more often than in another by chance.

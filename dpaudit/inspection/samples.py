@@ -29,7 +29,7 @@ ANYWHERE = "clip every example of the batch, whatever its place and however larg
 
 
 @dataclass(frozen=True)
-class Interval:
+class EstimateInterval:
     """An estimate with a lower and an upper confidence bound."""
 
     low: float
@@ -59,13 +59,13 @@ class Move:
     batch_size: int
     remedy: str = CLIP
 
-    def interval(self, level: float) -> Interval:
+    def interval(self, level: float) -> EstimateInterval:
         """Each side errs with ``level``."""
         margin = float(stats.t.isf(level, self.freedom)) * self.error if self.error else 0.0
-        return Interval(max(0.0, self.size - margin), self.size, self.size + margin)
+        return EstimateInterval(max(0.0, self.size - margin), self.size, self.size + margin)
 
 
-def noise_scale(samples: FloatArray, *, level: float) -> Interval:
+def noise_scale(samples: FloatArray, *, level: float) -> EstimateInterval:
     """Standard deviation of centred Gaussian samples of any shape; each side of the interval errs with ``level``.
 
     >>> noise_scale(np.ones(100), level=0.05).estimate
@@ -74,16 +74,16 @@ def noise_scale(samples: FloatArray, *, level: float) -> Interval:
     return scale_of(float(np.sum(samples**2)), samples.size, level=level)
 
 
-def scale_of(squares: float, count: int, *, level: float) -> Interval:
+def scale_of(squares: float, count: int, *, level: float) -> EstimateInterval:
     """The same from a sum of squares."""
-    return Interval(
+    return EstimateInterval(
         math.sqrt(squares / stats.chi2.isf(level, count)),
         math.sqrt(squares / count),
         math.sqrt(squares / stats.chi2.ppf(level, count)),
     )
 
 
-def moves(
+def measure_moves(
     probe: Probe, batch_size: int, noise: Noise, *, level: float, points: int, places: int, repeats: int
 ) -> list[Move]:
     """One example's movement for every question, in batches of one size.
@@ -116,7 +116,7 @@ def moves(
     return [*_by_repetition(probe, portfolio(), batch_size, level, noise, repeats), *response]
 
 
-def along(probe: Probe, noise: FloatArray, variable: int | None) -> FloatArray:
+def noise_along(probe: Probe, noise: FloatArray, variable: int | None) -> FloatArray:
     """The part of noise samples (calls, coordinates) that hides a canary of one variable, or of all of them."""
     return noise if variable is None else noise[:, probe.slices[variable]]
 
