@@ -1,5 +1,6 @@
 """Run a plan: the one place that knows the order of the steps."""
 
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -51,19 +52,21 @@ def run(
     memory: int | None = None,
     workers: Workers | None = None,
     trust: bool = False,
+    overwrite: bool = False,
 ) -> Result:
     """Train, attack, bound, compare with theory.
 
     Args:
         plan: a plan, or the path of one.
         folder: where the run lives; default ``runs/<plan name>``. A run that was interrupted goes on from what is
-            stored there; a folder that holds another plan is refused and left as it is. Of two runs in one folder the
-            second waits for the first.
+            stored there; a folder that holds what a run of another plan has trained is refused and left as it is. Of
+            two runs in one folder the second waits for the first.
         progress: where long steps say how far they are; default nowhere.
         memory: bytes that trainings side by side may use, and this process while it attacks: signals that would take
             much of it are kept on disk and scored in blocks. None is half of what is free.
         workers: where heavy work is done; None is this process and others where they save time.
         trust: whether functions that the plan names by module may be imported and called.
+        overwrite: remove what a run of another plan left in the folder.
 
     Returns:
         The result, also written as ``result.json`` in the folder, with ``report.html`` and the figures beside it.
@@ -78,7 +81,7 @@ def run(
     folder = folder if folder is not None else Path("runs") / plan.name
     with alone_in(folder), within(memory, folder):
         prepare = partial(prepared, plan, folder, progress or Silent(), memory=memory, workers=workers or Workers(None))
-        return _run_in(folder, plan, prepare)
+        return _run_in(folder, plan, prepare, overwrite=overwrite)
 
 
 def predicted(
@@ -141,10 +144,10 @@ def prepared(plan: Plan, folder: Path, progress: Progress, *, memory: int | None
     )
 
 
-def _run_in(folder: Path, plan: Plan, prepare: Callable[[], Audit]) -> Result:
+def _run_in(folder: Path, plan: Plan, prepare: Callable[[], Audit], *, overwrite: bool) -> Result:
     begin = time.monotonic()
     log = Log(folder / "log.jsonl")
-    _claim_folder(folder, plan)
+    _claim_folder(folder, plan, overwrite=overwrite)
     log.event("started", plan=plan.fingerprint)
     try:
         result = _run(plan, prepare, log) if plan.trace is None else _run_trace(plan, plan.trace)
@@ -317,18 +320,39 @@ def utility(model: TrainedModel, members: Dataset, nonmembers: Dataset, populati
     )
 
 
-def _claim_folder(folder: Path, plan: Plan) -> None:
-    """Write the resolved plan into the folder, or refuse a folder that belongs to another plan."""
+RUN_FOLDERS = ("attacks", "figures", "gradient", "ladder", "models", "references")
+RUN_FILES = ("result.json", "report.html", "report.md", "report.pdf", "plan.toml")
+
+
+def _claim_folder(folder: Path, plan: Plan, *, overwrite: bool) -> None:
+    """Write the resolved plan into the folder, or refuse a folder that belongs to another plan.
+
+    A run that kept nothing, because it died before its first training ended, belongs to nobody: its folder is taken.
+    """
     there = folder / "plan.toml"
-    if there.exists():
-        if load_plan(there).fingerprint != plan.fingerprint:
+    for path in folder.rglob(LEFT_OVER):
+        path.unlink()
+    held = [path for path in folder.rglob("*") if path.is_file() and path.name not in ("log.jsonl", LOCK)]
+    if there.exists() and held != [there]:
+        if _fingerprint(there) == plan.fingerprint:
+            return
+        if not overwrite:
             raise InputError(
-                f"{folder} holds a run of another plan and is kept as it is; give another --out folder or another name."
+                f"{folder} holds a run of another plan and is kept as it is; give another --out folder or another "
+                "name, or --overwrite to remove that run."
             )
-        for path in folder.rglob(LEFT_OVER):
-            path.unlink()
-        return
-    ours = ("log.jsonl", LOCK, *(path.name for path in folder.glob(f".{there.name}{LEFT_OVER[1:]}")))
-    if any(path.name not in ours for path in folder.iterdir()):
+        for name in RUN_FOLDERS:
+            shutil.rmtree(folder / name, ignore_errors=True)
+        for name in RUN_FILES:
+            (folder / name).unlink(missing_ok=True)
+    elif held and held != [there]:
         raise InputError(f"{folder} exists, is not empty and holds no run; give another --out folder.")
     write_text(there, plan.toml())
+
+
+def _fingerprint(path: Path) -> str:
+    """Of the plan in a file; of one that is no plan any more, which is another plan in any case, the empty text."""
+    try:
+        return load_plan(path).fingerprint
+    except InputError:
+        return ""

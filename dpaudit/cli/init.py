@@ -8,13 +8,37 @@ import typer
 
 
 def init(
-    path: Annotated[Path, typer.Argument(help="File to write.")] = Path("plan.toml"),
+    path: Annotated[
+        Path, typer.Argument(help="File to write, or a table (CSV, Parquet) to look at and write a plan for.")
+    ] = Path("plan.toml"),
+    label: Annotated[str | None, typer.Option(help="With a table: its column of labels.")] = None,
+    user: Annotated[str | None, typer.Option(help="With a table: its column that says whose record it is.")] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="With a table: the plan to write.")] = Path("plan.toml"),
 ) -> None:
     """Write a plan with comments. It runs as it is."""
+    from dpaudit.audits.plan_for_table import plan_for_table
+    from dpaudit.data.look import look
     from dpaudit.runtime.errors import InputError
     from dpaudit.runtime.files import write_text
 
-    if path.exists():
-        raise InputError(f"{path} already exists and is not overwritten; give another name.")
-    write_text(path, resources.files("dpaudit").joinpath("plan_template.toml").read_text(encoding="utf-8"))
-    typer.echo(f"{path} written; run it with: dpaudit run {path}")
+    table = path.suffix in (".csv", ".parquet")
+    if (label is not None or user is not None) and not table:
+        raise InputError(f"--label and --user go with a table, CSV or Parquet; {path} is none.")
+    written = out if table else path
+    if written.exists():
+        raise InputError(f"{written} already exists and is not overwritten; give another name{' (--out)' * table}.")
+    if not table:
+        text = resources.files("dpaudit").joinpath("plan_template.toml").read_text(encoding="utf-8")
+    else:
+        found = look(path, label or "label", user)
+        text = plan_for_table(found, _seen_from(written.parent, path), label or "label")
+    write_text(written, text)
+    if table:
+        typer.echo("".join(f"{line}\n" for line in text.splitlines() if line.startswith("#")), nl=False)
+    typer.echo(f"{written} written; run it with: dpaudit run {written}")
+
+
+def _seen_from(folder: Path, path: Path) -> str:
+    """A path as a plan in a folder names it: relative where the table lies in or below it."""
+    here, there = folder.resolve(), path.resolve()
+    return str(there.relative_to(here)) if there.is_relative_to(here) else str(there)

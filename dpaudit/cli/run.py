@@ -49,6 +49,9 @@ def run(
             "--trust", help="Run functions that the plan names by module. Without this option they are refused."
         ),
     ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Remove what a run of another plan left in the folder.")
+    ] = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -72,7 +75,9 @@ def run(
         _print_prediction(cost, json=json, scheduler=workers.scheduler)
         return
     progress = on_standard_error(quiet=quiet)
-    result = run_plan(loaded, folder=folder, progress=progress, memory=room, workers=workers, trust=trust)
+    result = run_plan(
+        loaded, folder=folder, progress=progress, memory=room, workers=workers, trust=trust, overwrite=overwrite
+    )
     finish(result, folder=folder, json=json, quiet=quiet)
 
 

@@ -36,8 +36,8 @@ def class_columns(names: Sequence[str], labels: Sequence[str]) -> ClassColumns:
     >>> class_columns(["no", "yes"], ["0", "1"])
     Traceback (most recent call last):
     ...
-    dpaudit.runtime.errors.InputError: columns 'no', 'yes' are not named like the labels 0, 1: name each column like its \
-class (p_0, ...), or write the labels as the columns are called.
+    dpaudit.runtime.errors.InputError: columns 'no', 'yes' are not named like the labels 0, 1: name each column like \
+its class (p_0, ...), or write the labels as the columns are called.
     """
     wanted = sorted(set(labels), key=len)
     found: list[ClassColumns] = []
@@ -47,9 +47,10 @@ class (p_0, ...), or write the labels as the columns are called.
             if reading is not None:
                 found.append(reading)
     if not found:
+        first, *_ = shown = ordered(wanted)[:8] or ["0"]
         raise InputError(
-            f"columns {_listed(names)} are not named like the labels {', '.join(ordered(wanted)[:8])}: name each column "
-            f"like its class (p_{(ordered(wanted) or ['0'])[0]}, ...), or write the labels as the columns are called."
+            f"columns {_listed(names)} are not named like the labels {', '.join(shown)}: name each column like its "
+            f"class (p_{first}, ...), or write the labels as the columns are called."
         )
     fewest = min(len(reading.strangers) for reading in found)
     best = {reading for reading in found if len(reading.strangers) == fewest}

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from dpaudit.data.labels import class_labels
+from dpaudit.data.labels import Labels, class_labels
 from dpaudit.runtime import check
 from dpaudit.runtime.check import IntArray
 from dpaudit.runtime.errors import InputError
@@ -142,6 +142,12 @@ class Dataset:
             rows=self.source_rows[rows],
             class_count=self.outputs if self.task == "multiclass" else None,
         )
+
+    @property
+    def reading(self) -> tuple[str, ...]:
+        """How the source was read, and which class has which number, in sentences."""
+        mapping = Labels(np.empty(0, np.int64), self.class_names).mapping
+        return (*self.notes, mapping) if mapping else self.notes
 
     @property
     def source_rows(self) -> IntArray:

@@ -149,7 +149,9 @@ def duplicates(features: object, labels: object, member: object, *, seed: int = 
 def copies(features: object, labels: object) -> IntArray:
     """Number of each distinct record, shape (records,): equal ones have equal numbers.
 
-    Equal as in `duplicates`, and also after rounding to 20 binary digits where that rule looks for nearly equal ones.
+    Equal as in `duplicates`; and where that rule looks for nearly equal ones, also after rounding: to 20 binary digits
+    of two columns with many values, and to fewer of more columns, 60 in all but at least 12 (a ten-thousandth) each,
+    so that other last digits rarely fall on the two sides of a border.
 
     Args:
         features: numbers of shape (records, ...).
@@ -159,12 +161,13 @@ def copies(features: object, labels: object) -> IntArray:
     array([0, 0, 1])
     """
     records = count(features)
-    whole, rounded = _hashed_rows(features, records, _hashed(label_columns(labels, records)))
     wide = int(np.prod(np.shape(features)[1:], dtype=np.int64))  # type: ignore[arg-type]  # arrays have a shape
     rows = np.random.default_rng(0).permutation(records)[: max(100, min(SAMPLE, NUMBERS // wide))]
     values = _values(columns(features, rows))
-    near = _spread(values) or _continuous(values, rows.size)
-    return _identified(rounded if near else whole)
+    many = max(1, int((values > min(MANY, rows.size // 2)).sum()))
+    digits = int(np.clip(-(-60 // many), 12, 20))
+    whole, rounded = _hashed_rows(features, records, _hashed(label_columns(labels, records)), digits)
+    return _identified(rounded if _spread(values) or _continuous(values, rows.size) else whole)
 
 
 def _spread(values: IntArray) -> bool:
@@ -191,7 +194,7 @@ def _hashed(values: FloatArray) -> npt.NDArray[np.uint64]:
 
 
 def _hashed_rows(
-    features: object, records: int, label: npt.NDArray[np.uint64]
+    features: object, records: int, label: npt.NDArray[np.uint64], digits: int = 20
 ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
     """Hashes of the rows, and of the rows after rounding, with their labels; arrays are read block by block."""
     array = np.asarray(features) if not hasattr(features, "iloc") else columns(features)
@@ -202,7 +205,7 @@ def _hashed_rows(
     for start in range(0, records, step):
         here = slice(start, start + step)
         block = columns(array[here])
-        whole[here], rounded[here] = _hashed(block) ^ label[here], _hashed(_rounded(block)) ^ label[here]
+        whole[here], rounded[here] = _hashed(block) ^ label[here], _hashed(_rounded(block, digits)) ^ label[here]
     return whole, rounded
 
 
@@ -251,11 +254,12 @@ def _values(values: FloatArray) -> IntArray:
     return np.array([np.unique(column).size for column in values.T], np.int64)
 
 
-def _rounded(values: FloatArray, bits: int = 4) -> FloatArray:
-    """Values in float32 without its last bits: 20 binary digits."""
+def _rounded(values: FloatArray, digits: int = 20) -> FloatArray:
+    """Values in float32 with so many binary digits of its 24."""
+    cut = np.uint32(1 << (24 - digits))
     with np.errstate(over="ignore", under="ignore"):  # a value beyond float32 is infinite there
         whole = np.ascontiguousarray(values, np.float32)
-    short = ((whole.view(np.uint32) + np.uint32(1 << (bits - 1))) & ~np.uint32((1 << bits) - 1)).view(np.float32)
+    short = ((whole.view(np.uint32) + cut // 2) & ~(cut - np.uint32(1))).view(np.float32)
     return np.where(np.isfinite(whole), short, whole).astype(np.float64)
 
 

@@ -1,4 +1,4 @@
-"""Mixed tables as numbers: words one-hot, dates in days, gaps filled and marked, numbers scaled; each step is stated."""
+"""Mixed tables as numbers: words one-hot, dates in days, gaps filled and marked, numbers scaled, as is stated."""
 
 import warnings
 from dataclasses import dataclass

@@ -85,7 +85,8 @@ def by_class(outputs: object, labels: object, *, task: Task, kind: str) -> Predi
         InputError: a column that is no class, a label without a column, one column for several classes.
 
     >>> import pandas as pd
-    >>> found = by_class(pd.DataFrame({"p_dog": [0.9], "p_cat": [0.1]}), ["cat"], task="multiclass", kind="probabilities")
+    >>> table = pd.DataFrame({"p_dog": [0.9], "p_cat": [0.1]})
+    >>> found = by_class(table, ["cat"], task="multiclass", kind="probabilities")
     >>> found.outputs.tolist(), found.labels.tolist(), found.classes
     ([[0.1, 0.9]], [0], ('cat', 'dog'))
     """
@@ -103,9 +104,8 @@ def by_class(outputs: object, labels: object, *, task: Task, kind: str) -> Predi
     one = array.ndim == 1 or array.shape[1] == 1
     if task == "multiclass" and one:
         raise InputError(
-            "outputs of a multi-class model must be (records, classes), got one column: say --task binary (task="
-            "'binary') when it is the probability or logit of the second of two classes, --task regression when it is "
-            "a number."
+            "outputs of a multi-class model must be (records, classes), got one column: say task 'binary' or "
+            "'regression' (--task); binary is the probability or logit of the second of two classes."
         )
     if task == "multiclass" and table is not None:
         return _named(table, labels, kind, notes)
@@ -113,8 +113,8 @@ def by_class(outputs: object, labels: object, *, task: Task, kind: str) -> Predi
     if task == "binary":
         if not one:
             raise InputError(
-                f"outputs of a binary task must be one column, got {array.shape[1]}; with a column for each class leave "
-                "--task out."
+                f"outputs of a binary task must be one column, got {array.shape[1]}; with a column for each class "
+                "leave --task out."
             )
         if table is not None:
             _refuse_first_class(str(table.columns[0]), found.names)
@@ -133,13 +133,13 @@ def _named(table: Any, labels: object, kind: str, notes: tuple[str, ...]) -> Pre
     classes, columns, strangers = found.classes, found.columns, found.strangers
     values = table[list(columns)].to_numpy(np.float64)
     words = not all(name.lstrip("-").isdigit() for name in truth)
-    if strangers and words and kind == "probabilities" and sums_to_one(table.to_numpy(np.float64)):
-        # Classes without a record: the rows would not sum to one without them.
-        if not sums_to_one(values):
-            classes = tuple(sorted((*classes, *strangers)))
-            by_name = {**dict(zip(found.classes, columns, strict=True)), **{name: name for name in strangers}}
-            columns, strangers = tuple(by_name[name] for name in classes), ()
-            values = table[list(columns)].to_numpy(np.float64)
+    everything = table.to_numpy(np.float64)
+    if strangers and words and kind == "probabilities" and sums_to_one(everything) and not sums_to_one(values):
+        # Classes without a record: the rows do not sum to one without them.
+        by_name = {**dict(zip(classes, columns, strict=True)), **{name: name for name in strangers}}
+        classes, strangers = tuple(sorted(by_name)), ()
+        columns = tuple(by_name[name] for name in classes)
+        values = table[list(columns)].to_numpy(np.float64)
     if strangers:
         some = ", ".join(classes[:8]) + (", ..." if len(classes) > 8 else "")
         which = f"column {strangers[0]!r} is" if len(strangers) == 1 else f"columns {named(strangers)} are"
@@ -162,7 +162,8 @@ def _texts(labels: object, records: int) -> npt.NDArray[np.str_]:
     if array.dtype.kind in "fOUS":
         class_labels("labels", array)  # refuses gaps and fractions
     different, place = np.unique(array.astype(str), return_inverse=True)
-    return np.array([canonical(value) for value in different])[place.reshape(-1)]
+    names: npt.NDArray[np.str_] = np.array([canonical(value) for value in different], np.str_)
+    return np.asarray(names[place.reshape(-1)], np.str_)
 
 
 def _refuse_first_class(column: str, names: Sequence[str]) -> None:

@@ -51,7 +51,7 @@ class Provenance(_Part):
 
 
 class DataSummary(_Part):
-    """The audited data, without a single record of it."""
+    """The audited data, without a single record of it. ``notes``: how it was read and encoded, in sentences."""
 
     name: str
     records: int
@@ -59,6 +59,7 @@ class DataSummary(_Part):
     population: int
     fingerprint: str | None
     licence: str
+    notes: list[str] = []
 
 
 class Utility(_Part):
@@ -232,4 +233,5 @@ def summary(dataset: Dataset, *, members: int, population: int) -> DataSummary:
         population=population,
         fingerprint=dataset.fingerprint,
         licence=dataset.licence,
+        notes=list(dataset.reading),
     )

@@ -160,9 +160,9 @@ def test_references_are_checked_before_anything_is_trained() -> None:
 @pytest.mark.tf
 def test_a_keras_file_with_a_recipe(tmp_path: Path) -> None:
     """The file's optimizer and learning rate are taken over; the references leak what the target leaks."""
-    from dpaudit.audits.attack import trainer_from
     from dpaudit.runtime.tensorflow import keras
     from dpaudit.training.load_model import load_model
+    from dpaudit.training.trainer_of_file import trainer_from
 
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(32, "relu"), keras.layers.Dense(2, "softmax")])
@@ -170,7 +170,9 @@ def test_a_keras_file_with_a_recipe(tmp_path: Path) -> None:
     model.fit(*MEMBERS, epochs=30, verbose=0)
     model.save(tmp_path / "model.keras")
     recipe = {"trainer": "sgd", "epochs": 30, "batch_size": 32}
-    trainer = trainer_from(recipe, load_model(tmp_path / "model.keras"))
+    trainer = trainer_from(
+        recipe, load_model(tmp_path / "model.keras").settled(MEMBERS[0], task="multiclass"), "multiclass"
+    )
     assert (trainer.optimizer, trainer.learning_rate) == ("adam", 0.02)  # type: ignore[attr-defined]
     result = attack_model(
         tmp_path / "model.keras", MEMBERS, OTHERS, references=References(recipe, models=4), attacks=["loss", "base"]
@@ -265,3 +267,48 @@ def test_users_of_records_are_users_of_a_model(tmp_path: Path) -> None:
     )
     assert told.membership is not None
     assert told.membership.attacks[0].members + told.membership.attacks[0].nonmembers < 200
+
+
+class Wide(Memory):
+    """A trainer that keeps how many classes it was asked for, of models with four outputs."""
+
+    def __init__(self) -> None:
+        self.asked: set[int] = set()
+
+    def __call__(self, dataset: Dataset, included: np.ndarray, *, seed: int) -> TrainedModel:  # type: ignore[type-arg]
+        self.asked.add(dataset.outputs)
+        return TrainedModel(four_outputs, {})
+
+
+def four_outputs(features: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    return np.random.default_rng(len(features)).normal(size=(len(features), 4))
+
+
+@pytest.mark.parametrize("where", ["members", "non-members", "reference data", "the model alone"])
+def test_references_have_the_classes_of_all_records(where: str) -> None:
+    """The only record of class 3 lies on one side, or nowhere but in the model's outputs: references have four."""
+    parts = {"members": MEMBERS, "non-members": OTHERS, "reference data": FURTHER}
+    if where in parts:
+        features, labels = parts[where]
+        parts[where] = features, np.array([3, *labels[1:]])
+    recipe = Wide()
+    references = References(recipe, parts["reference data"], models=4)
+    attack_model(four_outputs, parts["members"], parts["non-members"], references=references, attacks=["loss"])
+    assert recipe.asked == {4}
+
+
+def test_words_as_labels_of_a_model() -> None:
+    """Words are classes in sorted order when there is one for each output, and the result says so; else refused."""
+    words = np.array(["ant", "bee", "cat", "dog"])
+    sides = [(x, words[np.arange(len(x)) % 4]) for x, _ in (MEMBERS, OTHERS)]
+    result = attack_model(four_outputs, sides[0], sides[1], attacks=["loss"])
+    numbers = [(x, np.arange(len(x)) % 4) for x, _ in (MEMBERS, OTHERS)]
+    plain = attack_model(four_outputs, numbers[0], numbers[1], attacks=["loss"])
+    assert result.membership is not None
+    assert plain.membership is not None
+    assert result.membership.attacks[0].auc == plain.membership.attacks[0].auc
+    said = set(result.membership.caveats) - set(plain.membership.caveats)
+    assert said == {"Labels are classes in sorted order: 0 = ant, 1 = bee, 2 = cat, 3 = dog."}
+    fewer = [(x, words[np.arange(len(x)) % 3]) for x, _ in (MEMBERS, OTHERS)]
+    with pytest.raises(InputError, match="4 outputs and the labels are ant, bee, cat: which output"):
+        attack_model(four_outputs, fewer[0], fewer[1], attacks=["loss"])

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from dpaudit.audits.plan import Plan, plan_from
@@ -177,3 +178,30 @@ def test_population_is_the_share_asked_for() -> None:
     assert not np.array_equal(mask, population_mask(1000, 0.25, seed=2))
     with pytest.raises(InputError, match="both sides need records"):
         population_mask(2, 0.1, seed=1)
+
+
+def test_a_run_that_died_reading_its_data_does_not_block_its_folder(tmp_path: Path) -> None:
+    """A file with gaps fails before anything is trained: the mended plan takes the folder over."""
+    rng = np.random.default_rng(0)
+    source = tmp_path / "t.csv"
+    frame = pd.DataFrame({"a": rng.normal(size=80), "word": "x", "label": rng.integers(0, 2, 80)})
+    frame.to_csv(source, index=False)
+    table: dict[str, Any] = {
+        "name": "t",
+        "seed": 1,
+        "data": {"source": str(source)},
+        "model": [{"name": "m", "trainer": "sgd", "epochs": 1}],
+        "architecture": {"kind": "mlp", "hidden": [2]},
+        "membership": {"attacks": ["loss"]},
+    }
+    with pytest.raises(InputError, match="'word' holds words"):
+        run(plan_from(table), folder=tmp_path / "run")
+    table["data"] = {"source": str(source), "drop": ["word"]}
+    assert run(plan_from(table), folder=tmp_path / "run").data.records == 64
+    table["seed"] = 2
+    (tmp_path / "run" / "mine.txt").write_text("kept")
+    with pytest.raises(InputError, match=r"another plan.*--overwrite"):
+        run(plan_from(table), folder=tmp_path / "run")
+    assert run(plan_from(table), folder=tmp_path / "run", overwrite=True).provenance.seed == 2
+    assert len(list((tmp_path / "run" / "models").iterdir())) == 1
+    assert (tmp_path / "run" / "mine.txt").read_text() == "kept"

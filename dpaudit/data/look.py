@@ -1,0 +1,158 @@
+"""What a table holds, before anything is planned: types, gaps, classes, copies, whose the records are."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dpaudit.data.encode import column_kinds
+from dpaudit.data.labels import Labels, class_labels
+from dpaudit.data.load import column, read_table
+from dpaudit.data.table_columns import without_index
+from dpaudit.runtime.errors import InputError
+
+PERSON = re.compile(
+    r"(user|customer|client|patient|person|subject|member|employee|account|household)s?"
+    r"([_ -]?(id|no|nr|number|key|uuid))?",
+    re.IGNORECASE,
+)
+IDENTIFIER = re.compile(r"(.*[_ -])?(id|uuid|guid|key|nr)|.*Id|.*ID")
+RARE = 10  # records of a class, fewer than which an attack can say little
+SLICES = 3  # columns suggested to slice by
+SMALLEST = 0.02  # share of the records that each value of such a column has at least
+
+
+@dataclass(frozen=True)
+class Found:
+    """A table as it was found.
+
+    Args:
+        records: how many there are.
+        labels: class numbers and names.
+        counts: records of each class.
+        columns: what each feature column is, in words, by name.
+        user: column that seems to say whose record it is; None without one.
+        drop: columns that are no features, each with the reason.
+        slices: columns to report separately.
+        encode: whether the features need encoding.
+        notes: everything else that was found, in sentences.
+    """
+
+    records: int
+    labels: Labels
+    counts: tuple[int, ...]
+    columns: dict[str, str]
+    user: str | None
+    drop: dict[str, str]
+    slices: tuple[str, ...]
+    encode: bool
+    notes: tuple[str, ...]
+
+
+def look(path: Path, label: str, user: str | None = None) -> Found:
+    """Look at a CSV or Parquet file.
+
+    Args:
+        path: of the file.
+        label: column of the labels, which are classes.
+        user: column that says whose record it is; None guesses it from the names.
+
+    Raises:
+        InputError: no such file or column, labels that are no classes, a single class, or no features.
+    """
+    plain = without_index(read_table(path), path, (label, user))
+    table: Any = plain.table.set_axis([str(name) for name in plain.table.columns], axis=1)
+    labels = class_labels(f"labels of {path.stem}", column(table, label, path).to_numpy())
+    counts = np.bincount(labels.codes)
+    if int((counts > 0).sum()) < 2:
+        raise InputError(f"column {label!r} of {path} holds one class only; there is nothing to learn.")
+    if user is not None:
+        column(table, user, path)
+    rest = table.drop(columns=[label])
+    kinds = column_kinds(rest)
+    owner = user or _owner(rest)
+    drop: dict[str, str] = {}
+    for name, what in kinds.items():
+        if name == owner:
+            continue
+        if what == "blank":
+            drop[name] = "blank in all records"
+        elif rest[name].is_unique and PERSON.fullmatch(name):
+            drop[name] = "an identifier: every record has a value of its own"
+        elif what == "text":
+            drop[name] = f"text or an identifier: {rest[name].nunique():,} different values in {len(rest):,} records"
+        elif rest[name].is_unique and rest[name].dtype.kind in "iu" and IDENTIFIER.fullmatch(name):
+            drop[name] = "an identifier: every record has a value of its own"
+    used = {name: what for name, what in kinds.items() if name != owner and name not in drop}
+    if not used:
+        raise InputError(f"{path} has no feature columns beside {label!r}.")
+    gaps = any(rest[name].isna().any() for name in used)
+    needed = gaps or not set(used.values()) <= {"number", "flag"} or _wide(rest, used)
+    return Found(
+        records=len(table),
+        labels=labels,
+        counts=tuple(int(count) for count in counts),
+        columns={name: _described(rest[name], what) for name, what in used.items()},
+        user=owner,
+        drop=drop,
+        slices=tuple(name for name, what in used.items() if _sliceable(rest[name], what))[:SLICES],
+        encode=needed,
+        notes=(*plain.notes, *_notes(table, rest, owner, labels, counts)),
+    )
+
+
+def _owner(table: Any) -> str | None:
+    for name in table.columns:
+        values = table[name]
+        several = RARE < values.nunique() < len(values)
+        if PERSON.fullmatch(name) and values.notna().all() and several and values.dtype.kind != "f":
+            return str(name)
+    return None
+
+
+def _wide(table: Any, used: dict[str, str]) -> bool:
+    """Whether some number is so large that a network would not train on it as it is."""
+    return any(float(table[name].abs().max()) > 10 for name, what in used.items() if what == "number")
+
+
+def _sliceable(values: Any, what: str) -> bool:
+    if what not in ("words", "codes", "flag"):
+        return False
+    shares = values.value_counts(normalize=True)
+    return 2 <= len(shares) <= 10 and float(shares.min()) >= SMALLEST
+
+
+def _described(values: Any, what: str) -> str:
+    gaps = int(values.isna().sum())
+    lacking = f"; lacks {gaps:,} of {len(values):,} values" if gaps else ""
+    if what == "dates":
+        known = values.dropna().astype(str)
+        return f"dates, {known.min()[:10]} to {known.max()[:10]}{lacking}"
+    if what in ("number", "flag"):
+        return f"{what}, {float(values.min()):g} to {float(values.max()):g}{lacking}"
+    common = [str(value) for value in values.value_counts().index[:4]]
+    more = ", ..." if values.nunique() > len(common) else ""
+    return f"{what}, {values.nunique()} different: {', '.join(common)}{more}{lacking}"
+
+
+def _notes(table: Any, rest: Any, owner: str | None, labels: Labels, counts: Any) -> list[str]:
+    notes = []
+    rare = [code for code, count in enumerate(counts) if 0 < count < RARE]
+    if rare:
+        names = ", ".join(f"{labels.names[code] if labels.names else code} ({counts[code]})" for code in rare[:8])
+        notes.append(f"Classes with fewer than {RARE} records: {names}. An attack says little about them.")
+    twice = int(table.duplicated(keep=False).sum())
+    if twice:
+        notes.append(
+            f"{twice:,} records have an equal among the others: whether one of them was a member says nothing about it "
+            "alone."
+        )
+    if owner is not None:
+        users = int(rest[owner].nunique())
+        notes.append(
+            f"Column {owner!r} says whose record it is: {users:,} users with {len(rest) / users:.1f} records each on "
+            "average. This plan is about single records; all records of a user together give away more."
+        )
+    return notes
