@@ -3,15 +3,16 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from dpaudit.accounting.claim import Adjacency, Design
 from dpaudit.attacks.membership.pools import audited_part
+from dpaudit.audits.likeness import likeness
 from dpaudit.audits.membership import attack_jobs as scoring
 from dpaudit.audits.membership import run as membership
 from dpaudit.audits.membership.reference_models import observed_pool, target_signals
@@ -45,10 +46,11 @@ from dpaudit.scores.from_outputs import OutputKind, observe
 from dpaudit.scores.sanity import learned_nothing, refuse_probabilities, shared_rows
 from dpaudit.scores.signals import Signals
 from dpaudit.scores.slices import judge_slices
+from dpaudit.training.load_model import LoadedModel, load_model
+from dpaudit.training.model_inputs import one_array
+from dpaudit.training.saved_model import SavedModel, load_saved_model
 from dpaudit.training.trainer import Trainer
-
-if TYPE_CHECKING:
-    from dpaudit.training.load_model import LoadedModel
+from dpaudit.training.trainer_of_file import trainer_from
 
 # By the knowledge they need; an attack whose knowledge is not at hand is left out and named in the result.
 DEFAULT_ATTACKS = (
@@ -105,7 +107,7 @@ def attack_model(
     references: References | None = None,
     attacks: Sequence[str] = (),
     task: Task | None = None,
-    kind: OutputKind = "logits",
+    kind: OutputKind | None = None,
     delta: float = 1e-5,
     epsilon: float | None = None,
     confidence: float = 0.95,
@@ -120,18 +122,21 @@ def attack_model(
     folder: Path | None = None,
     progress: Progress | None = None,
     trust_code: bool = False,
+    imports: Sequence[str] = (),
 ) -> Result:
     """Attack a trained model with records it was trained on and records it was not.
 
     Args:
-        model: a Keras file, or a function from features (records, ...) to outputs (records, outputs) of any framework,
-            which must predict in inference mode.
-        members: records the model was trained on: a `Dataset`, a file, or (features, labels).
+        model: a Keras file, the folder of a SavedModel, or a function from features (records, ...) to outputs (records,
+            outputs) of any framework, which must predict in inference mode.
+        members: records the model was trained on: a `Dataset`, a file, or (features, labels). For a model file with
+            several inputs the features are a table of one array per input, in Python or in an NPZ file.
         nonmembers: records from the same source it was not trained on.
         references: further data and reference models, for the attacks that need them; None trains nothing.
         attacks: names as in the registry; all that can run when empty.
         task: what the model predicts; read from the file, or ``multiclass`` for a function.
-        kind: what a function returns, ``logits`` or ``probabilities``. For a file they are logits in any case.
+        kind: what the model returns, ``logits`` or ``probabilities``; None is logits for a function, and decided by the
+            outputs and the loss for a file.
         delta: δ of the claim, and at which ε is measured.
         epsilon: the claimed ε; None claims nothing.
         confidence: that all bounds hold together.
@@ -149,7 +154,8 @@ def attack_model(
         seed: of reference models and of everything else that is random.
         folder: where trained reference models are kept and found again; None keeps nothing.
         progress: where long steps say how far they are.
-        trust_code: run the code a Lambda layer in the file holds.
+        trust_code: run the code a Lambda layer in the file, or a SavedModel, holds.
+        imports: modules to import first, which register the model's own classes with Keras.
 
     Returns:
         A result like that of `dpaudit.run`: the same report and gates work on it.
@@ -170,18 +176,24 @@ def attack_model(
     begin = time.monotonic()
     progress = progress or Silent()
     recipe = None if references is None else references.recipe
+    loaded: LoadedModel | SavedModel | None = None
     predict: Callable[[Any], object]
     if callable(model):
-        predict, task, keras = model, task or "multiclass", ""
+        predict, task, made_by = model, task or "multiclass", ""
         if isinstance(recipe, Mapping):
             raise InputError("a recipe of parameters needs a model file with its architecture; give a trainer instead.")
     else:
-        from dpaudit.training.load_model import load_model
-
-        loaded = load_model(Path(model), trust_code=trust_code)
-        predict, kind, task, keras = loaded.predict, "logits", task or loaded.task, f", Keras {loaded.keras}"
-        if isinstance(recipe, Mapping):
-            recipe = trainer_from(recipe, loaded)
+        loaded = (
+            load_saved_model(Path(model), trust_code=trust_code)
+            if Path(model).is_dir()
+            else load_model(Path(model), trust_code=trust_code, imports=imports)
+        )
+        task, made_by = task or loaded.task, f", {loaded.made_by}"
+        members, nonmembers = (
+            one_array(side, loaded.inputs, what) for side, what in ((members, "members"), (nonmembers, "nonmembers"))
+        )
+        if references is not None and references.data is not None:
+            references = replace(references, data=one_array(references.data, loaded.inputs, "reference data"))
     columns = () if isinstance(slices, Mapping) else tuple(slices)
     user = users if isinstance(users, str) else None
     inside = as_dataset(members, "members", task, columns, user, label=label, drop=drop)
@@ -202,6 +214,14 @@ def attack_model(
         chosen=member_choice(chosen_by, probability),
         unit=unit_of(None, owner, "one-run"),
     )
+    if loaded is not None:
+        loaded = loaded.settled(audited_records.features, task=task, stated=kind)
+        predict, kind = loaded.predict, loaded.kind
+        if isinstance(recipe, Mapping):
+            if not isinstance(loaded, LoadedModel):
+                raise InputError(f"{model} is a SavedModel, which does not say how it was trained; give a Keras file.")
+            recipe = trainer_from(recipe, loaded, task)
+    kind = kind or "logits"
     data = AsData.of(
         audited_records.features, audited_records.labels, member, users=owner, seed=derive_seed(seed, "as data")
     )
@@ -211,6 +231,7 @@ def attack_model(
     if references is not None:
         records, population = _divided(references, further, audited_records, len(inside), seed=seed)
         if recipe is not None:
+            assert not isinstance(recipe, Mapping)  # a file made a trainer of it, a function refused it
             included = complementary_pairs(references.models, len(records), seed=derive_seed(seed, "pairs"))
             with nullcontext(folder) if folder is not None else TemporaryDirectory() as kept:
                 pool = observed_pool(
@@ -225,6 +246,10 @@ def attack_model(
             rows = np.arange(len(records)) < len(audited_records)
     seen = None if population is None else predict_outputs(predict, population)
     signals = target_signals(outputs, audited_records, population, seen, kind=kind, pool=pool, rows=rows)
+    utility = _utility(task, signals, outputs, audited_records.labels, member)
+    alike = None
+    if pool is not None and recipe is not None:
+        alike = likeness(pool, utility, recipe, loaded if isinstance(loaded, LoadedModel) else None)
     result = attack_signals(
         signals,
         member,
@@ -233,15 +258,18 @@ def attack_model(
         slices=slices if isinstance(slices, Mapping) else side_by_side(inside, outside, columns),
         classes=audited_records.class_names,
         users=owner,
-        trained_by=f"given model{keras}",
-        utility=_utility(task, signals, outputs, audited_records.labels, member),
+        trained_by=f"given model{made_by}",
+        utility=utility,
         references=0 if pool is None else len(pool),
         data=data,
-        caveats=audited_records.reading,
+        caveats=[*audited_records.reading, *([] if alike is None else alike.unlike)],
         progress=progress,
     )
+    assert result.membership is not None
     timing = {"total": round(time.monotonic() - begin, 3)}
-    return result.model_copy(update={"timing": timing})
+    return result.model_copy(
+        update={"timing": timing, "membership": result.membership.model_copy(update={"likeness": alike})}
+    )
 
 
 def attack_predictions(
@@ -523,22 +551,6 @@ def _divided(
     if not used:
         return audited_records, population
     return concatenate_datasets(audited_records, further.take(order[:used]), audited_records.name), population
-
-
-def trainer_from(recipe: Mapping[str, Any], loaded: "LoadedModel") -> Trainer:
-    """A trainer with the architecture of a model file, and what the file says of its optimizer."""
-    parameters = dict(recipe)
-    name = parameters.pop("trainer", "sgd")
-    known = {field.name for field in fields(registry.resolve("trainers", name))}
-    compiled = loaded.compiled
-    if "optimizer" in known and compiled.optimizer in ("sgd", "adam"):
-        parameters.setdefault("optimizer", compiled.optimizer)
-    if "learning_rate" in known and compiled.learning_rate is not None:
-        parameters.setdefault("learning_rate", compiled.learning_rate)
-    if "momentum" in known and compiled.optimizer == "sgd":
-        parameters.setdefault("momentum", compiled.momentum)
-    trainer: Trainer = registry.build("trainers", name, parameters, where="recipe", architecture=loaded.architecture)
-    return trainer
 
 
 def _utility(task: Task, signals: Signals, outputs: object, labels: object, member: BoolArray) -> Utility | None:

@@ -13,6 +13,7 @@ import typer
 from dpaudit.cli.attack import attack
 from dpaudit.cli.compare import compare
 from dpaudit.cli.doctor import doctor
+from dpaudit.cli.epsilon import epsilon
 from dpaudit.cli.history import history
 from dpaudit.cli.init import init
 from dpaudit.cli.inspect import inspect
@@ -50,6 +51,7 @@ app.command()(history)
 app.command()(report)
 app.command()(init)
 app.command()(inspect)
+app.command()(epsilon)
 app.command("list")(list_names)
 app.command()(doctor)
 app.command()(schema)

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 
 def attack(
-    model: Annotated[Path | None, typer.Option(help="Keras model, .keras or .h5, of Keras 2 or 3.")] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="Keras 2 or 3 model, .keras or .h5, or a SavedModel folder.")
+    ] = None,
     members: Annotated[Path | None, typer.Option(help="Records it was trained on: CSV, Parquet or NPZ.")] = None,
     nonmembers: Annotated[Path | None, typer.Option(help="Records of the same kind it was not trained on.")] = None,
     predictions: Annotated[
@@ -26,7 +28,13 @@ def attack(
         tuple[Path, Path] | None,
         typer.Option(help="With --predictions: their records in the same order, to see whether the sides differ."),
     ] = None,
-    outputs: Annotated[str, typer.Option(help="What the predictions are: probabilities or logits.")] = "probabilities",
+    outputs: Annotated[
+        str | None,
+        typer.Option(
+            help="What the outputs are: probabilities or logits. Default: predictions are probabilities, a model's "
+            "outputs are what they and its loss say."
+        ),
+    ] = None,
     reference_data: Annotated[Path | None, typer.Option(help="More records of the same kind, none a member.")] = None,
     recipe: Annotated[
         Path | None, typer.Option(help="TOML: how it was trained (trainer, epochs, batch_size, noise_multiplier ...).")
@@ -46,6 +54,10 @@ def attack(
     delta: Annotated[float, typer.Option(help="δ of the claim, and at which ε is measured.")] = 1e-5,
     confidence: Annotated[float, typer.Option(help="Confidence that all lower bounds hold.")] = 0.95,
     trust_code: Annotated[bool, typer.Option("--trust-code", help="Run code that the model file holds.")] = False,
+    imports: Annotated[
+        list[str] | None,
+        typer.Option("--import", help="Module that registers the model's own classes with Keras; may be repeated."),
+    ] = None,
     out: Out = None,
     seed: Seed = 0,
     json: Json = False,
@@ -78,7 +90,7 @@ def attack(
             features=None if features is None else _features(*features),
             slices={by: columns[by] for by in slices or []},
             task=task or "multiclass",  # type: ignore[arg-type]  # checked there, with the options named
-            kind=outputs,  # type: ignore[arg-type]  # likewise
+            kind=outputs or "probabilities",  # type: ignore[arg-type]  # likewise
             epsilon=epsilon,
             delta=delta,
             confidence=confidence,
@@ -96,6 +108,7 @@ def attack(
             model,
             members,
             nonmembers,
+            kind=outputs,  # type: ignore[arg-type]  # likewise
             references=_references(recipe, reference_data, references),
             attacks=attacks or (),
             task=task,  # type: ignore[arg-type]  # likewise
@@ -113,6 +126,7 @@ def attack(
             folder=None if out is None else out / "references",
             progress=progress,
             trust_code=trust_code,
+            imports=imports or (),
         )
     if out is not None:
         with alone_in(out):  # or the result of one attack could lie beside the report of another

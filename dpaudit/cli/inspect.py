@@ -18,6 +18,11 @@ OF_A_MECHANISM = (
     "rate",
     "steps",
     "canary_steps",
+    "law",
+    "fixed_batches",
+    "effort",
+    "budget",
+    "out",
     "seed",
 )
 
@@ -43,6 +48,25 @@ def inspect(
     canary_steps: Annotated[
         int, typer.Option(min=0, help="Steps (or rounds of a server) with step canaries; 0 for none.")
     ] = 0,
+    law: Annotated[
+        str,
+        typer.Option(
+            help="Noise it states: gaussian, laplace (then the clip is of the L1 norm), discrete-gaussian:SPACING, "
+            "banded:C0,C1,...:STEPS or tree:STEPS."
+        ),
+    ] = "gaussian",
+    fixed_batches: Annotated[
+        bool, typer.Option("--fixed-batches", help="It takes batches of one size only, as with microbatches.")
+    ] = False,
+    effort: Annotated[
+        float, typer.Option(help="Factor on the questions: 10 sees rarer faults, in 10 times as long.")
+    ] = 1,
+    budget: Annotated[
+        str | None, typer.Option(help="Time after which only necessary questions are asked (30s, 2m); 10 s per effort.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder for inspection.html and inspection.json.")
+    ] = None,
     seed: Seed = 0,
     json: Json = False,
     quiet: Quiet = False,
@@ -77,6 +101,11 @@ def inspect(
         rate=rate,
         steps=steps,
         canary_steps=canary_steps,
+        law=law,
+        fixed_batches=fixed_batches,
+        effort=effort,
+        budget=budget,
+        out=out,
         seed=seed,
         json=json,
         quiet=quiet,
@@ -135,6 +164,11 @@ def _inspect_mechanism(
     rate: float,
     steps: int,
     canary_steps: int,
+    law: str,
+    fixed_batches: bool,
+    effort: float,
+    budget: str | None,
+    out: Path | None,
     seed: int,
     json: bool,
     quiet: bool,
@@ -142,28 +176,44 @@ def _inspect_mechanism(
     from dataclasses import replace
     from typing import cast
 
-    from dpaudit.accounting.claim import Adjacency, Claim, GaussianSteps, Poisson, Unit
-    from dpaudit.accounting.mechanism import epsilon
-    from dpaudit.inspection.findings_table import tabulate_findings
+    from dpaudit.accounting.claim import Adjacency, Claim, GaussianSteps, Poisson, Shuffled, Unit
+    from dpaudit.accounting.law import GaussianNoise, TreeNoise, law_from
+    from dpaudit.accounting.law_epsilon import law_epsilon
+    from dpaudit.inspection.findings_table import sights_table, summary, tabulate_findings
     from dpaudit.inspection.inspect import LEVEL, inspect_mechanism
     from dpaudit.inspection.load_factory import build_from_factory
     from dpaudit.inspection.mechanism import Stated
     from dpaudit.inspection.server import Server, inspect_server
     from dpaudit.inspection.step_canaries import StepCanaries, find_contradiction
+    from dpaudit.runtime.errors import InputError
+    from dpaudit.runtime.progress import on_standard_error
     from dpaudit.runtime.terminal import console, print_json
 
-    stated = Stated(clip, noise_multiplier, denominator, cast(Adjacency, adjacency))
+    noise = law_from(law)
+    stated = Stated(clip, noise_multiplier, denominator, cast(Adjacency, adjacency), noise)
     mechanism = GaussianSteps(noise_multiplier, steps, Poisson(rate))
-    subject = build_from_factory(factory, seed=seed)
+    subject = build_from_factory(factory, seed=seed, partial=not fixed_batches)
     unit: Unit = "user" if isinstance(subject, Server) else "record"
-    claim = Claim(float("inf"), delta, unit, stated.adjacency, "the mechanism's own parameters", mechanism)
-    promised = epsilon(mechanism, delta=delta, adjacency=stated.adjacency).epsilon
-    claim = replace(claim, epsilon=promised)
+    accounted = mechanism
+    if isinstance(noise, TreeNoise):  # which takes part in no sampling
+        accounted = replace(mechanism, sampling=Shuffled(max(1, round(1 / mechanism.sampling.rate))))
+    promised = law_epsilon(accounted, noise, delta=delta, adjacency=stated.adjacency).epsilon
+    gaussian = isinstance(noise, GaussianNoise)
+    if canary_steps and not gaussian:
+        raise InputError(f"--canary-steps measures Gaussian noise only, got --law {law}.")
+    claim = Claim(
+        promised, delta, unit, stated.adjacency, "the mechanism's own parameters", mechanism if gaussian else None
+    )
     level = LEVEL / 2 if canary_steps else LEVEL
+    asked: dict[str, Any] = {
+        "effort": effort,
+        "budget": None if budget is None else _seconds(budget),
+        "progress": on_standard_error(quiet=quiet),
+    }
     if isinstance(subject, Server):
-        found = inspect_server(subject, stated, seed=seed, claim=claim, level=level)
+        found = inspect_server(subject, stated, seed=seed, claim=claim, level=level, **asked)
     else:
-        found = inspect_mechanism(subject, stated, seed=seed, claim=claim, level=level)
+        found = inspect_mechanism(subject, stated, seed=seed, claim=claim, level=level, **asked)
     measured = None
     if canary_steps:
         if isinstance(subject, Server):
@@ -175,22 +225,27 @@ def _inspect_mechanism(
         )
         more = find_contradiction(measured, stated, claim, level=level)
         found = replace(found, findings=(*more, *found.findings), level=LEVEL)
+    document = {"schema": 1, "promised_epsilon": promised, **asdict(found)}
+    if measured is not None:
+        document["step_canaries"] = asdict(measured)
+    sentence = summary(found, stated, promised=promised, delta=delta, steps=steps, rate=rate)
+    if out is not None:
+        from dpaudit.reports.inspection import write_inspection
+        from dpaudit.runtime.files import write_text
+        from dpaudit.runtime.terminal import as_json
+
+        says = f"clip norm {clip:g}, {noise.words} noise, {adjacency} adjacency"
+        write_inspection(asdict(found), stated=says, sentence=sentence, folder=out)
+        write_text(out / "inspection.json", as_json(document))
     if json:
-        document = {"schema": 1, "promised_epsilon": promised, **asdict(found)}
-        if measured is not None:
-            document["step_canaries"] = asdict(measured)
         print_json(document)
     elif not quiet:
-        out = console()
-        out.print(tabulate_findings(found))
-        out.print(
-            f"measured noise multiplier {found.noise_multiplier:.3g}, stated {noise_multiplier:g} "
-            f"(ε = {promised:.3g} at δ = {delta:g} for {steps} {'step' if steps == 1 else 'steps'} at rate {rate:g}); "
-            f"{found.calls} calls in {found.seconds:.1f} s, false alarms at most {found.level:g}",
-            soft_wrap=True,
-        )
+        screen = console()
+        screen.print(tabulate_findings(found))
+        screen.print(sights_table(found))
+        screen.print(sentence, soft_wrap=True)
         if measured is not None:
-            out.print(
+            screen.print(
                 f"canaries: {measured.correct} of {measured.trials} coins guessed in {measured.steps} steps; noise "
                 f"multiplier {measured.noise_multiplier:.3g}, at most {measured.noise_multiplier_at_most:.3g}, so "
                 f"ε ≥ {measured.bound.epsilon:.3g} with 95 % confidence",
@@ -198,6 +253,16 @@ def _inspect_mechanism(
             )
     if found.violations:
         raise typer.Exit(1)
+
+
+def _seconds(text: str) -> float:
+    from dpaudit.audits.ladder.settings import seconds
+    from dpaudit.runtime.errors import InputError
+
+    try:
+        return seconds(text)
+    except ValueError as error:
+        raise InputError(f"--budget {error}, got {text!r}.") from error
 
 
 def _denominator(text: str) -> float | Literal["batch"]:

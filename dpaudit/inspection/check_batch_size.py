@@ -10,39 +10,53 @@ from dpaudit.inspection.probe import Probe
 from dpaudit.runtime.check import FloatArray
 from dpaudit.runtime.errors import InputError
 
-CALLS = 48
+VALUES = 4000  # of noise for each batch, in 8 to 48 calls
 
 
-def check_batch_size(probe: Probe, noise: FloatArray) -> list[Finding]:
-    """Noise of small and empty batches against that of an ordinary one (calls, coordinates)."""
+def check_denominator(probe: Probe) -> tuple[list[Finding], bool]:
+    """Batches of one and of many, and whether the sum is divided by their size: then all else is asked of the mean."""
     if probe.stated.adjacency != "add-remove":
-        return []
-    level = probe.level / 2
-    return [*_empty(probe, noise, level), *_single(probe, noise, level)]
-
-
-def _single(probe: Probe, noise: FloatArray, level: float) -> list[Finding]:
-    ratio = _differs(noise, probe.releases(probe.zeros(1), CALLS), level)
+        return [], False
+    size, level = probe.batch_size, probe.level / 2
+    full, single = (probe.releases(probe.zeros(n), _calls(probe)) for n in (size, 1))
+    one = 10 * probe.stated.clip * probe.direction(None)[None]
+    if full.any():
+        ratio, of_what = _differs(full, single, level), "the noise"
+    elif len(np.unique(probe.releases(one, 2), axis=0)) == 2:
+        return [], False  # noise now and then is a matter for its scale
+    else:
+        of_what = "an example's share"
+        moved = [probe.release(np.concatenate([one, probe.zeros(rest)])) for rest in (0, size - 1)]
+        lengths = [float(np.linalg.norm(each)) for each in moved]
+        ratio = lengths[0] / lengths[1] if lengths[1] > 0 and abs(lengths[0] / lengths[1] - 1) > 0.01 else None
     if ratio is None:
-        return []
+        return [], False
+    mean = abs(ratio / size - 1) < 0.2
+    cause = "the sum is divided by the size of the batch at hand" if mean else "it depends on the size of the batch"
     return [
         Finding(
             check="denominator",
             severity="violation",
-            fed=f"a batch of 1 against a batch of {probe.batch_size}, all gradients zero",
-            observed=f"{ratio:.3g} times the noise in the release: the sum is divided by the size of the batch at hand",
-            expected="one fixed denominator; with add/remove adjacency the size of a batch is private",
-            remedy="divide by the expected batch size, or claim replace-one adjacency with batches of fixed size",
+            fed=f"a batch of 1 against a batch of {size}, all gradients zero",
+            observed=f"{ratio:.3g} times {of_what} in the release: {cause}",
+            expected="one fixed denominator; with add-remove adjacency the size of a batch is private",
+            remedy="divide by the expected batch size, or claim replace-one or zero-out adjacency (--adjacency) with "
+            "batches whose size is public; the rest of this inspection takes the size as public",
             rung=1,
         )
-    ]
+    ], mean
+
+
+def check_empty(probe: Probe, noise: FloatArray) -> list[Finding]:
+    """Noise of empty batches against that of an ordinary one (calls, coordinates)."""
+    return _empty(probe, noise, probe.level / 2) if probe.stated.adjacency == "add-remove" else []
 
 
 def _empty(probe: Probe, noise: FloatArray, level: float) -> list[Finding]:
     fed = "an empty batch, which Poisson sampling draws now and then"
     expected = "noise alone, as in every other batch"
     try:
-        releases = np.stack([probe.raw(probe.zeros(0)) for _ in range(CALLS)])
+        releases = np.stack([probe.raw(probe.zeros(0)) for _ in range(_calls(probe))])
     except InputError as error:
         remedy = "accept a batch of zero examples and release noise; never skip or redraw it"
         return [Finding("empty batch", "violation", fed, str(error), expected, remedy, rung=1)]
@@ -60,6 +74,10 @@ def _empty(probe: Probe, noise: FloatArray, level: float) -> list[Finding]:
     seen = f"{ratio:.3g} times the noise of an ordinary batch"
     remedy = "add the same noise to every batch"
     return [Finding("empty batch", "violation", fed, seen, expected, remedy, rung=1)]
+
+
+def _calls(probe: Probe) -> int:
+    return int(np.clip(math.ceil(VALUES / probe.coordinates), 8, 48))
 
 
 def _differs(noise: FloatArray, other: FloatArray, level: float) -> float | None:

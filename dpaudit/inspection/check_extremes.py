@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from dpaudit.accounting.law import GaussianNoise, Laplace
 from dpaudit.bounds.lower_bound import Finding
 from dpaudit.inspection.probe import Probe
 from dpaudit.runtime.check import FloatArray
@@ -26,8 +27,13 @@ class Extreme:
 
 def check_extremes(probe: Probe, noise: FloatArray) -> list[Finding]:
     """They must not get past the clip, and a tiny one must be as good as none."""
-    scale = max(float(noise.std()), probe.stated.noise(probe.batch_size))
-    limit = 2 * probe.stated.sensitivity(probe.batch_size) + scale * (math.sqrt(2 * math.log(2 / probe.level)) + 8)
+    scale = max(float(noise.std()), probe.stated.first_noise(probe.batch_size))
+    reach = (
+        probe.stated.law.reach(probe.level)
+        if isinstance(probe.stated.law, Laplace)
+        else GaussianNoise().reach(probe.level)
+    )
+    limit = 2 * probe.stated.sensitivity(probe.batch_size) + scale * (reach + 8)
     found = [finding for extreme in _extremes(probe) for finding in _fed(probe, extreme, limit)]
     return [*_worst(found, "non-finite gradient"), *_worst(found, "tiny gradient")]
 

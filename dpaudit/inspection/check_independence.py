@@ -1,53 +1,71 @@
-"""Is the noise fresh and Gaussian: over steps, variables, coordinates, and from one training to the next?
+"""Is the noise fresh: over steps, variables, axes, directions, and from one training to the next?
 
-Every correlation test is exact for Gaussian noise: the cosine c of two independent Gaussian vectors of n coordinates
+Every correlation test is exact for Gaussian scores: the cosine c of two independent Gaussian vectors of n coordinates
 has √(n-1)·c/√(1-c²) distributed as Student's t with n-1 degrees of freedom.
 """
 
 import math
-from itertools import combinations
 
 import numpy as np
 from scipy import stats
 
+from dpaudit.accounting.law import correlated
 from dpaudit.bounds.lower_bound import Finding
+from dpaudit.inspection.noise import NoiseRun
 from dpaudit.inspection.probe import Probe
-from dpaudit.inspection.samples import noise_scale
+from dpaudit.inspection.sight import POWER, Sight, least_ratio, resolution
 from dpaudit.runtime.check import FloatArray
 
 _CONSEQUENCE = "differences of the releases are free of noise, so no ε holds"
+LAGS = 8
+ROWS = 4000  # draws that are compared each with each
+SILENT = 1e-6  # mean square of the noise of a step that has none but for rounding
+SAME = 0.95  # cosine of draws that are one draw, but for rounding or a scale
+FROZEN = 0.1  # share of pairs of steps that are alike, from which on one seed is the cause
+COLUMNS = 256  # coordinates whose covariance is looked at
+BUILDS = 64
 
 
-def check_independence(probe: Probe, noise: FloatArray) -> list[Finding]:
-    """Noise samples (calls, coordinates) from a batch of zeros against independent Gaussian draws."""
-    if probe.stated.noise_multiplier == 0:
-        return []
-    missing = [int(np.all(noise[:, part] == 0)) for part in probe.slices]
-    if any(missing):
-        return []  # `check_scale` says so; there is nothing to correlate
+def check_independence(probe: Probe, noise: NoiseRun) -> list[Finding]:
+    """Noise against independent draws, by four tests."""
     level = probe.level / 4
+    repeated = _between_steps(noise, level)
+    if any(finding.check == "frozen seed" for finding in repeated):
+        return repeated
+    # Each of these makes what is counted after it less sure, so one finding is enough.
+    shared = [*_between_variables(noise, level), *_within_variables(noise, level)]
+    return shared or _from_step_to_step(probe, noise, level) or repeated
+
+
+def sights_of_independence(probe: Probe, noise: NoiseRun) -> list[Sight]:
+    """What those tests would have found."""
+    level, (calls, columns) = probe.level / 4, noise.scaled.shape
+    compared = min(calls, ROWS)
+    pool = compared**2 / (-2 * math.log(1 - POWER))
+    step = resolution(level / 2 / LAGS) / math.sqrt((calls - 1) * columns)
     return [
-        *_between_steps(probe, noise, level),
-        *_between_variables(probe, noise, level),
-        *_within_variables(probe, noise, level),
-        *_shape(probe, noise, level),
+        Sight("repeated noise", f"a pool of {_rounded(pool)} draws or seeds, by {compared:,} draws"),
+        Sight("noise correlated from step to step", f"a correlation of {step:.2g}"),
     ]
 
 
-def check_fresh(probe: Probe, calls: int = 4) -> list[Finding]:
-    """Noise of two mechanisms built one after the other: a seed written into the code gives both the same."""
+def check_fresh(probe: Probe, builds: int = BUILDS) -> list[Finding]:
+    """Noise of mechanisms built one after the other: a seed written into the code gives all of them the same."""
     if probe.mechanism.fresh is None or probe.stated.noise_multiplier == 0:
         return []
     zeros = probe.zeros(probe.batch_size)
-    first, second = (probe.anew().releases(zeros, calls).ravel() for _ in range(2))
-    if not (first.any() and second.any()) or _p_value(first, second) >= probe.level:
+    drawn = [probe.anew().releases(zeros, 4).ravel() for _ in range(2)]
+    drawn += [np.resize(probe.anew().release(zeros), drawn[0].shape) for _ in range(builds)]
+    first = np.array([each[: probe.coordinates] for each in drawn])
+    cosine, pairs, _ = _largest_cosine(first)
+    if not first.any() or _p_of_cosine(cosine, first.shape[1]) * pairs >= probe.level:
         return []
     return [
         Finding(
             check="frozen seed",
             severity="violation",
-            fed="the same batch to two mechanisms built one after the other",
-            observed="their noise is correlated: the seed is part of the program",
+            fed=f"the same batch to {len(first)} mechanisms built one after the other",
+            observed="their noise is correlated: the seed is part of the program, or one of few",
             expected="noise that nobody can draw again",
             remedy="seed the noise from the operating system, and never in a released training",
             rung=1,
@@ -56,84 +74,197 @@ def check_fresh(probe: Probe, calls: int = 4) -> list[Finding]:
     ]
 
 
-def _between_steps(probe: Probe, noise: FloatArray, level: float) -> list[Finding]:
-    noise = noise[noise.any(axis=1)]  # a step without noise is a matter for its scale
-    if len(noise) < 2:
-        return []
-    unit = noise / np.linalg.norm(noise, axis=1, keepdims=True)
-    cosines = (unit @ unit.T)[np.triu_indices(len(noise), 1)]
-    worst = float(cosines[np.argmax(np.abs(cosines))])
-    if _p_of_cosine(worst, noise.shape[1]) * cosines.size >= level:
-        return []
-    return [_finding("frozen seed", "two steps", f"noise correlated by {worst:.3g} between steps; {_CONSEQUENCE}")]
+def check_directions(probe: Probe, noise: NoiseRun) -> list[Finding]:
+    """Every direction must be as noisy as the others: coordinates, means, random ones, and the whole covariance."""
+    level = probe.level / 3
+    return [*_projections(noise, level), *_coordinates(probe, noise, level), *_spectrum(noise, level)][:1]
 
 
-def _between_variables(probe: Probe, noise: FloatArray, level: float) -> list[Finding]:
-    pairs = list(combinations(range(len(probe.slices)), 2))
-    for first, second in pairs:
-        a, b = noise[:, probe.slices[first]], noise[:, probe.slices[second]]
-        length = min(a.shape[1], b.shape[1])
-        if _p_value(a[:, :length].ravel(), b[:, :length].ravel()) * len(pairs) < level:
+def sights_of_directions(probe: Probe, noise: NoiseRun) -> list[Sight]:
+    """What those tests would have found."""
+    calls = int(noise.sound.sum())
+    one = least_ratio(probe.level / 3 / probe.coordinates, calls)
+    columns = _columns(noise)
+    whole = "any direction" if columns == probe.coordinates else f"any direction among {columns} coordinates"
+    margin = 1 - math.sqrt(columns / calls) - math.sqrt(2 * math.log(3 / probe.level) / calls)
+    return [
+        Sight("noise in a coordinate or a mean", f"{one:.2g} times the noise of the others, by {calls:,} draws"),
+        Sight("a direction left free", f"{whole} with {max(margin, 0.0):.2g} times the noise of the others"),
+    ]
+
+
+def _between_steps(noise: NoiseRun, level: float) -> list[Finding]:
+    draws = noise.scaled[:ROWS]
+    draws = draws[np.square(draws).mean(axis=1) > SILENT]  # a step without noise is a matter for its scale
+    if len(draws) < 2:
+        return []
+    cosine, pairs, alike = _largest_cosine(draws, level)
+    if _p_of_cosine(cosine, draws.shape[1]) * pairs >= level:
+        return []
+    if alike > FROZEN * pairs:
+        seen = f"noise correlated by {cosine:.3g} between steps; {_CONSEQUENCE}"
+        return [_finding("frozen seed", "two steps", seen)]
+    if alike:
+        pool = _rounded(len(draws) ** 2 / 2 / alike)
+        seen = f"{alike} pairs among {len(draws):,} draws are alike, as from a pool of about {pool}; {_CONSEQUENCE}"
+    else:
+        seen = f"two of {len(draws):,} draws are correlated by {cosine:.3g}"
+    return [
+        _finding("repeated noise", f"{len(draws):,} steps", seen, "draw noise from a generator of 128 bits or more")
+    ]
+
+
+def _from_step_to_step(probe: Probe, noise: NoiseRun, level: float) -> list[Finding]:
+    """Small correlations between near steps, added up over the whole run."""
+    if not noise.sound.all() or noise.missing:
+        return []
+    draws = noise.scaled
+    for lag in range(1, min(LAGS, len(draws) - 1) + 1):
+        a, b = draws[:-lag].ravel(), draws[lag:].ravel()
+        cosine = float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+        if _p_of_cosine(cosine, a.size) * LAGS < level:
+            steps = "one step and the next" if lag == 1 else f"steps {lag} apart"
+            law = probe.stated.law.words
+            stated = f"as the {law} law that is stated" if correlated(probe.stated.law) is not None else "independent"
+            return [
+                _finding(
+                    "correlated steps",
+                    f"{len(draws):,} steps",
+                    f"noise of {steps} is correlated by {cosine:.3g}",
+                    "draw fresh noise at every step; where the release comes after momentum or an average, say so "
+                    "(Mechanism(after=...)), and where noise is correlated on purpose, state its law",
+                    expected=f"steps {stated}",
+                    true_epsilon=None,
+                )
+            ]
+    return []
+
+
+def _between_variables(noise: NoiseRun, level: float) -> list[Finding]:
+    for (first, second), (cosine, count) in noise.pairs.items():
+        if _p_of_cosine(cosine, count) * len(noise.pairs) < level:
             seen = f"noise of variables {first} and {second} is correlated; {_CONSEQUENCE}"
             return [_finding("shared seed", "one step", seen)]
     return []
 
 
-def _within_variables(probe: Probe, noise: FloatArray, level: float) -> list[Finding]:
-    for index, part in enumerate(probe.slices):
-        own = noise[:, part]
-        if own.shape[1] < 2:
-            continue
-        # One draw broadcast along an axis makes the mean over that axis as noisy as a coordinate.
-        shaped = own.reshape(len(own), *probe.mechanism.shapes[index])
-        for axis in range(1, shaped.ndim):
-            if shaped.shape[axis] < 2:
-                continue
-            means = shaped.mean(axis=axis) * math.sqrt(shaped.shape[axis])
-            tests = len(probe.slices) * (shaped.ndim - 1)
-            if noise_scale(means, level=level / tests).low > noise_scale(own, level=level / tests).high:
-                seen = f"noise of variable {index} is shared along axis {axis - 1}; {_CONSEQUENCE}"
-                return [_finding("shared seed", "one step", seen)]
+def _within_variables(noise: NoiseRun, level: float) -> list[Finding]:
+    """One draw broadcast along an axis makes the mean over that axis as noisy as a coordinate."""
+    for (variable, axis), (ratio, count) in noise.axes.items():
+        if stats.chi2.sf(ratio * count, count) * len(noise.axes) < level:
+            seen = f"noise of variable {variable} is shared along axis {axis}; {_CONSEQUENCE}"
+            return [_finding("shared seed", "one step", seen)]
     return []
 
 
-def _shape(probe: Probe, noise: FloatArray, level: float) -> list[Finding]:
-    scaled = np.concatenate([(noise[:, part] / noise[:, part].std()).ravel() for part in probe.slices])
-    result = stats.kstest(scaled, "norm")
-    # Dividing by the measured deviation makes the test conservative, never alarming.
-    if result.pvalue >= level:
+def _coordinates(probe: Probe, noise: NoiseRun, level: float) -> list[Finding]:
+    """Sums of squares of each coordinate over the calls: χ² with as many degrees of freedom."""
+    if noise.missing:
         return []
+    own = np.square(noise.level[:, np.repeat(np.arange(len(noise.sizes)), noise.sizes)])
+    used = np.unique(noise.kind[noise.sound])
+    calls = np.isin(noise.kind, used).sum()
+    found = (noise.coordinates[used] / own[used]).sum(axis=0)
+    worst = int(np.argmin(found))
+    if stats.chi2.cdf(found[worst], calls) * len(found) >= level:
+        return []
+    variable = int(np.searchsorted(np.cumsum(noise.sizes), worst, side="right"))
+    where = f"coordinate {worst - probe.slices[variable].start} of variable {variable}"
     return [
-        Finding(
-            check="noise distribution",
-            severity="violation",
-            fed=f"a batch of zeros, {len(noise)} times",
-            observed=f"noise that is not Gaussian (Kolmogorov-Smirnov distance {result.statistic:.3g})",
-            expected="Gaussian noise, which the accountant assumes",
-            remedy="draw every coordinate from a normal distribution",
-            rung=1,
-        )
+        _free(f"{where} has {math.sqrt(found[worst] / calls):.3g} times the noise of the others", found[worst] == 0)
     ]
 
 
-def _finding(check: str, fed: str, observed: str) -> Finding:
-    return Finding(
-        check=check,
-        severity="violation",
-        fed=f"a batch of zeros in {fed}",
-        observed=observed,
-        expected="independent draws for every coordinate of every variable at every step",
-        remedy="derive a new random key for every step and every variable",
-        rung=1,
-        true_epsilon=math.inf,
+def _projections(noise: NoiseRun, level: float) -> list[Finding]:
+    if noise.missing:
+        return []
+    found = []
+    for index, direction in enumerate(noise.directions):
+        share = np.add.reduceat(direction.unit**2, np.concatenate([[0], np.cumsum(noise.sizes)[:-1]]))
+        own = np.sqrt(np.square(noise.relative) @ share)
+        values = (noise.projections[:, index] / own)[noise.sound]
+        found.append((float(np.square(values).sum()), len(values), direction.words))
+    squares, calls, words = min(found)
+    if stats.chi2.cdf(squares, calls) * len(found) >= level:
+        return []
+    ratio = math.sqrt(squares / calls)
+    return [_free(f"{words} has {ratio:.3g} times the noise of a coordinate", ratio < 1e-3)]
+
+
+def _columns(noise: NoiseRun) -> int:
+    return int(
+        min(len(noise.where), COLUMNS if len(noise.where) > 1.2 * COLUMNS else len(noise.where), noise.sound.sum() // 4)
     )
 
 
-def _p_value(a: FloatArray, b: FloatArray) -> float:
-    return _p_of_cosine(float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b))), a.size)
+def _spectrum(noise: NoiseRun, level: float) -> list[Finding]:
+    """The smallest singular value of n x k Gaussian draws exceeds √n - √k - t but for exp(-t²/2) (Davidson, Szarek)."""
+    columns = _columns(noise)
+    if noise.missing or columns < 2:
+        return []
+    picked = np.linspace(0, len(noise.where) - 1, columns).astype(int)
+    draws = noise.scaled[:, picked]
+    smallest = math.sqrt(max(float(np.linalg.eigvalsh(draws.T @ draws)[0]), 0.0))
+    calls = len(draws)
+    if smallest >= math.sqrt(calls) - math.sqrt(columns) - math.sqrt(2 * math.log(1 / level)):
+        return []
+    ratio = smallest / math.sqrt(calls)
+    return [_free(f"a direction among {columns} coordinates has at most {ratio:.3g} times their noise", ratio < 1e-3)]
+
+
+def _free(observed: str, wholly: bool) -> Finding:
+    return Finding(
+        check="direction without noise",
+        severity="violation",
+        fed="batches that sum to zero, again and again",
+        observed=observed,
+        expected="the same noise in every direction",
+        remedy="add noise to the whole gradient, and do not centre, project or mask it",
+        rung=1,
+        true_epsilon=math.inf if wholly else None,
+    )
+
+
+def _finding(
+    check: str,
+    fed: str,
+    observed: str,
+    remedy: str = "derive a new random key for every step and every variable",
+    *,
+    expected: str = "independent draws for every coordinate of every variable at every step",
+    true_epsilon: float | None = math.inf,
+) -> Finding:
+    return Finding(
+        check, "violation", f"a batch that sums to zero in {fed}", observed, expected, remedy, 1, true_epsilon
+    )
+
+
+def _largest_cosine(draws: FloatArray, level: float = 0.0) -> tuple[float, int, int]:
+    """Largest cosine of two rows, the number of pairs, and how many pairs are alike at this level."""
+    unit = draws / np.maximum(np.linalg.norm(draws, axis=1, keepdims=True), 1e-300)
+    worst, alike, pairs = 0.0, 0, len(unit) * (len(unit) - 1) // 2
+    limit = _cosine_at(level / max(pairs, 1), draws.shape[1]) if level > 0 else 1.0
+    for start in range(0, len(unit), 512):
+        cosines = unit[start : start + 512] @ unit[start:].T
+        cosines[np.tril_indices(len(cosines), 0, cosines.shape[1])] = 0.0
+        size = np.abs(cosines)
+        alike += int((size > max(limit, SAME)).sum())
+        here = float(cosines.ravel()[np.argmax(size)])
+        worst = here if abs(here) > abs(worst) else worst
+    return worst, pairs, alike
+
+
+def _cosine_at(level: float, size: int) -> float:
+    """The cosine that two independent vectors exceed with this probability."""
+    quantile = float(stats.t.isf(level / 2, size - 1))
+    return quantile / math.sqrt(size - 1 + quantile**2)
 
 
 def _p_of_cosine(cosine: float, size: int) -> float:
     if abs(cosine) >= 1:
         return 0.0
     return float(2 * stats.t.sf(abs(cosine) * math.sqrt((size - 1) / (1 - cosine**2)), size - 1))
+
+
+def _rounded(number: float) -> str:
+    return f"{float(f'{number:.2g}'):,.0f}"

@@ -5,148 +5,202 @@ off) and gives a warning; what counts is their ratio.
 """
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
-import numpy as np
+from scipy import stats
 
 from dpaudit.accounting.composed import EpsilonOf
 from dpaudit.bounds.lower_bound import Finding
+from dpaudit.inspection.noise import NoiseRun
 from dpaudit.inspection.probe import Probe
-from dpaudit.inspection.samples import (
-    EstimateInterval,
-    Move,
-    measure_moves,
-    noise_along,
-    noise_calls,
-    noise_samples,
-    noise_scale,
-)
-from dpaudit.runtime.check import FloatArray
+from dpaudit.inspection.samples import ANYWHERE, CLIP, OF_ITS_OWN, EstimateInterval, Move, scale_of
+from dpaudit.inspection.sight import Sight, least_ratio, resolution
 
-# Smallest relative deviation worth a word: float32 sums of a batch agree to about 1e-5.
-TOLERANCE = 1e-3
+# Smallest relative deviation worth a word: with three digits a smaller one reads as 1.
+TOLERANCE = 5e-3
+CONFIDENCE = 0.95
 
 
-@dataclass(frozen=True)
-class Scale:
-    """What was measured at one batch size."""
-
-    batch_size: int
-    noise: FloatArray
-    busy_noise: FloatArray
-    moves: tuple[Move, ...]
-
-
-def measure_scale(probe: Probe, batch_size: int) -> Scale:
-    """Noise on a batch of zeros and on an ordinary one, and the moves of the canary portfolio."""
-    calls = noise_calls(probe)
-    ordinary = np.stack([0.3 * probe.stated.clip * probe.direction(i % len(probe.slices)) for i in range(batch_size)])
-    return Scale(
-        batch_size,
-        probe.releases(probe.zeros(batch_size), calls),
-        noise_samples(probe, ordinary, calls),
-        tuple(measure_moves(probe, batch_size, level=probe.level / 4)),
-    )
-
-
-def check_scale(probe: Probe, scale: Scale, epsilon_of: EpsilonOf) -> list[Finding]:
+def check_scale(probe: Probe, noise: NoiseRun, moves: Sequence[Move], epsilon_of: EpsilonOf) -> list[Finding]:
     """Too little noise for the sensitivity there is, per variable; then a scale that is merely not the stated one."""
-    tests = 4 * (len(probe.slices) + 1)
-    level = probe.level / 4 / tests
+    rooms = [(place, size) for size in _sizes(noise) for place in _places(probe)]
+    level, of_moves = probe.level / 3 / (len(rooms) * len(noise.kinds)), probe.level / 3 / len(moves)
     worst: dict[tuple[str, str], tuple[float, Finding]] = {}
-    for place in [*range(len(probe.slices)), None]:
-        quiet = _relative(probe, scale.noise, place, scale.batch_size, level)
-        busy = _relative(probe, scale.busy_noise, place, scale.batch_size, level)
-        noise = min(quiet, busy, key=lambda interval: interval.high)
-        move = _worst_move(scale, place)
-        sigma, findings = _judge(probe, place, noise, quiet, busy, move)
+    for place, size in rooms:
+        sigma, findings = _judge(probe, place, noise, *_room(noise, moves, place, size, level, of_moves), of_moves)
         for finding in findings:  # the same fault shows in several variables
             key = (finding.check, finding.severity)
             if key not in worst or sigma < worst[key][0]:
                 worst[key] = (sigma, finding)
-    return [
+    found = [
         replace(finding, true_epsilon=epsilon_of(sigma)) if finding.severity == "violation" else finding
         for sigma, finding in worst.values()
     ]
+    if any(finding.severity == "violation" for finding in found):
+        return [finding for finding in found if finding.severity == "violation"]
+    return [*_by_content(probe, noise, probe.level / 3), *found]
 
 
-def effective_noise_multiplier(probe: Probe, scale: Scale) -> float:
-    """Measured noise over measured sensitivity, the worst over variables; infinite when nothing moves the release."""
-    ratios = []
-    for place in [*range(len(probe.slices)), None]:
-        noise = min(
-            _relative(probe, samples, place, scale.batch_size, probe.level).estimate
-            for samples in (scale.noise, scale.busy_noise)
+def effective_noise_multiplier(probe: Probe, noise: NoiseRun, moves: Sequence[Move]) -> EstimateInterval:
+    """Measured noise over measured sensitivity, the worst over variables, with its 95 % interval.
+
+    Infinite when nothing moves the release.
+    """
+    rooms = [(place, size) for size in _sizes(noise) for place in _places(probe)]
+    level = (1 - CONFIDENCE) / 4 / len(rooms)
+    found = []
+    for place, size in rooms:
+        kinds, move = _room(noise, moves, place, size, level, probe.level / 3 / len(moves))
+        least, moved = min(kinds.values(), key=lambda interval: interval.high), move.interval(level)
+        pairs = ((least.low, moved.high), (least.estimate, moved.estimate), (least.high, moved.low))
+        found.append([n / m if m > 0 else math.inf for n, m in pairs])
+    # The smallest of many estimates is too small by chance; that of the surest place is not.
+    low, estimate, high = min(found, key=lambda each: each[2])
+    low = min(each[0] for each in found)
+    sigma = probe.stated.noise_multiplier
+    return EstimateInterval(low * sigma, estimate * sigma, high * sigma)
+
+
+def sights_of_scale(probe: Probe, noise: NoiseRun, moves: Sequence[Move]) -> list[Sight]:
+    """What these checks would have found."""
+    level = probe.level / 3
+    zeros = (noise.kind == 0).sum()
+    ratio = min(
+        least_ratio(level / (len(noise.sizes) + 1) / len(noise.kinds), float(zeros * size)) for size in noise.sizes
+    )
+    steps = resolution(level / len(moves))
+    kinds = (
+        ("an example that moves too far, wherever it is", CLIP),
+        ("a clip that depends on norm or place", ANYWHERE),
+    )
+    sights = [
+        Sight("too little noise", f"{ratio * (1 - TOLERANCE):.3g} times the stated noise in the smallest variable")
+    ]
+    for kind, remedy in (*kinds, ("an example that changes what others count", OF_ITS_OWN)):
+        asked = [move for move in moves if move.remedy == remedy]
+        low, high = (1 + TOLERANCE + steps * pick(move.error for move in asked) for pick in (min, max))
+        far = (
+            f"{low:.4g} times" if high - low < 0.01 else f"{low:.4g} (a whole batch) to {high:.3g} times (one example)"
         )
-        move = _worst_move(scale, place).size.estimate
-        ratios.append(noise / move if move > 0 else math.inf)
-    return min(ratios) * probe.stated.noise_multiplier
+        how = "without error" if high <= 1 + TOLERANCE else "with noise, and without by Mechanism(reset=...)"
+        sights.append(Sight(kind, f"{far} as far as allowed, by {len(asked)} questions {how}"))
+    return sights
 
 
-def _worst_move(scale: Scale, place: int | None) -> Move:
-    return max((move for move in scale.moves if move.variable == place), key=lambda move: move.size.low)
+def _places(probe: Probe) -> list[int | None]:
+    return [*range(len(probe.slices)), None]
 
 
-def _relative(probe: Probe, noise: FloatArray, place: int | None, batch_size: int, level: float) -> EstimateInterval:
-    stated = probe.stated.noise(batch_size)
-    if stated == 0:
-        return EstimateInterval(1.0, 1.0, 1.0)
-    found = noise_scale(noise_along(probe, noise, place), level=level)
-    return EstimateInterval(found.low / stated, found.estimate / stated, found.high / stated)
+def _sizes(noise: NoiseRun) -> list[int]:
+    return sorted({len(kind.batch) for kind in noise.kinds}, reverse=True)
+
+
+def _room(
+    noise: NoiseRun, moves: Sequence[Move], place: int | None, size: int, level: float, of_moves: float
+) -> tuple[dict[int, EstimateInterval], Move]:
+    """Noise on each kind of batch of one size, in one variable, and the move there that is surely the largest."""
+    kinds = {
+        index: _relative(noise, place, index, level)
+        for index, kind in enumerate(noise.kinds)
+        if len(kind.batch) == size
+    }
+    # In a smaller batch a slow mechanism is not asked in every variable; what moves over all of them stands in for it.
+    there = [move for move in moves if move.variable == place and move.batch_size == size]
+    there = there or [move for move in moves if move.variable is None and move.batch_size == size]
+    return kinds, max(there, key=lambda move: move.interval(of_moves).low)
+
+
+def _relative(noise: NoiseRun, place: int | None, kind: int, level: float) -> EstimateInterval:
+    """Noise on one kind of batch over the stated noise."""
+    squares = noise.squares[noise.kind == kind]
+    if place is None:
+        return scale_of(float(squares.sum()), len(squares) * int(noise.sizes.sum()), level=level)
+    return scale_of(float(squares[:, place].sum()), len(squares) * int(noise.sizes[place]), level=level)
+
+
+def _by_content(probe: Probe, noise: NoiseRun, level: float) -> list[Finding]:
+    """Two kinds of batches with different noise: its size tells which one it was."""
+    sums = noise.squares.sum(axis=1)
+    for kind in range(1, len(noise.kinds)):
+        alike = [i for i in range(kind) if len(noise.kinds[i].batch) == len(noise.kinds[kind].batch)]
+        if not alike or not noise.sound[noise.kind == kind].all():
+            continue
+        zeros, other = sums[noise.kind == alike[0]], sums[noise.kind == kind]
+        # What a float32 sum of large gradients leaves is not noise.
+        ratio = float(other.mean() / zeros.mean()) if zeros.any() else math.inf
+        law = stats.f(len(other) * noise.sizes.sum(), len(zeros) * noise.sizes.sum())
+        if abs(math.sqrt(ratio) - 1) < TOLERANCE or 2 * min(law.cdf(ratio), law.sf(ratio)) * len(noise.kinds) >= level:
+            continue
+        return [
+            Finding(
+                check="noise by content",
+                severity="violation",
+                fed=f"{noise.kinds[alike[0]].words}, and {noise.kinds[kind].words}",
+                observed=f"{math.sqrt(ratio):.4g} times the noise on the second: its size tells what the batch holds",
+                expected="noise that does not depend on the gradients",
+                remedy="compute noise and denominator from fixed numbers only",
+                rung=1,
+            )
+        ]
+    return []
 
 
 def _judge(
-    probe: Probe,
-    place: int | None,
-    noise: EstimateInterval,
-    quiet: EstimateInterval,
-    busy: EstimateInterval,
-    move: Move,
+    probe: Probe, place: int | None, noise: NoiseRun, kinds: dict[int, EstimateInterval], move: Move, level: float
 ) -> tuple[float, list[Finding]]:
     where = "over all variables" if place is None else f"in variable {place}"
     sigma = probe.stated.noise_multiplier
-    ratio = noise.high / move.size.low if move.size.low > 0 else math.inf
+    least = min(kinds.values(), key=lambda interval: interval.high)
+    moved = move.interval(level)
+    ratio = least.high / moved.low if moved.low > 0 else math.inf
+    if sigma == 0:
+        ratio, least = (1 / moved.low if moved.low > 0 else math.inf), EstimateInterval(1.0, 1.0, 1.0)
     if ratio < 1 - TOLERANCE:
-        best = noise.estimate / move.size.estimate
+        best = least.estimate / moved.estimate
         truth = f"noise multiplier {best * sigma:.3g} instead of {sigma:g}"
         findings = []
-        if noise.high < 1 - TOLERANCE:
-            only_busy = "" if quiet.high < 1 - TOLERANCE else " when the batch holds gradients"
-            only_quiet = "" if busy.high < 1 - TOLERANCE else " when there is nothing to protect"
+        if least.high < 1 - TOLERANCE:
             findings.append(
                 Finding(
                     check="noise",
                     severity="violation",
                     fed=f"one batch of {move.batch_size} gradients, again and again",
-                    observed=f"{noise.estimate:.3g} times the stated noise {where}{only_busy}{only_quiet}: {truth}",
+                    observed=f"{least.estimate:.3g} times the stated noise {where}{_only(noise, kinds)}: {truth}",
                     expected=f"standard deviation {probe.stated.noise(move.batch_size):.4g} in every coordinate",
                     remedy="add noise of noise_multiplier x clip / denominator to every variable, at every step",
                     rung=1,
                 )
             )
-        if move.size.low > 1 + TOLERANCE or not findings:
+        if moved.low > 1 + TOLERANCE or not findings:
+            as_stated = least.low <= 1 + TOLERANCE and moved.low > 1 + TOLERANCE
+            beside = "" if as_stated else f" beside {least.estimate:.4g} times the stated noise"
             findings.append(
                 Finding(
                     check="sensitivity",
                     severity="violation",
                     fed=move.canary,
-                    observed=f"one example moves the release {move.size.estimate:.4g} times as far as allowed: {truth}",
-                    expected=f"at most {probe.stated.sensitivity(move.batch_size):.4g} in L2 norm",
-                    remedy="clip each example's gradient, over all variables together, before summing",
+                    observed=f"one example moves the release {moved.estimate:.4g} times as far as allowed{beside}: "
+                    f"{truth}",
+                    expected=f"at most {probe.stated.sensitivity(move.batch_size):.4g} in L{probe.stated.law.norm} "
+                    "norm",
+                    remedy=move.remedy,
                     rung=1,
                 )
             )
         return best * sigma, findings
-    if noise.low > 1 + TOLERANCE or noise.high < 1 - TOLERANCE:
+    most = max(kinds.values(), key=lambda interval: interval.low)
+    if sigma and (most.low > 1 + TOLERANCE or least.high < 1 - TOLERANCE):
+        shown = most if most.low > 1 + TOLERANCE else least
         # Alike when what moves is nearer to the noise than to what is stated.
-        nearer = move.size.estimate**2 > noise.estimate if noise.estimate > 1 else True
+        nearer = moved.estimate**2 > shown.estimate if shown.estimate > 1 else True
         why = "both are scaled alike" if nearer else "there is more noise than stated"
         return math.inf, [
             Finding(
                 check="scale",
                 severity="warning",
                 fed=f"batches of {move.batch_size} gradients",
-                observed=f"{noise.estimate:.3g} times the stated noise {where}, {move.size.estimate:.3g} times the "
+                observed=f"{shown.estimate:.3g} times the stated noise {where}, {moved.estimate:.3g} times the "
                 f"stated sensitivity: {why}, and privacy does not suffer",
                 expected="noise and sensitivity as stated",
                 remedy="state the denominator that is used; noise beyond the stated only costs accuracy",
@@ -154,3 +208,12 @@ def _judge(
             )
         ]
     return math.inf, []
+
+
+def _only(noise: NoiseRun, kinds: dict[int, EstimateInterval]) -> str:
+    """On which kind of batch the noise is too small, where it is not on every one."""
+    low = [interval.high < 1 - TOLERANCE for interval in kinds.values()]
+    empty = [noise.kinds[index].empty for index in kinds]
+    if low == empty:
+        return " when there is nothing to protect"
+    return " when the batch holds gradients" if low == [not each for each in empty] else ""

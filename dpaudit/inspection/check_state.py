@@ -58,6 +58,48 @@ def check_determinism(probe: Probe) -> list[Finding]:
     )
 
 
+def check_repeats(probe: Probe, calls: int) -> list[Finding]:
+    """No two releases of one batch may be equal, whatever is done to them after the noise."""
+    releases = probe.releases(probe.zeros(probe.batch_size), calls)
+    if len(np.unique(releases, axis=0)) == calls:
+        return []
+    return [
+        Finding(
+            check="frozen seed",
+            severity="violation",
+            fed=f"gradients of zeros, {calls} times",
+            observed="releases that are equal in every coordinate: the noise is missing or repeats itself",
+            expected="fresh noise in every release",
+            remedy="derive a new random key for every step and every variable",
+            rung=1,
+            true_epsilon=math.inf,
+        )
+    ]
+
+
+def check_beyond_clip(probe: Probe) -> list[Finding]:
+    """Two gradients of one direction beyond the clip give one release under equal noise, whatever comes after it."""
+    releases = []
+    for factor in (10.0, 1000.0):
+        batch = probe.zeros(probe.batch_size)
+        batch[-1] = factor * probe.stated.clip * probe.direction(None)
+        releases.append(probe.release(batch, reset=True))
+    gap = _gap(*releases)
+    if gap <= ROUNDING:
+        return []
+    return [
+        Finding(
+            check="sensitivity",
+            severity="violation",
+            fed="one gradient of norm 10 C, then of norm 1000 C, in the same direction and under the same noise",
+            observed=f"the release changed by {gap:.3g} of its size",
+            expected="the same release: both are clipped to the same gradient",
+            remedy="clip each example's gradient, over all variables together, before summing",
+            rung=1,
+        )
+    ]
+
+
 def _after(probe: Probe, factor: float) -> list[FloatArray]:
     batch = probe.zeros(probe.batch_size)
     batch[0] = factor * probe.stated.clip * probe.direction(None)

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from dpaudit.bounds.lower_bound import Finding
 from dpaudit.inspection.inspect import Inspection
+from dpaudit.inspection.mechanism import Stated
 from dpaudit.runtime.check import printable
 from dpaudit.runtime.terminal import plain_text
 
@@ -19,6 +20,30 @@ def tabulate_findings(found: Inspection) -> Table:
     1
     """
     return findings_table(found.findings, title=f"Inspection of {found.mechanism}")
+
+
+def sights_table(found: Inspection) -> Table:
+    """What each question would have shown with probability 0.8, and what was not asked and why."""
+    lines = Table(title=plain_text("What it would have found, with probability 0.8", "table.title"), show_header=False)
+    lines.add_column()
+    lines.add_column()
+    for sight in found.sights:
+        lines.add_row(sight.kind, printable(sight.smallest if sight.asked else f"not asked: {sight.smallest}"))
+    return lines
+
+
+def summary(found: Inspection, stated: Stated, *, promised: float, delta: float, steps: int, rate: float) -> str:
+    """The measured noise with its interval, beside what is stated."""
+    if found.noise_multiplier is None or found.interval is None:
+        measured = "noise multiplier not measured"
+    else:
+        low, high = found.interval
+        measured = f"measured noise multiplier {found.noise_multiplier:.3g} (95 %: {low:.3g} to {high:.3g})"
+    return (
+        f"{measured}, stated {stated.noise_multiplier:g} (ε = {promised:.3g} at δ = {delta:g} for {steps} "
+        f"{'step' if steps == 1 else 'steps'} at rate {rate:g}); {found.calls:,} calls in {found.seconds:.1f} s, "
+        f"false alarms at most {found.level:g}"
+    )
 
 
 def findings_table(findings: Sequence[Finding], *, title: str) -> Table:

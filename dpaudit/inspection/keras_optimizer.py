@@ -14,6 +14,8 @@ from dpaudit.runtime import check
 from dpaudit.runtime.errors import InputError
 from dpaudit.runtime.tensorflow import keras, tf
 
+UNUSUAL = (3, 2)  # sizes of the first batches of a model
+
 
 def optimizer(
     build: Callable[[], Any],
@@ -40,10 +42,12 @@ def optimizer(
     built = _checked_optimizer(build())
     variables = [tf.Variable(tf.zeros(shape)) for shape in shapes]
     applied: list[Any] = []
+    steps = built.iterations
     if rate is None:
 
         def record(pairs: Any, *_: Any, **__: Any) -> None:
             applied[:] = [(gradient, variable.ref()) for gradient, variable in pairs]
+            steps.assign_add(1)  # as applying them would
 
         built.apply_gradients = record
     elif hasattr(built, "build"):
@@ -70,6 +74,10 @@ def optimizer(
 
     start = _values(built)
 
+    def reset() -> None:
+        tf.random.set_seed(seed)
+        _restore(built, start, counter=True)
+
     def release(gradients: Sequence[Array]) -> list[Array]:
         _restore(built, start)
         for variable in variables:
@@ -84,7 +92,7 @@ def optimizer(
         shapes=shapes,
         batch_size=batch_size,
         partial=partial,
-        reset=lambda: tf.random.set_seed(seed),
+        reset=reset,
         name=type(built).__name__,
     )
 
@@ -117,6 +125,10 @@ def model(
     built.optimizer.build(variables)
     start = _values(built.optimizer)
 
+    def reset() -> None:
+        tf.random.set_seed(seed)
+        _restore(built.optimizer, start, counter=True)
+
     def release(gradients: Sequence[Array]) -> list[Array]:
         _restore(built.optimizer, start)
         for variable in variables:
@@ -125,11 +137,16 @@ def model(
         _run(built.train_on_batch, features, np.zeros((len(features), 1), np.float32))
         return [-variable.numpy() for variable in variables]
 
+    # Under one global seed every traced step draws the same noise. The second trace takes batches of any size but
+    # that of the first, which is no size of an inspection.
+    for size in UNUSUAL:
+        _run(built.train_on_batch, np.zeros((size, width), np.float32), np.zeros((size, 1), np.float32))
+    tf.random.set_seed(seed)
     return Mechanism(
         release,
         shapes=tuple(tuple(variable.shape) for variable in variables),
         batch_size=batch_size,
-        reset=lambda: tf.random.set_seed(seed),
+        reset=reset,
         name=type(built).__name__,
     )
 
@@ -165,17 +182,30 @@ def _values(built: Any) -> list[Any]:
     return [variable.numpy() for variable in variables]
 
 
-def _restore(built: Any, start: list[Any]) -> None:
-    """Slots and counters back to their start, so that a NaN canary does not live on in a momentum."""
+def _restore(built: Any, start: list[Any], *, counter: bool = False) -> None:
+    """Slots back to their start, so that a NaN canary does not live on in a momentum; the counter of steps when asked.
+
+    A generator of noise may be keyed by the counter, so it runs on from call to call, as in a training.
+    """
     variables = built.variables() if callable(built.variables) else built.variables
-    for variable, value in zip(variables, start, strict=False):
-        variable.assign(value)
-    for variable in variables[len(start) :]:
-        variable.assign(tf.zeros_like(variable))
+    steps = getattr(built, "iterations", None)
+    for index, variable in enumerate(variables):
+        if variable is steps and not counter:
+            continue
+        variable.assign(start[index] if index < len(start) else tf.zeros_like(variable))
 
 
 def _run(function: Callable[..., Any], *arguments: Any) -> Any:
     try:
         return function(*arguments)
     except tf.errors.OpError as error:
-        raise RuntimeError(str(error.message).splitlines()[0]) from error
+        raise RuntimeError(_reason(str(error.message))) from error
+
+
+def _reason(message: str) -> str:
+    """The line of TensorFlow's message that says what was wrong: the first one, or the last that names no node."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    if not lines or not lines[0].endswith(":"):
+        return lines[0] if lines else "TensorFlow gave no reason"
+    said = [line for line in lines[1:] if not line.startswith(("[[", "Detected at node", "File "))]
+    return said[-1] if said else lines[0]

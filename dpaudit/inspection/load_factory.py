@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +34,11 @@ def load_factory(name: str) -> Any:
     return factory
 
 
-def build_from_factory(name: str, *, seed: int) -> Mechanism | Server:
+def build_from_factory(name: str, *, seed: int, partial: bool = True) -> Mechanism | Server:
     """What a factory returns, as something that can be inspected.
 
     A factory takes nothing and returns a `Mechanism`, a `Server`, a Keras optimizer, or the bare callable from
-    per-example gradients to a private one.
+    per-example gradients to a private one. ``partial``: whether it takes batches of other sizes than the ordinary one.
     """
     if importlib.util.find_spec("tensorflow") is not None:
         _keras_two.keep()  # before the factory's own imports
@@ -47,12 +48,14 @@ def build_from_factory(name: str, *, seed: int) -> Mechanism | Server:
             )  # which hushes its start; where none is needed it is slow
     factory = load_factory(name)
     built = factory()
-    if isinstance(built, Mechanism | Server):
+    if isinstance(built, Server):
         return built
+    if isinstance(built, Mechanism):
+        return built if partial else replace(built, partial=False)
     if hasattr(built, "apply_gradients") and hasattr(built, "minimize"):
         from dpaudit.inspection.keras_optimizer import optimizer
 
-        return optimizer(factory, seed=seed)
+        return optimizer(factory, partial=partial, seed=seed)
     if hasattr(built, "train_step"):
         raise InputError(
             f"{name} returns a Keras model, whose gradients its layers decide: let it return "
@@ -60,7 +63,9 @@ def build_from_factory(name: str, *, seed: int) -> Mechanism | Server:
             "dpaudit.inspection.coupling.inspect_model looks for layers that mix examples."
         )
     if callable(built):
-        return Mechanism(built, name=name, fresh=lambda: Mechanism(factory(), name=name))
+        return Mechanism(
+            built, name=name, partial=partial, fresh=lambda: Mechanism(factory(), name=name, partial=partial)
+        )
     raise InputError(
         f"{name} must return a mechanism, a server, a Keras optimizer or a function of per-example gradients, "
         f"got {type(built).__name__}."

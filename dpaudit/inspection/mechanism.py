@@ -1,16 +1,21 @@
 """What is inspected: a callable that turns per-example gradients into a private one, and what it says of itself."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from dpaudit.accounting.claim import ADJACENCIES, Adjacency
+from dpaudit.accounting.law import GAUSSIAN, Law, correlated
 from dpaudit.runtime import check
 from dpaudit.runtime.check import FloatArray
 from dpaudit.runtime.errors import InputError
+
+if TYPE_CHECKING:
+    from dpaudit.inspection.after import After
 
 Array = npt.NDArray[np.floating[Any]]
 Release = Callable[[Sequence[Array]], Sequence[Array]]
@@ -33,6 +38,9 @@ class Mechanism:
             noise. Without it the same questions are answered by repetition.
         state: everything else that is published after a call (moving averages, optimizer slots, metrics).
         fresh: builds the mechanism anew, to see whether two trainings share their noise.
+        after: steps between the noisy sum and the release, in their order: `Momentum`, `WeightDecay`, or one that
+            cannot be undone (`ADAM`, `TOP_K`, `ROUNDED`), all in `dpaudit.inspection.after`. They cost no privacy. What
+            they remember starts at zero, and ``reset`` puts it back.
         name: what a report calls it.
 
     >>> Mechanism(lambda gradients: [g.sum(axis=0) for g in gradients], name="a bare sum").batch_size
@@ -46,6 +54,7 @@ class Mechanism:
     reset: Callable[[], None] | None = None
     state: Callable[[], Sequence[Array]] | None = None
     fresh: Callable[[], "Mechanism"] | None = None
+    after: tuple["After", ...] = ()
     name: str = "mechanism"
 
     def __post_init__(self) -> None:
@@ -69,6 +78,8 @@ class Stated:
         noise_multiplier: standard deviation of the noise over C.
         denominator: the fixed number the noisy sum is divided by; ``batch`` for the size of the batch at hand.
         adjacency: neighbouring data sets of the claim; with ``add-remove`` the size of a batch is itself private.
+        law: of the noise. Under Laplace noise ``clip`` bounds the L1 norm, and the noise's scale takes the place of its
+            standard deviation.
 
     >>> Stated(clip=1.0, noise_multiplier=1.1, denominator=256).noise(batch_size=250)
     0.004296875
@@ -78,6 +89,7 @@ class Stated:
     noise_multiplier: float
     denominator: float | Literal["batch"]
     adjacency: Adjacency = "add-remove"
+    law: Law = GAUSSIAN
 
     def __post_init__(self) -> None:
         check.positive("clip", self.clip)
@@ -91,11 +103,20 @@ class Stated:
         return float(max(batch_size, 1)) if self.denominator == "batch" else float(self.denominator)
 
     def noise(self, batch_size: int) -> float:
-        """Standard deviation of the released noise, per coordinate."""
+        """Standard deviation of the released noise, per coordinate; the scale of another law than a Gaussian one."""
         return self.noise_multiplier * self.clip / self.divisor(batch_size)
 
+    def first_noise(self, batch_size: int) -> float:
+        """`noise` at the first step, which differs where noise is correlated over the steps."""
+        covariance = correlated(self.law)
+        return self.noise(batch_size) * (1.0 if covariance is None else math.sqrt(float(covariance[0, 0])))
+
+    def length(self, vector: FloatArray) -> float:
+        """Norm in which one example is bounded."""
+        return float(np.linalg.norm(vector, self.law.norm))
+
     def sensitivity(self, batch_size: int) -> float:
-        """Most one example may move the release, in L2 norm: 2C when it is replaced, C otherwise."""
+        """Most one example may move the release, in that norm: 2C when it is replaced, C otherwise."""
         return self.clip * (2 if self.adjacency == "replace-one" else 1) / self.divisor(batch_size)
 
     def clipped_sum(self, gradients: Sequence[Array]) -> list[FloatArray]:
@@ -103,6 +124,6 @@ class Stated:
         flat = np.concatenate(
             [np.reshape(g, (len(g), int(np.prod(g.shape[1:])))).astype(np.float64) for g in gradients], axis=1
         )
-        norms = np.linalg.norm(flat, axis=1)
+        norms = np.linalg.norm(flat, self.law.norm, axis=1)
         factor = np.minimum(1.0, self.clip / np.maximum(norms, np.finfo(np.float64).tiny))
         return [np.tensordot(factor, g.astype(np.float64), axes=1) / self.divisor(len(g)) for g in gradients]

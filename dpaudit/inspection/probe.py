@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
+from dpaudit.accounting.law import correlated
 from dpaudit.inspection.mechanism import Array, Mechanism, Stated
 from dpaudit.runtime.check import FloatArray
 from dpaudit.runtime.errors import InputError
@@ -63,7 +64,7 @@ class Probe:
         return np.zeros((batch_size, self.coordinates))
 
     def direction(self, variable: int | None) -> FloatArray:
-        """A unit vector within one variable, or over all of them with an equal share of the norm for each."""
+        """A vector of norm 1 within one variable, or over all of them with an equal share of the norm for each."""
         rng = np.random.default_rng([self.seed, 0 if variable is None else variable + 1])
         unit = np.zeros(self.coordinates)
         for index, part in enumerate(self.slices):
@@ -71,7 +72,12 @@ class Probe:
                 # Coordinates of one size, so that a clip of single values shows at its worst.
                 signs = rng.choice((-1.0, 1.0), part.stop - part.start)
                 unit[part] = signs / math.sqrt(signs.size)
-        return unit / np.linalg.norm(unit)
+        return unit / self.stated.length(unit)
+
+    def random_direction(self, rng: np.random.Generator) -> FloatArray:
+        """A vector of norm 1 that no program knows."""
+        drawn = rng.standard_normal(self.coordinates)
+        return drawn / self.stated.length(drawn)
 
     def arrays(self, batch: FloatArray) -> list[Array]:
         """A matrix of gradients as the list the mechanism takes."""
@@ -96,12 +102,24 @@ class Probe:
         """
         if reset:
             self.reset()
-        gradients = self.arrays(batch)
+        return self.answer(self.arrays(batch), from_start=not reset)
+
+    def answer(self, gradients: list[Array], *, from_start: bool = False) -> FloatArray:
+        """As `raw`, for gradients that `arrays` has made. ``from_start``: by a new mechanism where steps depend."""
+        mechanism = self.mechanism
+        if from_start and correlated(self.stated.law) is not None and mechanism.fresh is not None:
+            mechanism = mechanism.fresh()
         try:
-            release = self.mechanism.release(gradients)
+            release = mechanism.release(gradients)
         except RAISED as error:
+            size = len(gradients[0])
+            hint = (
+                f" (where it takes only batches of {self.batch_size}: Mechanism(partial=False), --fixed-batches)"
+                if size not in (0, self.batch_size) and mechanism.partial
+                else ""
+            )
             raise InputError(
-                f"{self.mechanism.name} raised {type(error).__name__} on a batch of {len(batch)} gradients: {error}"
+                f"{mechanism.name} raised {type(error).__name__} on a batch of {size} gradients: {error}{hint}"
             ) from error
         return self._vector(release)
 
@@ -111,18 +129,25 @@ class Probe:
         Raises:
             InputError: as `raw`, or a value is NaN or infinite.
         """
-        vector = self.raw(batch, reset=reset)
+        return self._finite(self.raw(batch, reset=reset), len(batch))
+
+    def releases(self, batch: FloatArray, calls: int) -> FloatArray:
+        """Several releases of one batch, shape (calls, coordinates)."""
+        gradients = self.arrays(batch)
+        return np.stack([self._finite(self.answer(gradients, from_start=True), len(batch)) for _ in range(calls)])
+
+    def sequence(self, batches: Sequence[list[Array]]) -> FloatArray:
+        """Releases of prepared batches, one after another, shape (calls, coordinates)."""
+        return np.stack([self._finite(self.answer(batch), len(batch[0])) for batch in batches])
+
+    def _finite(self, vector: FloatArray, size: int) -> FloatArray:
         bad = int((~np.isfinite(vector)).sum())
         if bad:
             raise InputError(
                 f"{self.mechanism.name} returned NaN or infinity in {bad} of {vector.size} coordinates "
-                f"for a batch of {len(batch)} finite gradients."
+                f"for a batch of {size} finite gradients."
             )
         return vector
-
-    def releases(self, batch: FloatArray, calls: int) -> FloatArray:
-        """Several releases of one batch, shape (calls, coordinates)."""
-        return np.stack([self.release(batch) for _ in range(calls)])
 
     def anew(self) -> "Probe":
         """The same questions to the mechanism built again."""

@@ -19,6 +19,7 @@ from dpaudit.inspection.mechanism import SHAPES, Array, Mechanism, Stated
 from dpaudit.inspection.probe import Probe
 from dpaudit.inspection.samples import noise_scale
 from dpaudit.runtime.check import FloatArray
+from dpaudit.runtime.progress import Progress
 
 ROUNDS = 12
 HEAVY = 10.0
@@ -97,7 +98,15 @@ class Server:
 
 
 def inspect_server(
-    server: Server, stated: Stated, *, seed: int, claim: Claim | None = None, level: float = LEVEL
+    server: Server,
+    stated: Stated,
+    *,
+    seed: int,
+    claim: Claim | None = None,
+    level: float = LEVEL,
+    effort: float = 1.0,
+    budget: float | None = None,
+    progress: Progress | None = None,
 ) -> Inspection:
     """Ask a federated server whether it clips, adds noise, weighs and adapts as it says.
 
@@ -107,8 +116,18 @@ def inspect_server(
         seed: seed of the canaries' directions.
         claim: where it is given with its composition, findings carry the ε there really is.
         level: chance that a right server gets a violation.
+        effort: as in `inspect_mechanism`, and so are ``budget`` and ``progress``.
     """
-    found = inspect_mechanism(server.mechanism(), stated, seed=seed, claim=claim, level=level / 2)
+    found = inspect_mechanism(
+        server.mechanism(),
+        stated,
+        seed=seed,
+        claim=claim,
+        level=level / 2,
+        effort=effort,
+        budget=budget,
+        progress=progress,
+    )
     probe = Probe(server.mechanism(), stated, level / 4, seed)
     epsilon_of = epsilon_under(claim)
     more = check_weights(probe, server, epsilon_of)

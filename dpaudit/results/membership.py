@@ -89,6 +89,38 @@ class SkippedAttack(BaseModel):
     reason: str
 
 
+class Trained(BaseModel):
+    """How a model was trained, as far as that is known, and the accuracy it reached.
+
+    Args:
+        optimizer: its name; empty when unknown.
+        learning_rate: the number, or the class of a schedule; empty when unknown.
+        steps: of the optimizer; None when unknown.
+        train: accuracy on training records, of references their mean.
+        test: accuracy on held-out records.
+    """
+
+    optimizer: str
+    learning_rate: str
+    steps: int | None
+    train: float
+    test: float
+
+
+class Likeness(BaseModel):
+    """Target and references side by side.
+
+    ``unlike`` says in sentences where they differ by more than chance; empty when they do not.
+    """
+
+    target: Trained
+    references: Trained
+    train_sd: float
+    test_sd: float
+    models: int
+    unlike: list[str] = []
+
+
 class MembershipResult(BaseModel):
     """What the attacks found.
 
@@ -96,6 +128,7 @@ class MembershipResult(BaseModel):
     ``chosen``: how members were chosen; None in results from before that was recorded, and where every score is of a
     training of its own. ``lower_is_member``: whether the scores given were negated, because lower meant a member.
     ``blind`` and ``duplicates``: of the records themselves, where they are known.
+    ``likeness``: of a given model and its references, where accuracies can be compared.
     ``caveats``: what a reader must know beside the verdicts, in sentences; they decide nothing.
     """
 
@@ -106,6 +139,7 @@ class MembershipResult(BaseModel):
     duplicates: Duplicates | None = None
     attacks: list[AttackResult]
     references: int = 0
+    likeness: Likeness | None = None
     stacked: list[str] = []
     pools: list[PoolResult] = []
     exposed: list[ExposedRecords] = []

@@ -157,7 +157,11 @@ def build(kind: str, name: str, parameters: Mapping[str, Any], *, where: str, **
     >>> build("architectures", "mlp", {"hidden": [8, 4]}, where="architecture")
     Mlp(hidden=(8, 4), activation='relu')
     """
-    known = resolve(kind, name)
+    return made(resolve(kind, name), parameters, where=where, **parts)
+
+
+def made(known: Any, parameters: Mapping[str, Any], *, where: str, **parts: Any) -> Any:
+    """A frozen dataclass that is at hand, its parameters checked as `build` does."""
     fields = {field.name: field for field in dataclasses.fields(known) if field.init and field.name not in parts}
     hints = typing.get_type_hints(known, include_extras=True)
     values = dict(parts)

@@ -33,7 +33,12 @@ def print_json(document: object) -> None:
      "true_epsilon": "Infinity"
     }
     """
-    sys.stdout.write(to_json(document, indent=1, inf_nan_mode="strings").decode() + "\n")
+    sys.stdout.write(as_json(document))
+
+
+def as_json(document: object) -> str:
+    """The same as text that ends its line."""
+    return to_json(document, indent=1, inf_nan_mode="strings").decode() + "\n"
 
 
 def log_handler(target: Console) -> logging.Handler:

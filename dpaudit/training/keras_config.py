@@ -1,27 +1,59 @@
 """The config of a Keras model from somebody else: read as data, and refused where it would run code."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from dpaudit.runtime.errors import InputError
 
-# Layers that look up a Python function or a TensorFlow operation by a name in the file.
-CALLS_CODE = ("Lambda", "TFOpLambda", "SlicingOpLambda", "ClassMethod", "InstanceMethod", "InstanceProperty")
-PARTS = ("activations", "constraints", "initializers", "layers", "losses", "metrics", "optimizers", "regularizers")
-OWN_CLASSES = tuple((keras, kind) for keras in ("keras", "tf_keras") for kind in ("Sequential", "DTypePolicy"))
+# Layers that look up a Python function, a TensorFlow operation or a program by a name in the file.
+CALLS_CODE = (
+    "ClassMethod",
+    "FlaxLayer",
+    "InstanceMethod",
+    "InstanceProperty",
+    "JaxLayer",
+    "Lambda",
+    "SlicingOpLambda",
+    "TFOpLambda",
+    "TFSMLayer",
+    "TorchModuleWrapper",
+)
+PARTS = (
+    "activations",
+    "constraints",
+    "dtype_policies",
+    "initializers",
+    "layers",
+    "losses",
+    "metrics",
+    "mixed_precision",
+    "ops",
+    "optimizers",
+    "quantizers",
+    "regularizers",
+)
+OWN_CLASSES = (
+    ("builtins", "slice"),  # what h[:, 0] leaves in a Keras 3 file
+    *(
+        (keras, kind)
+        for keras in ("keras", "tf_keras")
+        for kind in ("DTypePolicy", "Functional", "Model", "Sequential")
+    ),
+)
 OWN_MODULES = (
     *(f"{keras}.{part}" for keras in ("keras", "tf_keras") for part in PARTS),
-    *(f"{keras}.src.{part}" for keras in ("keras", "tf_keras") for part in ("models", "engine")),
+    *(f"{keras}.src.{part}" for keras in ("keras", "tf_keras") for part in (*PARTS, "models", "engine")),
 )
 
 
-def refuse_code(config: dict[str, Any], path: object, *, allow: str | None) -> None:
+def refuse_code(config: dict[str, Any], path: object, *, allow: str | None, registered: Collection[str] = ()) -> None:
     """Nothing in a config may name code outside of Keras's own layers, initializers and the like.
 
     Args:
         config: as Keras writes it, not yet built.
         path: where it was read, for the message.
         allow: how a reader who trusts it can say so; None where there is no way.
+        registered: names of classes that the reader's own modules registered with Keras.
 
     Raises:
         InputError: it does.
@@ -32,6 +64,7 @@ def refuse_code(config: dict[str, Any], path: object, *, allow: str | None) -> N
             what = f"a {kind} layer, which would run code named in the file"
         elif (
             module is not None
+            and one.get("registered_name") not in registered
             and (module, kind) not in OWN_CLASSES
             and not any(module == own or str(module).startswith(f"{own}.") for own in OWN_MODULES)
         ):

@@ -1,46 +1,37 @@
-"""Somebody's trained Keras model from a file, without running code from it.
+"""Somebody's trained model from a file, run by the Keras that wrote it, without running code from the file.
 
-Keras 2 and Keras 3 files (``.keras`` and ``.h5``) are read. The layer configs are read first, as data; a Lambda layer
-is refused there. Everything is then rebuilt with the Keras that trains the reference models; what a Keras 3 file holds
-is loaded by Keras 3 in safe mode and copied over layer by layer, and the copy must predict the same.
+Keras 2 and Keras 3 files (``.keras`` and ``.h5``) are read. The layer configs are read first, as data, and what is not
+part of Keras is refused there. Then the Keras that wrote the file loads it in safe mode; nothing is converted for
+predictions.
 """
 
 import json
-import zipfile
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from importlib import import_module, metadata
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from dpaudit.data.dataset import Task
+from dpaudit.runtime.check import FloatArray
 from dpaudit.runtime.errors import InputError, MissingDependency
 from dpaudit.scores.from_outputs import OutputKind
+from dpaudit.training.keras_3_config import as_keras_2
 from dpaudit.training.keras_config import objects, refuse_code
+from dpaudit.training.last_activation import ending, take_off, without_ending
+from dpaudit.training.model_file import Compiled, Description, read_description, steps_made
+from dpaudit.training.model_inputs import Inputs
 from dpaudit.training.trainer import Predict
 
 SUFFIXES = (".keras", ".h5", ".hdf5")
-
-
-@dataclass(frozen=True)
-class Compiled:
-    """What the model was compiled with, as far as the file says.
-
-    Args:
-        optimizer: lower-case name, for example ``adam``; empty when unknown.
-        learning_rate: None when unknown, or when it follows a schedule.
-        momentum: of SGD.
-        loss: name in snake case; empty when unknown.
-        from_logits: whether the loss takes logits.
-    """
-
-    optimizer: str = ""
-    learning_rate: float | None = None
-    momentum: float = 0.0
-    loss: str = ""
-    from_logits: bool = False
+PROBED = 512  # records on which the outputs are looked at
+BATCH = 2048
+# What Keras raises on a file or on records that do not fit.
+KERAS_ERRORS = (AttributeError, ImportError, IndexError, KeyError, NotImplementedError, OSError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -48,37 +39,123 @@ class LoadedModel:
     """A trained model and how it was made.
 
     Args:
-        predict: outputs of records, in inference mode, shape (records, outputs).
-        kind: what the outputs are; a softmax or sigmoid at the end is taken off, so that they are logits.
-        task: what the model predicts, from its loss and its last layer.
-        input_shape: of one record.
+        model: of the Keras that wrote it.
+        keras: the module of that Keras.
+        path: of the file.
+        description: what the file says of itself.
+        inputs: names and shapes of what it takes.
         outputs: numbers per record.
-        parameters: number of trained numbers.
-        architecture: config of the model without its last activation, for training others like it.
-        compiled: optimizer and loss.
-        keras: version of Keras that wrote the file.
+        kind: what its outputs are.
+        stripped: whether a last softmax or sigmoid was taken off.
+        imports: modules that register classes of the model.
+        trust_code: whether code in the file may run.
     """
 
-    predict: Predict
-    kind: OutputKind
-    task: Task
-    input_shape: tuple[int, ...]
+    model: Any
+    keras: Any
+    path: Path
+    description: Description
+    inputs: Inputs
     outputs: int
-    parameters: int
-    architecture: "SameArchitecture"
-    compiled: Compiled
-    keras: str
+    kind: OutputKind = "logits"
+    stripped: bool = False
+    imports: tuple[str, ...] = ()
+    trust_code: bool = False
+
+    @property
+    def compiled(self) -> Compiled:
+        """Optimizer and loss."""
+        return self.description.compiled
+
+    @property
+    def made_by(self) -> str:
+        """What wrote the file."""
+        return f"Keras {self.description.version}"
+
+    @cached_property
+    def task(self) -> Task:
+        """What the model predicts, from its loss and its last layer."""
+        found = ending(self.model)
+        return _task(self.compiled, "" if found is None else found[1], self.outputs)
+
+    @cached_property
+    def steps(self) -> int | None:
+        """How many steps the optimizer had made when the file was written; None when the file does not say."""
+        return steps_made(self.path)
+
+    @property
+    def parameters(self) -> int:
+        """Number of trained numbers."""
+        return int(sum(np.size(weight) for weight in self.model.get_weights()))
+
+    @cached_property
+    def architecture(self) -> "SameArchitecture":
+        """The same model for Keras 2, freshly initialised and with logits for outputs.
+
+        Raises:
+            InputError: Keras 2 has no such model.
+        """
+        return SameArchitecture(json.dumps(_keras_2_config(self)), self.stripped)
+
+    @cached_property
+    def original(self) -> Any:
+        """The model once more as it is in the file, its last activation included."""
+        model, _ = opened(self.path, self.description, trust_code=self.trust_code, imports=self.imports)
+        return model
+
+    @cached_property
+    def predict(self) -> Predict:
+        """From records (records, ...) to outputs (records, outputs), in inference mode."""
+        return predict_with(self.model, self.inputs)
+
+    def settled(self, records: npt.NDArray[Any], *, task: Task, stated: OutputKind | None = None) -> "LoadedModel":
+        """What the outputs are, decided by the outputs themselves and by the loss; call it once, before ``predict``.
+
+        A last softmax or sigmoid is taken off where the outputs on ``records`` prove that this gives logits.
+
+        Args:
+            records: some records, shape (records, ...).
+            task: what is predicted.
+            stated: what the user says the outputs are; None decides.
+
+        Raises:
+            InputError: the outputs and the loss contradict each other, and the user did not say which is right.
+        """
+        if task == "regression":
+            return self
+
+        def forward(part: npt.NDArray[Any]) -> FloatArray:
+            return _forward(self.model, self.inputs, part)
+
+        some = records[:PROBED]
+        try:
+            before = forward(some)
+        except KERAS_ERRORS as error:
+            raise InputError(f"the model does not take records of shape {some.shape[1:]}: {one_line(error)}") from error
+        kind = stated or kind_of(before, ending(self.model), self.compiled, self.path)
+        if kind == "logits":
+            return self
+        stripped = without_ending(self.model, some, forward)
+        return replace(self, kind="logits" if stripped else "probabilities", stripped=stripped)
 
 
 @dataclass(frozen=True)
 class SameArchitecture:
-    """The architecture of a loaded model, freshly initialised at every call; it returns logits."""
+    """The architecture of a loaded model, freshly initialised at every call.
+
+    Args:
+        config: of the layers, in the words of Keras 2.
+        stripped: whether its last softmax or sigmoid is taken off.
+    """
 
     config: str
+    stripped: bool = True
 
     def __call__(self, input_shape: tuple[int, ...], outputs: int) -> Any:
         """The model, refused when it does not fit the data."""
         model = _built(json.loads(self.config))
+        if self.stripped:
+            take_off(model)
         if model.input_shape[1:] != tuple(input_shape) or model.output_shape[1:] != (outputs,):
             raise InputError(
                 f"the model maps {model.input_shape[1:]} to {model.output_shape[1:]}, the data needs "
@@ -87,124 +164,138 @@ class SameArchitecture:
         return model
 
 
-def load_model(path: Path, *, trust_code: bool = False) -> LoadedModel:
+def kind_of(outputs: FloatArray, ended: tuple[Any, str] | None, compiled: Compiled, path: Path) -> OutputKind:
+    """What a classifier's outputs are, from their values, the model's last activation and its loss.
+
+    Outputs of several classes are probabilities where all lie in [0, 1] and every row sums to one (to 0.01, for half
+    precision). One output, or one per label, is a probability where all lie in [0, 1] and neither the last layer nor
+    the loss speaks against it.
+
+    Raises:
+        InputError: the loss says the opposite of what the outputs are.
+
+    >>> kind_of(np.array([[0.2, 0.8]]), None, Compiled(), Path("m.keras"))
+    'probabilities'
+    >>> kind_of(np.array([[-2.0, 0.8]]), None, Compiled(loss="binary_crossentropy", from_logits=False), Path("m.keras"))
+    Traceback (most recent call last):
+    ...
+    dpaudit.runtime.errors.InputError: outputs of m.keras lie between -2 and 0.8, but its loss 'binary_crossentropy' \
+takes probabilities. Say which is right with --outputs logits or --outputs probabilities (kind= in Python).
+    """
+    ends = "" if ended is None else ended[1]
+    unit = bool(outputs.min() >= 0 and outputs.max() <= 1)
+    rows = unit and outputs.shape[-1] > 1 and bool(np.abs(outputs.sum(axis=-1) - 1).max() < 0.01)
+    crossentropy = "crossentropy" in compiled.loss.replace("_", "").lower()
+    takes_logits = compiled.from_logits if crossentropy else None
+    probable = rows or ends in ("softmax", "sigmoid") or (unit and takes_logits is not True and ends != "linear")
+    if takes_logits is None:
+        return "probabilities" if probable else "logits"
+    if takes_logits == (not probable):
+        return "logits" if takes_logits else "probabilities"
+    if takes_logits is False and unit and outputs.shape[-1] == 1:
+        return "probabilities"  # a linear layer that happens to stay in [0, 1], as its loss wants it
+    look = "are probabilities" if probable else f"lie between {outputs.min():.3g} and {outputs.max():.3g}"
+    wants = "logits" if takes_logits else "probabilities"
+    raise InputError(
+        f"outputs of {path} {look}, but its loss {compiled.loss!r} takes {wants}. Say which is right with --outputs "
+        "logits or --outputs probabilities (kind= in Python)."
+    )
+
+
+def load_model(path: Path, *, trust_code: bool = False, imports: Sequence[str] = ()) -> LoadedModel:
     """Read a Keras model.
 
     Args:
         path: a ``.keras`` or ``.h5`` file.
         trust_code: run the Python code that a Lambda layer in the file holds. Only for files you wrote yourself.
+        imports: modules to import first, which register the model's own classes with Keras.
 
     Raises:
         InputError: no such file, not a Keras model, a Lambda layer, a layer Keras does not know.
         MissingDependency: a Keras 3 file where Keras 3 is not installed.
     """
     if path.suffix not in SUFFIXES:
-        raise InputError(f"{path} must be a Keras model and end in {', '.join(SUFFIXES)}.")
+        raise InputError(f"{path} must be a Keras model and end in {', '.join(SUFFIXES)}, or be a SavedModel folder.")
     description = read_description(path)
-    if not trust_code:
-        refuse_code(description.config, path, allow="--trust-code (trust_code=True)")
-    model = (
-        _loaded_by_keras_3(path, description, trust_code)
-        if description.major >= 3
-        else _loaded_by_keras_2(path, trust_code)
-    )
-    config = {"class_name": type(model).__name__, "config": model.get_config()}
-    activation = _last_activation(config)
-    if activation in ("softmax", "sigmoid"):
-        config = _without_last_activation(config)
-        bare = _built(config)
-        bare.set_weights(model.get_weights())
-        model = bare
-    if len(model.output_shape) != 2:
-        raise InputError(f"{path} returns outputs of shape {model.output_shape[1:]}; one row per record is needed.")
-    outputs = int(model.output_shape[1])
-    from dpaudit.training.keras_model import as_trained_model
-
+    model, keras = opened(path, description, trust_code=trust_code, imports=tuple(imports))
+    inputs = Inputs.of(model, description.config)
+    ends = getattr(model, "outputs", None)  # of a subclassed model Keras keeps no graph
+    if ends and len(ends) != 1:
+        raise InputError(
+            f"{path} has {len(ends)} outputs, and an audit needs one: hand a predict function of one of them to "
+            "dpaudit.attack_model in Python."
+        )
+    try:
+        shape = ends[0].shape if ends else _forward(model, inputs, np.zeros((1, *inputs.shape), np.float32)).shape
+    except KERAS_ERRORS as error:
+        raise InputError(f"Keras {description.version} cannot run {path}: {one_line(error)}") from error
+    if len(shape) != 2 or shape[1] is None:
+        raise InputError(f"{path} returns outputs of shape {tuple(shape[1:])}; one row per record is needed.")
     return LoadedModel(
-        predict=as_trained_model(model, None).predict,
-        kind="logits",
-        task=_task(description.compiled, activation, outputs),
-        input_shape=tuple(model.input_shape[1:]),
-        outputs=outputs,
-        parameters=int(sum(np.size(weight) for weight in model.get_weights())),
-        architecture=SameArchitecture(json.dumps(config)),
-        compiled=description.compiled,
-        keras=description.version,
+        model, keras, path, description, inputs, int(shape[1]), imports=tuple(imports), trust_code=trust_code
     )
 
 
-@dataclass(frozen=True)
-class Description:
-    """What a model file says about itself, read as data."""
-
-    config: dict[str, Any]
-    compiled: Compiled
-    version: str
-
-    @property
-    def major(self) -> int:
-        """Major version of the Keras that wrote it."""
-        return int(self.version.split(".")[0])
-
-
-def read_description(path: Path) -> Description:
-    """Layer configs, compile state and Keras version of a file; no layer is made, no code runs.
+def opened(path: Path, description: Description, *, trust_code: bool, imports: tuple[str, ...]) -> tuple[Any, Any]:
+    """The model as its own Keras loads it, not compiled, and that Keras.
 
     Raises:
-        InputError: no such file, or not a Keras model.
+        InputError: code in the file, or a file that Keras cannot load.
+        MissingDependency: a Keras 3 file where Keras 3 is not installed.
     """
+    keras = keras_of(description, path)
+    for name in imports:
+        try:
+            import_module(name)
+        except ImportError as error:
+            raise InputError(f"--import {name}: {error}") from error
+    if not trust_code:
+        known = frozenset(keras.saving.get_custom_objects())
+        try:
+            refuse_code(
+                description.config, path, allow="--import MODULE, where it is registered with Keras", registered=known
+            )
+        except InputError as error:
+            if "which would run code" not in str(error):
+                raise
+            refuse_code(description.config, path, allow="--trust-code (trust_code=True)", registered=known)
     try:
-        if path.suffix == ".keras":
-            with zipfile.ZipFile(path) as archive:
-                config = json.loads(archive.read("config.json"))
-                version = json.loads(archive.read("metadata.json"))["keras_version"]
-            compiled = config.get("compile_config")
-        else:
-            import h5py
-
-            with h5py.File(path, "r") as file:
-                config = json.loads(file.attrs["model_config"])
-                version = str(file.attrs["keras_version"])
-                compiled = json.loads(file.attrs["training_config"]) if "training_config" in file.attrs else None
-    except FileNotFoundError as error:
-        raise InputError(f"cannot read {path}: no such file.") from error
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} is not a Keras model with its architecture: {str(error).splitlines()[0]}.") from error
-    return Description(config, _compiled(compiled), version)
+        by_name = _operations(description) if description.major >= 3 and path.suffix != ".keras" else None
+        return keras.models.load_model(path, by_name, compile=False, safe_mode=not trust_code), keras
+    except KERAS_ERRORS as error:
+        own = (
+            "" if imports else " A class of your own is found when --import MODULE names the module that registers it."
+        )
+        raise InputError(f"Keras {description.version} cannot load {path}: {one_line(error)}{own}") from error
 
 
-def _compiled(config: dict[str, Any] | None) -> Compiled:
-    if not config:
-        return Compiled()
-    optimizer = config.get("optimizer_config") or config.get("optimizer") or {}
-    if isinstance(optimizer, str):
-        optimizer = {"class_name": optimizer, "config": {}}
-    settings = optimizer.get("config", {})
-    rate = settings.get("learning_rate")
-    loss = config.get("loss") or ""
-    from_logits = False
-    if isinstance(loss, dict):
-        from_logits = bool(loss.get("config", {}).get("from_logits", False))
-        loss = loss.get("config", {}).get("name") or loss.get("class_name", "")
-    return Compiled(
-        optimizer=str(optimizer.get("class_name", "")).rpartition(">")[2].lower(),
-        learning_rate=float(f"{rate:.6g}") if isinstance(rate, int | float) else None,
-        momentum=float(settings.get("momentum") or 0.0),
-        loss=loss if isinstance(loss, str) else "",
-        from_logits=from_logits,
-    )
+def _operations(description: Description) -> dict[str, Any]:
+    """Operations such as ``x / 255`` in an HDF5 file, which Keras 3 writes without their module and then misses.
+
+    Unlike a layer, an operation has no ``trainable``.
+    """
+    places = [import_module(f"keras.src.ops.{part}") for part in ("core", "image", "linalg", "math", "nn", "numpy")]
+    base = import_module("keras").Operation
+    found = {}
+    for one in objects(description.config):
+        if "module" not in one and "trainable" not in one["config"]:
+            known = [getattr(place, one["class_name"], None) for place in places]
+            kinds = [kind for kind in known if isinstance(kind, type) and issubclass(kind, base)]
+            if kinds:
+                found[one["class_name"]] = kinds[0]
+    return found
 
 
-def _loaded_by_keras_2(path: Path, trust_code: bool) -> Any:
-    from dpaudit.runtime.tensorflow import keras
+def keras_of(description: Description, path: Path) -> Any:
+    """The Keras that wrote a file, of the same major version.
 
-    try:
-        return keras.models.load_model(path, compile=False, safe_mode=not trust_code)
-    except (TypeError, ValueError, KeyError, OSError) as error:
-        raise InputError(f"Keras cannot load {path}: {_first_line(error)}") from error
+    Raises:
+        MissingDependency: it is not installed.
+    """
+    from dpaudit.runtime.tensorflow import keras  # set up before Keras 3 takes TensorFlow as its backend
 
-
-def _loaded_by_keras_3(path: Path, description: Description, trust_code: bool) -> Any:
+    if description.major < 3:
+        return keras
     try:
         installed = metadata.version("keras")
     except metadata.PackageNotFoundError:
@@ -215,28 +306,41 @@ def _loaded_by_keras_3(path: Path, description: Description, trust_code: bool) -
             f"later (installed: {installed}). Or save it with Keras 2, or hand a predict function to "
             "dpaudit.attack_model in Python."
         )
-    from dpaudit.runtime.tensorflow import tf  # set up before Keras 3 takes it as its backend
+    return import_module("keras")
 
-    keras_3 = import_module("keras")
 
+def predict_with(model: Any, inputs: Inputs) -> Predict:
+    """A function from records to outputs, in inference mode, for a model of either Keras."""
+    from dpaudit.runtime.tensorflow import tf
+
+    @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]  # TensorFlow has no types
+    def forward(*parts: Any) -> Any:
+        return model(inputs.arranged(parts), training=False)
+
+    def predict(features: npt.NDArray[np.float32]) -> FloatArray:
+        found = []
+        for at in range(0, len(features), BATCH):
+            parts = [tf.constant(part) for part in inputs.parts(features[at : at + BATCH])]
+            try:
+                found.append(forward(*parts).numpy())
+            except (*KERAS_ERRORS, tf.errors.OpError) as error:
+                raise InputError(
+                    f"the model does not take records of shape {features.shape[1:]}: {one_line(error)}"
+                ) from error
+        return np.asarray(np.concatenate(found), np.float64)
+
+    return predict
+
+
+def _forward(model: Any, inputs: Inputs, features: npt.NDArray[Any]) -> FloatArray:
+    """Outputs as the model is at this moment; no program is kept of it."""
+    from dpaudit.runtime.tensorflow import tf
+
+    parts = [tf.constant(part) for part in inputs.parts(features)]
     try:
-        theirs = keras_3.models.load_model(path, compile=False, safe_mode=not trust_code)
-        model = _built(_as_keras_2(description.config))
-        for layer in theirs.layers:
-            if layer.get_weights():
-                model.get_layer(layer.name).set_weights(layer.get_weights())
-    except (TypeError, ValueError, KeyError, OSError) as error:
-        raise InputError(
-            f"{path} was written by Keras {description.version} and holds what Keras 2 has no counterpart of: "
-            f"{_first_line(error)} Hand its predict function to dpaudit.attack_model in Python instead."
-        ) from error
-    probe = np.random.default_rng(0).random((8, *model.input_shape[1:]), np.float32)
-    expected, got = (np.asarray(one(tf.constant(probe), training=False)) for one in (theirs, model))
-    if not np.allclose(expected, got, rtol=1e-4, atol=1e-5):
-        raise InputError(
-            f"{path} does not predict the same once rebuilt; hand its predict function to dpaudit instead."
-        )
-    return model
+        return np.asarray(model(inputs.arranged(parts), training=False))
+    except tf.errors.OpError as error:
+        raise ValueError(one_line(error)) from error
 
 
 def _built(config: dict[str, Any]) -> Any:
@@ -244,91 +348,46 @@ def _built(config: dict[str, Any]) -> Any:
 
     kinds = {"Sequential": keras.Sequential, "Functional": keras.Model, "Model": keras.Model}
     if config["class_name"] not in kinds:
-        raise InputError(
-            f"the model is a {config['class_name']}; only Sequential and Functional models can be rebuilt. Hand its "
-            "predict function to dpaudit.attack_model in Python instead."
-        )
+        raise InputError(f"the model is a {config['class_name']}; only Sequential and Functional can be rebuilt.")
     return kinds[config["class_name"]].from_config(config["config"])
 
 
-def _as_keras_2(config: dict[str, Any]) -> dict[str, Any]:
-    """The config of a Keras 3 model in the words of Keras 2."""
-    layers = [_layer_as_keras_2(layer) for layer in config["config"]["layers"]]
-    inner = {"name": config["config"]["name"], "layers": layers}
-    for ends in ("input_layers", "output_layers"):
-        if ends in config["config"]:
-            value = config["config"][ends]
-            inner[ends] = [value] if value and isinstance(value[0], str) else value
-    return {"class_name": config["class_name"], "config": inner}
-
-
-def _layer_as_keras_2(layer: dict[str, Any]) -> dict[str, Any]:
-    from dpaudit.runtime.tensorflow import keras
-
-    kind = layer["class_name"]
-    cls = getattr(keras.layers, kind, None)
-    if cls is None:
-        raise ValueError(f"layer {kind}.")
-    settings = dict(layer["config"])
-    if "batch_shape" in settings:
-        settings["batch_input_shape"] = settings.pop("batch_shape")
-    if isinstance(settings.get("dtype"), dict):
-        settings["dtype"] = settings["dtype"]["config"]["name"]
-    for value in settings.values():
-        if isinstance(value, dict) and value.get("module") == "keras.initializers":
-            value["config"] = {k: v for k, v in value["config"].items() if k not in ("input_axes", "output_axes")}
-    known = {"name", "trainable", "dtype", "batch_input_shape", *signature(cls.__init__).parameters}
-    # A setting that came with Keras 3 is left away where it is switched off; switched on it has no counterpart.
-    settings = {name: value for name, value in settings.items() if name in known or value not in (None, False)}
-    translated = {"class_name": kind, "config": settings}
-    if "inbound_nodes" in layer:
-        translated["name"] = layer["name"]
-        translated["inbound_nodes"] = [_node_as_keras_2(node) for node in layer["inbound_nodes"]]
-    return translated
-
-
-def _node_as_keras_2(node: dict[str, Any]) -> list[Any]:
-    tensors = [one for one in objects(node["args"]) if one.get("class_name") == "__keras_tensor__"]
-    return [[*tensor["config"]["keras_history"], {}] for tensor in tensors]
-
-
-def _last_layer(config: dict[str, Any]) -> dict[str, Any]:
-    layers = config["config"]["layers"]
-    ends = config["config"].get("output_layers")
-    if not ends:
-        found: dict[str, Any] = layers[-1]
-        return found
-    if len(ends) != 1 and isinstance(ends[0], list):
-        raise InputError(f"the model has {len(ends)} outputs; an audit needs one.")
-    name = ends[0][0] if isinstance(ends[0], list) else ends[0]
-    return next(layer for layer in layers if layer["config"]["name"] == name)
-
-
-def _last_activation(config: dict[str, Any]) -> str:
-    layer = _last_layer(config)
-    if layer["class_name"] in ("Softmax",):
-        return "softmax"
-    return str(layer["config"].get("activation", "linear"))
-
-
-def _without_last_activation(config: dict[str, Any]) -> dict[str, Any]:
-    bare: dict[str, Any] = json.loads(json.dumps(config))
-    layer = _last_layer(bare)
-    if layer["class_name"] == "Softmax":
-        layer["class_name"] = "Activation"
-        layer["config"] = {"name": layer["config"]["name"]}
-    layer["config"]["activation"] = "linear"
-    return bare
+def _keras_2_config(loaded: LoadedModel) -> dict[str, Any]:
+    """The config for Keras 2; of a Keras 3 file only where the rebuilt model predicts the same."""
+    if loaded.description.major < 3:
+        return loaded.description.config
+    try:
+        config = as_keras_2(loaded.description.config)
+        model = _built(config)
+        for layer in loaded.model.layers:
+            if layer.get_weights():
+                model.get_layer(layer.name).set_weights(layer.get_weights())
+        if loaded.stripped:
+            take_off(model)
+        probe = np.random.default_rng(0).random((8, *loaded.inputs.shape), np.float32)
+        expected, got = (_forward(one, loaded.inputs, probe) for one in (loaded.model, model))
+    except (*KERAS_ERRORS, InputError) as error:
+        raise InputError(
+            f"{loaded.path} was written by {loaded.made_by} and holds what Keras 2 has no counterpart of: "
+            f"{one_line(error)}"
+        ) from error
+    if not np.allclose(expected, got, rtol=1e-4, atol=1e-5):
+        raise InputError(f"{loaded.path} does not predict the same once rebuilt for Keras 2.")
+    return config
 
 
 def _task(compiled: Compiled, activation: str, outputs: int) -> Task:
     loss = compiled.loss.replace("_", "").lower()
     if "meansquared" in loss or "meanabsolute" in loss or loss in ("mse", "mae", "huber", "huberloss", "logcosh"):
         return "regression"
+    if activation == "softmax" and outputs > 1:
+        return "multiclass"
     if "binary" in loss or activation == "sigmoid":
         return "binary" if outputs == 1 else "multilabel"
     return "binary" if outputs == 1 else "multiclass"
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:300]
+def one_line(error: Exception) -> str:
+    """The line of a message of Keras or TensorFlow that says what is wrong."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:300]

@@ -160,9 +160,9 @@ def test_references_are_checked_before_anything_is_trained() -> None:
 @pytest.mark.tf
 def test_a_keras_file_with_a_recipe(tmp_path: Path) -> None:
     """The file's optimizer and learning rate are taken over; the references leak what the target leaks."""
-    from dpaudit.audits.attack import trainer_from
     from dpaudit.runtime.tensorflow import keras
     from dpaudit.training.load_model import load_model
+    from dpaudit.training.trainer_of_file import trainer_from
 
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(32, "relu"), keras.layers.Dense(2, "softmax")])
@@ -170,7 +170,9 @@ def test_a_keras_file_with_a_recipe(tmp_path: Path) -> None:
     model.fit(*MEMBERS, epochs=30, verbose=0)
     model.save(tmp_path / "model.keras")
     recipe = {"trainer": "sgd", "epochs": 30, "batch_size": 32}
-    trainer = trainer_from(recipe, load_model(tmp_path / "model.keras"))
+    trainer = trainer_from(
+        recipe, load_model(tmp_path / "model.keras").settled(MEMBERS[0], task="multiclass"), "multiclass"
+    )
     assert (trainer.optimizer, trainer.learning_rate) == ("adam", 0.02)  # type: ignore[attr-defined]
     result = attack_model(
         tmp_path / "model.keras", MEMBERS, OTHERS, references=References(recipe, models=4), attacks=["loss", "base"]

@@ -12,7 +12,7 @@ from dpaudit.accounting.claim import Claim, FixedSize, GaussianSteps, Poisson
 from dpaudit.inspection.mechanism import Mechanism
 from dpaudit.inspection.participation import RecordedBatches
 from dpaudit.inspection.reconcile import Recipe
-from dpaudit.self_test.bugs import dp_sgd, hunts, pipelines, traces, trainings
+from dpaudit.self_test.bugs import dp_sgd, hunts, pipelines, traces, trainings, unusual
 from dpaudit.self_test.bugs import recorded_federations as recorded
 from dpaudit.self_test.bugs.dp_sgd import BreakableDpSgd
 from dpaudit.self_test.bugs.fault import DP_SGD_CLAIM, FEDERATED_CLAIM, Detection, Fault
@@ -35,6 +35,19 @@ def _part(name: str, fault_noise: float | None, kind: str, epsilon: float | None
         claim=DP_SGD_CLAIM,
         noise_multiplier=fault_noise,
         epsilon=epsilon,
+    )
+
+
+def _unusual(kind: str, name: str) -> Fault:
+    part = getattr(unusual, name)
+    return Fault(
+        name=name.replace("_", " "),
+        fault=part.__doc__.split("\n")[0],
+        subject="DP-SGD",
+        rung=1,
+        hunt=partial(hunts.mechanism, lambda seed: BreakableDpSgd(seed=seed, **{kind: part}).mechanism()),
+        claim=DP_SGD_CLAIM,
+        epsilon=unusual.EPSILON.get(name),
     )
 
 
@@ -261,6 +274,19 @@ RUNG_1 = (
     _part("noise_on_some_coordinates", 0.0, "noise"),
     _part("divide_by_actual_batch", None, "divide"),
     _part("skip_empty_batches", None, "divide"),
+    *(_unusual(kind, name) for kind, names in unusual.PARTS.items() for name in names),
+    *(
+        Fault(
+            f"{name} skipped after an overflow",
+            f"A gradient scaler skips the {words} after a gradient that is not finite.",
+            "DP-SGD",
+            1,
+            partial(hunts.mechanism, unusual.skipped_after_overflow(name)),
+            DP_SGD_CLAIM,
+            epsilon=math.inf,
+        )
+        for name, words in (("step", "step"), ("noise", "noise of the step"))
+    ),
     Fault(
         "raw momentum",
         "A momentum is computed before clipping and noise, and published.",
@@ -395,6 +421,7 @@ CANARY_STEPS = 50
 RIGHT: dict[str, tuple[Callable[[int], Detection], bool]] = {
     "DP-SGD": (partial(hunts.mechanism, lambda seed: BreakableDpSgd(seed=seed).mechanism()), False),
     "DP-SGD that cannot be reset": (partial(hunts.mechanism, lambda seed: Mechanism(BreakableDpSgd(seed=seed))), False),
+    **{f"DP-SGD, {name}": (partial(hunts.unusual, build), False) for name, build in unusual.RIGHT.items()},
     "DP-FedAvg, fixed clip": (partial(hunts.server, {"adapt": 0.0}), False),
     "DP-FedAvg, adaptive clip": (partial(hunts.server, {"adapt": 0.2}), False),
     "recipe as claimed": (partial(hunts.recipe, DP_SGD_CLAIM, RECIPE), False),

@@ -36,6 +36,13 @@ def mechanism(build: Callable[[int], Mechanism], seed: int) -> Detection:
     return first_violation(found.findings, found.noise_multiplier)
 
 
+def unusual(build: Callable[[int], tuple[Mechanism, Stated]], seed: int) -> Detection:
+    """Forensics on a mechanism that comes with what it states."""
+    subject, stated = build(seed)
+    found = inspect_mechanism(subject, stated, seed=seed, level=LEVEL)
+    return first_violation(found.findings, found.noise_multiplier)
+
+
 def steps(build: Callable[[int], tuple[Mechanism, Stated]], count: int, seed: int) -> Detection:
     """Step canaries in ``count`` steps, against the noise that is stated."""
     subject, stated = build(seed)

@@ -1,0 +1,81 @@
+"""What steps cost whose noise has another law than independent Gaussian draws, by dp-accounting's accountants."""
+
+import math
+from dataclasses import replace
+
+import dp_accounting
+from dp_accounting.pld import PLDAccountant
+from dp_accounting.rdp import RdpAccountant
+
+from dpaudit.accounting.claim import Adjacency, GaussianSteps, Poisson, Shuffled
+from dpaudit.accounting.law import Banded, DiscreteGaussian, GaussianNoise, Laplace, Law, TreeNoise
+from dpaudit.accounting.mechanism import ORDERS, Accounted, epsilon
+from dpaudit.runtime import check
+from dpaudit.runtime.errors import InputError
+
+
+def law_epsilon(mechanism: GaussianSteps, law: Law, *, delta: float, adjacency: Adjacency = "add-remove") -> Accounted:
+    """An upper bound on ε for steps with this noise.
+
+    Args:
+        mechanism: its noise multiplier is the law's scale over the clip norm (in L1 for Laplace), its steps and
+            sampling are those of the training.
+        law: of the noise. Banded: sampling is cyclic, so that every record can enter one step in ``len(bands)``
+            (`Choquette-Choo and others (2023) <https://arxiv.org/abs/2306.08153>`_, Theorem 4). Tree: one epoch of
+            disjoint batches, so that every record enters one step.
+        delta: δ.
+        adjacency: as in `epsilon`.
+
+    Raises:
+        InputError: no accountant is known for this law under this sampling or adjacency.
+
+    >>> one = GaussianSteps(1.0, 1, Poisson(1.0))
+    >>> round(law_epsilon(one, Laplace(), delta=0.0).epsilon, 3)  # by definition
+    1.0
+    """
+    check.delta("delta", delta)
+    if isinstance(law, GaussianNoise):
+        return epsilon(mechanism, delta=delta, adjacency=adjacency)
+    sigma = mechanism.noise_multiplier / (2 if adjacency == "replace-one" else 1)
+    rate, steps = mechanism.sampling.rate, mechanism.steps
+    if isinstance(law, TreeNoise):
+        if not isinstance(mechanism.sampling, Shuffled) or steps > mechanism.sampling.batches_per_epoch:
+            raise InputError(
+                "tree noise is accounted for one epoch of disjoint batches, so for no more steps than those."
+            )
+    elif not isinstance(mechanism.sampling, Poisson):
+        raise InputError(f"{law.words} noise is accounted for Poisson sampling only, got {mechanism.sampling!r}.")
+    if sigma == 0:
+        return Accounted(math.inf, delta, adjacency, "no noise")
+    match law:
+        case Laplace():
+            pld = PLDAccountant()
+            pld.compose(_sampled(dp_accounting.LaplaceDpEvent(sigma), rate, steps))
+            return Accounted(float(pld.get_epsilon(delta)), delta, adjacency, "PLD of Laplace")
+        case DiscreteGaussian():
+            rdp = RdpAccountant(ORDERS)
+            rdp.compose(dp_accounting.SelfComposedDpEvent(dp_accounting.GaussianDpEvent(sigma), steps))
+            note = (
+                "" if rate == 1 else "without amplification by sampling: none is known for this law in many dimensions"
+            )
+            return Accounted(float(rdp.get_epsilon(delta)), delta, adjacency, "zCDP of discrete Gaussian", note=note)
+        case Banded(bands=bands):
+            rounds = math.ceil(steps / len(bands))
+            cyclic = replace(mechanism, steps=rounds, sampling=Poisson(min(1.0, rate * len(bands))))
+            found = epsilon(cyclic, delta=delta, adjacency=adjacency)
+            return replace(
+                found,
+                method=f"{found.method} of banded matrix",
+                note=f"holds for cyclic sampling: every record can enter one step in {len(bands)}",
+            )
+        case TreeNoise():
+            if adjacency == "add-remove":
+                raise InputError("tree noise is accounted for a record that is zeroed out or replaced, not added.")
+            rdp = RdpAccountant(ORDERS, dp_accounting.NeighboringRelation.REPLACE_SPECIAL)
+            rdp.compose(dp_accounting.SingleEpochTreeAggregationDpEvent(sigma, steps))
+            return Accounted(float(rdp.get_epsilon(delta)), delta, adjacency, "RDP of one tree")
+
+
+def _sampled(event: dp_accounting.DpEvent, rate: float, steps: int) -> dp_accounting.DpEvent:
+    step = event if rate == 1 else dp_accounting.PoissonSampledDpEvent(rate, event)
+    return dp_accounting.SelfComposedDpEvent(step, steps)

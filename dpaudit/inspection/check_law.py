@@ -1,0 +1,143 @@
+"""Has the noise the law that is accounted: its shape, its tails, and values as close together as floats are?"""
+
+import math
+
+import numpy as np
+from scipy import stats
+
+from dpaudit.accounting.law import DiscreteGaussian
+from dpaudit.bounds.lower_bound import Finding
+from dpaudit.inspection.noise import NoiseRun
+from dpaudit.inspection.probe import Probe
+from dpaudit.inspection.sight import POWER, Sight
+from dpaudit.runtime.check import FloatArray
+
+THRESHOLDS = (2.5, 3.0, 3.5, 4.0)  # deviations beyond which the draws are counted
+DRAWS = 1_000_000
+VALUES = 100_000
+# Two float32 draws are equal with probability 2^-23 or so; on a grid of 1/40,000 of the deviation with 2^-17.
+COINCIDENCE = 2.0**-17
+LATTICE = 1e-3  # of the spacing: what rounding a float32 leaves
+CALLS = 32
+
+
+def check_law(probe: Probe, noise: NoiseRun) -> list[Finding]:
+    """Shape and tails, then the grid. Dividing by the measured deviation makes the tests conservative."""
+    if noise.missing:
+        return []
+    draws = _draws(noise)
+    level = probe.level / 2
+    shape = stats.kstest(draws, "norm")
+    if shape.pvalue < level:
+        return [
+            _other(probe, noise, f"noise that is not {_law(probe)} (Kolmogorov-Smirnov distance {shape.statistic:.3g})")
+        ]
+    size = np.abs(draws)
+    for threshold in THRESHOLDS:
+        chance = 2 * float(stats.norm.sf(threshold))
+        count = int((size > threshold).sum())
+        law = stats.binom(draws.size, chance)
+        if 2 * min(law.cdf(count), law.sf(count - 1)) < level / len(THRESHOLDS):
+            seen = f"{count:,} of {draws.size:,} draws beyond {threshold:g} deviations, where {_law(probe)} noise has "
+            return [_other(probe, noise, f"{seen}{draws.size * chance:,.0f}")]
+    return _grid(probe, noise)
+
+
+def sights_of_law(probe: Probe, noise: NoiseRun) -> list[Sight]:
+    """What those tests would have found, and what no finite number of draws excludes."""
+    draws = _draws(noise).size
+    mass = -math.log(probe.level / 2 / len(THRESHOLDS)) / draws
+    furthest = max((t for t in THRESHOLDS if 2 * stats.norm.sf(t) > mass), default=None)
+    distance = (math.sqrt(-math.log(probe.level / 4) / 2) + stats.norm.ppf(POWER) / 2) / math.sqrt(draws)
+    tails = (
+        "tails were not looked at: too few draws"
+        if furthest is None
+        else f"noise cut off at {furthest:g} deviations or before, by {draws:,} draws; beyond that nothing is known"
+    )
+    grid = "a grid of 1/40,000 of a deviation"
+    if isinstance(probe.stated.law, DiscreteGaussian):
+        grid = "any value off the lattice that is stated"
+    return [
+        Sight("shape of the noise", f"a distance of {distance:.2g} between distributions"),
+        Sight("tails of the noise", tails),
+        Sight("spacing of the noise", grid),
+    ]
+
+
+def _draws(noise: NoiseRun) -> FloatArray:
+    draws = noise.scaled[noise.scaled.any(axis=1)]
+    columns = max(1, DRAWS // max(1, len(draws)))
+    picked = np.linspace(0, draws.shape[1] - 1, min(columns, draws.shape[1])).astype(int)
+    found: FloatArray = draws[:, picked].ravel()
+    return found
+
+
+def _grid(probe: Probe, noise: NoiseRun) -> list[Finding]:
+    values = noise.values[noise.kind == 0]
+    law = probe.stated.law
+    if isinstance(law, DiscreteGaussian):
+        steps = values * probe.stated.divisor(probe.batch_size) / law.spacing
+        off = np.abs(steps - np.rint(steps)) > LATTICE + 1e-6 * np.abs(steps)
+        if not off.any():
+            return []
+        return [_other(probe, noise, f"{off.mean():.0%} of the values are not multiples of {law.spacing:g}")]
+    seen = _coincidences(values.ravel()[:VALUES])
+    if seen < COINCIDENCE:
+        return []
+    # A sum that differs in every coordinate moves noise off its grid, and not what was rounded together with it.
+    rng = np.random.default_rng([probe.seed, 33])
+    batch = probe.zeros(probe.batch_size)
+    batch[0] = 0.3 * probe.stated.clip * probe.random_direction(rng)
+    with_sum = _coincidences(probe.releases(batch, min(CALLS, len(values))).ravel()[:VALUES])
+    bits = -math.log2(seen)
+    if with_sum > seen / 8:
+        return [
+            Finding(
+                check="rounded release",
+                severity="warning",
+                fed="gradients of zeros, and one gradient that differs in every coordinate",
+                observed=f"releases on a grid: two values are equal with probability 2^-{bits:.0f}",
+                expected="values as close together as those of float32 draws, or rounding that is stated",
+                remedy="add noise in float32 or better, round the noisy sum, and state it: Mechanism(after=(ROUNDED,))",
+                rung=1,
+            )
+        ]
+    return [
+        Finding(
+            check="noise lattice",
+            severity="violation",
+            fed="gradients of zeros, and one gradient that differs in every coordinate",
+            observed=f"noise on a grid (two values are equal with probability 2^-{bits:.0f}) that the sum is not on: "
+            "the digits beyond the grid are those of the sum",
+            expected="noise as fine as the sum it hides",
+            remedy="draw noise in the precision of the sum, or discrete Gaussian noise with the sum on its grid",
+            rung=1,
+            true_epsilon=math.inf,
+        )
+    ]
+
+
+def _coincidences(values: FloatArray) -> float:
+    """Share of pairs of values that are equal; zeros are no draws."""
+    values = values[values != 0]
+    if values.size < 2:
+        return 0.0
+    counts = np.unique(values, return_counts=True)[1].astype(np.float64)
+    return float((counts * (counts - 1)).sum() / (values.size * (values.size - 1.0)))
+
+
+def _law(probe: Probe) -> str:
+    return probe.stated.law.words if not hasattr(probe.stated.law, "covariance") else "Gaussian"
+
+
+def _other(probe: Probe, noise: NoiseRun, observed: str) -> Finding:
+    return Finding(
+        check="noise distribution",
+        severity="violation",
+        fed=f"batches that sum to zero, {noise.calls:,} times",
+        observed=observed,
+        expected=f"{_law(probe)} noise, which the accountant assumes",
+        remedy="draw every coordinate from the distribution that is accounted, and do not cut it off",
+        rung=1,
+        true_epsilon=None,
+    )
