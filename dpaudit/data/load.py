@@ -246,7 +246,7 @@ def _refuse(path: Path, found: list[str], labels: Any, task: Task, names: Sequen
     wrong = _label_problem(path, task, labels)
     raise InputError(
         f"{path}: features must be numbers: {'; '.join([*found, *([wrong] if isinstance(wrong, str) else [])])}. "
-        f"Leave columns out with drop = [...] or name the features; {ENCODE}."
+        f"Leave columns out with drop = [...] (--drop) or name the features; {ENCODE}."
     )
 
 

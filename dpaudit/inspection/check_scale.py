@@ -51,15 +51,23 @@ def effective_noise_multiplier(probe: Probe, noise: NoiseRun, moves: Sequence[Mo
     level = (1 - CONFIDENCE) / 4 / len(rooms)
     found = []
     for place, size in rooms:
-        kinds, move = _room(noise, moves, place, size, level, probe.level / 3 / len(moves))
-        least, moved = min(kinds.values(), key=lambda interval: interval.high), move.interval(level)
+        kinds, worst = _room(noise, moves, place, size, level, probe.level / 3 / len(moves))
+        # The largest of many moves is too large by chance: the surest one counts where no other is surely larger.
+        surest = min(
+            (move for move in moves if (move.variable, move.batch_size) == (worst.variable, size)),
+            key=lambda move: (move.error, -move.size),
+        )
+        larger = worst.interval(probe.level / 3 / len(moves)).low > surest.size
+        moved = (worst if larger else surest).interval(level)
+        least = min(kinds.values(), key=lambda interval: interval.high)
         pairs = ((least.low, moved.high), (least.estimate, moved.estimate), (least.high, moved.low))
         found.append([n / m if m > 0 else math.inf for n, m in pairs])
-    # The smallest of many estimates is too small by chance; that of the surest place is not.
-    low, estimate, high = min(found, key=lambda each: each[2])
-    low = min(each[0] for each in found)
+    # So it is with places: that of all variables in an ordinary batch counts where no other is surely worse.
+    ordinary = found[rooms.index((None, probe.batch_size))]
+    worst_of_all = min(found, key=lambda each: each[2])
+    _, estimate, high = worst_of_all if worst_of_all[2] < ordinary[1] else ordinary
     sigma = probe.stated.noise_multiplier
-    return EstimateInterval(low * sigma, estimate * sigma, high * sigma)
+    return EstimateInterval(min(each[0] for each in found) * sigma, estimate * sigma, max(high, estimate) * sigma)
 
 
 def sights_of_scale(probe: Probe, noise: NoiseRun, moves: Sequence[Move]) -> list[Sight]:

@@ -124,12 +124,15 @@ def compiled_from(config: dict[str, Any] | None) -> Compiled:
     ...                        "loss": "sparse_categorical_crossentropy"})
     >>> found.optimizer, found.learning_rate, found.from_logits, found.plain
     ('adam', 0.002, False, True)
+    >>> compiled_from({"optimizer": "sgd", "loss": "mse"}).learning_rate
+    0.01
     """
     if not config:
         return Compiled()
     optimizer = config.get("optimizer_config") or config.get("optimizer") or {}
-    if isinstance(optimizer, str):
-        optimizer = {"class_name": optimizer, "config": {}}
+    if isinstance(optimizer, str):  # given by name, so with the rate that Keras gives it
+        rate = 0.01 if optimizer.lower() == "sgd" else 0.001
+        optimizer = {"class_name": optimizer, "config": {"learning_rate": rate}}
     settings = optimizer.get("config", {})
     rate = settings.get("learning_rate")
     name = str(optimizer.get("class_name", "")).rpartition(">")[2].lower()

@@ -11,7 +11,7 @@ from dpaudit.training.last_activation import ending
 from dpaudit.training.load_model import LoadedModel
 from dpaudit.training.trainer import Trainer
 
-_DP = ("dpkeras", "vectorizeddpkeras", "dp")  # how TensorFlow Privacy begins the names of its optimizers
+_DP = ("dp", "vectorizeddp")  # how TensorFlow Privacy begins the names of its optimizers
 
 
 def trainer_from(recipe: Mapping[str, Any], loaded: LoadedModel, task: str) -> Trainer:
@@ -32,6 +32,11 @@ def trainer_from(recipe: Mapping[str, Any], loaded: LoadedModel, task: str) -> T
     given = dict(recipe)
     name = given.pop("trainer", "sgd")
     if name == "sgd":
+        if loaded.compiled.optimizer.startswith(_DP) and "optimizer" not in given:
+            raise InputError(
+                f"recipe: {loaded.path} was trained with {loaded.compiled.optimizer} of TensorFlow Privacy; "
+                "'trainer' must be 'dp-sgd' or 'tf-privacy', with its noise and clipping."
+            )
         if "epochs" not in given and "until_accuracy" not in given:
             raise InputError(f"recipe: {loaded.path} does not say how long it was trained; 'epochs' must state it.")
         if _on_engine(given, loaded, task):
@@ -82,14 +87,8 @@ def _filled(name: str, given: dict[str, Any], loaded: LoadedModel) -> Trainer:
     known = {field.name for field in fields(registry.resolve("trainers", name))}
     compiled = loaded.compiled
     optimizer = compiled.optimizer
-    for start in _DP:
-        optimizer = optimizer.removeprefix(start)
-    optimizer = optimizer.removesuffix("optimizer")
-    if name == "sgd" and optimizer != compiled.optimizer and "optimizer" not in given:
-        raise InputError(
-            f"recipe: {loaded.path} was trained with {compiled.optimizer}; 'trainer' must be 'dp-sgd' or 'tf-privacy', "
-            "with its noise and clipping."
-        )
+    if optimizer.startswith(_DP):
+        optimizer = next((one for one in ("sgd", "adam") if one in optimizer), optimizer)
     if "optimizer" in known and "optimizer" not in given:
         if optimizer not in ("sgd", "adam"):
             said = f"was trained with {compiled.optimizer}" if optimizer else "does not say its optimizer"

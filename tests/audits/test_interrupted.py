@@ -57,7 +57,7 @@ def place(tmp_path: Path) -> Path:
     rng = np.random.default_rng(1)
     labels = rng.integers(2, size=120)
     rows = [",".join(f"{x:.4f}" for x in row) for row in rng.normal(size=(120, 3)) + labels[:, None]]
-    table = "a,b,c,label\n" + "".join(f"{row},{label}\n" for row, label in zip(rows, labels, strict=True))
+    table = "0,1,2,label\n" + "".join(f"{row},{label}\n" for row, label in zip(rows, labels, strict=True))
     (tmp_path / "records.csv").write_text(table)
     (tmp_path / "plan.toml").write_text(PLAN)
     (tmp_path / "trainer.py").write_text(TRAINER)
@@ -189,7 +189,7 @@ def judged_and_attacked(place: Path) -> dict[str, tuple[str, ...]]:
     for name, shift in (("in", 1.0), ("out", 0.0)):
         logits = rng.normal(size=(200, 3)) + np.array([shift, 0, 0])
         rows = [",".join(f"{x:.4f}" for x in row) + ",0\n" for row in logits]
-        (place / f"{name}.csv").write_text("a,b,c,label\n" + "".join(rows))
+        (place / f"{name}.csv").write_text("0,1,2,label\n" + "".join(rows))
     (place / "result.json").write_text(gaussian_audit(1.0, seed=1, records=300).json())
     (place / "claims.toml").write_text('[[claim]]\nid = "a"\nkind = "ceiling"\nmetric = "auc"\nmax = 0.99\n')
     attack = ("attack", "--predictions", "in.csv", "out.csv", "--outputs", "logits", "--quiet", "--out", "attacked")

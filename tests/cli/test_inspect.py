@@ -2,6 +2,7 @@
 
 import json
 import re
+from html import unescape
 
 import numpy as np
 import pytest
@@ -167,3 +168,33 @@ def test_what_is_for_the_other_kind_of_subject_is_refused(tmp_path, words, messa
     found = CliRunner().invoke(app, ["inspect", *(word.format(**places) for word in words)])
     assert isinstance(found.exception, InputError)
     assert re.search(message, str(found.exception))
+
+
+def test_a_page_and_json_of_an_inspection(factory, tmp_path):
+    """``--out`` writes both; the page shows each finding and what would have been found, and loads nothing."""
+    found = inspect(factory, "broken", "--out", str(tmp_path / "out"), "--effort", "0.1")
+    assert found.exit_code == 1
+    document = json.loads((tmp_path / "out" / "inspection.json").read_text())
+    page = unescape((tmp_path / "out" / "inspection.html").read_text())
+    for finding in document["findings"]:
+        assert finding["remedy"] in page
+    assert all(sight["kind"] in page for sight in document["sights"])
+    assert "default-src 'none'" in page
+    assert document["interval"][0] <= document["noise_multiplier"] <= document["interval"][1]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--budget", "soon"], "--budget must be a time such as 90s"),
+        (["--law", "gauss"], "a law of noise is gaussian"),
+        (["--law", "laplace", "--canary-steps", "5"], "--canary-steps measures Gaussian noise only"),
+        (["--effort", "0"], "effort must be above 0"),
+        (["--fixed-batches"], "state replace-one or zero-out adjacency"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused(factory, words, message):
+    """One line that names the option."""
+    found = inspect(factory, "right", *words)
+    assert isinstance(found.exception, InputError)
+    assert message in str(found.exception)

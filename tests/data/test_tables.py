@@ -202,5 +202,5 @@ def test_the_number_of_classes_comes_from_all_records(tmp_path: Path, where: str
         if (5 in population.labels) == (where == "population"):
             break
     assert [part.outputs for part in (records, population, records.take(np.arange(3)))] == [6, 6, 6]
-    few = np.asarray(records.labels, int) < 5
-    assert records.take(few).fingerprint != Dataset("t", records.features[few], records.labels[few]).fingerprint
+    few = records.take(records.classes < 5)
+    assert few.fingerprint != Dataset("t", few.features, few.labels).fingerprint

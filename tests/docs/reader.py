@@ -117,7 +117,7 @@ def furnish(folder: Path, line: str) -> None:
     for name in ("IN.csv", "OUT.csv", "members.csv", "nonmembers.csv"):
         shares = rng.dirichlet([1, 1], 200)
         regions = [",region", ",north", ",south"] if "--slice" in line else ["", "", ""]
-        rows = "".join(f"{p},{1 - p},0{regions[1 + i % 2]}\n" for i, p in enumerate(shares[:, 0]))
+        rows = "".join(f"{p},{1 - p},no{regions[1 + i % 2]}\n" for i, p in enumerate(shares[:, 0]))
         (folder / name).write_text(f"no,yes,label{regions[0]}\n{rows}")
     for name in ("A.npz", "B.npz", "members.npz", "others.npz", "more.npz"):
         np.savez(folder / name, features=rng.normal(size=(60, 4)).astype(np.float32), labels=rng.integers(2, size=60))

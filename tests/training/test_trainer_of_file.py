@@ -168,6 +168,37 @@ def test_what_cannot_be_taken_over_is_refused_with_its_key(
         trainer_of(tmp_path / "m.keras", recipe)
 
 
+def test_an_optimizer_given_by_name_has_the_rate_of_keras(tmp_path: Path) -> None:
+    """``compile("adam")`` and ``compile("sgd")`` store no rate; Keras's own objects say which it is."""
+    for keras in versions():
+        for name, cls in (("adam", keras.optimizers.Adam), ("sgd", keras.optimizers.SGD)):
+            model = network(keras)
+            model.compile(name, "sparse_categorical_crossentropy")
+            model.save(tmp_path / "m.keras")
+            assert trainer_of(tmp_path / "m.keras").learning_rate == pytest.approx(float(cls().learning_rate))
+
+
+def test_a_file_of_tensorflow_privacy_asks_for_a_dp_trainer(tmp_path: Path) -> None:
+    """Its optimizer is no plain one; the DP trainer asks which it stands for, and then the rate is the file's."""
+    import dataclasses
+
+    from dpaudit.training.load_model import load_model
+    from dpaudit.training.trainer_of_file import trainer_from
+
+    model = network(versions()[0])
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    model.save(tmp_path / "m.keras")
+    loaded = load_model(tmp_path / "m.keras").settled(X, task="multiclass")
+    private = dataclasses.replace(loaded.compiled, optimizer="dpoptimizerclass", plain=False)
+    loaded = dataclasses.replace(loaded, description=dataclasses.replace(loaded.description, compiled=private))
+    with pytest.raises(InputError, match="'trainer' must be 'dp-sgd' or 'tf-privacy'"):
+        trainer_from({"epochs": 1}, loaded, "multiclass")
+    with pytest.raises(InputError, match="'optimizer' must state"):
+        trainer_from({"trainer": "dp-sgd", "epochs": 1}, loaded, "multiclass")
+    trainer = trainer_from({"trainer": "dp-sgd", "epochs": 1, "optimizer": "adam"}, loaded, "multiclass")
+    assert (trainer.optimizer, trainer.learning_rate) == ("adam", 0.01)  # type: ignore[attr-defined]
+
+
 def test_kept_layers_are_refused_where_they_would_be_drawn_anew(tmp_path: Path) -> None:
     """DP-SGD on the engine starts every layer afresh."""
     keras = versions()[0]

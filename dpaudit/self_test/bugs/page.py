@@ -15,7 +15,7 @@ The true ε is computed from the fault by the accountant. It is empty where no s
 almost no noise is left. For drop-outs it is the ε of half of the clients, and for noise in the update that of whole
 batches; the inspection measures with a quarter of them. For augmented copies it is an upper bound by group privacy.
 The measured ε̂ is a bound on rungs 3 and 4; on rungs 1 and 2 it is computed from the measured noise multiplier. Rungs
-0 to 2 share a family-wise level of 1e-6 in each audit; rungs 3 and 4 have 5 %.
+0 to 2 share a family-wise level of 1e-6 in each audit; rungs 3 and 4 have 5 %. Rung 1 inspects with effort 1.
 """
 
 
