@@ -42,7 +42,7 @@ THROUGH = {
     ),
     "tests/cli/test_dry_run.py": "audits.cost cli.options cli.output runtime.machine",
     "tests/cli/test_init_table.py": "audits.plan_for_table data.look",
-    "tests/cli/test_inspect.py": "cli.inspect inspection.load_factory",
+    "tests/cli/test_inspect.py": "cli.epsilon cli.inspect inspection.load_factory reports.inspection",
     "tests/cli/test_verify_command.py": "cli.verify",
     "tests/data/test_blind_baseline.py": "data.columns",
     "tests/data/test_tables.py": "data.table_columns",
@@ -58,6 +58,10 @@ THROUGH = {
         "inspection.check_state inspection.probe"
     ),
     "tests/inspection/test_keras_adapters.py": "inspection.coupling",
+    "tests/inspection/test_kinds_of_faults.py": (
+        "accounting.law accounting.law_epsilon inspection.after inspection.check_law inspection.check_rare "
+        "inspection.microbatches inspection.noise inspection.sight self_test.bugs.unusual"
+    ),
     "tests/inspection/test_reconcile.py": "accounting.composed",
     "tests/integrations/test_simulated.py": "training.federated.ledger",
     "tests/reports/test_forms.py": "gate.history",
@@ -67,8 +71,9 @@ THROUGH = {
         "results.federated results.gradient results.membership results.prior results.trace"
     ),
     "tests/self_test/bugs/test_zoo.py": (
-        "self_test.bugs.fault self_test.bugs.federated self_test.bugs.pipelines self_test.bugs.recorded_federations "
-        "self_test.bugs.tf_privacy self_test.bugs.traces"
+        "self_test.bugs.fault self_test.bugs.federated self_test.bugs.pipelines "
+        "self_test.bugs.recorded_federations self_test.bugs.tf_privacy "
+        "self_test.bugs.traces"
     ),
     "tests/trace/test_trace.py": (
         "trace.accountant trace.averages trace.check_course trace.check_noise trace.check_participation trace.inspect "
@@ -76,7 +81,11 @@ THROUGH = {
     ),
     "tests/training/federated/test_simulation.py": "training.federated.federation",
     "tests/training/reference_models/test_pool.py": "training.reference_models.masks",
-    "tests/training/test_load_model.py": "training.keras_config training.keras_model",
+    "tests/training/test_load_model.py": (
+        "training.keras_3_config training.keras_config training.keras_model training.last_activation "
+        "training.model_file"
+    ),
+    "tests/training/test_trainer_of_file.py": "training.model_inputs",
 }
 
 

@@ -177,7 +177,7 @@ def _inspect_mechanism(
     from typing import cast
 
     from dpaudit.accounting.claim import Adjacency, Claim, GaussianSteps, Poisson, Shuffled, Unit
-    from dpaudit.accounting.law import Gaussian, Tree, law_from
+    from dpaudit.accounting.law import GaussianNoise, TreeNoise, law_from
     from dpaudit.accounting.law_epsilon import law_epsilon
     from dpaudit.inspection.findings_table import sights_table, summary, tabulate_findings
     from dpaudit.inspection.inspect import LEVEL, inspect_mechanism
@@ -195,10 +195,10 @@ def _inspect_mechanism(
     subject = build_from_factory(factory, seed=seed, partial=not fixed_batches)
     unit: Unit = "user" if isinstance(subject, Server) else "record"
     accounted = mechanism
-    if isinstance(noise, Tree):  # which takes part in no sampling
+    if isinstance(noise, TreeNoise):  # which takes part in no sampling
         accounted = replace(mechanism, sampling=Shuffled(max(1, round(1 / mechanism.sampling.rate))))
     promised = law_epsilon(accounted, noise, delta=delta, adjacency=stated.adjacency).epsilon
-    gaussian = isinstance(noise, Gaussian)
+    gaussian = isinstance(noise, GaussianNoise)
     if canary_steps and not gaussian:
         raise InputError(f"--canary-steps measures Gaussian noise only, got --law {law}.")
     claim = Claim(

@@ -14,7 +14,7 @@ from dpaudit.bounds.verdict import judge as compared
 from dpaudit.gate import metric_intervals as measured
 from dpaudit.gate.claims_file import AnyClaim, CeilingClaim, EpsilonClaim, MechanismClaim, NoGrowthClaim, parse_metric
 from dpaudit.gate.metric_intervals import Interval
-from dpaudit.gate.same_conditions import Likeness, attacks_alike, releases_alike
+from dpaudit.gate.same_conditions import Differences, attacks_alike, releases_alike
 from dpaudit.results.facts import facts
 from dpaudit.results.membership import AttackResult
 from dpaudit.results.result import ModelResult, Result
@@ -261,7 +261,7 @@ def _incomparable(case: Case, names: list[str]) -> dict[str, str]:
     return {name: reason for name, reason in reasons.items() if reason}
 
 
-def _likeness(case: Case, name: str) -> Likeness:
+def _likeness(case: Case, name: str) -> Differences:
     assert case.baseline is not None
     if case.model is None:
         return releases_alike(case.baseline, case.result, name)

@@ -12,7 +12,7 @@ SHOWN = 8  # characters of a fingerprint
 
 
 @dataclass(frozen=True)
-class Likeness:
+class Differences:
     """How two results differ beside the numbers to be compared.
 
     Args:
@@ -27,13 +27,13 @@ class Likeness:
     def why_not(self) -> str:
         """Why nothing can be compared; empty when it can.
 
-        >>> Likeness(("64 reference models against 8", "unit user against record")).why_not
+        >>> Differences(("64 reference models against 8", "unit user against record")).why_not
         '64 reference models against 8; unit user against record'
         """
         return "; ".join(self.refused)
 
 
-def attacks_alike(before: Result, after: Result, model: str, attack: str) -> Likeness:
+def attacks_alike(before: Result, after: Result, model: str, attack: str) -> Differences:
     """Whether an attack on a model can be compared over two results that both hold it.
 
     The records, the unit, the adjacency, the design, the number of reference models, the measure of utility (which goes
@@ -59,16 +59,16 @@ def attacks_alike(before: Result, after: Result, model: str, attack: str) -> Lik
     settings = [_settings(plan, attack) if all(plans) else {} for plan in plans]
     refused += [*_differences(*terms), *_differences(*settings)]
     said += _differences(*(_training(result, model) for result in (before, after)))
-    return Likeness(tuple(refused), tuple(said))
+    return Differences(tuple(refused), tuple(said))
 
 
-def releases_alike(before: Result, after: Result, release: str) -> Likeness:
+def releases_alike(before: Result, after: Result, release: str) -> Differences:
     """Whether reconstruction from a release can be compared: the records and the candidates must agree."""
     refused, said = _data(before, after, before.data.records, after.data.records)
     was, now = before.reconstructions[release].kappa, after.reconstructions[release].kappa
     if was != now:
         refused.append(f"guessing succeeds with probability {now:.3g} against {was:.3g}")
-    return Likeness(tuple(refused), tuple(said))
+    return Differences(tuple(refused), tuple(said))
 
 
 def other_data(before: Result, after: Result) -> str:

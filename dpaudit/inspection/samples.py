@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from dpaudit.inspection.noise import Noise
+from dpaudit.inspection.noise import NoiseRun
 from dpaudit.inspection.probe import Probe
 from dpaudit.runtime.check import FloatArray
 from dpaudit.runtime.errors import AuditFailed
@@ -85,7 +85,7 @@ def scale_of(squares: float, count: int, *, level: float) -> EstimateInterval:
 
 
 def measure_moves(
-    probe: Probe, batch_size: int, noise: Noise, *, level: float, points: int, places: int, repeats: int
+    probe: Probe, batch_size: int, noise: NoiseRun, *, level: float, points: int, places: int, repeats: int
 ) -> list[Move]:
     """One example's movement for every question, in batches of one size.
 
@@ -251,7 +251,7 @@ def _exactly(probe: Probe, questions: Callable[[], Iterator[Question]], size: in
 
 
 def _by_repetition(
-    probe: Probe, questions: Iterable[Question], size: int, level: float, noise: Noise, repeats: int
+    probe: Probe, questions: Iterable[Question], size: int, level: float, noise: NoiseRun, repeats: int
 ) -> list[Move]:
     known = _deviation(probe, noise, size)
     found: list[Move] = []
@@ -279,7 +279,7 @@ def _by_repetition(
     return found
 
 
-def _once(probe: Probe, questions: Iterable[Question], size: int, noise: Noise) -> list[Move]:
+def _once(probe: Probe, questions: Iterable[Question], size: int, noise: NoiseRun) -> list[Move]:
     """One call for each question, against the mean of some on zeros; the noise is that of the long run."""
     zeros = probe.releases(probe.zeros(size), OF_A_SIDE).mean(axis=0)
     largest = _deviation(probe, noise, size)
@@ -292,7 +292,7 @@ def _once(probe: Probe, questions: Iterable[Question], size: int, noise: Noise) 
     return found
 
 
-def _deviation(probe: Probe, noise: Noise, size: int) -> float:
+def _deviation(probe: Probe, noise: NoiseRun, size: int) -> float:
     """Deviation of one coordinate's noise, the largest over variables and kinds of batches."""
     laplace = math.sqrt(2) if probe.stated.law.norm == 1 else 1.0  # of a draw of scale 1
     return float(noise.level.max()) * probe.stated.first_noise(size) * laplace

@@ -42,7 +42,7 @@ def spread(counts: IntArray, trials: int, rate: float, level: float, *, independ
             and takes the place of the exact tail.
 
     >>> spread(np.full(1000, 10), 200, 0.05, 1e-6)
-    Spread(above=None, below=None, even=True)
+    CountSpread(above=None, below=None, even=True)
     >>> spread(np.array([200] + [10, 8, 12, 9, 11, 7] * 20), 200, 0.05, 1e-6).above
     35
     """

@@ -9,7 +9,7 @@ import pytest
 
 from dpaudit.accounting import epsilon, gaussian_epsilon
 from dpaudit.accounting.claim import GaussianSteps, Poisson, Shuffled
-from dpaudit.accounting.law import Banded, DiscreteGaussian, Laplace, Tree, law_from
+from dpaudit.accounting.law import Banded, DiscreteGaussian, Laplace, TreeNoise, law_from
 from dpaudit.accounting.law_epsilon import law_epsilon
 from dpaudit.inspection.inspect import inspect_mechanism
 from dpaudit.inspection.mechanism import Mechanism, Stated
@@ -101,7 +101,7 @@ def test_noise_of_another_law_than_the_stated_one_is_seen() -> None:
 def test_correlated_noise_is_inspected_from_its_first_step() -> None:
     """Without a way to build it anew there is none: the message asks for it."""
     with pytest.raises(InputError, match=r"give Mechanism\(fresh=...\)"):
-        inspect_mechanism(BreakableDpSgd(seed=3).mechanism(), Stated(2.0, 1.0, 32.0, law=Tree(8)), seed=5)
+        inspect_mechanism(BreakableDpSgd(seed=3).mechanism(), Stated(2.0, 1.0, 32.0, law=TreeNoise(8)), seed=5)
 
 
 def test_division_by_the_batch_is_one_finding_with_its_remedy() -> None:
@@ -190,12 +190,12 @@ def test_laws_have_accountants() -> None:
     alone = law_epsilon(GaussianSteps(2.0, 4, Poisson(1.0)), Banded((1.0, 0.5, 0.5, 0.5), 4), delta=1e-5).epsilon
     assert alone == pytest.approx(epsilon(once, delta=1e-5).epsilon)
     # One record is in one leaf and in all nodes above it: 3 nodes over 4 leaves.
-    tree = law_epsilon(GaussianSteps(2.0, 4, Shuffled(4)), Tree(4), delta=1e-5, adjacency="zero-out").epsilon
+    tree = law_epsilon(GaussianSteps(2.0, 4, Shuffled(4)), TreeNoise(4), delta=1e-5, adjacency="zero-out").epsilon
     assert gaussian_epsilon(math.sqrt(3) / 2, 1e-5) <= tree <= 1.2 * gaussian_epsilon(math.sqrt(3) / 2, 1e-5)
     for law, sampling, adjacency in (
-        (Tree(4), Poisson(0.1), "zero-out"),
-        (Tree(4), Shuffled(3), "zero-out"),
-        (Tree(4), Shuffled(4), "add-remove"),
+        (TreeNoise(4), Poisson(0.1), "zero-out"),
+        (TreeNoise(4), Shuffled(3), "zero-out"),
+        (TreeNoise(4), Shuffled(4), "add-remove"),
         (Laplace(), Shuffled(4), "add-remove"),
     ):
         with pytest.raises(InputError):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dpaudit.accounting.law import Banded, DiscreteGaussian, Laplace, Law, Tree, correlated
+from dpaudit.accounting.law import Banded, DiscreteGaussian, Laplace, Law, TreeNoise, correlated
 from dpaudit.inspection.after import ADAM, ROUNDED, TOP_K, After, Momentum, WeightDecay
 from dpaudit.inspection.mechanism import Array, Mechanism, Stated
 from dpaudit.runtime.check import FloatArray
@@ -206,10 +206,10 @@ def skipped_after_overflow(fault: str) -> Callable[[int], Mechanism]:
 
 # Right mechanisms of unusual kinds: a function from a seed to the mechanism and what it states.
 
-Build = Callable[[int], tuple[Mechanism, Stated]]
+BuildStated = Callable[[int], tuple[Mechanism, Stated]]
 
 
-def followed_by(step: After, apply: Callable[[list[FloatArray], dict[str, Any]], list[FloatArray]]) -> Build:
+def followed_by(step: After, apply: Callable[[list[FloatArray], dict[str, Any]], list[FloatArray]]) -> BuildStated:
     """DP-SGD whose release goes through a step that it names."""
 
     def build(seed: int) -> tuple[Mechanism, Stated]:
@@ -267,7 +267,7 @@ def _rounded(noisy: list[FloatArray], _: dict[str, Any]) -> list[FloatArray]:
     return [np.round(g, 2) for g in noisy]
 
 
-def of_law(law: Law) -> Build:
+def of_law(law: Law) -> BuildStated:
     """DP-SGD with noise of the law that it states; correlated noise from its first step on when it is built anew."""
 
     def build(seed: int) -> tuple[Mechanism, Stated]:
@@ -359,7 +359,7 @@ def noise_by_counter(mechanism: BreakableDpSgd, sums: list[FloatArray]) -> list[
     return [s + rng.normal(0.0, mechanism.scale, s.shape) for s in sums]
 
 
-RIGHT: dict[str, Build] = {
+RIGHT: dict[str, BuildStated] = {
     "momentum after the noise": followed_by(Momentum(0.9), _momentum),
     "moving average after the noise": followed_by(Momentum(0.8, 0.8), _average),
     "weight decay after the noise": followed_by(WeightDecay(0.1, WEIGHTS), _decay),
@@ -369,7 +369,7 @@ RIGHT: dict[str, Build] = {
     "Laplace noise": of_law(Laplace()),
     "discrete Gaussian noise": of_law(DiscreteGaussian(SPACING)),
     "banded matrix noise": of_law(Banded(BANDS, STEPS)),
-    "tree noise": of_law(Tree(STEPS)),
+    "tree noise": of_law(TreeNoise(STEPS)),
     "permuted batches": permuting,
     "fixed rotation": rotating,
     "smooth clip": lambda seed: (BreakableDpSgd(seed=seed, clip=clip_smoothly).mechanism(), BreakableDpSgd().stated),
