@@ -51,7 +51,8 @@ def law_epsilon(mechanism: GaussianSteps, law: Law, *, delta: float, adjacency: 
         case Laplace():
             pld = PLDAccountant()
             pld.compose(_sampled(dp_accounting.LaplaceDpEvent(sigma), rate, steps))
-            return Accounted(float(pld.get_epsilon(delta)), delta, adjacency, "PLD of Laplace")
+            pure = steps * math.log1p(rate * math.expm1(1 / sigma))  # without δ, composed as it is
+            return Accounted(min(pure, float(pld.get_epsilon(delta))), delta, adjacency, "PLD of Laplace")
         case DiscreteGaussian():
             rdp = RdpAccountant(ORDERS)
             rdp.compose(dp_accounting.SelfComposedDpEvent(dp_accounting.GaussianDpEvent(sigma), steps))

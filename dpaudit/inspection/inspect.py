@@ -44,7 +44,7 @@ FOR_NOISE = 0.5  # of it
 FOR_CURVE = 0.3
 FOR_BUILDS = 0.1
 NEARLY = 0.9  # of the stated noise
-STILL = 0.5  # of what one example may move: less is no measurement of a sensitivity
+STILL = 0.5  # of what one example may move beside such noise: less is no measurement of a sensitivity
 
 
 @dataclass(frozen=True)
@@ -208,7 +208,7 @@ def _everything(
     why = ""
     if any(finding.check == "correlated steps" for finding in findings):
         why = "every answer holds something of the steps before it: state what follows the noise, or its law"
-    elif moved[0].interval(probe.level).high < STILL:
+    elif moved[0].interval(probe.level).high < STILL * min(1.0, float(noise.level.max())):
         why = "the release does not move along what was fed, as in another basis: Mechanism(reset=...) is needed"
     if why:
         sights = [Sight(each.kind, why, asked=False) if "example" in each.kind else each for each in sights]

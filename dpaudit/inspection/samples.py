@@ -20,6 +20,7 @@ from dpaudit.runtime.errors import AuditFailed
 HUGE = 1e6
 FAR = 1e3
 MOST_CALLS = 2000
+SAME = 1e-3  # distance of unit vectors that differ by rounding only
 LEAST_CALLS = 6
 OF_A_SIDE = 12  # calls for a mean
 LARGE = 1e6  # degrees of freedom of an error that is known
@@ -127,12 +128,16 @@ def replays(probe: Probe, batch_size: int) -> bool:
     found = []
     for size in (batch_size, 1) if probe.mechanism.partial else (batch_size, batch_size):
         probe.reset()
-        first, second = probe.sequence([probe.arrays(probe.zeros(size)), last])
-        found.append((first * probe.stated.divisor(size), second))
-    (first, second), (other, after) = found
-    return all(
-        np.allclose(a, b, rtol=1e-3, atol=1e-4 * float(np.abs(a).max())) for a, b in ((first, other), (second, after))
-    )
+        found.append(probe.sequence([probe.arrays(probe.zeros(size)), last]))
+    # In direction only: what the size does to the scale is another matter.
+    return all(_parallel(a, b) for a, b in zip(*found, strict=True))
+
+
+def _parallel(a: FloatArray, b: FloatArray) -> bool:
+    lengths = float(np.linalg.norm(a)), float(np.linalg.norm(b))
+    if min(lengths) == 0:
+        return max(lengths) == 0
+    return float(np.linalg.norm(a / lengths[0] - b / lengths[1])) < SAME
 
 
 @dataclass(frozen=True)
@@ -253,7 +258,17 @@ def _by_repetition(
     for question in questions:
         # Where clipped gradients add up, one of them needs to be resolved less finely.
         coarse = bool(found) and abs(found[0].size - 1) < 0.1
-        calls = repeats if question.remedy == OF_ITS_OWN else _calls(probe, question.group, level, coarse)
+        calls = (
+            repeats
+            if question.remedy == OF_ITS_OWN
+            else _calls(
+                probe,
+                question.group,
+                level,
+                coarse,
+                known / probe.stated.noise(size) if probe.stated.noise(size) else 1.0,
+            )
+        )
         unit = _dual(probe, question.unit)
         gaps = (probe.releases(question.one, calls) - probe.releases(question.other, calls)) @ unit / question.allowed
         # Few calls know their own deviation badly; the long run knows that of its noise well.
@@ -301,9 +316,11 @@ def neighbour(probe: Probe, batch: FloatArray, group: int) -> FloatArray:
             raise AuditFailed(f"no neighbour is defined for adjacency {other!r}.")
 
 
-def _calls(probe: Probe, group: int, level: float, coarse: bool) -> int:
+def _calls(probe: Probe, group: int, level: float, coarse: bool, noisier: float) -> int:
+    """Calls of each side; ``noisier``: the noise there is over the stated noise."""
     resolution = (1.5 if coarse else 0.4) if group == 1 else 0.1 if group >= probe.batch_size - 1 else 0.3
-    wanted = (stats.norm.isf(level) * math.sqrt(2) * probe.stated.noise_multiplier / (group * resolution)) ** 2
+    noise = max(noisier, 1.0) * probe.stated.noise_multiplier
+    wanted = (stats.norm.isf(level) * math.sqrt(2) * noise / (group * resolution)) ** 2
     return int(np.clip(math.ceil(wanted), LEAST_CALLS, MOST_CALLS))
 
 

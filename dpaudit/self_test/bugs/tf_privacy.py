@@ -18,8 +18,9 @@ STATED = Stated(CLIP, NOISE, "batch", "zero-out")
 
 
 def mechanism(build: Callable[[], Any], *, seed: int, learning_rate: float | None = None) -> Mechanism:
-    """An optimizer in batches of 16 with three small variables."""
-    return optimizer(build, shapes=SHAPES, batch_size=BATCH, learning_rate=learning_rate, seed=seed)
+    """An optimizer in batches of 16 with three small variables; microbatches of four take no other size."""
+    partial = build is not four_in_a_microbatch
+    return optimizer(build, shapes=SHAPES, batch_size=BATCH, learning_rate=learning_rate, partial=partial, seed=seed)
 
 
 def right() -> Any:
