@@ -96,7 +96,7 @@ def one_array(data: Given, inputs: Inputs, what: str) -> Given:
 
     Args:
         data: as for `dpaudit.data.given.as_dataset`; with several inputs (table of arrays, labels), or an NPZ file with
-            an array for each input, under its name, and ``labels``.
+        an     array for each input, under its name, and ``labels``.
         inputs: of the model.
         what: the records are, for messages.
 
