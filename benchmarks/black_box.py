@@ -67,9 +67,9 @@ class Setting:
     def trained(self, coins: Any, models: Any, *, steps: int = STEPS, noise: float = NOISE) -> Any:
         """Parameters after training with the canary where the coin says so."""
         from dpaudit.engine.schedules import Constant
-        from dpaudit.engine.training import Member, Recipe, train
+        from dpaudit.engine.training import Member, TrainingRecipe, train
 
-        recipe = Recipe(
+        recipe = TrainingRecipe(
             "multiclass",
             steps=steps,
             batch_size=RECORDS,

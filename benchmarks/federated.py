@@ -58,9 +58,9 @@ def ours(kind: str, clients: int, rounds: int, *, private: bool) -> float:
     from dpaudit.engine.losses import per_example_loss
     from dpaudit.engine.network import Network
     from dpaudit.engine.schedules import Constant
-    from dpaudit.training.federated.aggregation import FixedClip, Mean
+    from dpaudit.training.federated.aggregation import FixedClip, PlainMean
     from dpaudit.training.federated.local import Local
-    from dpaudit.training.federated.simulation import Recipe, simulate
+    from dpaudit.training.federated.simulation import FederationRecipe, simulate
 
     x, y = records(clients)
     network = Network.from_keras(model(kind))
@@ -68,11 +68,11 @@ def ours(kind: str, clients: int, rounds: int, *, private: bool) -> float:
     simulate(
         network,
         network.initial(seed=1, models=range(1)),
-        Recipe(
+        FederationRecipe(
             rounds + 3,
             local=Local(1, BATCH),
             learning_rate=Constant(0.1),
-            aggregator=FixedClip(1.0, 1.0) if private else Mean(),
+            aggregator=FixedClip(1.0, 1.0) if private else PlainMean(),
         ),
         features=x,
         targets=y,

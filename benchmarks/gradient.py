@@ -25,8 +25,8 @@ from typing import Any
 
 import numpy as np
 
-from dpaudit.attacks.gradient.candidate_attack import CandidateAttack, RecordContributions, Records
-from dpaudit.attacks.gradient.candidate_game import Game, play
+from dpaudit.attacks.gradient.candidate_attack import CandidateAttack, PrivacyUnits, RecordContributions
+from dpaudit.attacks.gradient.candidate_game import Game, play_games
 from dpaudit.attacks.gradient.dense_network import DenseNetwork
 from dpaudit.attacks.gradient.gradient_matching import GradientMatching
 from dpaudit.attacks.gradient.inverting_gradients import InvertingGradients
@@ -198,11 +198,11 @@ def prior_runs(runs: int) -> float:
     order = np.random.default_rng(0).permutation(len(data))
     network = DenseNetwork((784, 10, 10))
     contributions = RecordContributions(network, 0.1)
-    known = Records(x[order[:999]], y[order[:999]])
-    candidates = Records(x[order[1000:1008]], y[order[1000:1008]])
+    known = PrivacyUnits(x[order[:999]], y[order[:999]])
+    candidates = PrivacyUnits(x[order[1000:1008]], y[order[1000:1008]])
     game = Game(contributions, known, noise_multiplier=5.0, steps=100, learning_rate=9.0)
     begin = time.perf_counter()
-    won = play(game, CandidateAttack(contributions), network.initial(seed=1), candidates, runs=runs, seed=0)
+    won = play_games(game, CandidateAttack(contributions), network.initial(seed=1), candidates, runs=runs, seed=0)
     seconds = time.perf_counter() - begin
     print(f"candidate attack: {runs} runs in {seconds:.1f} s, success {won.successes / runs:.3f}")
     return seconds

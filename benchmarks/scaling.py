@@ -30,7 +30,7 @@ from dpaudit.runtime.files import read_text, write_text
 from dpaudit.training.architecture import Mlp
 from dpaudit.training.dp_sgd import DpSgd
 from dpaudit.training.federated.trainer import Federated
-from dpaudit.training.reference_models.speed import measured
+from dpaudit.training.reference_models.speed import measure_training
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "scaling.json"
@@ -169,7 +169,7 @@ def growth(*, smoke: bool) -> dict[str, dict[str, float]]:
 def timed(train: Callable[[int], object]) -> float:
     """Seconds per epoch, measured anew."""
     with tempfile.TemporaryDirectory() as folder:
-        return measured(train, folder=Path(folder)).epoch
+        return measure_training(train, folder=Path(folder)).epoch
 
 
 def beyond(curves: dict[str, dict[str, float]]) -> dict[str, float]:

@@ -28,7 +28,7 @@ from dpaudit.accounting.mechanism import epsilon
 from dpaudit.accounting.shuffling import shuffle_lower_bound
 from dpaudit.bounds.choosing import HeldOut
 from dpaudit.bounds.clopper_pearson import ClopperPearson
-from dpaudit.bounds.hypothesis import Mechanism
+from dpaudit.bounds.hypothesis import MechanismFamily
 from dpaudit.bounds.whole_curve import WholeCurve
 from dpaudit.runtime.check import FloatArray
 from dpaudit.scores.scores import Scores
@@ -72,13 +72,13 @@ def traces(case: Case, *, present: bool, trials: int, models: int) -> FloatArray
     """Releases of real trainings over the clip norm, the others' pull taken out, shape (trials, epochs, batches)."""
     from dpaudit.engine.network import Network
     from dpaudit.engine.schedules import Constant
-    from dpaudit.engine.training import Member, Recipe, train
+    from dpaudit.engine.training import Member, TrainingRecipe, train
     from dpaudit.runtime.tensorflow import keras
 
     records = case.batches * BATCH_SIZE
     network = Network.from_keras(keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)]))
     steps = case.steps * -(-trials // models)
-    recipe = Recipe(
+    recipe = TrainingRecipe(
         "regression",
         steps=steps,
         batch_size=BATCH_SIZE,
@@ -153,7 +153,7 @@ def main() -> None:
         terms: Any = {"delta": case.delta, "confidence": 0.95, "adjacency": "zero-out", "unit": "record"}
         scores, selection = Scores(*worlds), HeldOut(SEED)
         measured = ClopperPearson(selection)(scores, **terms).epsilon
-        broken = WholeCurve(selection, Mechanism(claim, "zero-out"))(scores, **terms).epsilon > promised
+        broken = WholeCurve(selection, MechanismFamily(claim, "zero-out"))(scores, **terms).epsilon > promised
         found = {"promised": promised, "simulated": simulated, "real traces": measured, "contradicted": float(broken)}
         figures |= {f"{case.name}: {what}": figure for what, figure in found.items()}
         published = {"promised": case.promised, "simulated": case.simulated}

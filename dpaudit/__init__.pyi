@@ -24,6 +24,6 @@ from .results.result import load_result as load_result
 from .scores.scores import Scores as Scores
 from .scores.signals import Signals as Signals
 from .self_test.table import selftest as selftest
-from .trace.inspection import inspect_trace as inspect_trace
+from .trace.inspect import inspect_trace as inspect_trace
 
 __version__: str

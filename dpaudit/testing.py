@@ -14,7 +14,7 @@ import pytest
 if TYPE_CHECKING:
     from dpaudit.bounds.verdict import Comparison
     from dpaudit.gate.claims_file import Claims
-    from dpaudit.gate.judgement import Judgement
+    from dpaudit.gate.judge_claim import Judgement
     from dpaudit.results.result import Result
 
 __all__ = ["PrivacyViolation", "assert_epsilon", "assert_leakage", "assert_private"]
@@ -134,7 +134,7 @@ def _hold(result: "Result", claim: dict[str, object], model: str | None, when_we
 
 
 def _raise(verdicts: "Sequence[Judgement | Comparison]", when_weak: WhenWeak) -> None:
-    from dpaudit.gate.judgement import Judgement
+    from dpaudit.gate.judge_claim import Judgement
     from dpaudit.runtime import check
 
     check.one_of("when_weak", when_weak, ("fail", "pass"))

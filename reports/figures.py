@@ -7,7 +7,7 @@ from typing import Any
 from dpaudit.accounting import allowed_for_replaced
 from dpaudit.bounds.lower_bound import LowerBound
 from dpaudit.reports.drawing import COLOURS, DASHES, INK, MUTED, PAPER, PROMISED, SHADE, Drawing, Margins, canvas
-from dpaudit.reports.words import by_severity, count, short
+from dpaudit.reports.words import by_severity, count_of, short
 from dpaudit.reports.words import figure as number
 from dpaudit.results.membership import AttackResult
 from dpaudit.results.result import ModelResult, Result
@@ -24,7 +24,7 @@ def promise_against_measurement(result: Result) -> Drawing:
     """Bars of the strongest lower bound on each model, its promise, and hatched what the audit could not have seen."""
     bounds = [(model, strongest_bound(result, model.name)) for model in by_severity(result)]
     shown = [(model, bound) for model, bound in bounds if bound is not None][:ROWS]
-    promised = [allowed(m, b) for m, b in shown if m.promise is not None and m.promise.claim.epsilon < math.inf]
+    promised = [largest_allowed(m, b) for m, b in shown if m.promise is not None and m.promise.claim.epsilon < math.inf]
     # A ceiling far beyond every promise and measurement would leave no room for them.
     most = max([bound.epsilon for _, bound in shown] + [min(value, 40.0) for value in promised] + [1.0])
     highest = max((ceiling(result, model.name) or 0.0 for model, _ in shown), default=0.0)
@@ -40,7 +40,7 @@ def promise_against_measurement(result: Result) -> Drawing:
         axes.barh(rows, [bound.epsilon for _, bound in shown], height=0.34, color=COLOURS[0])
         plate = {"facecolor": PAPER, "edgecolor": "none", "pad": 1}
         for row, (model, bound) in enumerate(shown):
-            claimed = allowed(model, bound)
+            claimed = largest_allowed(model, bound)
             # Beside the bar, or beyond the promise where the words would cover its line.
             end = (
                 claimed
@@ -55,9 +55,9 @@ def promise_against_measurement(result: Result) -> Drawing:
                     words += f", {number(claimed)} where one is replaced"
                 axes.text(min(claimed, limit), row - 0.37, words, ha=side, va="bottom", color=PROMISED, size=8)
         lines = [
-            (allowed(model, bound), row)
+            (largest_allowed(model, bound), row)
             for row, (model, bound) in enumerate(shown)
-            if model.promise is not None and allowed(model, bound) <= limit
+            if model.promise is not None and largest_allowed(model, bound) <= limit
         ]
         axes.vlines([at for at, _ in lines], [row - 0.36 for _, row in lines], [row + 0.36 for _, row in lines],
                     color=PROMISED, lw=2.5)  # fmt: skip
@@ -67,7 +67,7 @@ def promise_against_measurement(result: Result) -> Drawing:
         axes.set_xlabel("ε")
         return figure
 
-    return Drawing(draw, f"Promised ε, measured lower bound and audit ceiling of {count(len(shown), 'model')}")
+    return Drawing(draw, f"Promised ε, measured lower bound and audit ceiling of {count_of(len(shown), 'model')}")
 
 
 def roc(result: Result, model: ModelResult) -> Drawing:
@@ -116,7 +116,7 @@ def roc(result: Result, model: ModelResult) -> Drawing:
         figure.legend(loc="lower center", ncols=2, fontsize=8, frameon=False, labelcolor=INK, borderaxespad=0)
         return figure
 
-    return Drawing(draw, f"ROC of {count(len(attacks), 'attack')} on {short(model.name)}, log-log")
+    return Drawing(draw, f"ROC of {count_of(len(attacks), 'attack')} on {short(model.name)}, log-log")
 
 
 def attacks_on(result: Result, model: str) -> list[AttackResult]:
@@ -124,7 +124,7 @@ def attacks_on(result: Result, model: str) -> list[AttackResult]:
     return [attack for attack in result.membership.attacks if attack.model == model] if result.membership else []
 
 
-def strongest(result: Result, model: str) -> AttackResult | None:
+def strongest_attack(result: Result, model: str) -> AttackResult | None:
     """The attack with the largest lower bound on one model; among equals the one with the largest AUC."""
     return max(
         attacks_on(result, model),
@@ -143,7 +143,7 @@ def strongest_bound(result: Result, model: str) -> LowerBound | None:
     return max(result.bounds(model), key=lambda bound: bound.epsilon, default=None)
 
 
-def allowed(model: ModelResult, bound: LowerBound) -> float:
+def largest_allowed(model: ModelResult, bound: LowerBound) -> float:
     """The largest ε that a model's promise allows a bound to show; infinite without a promise.
 
     Where one record was replaced by another, a promise for added or removed ones allows more than its own ε.

@@ -5,11 +5,11 @@ from xml.etree import ElementTree
 
 from rich.table import Table
 
-from dpaudit.gate.judgement import Judgement
+from dpaudit.gate.judge_claim import Judgement
 from dpaudit.gate.verify import Gate
-from dpaudit.reports.text import MARKS
+from dpaudit.reports.terminal import MARKS
 from dpaudit.runtime.check import printable
-from dpaudit.runtime.terminal import plain
+from dpaudit.runtime.terminal import plain_text
 
 SYMBOLS = {"contradicted": "❌", "consistent": "✅", "too weak": "❔", "no verdict": "⚠️"}
 # XML 1.0 has no way to write these, not even escaped.
@@ -17,18 +17,18 @@ NOT_IN_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff
 LONGEST = 300  # of a name in a Markdown cell: a step summary holds one mebibyte
 
 
-def table(gate: Gate) -> Table:
+def tabulate_judgements(gate: Gate) -> Table:
     """One row for each judgement."""
     drawn = Table(box=None, header_style="bold", caption=gate.flakiness, caption_justify="left")
     for heading in ("claim", "result", "model", "promised", "measured", "verdict"):
         drawn.add_column(heading, overflow="fold")
     for each in gate.judgements:
         words = (each.claim, each.result, each.model, each.promised, each.measured)
-        drawn.add_row(*map(plain, words), plain(each.verdict, MARKS[each.verdict]))
+        drawn.add_row(*map(plain_text, words), plain_text(each.verdict, MARKS[each.verdict]))
     return drawn
 
 
-def markdown(gate: Gate) -> str:
+def gate_as_markdown(gate: Gate) -> str:
     """A short table that fits a CI step summary or a comment on a pull request."""
     lines = ["### Privacy claims", "", "| | claim | model | promised | measured | |", "|---|---|---|---|---|---|"]
     lines += [
@@ -78,10 +78,10 @@ def _xml(text: str) -> str:
 
 def cell(text: str) -> str:
     """Text for a cell, as it is and cut to `LONGEST`."""
-    return escaped(text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…")
+    return escape_text(text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…")
 
 
-def escaped(text: str) -> str:
+def escape_text(text: str) -> str:
     """Text as it is: no HTML, no link, no mention and no further column comes of it."""
     marked = re.sub(r"([\\`*_{}\[\]#|!~])", r"\\\1", printable(text).replace("&", "&amp;"))
     return marked.replace("<", "&lt;").replace(">", "&gt;").replace("@", "&#64;")

@@ -6,7 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from dpaudit.gate.history import Release, runs
+from dpaudit.gate.history import ModelRelease, runs
 from dpaudit.reports.drawing import COLOURS, INK, MUTED, Drawing, canvas
 from dpaudit.reports.html import render
 from dpaudit.reports.words import short
@@ -15,7 +15,7 @@ from dpaudit.runtime.files import write_text
 LINES = len(COLOURS)  # models drawn; all of them are in the table
 
 
-def write_history(releases: Sequence[Release], folder: Path) -> None:
+def write_history(releases: Sequence[ModelRelease], folder: Path) -> None:
     """Write ``history.html``."""
     drawing = over_time(releases)
     audits = len({each.path for each in releases})
@@ -33,7 +33,7 @@ def write_history(releases: Sequence[Release], folder: Path) -> None:
     )
 
 
-def over_time(releases: Sequence[Release]) -> Drawing:
+def over_time(releases: Sequence[ModelRelease]) -> Drawing:
     """AUC of the best attack on each model, release by release, with 95 % intervals.
 
     A line is broken where a release cannot be compared with the one before it.

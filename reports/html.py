@@ -16,8 +16,8 @@ from markupsafe import Markup
 from dpaudit.gate.compare import changes
 from dpaudit.reports import figures, words
 from dpaudit.reports.drawing import Drawing
-from dpaudit.reports.experiments import gradient
-from dpaudit.reports.records import Records
+from dpaudit.reports.records import ShownRecords
+from dpaudit.reports.tables import gradient
 from dpaudit.results.membership import AttackResult
 from dpaudit.results.result import ModelResult, Result
 from dpaudit.runtime.files import replacing, write_text
@@ -27,14 +27,16 @@ CURVES = 9  # models whose ROC is drawn
 READ_OFF = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5)
 
 
-def page(result: Result, baseline: Result | None = None, records: Records | None = None) -> str:
+def page(result: Result, baseline: Result | None = None, records: ShownRecords | None = None) -> str:
     """The whole report as HTML, with what changed since a baseline and with raw records when they are given."""
-    return written(result, baseline, records, {name: drawing.svg() for name, drawing in drawings(result).items()})
+    return write_page(
+        result, baseline, records, {name: drawing.svg() for name, drawing in draw_figures(result).items()}
+    )
 
 
-def written(result: Result, baseline: Result | None, records: Records | None, drawn: dict[str, str]) -> str:
+def write_page(result: Result, baseline: Result | None, records: ShownRecords | None, drawn: dict[str, str]) -> str:
     """The page around figures that are drawn already, as safe HTML by file name."""
-    ordered, subjects = words.by_severity(result), words.subjects(result)
+    ordered, subjects = words.by_severity(result), words.ordered_subjects(result)
     attacked = [model for model in ordered if figures.attacks_on(result, model.name)]
     attacks = [attack for model in attacked for attack in figures.attacks_on(result, model.name)]
     slices = figures.slices(result)
@@ -64,22 +66,24 @@ def render(template: str, **context: Any) -> str:
     return _environment().get_template(template).render(script=Markup(script), script_hash=digest, **context)
 
 
-def write_report(result: Result, folder: Path, baseline: Result | None = None, records: Records | None = None) -> None:
+def write_report(
+    result: Result, folder: Path, baseline: Result | None = None, records: ShownRecords | None = None
+) -> None:
     """Write ``report.html``, and the figures as SVG files of their own."""
-    drawn = {name: drawing.svg() for name, drawing in drawings(result).items()}
-    write_text(folder / "report.html", written(result, baseline, records, drawn))
+    drawn = {name: drawing.svg() for name, drawing in draw_figures(result).items()}
+    write_text(folder / "report.html", write_page(result, baseline, records, drawn))
     for name, svg in drawn.items():
         write_text(folder / "figures" / f"{name}.svg", svg)
 
 
 def write_pixels(result: Result, folder: Path) -> None:
     """Write the figures as PNG files, for papers and slides."""
-    for name, drawing in drawings(result).items():
+    for name, drawing in draw_figures(result).items():
         with replacing(folder / "figures" / f"{name}.png") as temporary:
             temporary.write_bytes(drawing.png())
 
 
-def drawings(result: Result) -> dict[str, Drawing]:
+def draw_figures(result: Result) -> dict[str, Drawing]:
     """Every figure of a report by file name."""
     found = {}
     if result.outcomes and result.models:
@@ -91,12 +95,12 @@ def drawings(result: Result) -> dict[str, Drawing]:
         found["slices"] = figures.most_exposed(result)
     if figures.has_utility(result):
         found["utility"] = figures.utility_against_leakage(result)
-    return {**found, **gradient.drawings(result)}
+    return {**found, **gradient.draw_gradient_figures(result)}
 
 
 def _card(result: Result, subject: str) -> dict[str, Any]:
     word = words.verdict(result, subject)
-    best = figures.strongest(result, subject)
+    best = figures.strongest_attack(result, subject)
     listed = [each for each in (result.membership.exposed if result.membership else []) if each.model == subject]
     sentences = [words.in_words(best)] if best is not None else []
     sentences += [words.exposed_in_words(each) for each in listed if each.exposed.found]
@@ -105,7 +109,7 @@ def _card(result: Result, subject: str) -> dict[str, Any]:
         "verdict": word,
         "symbol": words.SYMBOLS[word],
         "class": word.replace(" ", "-"),
-        "sentence": words.judged(result, subject),
+        "sentence": words.describe_verdict(result, subject),
         "words": " ".join(sentences),
     }
 
@@ -127,7 +131,7 @@ def _row(result: Result, model: ModelResult) -> dict[str, Any]:
     return {
         "model": model,
         "bound": bound,
-        "allowed": promised if bound is None else figures.allowed(model, bound),
+        "allowed": promised if bound is None else figures.largest_allowed(model, bound),
         "ceiling": figures.ceiling(result, model.name),
         "verdict": words.verdict(result, model.name),
         "best": figures.best_attack(result, model.name),
@@ -147,7 +151,7 @@ def _readings(result: Result, model: ModelResult) -> list[dict[str, Any]]:
     """The ROC as a table: each attack and the promise at a few false-positive rates."""
     attacks = figures.attacks_on(result, model.name)
     fewest = min(attack.nonmembers for attack in attacks)
-    rates = [rate for rate in READ_OFF if words.resolved(fewest, rate)]
+    rates = [rate for rate in READ_OFF if words.resolves_fpr(fewest, rate)]
     rows: list[dict[str, Any]] = [{"name": "false-positive rate", "tpr": rates}]
     for attack in attacks:
         rows.append({"name": attack.attack, "tpr": [_at(attack, rate) for rate in rates]})

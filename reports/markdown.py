@@ -3,8 +3,8 @@
 from html import escape
 from html.parser import HTMLParser
 
-from dpaudit.reports.gate import cell, escaped
-from dpaudit.reports.html import drawings, written
+from dpaudit.reports.gate import cell, escape_text
+from dpaudit.reports.html import draw_figures, write_page
 from dpaudit.results.result import Result
 
 ROWS = 60  # of one table: a comment on a pull request holds 64 kB
@@ -13,17 +13,17 @@ HEADINGS = {"h1": "## ", "h2": "### ", "h3": "#### "}
 BLOCKS = {"p": "", "li": "- ", "figcaption": "", "summary": "", "dt": "- ", "dd": "  - ", **HEADINGS}
 
 
-def markdown(result: Result, baseline: Result | None = None) -> str:
+def result_as_markdown(result: Result, baseline: Result | None = None) -> str:
     """Every section of the page in its order, with links to the figures that lie beside ``report.md``.
 
     Of a table longer than `ROWS` the first rows are kept, and how many are missing is said.
     """
     figures = {
         name: f'<img src="figures/{name}.svg" alt="{escape(drawing.description)}">'
-        for name, drawing in drawings(result).items()
+        for name, drawing in draw_figures(result).items()
     }
     writer = _Writer()
-    writer.feed(written(result, baseline, None, figures))
+    writer.feed(write_page(result, baseline, None, figures))
     writer.close()
     return "\n".join(writer.lines).strip() + "\n"
 
@@ -110,7 +110,7 @@ class _Writer(HTMLParser):
                 parts.append([])
             else:
                 parts[-1].append(piece)
-        words = [escaped(_flat(part)) for part in parts]
+        words = [escape_text(_flat(part)) for part in parts]
         marked = (f"**{word}**" if number % 2 else word for number, word in enumerate(words) if word)
         return " ".join(marked).replace("** :", "**:")
 

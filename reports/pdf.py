@@ -5,13 +5,13 @@ import re
 from pathlib import Path
 
 from dpaudit.reports.html import page
-from dpaudit.reports.records import Records
+from dpaudit.reports.records import ShownRecords
 from dpaudit.results.result import Result
 from dpaudit.runtime.errors import MissingDependency
 from dpaudit.runtime.files import replacing
 
 
-def write_pdf(result: Result, path: Path, baseline: Result | None = None, records: Records | None = None) -> None:
+def write_pdf(result: Result, path: Path, baseline: Result | None = None, records: ShownRecords | None = None) -> None:
     """Print the report on paper, in the light colours.
 
     Raises:

@@ -8,7 +8,7 @@ import numpy as np
 
 from dpaudit.audits.plan import plan_from
 from dpaudit.data.dataset import Dataset
-from dpaudit.data.source import rebuilt
+from dpaudit.data.source import rebuild_records
 from dpaudit.results.result import Result
 from dpaudit.runtime.check import FloatArray
 from dpaudit.runtime.errors import InputError
@@ -20,7 +20,7 @@ WIDEST = 50  # features of a row
 
 
 @dataclass(frozen=True)
-class Records:
+class ShownRecords:
     """What a page shows of records, by their row number in the source.
 
     Args:
@@ -36,7 +36,7 @@ class Records:
     columns: list[str]
 
 
-def exposed_records(result: Result) -> Records:
+def read_exposed_records(result: Result) -> ShownRecords:
     """The records that a result lists as exposed, read again from the data its plan names.
 
     Raises:
@@ -51,11 +51,11 @@ def exposed_records(result: Result) -> Records:
     source = plan_from(
         parse_toml(result.provenance.plan, "the plan in the result"), where="the plan in the result"
     ).source()
-    audited, _ = rebuilt(source, result.data.fingerprint)
-    return shown(audited, wanted)
+    audited, _ = rebuild_records(source, result.data.fingerprint)
+    return show_records(audited, wanted)
 
 
-def shown(dataset: Dataset, wanted: list[int]) -> Records:
+def show_records(dataset: Dataset, wanted: list[int]) -> ShownRecords:
     """Records of a data set by row number: as pictures where they have two dimensions, else as rows of numbers."""
     place = {int(row): index for index, row in enumerate(dataset.source_rows)}
     at = {row: place[row] for row in wanted if row in place}
@@ -63,10 +63,10 @@ def shown(dataset: Dataset, wanted: list[int]) -> Records:
     shape = dataset.features.shape[1:]
     if len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3, 4)):
         box = (float(dataset.features.min()), float(dataset.features.max()))
-        return Records(labels, {row: _png(dataset.features[index], box) for row, index in at.items()}, {}, [])
+        return ShownRecords(labels, {row: _png(dataset.features[index], box) for row, index in at.items()}, {}, [])
     flat = dataset.features.reshape(len(dataset), -1)
     values = {row: [f"{value:g}" for value in flat[index, :WIDEST]] for row, index in at.items()}
-    return Records(labels, {}, values, [f"feature {number}" for number in range(min(flat.shape[1], WIDEST))])
+    return ShownRecords(labels, {}, values, [f"feature {number}" for number in range(min(flat.shape[1], WIDEST))])
 
 
 def _png(pixels: FloatArray, box: tuple[float, float]) -> str:

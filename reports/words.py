@@ -8,7 +8,7 @@ from dpaudit.accounting.claim import FixedSize, Poisson, Sampling, Shuffled
 from dpaudit.bounds.lower_bound import LowerBound
 from dpaudit.data.member_choice import Coins, NotRandom, RandomSplit
 from dpaudit.gate.compare import Change
-from dpaudit.results.facts import void
+from dpaudit.results.facts import why_void
 from dpaudit.results.membership import AttackResult, ExposedRecords, PoolResult
 from dpaudit.results.result import ModelResult, Result
 from dpaudit.scores.roc import nonmembers_needed
@@ -30,7 +30,7 @@ def by_severity(result: Result) -> list[ModelResult]:
     return sorted(result.models, key=lambda model: _severity(result, model.name))
 
 
-def subjects(result: Result) -> list[str]:
+def ordered_subjects(result: Result) -> list[str]:
     """What has a verdict or could have one: models, and whatever else made a promise; ordered like the models."""
     names = [model.name for model in result.models] + [found.subject for found in result.comparisons]
     return sorted(dict.fromkeys(names), key=lambda name: _severity(result, name))
@@ -76,7 +76,7 @@ def _promises(result: Result, subjects: Sequence[str]) -> str:
     )
 
 
-def judged(result: Result, subject: str) -> str:
+def describe_verdict(result: Result, subject: str) -> str:
     """The verdict on one model, or on another promise, in a sentence or two."""
     found = result.comparison(subject)
     if found is not None:
@@ -99,19 +99,19 @@ def in_words(attack: AttackResult) -> str:
     )
 
 
-def resolved(nonmembers: int, fpr: float) -> bool:
+def resolves_fpr(nonmembers: int, fpr: float) -> bool:
     """Whether so many non-members can show a false-positive rate.
 
-    >>> resolved(719, 0.01), resolved(719, 0.0001)
+    >>> resolves_fpr(719, 0.01), resolves_fpr(719, 0.0001)
     (True, False)
     """
     return nonmembers >= nonmembers_needed(fpr)
 
 
-def unresolved(nonmembers: int, fpr: float) -> str:
+def why_unresolved(nonmembers: int, fpr: float) -> str:
     """Why a true-positive rate is not shown.
 
-    >>> unresolved(719, 0.0001)
+    >>> why_unresolved(719, 0.0001)
     'needs 9,999 non-members; there are 719'
     """
     return f"needs {nonmembers_needed(fpr):,} non-members; there are {nonmembers:,}"
@@ -127,7 +127,7 @@ def pool_rates(pools: Sequence[PoolResult]) -> list[tuple[int, float]]:
     return [
         (place, fpr)
         for place, fpr in enumerate(pools[0].over_targets.fprs)
-        if any(resolved(smallest_target(pool), fpr) for pool in pools)
+        if any(resolves_fpr(smallest_target(pool), fpr) for pool in pools)
     ]
 
 
@@ -163,16 +163,16 @@ def exposed_parts(listed: ExposedRecords, most: int) -> list[tuple[str, list[int
     ]
 
 
-def audited(result: Result) -> str:
+def audited_units(result: Result) -> str:
     """What was audited, in numbers: records, or users where only users were.
 
-    >>> count(2, "record")
+    >>> count_of(2, "record")
     '2 records'
     """
     users = max((found.users for found in result.trace.users), default=0) if result.trace is not None else 0
     if users and not result.data.records:
-        return count(users, "user")
-    return count(result.data.records, "record")
+        return count_of(users, "user")
+    return count_of(result.data.records, "record")
 
 
 def members(result: Result) -> int:
@@ -182,7 +182,7 @@ def members(result: Result) -> int:
     return result.data.members
 
 
-def beside(changes: Sequence[Change]) -> list[str]:
+def other_differences(changes: Sequence[Change]) -> list[str]:
     """What two results differ in beside their numbers, each difference once, with the models it is about."""
     found: dict[str, list[str]] = {}
     for change in changes:
@@ -210,7 +210,7 @@ def utility_in_words(result: Result) -> str:
     )
 
 
-def chosen(result: Result) -> str:
+def describe_member_choice(result: Result) -> str:
     """How many members there are, how they were chosen, and what follows; empty where nobody was chosen.
 
     A choice that nobody stated is an assumption, and the sentence says so.
@@ -258,7 +258,7 @@ def first_screen(result: Result) -> list[str]:
     unstated = found.chosen == RandomSplit(stated=False) and any(attack.bound is not None for attack in found.attacks)
     said = {note for comparison in result.comparisons for note in comparison.caveats}
     caveats = [caveat for caveat in found.caveats if caveat not in said]
-    return [*void(result), *([chosen(result)] if unstated else []), *caveats]
+    return [*why_void(result), *([describe_member_choice(result)] if unstated else []), *caveats]
 
 
 def assumptions(result: Result) -> list[str]:
@@ -369,10 +369,10 @@ def several(names: Sequence[str]) -> str:
     return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
 
 
-def count(number: int, noun: str) -> str:
+def count_of(number: int, noun: str) -> str:
     """So many of something.
 
-    >>> count(1, "slice"), count(3, "slice")
+    >>> count_of(1, "slice"), count_of(3, "slice")
     ('1 slice', '3 slices')
     """
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

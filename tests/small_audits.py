@@ -51,7 +51,7 @@ def unbounded(scores: Scores) -> AttackResult:
             "auc_standard_error": auc_standard_error(scores),
             "advantage": roc.advantage,
             "tpr_at_fpr": [roc.tpr_at(fpr) for fpr in FPRS],
-            "curve": membership.thinned(roc),
+            "curve": membership.thin_curve(roc),
         }
     )
 
@@ -66,7 +66,9 @@ def gaussian_audit(
     for index in range(attacks):
         scores = gaussian_scores(mu, seed=int(rng.integers(2**31)), records=records)
         outcomes.append(
-            membership.judged("model", f"attack-{index}", Loss(), scores, terms=terms, seed=int(rng.integers(2**31)))
+            membership.judge_attack(
+                "model", f"attack-{index}", Loss(), scores, terms=terms, seed=int(rng.integers(2**31))
+            )
         )
     return around(outcomes, design=design, name=name)
 

@@ -1,8 +1,13 @@
-"""The public surface is a list with a test, and importing it loads no TensorFlow."""
+"""The public surface is a list with a test, and importing it loads no TensorFlow. A name says one thing everywhere."""
 
-from collections.abc import Callable
+import ast
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import dpaudit
+
+ROOT = Path(__file__).parents[1]
 
 
 def test_every_public_name_is_there_sorted_and_documented() -> None:
@@ -45,3 +50,31 @@ def test_importing_dpaudit_loads_little(run_without_tensorflow: Callable[[str], 
         "print([name for name in ('numpy', 'scipy', 'pandas', 'pydantic', 'matplotlib') if name in sys.modules])"
     )
     assert printed.strip() == "[]"
+
+
+def test_types_have_names_of_their_own() -> None:
+    """No two modules define a type of one name, so that none is renamed on import and a search finds the one meant."""
+    names = Counter(name for file in _modules() for name in _types(file.read_text(encoding="utf-8")))
+    assert len(names) > 300
+    assert [name for name, times in names.items() if times > 1] == []
+
+
+def test_types_of_one_name_would_be_seen() -> None:
+    """Classes, private ones and aliases of types count; constants and values do not."""
+    text = "class One: ...\nclass _Two: ...\nThree = int | str\nFour: TypeAlias = int\nFIVE = 5\nsix = 6\nOne = str\n"
+    assert sorted(_types(text)) == ["Four", "One", "One", "Three", "_Two"]
+
+
+def _modules() -> list[Path]:
+    return [file for folder in ("dpaudit", "attacks", "reports") for file in (ROOT / folder).rglob("*.py")]
+
+
+def _types(text: str) -> Iterator[str]:
+    """Names of the classes and aliases of types in the outermost block of a module."""
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            named = [target.id for target in targets if isinstance(target, ast.Name)]
+            yield from (name for name in named if name[0].isupper() and not name.isupper())

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from dpaudit.attacks.gradient.metrics import psnr
-from dpaudit.attacks.gradient.table_columns import Columns
+from dpaudit.attacks.gradient.table_columns import EncodedColumns
 from dpaudit.runtime import check
 from dpaudit.runtime.check import FloatArray, IntArray
 from dpaudit.runtime.errors import InputError
@@ -78,7 +78,7 @@ def floors(
     )
 
 
-def prior_rows(auxiliary: FloatArray, columns: Columns, records: int) -> FloatArray:
+def prior_rows(auxiliary: FloatArray, columns: EncodedColumns, records: int) -> FloatArray:
     """The guess that saw no gradient: medians and most frequent categories, repeated; its accuracy is the floor."""
     guess = np.median(auxiliary, axis=0)
     for block in columns.blocks:

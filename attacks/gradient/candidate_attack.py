@@ -14,14 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from dpaudit.attacks.gradient.dense_network import Floats
-from dpaudit.attacks.gradient.view import FinalModel, GradientView, Trace
+from dpaudit.attacks.gradient.view import FinalModel, GradientView, NoisyReleases
 from dpaudit.runtime import check
 from dpaudit.runtime.check import BoolArray, FloatArray, IntArray
 from dpaudit.runtime.errors import InputError
 
 
 @dataclass(frozen=True)
-class Records:
+class PrivacyUnits:
     """Units of privacy with their data: one record each, or all records of one user each.
 
     Args:
@@ -45,7 +45,7 @@ class Records:
         return len(self.features)
 
 
-class Model(Protocol):
+class GradientModel(Protocol):
     """Gradients of single records at a stack of flat weight vectors: `DenseNetwork`, `KerasNetwork`."""
 
     def weighted_sums(
@@ -79,14 +79,14 @@ class Contributions(Protocol):
         """Norm every contribution is clipped to."""
         ...
 
-    def total(self, weights: Floats, units: Records, took_part: BoolArray) -> Floats:
+    def total(self, weights: Floats, units: PrivacyUnits, took_part: BoolArray) -> Floats:
         """Sum of the clipped contributions of those who took part.
 
         Weights (steps, parameters) and took_part (steps, units) give (steps, parameters).
         """
         ...
 
-    def inner(self, weights: Floats, units: Records, direction: Floats) -> tuple[FloatArray, FloatArray]:
+    def inner(self, weights: Floats, units: PrivacyUnits, direction: Floats) -> tuple[FloatArray, FloatArray]:
         """Inner products of clipped contributions with ``direction`` (steps, parameters), and their squared norms.
 
         Both have shape (steps, units).
@@ -98,18 +98,18 @@ class Contributions(Protocol):
 class RecordContributions:
     """DP-SGD: one record contributes its clipped gradient."""
 
-    network: Model
+    network: GradientModel
     clip: float
 
     def __post_init__(self) -> None:
         check.positive("clip", self.clip)
 
-    def total(self, weights: Floats, units: Records, took_part: BoolArray) -> Floats:
+    def total(self, weights: Floats, units: PrivacyUnits, took_part: BoolArray) -> Floats:
         """Sum of clipped gradients, shape (steps, parameters)."""
         weight = took_part.astype(weights.dtype)
         return self.network.weighted_sums(weights, units.features, units.labels, weight, clip=self.clip)
 
-    def inner(self, weights: Floats, units: Records, direction: Floats) -> tuple[FloatArray, FloatArray]:
+    def inner(self, weights: Floats, units: PrivacyUnits, direction: Floats) -> tuple[FloatArray, FloatArray]:
         """Inner products and squared norms of clipped gradients, both (steps, units)."""
         products, squared = self.network.products(weights, units.features, units.labels, direction)
         norms = squared.astype(np.float64)
@@ -121,7 +121,7 @@ class RecordContributions:
 class UserContributions:
     """DP-FedAvg: one user contributes the clipped change of the weights under local full-batch SGD."""
 
-    network: Model
+    network: GradientModel
     clip: float
     learning_rate: float
     local_steps: int
@@ -131,20 +131,20 @@ class UserContributions:
         check.positive("learning_rate", self.learning_rate)
         check.integer("local_steps", self.local_steps, at_least=1)
 
-    def total(self, weights: Floats, units: Records, took_part: BoolArray) -> Floats:
+    def total(self, weights: Floats, units: PrivacyUnits, took_part: BoolArray) -> Floats:
         """Sum of clipped updates, shape (steps, parameters)."""
         total = np.zeros_like(weights)
         for unit in range(len(units)):
             total += took_part[:, unit, None] * self._clipped(weights, units, unit)
         return total
 
-    def inner(self, weights: Floats, units: Records, direction: Floats) -> tuple[FloatArray, FloatArray]:
+    def inner(self, weights: Floats, units: PrivacyUnits, direction: Floats) -> tuple[FloatArray, FloatArray]:
         """Inner products and squared norms of clipped updates, both (steps, units)."""
         updates = [self._clipped(weights, units, unit) for unit in range(len(units))]
         products = np.stack([(u * direction).sum(1, dtype=np.float64) for u in updates], axis=1)
         return products, np.stack([(u**2).sum(1, dtype=np.float64) for u in updates], axis=1)
 
-    def _clipped(self, weights: Floats, units: Records, unit: int) -> Floats:
+    def _clipped(self, weights: Floats, units: PrivacyUnits, unit: int) -> Floats:
         features, labels = units.features[unit], units.labels[unit]
         local = weights
         share = np.full((len(weights), len(features)), 1 / len(features), weights.dtype)
@@ -170,13 +170,13 @@ class CandidateAttack:
     def __post_init__(self) -> None:
         check.one_of("score", self.score, ("likelihood-ratio", "sum"))
 
-    def __call__(self, view: GradientView, *, known: Records, candidates: Records) -> FloatArray:
+    def __call__(self, view: GradientView, *, known: PrivacyUnits, candidates: PrivacyUnits) -> FloatArray:
         """Scores (candidates,) from a trace, the attacker's known records and its candidates.
 
         Raises:
             InputError: the view is not a trace, or the trace has no noise and the likelihood ratio is asked for.
         """
-        if not isinstance(view, Trace):
+        if not isinstance(view, NoisyReleases):
             hint = " A released model alone is not enough: the noise of every step is needed."
             raise InputError(
                 f"the candidate attack reads a trace, got a {type(view).__name__}."

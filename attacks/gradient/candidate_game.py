@@ -1,7 +1,7 @@
 """The reconstruction game: train with one hidden record drawn from M candidates, keep the trace, and hide the answer.
 
-This is the side that knows the truth. It hands an attack the trace alone; the hidden index comes back only in `play`,
-where the guesses are counted.
+This is the side that knows the truth. It hands an attack the trace alone; the hidden index comes back only in
+`play_games`, where the guesses are counted.
 """
 
 from collections.abc import Callable
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from dpaudit.accounting.claim import GaussianSteps, Poisson
-from dpaudit.attacks.gradient.candidate_attack import CandidateAttack, Contributions, Records
+from dpaudit.attacks.gradient.candidate_attack import CandidateAttack, Contributions, PrivacyUnits
 from dpaudit.attacks.gradient.dense_network import Floats
-from dpaudit.attacks.gradient.view import Trace
+from dpaudit.attacks.gradient.view import NoisyReleases
 from dpaudit.runtime import check
 from dpaudit.runtime.check import BoolArray, FloatArray, IntArray
 from dpaudit.runtime.errors import InputError
@@ -33,7 +33,7 @@ class Game:
     """
 
     contributions: Contributions
-    known: Records
+    known: PrivacyUnits
     noise_multiplier: float
     steps: int
     learning_rate: float
@@ -53,7 +53,7 @@ class Game:
         """What the accountant is told."""
         return GaussianSteps(self.noise_multiplier, self.steps, Poisson(self.rate))
 
-    def traces(self, initial: Floats, candidates: Records, hidden: IntArray, *, seed: int) -> list[Trace]:
+    def traces(self, initial: Floats, candidates: PrivacyUnits, hidden: IntArray, *, seed: int) -> list[NoisyReleases]:
         """Train one run per hidden index, all at once, from the same initial weights (parameters,)."""
         runs, clip = len(hidden), self.contributions.clip
         rng = np.random.default_rng(seed)
@@ -76,7 +76,9 @@ class Game:
                 raise InputError(f"training diverged at step {step}: lower learning_rate {self.learning_rate:g}.")
         everyone = self.rate == 1
         return [
-            Trace(before[r], releases[r], clip, self.noise_multiplier, self.rate, None if everyone else took_part[r])
+            NoisyReleases(
+                before[r], releases[r], clip, self.noise_multiplier, self.rate, None if everyone else took_part[r]
+            )
             for r in range(runs)
         ]
 
@@ -110,11 +112,11 @@ class Played:
         return int(self.guessed.sum())
 
 
-def play(
+def play_games(
     game: Game,
     attack: CandidateAttack,
     initial: Floats,
-    candidates: Records,
+    candidates: PrivacyUnits,
     *,
     runs: int,
     seed: int,

@@ -104,7 +104,7 @@ class DenseNetwork:
     def weighted_sums(
         self, flat: Floats, features: Floats, labels: IntArray, weight: Floats, *, clip: float | None = None
     ) -> Floats:
-        """Σ over records of weight · ∇, each ∇ clipped first; see `prior.Model`."""
+        """Σ over records of weight · ∇, each ∇ clipped first; see `candidate_attack.GradientModel`."""
         signals = self.signals(flat, features, labels)
         if clip is not None:
             norms = np.sqrt(np.maximum(squared_norms(signals), 1e-30))
@@ -112,7 +112,7 @@ class DenseNetwork:
         return weighted_sum(signals, weight)
 
     def products(self, flat: Floats, features: Floats, labels: IntArray, direction: Floats) -> tuple[Floats, Floats]:
-        """Inner products ⟨∇, direction⟩ and |∇|², both (stack, records); see `prior.Model`."""
+        """Inner products ⟨∇, direction⟩ and |∇|², both (stack, records); see `candidate_attack.GradientModel`."""
         signals = self.signals(flat, features, labels)
         return inner_products(self, signals, direction), squared_norms(signals)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dpaudit.attacks.gradient.losses import Loss
+from dpaudit.attacks.gradient.losses import SoftLabelLoss
 from dpaudit.engine.conv_windows import Window
 from dpaudit.engine.network import Network, Parameters
 from dpaudit.engine.read_keras import Node
@@ -22,10 +22,10 @@ class ByLayer:
     """A network in double precision; see `Victims` for what the methods give."""
 
     network: Network
-    loss: Loss
+    loss: SoftLabelLoss
 
     @classmethod
-    def of(cls, model: Any, loss: Loss) -> "ByLayer":
+    def of(cls, model: Any, loss: SoftLabelLoss) -> "ByLayer":
         """From a float64 Keras model.
 
         Raises:

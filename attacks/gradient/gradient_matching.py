@@ -63,10 +63,10 @@ class GradientMatching:
 
     def together(self, views: Sequence[GradientView]) -> list[Reconstruction]:
         """Reconstruct many victims of one model at once; each as if attacked alone, up to float rounding."""
-        from dpaudit.attacks.gradient.restarts import best, guesses, stated_or_restored
+        from dpaudit.attacks.gradient.restarts import best_guesses, draw_starting_points, stated_or_restored
         from dpaudit.runtime.tensorflow import tf
 
-        start = guesses(self._victims, views, restarts=self.restarts, seed=self.seed)
+        start = draw_starting_points(self._victims, views, restarts=self.restarts, seed=self.seed)
         number, joint = len(start.victim), self.labels == "joint"
         known = None if joint else stated_or_restored(self._victims, views, start)
         points = start.records.reshape(number, -1)
@@ -97,7 +97,7 @@ class GradientMatching:
             tolerance=self.tolerance * SCALE,
         )
         found = np.stack([minimum.x for minimum in minima])
-        return best(
+        return best_guesses(
             start,
             np.array([minimum.value for minimum in minima]) / SCALE,
             found[:, :pixels].reshape(start.records.shape),
@@ -113,7 +113,7 @@ class GradientMatching:
     @cached_property
     def _program(self) -> Any:
         """Values and slopes of guesses; traced once per shape and setting."""
-        from dpaudit.attacks.gradient.objective import disagreement, distance, predicted
+        from dpaudit.attacks.gradient.objective import disagreement, distances_to_victims, predict_updates
         from dpaudit.runtime.tensorflow import tf
 
         victims = self._victims
@@ -128,8 +128,8 @@ class GradientMatching:
                 classes = targets
                 if targets is None:
                     classes = tf.nn.softmax(tf.reshape(flat[:, pixels:], [flat.shape[0], slots, victims.classes]))
-                sent = predicted(victims, observed, setting, x, classes)
-                value = distance("euclidean", sent, observed, victim)
+                sent = predict_updates(victims, observed, setting, x, classes)
+                value = distances_to_victims("euclidean", sent, observed, victim)
                 value = SCALE * (value + self.order_penalty * disagreement(setting, x))
             return value, tape.gradient(value, flat)
 

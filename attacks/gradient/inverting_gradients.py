@@ -56,16 +56,16 @@ class InvertingGradients:
 
     def together(self, views: Sequence[GradientView]) -> list[Reconstruction]:
         """Reconstruct many victims of one model at once."""
-        from dpaudit.attacks.gradient.restarts import best, guesses, stated_or_restored
+        from dpaudit.attacks.gradient.restarts import best_guesses, draw_starting_points, stated_or_restored
         from dpaudit.runtime.tensorflow import tf
 
-        start = guesses(self._victims, views, restarts=self.restarts, seed=self.seed)
+        start = draw_starting_points(self._victims, views, restarts=self.restarts, seed=self.seed)
         targets = stated_or_restored(self._victims, views, start)
         x, values = self._program(
             tf.constant(start.records), tf.constant(start.victim, tf.int32), tf.constant(targets), start.observed,
             start.setting, tf.constant(start.box[0], tf.float64), tf.constant(start.box[1], tf.float64),
         )  # fmt: skip
-        return best(start, values.numpy(), x.numpy(), targets)
+        return best_guesses(start, values.numpy(), x.numpy(), targets)
 
     @cached_property
     def _victims(self) -> "Victims":
@@ -77,7 +77,12 @@ class InvertingGradients:
     def _program(self) -> Any:
         """All Adam steps as one program: starts -> best records and their cosine distance."""
         from dpaudit.attacks.gradient.adam import step_of
-        from dpaudit.attacks.gradient.objective import disagreement, distance, predicted, total_variation
+        from dpaudit.attacks.gradient.objective import (
+            disagreement,
+            distances_to_victims,
+            predict_updates,
+            total_variation,
+        )
         from dpaudit.runtime.tensorflow import tf
 
         victims, iterations = self._victims, self.iterations
@@ -87,7 +92,9 @@ class InvertingGradients:
             def step(i: Any, x: Any, mean: Any, square: Any, kept: Any, record: Any) -> Any:
                 with tf.GradientTape() as tape:
                     tape.watch(x)
-                    cosine = distance("cosine", predicted(victims, observed, setting, x, targets), observed, which)
+                    cosine = distances_to_victims(
+                        "cosine", predict_updates(victims, observed, setting, x, targets), observed, which
+                    )
                     smooth = self.variation * total_variation(x)
                     value = cosine + smooth + self.order_penalty * disagreement(setting, x)
                 slope = tape.gradient(value, x)

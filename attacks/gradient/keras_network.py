@@ -61,7 +61,7 @@ class KerasNetwork:
     def weighted_sums(
         self, flat: Floats, features: Floats, labels: IntArray, weight: Floats, *, clip: float | None = None
     ) -> Floats:
-        """Σ over records of weight · ∇, each ∇ clipped first; see `prior.Model`."""
+        """Σ over records of weight · ∇, each ∇ clipped first; see `candidate_attack.GradientModel`."""
         x, y = self._records(flat, features, labels)
         parts = [
             self._sums(tf.constant(flat[rows], tf.float32), x, y, tf.constant(weight[rows], tf.float32), clip).numpy()
@@ -70,7 +70,7 @@ class KerasNetwork:
         return np.asarray(np.concatenate(parts), flat.dtype)
 
     def products(self, flat: Floats, features: Floats, labels: IntArray, direction: Floats) -> tuple[Floats, Floats]:
-        """Inner products ⟨∇, direction⟩ and |∇|², both (stack, records); see `prior.Model`."""
+        """Inner products ⟨∇, direction⟩ and |∇|², both (stack, records); see `candidate_attack.GradientModel`."""
         x, y = self._records(flat, features, labels)
         parts = [
             self._products(tf.constant(flat[rows], tf.float32), x, y, tf.constant(direction[rows], tf.float32))

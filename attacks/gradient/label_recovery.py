@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dpaudit.attacks.gradient.view import BatchGradient, ClientUpdate, GradientView, gradient_of, known
+from dpaudit.attacks.gradient.view import BatchGradient, ClientUpdate, GradientView, gradient_of, require_known
 from dpaudit.runtime import check
 from dpaudit.runtime.check import FloatArray, IntArray
 from dpaudit.runtime.errors import InputError
@@ -30,7 +30,7 @@ class SingleLabel:
     def __call__(self, view: GradientView) -> IntArray:
         """The label, shape (1,)."""
         gradient = gradient_of(view, "label restoration")
-        size = known("batch_size", gradient.batch_size, "the sign rule for labels")
+        size = require_known("batch_size", gradient.batch_size, "the sign rule for labels")
         if size != 1:
             raise InputError(f"the sign rule gives the label of one record; the batch has {size}: use LabelCounts.")
         signal = _head(gradient)[0] if _has_bias(gradient) else gradient.gradient[-1].sum(0)
@@ -68,7 +68,9 @@ class LabelCounts:
     def __call__(self, view: GradientView) -> IntArray:
         """The labels as a multiset in increasing order, shape (batch,)."""
         gradient = gradient_of(view, "label restoration")
-        size = known("records" if isinstance(view, ClientUpdate) else "batch_size", gradient.batch_size, "label counts")
+        size = require_known(
+            "records" if isinstance(view, ClientUpdate) else "batch_size", gradient.batch_size, "label counts"
+        )
         signal, classes = self._signal(gradient)
         uniform = np.full(classes, 1 / classes)
         predicted = (
@@ -91,7 +93,7 @@ class LabelCounts:
         kernel = gradient.gradient[-1]
         if kernel.ndim != 2:
             raise InputError(f"the last array must be a dense kernel or bias, got shape {kernel.shape}.")
-        total = known("mean_feature_sum", self.mean_feature_sum, "label counts on a last layer without a bias")
+        total = require_known("mean_feature_sum", self.mean_feature_sum, "label counts on a last layer without a bias")
         return kernel.sum(0) / check.positive("mean_feature_sum", total), kernel.shape[1]
 
 

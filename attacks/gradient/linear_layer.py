@@ -12,7 +12,14 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from dpaudit.attacks.gradient.view import Arrays, BatchGradient, GradientView, Reconstruction, gradient_of, known
+from dpaudit.attacks.gradient.view import (
+    Arrays,
+    BatchGradient,
+    GradientView,
+    Reconstruction,
+    gradient_of,
+    require_known,
+)
 from dpaudit.runtime import check
 from dpaudit.runtime.check import FloatArray, IntArray
 from dpaudit.runtime.errors import InputError
@@ -82,7 +89,7 @@ class DenseInversion:
         kernel, bias = dense_gradient(gradient, self.layer, "dense inversion")
         if not bias.any():
             raise InputError("dense inversion needs a bias gradient that is not zero: the layer was inactive.")
-        if known("batch_size", gradient.batch_size, "dense inversion") == 1:
+        if require_known("batch_size", gradient.batch_size, "dense inversion") == 1:
             records = self._single(kernel, bias)[None]
         else:
             records = seen_alone(kernel, bias, self.agreement)

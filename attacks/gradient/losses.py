@@ -6,7 +6,7 @@ from typing import Any
 from dpaudit.runtime.tensorflow import tf
 
 # Logits (victims, records, classes) and class probabilities of the same shape -> loss (victims, records).
-Loss = Callable[[Any, Any], Any]
+SoftLabelLoss = Callable[[Any, Any], Any]
 
 
 def cross_entropy(logits: Any, targets: Any) -> Any:

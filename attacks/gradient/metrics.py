@@ -11,7 +11,7 @@ from scipy.ndimage import correlate1d
 from scipy.optimize import linear_sum_assignment
 
 from dpaudit.attacks.gradient.label_recovery import whole_counts
-from dpaudit.attacks.gradient.table_columns import Columns
+from dpaudit.attacks.gradient.table_columns import EncodedColumns
 from dpaudit.attacks.gradient.view import Reconstruction
 from dpaudit.runtime import check
 from dpaudit.runtime.check import FloatArray, IntArray
@@ -134,7 +134,9 @@ def overlap(labels: IntArray, truth: IntArray) -> float:
     )
 
 
-def column_accuracy(rows: FloatArray, truth: FloatArray, columns: Columns, *, tolerance: FloatArray) -> FloatArray:
+def column_accuracy(
+    rows: FloatArray, truth: FloatArray, columns: EncodedColumns, *, tolerance: FloatArray
+) -> FloatArray:
     """Share of rows with the right value in each column, continuous columns first; rows matched by the caller.
 
     Args:

@@ -8,7 +8,7 @@ from scipy.optimize import linear_sum_assignment
 
 from dpaudit.attacks.gradient.label_recovery import LabelCounts, SingleLabel
 from dpaudit.attacks.gradient.victims import Victims
-from dpaudit.attacks.gradient.view import BatchGradient, ClientUpdate, GradientView, SecureSum, known
+from dpaudit.attacks.gradient.view import BatchGradient, ClientUpdate, GradientView, SecureSum, require_known
 from dpaudit.engine.network import Parameters
 from dpaudit.runtime.check import FloatArray, IntArray
 from dpaudit.runtime.errors import InputError
@@ -51,7 +51,7 @@ class Observed(NamedTuple):
     learning_rate: Any
 
 
-def observe(victims: Victims, views: Sequence[GradientView]) -> tuple[Observed, Setting, tuple[float, float]]:
+def stack_views(victims: Victims, views: Sequence[GradientView]) -> tuple[Observed, Setting, tuple[float, float]]:
     """Stack views of one model; also the setting and the box they share.
 
     Raises:
@@ -69,17 +69,19 @@ def observe(victims: Victims, views: Sequence[GradientView]) -> tuple[Observed, 
     columns = zip(*(v.update if isinstance(v, ClientUpdate) else v.gradient for v in clean), strict=True)  # type: ignore[union-attr]
     masks = None
     if first.sent is not None:
-        sent = zip(*(known("sent", v.sent, "matching compressed updates") for v in clean), strict=True)  # type: ignore[union-attr]
+        sent = zip(*(require_known("sent", v.sent, "matching compressed updates") for v in clean), strict=True)  # type: ignore[union-attr]
         masks = tuple(tf.constant(np.stack(column), tf.float64) for column in sent)
     if isinstance(first, ClientUpdate):
-        records = known("records", first.records, "matching an update")
-        batch = known("local_batch", first.local_batch, "matching an update")
-        epochs = known("epochs", first.epochs, "matching an update")
-        learning_rate = known("learning_rate", first.learning_rate, "matching an update")
+        records = require_known("records", first.records, "matching an update")
+        batch = require_known("local_batch", first.local_batch, "matching an update")
+        epochs = require_known("epochs", first.epochs, "matching an update")
+        learning_rate = require_known("learning_rate", first.learning_rate, "matching an update")
         copies = epochs if not first.order_known and batch < records else 1
         setting = Setting(records, copies, epochs, batch, first.clip or 0.0)
     else:
-        setting = Setting(known("batch_size", first.batch_size, "gradient matching"), 1, 0, 0, first.clip or 0.0)
+        setting = Setting(
+            require_known("batch_size", first.batch_size, "gradient matching"), 1, 0, 0, first.clip or 0.0
+        )
         learning_rate = 0.0
     observed = Observed(
         tuple(tf.constant(np.stack(column), tf.float64) for column in columns),
@@ -87,10 +89,10 @@ def observe(victims: Victims, views: Sequence[GradientView]) -> tuple[Observed, 
         victims.at(first.weights),
         tf.constant(learning_rate, tf.float64),
     )
-    return observed, setting, known("box", first.box, "gradient matching")
+    return observed, setting, require_known("box", first.box, "gradient matching")
 
 
-def predicted(victims: Victims, observed: Observed, setting: Setting, x: Any, targets: Any) -> list[Any]:
+def predict_updates(victims: Victims, observed: Observed, setting: Setting, x: Any, targets: Any) -> list[Any]:
     """What victims would have sent for records (guesses, copies · records, ...)."""
     if setting.epochs == 0:
         return victims.gradients(observed.parameters, x, targets, clip=setting.clip or None)
@@ -108,7 +110,7 @@ def predicted(victims: Victims, observed: Observed, setting: Setting, x: Any, ta
     return [u * tf.reshape(factor, [-1] + [1] * (len(u.shape) - 1)) for u in updates]
 
 
-def distance(kind: Distance, guesses: Sequence[Any], observed: Observed, which: Any) -> Any:
+def distances_to_victims(kind: Distance, guesses: Sequence[Any], observed: Observed, which: Any) -> Any:
     """Distance of each guess to the victim it belongs to, shape (guesses,).
 
     Args:

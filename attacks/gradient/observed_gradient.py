@@ -46,7 +46,7 @@ def batch_gradient(
     return BatchGradient(victims.weights, arrays, len(x), shown, box, sent, defence.deviation / len(x), clip)
 
 
-def client_update(
+def fedavg_update(
     victims: Victims,
     records: FloatArray,
     labels: IntArray,

@@ -5,13 +5,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dpaudit.attacks.gradient.objective import Observed, Setting, merged_epochs, observe, one_hot, restored_labels
+from dpaudit.attacks.gradient.objective import Observed, Setting, merged_epochs, one_hot, restored_labels, stack_views
 from dpaudit.attacks.gradient.victims import Victims
 from dpaudit.attacks.gradient.view import GradientView, Reconstruction
 from dpaudit.runtime.check import FloatArray, IntArray
 
 
-class Guesses(NamedTuple):
+class StartingPoints(NamedTuple):
     """Where an attack starts; the guesses for one victim lie together.
 
     Args:
@@ -36,13 +36,15 @@ class Guesses(NamedTuple):
         return self.setting.copies * self.setting.records
 
 
-def guesses(victims: Victims, views: Sequence[GradientView], *, restarts: int, seed: int) -> Guesses:
+def draw_starting_points(
+    victims: Victims, views: Sequence[GradientView], *, restarts: int, seed: int
+) -> StartingPoints:
     """Starts from (seed, victim, restart) alone, so that a victim's do not depend on who is attacked with it.
 
     Raises:
         InputError: the views do not go together, or lack what gradient matching needs.
     """
-    observed, setting, box = observe(victims, views)
+    observed, setting, box = stack_views(victims, views)
     slots = setting.copies * setting.records
     records, logits = [], []
     for v in range(len(views)):
@@ -51,16 +53,18 @@ def guesses(victims: Victims, views: Sequence[GradientView], *, restarts: int, s
             records.append(rng.uniform(*box, (slots, *victims.record_shape)))
             logits.append(rng.standard_normal((slots, victims.classes)))
     victim = np.repeat(np.arange(len(views)), restarts)
-    return Guesses(observed, setting, box, victim, np.stack(records), np.stack(logits))
+    return StartingPoints(observed, setting, box, victim, np.stack(records), np.stack(logits))
 
 
-def stated_or_restored(victims: Victims, views: Sequence[GradientView], start: Guesses) -> FloatArray:
+def stated_or_restored(victims: Victims, views: Sequence[GradientView], start: StartingPoints) -> FloatArray:
     """Class probabilities (guesses, slots, classes): the labels the views state, or those their gradients give away."""
     each = one_hot([restored_labels(view) for view in views], victims.classes)
     return np.tile(each, (1, start.setting.copies, 1))[start.victim]
 
 
-def best(start: Guesses, values: FloatArray, records: FloatArray, classes: FloatArray) -> list[Reconstruction]:
+def best_guesses(
+    start: StartingPoints, values: FloatArray, records: FloatArray, classes: FloatArray
+) -> list[Reconstruction]:
     """Each victim's guess with the lowest objective; the truth is not known here.
 
     Args:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dpaudit.attacks.gradient.linear_layer import dense_gradient, dense_layers, require_dense_first
-from dpaudit.attacks.gradient.view import Arrays, GradientView, Reconstruction, gradient_of, known
+from dpaudit.attacks.gradient.view import Arrays, GradientView, Reconstruction, gradient_of, require_known
 from dpaudit.runtime import check
 from dpaudit.runtime.check import FloatArray
 from dpaudit.runtime.errors import AuditFailed
@@ -56,7 +56,7 @@ class Spear:
     def __call__(self, view: GradientView) -> Reconstruction:
         """The whole batch, in no particular order."""
         gradient = gradient_of(view, "SPEAR")
-        batch = known("batch_size", gradient.batch_size, "SPEAR")
+        batch = require_known("batch_size", gradient.batch_size, "SPEAR")
         kernel, bias = dense_gradient(gradient, self.layer, "SPEAR")
         at = dense_layers(gradient.weights)[self.layer]
         left, values, right = np.linalg.svd(kernel.T, full_matrices=False)  # (outputs, r), (r,), (r, inputs)

@@ -10,7 +10,7 @@ from dpaudit.runtime.errors import InputError
 
 
 @dataclass(frozen=True)
-class Columns:
+class EncodedColumns:
     """How a table is encoded: continuous columns first, then one block of indicators per categorical column.
 
     Args:
@@ -18,7 +18,7 @@ class Columns:
         high: largest value of each.
         categories: number of values of each categorical column.
 
-    >>> Columns(np.zeros(2), np.ones(2), (3,)).width
+    >>> EncodedColumns(np.zeros(2), np.ones(2), (3,)).width
     5
     """
 

@@ -13,8 +13,16 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from dpaudit.attacks.gradient.adam import step_of
-from dpaudit.attacks.gradient.objective import Observed, Setting, distance, observe, one_hot, predicted, restored_labels
-from dpaudit.attacks.gradient.table_columns import Columns
+from dpaudit.attacks.gradient.objective import (
+    Observed,
+    Setting,
+    distances_to_victims,
+    one_hot,
+    predict_updates,
+    restored_labels,
+    stack_views,
+)
+from dpaudit.attacks.gradient.table_columns import EncodedColumns
 from dpaudit.attacks.gradient.victims import Victims
 from dpaudit.attacks.gradient.view import GradientView, Reconstruction
 from dpaudit.runtime import check
@@ -52,7 +60,7 @@ class Tabular:
     """
 
     model: Any
-    columns: Columns
+    columns: EncodedColumns
     restarts: int = 11
     iterations: int = 800
     rate: float = 0.06
@@ -70,7 +78,7 @@ class Tabular:
             raise InputError(
                 f"the columns encode {self.columns.width} features, the model takes {victims.record_shape}."
             )
-        observed, setting, _ = observe(victims, [view])
+        observed, setting, _ = stack_views(victims, [view])
         if setting.copies > 1:
             raise InputError("the tabular attack needs a client that keeps its order or uses full batches.")
         labels = restored_labels(view)
@@ -116,8 +124,8 @@ class Tabular:
             which = tf.zeros([free.shape[0]], tf.int32)
 
             def cosine(free: Any) -> Any:
-                guesses = predicted(victims, observed, setting, self._relaxed(free), targets)
-                return distance("cosine", guesses, observed, which)
+                guesses = predict_updates(victims, observed, setting, self._relaxed(free), targets)
+                return distances_to_victims("cosine", guesses, observed, which)
 
             def step(i: Any, free: Any, mean: Any, square: Any) -> Any:
                 with tf.GradientTape() as tape:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from dpaudit.attacks.gradient.losses import Loss
+from dpaudit.attacks.gradient.losses import SoftLabelLoss
 from dpaudit.engine.network import Parameters
 from dpaudit.runtime.errors import InputError
 from dpaudit.runtime.tensorflow import keras, tf
@@ -26,11 +26,11 @@ class ByTape:
     """
 
     model: Any
-    loss: Loss
+    loss: SoftLabelLoss
     places: tuple[Places, ...]
 
     @classmethod
-    def of(cls, model: Any, loss: Loss) -> "ByTape":
+    def of(cls, model: Any, loss: SoftLabelLoss) -> "ByTape":
         """From a float64 Keras model.
 
         Raises:

@@ -6,7 +6,7 @@ from typing import Any
 
 from dpaudit.attacks.gradient.dense_objective import ByLayer
 from dpaudit.attacks.gradient.differentiable import in_double, refuse_single_derivatives
-from dpaudit.attacks.gradient.losses import Loss, cross_entropy
+from dpaudit.attacks.gradient.losses import SoftLabelLoss, cross_entropy
 from dpaudit.attacks.gradient.tape_objective import ByTape
 from dpaudit.attacks.gradient.view import Arrays
 from dpaudit.engine.network import Parameters
@@ -32,7 +32,7 @@ class Victims:
     program: ByLayer | ByTape
 
     @classmethod
-    def of(cls, model: Any, *, loss: Loss = cross_entropy) -> "Victims":
+    def of(cls, model: Any, *, loss: SoftLabelLoss = cross_entropy) -> "Victims":
         """From a Keras model whose last layer gives logits.
 
         Raises:

@@ -1,7 +1,7 @@
 """What the attacker sees, with exactly the knowledge stated. Ground truth is not in here and cannot be reached.
 
 Every array is copied when a view is made, so a view holds nothing of the records it was computed from. What is None
-is unknown to the attacker; an attack that needs it says so (`known`).
+is unknown to the attacker; an attack that needs it says so (`require_known`).
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from dpaudit.runtime.check import BoolArray, FloatArray, IntArray
 from dpaudit.runtime.errors import InputError
 
 Arrays = tuple[FloatArray, ...]
-Known = TypeVar("Known")
+KnownValue = TypeVar("KnownValue")
 
 
 @dataclass(frozen=True)
@@ -102,13 +102,15 @@ class ClientUpdate:
     @property
     def steps(self) -> int:
         """Local SGD steps the client made."""
-        records = known("records", self.records, "a client update")
-        batch = known("local_batch", self.local_batch, "a client update")
-        return known("epochs", self.epochs, "a client update") * -(-records // batch)
+        records = require_known("records", self.records, "a client update")
+        batch = require_known("local_batch", self.local_batch, "a client update")
+        return require_known("epochs", self.epochs, "a client update") * -(-records // batch)
 
     def as_gradient(self) -> BatchGradient:
         """The average gradient along the client's path, -update / (learning rate · steps): exact for one step."""
-        scale = -1.0 / (known("learning_rate", self.learning_rate, "reading an update as a gradient") * self.steps)
+        scale = -1.0 / (
+            require_known("learning_rate", self.learning_rate, "reading an update as a gradient") * self.steps
+        )
         return BatchGradient(
             self.weights, tuple(scale * u for u in self.update), self.records, self.labels, self.box, self.sent
         )
@@ -138,14 +140,14 @@ class SecureSum:
 
     def as_gradient(self) -> BatchGradient:
         """The same as one batch of all clients' records: equal batch sizes make the mean of means the mean."""
-        records = known("records_per_client", self.records_per_client, "reading a secure sum as one batch")
+        records = require_known("records_per_client", self.records_per_client, "reading a secure sum as one batch")
         return BatchGradient(
             self.weights, tuple(t / self.clients for t in self.total), records * self.clients, box=self.box
         )
 
 
 @dataclass(frozen=True)
-class Trace:
+class NoisyReleases:
     """Every release of a DP-SGD or DP-FedAvg run: noisy sums of clipped contributions and the weights they moved.
 
     Args:
@@ -206,7 +208,7 @@ class FinalModel:
         _check_knowledge(None, None, self.box)
 
 
-GradientView = BatchGradient | ClientUpdate | SecureSum | Trace | FinalModel
+GradientView = BatchGradient | ClientUpdate | SecureSum | NoisyReleases | FinalModel
 
 
 @dataclass(frozen=True)
@@ -227,10 +229,10 @@ class Reconstruction:
         object.__setattr__(self, "records", check.finite("reconstructed records", self.records))
 
 
-def known(name: str, value: Known | None, needed_by: str) -> Known:
+def require_known(name: str, value: KnownValue | None, needed_by: str) -> KnownValue:
     """The value, or a refusal naming what the attacker would have to know.
 
-    >>> known("batch_size", 4, "SPEAR")
+    >>> require_known("batch_size", 4, "SPEAR")
     4
     """
     if value is None:
@@ -275,7 +277,7 @@ def _check_knowledge(records: int | None, labels: IntArray | None, box: tuple[fl
     if records is not None:
         check.integer("number of records", records, at_least=1)
     if labels is not None:
-        check.labels("labels", labels, length=known("the number of records", records, "a view with labels"))
+        check.labels("labels", labels, length=require_known("the number of records", records, "a view with labels"))
     if box is not None and not check.number("box[0]", box[0]) < check.number("box[1]", box[1]):
         raise InputError(f"box must be (smallest, largest), got {box!r}.")
 

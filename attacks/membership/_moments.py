@@ -50,7 +50,7 @@ class Moments:
         return Moments(count, mean, np.where(count > 1, np.maximum(squares, 0.0), 0.0))
 
 
-class Sides(NamedTuple):
+class SideMoments(NamedTuple):
     """Moments over the reference models trained with the record (``inside``) and without it (``outside``)."""
 
     inside: Moments
@@ -61,24 +61,24 @@ class Sides(NamedTuple):
 Of = Callable[[FloatArray], FloatArray]
 
 
-def sides(signals: Signals, *, of: Of = np.asarray) -> Sides:
+def side_moments(signals: Signals, *, of: Of = np.asarray) -> SideMoments:
     """Both moments of one target's references, which may be larger than memory."""
     return _sides(signals.reference, signals.included, of)
 
 
-def _sides(phi: FloatArray, included: BoolArray, of: Of) -> Sides:
+def _sides(phi: FloatArray, included: BoolArray, of: Of) -> SideMoments:
     def block(phi: FloatArray, included: BoolArray) -> tuple[FloatArray, ...]:
         values = of(np.asarray(phi, np.float64))
         inside, outside = Moments.of(values, included), Moments.of(values, ~included)
         return inside.count, inside.mean, inside.squares, outside.count, outside.mean, outside.squares
 
     found = over_records(block, phi, included)
-    return Sides(Moments(*found[:3]), Moments(*found[3:]))
+    return SideMoments(Moments(*found[:3]), Moments(*found[3:]))
 
 
-def leaving_pairs_out(
+def moments_without_pairs(
     phi: FloatArray, included: BoolArray, *, of: Of = np.asarray
-) -> Iterator[tuple[int, FloatArray, Sides]]:
+) -> Iterator[tuple[int, FloatArray, SideMoments]]:
     """(first model of the pair, its numbers (2, records), moments over all other models) for every pair (2k, 2k + 1).
 
     One member of a pair was trained on a record exactly when the other was not, so one value leaves each side.
@@ -88,7 +88,7 @@ def leaving_pairs_out(
         pair = of(np.array(phi[first : first + 2], np.float64))
         with_record = np.where(included[first], pair[0], pair[1])
         without_record = pair[0] + pair[1] - with_record
-        yield first, pair, Sides(inside.without(with_record), outside.without(without_record))
+        yield first, pair, SideMoments(inside.without(with_record), outside.without(without_record))
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class Spread:
         return offset
 
 
-def spread(moments: Moments, variance: Variance, *, location: FloatArray | None = None) -> Spread:
+def fit_spread(moments: Moments, variance: Variance, *, location: FloatArray | None = None) -> Spread:
     """The law of φ on one side under one of the four variances; see `Lira` for what they are.
 
     Raises:
@@ -138,11 +138,11 @@ def spread(moments: Moments, variance: Variance, *, location: FloatArray | None 
         case "raw":
             return Spread(centre, np.full_like(centre, np.sqrt(_raw_variance(moments))), np.inf)
         case "residual":
-            need(moments, 2, "a pooled residual variance")
+            require_models(moments, 2, "a pooled residual variance")
             pooled = _pooled_residuals(moments, centre)
             return Spread(centre, np.full_like(centre, np.sqrt(_above_zero(pooled))), np.inf)
         case "per-record":
-            need(moments, 2, "a variance per record")
+            require_models(moments, 2, "a variance per record")
             # The published code adds 1e-30 to the standard deviation of records whose signals are all equal.
             return Spread(centre, np.sqrt(moments.squares / moments.count) + 1e-30, np.inf)
         case "shrunk":
@@ -155,7 +155,7 @@ def _student(moments: Moments, centre: FloatArray) -> Spread:
     The prior's degrees of freedom come from the spread of the per-record variances by the method of moments: empirical
     Bayes, as `Smyth (2004) <https://doi.org/10.2202/1544-6115.1027>`_ made it common for many small samples.
     """
-    need(moments, 1, "a shrunk variance")
+    require_models(moments, 1, "a shrunk variance")
     varied = moments.count > 1
     if varied.any():
         free = moments.count[varied] - 1
@@ -201,7 +201,7 @@ def _pooled_residuals(moments: Moments, centre: FloatArray) -> float:
     return float((moments.squares + moments.count * np.square(shift - mean)).sum() / total)
 
 
-def need(moments: Moments, least: int, what: str) -> None:
+def require_models(moments: Moments, least: int, what: str) -> None:
     """Refuse records with fewer than ``least`` models on this side; ``what`` is what needs them."""
     short = moments.count < least
     if short.any():
@@ -220,7 +220,7 @@ def _above_zero(variance: float) -> float:
 def medians(signals: Signals) -> tuple[FloatArray, FloatArray]:
     """Median φ over the reference models trained with each record, and over those trained without it.
 
-    A record without models on a side has median 0 there, which `spread` never uses: it refuses such a record.
+    A record without models on a side has median 0 there, which `fit_spread` never uses: it refuses such a record.
     """
 
     def block(phi: FloatArray, included: BoolArray) -> tuple[FloatArray, ...]:

@@ -5,7 +5,14 @@ from typing import Literal
 
 import numpy as np
 
-from dpaudit.attacks.membership._moments import VARIANCES, Sides, Variance, leaving_pairs_out, medians, sides
+from dpaudit.attacks.membership._moments import (
+    VARIANCES,
+    SideMoments,
+    Variance,
+    medians,
+    moments_without_pairs,
+    side_moments,
+)
 from dpaudit.attacks.membership.pools import in_turn
 from dpaudit.runtime import check
 from dpaudit.runtime.check import FloatArray
@@ -32,20 +39,20 @@ class FromMoments:
         """Scores, shape (records,)."""
         total, median = np.zeros(len(signals)), self.centre == "median"
         for view in (signals, *signals.queries):
-            total += self._score(view.phi, sides(view), medians(view) if median else (None, None))
+            total += self._score(view.phi, side_moments(view), medians(view) if median else (None, None))
         return total / (1 + len(signals.queries))
 
     def leave_pair_out(self, pool: PoolSignals) -> FloatArray:
         """Scores of every model as the target without its pair, shape (models, records), in time linear in both."""
         if self.centre == "median":  # a median has no running sum
             return in_turn(self, pool)
-        views = [leaving_pairs_out(phi, pool.included) for phi in (pool.phi, *pool.queries)]
+        views = [moments_without_pairs(phi, pool.included) for phi in (pool.phi, *pool.queries)]
         means = (
             (seen[0][0], np.mean([self._score(pair, both, (None, None)) for _, pair, both in seen], axis=0))
             for seen in zip(*views, strict=True)
         )
         return filled(pool.phi.shape, means)
 
-    def _score(self, phi: FloatArray, both: Sides, centres: Centres) -> FloatArray:
+    def _score(self, phi: FloatArray, both: SideMoments, centres: Centres) -> FloatArray:
         """Of φ (..., records), from what the references say of it; of the same shape."""
         raise NotImplementedError

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from scipy.stats import t as student
 
-from dpaudit.attacks.membership._moments import Moments, leaving_pairs_out, need, sides, spread
+from dpaudit.attacks.membership._moments import Moments, fit_spread, moments_without_pairs, require_models, side_moments
 from dpaudit.attacks.membership.pools import in_turn
 from dpaudit.runtime import check
 from dpaudit.runtime.check import BoolArray, FloatArray
@@ -43,14 +43,14 @@ class AttackR:
     def __call__(self, signals: Signals) -> FloatArray:
         """Scores, shape (records,)."""
         if self.tail == "fitted":
-            return _tail(signals.phi, sides(signals).outside)
+            return _tail(signals.phi, side_moments(signals).outside)
 
         def block(reference: FloatArray, included: BoolArray, phi: FloatArray) -> tuple[FloatArray, ...]:
             beaten = np.sum((reference <= phi) & ~included, axis=0)
             return beaten.astype(np.float64), np.sum(~included, axis=0).astype(np.float64)
 
         beaten, count = over_records(block, signals.reference, signals.included, signals.phi[None])
-        need(Moments(count, count, count), 1, "attack-r")
+        require_models(Moments(count, count, count), 1, "attack-r")
         share: FloatArray = (beaten + 0.5) / (count + 1)
         return share
 
@@ -58,11 +58,11 @@ class AttackR:
         """Scores of every model as the target without its pair, shape (models, records); fitted in linear time."""
         if self.tail == "empirical":
             return in_turn(self, pool)
-        pairs = leaving_pairs_out(pool.phi, pool.included)
+        pairs = moments_without_pairs(pool.phi, pool.included)
         return filled(pool.phi.shape, ((first, _tail(phi, both.outside)) for first, phi, both in pairs))
 
 
 def _tail(phi: FloatArray, outside: Moments) -> FloatArray:
-    need(outside, 1, "attack-r")
-    fitted = spread(outside, "shrunk")
+    require_models(outside, 1, "attack-r")
+    fitted = fit_spread(outside, "shrunk")
     return -np.asarray(student.logsf(fitted.z(phi), fitted.degrees), np.float64)

@@ -13,7 +13,7 @@ from dpaudit.data.dataset import Task
 from dpaudit.runtime import check
 from dpaudit.runtime.check import FloatArray, IntArray
 from dpaudit.runtime.errors import InputError
-from dpaudit.scores.from_outputs import Kind, phi
+from dpaudit.scores.from_outputs import OutputKind, phi
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def infer_attribute(
     values: object,
     prior: object,
     task: Task = "multiclass",
-    kind: Kind = "logits",
+    kind: OutputKind = "logits",
 ) -> AttributeInference:
     """Guess a column of the features: the value with the largest prior x p(label | record with that value).
 

@@ -11,7 +11,7 @@ from dpaudit.runtime.check import FloatArray
 from dpaudit.runtime.out_of_core import over_records
 from dpaudit.scores.signals import PoolSignals, Signals
 
-Choice = Loss | Base | BaseOffline | Lira | LiraOffline
+AttackChoice = Loss | Base | BaseOffline | Lira | LiraOffline
 
 # Measured on small data (docs/attacks.md): from about this many references the fitted likelihood ratio is the
 # stronger one at low false-positive rates; below it the plain ratio of confidences is, with as few as two.
@@ -38,7 +38,7 @@ class Auto:
         """Scores of the chosen attack, shape (records,)."""
         return self.chosen(signals)(signals)
 
-    def chosen(self, signals: Signals) -> Choice:
+    def chosen(self, signals: Signals) -> AttackChoice:
         """The attack it takes for these signals."""
         models = len(signals.reference)
         online = bool(models) and bool(over_records(lambda rows: (rows.any(axis=0),), signals.included)[0].all())
@@ -49,7 +49,7 @@ class Auto:
         return self.chosen(pool.target(0)).leave_pair_out(pool)
 
 
-def _choice(models: int, *, online: bool) -> Choice:
+def _choice(models: int, *, online: bool) -> AttackChoice:
     if models == 0:
         return Loss()
     if models < MANY:

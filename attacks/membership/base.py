@@ -5,9 +5,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from dpaudit.attacks.membership._confidence import (
+from dpaudit.attacks.membership._mean_confidence import (
     confidence,
-    leaving_pairs_out,
+    confidence_without_pairs,
     log_confidence,
     mean_of_all,
     mean_outside,
@@ -46,7 +46,7 @@ class Base:
 
         def block(phi: FloatArray) -> tuple[FloatArray, ...]:
             scores = log_confidence(phi)
-            for first, expected in leaving_pairs_out(confidence(phi)):
+            for first, expected in confidence_without_pairs(confidence(phi)):
                 scores[first : first + 2] -= np.log(expected)
             return (scores,)
 
@@ -85,7 +85,7 @@ class BaseOffline:
 
         def block(phi: FloatArray, included: BoolArray) -> tuple[FloatArray, ...]:
             scores = log_confidence(phi)
-            for first, expected in leaving_pairs_out(confidence(phi), ~included):
+            for first, expected in confidence_without_pairs(confidence(phi), ~included):
                 scores[first : first + 2] -= self.scale * np.log(expected)
             return (scores,)
 

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from dpaudit.attacks.membership._moments import Sides, leaving_pairs_out, need, sides
+from dpaudit.attacks.membership._moments import SideMoments, moments_without_pairs, require_models, side_moments
 from dpaudit.runtime.check import FloatArray
 from dpaudit.runtime.out_of_core import filled
 from dpaudit.scores.signals import PoolSignals, Signals
@@ -29,16 +29,16 @@ class Calibrated:
 
     def __call__(self, signals: Signals) -> FloatArray:
         """Scores, shape (records,)."""
-        return _calibrated(signals.loss, sides(signals, of=_loss))
+        return _calibrated(signals.loss, side_moments(signals, of=_loss))
 
     def leave_pair_out(self, pool: PoolSignals) -> FloatArray:
         """Scores of every model as the target without its pair, shape (models, records)."""
-        pairs = leaving_pairs_out(pool.phi, pool.included, of=_loss)
+        pairs = moments_without_pairs(pool.phi, pool.included, of=_loss)
         return filled(pool.phi.shape, ((first, _calibrated(loss, both)) for first, loss, both in pairs))
 
 
-def _calibrated(loss: FloatArray, both: Sides) -> FloatArray:
-    need(both.outside, 1, "a calibrated loss")
+def _calibrated(loss: FloatArray, both: SideMoments) -> FloatArray:
+    require_models(both.outside, 1, "a calibrated loss")
     return both.outside.mean - loss
 
 
@@ -65,15 +65,15 @@ class Offset:
 
     def __call__(self, signals: Signals) -> FloatArray:
         """Scores, shape (records,)."""
-        return _offset(signals.phi, sides(signals))
+        return _offset(signals.phi, side_moments(signals))
 
     def leave_pair_out(self, pool: PoolSignals) -> FloatArray:
         """Scores of every model as the target without its pair, shape (models, records)."""
-        pairs = leaving_pairs_out(pool.phi, pool.included)
+        pairs = moments_without_pairs(pool.phi, pool.included)
         return filled(pool.phi.shape, ((first, _offset(phi, both)) for first, phi, both in pairs))
 
 
-def _offset(phi: FloatArray, both: Sides) -> FloatArray:
-    need(both.inside, 1, "an offset")
-    need(both.outside, 1, "an offset")
+def _offset(phi: FloatArray, both: SideMoments) -> FloatArray:
+    require_models(both.inside, 1, "an offset")
+    require_models(both.outside, 1, "an offset")
     return phi - (both.inside.mean + both.outside.mean) / 2

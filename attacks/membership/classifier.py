@@ -11,7 +11,7 @@ from dpaudit.runtime.check import BoolArray, FloatArray
 from dpaudit.runtime.errors import InputError
 from dpaudit.scores.signals import Signals
 
-Model = Literal["logistic", "mlp", "forest", "neighbours"]
+ClassifierName = Literal["logistic", "mlp", "forest", "neighbours"]
 MODELS: tuple[str, ...] = ("logistic", "mlp", "forest", "neighbours")
 
 
@@ -33,7 +33,7 @@ class Classifier:
         InputError: there are no reference models.
     """
 
-    model: Model = "logistic"
+    model: ClassifierName = "logistic"
     folds: int = 3
     rows: int = 20_000
     seed: int = 0
@@ -86,7 +86,7 @@ class ClassifierOnTarget:
     array([ True, False])
     """
 
-    model: Model = "logistic"
+    model: ClassifierName = "logistic"
     spends: float = 0.5
     seed: int = 0
 
@@ -114,7 +114,9 @@ class ClassifierOnTarget:
         return _fit_and_score(self.model, self.seed, table, known.member, features(signals, full=full))
 
 
-def _fit_and_score(model: Model, seed: int, known: FloatArray, member: BoolArray, unknown: FloatArray) -> FloatArray:
+def _fit_and_score(
+    model: ClassifierName, seed: int, known: FloatArray, member: BoolArray, unknown: FloatArray
+) -> FloatArray:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
@@ -126,7 +128,7 @@ def _fit_and_score(model: Model, seed: int, known: FloatArray, member: BoolArray
     return log_odds
 
 
-def _estimator(model: Model, seed: int, *, rows: int) -> Any:
+def _estimator(model: ClassifierName, seed: int, *, rows: int) -> Any:
     # The grids of TensorFlow Privacy's attackers, narrowed to one setting each: nothing is tuned on a target.
     match model:
         case "logistic":

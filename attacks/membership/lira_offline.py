@@ -5,7 +5,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from dpaudit.attacks.membership._moments import Sides, Variance, spread
+from dpaudit.attacks.membership._moments import SideMoments, Variance, fit_spread
 from dpaudit.attacks.membership._views import Centre, Centres, FromMoments
 from dpaudit.runtime.check import FloatArray
 
@@ -34,8 +34,8 @@ class LiraOffline(FromMoments):
     formula: ClassVar[str] = "mean over queries of (φ - μ_out) / s_out"
     paper: ClassVar[str] = "Carlini et al. (2022), arXiv 2112.03570, section VI"
 
-    def _score(self, phi: FloatArray, both: Sides, centres: Centres) -> FloatArray:
-        return spread(both.outside, self.variance, location=centres[1]).z(phi)
+    def _score(self, phi: FloatArray, both: SideMoments, centres: Centres) -> FloatArray:
+        return fit_spread(both.outside, self.variance, location=centres[1]).z(phi)
 
 
 @dataclass(frozen=True)
@@ -59,5 +59,5 @@ class LiraOfflineDensity(FromMoments):
     formula: ClassVar[str] = "mean over queries of -log f(φ | trained without)"
     paper: ClassVar[str] = "code of Carlini et al. (2022), arXiv 2112.03570; not the paper's own offline score"
 
-    def _score(self, phi: FloatArray, both: Sides, centres: Centres) -> FloatArray:
-        return -spread(both.outside, self.variance, location=centres[1]).log_density(phi)
+    def _score(self, phi: FloatArray, both: SideMoments, centres: Centres) -> FloatArray:
+        return -fit_spread(both.outside, self.variance, location=centres[1]).log_density(phi)

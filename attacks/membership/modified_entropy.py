@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 from scipy.special import logsumexp
 
-from dpaudit.attacks.membership._entropy import log_of_minus_log_one_minus
+from dpaudit.attacks.membership._log_surprise import log_of_minus_log_one_minus
 from dpaudit.runtime.check import FloatArray
 from dpaudit.scores.signals import Signals
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from dpaudit.attacks.membership._moments import Moments, need
+from dpaudit.attacks.membership._moments import Moments, require_models
 from dpaudit.runtime.check import BoolArray, FloatArray
 from dpaudit.runtime.errors import InputError
 from dpaudit.scores.signals import Signals
@@ -43,7 +43,7 @@ class MultiSignalLira:
 def _log_density(target: FloatArray, reference: FloatArray, where: BoolArray) -> FloatArray:
     """Of ``target`` (records, signals) under the references (models, records, signals) with ``where``."""
     fitted = [Moments.of(reference[..., signal], where) for signal in range(reference.shape[-1])]
-    need(fitted[0], 2, "a pooled covariance")
+    require_models(fitted[0], 2, "a pooled covariance")
     mean = np.stack([moments.mean for moments in fitted], axis=-1)
     count = fitted[0].count
     residual = (reference - mean)[where]

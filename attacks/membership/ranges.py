@@ -43,7 +43,9 @@ class RangeScore:
         return mean
 
 
-def tuned(reference_scores: object, member: object, *, cuts: Sequence[float] = (0.0, 0.25, 0.5, 0.75)) -> RangeScore:
+def tune_cuts(
+    reference_scores: object, member: object, *, cuts: Sequence[float] = (0.0, 0.25, 0.5, 0.75)
+) -> RangeScore:
     """The cut-offs with the best AUC on a *reference* model, whose membership the attacker knows.
 
     Args:

@@ -6,9 +6,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from dpaudit.attacks.membership._confidence import (
+from dpaudit.attacks.membership._mean_confidence import (
     confidence,
-    leaving_pairs_out,
+    confidence_without_pairs,
     mean_of_all,
     mean_outside,
     mean_without_membership,
@@ -66,7 +66,7 @@ class Rmia:
 
         def block(phi: FloatArray) -> tuple[FloatArray, ...]:
             p = confidence(phi)
-            return (_scores(p, leaving_pairs_out(p), ratio_z, self),)
+            return (_scores(p, confidence_without_pairs(p), ratio_z, self),)
 
         return over_records(block, pool.phi)[0]
 
@@ -111,7 +111,7 @@ class RmiaOffline:
 
         def block(phi: FloatArray, included: BoolArray) -> tuple[FloatArray, ...]:
             p = confidence(phi)
-            outside = ((first, self._extended(mean)) for first, mean in leaving_pairs_out(p, ~included))
+            outside = ((first, self._extended(mean)) for first, mean in confidence_without_pairs(p, ~included))
             return (_scores(p, outside, ratio_z, self),)
 
         return over_records(block, pool.phi, pool.included)[0]
@@ -145,7 +145,7 @@ def _sorted_ratios(pool: PoolSignals, extended: Callable[[FloatArray], FloatArra
 
     def block(phi: FloatArray) -> tuple[FloatArray, ...]:
         ratios = confidence(phi)
-        for first, mean in leaving_pairs_out(ratios.copy()):
+        for first, mean in confidence_without_pairs(ratios.copy()):
             ratios[first : first + 2] /= extended(mean)
         return (ratios,)
 

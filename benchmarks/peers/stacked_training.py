@@ -12,9 +12,9 @@ from benchmarks.peers.networks import keras_network
 from dpaudit.engine.batches import sampling_event
 from dpaudit.engine.cost import cost
 from dpaudit.engine.network import Network
-from dpaudit.engine.optimizers import Sgd
+from dpaudit.engine.optimizers import GradientDescent
 from dpaudit.engine.schedules import Constant
-from dpaudit.engine.training import Member, Recipe, train
+from dpaudit.engine.training import Member, TrainingRecipe, train
 from dpaudit.runtime.tensorflow import tf
 
 
@@ -36,12 +36,12 @@ def main() -> None:
     members = [Member(i, np.arange(given.records), event) for i in range(given.models)]
     start = network.initial(seed=1, models=range(given.models))
     dp = {} if given.plain else {"clip": 1.0, "noise_multiplier": 1.0}
-    recipe = Recipe("multiclass", 256, given.batch, Sgd(), Constant(0.1), **dp)
+    recipe = TrainingRecipe("multiclass", 256, given.batch, GradientDescent(), Constant(0.1), **dp)
     small = dataclasses.replace(recipe, steps=8)
     begin = time.perf_counter()
     result = {"models": given.models}
 
-    def run(what: Recipe) -> tuple[float, float]:
+    def run(what: TrainingRecipe) -> tuple[float, float]:
         begin, cpu = time.perf_counter(), time.process_time()
         train(network, start, what, members, features=data["features"], targets=data["labels"], seed=1)
         return time.perf_counter() - begin, time.process_time() - cpu

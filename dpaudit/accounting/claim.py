@@ -15,7 +15,7 @@ Adjacency = Literal["add-remove", "replace-one", "zero-out"]
 Unit = Literal["record", "user"]
 Design = Literal["one-run", "many-runs"]  # the scores are one experiment, or independent trials
 
-Noise = Literal["accounted", "none", "unknown"]  # what is known of the noise of a training
+NoiseKnowledge = Literal["accounted", "none", "unknown"]  # what is known of the noise of a training
 
 ADJACENCIES: tuple[str, ...] = get_args(Adjacency)
 UNITS: tuple[str, ...] = get_args(Unit)

@@ -17,11 +17,11 @@ COARSER_BELOW = 0.25
 NONE_BELOW = 1e-3
 
 
-def ran(mechanism: GaussianSteps, *, delta: float, adjacency: Adjacency, group: int = 1) -> Accounted:
+def epsilon_of_steps(mechanism: GaussianSteps, *, delta: float, adjacency: Adjacency, group: int = 1) -> Accounted:
     """ε of the steps that were run, to the digits a finding shows; infinite where next to no noise was added.
 
     >>> from dpaudit.accounting.claim import Poisson
-    >>> round(ran(GaussianSteps(0.1, 1000, Poisson(0.01)), delta=1e-5, adjacency="add-remove").epsilon, -1)
+    >>> round(epsilon_of_steps(GaussianSteps(0.1, 1000, Poisson(0.01)), delta=1e-5, adjacency="add-remove").epsilon, -1)
     1190.0
     """
     noise = mechanism.noise_multiplier
@@ -60,4 +60,4 @@ def epsilon_under(claim: Claim | None) -> EpsilonOf:
 def _epsilon(claim: Claim, noise_multiplier: float) -> float:
     assert claim.mechanism is not None
     really_run = replace(claim.mechanism, noise_multiplier=noise_multiplier)
-    return ran(really_run, delta=claim.delta, adjacency=claim.adjacency).epsilon
+    return epsilon_of_steps(really_run, delta=claim.delta, adjacency=claim.adjacency).epsilon

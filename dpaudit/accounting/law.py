@@ -22,7 +22,7 @@ FINE = 2000.0
 
 
 @dataclass(frozen=True)
-class Gaussian:
+class GaussianNoise:
     """Independent N(0, (σC)²) in every coordinate, which is what DP-SGD is accounted with."""
 
     norm = 2
@@ -50,12 +50,12 @@ class Laplace:
     words = "Laplace"
 
     def scores(self, noise: FloatArray, scale: float, rng: np.random.Generator) -> FloatArray:
-        """As `Gaussian.scores`."""
+        """As `GaussianNoise.scores`."""
         further = special.ndtri_exp(math.log(0.5) - np.abs(noise) / scale)
         return np.asarray(-np.sign(noise) * further, np.float64)
 
     def reach(self, level: float) -> float:
-        """As `Gaussian.reach`."""
+        """As `GaussianNoise.reach`."""
         return -math.log(level)
 
 
@@ -79,7 +79,7 @@ class DiscreteGaussian:
         object.__setattr__(self, "spacing", check.positive("spacing", self.spacing))
 
     def scores(self, noise: FloatArray, scale: float, rng: np.random.Generator) -> FloatArray:
-        """As `Gaussian.scores`: uniform within the probability of the atom."""
+        """As `GaussianNoise.scores`: uniform within the probability of the atom."""
         unit = scale / self.spacing
         steps = np.rint(noise / self.spacing)
         below = rng.random(steps.shape)
@@ -96,8 +96,8 @@ class DiscreteGaussian:
         return np.asarray(np.where(centre, special.ndtri(middle), -np.sign(steps) * side), np.float64)
 
     def reach(self, level: float) -> float:
-        """As `Gaussian.reach`."""
-        return Gaussian().reach(level)
+        """As `GaussianNoise.reach`."""
+        return GaussianNoise().reach(level)
 
 
 @dataclass(frozen=True)
@@ -132,12 +132,12 @@ class Banded:
 
 
 @dataclass(frozen=True)
-class Tree:
+class TreeNoise:
     """Tree aggregation as DP-FTRL uses it: prefix sums with the noise of the nodes that make them up.
 
     What a step releases carries the difference of two prefixes' noise (Kairouz and others 2021, 2103.00039).
 
-    >>> Tree(2).covariance().tolist()  # step 1: leaf a; step 2: the node above both, less leaf a
+    >>> TreeNoise(2).covariance().tolist()  # step 1: leaf a; step 2: the node above both, less leaf a
     [[1.0, -1.0], [-1.0, 2.0]]
     """
 
@@ -167,15 +167,15 @@ class Tree:
         return covariance
 
 
-Law = Gaussian | Laplace | DiscreteGaussian | Banded | Tree
+Law = GaussianNoise | Laplace | DiscreteGaussian | Banded | TreeNoise
 
 
-GAUSSIAN = Gaussian()
+GAUSSIAN = GaussianNoise()
 
 
 def correlated(law: Law) -> FloatArray | None:
     """Covariance over the steps, in units of (σC)²; None where steps are independent."""
-    return law.covariance() if isinstance(law, Banded | Tree) else None
+    return law.covariance() if isinstance(law, Banded | TreeNoise) else None
 
 
 def law_from(text: str) -> Law:
@@ -190,13 +190,13 @@ def law_from(text: str) -> Law:
     number = r"[-+0-9.eE]+"
     match name:
         case "gaussian" if not rest:
-            return Gaussian()
+            return GaussianNoise()
         case "laplace" if not rest:
             return Laplace()
         case "discrete-gaussian" if re.fullmatch(number, rest):
             return DiscreteGaussian(_number(rest))
         case "tree" if rest.isdecimal():
-            return Tree(int(rest))
+            return TreeNoise(int(rest))
         case "banded" if re.fullmatch(rf"{number}(,{number})*:\d+", rest):
             bands, _, steps = rest.partition(":")
             return Banded(tuple(_number(band) for band in bands.split(",")), int(steps))

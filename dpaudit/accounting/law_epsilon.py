@@ -8,7 +8,7 @@ from dp_accounting.pld import PLDAccountant
 from dp_accounting.rdp import RdpAccountant
 
 from dpaudit.accounting.claim import Adjacency, GaussianSteps, Poisson, Shuffled
-from dpaudit.accounting.law import Banded, DiscreteGaussian, Gaussian, Laplace, Law, Tree
+from dpaudit.accounting.law import Banded, DiscreteGaussian, GaussianNoise, Laplace, Law, TreeNoise
 from dpaudit.accounting.mechanism import ORDERS, Accounted, epsilon
 from dpaudit.runtime import check
 from dpaudit.runtime.errors import InputError
@@ -34,11 +34,11 @@ def law_epsilon(mechanism: GaussianSteps, law: Law, *, delta: float, adjacency: 
     1.0
     """
     check.delta("delta", delta)
-    if isinstance(law, Gaussian):
+    if isinstance(law, GaussianNoise):
         return epsilon(mechanism, delta=delta, adjacency=adjacency)
     sigma = mechanism.noise_multiplier / (2 if adjacency == "replace-one" else 1)
     rate, steps = mechanism.sampling.rate, mechanism.steps
-    if isinstance(law, Tree):
+    if isinstance(law, TreeNoise):
         if not isinstance(mechanism.sampling, Shuffled) or steps > mechanism.sampling.batches_per_epoch:
             raise InputError(
                 "tree noise is accounted for one epoch of disjoint batches, so for no more steps than those."
@@ -69,7 +69,7 @@ def law_epsilon(mechanism: GaussianSteps, law: Law, *, delta: float, adjacency: 
                 method=f"{found.method} of banded matrix",
                 note=f"holds for cyclic sampling: every record can enter one step in {len(bands)}",
             )
-        case Tree():
+        case TreeNoise():
             if adjacency == "add-remove":
                 raise InputError("tree noise is accounted for a record that is zeroed out or replaced, not added.")
             rdp = RdpAccountant(ORDERS, dp_accounting.NeighboringRelation.REPLACE_SPECIAL)

@@ -35,7 +35,7 @@ class Profile:
         symmetric = mechanism.sampling.rate == 1 or adjacency == "replace-one"
         symmetric = symmetric or isinstance(mechanism.sampling, FixedSize)
         ways: tuple[Direction, ...] = ("remove",) if symmetric else ("remove", "add")
-        self.directions = [_tails(losses(mechanism, adjacency, group, grid, way)) for way in ways]
+        self.directions = [_tails(compose_losses(mechanism, adjacency, group, grid, way)) for way in ways]
         self.lost = max(lost for *_, lost in self.directions)
 
     def __call__(self, figure: float) -> float:
@@ -66,7 +66,7 @@ def sensitivity(adjacency: Adjacency) -> float:
 
 
 @lru_cache(maxsize=128)
-def losses(
+def compose_losses(
     mechanism: GaussianSteps, adjacency: Adjacency, group: int, grid: float, direction: Direction = "remove"
 ) -> Any:
     """Composed privacy losses when the record goes or comes, pessimistic, ``grid`` apart or as close as they need.
@@ -210,7 +210,7 @@ def _range(probs: FloatArray, steps: int) -> tuple[int, int]:
 
 def neyman_pearson(mechanism: GaussianSteps, adjacency: Adjacency, group: int, grid: float) -> TradeOff:
     """Reject on the largest losses first; P is "in", so the losses of removal give (FPR, TPR) directly."""
-    _, upper, log_lower, lost = _tails(losses(mechanism, adjacency, group, grid))
+    _, upper, log_lower, lost = _tails(compose_losses(mechanism, adjacency, group, grid))
     tpr = np.minimum(1.0, lost + upper[::-1])
     fpr = np.exp(np.minimum(0.0, log_lower[::-1]))
     return TradeOff(np.append(fpr, 1.0), np.append(tpr, 1.0))

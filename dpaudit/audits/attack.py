@@ -16,10 +16,19 @@ from dpaudit.audits.likeness import likeness
 from dpaudit.audits.membership import attack_jobs as scoring
 from dpaudit.audits.membership import run as membership
 from dpaudit.audits.membership.reference_models import observed_pool, target_signals
-from dpaudit.audits.score import Statement, Users, audited, checked_users, choice, one_score_each, unit_of
+from dpaudit.audits.score import Statement, Users, checked_users, choice, one_score_each, result_of_scores, unit_of
 from dpaudit.data.as_data import AsData
 from dpaudit.data.dataset import Dataset, Task
-from dpaudit.data.given import Given, aligned, both_users, given, predicted, refuse_overlap, side_by_side, together
+from dpaudit.data.given import (
+    Given,
+    aligned,
+    as_dataset,
+    both_users,
+    concatenate_datasets,
+    predict_outputs,
+    refuse_overlap,
+    side_by_side,
+)
 from dpaudit.data.inclusion import complementary_pairs
 from dpaudit.data.load import has_column
 from dpaudit.data.member_choice import ChosenBy, member_choice
@@ -30,13 +39,13 @@ from dpaudit.runtime import check
 from dpaudit.runtime import plugins as registry
 from dpaudit.runtime.check import BoolArray, FloatArray
 from dpaudit.runtime.errors import InputError
-from dpaudit.runtime.out_of_core import room
+from dpaudit.runtime.out_of_core import current_room
 from dpaudit.runtime.progress import Progress, Silent
-from dpaudit.runtime.seeds import derived
-from dpaudit.scores.from_outputs import Kind, observe
+from dpaudit.runtime.seeds import derive_seed
+from dpaudit.scores.from_outputs import OutputKind, observe
 from dpaudit.scores.sanity import learned_nothing, refuse_probabilities, shared_rows
 from dpaudit.scores.signals import Signals
-from dpaudit.scores.slices import sliced
+from dpaudit.scores.slices import judge_slices
 from dpaudit.training.load_model import LoadedModel, load_model
 from dpaudit.training.model_inputs import one_array
 from dpaudit.training.saved_model import SavedModel, load_saved_model
@@ -98,7 +107,7 @@ def attack_model(
     references: References | None = None,
     attacks: Sequence[str] = (),
     task: Task | None = None,
-    kind: Kind | None = None,
+    kind: OutputKind | None = None,
     delta: float = 1e-5,
     epsilon: float | None = None,
     confidence: float = 0.95,
@@ -187,13 +196,13 @@ def attack_model(
             references = replace(references, data=one_array(references.data, loaded.inputs, "reference data"))
     columns = () if isinstance(slices, Mapping) else tuple(slices)
     user = users if isinstance(users, str) else None
-    inside = given(members, "members", task, columns, user, label=label, drop=drop)
-    outside = given(nonmembers, "nonmembers", task, columns, user, label=label, drop=drop)
+    inside = as_dataset(members, "members", task, columns, user, label=label, drop=drop)
+    outside = as_dataset(nonmembers, "nonmembers", task, columns, user, label=label, drop=drop)
     further = _further(references, task, columns, user, label=label, drop=drop)
     inside, outside, *others = aligned([inside, outside, *([] if further is None else [further])])
     further = others[0] if others else None
     refuse_overlap(inside, outside, allowed=0.5)
-    audited_records = together(inside, outside, name)
+    audited_records = concatenate_datasets(inside, outside, name)
     member = np.arange(len(audited_records)) < len(inside)
     owner = checked_users(users if user is None else both_users(inside, outside), member, "one-run")
     stated = Statement(
@@ -214,34 +223,34 @@ def attack_model(
             recipe = trainer_from(recipe, loaded, task)
     kind = kind or "logits"
     data = AsData.of(
-        audited_records.features, audited_records.labels, member, users=owner, seed=derived(seed, "as data")
+        audited_records.features, audited_records.labels, member, users=owner, seed=derive_seed(seed, "as data")
     )
-    outputs = predicted(predict, audited_records)
+    outputs = predict_outputs(predict, audited_records)
     audited_records = _as_many_classes(audited_records, outputs)
     pool, population, rows = None, None, None
     if references is not None:
         records, population = _divided(references, further, audited_records, len(inside), seed=seed)
         if recipe is not None:
             assert not isinstance(recipe, Mapping)  # a file made a trainer of it, a function refused it
-            included = complementary_pairs(references.models, len(records), seed=derived(seed, "pairs"))
+            included = complementary_pairs(references.models, len(records), seed=derive_seed(seed, "pairs"))
             with nullcontext(folder) if folder is not None else TemporaryDirectory() as kept:
                 pool = observed_pool(
                     recipe,
                     records,
                     included,
                     population,
-                    seed=derived(seed, "references"),
+                    seed=derive_seed(seed, "references"),
                     folder=Path(kept),
                     progress=progress,
                 )
             rows = np.arange(len(records)) < len(audited_records)
-    seen = None if population is None else predicted(predict, population)
+    seen = None if population is None else predict_outputs(predict, population)
     signals = target_signals(outputs, audited_records, population, seen, kind=kind, pool=pool, rows=rows)
     utility = _utility(task, signals, outputs, audited_records.labels, member)
     alike = None
     if pool is not None and recipe is not None:
         alike = likeness(pool, utility, recipe, loaded if isinstance(loaded, LoadedModel) else None)
-    result = attacked(
+    result = attack_signals(
         signals,
         member,
         stated,
@@ -269,7 +278,7 @@ def attack_predictions(
     *,
     attacks: Sequence[str] = (),
     task: Task = "multiclass",
-    kind: Kind = "probabilities",
+    kind: OutputKind = "probabilities",
     delta: float = 1e-5,
     epsilon: float | None = None,
     confidence: float = 0.95,
@@ -327,7 +336,7 @@ def audit_predictions(
     *,
     attacks: Sequence[str] | None = None,
     task: Task = "multiclass",
-    kind: Kind = "logits",
+    kind: OutputKind = "logits",
     delta: float = 1e-5,
     epsilon: float | None = None,
     confidence: float = 0.95,
@@ -402,7 +411,7 @@ def audit_predictions(
         adjacency=adjacency,
         design=design,
     )
-    return attacked(
+    return attack_signals(
         signals,
         truth,
         stated,
@@ -414,12 +423,12 @@ def audit_predictions(
         utility=_utility(task, signals, predictions, labels, truth),
         data=None
         if features is None
-        else AsData.of(features, labels, truth, users=owner, seed=derived(seed, "as data")),
+        else AsData.of(features, labels, truth, users=owner, seed=derive_seed(seed, "as data")),
         caveats=[*([caveat] if caveat else []), *notes, *read.notes],
     )
 
 
-def attacked(
+def attack_signals(
     signals: Signals,
     member: BoolArray,
     stated: Statement,
@@ -442,7 +451,7 @@ def attacked(
     """
     if users is not None and slices:
         raise InputError("slices are of records, and with users there is one score a user: leave one of them out.")
-    room().need(len(signals))
+    current_room().need(len(signals))
     scored: dict[str, tuple[Any, FloatArray, BoolArray]] = {}
     skipped: list[SkippedAttack] = []
     names = list(attacks) or list(DEFAULT_ATTACKS)
@@ -456,13 +465,13 @@ def attacked(
                     judged = kept & ~np.isin(users, users[~kept])
                     if not judged.any():
                         raise InputError(f"{one} is told the membership of some record of every user: none is left.")
-                scored[one] = (scoring.chosen(attack, signals), scores[judged[kept]], judged)
+                scored[one] = (scoring.resolve_attack(attack, signals), scores[judged[kept]], judged)
             except InputError as error:
                 if attacks:
                     raise
                 skipped.append(SkippedAttack(attack=one, reason=str(error)))
             advance(1)
-    result = audited(
+    result = result_of_scores(
         {
             one: (attack, one_score_each(scores, member[kept], None if users is None else users[kept]))
             for one, (attack, scores, kept) in scored.items()
@@ -484,7 +493,7 @@ def attacked(
         update: dict[str, object] = {"spent": int((~kept).sum())}
         if groups:
             parts = {by: values[kept] for by, values in groups.items()}
-            update["slices"] = sliced(scores, member[kept], parts, fpr=scoring.FPRS[0])
+            update["slices"] = judge_slices(scores, member[kept], parts, fpr=scoring.FPRS[0])
         found.append(outcome.model_copy(update=update))
     update = {"attacks": found, "skipped": skipped, "references": references, "floored": {stated.name: signals.floored}}
     models = [result.models[0].model_copy(update={"utility": utility})]
@@ -509,7 +518,7 @@ def _further(
         return None
     data = references.data
     beside = user if isinstance(data, str | Path) and user is not None and has_column(Path(data), user) else None
-    return given(data, "reference data", task, columns, beside, label=label, drop=drop)
+    return as_dataset(data, "reference data", task, columns, beside, label=label, drop=drop)
 
 
 def _as_many_classes(records: Dataset, outputs: FloatArray) -> Dataset:
@@ -537,11 +546,11 @@ def _divided(
     refuse_overlap(audited_records, further)
     wanted = 2 * (references.records or members) if references.recipe is not None else 0
     used = int(np.clip(wanted - len(audited_records), 0, len(further) - -(-len(further) // 5)))
-    order = np.random.default_rng(derived(seed, "reference data")).permutation(len(further))
+    order = np.random.default_rng(derive_seed(seed, "reference data")).permutation(len(further))
     population = further.take(order[used:])
     if not used:
         return audited_records, population
-    return together(audited_records, further.take(order[:used]), audited_records.name), population
+    return concatenate_datasets(audited_records, further.take(order[:used]), audited_records.name), population
 
 
 def _utility(task: Task, signals: Signals, outputs: object, labels: object, member: BoolArray) -> Utility | None:

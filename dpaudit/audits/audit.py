@@ -13,8 +13,8 @@ from dpaudit.data.source import Records, Source
 from dpaudit.runtime.check import BoolArray, FloatArray
 from dpaudit.runtime.jobs import Workers
 from dpaudit.runtime.progress import Progress
-from dpaudit.runtime.seeds import derived
-from dpaudit.training.reference_models.trained_model import Wanted, trained
+from dpaudit.runtime.seeds import derive_seed
+from dpaudit.training.reference_models.trained_model import Wanted, train_models
 from dpaudit.training.trainer import TrainedModel, Trainer
 
 
@@ -88,7 +88,7 @@ class Audit:
 
     def seed_for(self, *words: object) -> int:
         """A seed for one purpose of this audit."""
-        return derived(self.seed, *words)
+        return derive_seed(self.seed, *words)
 
     def records(self, *, added: Dataset | None = None, population: bool = True) -> Records:
         """The audited records (with some ``added`` behind them) and perhaps the population, as tasks take them.
@@ -105,9 +105,9 @@ class Audit:
         records: Records,
         done: Callable[[str], object] = lambda name: None,
     ) -> dict[str, TrainedModel]:
-        """Models by name, as `dpaudit.training.reference_models.trained_model.trained`, kept in the run folder."""
+        """Models by name, as `dpaudit.training.reference_models.trained_model.train_models`, kept in the run folder."""
         folder, workers = self.folder / "models", self.workers
-        return trained(wanted, dataset, records, folder=folder, workers=workers, memory=self.memory, done=done)
+        return train_models(wanted, dataset, records, folder=folder, workers=workers, memory=self.memory, done=done)
 
     def training_seed(self, name: str) -> int:
         """Seed that a subject is trained with."""

@@ -20,8 +20,8 @@ from dpaudit.runtime.jobs import PROCESS_BYTES
 from dpaudit.scores.signals import PoolSignals
 from dpaudit.training.capabilities import ByEpochs
 from dpaudit.training.reference_models.pool import PoolCost
-from dpaudit.training.reference_models.speed import measured, measured_once
-from dpaudit.training.reference_models.store import described
+from dpaudit.training.reference_models.speed import measure_training, measured_once
+from dpaudit.training.reference_models.store import describe_value
 from dpaudit.training.trainer import Trainer
 
 FEW, SOME = 200, 600  # records on which an attack is timed; its time is a line in their number
@@ -108,12 +108,16 @@ class AuditCost:
 
 
 def audit_cost(
-    trainers: dict[str, Trainer], settings: membership.Settings | None, audit: Audit, *, not_counted: tuple[str, ...]
+    trainers: dict[str, Trainer],
+    settings: membership.MembershipSettings | None,
+    audit: Audit,
+    *,
+    not_counted: tuple[str, ...],
 ) -> AuditCost:
     """Measure, or read from earlier measurements, what the parts take."""
     models = {}
     for name, trainer in trainers.items():
-        pool = None if settings is None else membership.predicted(settings, trainer, audit, name=name)
+        pool = None if settings is None else membership.predict_reference_cost(settings, trainer, audit, name=name)
         attacks = 0.0 if settings is None else _attack_seconds(settings, audit)
         checkpoints = [] if settings is None else settings.checkpoints
         models[name] = ModelCost(_target_seconds(trainer, audit, checkpoints), pool, attacks, len(checkpoints))
@@ -130,12 +134,12 @@ def _target_seconds(trainer: Trainer, audit: Audit, checkpoints: Sequence[int]) 
         model = trainer.with_epochs(some)(audit.dataset, audit.member, seed=0)
         model.predict(audit.dataset.features)
 
-    what = described(trainer.with_epochs(1)), audit.dataset.features.shape, int(audit.member.sum())
-    speed = measured(train, *what, "target")
+    what = describe_value(trainer.with_epochs(1)), audit.dataset.features.shape, int(audit.member.sum())
+    speed = measure_training(train, *what, "target")
     return speed.once + sum(speed.call + speed.epoch * some for some in (trainer.epochs, *checkpoints))
 
 
-def _attack_seconds(settings: membership.Settings, audit: Audit) -> float | None:
+def _attack_seconds(settings: membership.MembershipSettings, audit: Audit) -> float | None:
     """Of all attacks on one model; on its reference models too, each in turn the target."""
     models, classes = settings.references, audit.dataset.outputs
     if not models:

@@ -14,12 +14,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from dpaudit.accounting.claim import Adjacency, Claim, Design, Protection, Unit
 from dpaudit.audits.architecture import ArchitectureSettings
-from dpaudit.audits.federated import Settings as FederatedSettings
-from dpaudit.audits.gradient.settings import Settings as GradientSettings
-from dpaudit.audits.ladder.settings import Settings as LadderSettings
-from dpaudit.audits.membership.run import Settings as MembershipSettings
-from dpaudit.audits.prior.run import Settings as PriorSettings
-from dpaudit.audits.trace.run import Settings as TraceSettings
+from dpaudit.audits.federated import FederatedSettings
+from dpaudit.audits.gradient.settings import GradientSettings
+from dpaudit.audits.ladder.settings import LadderSettings
+from dpaudit.audits.membership.run import MembershipSettings
+from dpaudit.audits.prior.run import PriorSettings
+from dpaudit.audits.trace.run import TraceSettings
 from dpaudit.bounds.lower_bound import ErrorLevel
 from dpaudit.data.dataset import Task
 from dpaudit.data.load import SUFFIXES, Encode
@@ -45,11 +45,11 @@ USER_FILES = ("present", "absent")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
-class _Table(BaseModel):
+class _PlanTable(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-class DataSettings(_Table):
+class DataSettings(_PlanTable):
     """``[data]``: the records.
 
     ``population`` is the share of the records that is set aside: no model is trained on them and they are not audited.
@@ -69,7 +69,7 @@ class DataSettings(_Table):
     population: float = Field(default=0.2, gt=0, lt=1)
 
 
-class ClaimSettings(_Table):
+class ClaimSettings(_PlanTable):
     """``[model.claim]``: the claim, where it is not the one computed from the training."""
 
     epsilon: float = Field(ge=0)
@@ -114,7 +114,7 @@ class ModelSettings(BaseModel):
         return Claim(**self.claim.model_dump())
 
 
-class AuditSettings(_Table):
+class AuditSettings(_PlanTable):
     """``[audit]``: δ, the confidence of all bounds together, the design and the unit.
 
     With ``unit`` ``user``, all records of a user are included together, with probability 1/2. Beside ``[trace]``, unit
@@ -127,7 +127,7 @@ class AuditSettings(_Table):
     unit: Unit = "record"
 
 
-class Plan(_Table):
+class Plan(_PlanTable):
     """A whole plan. Nothing in it depends on what is measured."""
 
     plan_schema: Literal[1] = Field(default=1, alias="schema")

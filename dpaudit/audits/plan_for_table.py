@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-from dpaudit.data.look import Found
+from dpaudit.data.look import TableLook
 
 
-def plan_for_table(found: Found, source: str, label: str) -> str:
+def plan_for_table(found: TableLook, source: str, label: str) -> str:
     """A plan in TOML.
 
     Args:
@@ -71,7 +71,7 @@ def plan_for_table(found: Found, source: str, label: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _classes(found: Found) -> str:
+def _classes(found: TableLook) -> str:
     names = found.labels.names or tuple(map(str, range(len(found.counts))))
     listed = [f"{name} {count / found.records:.1%}" for name, count in zip(names, found.counts, strict=True) if count]
     return f"{len(listed)} classes: {', '.join(listed[:8])}{', ...' if len(listed) > 8 else ''}"

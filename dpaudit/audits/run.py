@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from dpaudit.accounting.claim import GaussianSteps, Noise, Unit
+from dpaudit.accounting.claim import GaussianSteps, NoiseKnowledge, Unit
 from dpaudit.accounting.promise import promise
 from dpaudit.audits import federated
 from dpaudit.audits.audit import Audit, Subject
@@ -27,7 +27,7 @@ from dpaudit.data.dataset import Dataset
 from dpaudit.data.inclusion import fair_coins
 from dpaudit.data.users import Natural, user_coins
 from dpaudit.reports.html import write_report
-from dpaudit.results.facts import judged
+from dpaudit.results.facts import with_verdicts
 from dpaudit.results.result import DataSummary, ModelResult, Result, Utility, provenance, summary
 from dpaudit.runtime.check import BoolArray
 from dpaudit.runtime.errors import InputError
@@ -36,7 +36,7 @@ from dpaudit.runtime.jobs import Workers
 from dpaudit.runtime.log import Log
 from dpaudit.runtime.out_of_core import within
 from dpaudit.runtime.progress import Progress, Silent
-from dpaudit.runtime.seeds import derived
+from dpaudit.runtime.seeds import derive_seed
 from dpaudit.scores.from_outputs import quality
 from dpaudit.trace import read_trace
 from dpaudit.training.capabilities import adds_noise
@@ -80,11 +80,13 @@ def run(
     _find_code(plan, trust)
     folder = folder if folder is not None else Path("runs") / plan.name
     with alone_in(folder), within(memory, folder):
-        prepare = partial(prepared, plan, folder, progress or Silent(), memory=memory, workers=workers or Workers(None))
+        prepare = partial(
+            prepare_audit, plan, folder, progress or Silent(), memory=memory, workers=workers or Workers(None)
+        )
         return _run_in(folder, plan, prepare, overwrite=overwrite)
 
 
-def predicted(
+def predict_cost(
     plan: Plan,
     *,
     folder: Path | None = None,
@@ -104,7 +106,7 @@ def predicted(
     if plan.trace is not None:
         return AuditCost({}, 0.0, not_counted)
     folder = folder or Path("runs") / plan.name
-    audit = prepared(plan, folder, Silent(), memory=memory, workers=workers or Workers(None))
+    audit = prepare_audit(plan, folder, Silent(), memory=memory, workers=workers or Workers(None))
     return audit_cost(plan.trainers(), plan.membership, audit, not_counted=not_counted)
 
 
@@ -120,11 +122,11 @@ def _find_code(plan: Plan, trust: bool) -> None:
             sys.path.insert(0, here)
 
 
-def prepared(plan: Plan, folder: Path, progress: Progress, *, memory: int | None, workers: Workers) -> Audit:
+def prepare_audit(plan: Plan, folder: Path, progress: Progress, *, memory: int | None, workers: Workers) -> Audit:
     """The audit of a plan before anything is trained: its records, its coins, its error level."""
     source = plan.source()
     records, population = source()
-    member = membership_coins(records, plan.audit.unit, seed=derived(plan.seed, "coins"))
+    member = membership_coins(records, plan.audit.unit, seed=derive_seed(plan.seed, "coins"))
     if not 0 < member.sum() < len(records):
         raise InputError(f"all {len(records)} records of {records.name} fell on one side of the coin; more are needed.")
     return Audit(
@@ -201,27 +203,29 @@ def _run(plan: Plan, prepare: Callable[[], Audit], log: Log) -> Result:
                     parameters=settings.model_extra or {},
                     mechanism=model.mechanism,
                     promise=promised,
-                    utility=utility(model, records.take(member), records.take(~member), population),
-                    noise=noise_of(trainer, model.mechanism),
+                    utility=measure_utility(model, records.take(member), records.take(~member), population),
+                    noise=known_noise(trainer, model.mechanism),
                 )
             )
             advance(1)
     audit = replace(audit, subjects=tuple(subjects))
     settings_of_membership = plan.membership
     membership_outcome = (
-        timed("membership", partial(membership.run, settings_of_membership, audit))
+        timed("membership", partial(membership.audit_membership, settings_of_membership, audit))
         if settings_of_membership is not None
         else None
     )
-    gradient_outcome = timed("gradient", partial(gradient.run, plan.gradient, audit)) if plan.gradient else None
-    prior_outcome = timed("prior", partial(prior.run, plan.prior, audit)) if plan.prior else None
+    gradient_outcome = (
+        timed("gradient", partial(gradient.audit_gradients, plan.gradient, audit)) if plan.gradient else None
+    )
+    prior_outcome = timed("prior", partial(prior.audit_reconstruction, plan.prior, audit)) if plan.prior else None
     settings_of_federated = plan.federated
     federated_outcome = (
-        timed("federated", partial(federated.run, settings_of_federated, audit))
+        timed("federated", partial(federated.audit_federations, settings_of_federated, audit))
         if settings_of_federated is not None
         else None
     )
-    ladder_outcome = timed("ladder", partial(ladder.run, plan.ladder, audit)) if plan.ladder else None
+    ladder_outcome = timed("ladder", partial(ladder.audit_ladder, plan.ladder, audit)) if plan.ladder else None
     found = Result(
         schema=1,
         name=plan.name,
@@ -241,16 +245,16 @@ def _run(plan: Plan, prepare: Callable[[], Audit], log: Log) -> Result:
         prior=prior_outcome,
         timing=timing,
     )
-    return judged(found)
+    return with_verdicts(found)
 
 
-def _run_trace(plan: Plan, settings: trace.Settings) -> Result:
+def _run_trace(plan: Plan, settings: trace.TraceSettings) -> Result:
     """Audit a recorded federation; nothing is trained but what its candidates would have sent."""
     begin = time.monotonic()
     recorded = read_trace(settings.path)
     claim = trace.claim_of(recorded)
-    unit, delta = trace.terms(recorded, plan.audit.model_dump(exclude_unset=True), delta=plan.audit.delta)
-    found = trace.run(
+    unit, delta = trace.protection_of_trace(recorded, plan.audit.model_dump(exclude_unset=True), delta=plan.audit.delta)
+    found = trace.audit_trace(
         settings,
         recorded,
         claim,
@@ -287,10 +291,10 @@ def _run_trace(plan: Plan, settings: trace.Settings) -> Result:
         trace=found,
         timing={"trace": round(time.monotonic() - begin, 3)},
     )
-    return judged(result)
+    return with_verdicts(result)
 
 
-def noise_of(trainer: Trainer, mechanism: GaussianSteps | None) -> Noise:
+def known_noise(trainer: Trainer, mechanism: GaussianSteps | None) -> NoiseKnowledge:
     """What is known of the noise of a training: what its accountant was told, or that there is none."""
     adds = adds_noise(trainer)
     if mechanism is not None and mechanism.noise_multiplier > 0:
@@ -306,7 +310,7 @@ def membership_coins(records: Dataset, unit: Unit, *, seed: int) -> BoolArray:
     return user_coins(owner, seed=seed)[owner]
 
 
-def utility(model: TrainedModel, members: Dataset, nonmembers: Dataset, population: Dataset) -> Utility:
+def measure_utility(model: TrainedModel, members: Dataset, nonmembers: Dataset, population: Dataset) -> Utility:
     """Accuracy (or mean squared error) on the training records and on records the model never saw."""
 
     def measured(*parts: Dataset) -> float:

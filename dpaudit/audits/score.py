@@ -19,13 +19,13 @@ from dpaudit.data.as_data import AsData
 from dpaudit.data.member_choice import ChosenBy, Coins, MemberChoice, NotRandom, RandomSplit, member_choice
 from dpaudit.data.member_choice import refuse_other_coins as refuse_coins
 from dpaudit.data.users import user_truth
-from dpaudit.results.facts import judged
+from dpaudit.results.facts import with_verdicts
 from dpaudit.results.membership import MembershipResult
 from dpaudit.results.result import DataSummary, ModelResult, Result, provenance
 from dpaudit.runtime import check
 from dpaudit.runtime.check import BoolArray, FloatArray
 from dpaudit.runtime.errors import InputError
-from dpaudit.runtime.seeds import derived
+from dpaudit.runtime.seeds import derive_seed
 from dpaudit.scores.scores import Scores
 
 Users = npt.NDArray[np.generic]
@@ -97,7 +97,7 @@ def audit_scores(
         design=design,
     )
     joined = one_score_each(-values if lower_is_member else values, truth, owner)
-    return audited(
+    return result_of_scores(
         {"scores": (_Given(), joined)}, stated, truth, trained_by="given scores", lower_is_member=lower_is_member
     )
 
@@ -195,7 +195,7 @@ def one_score_each(scores: FloatArray, member: BoolArray, users: Users | None) -
     return Scores.join(user_scores(scores, users, combine="mean").scores, user_truth(users, member))
 
 
-def audited(
+def result_of_scores(
     attacked: Mapping[str, tuple[scoring.Named, Scores]],
     stated: Statement,
     member: BoolArray,
@@ -226,7 +226,9 @@ def audited(
     about = Protection(unit, adjacency, stated.measured_delta)
     terms = membership.Terms(stated.design, about, level.per_bound, chosen)
     outcomes = [
-        membership.judged(name, key, attack, scores, terms=terms, seed=derived(stated.seed, "bound", name, key))
+        membership.judge_attack(
+            name, key, attack, scores, terms=terms, seed=derive_seed(stated.seed, "bound", name, key)
+        )
         for key, (attack, scores) in attacked.items()
     ]
     outcome = MembershipResult(
@@ -269,4 +271,4 @@ def audited(
         membership=outcome,
         timing={"total": round(time.monotonic() - begin, 3)},
     )
-    return judged(found)
+    return with_verdicts(found)

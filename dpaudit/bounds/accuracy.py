@@ -14,10 +14,10 @@ from scipy.special import ndtri
 
 from dpaudit.accounting.claim import Adjacency, Unit
 from dpaudit.accounting.gaussian import gaussian_epsilon
-from dpaudit.bounds.certified import Asked, certified
+from dpaudit.bounds.certified import BoundTerms, certified
 from dpaudit.bounds.choosing import ThresholdSelection
 from dpaudit.bounds.fair_coins import FAIR, fair_part
-from dpaudit.bounds.hypothesis import Definition, Gaussian, Mechanism, accuracy, strongest_refuted
+from dpaudit.bounds.hypothesis import Definition, Gaussian, MechanismFamily, accuracy, strongest_refuted
 from dpaudit.bounds.lower_bound import LowerBound
 from dpaudit.bounds.trial_counts import Counts, threshold_counts
 from dpaudit.data.member_choice import MemberChoice
@@ -57,7 +57,7 @@ class Accuracy:
 
     selection: ThresholdSelection
     trials: Trials
-    null: Definition | Gaussian | Mechanism = field(default_factory=Gaussian)
+    null: Definition | Gaussian | MechanismFamily = field(default_factory=Gaussian)
     chosen: MemberChoice = FAIR
     seed: int = 0
 
@@ -68,7 +68,7 @@ class Accuracy:
         self, scores: Scores, *, delta: float, confidence: float, adjacency: Adjacency, unit: Unit
     ) -> LowerBound:
         """Lower bound on ε from scores of independent fair-coin trials."""
-        asked = Asked(delta, confidence, adjacency, unit)
+        asked = BoundTerms(delta, confidence, adjacency, unit)
 
         def criterion(part: Scores, thresholds: FloatArray) -> FloatArray:
             hits = part.member.size - np.searchsorted(np.sort(part.member), thresholds, side="right")
@@ -89,7 +89,12 @@ class Accuracy:
 
 @lru_cache(maxsize=65536)  # few outcomes of a fixed threshold are different
 def accuracy_bound(
-    correct: int, trials: int, delta: float, level: float, *, null: Definition | Gaussian | Mechanism | None = None
+    correct: int,
+    trials: int,
+    delta: float,
+    level: float,
+    *,
+    null: Definition | Gaussian | MechanismFamily | None = None,
 ) -> float:
     """Lower bound on ε at ``level`` from ``correct`` right guesses of ``trials``; Gaussian unless said otherwise.
 
@@ -107,5 +112,5 @@ def accuracy_bound(
             return gaussian_epsilon(2 * max(0.0, float(ndtri(rate))), slack)
         case Definition():
             return math.log(max(1.0, (rate - slack) / (1 - rate)))
-        case Mechanism():
+        case MechanismFamily():
             return strongest_refuted(lambda strength: rate - accuracy(null.curve(strength, slack)), null, slack)

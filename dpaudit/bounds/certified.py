@@ -12,7 +12,7 @@ from dpaudit.runtime import check
 
 
 @dataclass(frozen=True)
-class Asked:
+class BoundTerms:
     """What a bound is asked for, as in `LowerBound`.
 
     Raises:
@@ -36,7 +36,7 @@ class Asked:
 
 def certified(
     method: str,
-    asked: Asked,
+    asked: BoundTerms,
     chosen: Chosen[Evidence],
     value: Callable[[Evidence, float, float], float],
     assumptions: tuple[str, ...],

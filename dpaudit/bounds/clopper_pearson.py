@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 
 from dpaudit.accounting.claim import Adjacency, Unit
-from dpaudit.bounds.certified import Asked, certified
+from dpaudit.bounds.certified import BoundTerms, certified
 from dpaudit.bounds.choosing import ThresholdSelection
 from dpaudit.bounds.lower_bound import LowerBound
 from dpaudit.bounds.trial_counts import Counts, threshold_counts
@@ -44,7 +44,7 @@ class ClopperPearson:
         self, scores: Scores, *, delta: float, confidence: float, adjacency: Adjacency, unit: Unit
     ) -> LowerBound:
         """Lower bound on ε from scores of independent trials."""
-        asked = Asked(delta, confidence, adjacency, unit)
+        asked = BoundTerms(delta, confidence, adjacency, unit)
 
         def criterion(part: Scores, thresholds: FloatArray) -> FloatArray:
             alarms = _above(part.nonmember, thresholds)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from dpaudit.accounting.claim import Adjacency, Unit
-from dpaudit.bounds.certified import Asked, certified
+from dpaudit.bounds.certified import BoundTerms, certified
 from dpaudit.bounds.choosing import CrossFit, Fixed, HeldOut, Union
 from dpaudit.bounds.fair_coins import FAIR, fair_part
 from dpaudit.bounds.lower_bound import LowerBound
@@ -53,7 +53,7 @@ class Conditional:
         self, scores: Scores, *, delta: float, confidence: float, adjacency: Adjacency, unit: Unit
     ) -> LowerBound:
         """Lower bound on ε from scores of independent fair-coin trials."""
-        asked = Asked(delta, confidence, adjacency, unit)
+        asked = BoundTerms(delta, confidence, adjacency, unit)
         part = fair_part(scores, self.chosen, seed=self.seed, level=asked.level, independent=True)
         chosen = self._choose(part.scores, delta, part.level)
 

@@ -10,7 +10,7 @@ from dpaudit.bounds.one_run import OneRun
 from dpaudit.data.member_choice import MemberChoice, NotRandom
 from dpaudit.runtime import check
 from dpaudit.runtime.errors import InputError
-from dpaudit.runtime.seeds import derived
+from dpaudit.runtime.seeds import derive_seed
 from dpaudit.scores.scores import Scores
 
 BoundDesign = Literal["one-run", "many-runs"]
@@ -52,5 +52,5 @@ def default_bound(design: BoundDesign, chosen: MemberChoice, *, seed: int) -> Bo
     if isinstance(chosen, NotRandom):
         raise InputError("members were not chosen at random: no bound on ε follows from their scores.")
     if design == "many-runs":
-        return ClopperPearson(HeldOut(derived(seed, "threshold"), HELD_OUT))
-    return OneRun(HeldOut(derived(seed, "guesses"), HELD_OUT), chosen, derived(seed, "fair coins"))
+        return ClopperPearson(HeldOut(derive_seed(seed, "threshold"), HELD_OUT))
+    return OneRun(HeldOut(derive_seed(seed, "guesses"), HELD_OUT), chosen, derive_seed(seed, "fair coins"))

@@ -1,8 +1,8 @@
 """What a test compares the attack with: the trade-off curves that belong to an ε.
 
 A bound is found by asking which curves the counts refute. `Definition` holds every (ε, δ)-private mechanism and needs
-nothing; `Gaussian` and `Mechanism` hold one curve per strength, refute much more with the same counts, and are valid
-only for mechanisms of that family, which the bound says.
+nothing; `Gaussian` and `MechanismFamily` hold one curve per strength, refute much more with the same counts, and are
+valid only for mechanisms of that family, which the bound says.
 """
 
 import math
@@ -131,7 +131,7 @@ class Gaussian:
 
 
 @dataclass(frozen=True)
-class Mechanism:
+class MechanismFamily:
     """DP-SGD as claimed, with less (or more) noise than claimed: "the noise there really is".
 
     The strength is the factor by which the noise is too small; 1 is the claim.
@@ -178,14 +178,18 @@ class Mechanism:
 
 
 def strongest_refuted(
-    margin: Callable[[float], float], null: Definition | Gaussian | Mechanism, delta: float, *, tolerance: float = 1e-7
+    margin: Callable[[float], float],
+    null: Definition | Gaussian | MechanismFamily,
+    delta: float,
+    *,
+    tolerance: float = 1e-7,
 ) -> float:
     """ε of the largest strength that the data refute: ``margin`` is positive up to it and negative beyond.
 
     The figure is rounded down by the relative ``tolerance`` of the search, never up; for a mechanism, whose curves are
     dear, to the next strength of a lattice 0.2 % apart, so that searches share their curves.
     """
-    if isinstance(null, Mechanism):
+    if isinstance(null, MechanismFamily):
         return _strongest_of_lattice(margin, null, delta)
     low, high = WEAKEST, 1.0
     if margin(low) <= 0:
@@ -198,7 +202,7 @@ def strongest_refuted(
     return null.epsilon(at * (1 - 2 * tolerance), delta)
 
 
-def _strongest_of_lattice(margin: Callable[[float], float], null: Mechanism, delta: float) -> float:
+def _strongest_of_lattice(margin: Callable[[float], float], null: MechanismFamily, delta: float) -> float:
     def refuted(place: int) -> bool:
         return margin(math.exp(LATTICE * place)) > 0
 
@@ -257,16 +261,16 @@ def _bytes(curve: TradeOff) -> int:
 KEPT = Kept(128 * 2**20)
 
 
-def _curve(null: Mechanism, strength: float) -> TradeOff:
+def _curve(null: MechanismFamily, strength: float) -> TradeOff:
     return KEPT.get((null, strength), lambda: trade_off(null.scaled(strength), adjacency=null.adjacency, grid=COARSE))
 
 
-def _symmetric(null: Mechanism, strength: float) -> TradeOff:
+def _symmetric(null: MechanismFamily, strength: float) -> TradeOff:
     return KEPT.get((null, strength, "symmetric"), lambda: _curve(null, strength).symmetric())
 
 
 @lru_cache(maxsize=512)
-def _epsilon(null: Mechanism, strength: float, delta: float) -> float:
+def _epsilon(null: MechanismFamily, strength: float, delta: float) -> float:
     return accounted(null.scaled(strength), delta=delta, adjacency=null.adjacency, grid=COARSE).epsilon
 
 

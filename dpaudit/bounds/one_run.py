@@ -16,7 +16,7 @@ from scipy.optimize import brentq
 from scipy.special import betainc, betaincinv
 
 from dpaudit.accounting.claim import Adjacency, Unit
-from dpaudit.bounds.certified import Asked, certified
+from dpaudit.bounds.certified import BoundTerms, certified
 from dpaudit.bounds.choosing import CrossFit, GuessSelection, HeldOut
 from dpaudit.bounds.fair_coins import FAIR, fair_part
 from dpaudit.bounds.lower_bound import LowerBound
@@ -54,7 +54,7 @@ class OneRun:
         self, scores: Scores, *, delta: float, confidence: float, adjacency: Adjacency, unit: Unit
     ) -> LowerBound:
         """Lower bound on ε from the canaries' scores of one run."""
-        asked = Asked(delta, confidence, adjacency, unit)
+        asked = BoundTerms(delta, confidence, adjacency, unit)
         part = fair_part(scores, self.chosen, seed=self.seed, level=asked.level)
         chosen = guess_counts(part.scores, self.selection, lambda guesses: one_run(guesses, delta, part.level))
         perfect = one_run_ceiling if isinstance(self.selection, HeldOut | CrossFit) else None

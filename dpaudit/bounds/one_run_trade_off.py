@@ -15,10 +15,10 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 
 from dpaudit.accounting.claim import Adjacency, Unit
-from dpaudit.bounds.certified import Asked, certified
+from dpaudit.bounds.certified import BoundTerms, certified
 from dpaudit.bounds.choosing import GuessSelection
 from dpaudit.bounds.fair_coins import FAIR, fair_part
-from dpaudit.bounds.hypothesis import Curve, Definition, Gaussian, Mechanism, strongest_refuted
+from dpaudit.bounds.hypothesis import Curve, Definition, Gaussian, MechanismFamily, strongest_refuted
 from dpaudit.bounds.lower_bound import LowerBound
 from dpaudit.bounds.one_run import CHOICE
 from dpaudit.bounds.trial_counts import Guesses, guess_counts
@@ -49,7 +49,7 @@ class OneRunTradeOff:
     """
 
     selection: GuessSelection
-    null: Definition | Gaussian | Mechanism = field(default_factory=Gaussian)
+    null: Definition | Gaussian | MechanismFamily = field(default_factory=Gaussian)
     chosen: MemberChoice = FAIR
     seed: int = 0
 
@@ -57,7 +57,7 @@ class OneRunTradeOff:
         self, scores: Scores, *, delta: float, confidence: float, adjacency: Adjacency, unit: Unit
     ) -> LowerBound:
         """Lower bound on ε from the canaries' scores of one run."""
-        asked = Asked(delta, confidence, adjacency, unit)
+        asked = BoundTerms(delta, confidence, adjacency, unit)
 
         # The family does not change which number of guesses is best by much; the Gaussian one is fast.
         part = fair_part(scores, self.chosen, seed=self.seed, level=asked.level)
@@ -81,7 +81,12 @@ class OneRunTradeOff:
 
 @lru_cache(maxsize=65536)  # a selection and a ceiling ask for the same counts again
 def one_run_trade_off(
-    guesses: Guesses, delta: float, level: float, *, null: Definition | Gaussian | Mechanism, search: float = SEARCH
+    guesses: Guesses,
+    delta: float,
+    level: float,
+    *,
+    null: Definition | Gaussian | MechanismFamily,
+    search: float = SEARCH,
 ) -> float:
     """Lower bound on ε at ``level`` from counts, within the family of ``null``.
 
@@ -92,18 +97,18 @@ def one_run_trade_off(
     if guesses.correct == 0:
         return 0.0
     return strongest_refuted(
-        lambda strength: 1.0 if refutes(guesses, null.symmetric(strength, slack), alpha) else -1.0,
+        lambda strength: 1.0 if guesses_refute(guesses, null.symmetric(strength, slack), alpha) else -1.0,
         null,
         slack,
         tolerance=search,
     )
 
 
-def refutes(guesses: Guesses, curve: Curve, level: float) -> bool:
+def guesses_refute(guesses: Guesses, curve: Curve, level: float) -> bool:
     """Whether the guesses contradict a trade-off curve that holds in both directions.
 
     >>> from dpaudit.bounds.hypothesis import GaussianCurve
-    >>> refutes(Guesses(1000, 100, 95), GaussianCurve(0.5), 0.05)
+    >>> guesses_refute(Guesses(1000, 100, 95), GaussianCurve(0.5), 0.05)
     True
     """
     m, g, c = guesses.canaries, guesses.made, guesses.correct

@@ -30,8 +30,8 @@ from dpaudit.bounds.power_methods import (
     UnionOfShares,
     floor,
 )
-from dpaudit.bounds.power_of_steps import METHOD as STEP_CANARIES
-from dpaudit.bounds.power_of_steps import visible_to_steps
+from dpaudit.bounds.step_canary_power import METHOD as STEP_CANARIES
+from dpaudit.bounds.step_canary_power import visible_to_steps
 from dpaudit.runtime import check
 from dpaudit.runtime.errors import InputError
 

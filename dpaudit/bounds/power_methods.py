@@ -20,8 +20,8 @@ from dpaudit.bounds.choosing import LARGEST_HELD_OUT
 from dpaudit.bounds.clopper_pearson import clopper_pearson
 from dpaudit.bounds.hypothesis import GaussianCurve, accuracy
 from dpaudit.bounds.one_run import one_run, one_run_p_value, perfect_one_run
-from dpaudit.bounds.power_of_steps import METHOD as STEP_CANARIES
 from dpaudit.bounds.simulated_scores import ranked
+from dpaudit.bounds.step_canary_power import METHOD as STEP_CANARIES
 from dpaudit.bounds.trial_counts import FINALISTS, PAIRS, ROUGH_LEVEL, Counts, Guesses, candidates, pair, tried
 from dpaudit.runtime.check import FloatArray, IntArray
 from dpaudit.scores.intervals import upper_rate

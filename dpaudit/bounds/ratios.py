@@ -14,7 +14,7 @@ from scipy.special import ndtri
 
 from dpaudit.bounds.choosing import Fixed
 from dpaudit.bounds.lower_bound import Estimate
-from dpaudit.bounds.trial_counts import Counts, count
+from dpaudit.bounds.trial_counts import Counts, count_outcomes
 from dpaudit.runtime import check
 from dpaudit.scores.scores import Scores
 
@@ -37,7 +37,7 @@ class Ratio:
 
     def __call__(self, scores: Scores, *, confidence: float) -> Estimate:
         """The estimate at δ = 0."""
-        figure = ratio(count(scores, self.selection.threshold), 1 - confidence, self.method)
+        figure = ratio(count_outcomes(scores, self.selection.threshold), 1 - confidence, self.method)
         return Estimate(max(0.0, figure), 0.0, self.method, "asymptotic, without a guarantee; δ = 0 only")
 
 

@@ -186,7 +186,7 @@ class ReconstructionVerdict:
     sentence: str
 
 
-def judge(result: Successes, promised: TradeOff, *, confidence: float) -> ReconstructionVerdict:
+def judge_reconstruction(result: Successes, promised: TradeOff, *, confidence: float) -> ReconstructionVerdict:
     """Test the claim: no attack succeeds with probability above γ(κ).
 
     Args:
@@ -195,7 +195,7 @@ def judge(result: Successes, promised: TradeOff, *, confidence: float) -> Recons
         confidence: that a true claim is not called contradicted.
 
     >>> from dpaudit.accounting import gaussian_trade_off
-    >>> judge(Successes(90, 100, 1 / 8), gaussian_trade_off(1.0), confidence=0.95).verdict
+    >>> judge_reconstruction(Successes(90, 100, 1 / 8), gaussian_trade_off(1.0), confidence=0.95).verdict
     'contradicted'
     """
     gamma = promised.reconstruction(result.kappa)

@@ -20,12 +20,12 @@ from scipy.special import betainc, betaln
 
 from dpaudit.accounting.claim import Adjacency, Unit
 from dpaudit.bounds.accuracy import INDEPENDENCE, Trials
-from dpaudit.bounds.certified import Asked, certified
+from dpaudit.bounds.certified import BoundTerms, certified
 from dpaudit.bounds.choosing import Fixed
 from dpaudit.bounds.fair_coins import FAIR, fair_part
-from dpaudit.bounds.hypothesis import Definition, Gaussian, Mechanism, accuracy, strongest_refuted
+from dpaudit.bounds.hypothesis import Definition, Gaussian, MechanismFamily, accuracy, strongest_refuted
 from dpaudit.bounds.lower_bound import LowerBound
-from dpaudit.bounds.trial_counts import Chosen, Counts, count
+from dpaudit.bounds.trial_counts import Chosen, Counts, count_outcomes
 from dpaudit.data.member_choice import MemberChoice
 from dpaudit.runtime import check
 from dpaudit.runtime.check import FloatArray
@@ -126,7 +126,7 @@ class Sequential:
 
     selection: Fixed
     trials: Trials
-    null: Definition | Gaussian | Mechanism = field(default_factory=Gaussian)
+    null: Definition | Gaussian | MechanismFamily = field(default_factory=Gaussian)
     chosen: MemberChoice = FAIR
     seed: int = 0
 
@@ -134,10 +134,10 @@ class Sequential:
         self, scores: Scores, *, delta: float, confidence: float, adjacency: Adjacency, unit: Unit
     ) -> LowerBound:
         """Lower bound on ε from the trials so far."""
-        asked = Asked(delta, confidence, adjacency, unit)
+        asked = BoundTerms(delta, confidence, adjacency, unit)
         one_run = self.trials == "one-run-assumed-independent"
         part = fair_part(scores, self.chosen, seed=self.seed, level=asked.level, independent=not one_run)
-        counts = count(part.both, self.selection.threshold)
+        counts = count_outcomes(part.both, self.selection.threshold)
 
         def value(counts: Counts, delta: float, level: float) -> float:
             return sequential(counts.correct, counts.trials, delta, level, null=self.null)
@@ -155,7 +155,7 @@ class Sequential:
 
 @lru_cache(maxsize=65536)  # few outcomes are different
 def sequential(
-    correct: int, trials: int, delta: float, level: float, *, null: Definition | Gaussian | Mechanism
+    correct: int, trials: int, delta: float, level: float, *, null: Definition | Gaussian | MechanismFamily
 ) -> float:
     """Lower bound on ε at ``level`` that holds at every stopping time.
 

@@ -138,15 +138,15 @@ def threshold_counts(
     """Counts at the threshold(s) of a selection; ``criterion(part, thresholds)`` ranks them on held-out scores."""
     match selection:
         case Fixed(threshold):
-            return Chosen((count(scores, threshold),))
+            return Chosen((count_outcomes(scores, threshold),))
         case Union(thresholds):
-            return Chosen(tuple(count(scores, threshold) for threshold in thresholds), "union")
+            return Chosen(tuple(count_outcomes(scores, threshold) for threshold in thresholds), "union")
         case HeldOut():
             ((choosing, judging),) = selection.parts(scores)
-            return Chosen((count(judging, _best_threshold(choosing, criterion)),))
+            return Chosen((count_outcomes(judging, _best_threshold(choosing, criterion)),))
         case CrossFit():
             pairs = selection.parts(scores)
-            return Chosen(tuple(count(fold, _best_threshold(rest, criterion)) for rest, fold in pairs), "mean")
+            return Chosen(tuple(count_outcomes(fold, _best_threshold(rest, criterion)) for rest, fold in pairs), "mean")
 
 
 def guess_counts(scores: Sides, selection: GuessSelection, criterion: Callable[[Guesses], float]) -> Chosen[Guesses]:
@@ -230,10 +230,10 @@ def held_out_cuts(
     return cuts
 
 
-def count(scores: Scores, threshold: float) -> Counts:
+def count_outcomes(scores: Scores, threshold: float) -> Counts:
     """Outcomes of one threshold.
 
-    >>> count(Scores([2.0, 3.0], [1.0, 2.5]), 2.2)
+    >>> count_outcomes(Scores([2.0, 3.0], [1.0, 2.5]), 2.2)
     Counts(true_positives=1, false_negatives=1, false_positives=1, true_negatives=1)
     """
     positives = int(np.count_nonzero(scores.member > threshold))

@@ -12,7 +12,7 @@ from typing import Literal
 from scipy.special import ndtri
 
 from dpaudit.accounting import allowed_for_replaced
-from dpaudit.accounting.claim import Claim, FixedSize, GaussianSteps, Noise, too_small
+from dpaudit.accounting.claim import Claim, FixedSize, GaussianSteps, NoiseKnowledge, too_small
 from dpaudit.accounting.mechanism import epsilon
 from dpaudit.bounds.lower_bound import Finding, LowerBound
 from dpaudit.bounds.power import POWER, Reach, ReachBasis, reach
@@ -118,7 +118,7 @@ class Facts:
     bounds: tuple[Measured, ...] = ()
     findings: tuple[Finding, ...] = ()
     mechanism: GaussianSteps | None = None
-    noise: Noise = "unknown"
+    noise: NoiseKnowledge = "unknown"
     attacks: tuple[Separation, ...] = ()
     chosen: MemberChoice | None = None
     differ: str = ""
@@ -145,7 +145,7 @@ def judge(claim: Claim, facts: Facts) -> Comparison:
     return _consistent(claim, facts)
 
 
-def reconstructed(subject: str, claim: Claim, found: ReconstructionVerdict, bound: LowerBound | None) -> Comparison:
+def judge_release(subject: str, claim: Claim, found: ReconstructionVerdict, bound: LowerBound | None) -> Comparison:
     """The verdict on a release whose records were picked out of candidates, against the reconstruction bound."""
     ceiling = bound.ceiling if bound is not None else 0.0
     return Comparison(subject, claim, found.verdict, bound, ceiling, found.sentence)

@@ -13,10 +13,10 @@ from scipy.special import ndtri
 
 from dpaudit.accounting.claim import Adjacency, Unit
 from dpaudit.accounting.gaussian import gaussian_epsilon
-from dpaudit.bounds.certified import Asked, certified
+from dpaudit.bounds.certified import BoundTerms, certified
 from dpaudit.bounds.choosing import ThresholdSelection
 from dpaudit.bounds.clopper_pearson import ASSUMPTIONS
-from dpaudit.bounds.hypothesis import Curve, Gaussian, Mechanism, strongest_refuted
+from dpaudit.bounds.hypothesis import Curve, Gaussian, MechanismFamily, strongest_refuted
 from dpaudit.bounds.lower_bound import LowerBound
 from dpaudit.bounds.trial_counts import Counts, threshold_counts
 from dpaudit.runtime import check
@@ -37,13 +37,13 @@ class WholeCurve:
     """
 
     selection: ThresholdSelection
-    null: Gaussian | Mechanism = field(default_factory=Gaussian)
+    null: Gaussian | MechanismFamily = field(default_factory=Gaussian)
 
     def __call__(
         self, scores: Scores, *, delta: float, confidence: float, adjacency: Adjacency, unit: Unit
     ) -> LowerBound:
         """Lower bound on ε from scores of independent trials."""
-        asked = Asked(delta, confidence, adjacency, unit)
+        asked = BoundTerms(delta, confidence, adjacency, unit)
 
         def criterion(part: Scores, thresholds: FloatArray) -> FloatArray:
             misses = np.searchsorted(np.sort(part.member), thresholds, side="right")
@@ -57,7 +57,7 @@ class WholeCurve:
 
 
 @lru_cache(maxsize=65536)  # few outcomes of a fixed threshold are different
-def whole_curve(counts: Counts, delta: float, level: float, *, null: Gaussian | Mechanism) -> float:
+def whole_curve(counts: Counts, delta: float, level: float, *, null: Gaussian | MechanismFamily) -> float:
     """Lower bound on ε at ``level`` from counts, within the family of ``null``.
 
     >>> round(whole_curve(Counts(500, 0, 0, 500), 1e-5, 0.05, null=Gaussian()), 2)
@@ -72,11 +72,11 @@ def whole_curve(counts: Counts, delta: float, level: float, *, null: Gaussian | 
     return strongest_refuted(lambda strength: 1 - fnr - null.curve(strength, slack).tpr_at(fpr), null, slack)
 
 
-def refutes(counts: Counts, curve: Curve, level: float) -> bool:
+def counts_refute(counts: Counts, curve: Curve, level: float) -> bool:
     """Whether counts contradict one trade-off curve, for instance the one a claim's mechanism implies.
 
     >>> from dpaudit.bounds.hypothesis import GaussianCurve
-    >>> refutes(Counts(90, 10, 5, 95), GaussianCurve(1.0), 0.05)
+    >>> counts_refute(Counts(90, 10, 5, 95), GaussianCurve(1.0), 0.05)
     True
     """
     fnr, fpr = _rates(counts, check.open_unit("level", level))

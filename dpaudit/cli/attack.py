@@ -48,9 +48,7 @@ def attack(
     probability: Probability = None,
     user: UserColumn = None,
     label: Annotated[str | None, typer.Option(help="Column of the labels. Default: label.")] = None,
-    drop: Annotated[
-        list[str] | None, typer.Option("--drop", help="Leave this column out; may be repeated.")
-    ] = None,
+    drop: Annotated[list[str] | None, typer.Option("--drop", help="Leave this column out; may be repeated.")] = None,
     task: Annotated[str | None, typer.Option(help="multiclass, binary, multilabel or regression.")] = None,
     epsilon: Annotated[float | None, typer.Option(help="Claimed ε; leave it out to claim nothing.")] = None,
     delta: Annotated[float, typer.Option(help="δ of the claim, and at which ε is measured.")] = 1e-5,

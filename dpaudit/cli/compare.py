@@ -22,7 +22,7 @@ def compare(
     from dpaudit.cli.verify import of_run
     from dpaudit.gate.compare import changes
     from dpaudit.reports.html import write_report
-    from dpaudit.reports.text import changes_table
+    from dpaudit.reports.terminal import changes_table
     from dpaudit.results.result import load_result
     from dpaudit.runtime.terminal import console, print_json
 

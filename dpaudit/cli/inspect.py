@@ -119,7 +119,7 @@ def _given(context: typer.Context, name: str) -> bool:
 
 def _inspect_trace(folder: Path, *, json: bool, quiet: bool) -> None:
     from dpaudit.inspection.findings_table import findings_table
-    from dpaudit.runtime.terminal import console, plain, print_json
+    from dpaudit.runtime.terminal import console, plain_text, print_json
     from dpaudit.trace import inspect_all, read_trace
 
     trace = read_trace(folder)
@@ -141,14 +141,14 @@ def _inspect_trace(folder: Path, *, json: bool, quiet: bool) -> None:
         out.print(findings_table(findings, title=f"Inspection of {folder.resolve().name}"))
         promised = "no ε" if claim is None or claim.epsilon is None else f"ε = {claim.epsilon:.3g} per {claim.unit}"
         out.print(
-            plain(
+            plain_text(
                 f"{len(trace.rounds)} rounds of {trace.manifest.framework}, {promised} claimed; "
                 "nothing was attacked yet"
             ),
             soft_wrap=True,
         )
         for unchecked in found.not_checked:
-            out.print(plain(f"not checked: {unchecked.check}: {unchecked.reason}"), soft_wrap=True)
+            out.print(plain_text(f"not checked: {unchecked.check}: {unchecked.reason}"), soft_wrap=True)
     if any(finding.severity == "violation" for finding in findings):
         raise typer.Exit(1)
 
@@ -177,14 +177,14 @@ def _inspect_mechanism(
     from typing import cast
 
     from dpaudit.accounting.claim import Adjacency, Claim, GaussianSteps, Poisson, Shuffled, Unit
-    from dpaudit.accounting.law import Gaussian, Tree, law_from
+    from dpaudit.accounting.law import GaussianNoise, TreeNoise, law_from
     from dpaudit.accounting.law_epsilon import law_epsilon
-    from dpaudit.inspection.findings_table import sights_table, summary, table
+    from dpaudit.inspection.findings_table import sights_table, summary, tabulate_findings
     from dpaudit.inspection.inspect import LEVEL, inspect_mechanism
-    from dpaudit.inspection.load_factory import build
+    from dpaudit.inspection.load_factory import build_from_factory
     from dpaudit.inspection.mechanism import Stated
     from dpaudit.inspection.server import Server, inspect_server
-    from dpaudit.inspection.step_canaries import StepCanaries, contradiction
+    from dpaudit.inspection.step_canaries import StepCanaries, find_contradiction
     from dpaudit.runtime.errors import InputError
     from dpaudit.runtime.progress import on_standard_error
     from dpaudit.runtime.terminal import console, print_json
@@ -192,13 +192,13 @@ def _inspect_mechanism(
     noise = law_from(law)
     stated = Stated(clip, noise_multiplier, denominator, cast(Adjacency, adjacency), noise)
     mechanism = GaussianSteps(noise_multiplier, steps, Poisson(rate))
-    subject = build(factory, seed=seed, partial=not fixed_batches)
+    subject = build_from_factory(factory, seed=seed, partial=not fixed_batches)
     unit: Unit = "user" if isinstance(subject, Server) else "record"
     accounted = mechanism
-    if isinstance(noise, Tree):  # which takes part in no sampling
+    if isinstance(noise, TreeNoise):  # which takes part in no sampling
         accounted = replace(mechanism, sampling=Shuffled(max(1, round(1 / mechanism.sampling.rate))))
     promised = law_epsilon(accounted, noise, delta=delta, adjacency=stated.adjacency).epsilon
-    gaussian = isinstance(noise, Gaussian)
+    gaussian = isinstance(noise, GaussianNoise)
     if canary_steps and not gaussian:
         raise InputError(f"--canary-steps measures Gaussian noise only, got --law {law}.")
     claim = Claim(
@@ -223,7 +223,7 @@ def _inspect_mechanism(
         measured = StepCanaries(canary_steps, min(StepCanaries.canaries, most))(
             fed, stated, claim, confidence=0.95, seed=seed
         )
-        more = contradiction(measured, stated, claim, level=level)
+        more = find_contradiction(measured, stated, claim, level=level)
         found = replace(found, findings=(*more, *found.findings), level=LEVEL)
     document = {"schema": 1, "promised_epsilon": promised, **asdict(found)}
     if measured is not None:
@@ -241,7 +241,7 @@ def _inspect_mechanism(
         print_json(document)
     elif not quiet:
         screen = console()
-        screen.print(table(found))
+        screen.print(tabulate_findings(found))
         screen.print(sights_table(found))
         screen.print(sentence, soft_wrap=True)
         if measured is not None:

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import typer
 
-from dpaudit.reports.text import choices, table
+from dpaudit.reports.terminal import choices, tabulate_models
 from dpaudit.reports.words import first_screen
-from dpaudit.results.facts import void
+from dpaudit.results.facts import why_void
 from dpaudit.results.result import Result
-from dpaudit.runtime.terminal import console, plain
+from dpaudit.runtime.terminal import console, plain_text
 
 
 def finish(result: Result, *, folder: Path | None, json: bool, quiet: bool) -> None:
@@ -19,13 +19,13 @@ def finish(result: Result, *, folder: Path | None, json: bool, quiet: bool) -> N
     elif not quiet:
         out = console()
         if result.models:
-            out.print(table(result))
+            out.print(tabulate_models(result))
         verdicts = (f"{found.subject}: {found.sentence}" for found in result.comparisons)
         for line in [*choices(result), *first_screen(result), *verdicts]:
-            out.print(plain(line), soft_wrap=True)
+            out.print(plain_text(line), soft_wrap=True)
         if folder is not None:
             out.print(f"report: {folder / 'report.html'}", soft_wrap=True)
     if result.contradicted:
         raise typer.Exit(1)
-    if result.no_verdict or void(result):
+    if result.no_verdict or why_void(result):
         raise typer.Exit(3)

@@ -28,7 +28,7 @@ def report(
     from dpaudit.reports import markdown as words
     from dpaudit.reports.html import write_pixels, write_report
     from dpaudit.reports.pdf import write_pdf
-    from dpaudit.reports.records import exposed_records
+    from dpaudit.reports.records import read_exposed_records
     from dpaudit.results.result import load_result
     from dpaudit.runtime.files import write_text
 
@@ -36,12 +36,12 @@ def report(
     folder = out or source.parent
     loaded = load_result(source)
     before = load_result(of_run(baseline)) if baseline is not None else None
-    records = exposed_records(loaded) if show_records else None
+    records = read_exposed_records(loaded) if show_records else None
     write_report(loaded, folder, before, records)
     if png:
         write_pixels(loaded, folder)
     if pdf:
         write_pdf(loaded, folder / "report.pdf", before, records)
     if markdown:
-        write_text(folder / "report.md", words.markdown(loaded, before))
+        write_text(folder / "report.md", words.result_as_markdown(loaded, before))
     typer.echo(f"report: {folder / 'report.html'}")

@@ -57,7 +57,7 @@ def run(
 ) -> None:
     """Run a plan: train models, attack them, compute lower bounds on ε and compare them with the claims."""
     from dpaudit.audits.plan import load_plan
-    from dpaudit.audits.run import predicted
+    from dpaudit.audits.run import predict_cost
     from dpaudit.audits.run import run as run_plan
     from dpaudit.cli.output import finish
     from dpaudit.runtime.jobs import Workers
@@ -71,7 +71,7 @@ def run(
     room = None if memory is None else _bytes(memory)
     workers = Workers(jobs, backend)
     if dry_run:
-        cost = predicted(loaded, folder=folder, memory=room, workers=workers, trust=trust)
+        cost = predict_cost(loaded, folder=folder, memory=room, workers=workers, trust=trust)
         _print_prediction(cost, json=json, scheduler=workers.scheduler)
         return
     progress = on_standard_error(quiet=quiet)
@@ -100,7 +100,7 @@ def _print_prediction(cost: "AuditCost", *, json: bool, scheduler: str = "") -> 
 
     from rich.table import Table
 
-    from dpaudit.runtime.terminal import console, plain
+    from dpaudit.runtime.terminal import console, plain_text
 
     if json:
         typer.echo(dumps(cost.as_dict(), indent=1))
@@ -109,10 +109,10 @@ def _print_prediction(cost: "AuditCost", *, json: bool, scheduler: str = "") -> 
     for name, model in cost.models.items():
         pool = model.pool
         if pool is None:
-            table.add_row(plain(name), _seconds(model.target), "none")
+            table.add_row(plain_text(name), _seconds(model.target), "none")
         else:
             counts = str(pool.models), str(pool.trainings), str(pool.chunk)
-            table.add_row(plain(name), _seconds(model.target), *counts, _seconds(pool.seconds))
+            table.add_row(plain_text(name), _seconds(model.target), *counts, _seconds(pool.seconds))
     out = console()
     out.print(table)
     where = "this process" if cost.processes == 1 else f"{cost.processes} processes of this machine"

@@ -28,7 +28,7 @@ def selftest(
     from dpaudit.runtime.errors import AuditFailed
     from dpaudit.runtime.files import write_text
     from dpaudit.runtime.terminal import console
-    from dpaudit.self_test.table import as_markdown, as_text, choices_as_markdown
+    from dpaudit.self_test.table import choices_as_markdown, table_as_markdown, table_as_text
     from dpaudit.self_test.table import selftest as measure
 
     errors = console(stderr=True)
@@ -56,14 +56,14 @@ def selftest(
         write_text(out, table.json() + "\n")
     if markdown is not None:
         size = max(cell.size for cell in table.cells if not cell.chosen)
-        parts = [as_markdown(table, confidence=0.95, size=size)]
+        parts = [table_as_markdown(table, confidence=0.95, size=size)]
         if any(cell.chosen for cell in table.cells):
             parts.append(choices_as_markdown(table))
         write_text(markdown, "\n\n".join(parts) + "\n")
     if json:
         sys.stdout.write(table.json() + "\n")
     elif not quiet:
-        sys.stdout.write(as_text(table) + "\n")
+        sys.stdout.write(table_as_text(table) + "\n")
     if not table.passed:
         names = ", ".join(sorted({f"{cell.method} {cell.chosen}".strip() for cell in table.failures}))
         raise AuditFailed(f"bounds above the true ε more often than they state: {names}.")
@@ -77,7 +77,7 @@ def _power(
     from dpaudit.runtime.errors import AuditFailed
     from dpaudit.runtime.files import write_text
     from dpaudit.runtime.terminal import console
-    from dpaudit.self_test.power import as_text, powertest
+    from dpaudit.self_test.power import power_as_text, powertest
 
     errors = console(stderr=True)
     progress = None if quiet else lambda line: errors.print(line)
@@ -87,7 +87,7 @@ def _power(
     if json:
         sys.stdout.write(table.json() + "\n")
     elif not quiet:
-        sys.stdout.write(as_text(table) + "\n")
+        sys.stdout.write(power_as_text(table) + "\n")
     if table.failures:
         cells = "; ".join(f"{cell.design} of {cell.trials} by {cell.chosen}" for cell in table.failures)
         raise AuditFailed(f"violations are not detected as often as computed: {cells}.")

@@ -40,7 +40,7 @@ def verify(
     from dpaudit.results.result import load_result
     from dpaudit.runtime.errors import InputError
     from dpaudit.runtime.files import alone_in, read_text, write_text
-    from dpaudit.runtime.terminal import console, plain, print_json
+    from dpaudit.runtime.terminal import console, plain_text, print_json
 
     files = [load_claims(path) for path in claims or [find_claims(Path())]]
     paths = results or [Path(file.result) for file in files if file.result is not None]
@@ -56,7 +56,7 @@ def verify(
         write_text(junit, report.junit(gate, require_power=require_power))
     if markdown is not None:
         with alone_in(markdown.parent):  # or one of two gates that append to it at once would be lost
-            write_text(markdown, (read_text(markdown) if markdown.exists() else "") + report.markdown(gate))
+            write_text(markdown, (read_text(markdown) if markdown.exists() else "") + report.gate_as_markdown(gate))
     if json:
         document = {
             "schema": 1, "exit_code": code, "false_alarms": gate.false_alarms,
@@ -65,9 +65,9 @@ def verify(
         print_json(document)
     elif not quiet:
         out = console()
-        out.print(report.table(gate))
+        out.print(report.tabulate_judgements(gate))
         for each in gate.judgements:
-            out.print(plain(f"{each.claim}: {each.sentence}"), soft_wrap=True)
+            out.print(plain_text(f"{each.claim}: {each.sentence}"), soft_wrap=True)
     if code:
         raise typer.Exit(code)
 

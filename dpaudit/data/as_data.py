@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from dpaudit.data.blind_baseline import BlindBaseline, blind_baseline
 from dpaudit.data.duplicates import Duplicates, duplicates
 from dpaudit.runtime.check import BoolArray
-from dpaudit.runtime.seeds import derived
+from dpaudit.runtime.seeds import derive_seed
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,6 @@ class AsData:
         (True, 0)
         """
         return cls(
-            blind_baseline(features, labels, member, seed=derived(seed, "blind baseline"), groups=users),
-            duplicates(features, labels, member, seed=derived(seed, "duplicates")),
+            blind_baseline(features, labels, member, seed=derive_seed(seed, "blind baseline"), groups=users),
+            duplicates(features, labels, member, seed=derive_seed(seed, "duplicates")),
         )

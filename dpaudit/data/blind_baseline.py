@@ -13,7 +13,7 @@ import numpy.typing as npt
 from scipy.stats import rankdata
 
 from dpaudit.data import surest
-from dpaudit.data.columns import columns, count, label_columns, member_flags, standardised, texts
+from dpaudit.data.columns import as_columns, count_records, label_columns, member_flags, standardise, texts
 from dpaudit.runtime import check
 from dpaudit.runtime.check import BoolArray, FloatArray, IntArray
 from dpaudit.runtime.errors import InputError
@@ -25,7 +25,7 @@ PIXELS = 200_000_000  # the same of images, which are read block by block
 BOOSTED = 48  # columns that boosting is given: more cost time, and most of many say nothing
 POINTS = 50  # of the ROC curve
 
-Score = Callable[[IntArray, IntArray], FloatArray]  # rows to learn from, rows to score -> scores of the latter
+RowScorer = Callable[[IntArray, IntArray], FloatArray]  # rows to learn from, rows to score -> scores of the latter
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def blind_baseline(
     Members and non-members differ as data: a classifier that never saw the model tells them apart
     """
     alpha = check.open_unit("level", level)
-    records = count(features)
+    records = count_records(features)
     flags = member_flags(member, records)
     words = texts(features)
     shape = (records,) if words is not None else np.shape(features)  # type: ignore[arg-type]  # anything has a shape
@@ -208,7 +208,7 @@ def _halves(member: BoolArray, rng: np.random.Generator) -> npt.NDArray[np.int8]
 
 def _classifiers(
     features: object, words: list[str] | None, labels: object, records: int, units: _Units, seed: int
-) -> tuple[dict[str, Score], str]:
+) -> tuple[dict[str, RowScorer], str]:
     """The classifiers by name, each a function of rows to learn from and rows to score; and what they are given."""
     beside = label_columns(labels, records, units.rows)
     if units.size is not None:
@@ -228,11 +228,11 @@ def _classifiers(
         values = np.concatenate([beside, _image(np.asarray(features), units.rows)], axis=1)
         name = f"thumbnails and brightness statistics of images{told}"
     else:
-        values = np.concatenate([beside, columns(features, units.rows)], axis=1)
+        values = np.concatenate([beside, as_columns(features, units.rows)], axis=1)
         name = f"{values.shape[1] - beside.shape[1]} columns{told}"
     if np.isinf(values).any():
         values = np.clip(values, -np.finfo(np.float64).max, np.finfo(np.float64).max)
-    linear = np.concatenate([standardised(values), _one_hot(values)], axis=1)
+    linear = np.concatenate([standardise(values), _one_hot(values)], axis=1)
     return {
         "linear": lambda learn, judge: _linear(linear, truth, learn, judge),
         "gradient boosting": lambda learn, judge: _boosting(values, beside.shape[1], truth, learn, judge, seed),
@@ -254,7 +254,7 @@ def _boosting(
 ) -> FloatArray:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
-    kept = _most_different(standardised(values[learn]), truth[learn], BOOSTED, always)
+    kept = _most_different(standardise(values[learn]), truth[learn], BOOSTED, always)
     model = HistGradientBoostingClassifier(
         max_iter=40 if learn.size > 500 else 20,
         max_leaf_nodes=int(np.clip(learn.size // 30, 3, 15)),
@@ -329,7 +329,7 @@ def _bag(words: list[str], beside: FloatArray) -> Any:
 
     counts = HashingVectorizer(ngram_range=(1, 2), n_features=2**18, alternate_sign=False, norm=None).transform(words)
     bag = TfidfTransformer(sublinear_tf=True).fit_transform(counts)
-    return hstack([bag, csr_matrix(standardised(beside) / 3), csr_matrix(_one_hot(beside) / 3)]).tocsr()
+    return hstack([bag, csr_matrix(standardise(beside) / 3), csr_matrix(_one_hot(beside) / 3)]).tocsr()
 
 
 def _characters(words: list[str]) -> FloatArray:

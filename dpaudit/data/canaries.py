@@ -16,13 +16,13 @@ from dpaudit.runtime import check
 from dpaudit.runtime.check import FloatArray
 from dpaudit.runtime.errors import InputError
 
-Kind = Literal["mislabelled", "blank", "out-of-distribution", "clipbkd", "found"]
-KINDS: tuple[str, ...] = get_args(Kind)
+CanaryKind = Literal["mislabelled", "blank", "out-of-distribution", "clipbkd", "found"]
+KINDS: tuple[str, ...] = get_args(CanaryKind)
 
-Predict = Callable[[npt.NDArray[np.float32]], FloatArray]
+Predictor = Callable[[npt.NDArray[np.float32]], FloatArray]
 
 
-def canaries(kind: Kind, source: Dataset, count: int, *, seed: int, predict: Predict | None = None) -> Dataset:
+def canaries(kind: CanaryKind, source: Dataset, count: int, *, seed: int, predict: Predictor | None = None) -> Dataset:
     """Canary records in the shape of a data set.
 
     Args:

@@ -30,7 +30,7 @@ def texts(features: object) -> list[str] | None:
     return listed if any(words) else None
 
 
-def columns(features: object, rows: IntArray | None = None) -> FloatArray:
+def as_columns(features: object, rows: IntArray | None = None) -> FloatArray:
     """Numbers of each record, shape (records, columns); NaN where a value is missing.
 
     Of a data frame, a date becomes a count of its unit of time, and a word or category its place in the order, so that
@@ -45,7 +45,7 @@ def columns(features: object, rows: IntArray | None = None) -> FloatArray:
         InputError: it has no records, or values that are neither numbers, dates nor words.
 
     >>> import pandas as pd
-    >>> columns(pd.DataFrame({"day": ["2024-01-02", "2023-05-06", None], "x": [1.5, 2.5, 3.5]}))
+    >>> as_columns(pd.DataFrame({"day": ["2024-01-02", "2023-05-06", None], "x": [1.5, 2.5, 3.5]}))
     array([[1. , 1.5],
            [0. , 2.5],
            [nan, 3.5]])
@@ -61,7 +61,7 @@ def columns(features: object, rows: IntArray | None = None) -> FloatArray:
     if array.dtype.kind in "OUSmM":
         import pandas as pd
 
-        return columns(pd.DataFrame(array.reshape(array.shape[0], -1)).infer_objects(), rows)
+        return as_columns(pd.DataFrame(array.reshape(array.shape[0], -1)).infer_objects(), rows)
     if array.dtype.kind not in "fiub":
         raise InputError(f"features must be numbers, dates or words, got {array.dtype}.")
     taken = array if rows is None else array[rows]
@@ -81,13 +81,13 @@ def label_columns(labels: object, records: int, rows: IntArray | None = None) ->
         return np.empty((records if rows is None else rows.size, 0))
     if np.shape(labels)[:1] != (records,):  # type: ignore[arg-type]  # anything has a shape
         raise InputError(f"labels must have {records} rows, got shape {np.shape(labels)}.")  # type: ignore[arg-type]
-    return columns(labels if hasattr(labels, "iloc") and np.ndim(labels) == 2 else np.asarray(labels), rows)  # type: ignore[arg-type]
+    return as_columns(labels if hasattr(labels, "iloc") and np.ndim(labels) == 2 else np.asarray(labels), rows)  # type: ignore[arg-type]
 
 
-def count(features: object) -> int:
+def count_records(features: object) -> int:
     """Number of records.
 
-    >>> count(["a", "b"]), count(np.zeros((3, 2, 2)))
+    >>> count_records(["a", "b"]), count_records(np.zeros((3, 2, 2)))
     (2, 3)
     """
     try:
@@ -96,10 +96,10 @@ def count(features: object) -> int:
         raise InputError(f"features must hold records, got {type(features).__name__}.") from error
 
 
-def standardised(values: FloatArray) -> FloatArray:
+def standardise(values: FloatArray) -> FloatArray:
     """Columns of mean 0 and deviation 1, cut off at ±10; missing values are 0, and a constant column is 0.
 
-    >>> standardised(np.array([[1.0], [3.0], [np.nan], [np.inf]])).ravel()
+    >>> standardise(np.array([[1.0], [3.0], [np.nan], [np.inf]])).ravel()
     array([-1.,  1.,  0., 10.])
     """
     finite = np.isfinite(values)

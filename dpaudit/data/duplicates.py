@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from dpaudit.data.columns import columns, count, label_columns, member_flags, standardised, texts
+from dpaudit.data.columns import as_columns, count_records, label_columns, member_flags, standardise, texts
 from dpaudit.runtime import check
 from dpaudit.runtime.check import BoolArray, FloatArray, IntArray
 
@@ -88,7 +88,7 @@ def duplicates(features: object, labels: object, member: object, *, seed: int = 
     >>> found.exact_members, found.near_members
     (0, 1)
     """
-    records = count(features)
+    records = count_records(features)
     inside = member_flags(member, records)
     rng = np.random.default_rng(check.integer("seed", seed, at_least=0))
     words = texts(features)
@@ -107,7 +107,7 @@ def duplicates(features: object, labels: object, member: object, *, seed: int = 
         rows = _identified(whole)
         wide = int(np.prod(np.shape(features)[1:], dtype=np.int64))  # type: ignore[arg-type]  # a table has a shape
         first = _sample(rows, max(100, min(SAMPLE, NUMBERS // wide)), rng)
-        some = columns(features, first)
+        some = as_columns(features, first)
         values = _values(np.concatenate([some, beside[first]], axis=1))
         expected = bool(np.log(values).sum() <= np.log(10 * records))
         values = values[:wide]
@@ -160,10 +160,10 @@ def copies(features: object, labels: object) -> IntArray:
     >>> copies([[0.0, 1.0], [-0.0, 1.0], [2.0, 1.0]], None)
     array([0, 0, 1])
     """
-    records = count(features)
+    records = count_records(features)
     wide = int(np.prod(np.shape(features)[1:], dtype=np.int64))  # type: ignore[arg-type]  # arrays have a shape
     rows = np.random.default_rng(0).permutation(records)[: max(100, min(SAMPLE, NUMBERS // wide))]
-    values = _values(columns(features, rows))
+    values = _values(as_columns(features, rows))
     many = max(1, int((values > min(MANY, rows.size // 2)).sum()))
     digits = int(np.clip(-(-60 // many), 12, 20))
     whole, rounded = _hashed_rows(features, records, _hashed(label_columns(labels, records)), digits)
@@ -197,14 +197,14 @@ def _hashed_rows(
     features: object, records: int, label: npt.NDArray[np.uint64], digits: int = 20
 ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
     """Hashes of the rows, and of the rows after rounding, with their labels; arrays are read block by block."""
-    array = np.asarray(features) if not hasattr(features, "iloc") else columns(features)
+    array = np.asarray(features) if not hasattr(features, "iloc") else as_columns(features)
     if array.dtype.kind not in "fiub":
-        array = columns(array)
+        array = as_columns(array)
     whole, rounded = np.empty(records, np.uint64), np.empty(records, np.uint64)
     step = max(1, 2**20 // max(1, array[0].size))
     for start in range(0, records, step):
         here = slice(start, start + step)
-        block = columns(array[here])
+        block = as_columns(array[here])
         whole[here], rounded[here] = _hashed(block) ^ label[here], _hashed(_rounded(block, digits)) ^ label[here]
     return whole, rounded
 
@@ -269,7 +269,7 @@ def _neighbours(values: FloatArray, label: npt.NDArray[np.uint64], share: float)
 
     if len(values) < 10:
         return np.empty((0, 2), np.int64)
-    scaled = np.concatenate([standardised(values), np.isnan(values)], axis=1)
+    scaled = np.concatenate([standardise(values), np.isnan(values)], axis=1)
     scaled = scaled[:, scaled.std(axis=0) > 0]
     distances, places = NearestNeighbors(n_neighbors=2).fit(scaled).kneighbors()
     near = distances <= share * np.median(distances[:, 0])

@@ -20,7 +20,7 @@ from dpaudit.runtime.errors import InputError
 Given = Dataset | str | Path | tuple[object, object]
 
 
-def given(
+def as_dataset(
     data: Given,
     what: str,
     task: Task,
@@ -121,7 +121,7 @@ def _refuse_common_index(datasets: Sequence[Dataset]) -> None:
                 )
 
 
-def together(first: Dataset, second: Dataset, name: str) -> Dataset:
+def concatenate_datasets(first: Dataset, second: Dataset, name: str) -> Dataset:
     """Both data sets in one, the first one's records first, with their columns and classes aligned by name.
 
     Raises:
@@ -147,7 +147,7 @@ def together(first: Dataset, second: Dataset, name: str) -> Dataset:
     )
 
 
-def predicted(predict: Callable[[Any], object], data: Dataset) -> FloatArray:
+def predict_outputs(predict: Callable[[Any], object], data: Dataset) -> FloatArray:
     """Outputs of a model on records, one row each.
 
     Raises:

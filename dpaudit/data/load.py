@@ -26,7 +26,7 @@ Encode = Literal["none", "auto"]
 
 
 @dataclass(frozen=True)
-class Columns:
+class ColumnRoles:
     """What the columns of a table are for.
 
     Args:
@@ -66,7 +66,7 @@ def load(
         task: what is predicted, for files.
         label: column of the labels, for tables.
         user: column (of an NPZ file: array) that says whose record it is.
-        groups: as in `Columns`; so are ``drop``, ``features`` and ``encode``, which are for tables.
+        groups: as in `ColumnRoles`; so are ``drop``, ``features`` and ``encode``, which are for tables.
 
     Raises:
         InputError: unknown name, missing or unreadable file, a missing column, values that are not numbers: all that
@@ -76,7 +76,7 @@ def load(
     'digits'
     """
     path = Path(source)
-    what = Columns(label, user, tuple(groups), tuple(drop), tuple(features), encode)
+    what = ColumnRoles(label, user, tuple(groups), tuple(drop), tuple(features), encode)
     if path.suffix != ".csv" and path.suffix != ".parquet" and (drop or features or encode != "none"):
         raise InputError(f"drop, features and encode are for tables, CSV or Parquet; {source} is none.")
     if path.suffix not in SUFFIXES:
@@ -165,7 +165,7 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(sorted(names)) or "none"
 
 
-def _from_table(path: Path, task: Task, what: Columns) -> Dataset:
+def _from_table(path: Path, task: Task, what: ColumnRoles) -> Dataset:
     said = (what.label, what.user, *what.groups, *what.drop, *what.features)
     plain = without_index(read_table(path), path, said)
     table = plain.table
@@ -183,7 +183,13 @@ def _from_table(path: Path, task: Task, what: Columns) -> Dataset:
 
 
 def _dataset(
-    path: Path, task: Task, what: Columns, table: "pd.DataFrame", features: Any, names: list[str], notes: Sequence[str]
+    path: Path,
+    task: Task,
+    what: ColumnRoles,
+    table: "pd.DataFrame",
+    features: Any,
+    names: list[str],
+    notes: Sequence[str],
 ) -> Dataset:
     labels: Any = table[what.label].to_numpy()
     found = _label_problem(path, task, labels)
@@ -214,7 +220,7 @@ def _label_problem(path: Path, task: Task, labels: object) -> Labels | str | Non
         return str(error)
 
 
-def _chosen(path: Path, there: Sequence[str], what: Columns) -> list[str]:
+def _chosen(path: Path, there: Sequence[str], what: ColumnRoles) -> list[str]:
     """The columns that are features."""
     for name in (what.label, what.user, *what.groups, *what.drop, *what.features):
         if name is not None:
@@ -226,12 +232,12 @@ def _chosen(path: Path, there: Sequence[str], what: Columns) -> list[str]:
     return list(what.features) or [name for name in there if name not in beside]
 
 
-def _require_features(path: Path, names: Sequence[str], what: Columns) -> None:
+def _require_features(path: Path, names: Sequence[str], what: ColumnRoles) -> None:
     if not names:
         raise InputError(f"{path} has no feature columns beside {what.label!r}.")
 
 
-def _refuse(path: Path, found: list[str], labels: Any, task: Task, names: Sequence[str], what: Columns) -> None:
+def _refuse(path: Path, found: list[str], labels: Any, task: Task, names: Sequence[str], what: ColumnRoles) -> None:
     """One message with all that is wrong with the columns and the labels, and what mends it."""
     if what.features:  # what is named as a feature may count the rows
         found = [each for each in found if not each.endswith("counts the rows, as an index does")]
@@ -244,7 +250,7 @@ def _refuse(path: Path, found: list[str], labels: Any, task: Task, names: Sequen
     )
 
 
-def from_parquet(path: Path, task: Task, what: Columns, *, batch: int = 65_536) -> Dataset:
+def from_parquet(path: Path, task: Task, what: ColumnRoles, *, batch: int = 65_536) -> Dataset:
     """A Parquet file of numbers, read in batches of ``batch`` rows: beside the records, one batch is in memory."""
     from pyarrow import types
     from pyarrow.parquet import ParquetFile

@@ -25,7 +25,7 @@ SMALLEST = 0.02  # share of the records that each value of such a column has at 
 
 
 @dataclass(frozen=True)
-class Found:
+class TableLook:
     """A table as it was found.
 
     Args:
@@ -51,7 +51,7 @@ class Found:
     notes: tuple[str, ...]
 
 
-def look(path: Path, label: str, user: str | None = None) -> Found:
+def look(path: Path, label: str, user: str | None = None) -> TableLook:
     """Look at a CSV or Parquet file.
 
     Args:
@@ -90,7 +90,7 @@ def look(path: Path, label: str, user: str | None = None) -> Found:
         raise InputError(f"{path} has no feature columns beside {label!r}.")
     gaps = any(rest[name].isna().any() for name in used)
     needed = gaps or not set(used.values()) <= {"number", "flag"} or _wide(rest, used)
-    return Found(
+    return TableLook(
         records=len(table),
         labels=labels,
         counts=tuple(int(count) for count in counts),

@@ -11,7 +11,7 @@ from dpaudit.data.load import Encode, load
 from dpaudit.data.users import Clients
 from dpaudit.runtime.check import BoolArray
 from dpaudit.runtime.errors import InputError
-from dpaudit.runtime.seeds import derived
+from dpaudit.runtime.seeds import derive_seed
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,13 @@ class Source:
             encode=self.encode,
         )
         if self.clients is not None:
-            everything = replace(everything, users=self.clients(everything, seed=derived(self.seed, "clients")))
-        aside = population_mask(len(everything), self.population, seed=derived(self.seed, "population"))
+            everything = replace(everything, users=self.clients(everything, seed=derive_seed(self.seed, "clients")))
+        aside = population_mask(len(everything), self.population, seed=derive_seed(self.seed, "population"))
         return everything.take(~aside), everything.take(aside)
 
 
 @lru_cache(maxsize=1)
-def rebuilt(source: Source, fingerprint: str) -> tuple[Dataset, Dataset]:
+def rebuild_records(source: Source, fingerprint: str) -> tuple[Dataset, Dataset]:
     """The records of a source, where ``fingerprint`` says what the audited ones must be; kept for the next task.
 
     Raises:
@@ -117,7 +117,7 @@ class Records:
         """
         if not isinstance(self.held[0], Source):
             return self.held
-        dataset, population = rebuilt(*self.held)
+        dataset, population = rebuild_records(*self.held)
         everything = dataset if self.added is None else with_added(dataset, self.added)
         return everything, population if self.has_population else None
 

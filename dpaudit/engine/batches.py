@@ -5,18 +5,16 @@ Three ways to sample, each the event its accountant is told (`dpaudit.accounting
 
 from bisect import bisect_left
 from collections.abc import Iterator
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import bdtrc
 
-from dpaudit.accounting.claim import FixedSize, Poisson, Sampling, Shuffled
+from dpaudit.accounting.claim import FixedSize, Poisson, Sampling, SamplingName, Shuffled
 from dpaudit.engine.keys import generator
 from dpaudit.runtime import check
 from dpaudit.runtime.errors import InputError
 
-SamplingName = Literal["poisson", "fixed-size", "shuffled"]
 Batches = npt.NDArray[np.int32]
 BLOCK = 64  # steps drawn from one generator: making one costs more than drawing a small batch
 # A slack s leaves no ε above ln(δ/s) to state: with this one, 200 is left for any δ down to 1e-13. Longer batches cost

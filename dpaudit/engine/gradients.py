@@ -16,7 +16,7 @@ from dpaudit.runtime.errors import InputError
 from dpaudit.runtime.tensorflow import tf
 
 # Outputs (models, examples, ...) and targets -> one loss per model and example.
-Loss = Callable[[Any, Any], Any]
+ExampleLoss = Callable[[Any, Any], Any]
 
 
 class ClippedSum(NamedTuple):
@@ -39,7 +39,7 @@ def clipped_sum(
     x: Any,
     targets: Any,
     *,
-    loss: Loss,
+    loss: ExampleLoss,
     clip: float,
     present: Any = None,
     dropout: Stream | None = None,
@@ -86,7 +86,7 @@ def plain_sum(
     x: Any,
     targets: Any,
     *,
-    loss: Loss,
+    loss: ExampleLoss,
     present: Any = None,
     dropout: Stream | None = None,
     is_prepared: bool = False,
@@ -97,7 +97,7 @@ def plain_sum(
     return _sums(contributions, tf.ones_like(losses) if present is None else present), losses
 
 
-def per_example_norms(network: Network, parameters: Parameters, x: Any, targets: Any, *, loss: Loss) -> Any:
+def per_example_norms(network: Network, parameters: Parameters, x: Any, targets: Any, *, loss: ExampleLoss) -> Any:
     """L2 norm of each example's gradient over all trained variables, shape (models, examples)."""
     meetings, _ = _meetings(network, parameters, x, targets, loss, None, False)
     return _norms([meeting.contribution() for meeting in meetings])
@@ -129,7 +129,7 @@ def _meetings(
     parameters: Parameters,
     x: Any,
     targets: Any,
-    loss: Loss,
+    loss: ExampleLoss,
     dropout: Stream | None,
     is_prepared: bool,
 ) -> tuple[list[_Meeting], Any]:

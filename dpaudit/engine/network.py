@@ -21,7 +21,7 @@ from dpaudit.runtime.errors import InputError
 from dpaudit.runtime.tensorflow import tf
 
 Parameters = tuple[Any, ...]
-Watch = Callable[[Any], None]
+LayerWatch = Callable[[Any], None]
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ class Network:
         return weighted.prepare(value)  # type: ignore[union-attr]  # the head has weights
 
     def traced(
-        self, parameters: Parameters, x: Any, dropout: Stream | None, watch: Watch, *, is_prepared: bool = False
+        self, parameters: Parameters, x: Any, dropout: Stream | None, watch: LayerWatch, *, is_prepared: bool = False
     ) -> tuple[Any, list[Tap]]:
         """Outputs, and the taps of the trained layers; ``watch`` is called on each tap's z before it is used.
 

@@ -14,7 +14,7 @@ State = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
-class Sgd:
+class GradientDescent:
     """Gradient descent, with momentum when it is above 0."""
 
     momentum: float = 0.0
@@ -60,4 +60,4 @@ class Adam:
         return -corrected * first / (tf.sqrt(second) + self.epsilon), (first, second)
 
 
-Optimizer = Sgd | Adam
+Optimizer = GradientDescent | Adam

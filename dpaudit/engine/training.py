@@ -20,7 +20,7 @@ from dpaudit.engine.device_arrays import Held
 from dpaudit.engine.gradients import clipped_sum, plain_sum
 from dpaudit.engine.losses import per_example_loss
 from dpaudit.engine.network import Network, Parameters
-from dpaudit.engine.optimizers import Optimizer, Sgd
+from dpaudit.engine.optimizers import GradientDescent, Optimizer
 from dpaudit.engine.randomness import Stream, normal
 from dpaudit.engine.schedules import Constant, Schedule
 from dpaudit.runtime import check
@@ -43,7 +43,7 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TrainingRecipe:
     """How every copy is trained.
 
     Args:
@@ -65,7 +65,7 @@ class Recipe:
     task: Task
     steps: int
     batch_size: int
-    optimizer: Optimizer = Sgd()  # noqa: RUF009  # a frozen value
+    optimizer: Optimizer = GradientDescent()  # noqa: RUF009  # a frozen value
     learning_rate: Schedule = Constant(0.1)  # noqa: RUF009  # a frozen value
     clip: float | None = None
     noise_multiplier: float = 0.0
@@ -90,10 +90,10 @@ class Recipe:
         _, slack = longest_batch(sampling, records, self.batch_size, self.steps, tolerance=self.tolerance)
         return GaussianSteps(self.noise_multiplier, self.steps, sampling, slack)
 
-    def of_a_step(self) -> "Recipe":
+    def of_a_step(self) -> "TrainingRecipe":
         """What a program is made from: trainings that differ in their length or rates share it.
 
-        >>> Recipe("multiclass", 100, 32).of_a_step() == Recipe("multiclass", 90, 32).of_a_step()
+        >>> TrainingRecipe("multiclass", 100, 32).of_a_step() == TrainingRecipe("multiclass", 90, 32).of_a_step()
         True
         """
         return replace(self, steps=1, learning_rate=Constant(1.0), tolerance=0.5)
@@ -108,7 +108,7 @@ class Recipe:
 def train(
     network: Network,
     parameters: Parameters,
-    recipe: Recipe,
+    recipe: TrainingRecipe,
     members: Sequence[Member],
     *,
     features: npt.NDArray[np.float32],
@@ -170,7 +170,7 @@ def train(
     return whole
 
 
-def part_length(network: Network, recipe: Recipe, members: Sequence[Member]) -> int:
+def part_length(network: Network, recipe: TrainingRecipe, members: Sequence[Member]) -> int:
     """How many examples of a batch a program takes at a time; of Poisson batches nine in ten fill whole parts."""
     batch = recipe.batch_size
     if any(isinstance(member.sampling, Poisson) for member in members):
@@ -194,7 +194,7 @@ class _Group:
     """
 
     network: Network
-    recipe: Recipe
+    recipe: TrainingRecipe
     held: Held
     block: Callable[..., tuple[Parameters, Any]]
     bounded_block: Callable[..., tuple[Parameters, Any]]
@@ -268,7 +268,7 @@ class _Group:
 
 @lru_cache(maxsize=16)
 def _block(
-    network: Network, recipe: Recipe, width: int, length: int, is_prepared: bool, bounded: bool
+    network: Network, recipe: TrainingRecipe, width: int, length: int, is_prepared: bool, bounded: bool
 ) -> Callable[..., tuple[Parameters, Any]]:
     """A program that runs a block of steps; batches are padded to ``width`` and taken ``length`` examples at a time.
 

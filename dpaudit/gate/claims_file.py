@@ -29,11 +29,11 @@ from dpaudit.runtime.first_error import first_error
 PLACES = ("claims.toml", "pyproject.toml")
 
 
-class _Table(BaseModel):
+class _ClaimsTable(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
-class _OnAModel(_Table):
+class _OnAModel(_ClaimsTable):
     """What every claim has: a name of its own, and the model it is about."""
 
     id: str = Field(min_length=1, max_length=200)
@@ -154,7 +154,7 @@ class NoGrowthClaim(_Measured):
 AnyClaim = Annotated[EpsilonClaim | MechanismClaim | CeilingClaim | NoGrowthClaim, Field(discriminator="kind")]
 
 
-class Claims(_Table):
+class Claims(_ClaimsTable):
     """A whole claims file.
 
     ``result`` and ``baseline`` are used when none are given elsewhere. They are relative to the file's folder.

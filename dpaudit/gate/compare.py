@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from dpaudit.gate.comparable import attacks_alike
-from dpaudit.gate.metric_intervals import Interval, interval
+from dpaudit.gate.metric_intervals import Interval, metric_interval
+from dpaudit.gate.same_conditions import attacks_alike
 from dpaudit.results.membership import AttackResult
 from dpaudit.results.result import Result
 from dpaudit.runtime.errors import InputError
@@ -72,7 +72,7 @@ def changes(before: Result, after: Result) -> list[Change]:
     found = []
     for key, alike in likeness.items():
         for name, metric in METRICS:
-            earlier, later = interval(old[key], metric, tail=tail), interval(new[key], metric, tail=tail)
+            earlier, later = metric_interval(old[key], metric, tail=tail), metric_interval(new[key], metric, tail=tail)
             difference = None if alike.refused else later.minus(earlier)
             found.append(Change(*key, name, earlier, later, difference, alike.why_not, alike.said))
     return found

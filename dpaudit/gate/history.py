@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dpaudit.bounds.lower_bound import LowerBound
-from dpaudit.gate.comparable import other_data, references
-from dpaudit.gate.metric_intervals import Interval, auc
+from dpaudit.gate.metric_intervals import Interval, auc_interval
+from dpaudit.gate.same_conditions import count_references, other_data
 from dpaudit.results.result import Result, load_result
 from dpaudit.runtime.errors import InputError
 
@@ -14,7 +14,7 @@ TAIL = 0.025  # each point's interval holds with 95 %
 
 
 @dataclass(frozen=True)
-class Release:
+class ModelRelease:
     """One model of one result.
 
     Args:
@@ -42,7 +42,7 @@ class Release:
     apart: tuple[str, ...] = ()
 
 
-def releases(folder: Path) -> list[Release]:
+def releases(folder: Path) -> list[ModelRelease]:
     """Every model of every ``result.json`` below a folder, oldest first; of one moment in the order of their folders.
 
     A release is held against the one before it of the same model, a model's first against the row above.
@@ -54,7 +54,7 @@ def releases(folder: Path) -> list[Release]:
     if not paths:
         raise InputError(f"there is no result.json below {folder}.")
     results = sorted(((load_result(path), path) for path in paths), key=lambda pair: pair[0].provenance.created)
-    found: list[Release] = []
+    found: list[ModelRelease] = []
     for result, path in results:
         for model in result.models:
             release = _release(result, path, folder, model.name)
@@ -63,9 +63,9 @@ def releases(folder: Path) -> list[Release]:
     return found
 
 
-def runs(found: Sequence[Release], model: str) -> list[list[Release]]:
+def runs(found: Sequence[ModelRelease], model: str) -> list[list[ModelRelease]]:
     """The releases of one model, cut wherever one cannot be compared with the one before it."""
-    parts: list[list[Release]] = []
+    parts: list[list[ModelRelease]] = []
     for each in found:
         if each.model == model:
             if each.apart or not parts:
@@ -76,17 +76,17 @@ def runs(found: Sequence[Release], model: str) -> list[list[Release]]:
 
 def _apart(before: Result, after: Result) -> tuple[str, ...]:
     reasons = [other_data(before, after)]
-    if (was := references(before)) != (now := references(after)):
+    if (was := count_references(before)) != (now := count_references(after)):
         reasons.append(f"{now} reference models against {was}")
     return tuple(reason for reason in reasons if reason)
 
 
-def _release(result: Result, path: Path, folder: Path, model: str) -> Release:
+def _release(result: Result, path: Path, folder: Path, model: str) -> ModelRelease:
     attacks = [attack for attack in result.membership.attacks if attack.model == model] if result.membership else []
     best = max(attacks, key=lambda attack: attack.auc, default=None)
     found, bounds = result.comparison(model), result.bounds(model)
     where = path.parent.relative_to(folder).as_posix()
-    return Release(
+    return ModelRelease(
         result=result,
         path=path,
         folder=folder.resolve().name if where == "." else where,
@@ -95,7 +95,7 @@ def _release(result: Result, path: Path, folder: Path, model: str) -> Release:
         promised=found.claim.epsilon if found is not None else None,
         general=max((bound for bound in bounds if not bound.family), key=_epsilon, default=None),
         within=max((bound for bound in bounds if bound.family), key=_epsilon, default=None),
-        auc=auc(best, tail=TAIL) if best is not None else None,
+        auc=auc_interval(best, tail=TAIL) if best is not None else None,
     )
 
 

@@ -51,7 +51,7 @@ class Interval:
         return Interval(value, round(value - below, 12), round(value + above, 12), self.tail)
 
 
-def auc(attack: AttackResult, *, tail: float) -> Interval:
+def auc_interval(attack: AttackResult, *, tail: float) -> Interval:
     """Area under the ROC curve: DeLong's standard error on the logit scale.
 
     The normal approximation has no width where the curve is perfect; there the edge is exact: with every member above
@@ -70,7 +70,7 @@ def auc(attack: AttackResult, *, tail: float) -> Interval:
     return Interval(value, _expit(logit - reach), _expit(logit + reach), level)
 
 
-def advantage(attack: AttackResult, *, tail: float) -> Interval:
+def advantage_interval(attack: AttackResult, *, tail: float) -> Interval:
     """Largest TPR - FPR of any threshold, by Massart's form of the Dvoretzky-Kiefer-Wolfowitz inequality.
 
     It holds whatever threshold was found best, because it holds for all at once (Massart 1990).
@@ -81,7 +81,7 @@ def advantage(attack: AttackResult, *, tail: float) -> Interval:
     return Interval(value, max(0.0, value - reach), min(1.0, value + reach), level)
 
 
-def tpr(attack: AttackResult, fpr: float, *, tail: float) -> Interval:
+def tpr_interval(attack: AttackResult, fpr: float, *, tail: float) -> Interval:
     """True-positive rate at a *true* false-positive rate, not at the one that happened to be seen.
 
     Half of the tail pays for the threshold: the lower edge is read at a threshold whose true rate is at most ``fpr``
@@ -111,10 +111,10 @@ def tpr(attack: AttackResult, fpr: float, *, tail: float) -> Interval:
     return Interval(min(max(value, low), high), low, high, level)
 
 
-def success(successes: int, trials: int, *, tail: float) -> Interval:
+def success_interval(successes: int, trials: int, *, tail: float) -> Interval:
     """Share of records an attacker reconstructs, of as many independent trials (Clopper and Pearson 1934).
 
-    >>> round(success(0, 10, tail=0.05).high, 4)
+    >>> round(success_interval(0, 10, tail=0.05).high, 4)
     0.2589
     """
     level = check.open_unit("tail", tail)
@@ -122,15 +122,15 @@ def success(successes: int, trials: int, *, tail: float) -> Interval:
     return Interval(successes / trials, round(low, 12), round(high, 12), level)
 
 
-def interval(attack: AttackResult, metric: tuple[str, float | None], *, tail: float) -> Interval:
+def metric_interval(attack: AttackResult, metric: tuple[str, float | None], *, tail: float) -> Interval:
     """A metric by its parsed name."""
     match metric:
         case ("tpr", float(fpr)):
-            return tpr(attack, fpr, tail=tail)
+            return tpr_interval(attack, fpr, tail=tail)
         case ("auc", None):
-            return auc(attack, tail=tail)
+            return auc_interval(attack, tail=tail)
         case ("advantage", None):
-            return advantage(attack, tail=tail)
+            return advantage_interval(attack, tail=tail)
     raise InputError(f"the metric {metric!r} is not known.")
 
 
@@ -165,7 +165,7 @@ def _expit(x: float) -> float:
     return 1 / (1 + math.exp(-x)) if x > -700 else 0.0
 
 
-def widest(intervals: Sequence[Interval]) -> Interval:
+def widest_interval(intervals: Sequence[Interval]) -> Interval:
     """The largest value with the largest edges: a ceiling on every one of them."""
     return Interval(
         max(each.value for each in intervals),

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from dpaudit.gate.claims_file import AnyClaim, CeilingClaim, Claims, EpsilonClaim, MechanismClaim, NoGrowthClaim
-from dpaudit.gate.judgement import Case, Judgement, judge, number_of_tests
+from dpaudit.gate.judge_claim import Case, Judgement, judge_case, number_of_tests
 from dpaudit.results.result import Result
 from dpaudit.runtime import check
 from dpaudit.runtime.errors import InputError
@@ -89,7 +89,7 @@ def verify(
     spent = _spent_on_bounds(cases)
     tests = sum(number_of_tests(case) for case in cases)
     tail = _tail(files, spent, tests)
-    judged = tuple(judge(case, tail) for case in cases)
+    judged = tuple(judge_case(case, tail) for case in cases)
     total = spent + tail * tests
     if total >= 1:
         raise InputError(

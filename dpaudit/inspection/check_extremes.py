@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from dpaudit.accounting.law import Gaussian, Laplace
+from dpaudit.accounting.law import GaussianNoise, Laplace
 from dpaudit.bounds.lower_bound import Finding
 from dpaudit.inspection.probe import Probe
 from dpaudit.runtime.check import FloatArray
@@ -29,7 +29,9 @@ def check_extremes(probe: Probe, noise: FloatArray) -> list[Finding]:
     """They must not get past the clip, and a tiny one must be as good as none."""
     scale = max(float(noise.std()), probe.stated.first_noise(probe.batch_size))
     reach = (
-        probe.stated.law.reach(probe.level) if isinstance(probe.stated.law, Laplace) else Gaussian().reach(probe.level)
+        probe.stated.law.reach(probe.level)
+        if isinstance(probe.stated.law, Laplace)
+        else GaussianNoise().reach(probe.level)
     )
     limit = 2 * probe.stated.sensitivity(probe.batch_size) + scale * (reach + 8)
     found = [finding for extreme in _extremes(probe) for finding in _fed(probe, extreme, limit)]

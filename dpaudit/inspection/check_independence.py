@@ -11,7 +11,7 @@ from scipy import stats
 
 from dpaudit.accounting.law import correlated
 from dpaudit.bounds.lower_bound import Finding
-from dpaudit.inspection.noise import Noise
+from dpaudit.inspection.noise import NoiseRun
 from dpaudit.inspection.probe import Probe
 from dpaudit.inspection.sight import POWER, Sight, least_ratio, resolution
 from dpaudit.runtime.check import FloatArray
@@ -26,7 +26,7 @@ COLUMNS = 256  # coordinates whose covariance is looked at
 BUILDS = 64
 
 
-def check_independence(probe: Probe, noise: Noise) -> list[Finding]:
+def check_independence(probe: Probe, noise: NoiseRun) -> list[Finding]:
     """Noise against independent draws, by four tests."""
     level = probe.level / 4
     repeated = _between_steps(noise, level)
@@ -37,7 +37,7 @@ def check_independence(probe: Probe, noise: Noise) -> list[Finding]:
     return shared or _from_step_to_step(probe, noise, level) or repeated
 
 
-def sights_of_independence(probe: Probe, noise: Noise) -> list[Sight]:
+def sights_of_independence(probe: Probe, noise: NoiseRun) -> list[Sight]:
     """What those tests would have found."""
     level, (calls, columns) = probe.level / 4, noise.scaled.shape
     compared = min(calls, ROWS)
@@ -74,13 +74,13 @@ def check_fresh(probe: Probe, builds: int = BUILDS) -> list[Finding]:
     ]
 
 
-def check_directions(probe: Probe, noise: Noise) -> list[Finding]:
+def check_directions(probe: Probe, noise: NoiseRun) -> list[Finding]:
     """Every direction must be as noisy as the others: coordinates, means, random ones, and the whole covariance."""
     level = probe.level / 3
     return [*_projections(noise, level), *_coordinates(probe, noise, level), *_spectrum(noise, level)][:1]
 
 
-def sights_of_directions(probe: Probe, noise: Noise) -> list[Sight]:
+def sights_of_directions(probe: Probe, noise: NoiseRun) -> list[Sight]:
     """What those tests would have found."""
     calls = int(noise.sound.sum())
     one = least_ratio(probe.level / 3 / probe.coordinates, calls)
@@ -93,7 +93,7 @@ def sights_of_directions(probe: Probe, noise: Noise) -> list[Sight]:
     ]
 
 
-def _between_steps(noise: Noise, level: float) -> list[Finding]:
+def _between_steps(noise: NoiseRun, level: float) -> list[Finding]:
     draws = noise.scaled[:ROWS]
     draws = draws[np.square(draws).mean(axis=1) > SILENT]  # a step without noise is a matter for its scale
     if len(draws) < 2:
@@ -114,7 +114,7 @@ def _between_steps(noise: Noise, level: float) -> list[Finding]:
     ]
 
 
-def _from_step_to_step(probe: Probe, noise: Noise, level: float) -> list[Finding]:
+def _from_step_to_step(probe: Probe, noise: NoiseRun, level: float) -> list[Finding]:
     """Small correlations between near steps, added up over the whole run."""
     if not noise.sound.all() or noise.missing:
         return []
@@ -140,7 +140,7 @@ def _from_step_to_step(probe: Probe, noise: Noise, level: float) -> list[Finding
     return []
 
 
-def _between_variables(noise: Noise, level: float) -> list[Finding]:
+def _between_variables(noise: NoiseRun, level: float) -> list[Finding]:
     for (first, second), (cosine, count) in noise.pairs.items():
         if _p_of_cosine(cosine, count) * len(noise.pairs) < level:
             seen = f"noise of variables {first} and {second} is correlated; {_CONSEQUENCE}"
@@ -148,7 +148,7 @@ def _between_variables(noise: Noise, level: float) -> list[Finding]:
     return []
 
 
-def _within_variables(noise: Noise, level: float) -> list[Finding]:
+def _within_variables(noise: NoiseRun, level: float) -> list[Finding]:
     """One draw broadcast along an axis makes the mean over that axis as noisy as a coordinate."""
     for (variable, axis), (ratio, count) in noise.axes.items():
         if stats.chi2.sf(ratio * count, count) * len(noise.axes) < level:
@@ -157,7 +157,7 @@ def _within_variables(noise: Noise, level: float) -> list[Finding]:
     return []
 
 
-def _coordinates(probe: Probe, noise: Noise, level: float) -> list[Finding]:
+def _coordinates(probe: Probe, noise: NoiseRun, level: float) -> list[Finding]:
     """Sums of squares of each coordinate over the calls: χ² with as many degrees of freedom."""
     if noise.missing:
         return []
@@ -175,7 +175,7 @@ def _coordinates(probe: Probe, noise: Noise, level: float) -> list[Finding]:
     ]
 
 
-def _projections(noise: Noise, level: float) -> list[Finding]:
+def _projections(noise: NoiseRun, level: float) -> list[Finding]:
     if noise.missing:
         return []
     found = []
@@ -191,13 +191,13 @@ def _projections(noise: Noise, level: float) -> list[Finding]:
     return [_free(f"{words} has {ratio:.3g} times the noise of a coordinate", ratio < 1e-3)]
 
 
-def _columns(noise: Noise) -> int:
+def _columns(noise: NoiseRun) -> int:
     return int(
         min(len(noise.where), COLUMNS if len(noise.where) > 1.2 * COLUMNS else len(noise.where), noise.sound.sum() // 4)
     )
 
 
-def _spectrum(noise: Noise, level: float) -> list[Finding]:
+def _spectrum(noise: NoiseRun, level: float) -> list[Finding]:
     """The smallest singular value of n x k Gaussian draws exceeds √n - √k - t but for exp(-t²/2) (Davidson, Szarek)."""
     columns = _columns(noise)
     if noise.missing or columns < 2:

@@ -7,7 +7,7 @@ from scipy import stats
 
 from dpaudit.accounting.law import DiscreteGaussian
 from dpaudit.bounds.lower_bound import Finding
-from dpaudit.inspection.noise import Noise
+from dpaudit.inspection.noise import NoiseRun
 from dpaudit.inspection.probe import Probe
 from dpaudit.inspection.sight import POWER, Sight
 from dpaudit.runtime.check import FloatArray
@@ -21,7 +21,7 @@ LATTICE = 1e-3  # of the spacing: what rounding a float32 leaves
 CALLS = 32
 
 
-def check_law(probe: Probe, noise: Noise) -> list[Finding]:
+def check_law(probe: Probe, noise: NoiseRun) -> list[Finding]:
     """Shape and tails, then the grid. Dividing by the measured deviation makes the tests conservative."""
     if noise.missing:
         return []
@@ -43,7 +43,7 @@ def check_law(probe: Probe, noise: Noise) -> list[Finding]:
     return _grid(probe, noise)
 
 
-def sights_of_law(probe: Probe, noise: Noise) -> list[Sight]:
+def sights_of_law(probe: Probe, noise: NoiseRun) -> list[Sight]:
     """What those tests would have found, and what no finite number of draws excludes."""
     draws = _draws(noise).size
     mass = -math.log(probe.level / 2 / len(THRESHOLDS)) / draws
@@ -64,7 +64,7 @@ def sights_of_law(probe: Probe, noise: Noise) -> list[Sight]:
     ]
 
 
-def _draws(noise: Noise) -> FloatArray:
+def _draws(noise: NoiseRun) -> FloatArray:
     draws = noise.scaled[noise.scaled.any(axis=1)]
     columns = max(1, DRAWS // max(1, len(draws)))
     picked = np.linspace(0, draws.shape[1] - 1, min(columns, draws.shape[1])).astype(int)
@@ -72,7 +72,7 @@ def _draws(noise: Noise) -> FloatArray:
     return found
 
 
-def _grid(probe: Probe, noise: Noise) -> list[Finding]:
+def _grid(probe: Probe, noise: NoiseRun) -> list[Finding]:
     values = noise.values[noise.kind == 0]
     law = probe.stated.law
     if isinstance(law, DiscreteGaussian):
@@ -130,7 +130,7 @@ def _law(probe: Probe) -> str:
     return probe.stated.law.words if not hasattr(probe.stated.law, "covariance") else "Gaussian"
 
 
-def _other(probe: Probe, noise: Noise, observed: str) -> Finding:
+def _other(probe: Probe, noise: NoiseRun, observed: str) -> Finding:
     return Finding(
         check="noise distribution",
         severity="violation",

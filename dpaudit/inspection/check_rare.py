@@ -9,7 +9,7 @@ from scipy import stats
 from dpaudit.accounting.law import DiscreteGaussian, Laplace
 from dpaudit.bounds.lower_bound import Finding
 from dpaudit.inspection.check_extremes import OVERFLOW
-from dpaudit.inspection.noise import Noise
+from dpaudit.inspection.noise import NoiseRun
 from dpaudit.inspection.probe import Probe
 from dpaudit.inspection.sight import POWER, Sight, least_ratio
 from dpaudit.runtime.check import BoolArray, FloatArray
@@ -21,7 +21,7 @@ KNOWN = 30  # calls from which that quantile is known
 ROOM = 1.2  # by which it may be wrong
 
 
-def rare_steps(probe: Probe, noise: Noise) -> BoolArray:
+def rare_steps(probe: Probe, noise: NoiseRun) -> BoolArray:
     """Calls with too little noise in some variable, by the exact lower tail of each; none where nearly all are so."""
     typical = np.ones((len(noise.kinds), len(noise.sizes)))
     for index in range(len(noise.kinds)):
@@ -36,7 +36,7 @@ def rare_steps(probe: Probe, noise: Noise) -> BoolArray:
     return found
 
 
-def check_rare(noise: Noise, found: BoolArray) -> list[Finding]:
+def check_rare(noise: NoiseRun, found: BoolArray) -> list[Finding]:
     """A finding for the calls that `rare_steps` found."""
     if not found.any():
         return []
@@ -59,7 +59,7 @@ def check_rare(noise: Noise, found: BoolArray) -> list[Finding]:
     ]
 
 
-def sights_of_rare(probe: Probe, noise: Noise) -> list[Sight]:
+def sights_of_rare(probe: Probe, noise: NoiseRun) -> list[Sight]:
     """How rare such a step may be, and how much noise it may keep."""
     often = noise.calls / -math.log(1 - POWER)
     ratio = least_ratio(probe.level / noise.squares.size, float(noise.sizes.max())) / math.sqrt(ROOM)
@@ -72,7 +72,7 @@ def sights_of_rare(probe: Probe, noise: Noise) -> list[Sight]:
     ]
 
 
-def check_excited(probe: Probe, noise: Noise) -> list[Finding]:
+def check_excited(probe: Probe, noise: NoiseRun) -> list[Finding]:
     """A step on a gradient that is not finite, and the ones after it, must be as noisy as any other."""
     if noise.missing:
         return []

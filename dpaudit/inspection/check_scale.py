@@ -12,9 +12,9 @@ from scipy import stats
 
 from dpaudit.accounting.composed import EpsilonOf
 from dpaudit.bounds.lower_bound import Finding
-from dpaudit.inspection.noise import Noise
+from dpaudit.inspection.noise import NoiseRun
 from dpaudit.inspection.probe import Probe
-from dpaudit.inspection.samples import ANYWHERE, CLIP, OF_ITS_OWN, Interval, Move, scale_of
+from dpaudit.inspection.samples import ANYWHERE, CLIP, OF_ITS_OWN, EstimateInterval, Move, scale_of
 from dpaudit.inspection.sight import Sight, least_ratio, resolution
 
 # Smallest relative deviation worth a word: with three digits a smaller one reads as 1.
@@ -22,7 +22,7 @@ TOLERANCE = 5e-3
 CONFIDENCE = 0.95
 
 
-def check_scale(probe: Probe, noise: Noise, moves: Sequence[Move], epsilon_of: EpsilonOf) -> list[Finding]:
+def check_scale(probe: Probe, noise: NoiseRun, moves: Sequence[Move], epsilon_of: EpsilonOf) -> list[Finding]:
     """Too little noise for the sensitivity there is, per variable; then a scale that is merely not the stated one."""
     rooms = [(place, size) for size in _sizes(noise) for place in _places(probe)]
     level, of_moves = probe.level / 3 / (len(rooms) * len(noise.kinds)), probe.level / 3 / len(moves)
@@ -42,7 +42,7 @@ def check_scale(probe: Probe, noise: Noise, moves: Sequence[Move], epsilon_of: E
     return [*_by_content(probe, noise, probe.level / 3), *found]
 
 
-def effective_noise_multiplier(probe: Probe, noise: Noise, moves: Sequence[Move]) -> Interval:
+def effective_noise_multiplier(probe: Probe, noise: NoiseRun, moves: Sequence[Move]) -> EstimateInterval:
     """Measured noise over measured sensitivity, the worst over variables, with its 95 % interval.
 
     Infinite when nothing moves the release.
@@ -67,10 +67,10 @@ def effective_noise_multiplier(probe: Probe, noise: Noise, moves: Sequence[Move]
     worst_of_all = min(found, key=lambda each: each[2])
     _, estimate, high = worst_of_all if worst_of_all[2] < ordinary[1] else ordinary
     sigma = probe.stated.noise_multiplier
-    return Interval(min(each[0] for each in found) * sigma, estimate * sigma, max(high, estimate) * sigma)
+    return EstimateInterval(min(each[0] for each in found) * sigma, estimate * sigma, max(high, estimate) * sigma)
 
 
-def sights_of_scale(probe: Probe, noise: Noise, moves: Sequence[Move]) -> list[Sight]:
+def sights_of_scale(probe: Probe, noise: NoiseRun, moves: Sequence[Move]) -> list[Sight]:
     """What these checks would have found."""
     level = probe.level / 3
     zeros = (noise.kind == 0).sum()
@@ -100,13 +100,13 @@ def _places(probe: Probe) -> list[int | None]:
     return [*range(len(probe.slices)), None]
 
 
-def _sizes(noise: Noise) -> list[int]:
+def _sizes(noise: NoiseRun) -> list[int]:
     return sorted({len(kind.batch) for kind in noise.kinds}, reverse=True)
 
 
 def _room(
-    noise: Noise, moves: Sequence[Move], place: int | None, size: int, level: float, of_moves: float
-) -> tuple[dict[int, Interval], Move]:
+    noise: NoiseRun, moves: Sequence[Move], place: int | None, size: int, level: float, of_moves: float
+) -> tuple[dict[int, EstimateInterval], Move]:
     """Noise on each kind of batch of one size, in one variable, and the move there that is surely the largest."""
     kinds = {
         index: _relative(noise, place, index, level)
@@ -119,7 +119,7 @@ def _room(
     return kinds, max(there, key=lambda move: move.interval(of_moves).low)
 
 
-def _relative(noise: Noise, place: int | None, kind: int, level: float) -> Interval:
+def _relative(noise: NoiseRun, place: int | None, kind: int, level: float) -> EstimateInterval:
     """Noise on one kind of batch over the stated noise."""
     squares = noise.squares[noise.kind == kind]
     if place is None:
@@ -127,7 +127,7 @@ def _relative(noise: Noise, place: int | None, kind: int, level: float) -> Inter
     return scale_of(float(squares[:, place].sum()), len(squares) * int(noise.sizes[place]), level=level)
 
 
-def _by_content(probe: Probe, noise: Noise, level: float) -> list[Finding]:
+def _by_content(probe: Probe, noise: NoiseRun, level: float) -> list[Finding]:
     """Two kinds of batches with different noise: its size tells which one it was."""
     sums = noise.squares.sum(axis=1)
     for kind in range(1, len(noise.kinds)):
@@ -155,7 +155,7 @@ def _by_content(probe: Probe, noise: Noise, level: float) -> list[Finding]:
 
 
 def _judge(
-    probe: Probe, place: int | None, noise: Noise, kinds: dict[int, Interval], move: Move, level: float
+    probe: Probe, place: int | None, noise: NoiseRun, kinds: dict[int, EstimateInterval], move: Move, level: float
 ) -> tuple[float, list[Finding]]:
     where = "over all variables" if place is None else f"in variable {place}"
     sigma = probe.stated.noise_multiplier
@@ -163,7 +163,7 @@ def _judge(
     moved = move.interval(level)
     ratio = least.high / moved.low if moved.low > 0 else math.inf
     if sigma == 0:
-        ratio, least = (1 / moved.low if moved.low > 0 else math.inf), Interval(1.0, 1.0, 1.0)
+        ratio, least = (1 / moved.low if moved.low > 0 else math.inf), EstimateInterval(1.0, 1.0, 1.0)
     if ratio < 1 - TOLERANCE:
         best = least.estimate / moved.estimate
         truth = f"noise multiplier {best * sigma:.3g} instead of {sigma:g}"
@@ -218,7 +218,7 @@ def _judge(
     return math.inf, []
 
 
-def _only(noise: Noise, kinds: dict[int, Interval]) -> str:
+def _only(noise: NoiseRun, kinds: dict[int, EstimateInterval]) -> str:
     """On which kind of batch the noise is too small, where it is not on every one."""
     low = [interval.high < 1 - TOLERANCE for interval in kinds.values()]
     empty = [noise.kinds[index].empty for index in kinds]

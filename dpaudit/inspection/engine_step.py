@@ -8,7 +8,7 @@ import numpy as np
 from dpaudit.accounting.claim import Poisson
 from dpaudit.engine.network import Network
 from dpaudit.engine.schedules import Constant
-from dpaudit.engine.training import Member, Recipe, train
+from dpaudit.engine.training import Member, TrainingRecipe, train
 from dpaudit.inspection.mechanism import Array, Mechanism
 from dpaudit.runtime.check import FloatArray
 from dpaudit.runtime.tensorflow import keras
@@ -30,7 +30,7 @@ def stacked_step(
         seed: of the first call; later calls count up.
     """
     network = Network.from_keras(keras.Sequential([keras.Input((inputs,)), keras.layers.Dense(1, use_bias=False)]))
-    recipe = Recipe(
+    recipe = TrainingRecipe(
         "regression",
         steps=1,
         batch_size=denominator,

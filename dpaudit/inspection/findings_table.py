@@ -10,13 +10,13 @@ from dpaudit.bounds.lower_bound import Finding
 from dpaudit.inspection.inspect import Inspection
 from dpaudit.inspection.mechanism import Stated
 from dpaudit.runtime.check import printable
-from dpaudit.runtime.terminal import plain
+from dpaudit.runtime.terminal import plain_text
 
 
-def table(found: Inspection) -> Table:
+def tabulate_findings(found: Inspection) -> Table:
     """One line for each finding; a single line when there is none.
 
-    >>> table(Inspection("DP-SGD", (), 1.0, 1e-6, 100, 0.1)).row_count
+    >>> tabulate_findings(Inspection("DP-SGD", (), 1.0, 1e-6, 100, 0.1)).row_count
     1
     """
     return findings_table(found.findings, title=f"Inspection of {found.mechanism}")
@@ -24,7 +24,7 @@ def table(found: Inspection) -> Table:
 
 def sights_table(found: Inspection) -> Table:
     """What each question would have shown with probability 0.8, and what was not asked and why."""
-    lines = Table(title=plain("What it would have found, with probability 0.8", "table.title"), show_header=False)
+    lines = Table(title=plain_text("What it would have found, with probability 0.8", "table.title"), show_header=False)
     lines.add_column()
     lines.add_column()
     for sight in found.sights:
@@ -48,7 +48,7 @@ def summary(found: Inspection, stated: Stated, *, promised: float, delta: float,
 
 def findings_table(findings: Sequence[Finding], *, title: str) -> Table:
     """Findings with what was fed, what came out, what was expected and how to mend it."""
-    lines = Table(title=plain(title, "table.title"), show_lines=True, show_header=False)
+    lines = Table(title=plain_text(title, "table.title"), show_lines=True, show_header=False)
     lines.add_column()
     lines.add_column()
     for finding in findings:
@@ -57,7 +57,7 @@ def findings_table(findings: Sequence[Finding], *, title: str) -> Table:
         if finding.true_epsilon is not None:
             rows.append(("true ε", "∞" if math.isinf(finding.true_epsilon) else f"{finding.true_epsilon:.3g}"))
         facts = "\n".join(f"{name + ':':10}{printable(text)}" for name, text in [*rows, ("remedy", finding.remedy)])
-        lines.add_row(Text.assemble(plain(finding.check, style), f"\n{finding.severity}"), Text(facts))
+        lines.add_row(Text.assemble(plain_text(finding.check, style), f"\n{finding.severity}"), Text(facts))
     if not findings:
         lines.add_row("all checks", "nothing that is not as stated")
     return lines

@@ -26,9 +26,9 @@ from dpaudit.inspection.check_scale import check_scale, effective_noise_multipli
 from dpaudit.inspection.check_state import check_beyond_clip, check_determinism, check_repeats, check_state
 from dpaudit.inspection.mechanism import Array, Mechanism, Release, Stated
 from dpaudit.inspection.microbatches import name_microbatches
-from dpaudit.inspection.noise import CALLS, LEAST, Noise, listen, smaller
+from dpaudit.inspection.noise import CALLS, LEAST, NoiseRun, listen, smaller
 from dpaudit.inspection.probe import Probe
-from dpaudit.inspection.samples import LEAST_CALLS, Move, moves
+from dpaudit.inspection.samples import LEAST_CALLS, Move, measure_moves
 from dpaudit.inspection.sight import Sight
 from dpaudit.runtime import check
 from dpaudit.runtime.check import FloatArray
@@ -184,7 +184,9 @@ def _everything(
     sizes = [probe.batch_size, smaller(probe)] if probe.mechanism.partial else [probe.batch_size]
     moved: list[Move] = []
     for size in sizes:
-        moved += moves(asked, size, noise, level=probe.level / 3 / 32, points=points, places=places, repeats=repeats)
+        moved += measure_moves(
+            asked, size, noise, level=probe.level / 3 / 32, points=points, places=places, repeats=repeats
+        )
         advance(30 / len(sizes))
     of_the_noise = _of_the_noise(asked, noise, moved, epsilon_of)
     # Steps without noise are in one batch size more often than in another by chance.
@@ -218,7 +220,7 @@ def _everything(
     return _Asked(findings, sights, measured.estimate, (measured.low, measured.high))
 
 
-def _of_the_noise(probe: Probe, noise: Noise, moved: list[Move], epsilon_of: EpsilonOf) -> list[Finding]:
+def _of_the_noise(probe: Probe, noise: NoiseRun, moved: list[Move], epsilon_of: EpsilonOf) -> list[Finding]:
     """What one run says; steps that are not like the others are one finding, and left out of the rest."""
     if probe.stated.noise_multiplier == 0:
         return check_scale(probe, noise, moved, epsilon_of)
@@ -264,7 +266,7 @@ def _only_what_outlasts(probe: Probe, step: Opaque, effort: float) -> _Asked:
     return _Asked(findings, sights, None, None)
 
 
-def _sights(probe: Probe, noise: Noise) -> list[Sight]:
+def _sights(probe: Probe, noise: NoiseRun) -> list[Sight]:
     sights = []
     if probe.stated.noise_multiplier and not noise.missing:
         sights += [
@@ -284,7 +286,7 @@ def _sights(probe: Probe, noise: Noise) -> list[Sight]:
     return sights
 
 
-def _plain(probe: Probe, noise: Noise) -> FloatArray:
+def _plain(probe: Probe, noise: NoiseRun) -> FloatArray:
     """Releases of batches of zeros, as they came."""
     zeros = probe.zeros(probe.batch_size)
     return noise.values[noise.kind == 0] if correlated(probe.stated.law) is None else probe.releases(zeros, LEAST)

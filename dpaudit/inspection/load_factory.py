@@ -34,7 +34,7 @@ def load_factory(name: str) -> Any:
     return factory
 
 
-def build(name: str, *, seed: int, partial: bool = True) -> Mechanism | Server:
+def build_from_factory(name: str, *, seed: int, partial: bool = True) -> Mechanism | Server:
     """What a factory returns, as something that can be inspected.
 
     A factory takes nothing and returns a `Mechanism`, a `Server`, a Keras optimizer, or the bare callable from

@@ -50,7 +50,7 @@ class Projection:
 
 
 @dataclass(frozen=True)
-class Noise:
+class NoiseRun:
     """What a long run released, as normal scores in units of the stated noise.
 
     Args:
@@ -123,7 +123,7 @@ class Noise:
         kept = self.kept[self.sound]
         return np.divide(kept, scale, out=np.zeros_like(kept), where=scale > 0)
 
-    def without(self, calls: BoolArray) -> "Noise":
+    def without(self, calls: BoolArray) -> "NoiseRun":
         """The run without these calls."""
         left = ~calls
         # Such steps hold next to no noise, so what they add to the sums over the calls is next to nothing.
@@ -170,7 +170,7 @@ def smaller(probe: Probe) -> int:
 
 def listen(
     probe: Probe, *, calls: int = CALLS, until: float | None = None, advance: Callable[[float], None] | None = None
-) -> Noise:
+) -> NoiseRun:
     """Run the mechanism and keep its noise.
 
     Args:
@@ -274,7 +274,7 @@ class _Gathered:
             b = scores[:, slices[second].start : slices[second].start + length]
             sums += float((a * b).sum()), float((a * a).sum()), float((b * b).sum()), a.size
 
-    def noise(self) -> Noise:
+    def noise(self) -> NoiseRun:
         """Everything that was gathered."""
         parts = {name: np.concatenate(blocks) for name, blocks in self.parts.items()}
         kind = np.concatenate(self.drawn)
@@ -288,7 +288,7 @@ class _Gathered:
             for pair, sums in self.pair_sums.items()
             if sums[1] > 0 and sums[2] > 0
         }
-        return Noise(
+        return NoiseRun(
             kinds=tuple(self.kinds),
             kind=kind,
             where=self.where,

@@ -12,14 +12,14 @@ import numpy as np
 from scipy import stats
 
 from dpaudit.accounting.claim import Claim, FixedSize, GaussianSteps, Poisson, Shuffled
-from dpaudit.accounting.composed import ran
+from dpaudit.accounting.composed import epsilon_of_steps
 from dpaudit.accounting.gaussian import gaussian_epsilon
 from dpaudit.bounds.lower_bound import Finding, Unchecked
 from dpaudit.inspection.together import MOST_RECORDS, together
 from dpaudit.runtime import check
 from dpaudit.runtime.check import IntArray
 from dpaudit.runtime.errors import InputError
-from dpaudit.scores.binomial_tails import Spread, found_with, spread, too_large
+from dpaudit.scores.binomial_tails import CountSpread, found_with, spread, too_large
 
 LEVEL = 1e-6
 MOST_PLACES = 10_000_000  # records times batches of an epoch, whose counts are held in memory
@@ -27,7 +27,7 @@ TESTS = 6  # that share the level: the total, counts twice, batch sizes twice, p
 
 
 @dataclass(frozen=True)
-class Trace:
+class RecordedBatches:
     """What a training left behind.
 
     Args:
@@ -58,7 +58,7 @@ class Trace:
 
 
 @dataclass(frozen=True)
-class Participation:
+class StatedParticipation:
     """What a trace says of who took part.
 
     Args:
@@ -71,21 +71,21 @@ class Participation:
 
 
 def reconcile_trace(
-    assumed: GaussianSteps, trace: Trace, *, level: float = LEVEL, claim: Claim | None = None
+    assumed: GaussianSteps, trace: RecordedBatches, *, level: float = LEVEL, claim: Claim | None = None
 ) -> tuple[Finding, ...]:
     """Every difference between the steps an accountant was told and a trace: the findings of `inspect_participation`.
 
     >>> batches = [np.arange(10 * step, 10 * step + 10) for step in range(10)] * 3
     >>> steps = GaussianSteps(noise_multiplier=1.0, steps=30, sampling=Poisson(0.1))
-    >>> [finding.check for finding in reconcile_trace(steps, Trace(100, batches))]
+    >>> [finding.check for finding in reconcile_trace(steps, RecordedBatches(100, batches))]
     ['fixed batches', 'sampler']
     """
     return inspect_participation(assumed, trace, level=level, claim=claim).findings
 
 
 def inspect_participation(
-    assumed: GaussianSteps, trace: Trace, *, level: float = LEVEL, claim: Claim | None = None
-) -> Participation:
+    assumed: GaussianSteps, trace: RecordedBatches, *, level: float = LEVEL, claim: Claim | None = None
+) -> StatedParticipation:
     """Who took part, against the steps an accountant was told, and what could not be checked.
 
     Args:
@@ -105,13 +105,15 @@ def inspect_participation(
     else:
         drawn = _rate(seen)
         drawn += _spread(seen, of_rate=not drawn)
-    return Participation((*_counted(assumed, trace), *_repeated(trace), *drawn, *_pairs(seen)), _not_checked(seen))
+    return StatedParticipation(
+        (*_counted(assumed, trace), *_repeated(trace), *drawn, *_pairs(seen)), _not_checked(seen)
+    )
 
 
 @dataclass(frozen=True)
 class _Seen:
     assumed: GaussianSteps
-    trace: Trace
+    trace: RecordedBatches
     sizes: IntArray
     counts: IntArray
     level: float  # of each test
@@ -138,10 +140,10 @@ class _Seen:
         else:
             sampling = Poisson(rate)
         really = replace(self.assumed, sampling=sampling, slack=0.0)
-        return ran(really, delta=self.claim.delta, adjacency=self.claim.adjacency).certain
+        return epsilon_of_steps(really, delta=self.claim.delta, adjacency=self.claim.adjacency).certain
 
 
-def _counted(assumed: GaussianSteps, trace: Trace) -> list[Finding]:
+def _counted(assumed: GaussianSteps, trace: RecordedBatches) -> list[Finding]:
     findings = []
     steps = len(trace.batches)
     accounted = assumed.steps if trace.accounted_steps is None else min(assumed.steps, trace.accounted_steps)
@@ -164,7 +166,7 @@ def _counted(assumed: GaussianSteps, trace: Trace) -> list[Finding]:
     return findings
 
 
-def _repeated(trace: Trace) -> list[Finding]:
+def _repeated(trace: RecordedBatches) -> list[Finding]:
     """Whether whole batches come back: one partition of the data used again and again."""
     keys = [np.sort(np.asarray(batch, np.int64)).tobytes() for batch in trace.batches if len(batch) > 3]
     if len(keys) - len(set(keys)) <= len(keys) // 4:
@@ -207,7 +209,7 @@ def _spread(seen: _Seen, *, of_rate: bool) -> list[Finding]:
         sizes = spread(seen.sizes, trace.records, rate, seen.level)
         uneven = sizes.above is not None or sizes.below is not None
     else:
-        sizes, uneven = Spread(None, None, False), bool(np.ptp(seen.sizes))
+        sizes, uneven = CountSpread(None, None, False), bool(np.ptp(seen.sizes))
     counts = spread(seen.counts, seen.steps, rate, seen.level, independent=coins)
     remedy = "draw each batch as it is accounted: the figure is no upper bound for other batches"
     # Where some records are drawn more or less, few lie near the accounted count, which does not make them even.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from dpaudit.accounting.claim import TOLERANCE, Claim, FixedSize, GaussianSteps, Poisson, Sampling, Shuffled, too_small
-from dpaudit.accounting.composed import ran
+from dpaudit.accounting.composed import epsilon_of_steps
 from dpaudit.accounting.mechanism import Accounted
 from dpaudit.bounds.lower_bound import Finding
 from dpaudit.runtime import check
@@ -149,7 +149,7 @@ def _figure(claim: Claim, assumed: GaussianSteps) -> list[Finding]:
                 "claim replace-one adjacency, or sample by Poisson coins",
             )
         ]
-    accounted = ran(assumed, delta=claim.delta, adjacency=claim.adjacency)
+    accounted = epsilon_of_steps(assumed, delta=claim.delta, adjacency=claim.adjacency)
     follows = accounted.certain
     if not too_small(claim.epsilon, follows):
         return _undecided(claim, accounted)
@@ -158,7 +158,7 @@ def _figure(claim: Claim, assumed: GaussianSteps) -> list[Finding]:
         "state the accountant's figure",
     )
     if claim.adjacency == "replace-one":
-        easier = ran(_as_poisson(assumed), delta=claim.delta, adjacency="add-remove").epsilon
+        easier = epsilon_of_steps(_as_poisson(assumed), delta=claim.delta, adjacency="add-remove").epsilon
         if math.isclose(claim.epsilon, easier, rel_tol=10 * TOLERANCE):
             return [
                 _finding(
@@ -297,7 +297,7 @@ def _truth(claim: Claim, recipe: Recipe) -> float | None:
                 return None
         case Shuffled() if mechanism.sampling.rate < 1:
             return None
-    return ran(mechanism, delta=claim.delta, adjacency=claim.adjacency, group=group).certain
+    return epsilon_of_steps(mechanism, delta=claim.delta, adjacency=claim.adjacency, group=group).certain
 
 
 def _as_poisson(mechanism: GaussianSteps) -> GaussianSteps:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from dpaudit.inspection.noise import Noise
+from dpaudit.inspection.noise import NoiseRun
 from dpaudit.inspection.probe import Probe
 from dpaudit.runtime.check import FloatArray
 from dpaudit.runtime.errors import AuditFailed
@@ -30,7 +30,7 @@ ANYWHERE = "clip every example of the batch, whatever its place and however larg
 
 
 @dataclass(frozen=True)
-class Interval:
+class EstimateInterval:
     """An estimate with a lower and an upper confidence bound."""
 
     low: float
@@ -60,13 +60,13 @@ class Move:
     batch_size: int
     remedy: str = CLIP
 
-    def interval(self, level: float) -> Interval:
+    def interval(self, level: float) -> EstimateInterval:
         """Each side errs with ``level``."""
         margin = float(stats.t.isf(level, self.freedom)) * self.error if self.error else 0.0
-        return Interval(max(0.0, self.size - margin), self.size, self.size + margin)
+        return EstimateInterval(max(0.0, self.size - margin), self.size, self.size + margin)
 
 
-def noise_scale(samples: FloatArray, *, level: float) -> Interval:
+def noise_scale(samples: FloatArray, *, level: float) -> EstimateInterval:
     """Standard deviation of centred Gaussian samples of any shape; each side of the interval errs with ``level``.
 
     >>> noise_scale(np.ones(100), level=0.05).estimate
@@ -75,17 +75,17 @@ def noise_scale(samples: FloatArray, *, level: float) -> Interval:
     return scale_of(float(np.sum(samples**2)), samples.size, level=level)
 
 
-def scale_of(squares: float, count: int, *, level: float) -> Interval:
+def scale_of(squares: float, count: int, *, level: float) -> EstimateInterval:
     """The same from a sum of squares."""
-    return Interval(
+    return EstimateInterval(
         math.sqrt(squares / stats.chi2.isf(level, count)),
         math.sqrt(squares / count),
         math.sqrt(squares / stats.chi2.ppf(level, count)),
     )
 
 
-def moves(
-    probe: Probe, batch_size: int, noise: Noise, *, level: float, points: int, places: int, repeats: int
+def measure_moves(
+    probe: Probe, batch_size: int, noise: NoiseRun, *, level: float, points: int, places: int, repeats: int
 ) -> list[Move]:
     """One example's movement for every question, in batches of one size.
 
@@ -117,7 +117,7 @@ def moves(
     return [*_by_repetition(probe, portfolio(), batch_size, level, noise, repeats), *response]
 
 
-def along(probe: Probe, noise: FloatArray, variable: int | None) -> FloatArray:
+def noise_along(probe: Probe, noise: FloatArray, variable: int | None) -> FloatArray:
     """The part of noise samples (calls, coordinates) that hides a canary of one variable, or of all of them."""
     return noise if variable is None else noise[:, probe.slices[variable]]
 
@@ -251,7 +251,7 @@ def _exactly(probe: Probe, questions: Callable[[], Iterator[Question]], size: in
 
 
 def _by_repetition(
-    probe: Probe, questions: Iterable[Question], size: int, level: float, noise: Noise, repeats: int
+    probe: Probe, questions: Iterable[Question], size: int, level: float, noise: NoiseRun, repeats: int
 ) -> list[Move]:
     known = _deviation(probe, noise, size)
     found: list[Move] = []
@@ -279,7 +279,7 @@ def _by_repetition(
     return found
 
 
-def _once(probe: Probe, questions: Iterable[Question], size: int, noise: Noise) -> list[Move]:
+def _once(probe: Probe, questions: Iterable[Question], size: int, noise: NoiseRun) -> list[Move]:
     """One call for each question, against the mean of some on zeros; the noise is that of the long run."""
     zeros = probe.releases(probe.zeros(size), OF_A_SIDE).mean(axis=0)
     largest = _deviation(probe, noise, size)
@@ -292,7 +292,7 @@ def _once(probe: Probe, questions: Iterable[Question], size: int, noise: Noise) 
     return found
 
 
-def _deviation(probe: Probe, noise: Noise, size: int) -> float:
+def _deviation(probe: Probe, noise: NoiseRun, size: int) -> float:
     """Deviation of one coordinate's noise, the largest over variables and kinds of batches."""
     laplace = math.sqrt(2) if probe.stated.law.norm == 1 else 1.0  # of a draw of scale 1
     return float(noise.level.max()) * probe.stated.first_noise(size) * laplace

@@ -83,7 +83,7 @@ class Server:
         pairs = max(1, self.clients // 10)
         lengths = np.repeat([HEAVY * clip, clip / HEAVY], [pairs, pairs + self.clients // 32])
         row = np.full(coordinates, 1 / math.sqrt(coordinates))
-        others = split(np.outer(np.concatenate([lengths, -lengths]), row), self.shapes)
+        others = split_rows(np.outer(np.concatenate([lengths, -lengths]), row), self.shapes)
 
         def release(updates: Sequence[Array]) -> list[FloatArray]:
             answering = [np.concatenate(both).astype(np.float32) for both in zip(updates, others, strict=True)]
@@ -215,7 +215,7 @@ def _direction(name: str, did: str, should: str) -> Finding:
     )
 
 
-def split(matrix: FloatArray, shapes: Sequence[tuple[int, ...]]) -> list[FloatArray]:
+def split_rows(matrix: FloatArray, shapes: Sequence[tuple[int, ...]]) -> list[FloatArray]:
     """Rows (clients, coordinates) as one array (clients, \\*shape) for each shape."""
     edges = np.cumsum([math.prod(shape) for shape in shapes])[:-1]
     parts = np.split(matrix, edges, axis=1)

@@ -23,8 +23,8 @@ from dpaudit.accounting.gaussian import gaussian_mu
 from dpaudit.bounds.accuracy import INDEPENDENCE, accuracy_bound
 from dpaudit.bounds.hypothesis import Gaussian
 from dpaudit.bounds.lower_bound import Finding, LowerBound, Procedure
-from dpaudit.bounds.power_of_steps import METHOD, composed, distance, promised_rate
 from dpaudit.bounds.sequential import Wealth, sequential
+from dpaudit.bounds.step_canary_power import METHOD, clips_per_change, composed_epsilon, promised_rate
 from dpaudit.inspection.mechanism import Mechanism, Release, Stated
 from dpaudit.inspection.probe import Probe
 from dpaudit.runtime import check
@@ -107,7 +107,7 @@ class StepCanaries:
         if pilot_coins.all() or not pilot_coins.any():
             raise AuditFailed(f"all {pilot_coins.size} coins of the pilot fell alike; use more canaries in a step.")
         threshold = (pilot_answers[pilot_coins].mean() + pilot_answers[~pilot_coins].mean()) / 2
-        moved = distance(claim.adjacency)
+        moved = clips_per_change(claim.adjacency)
         promised = promised_rate(claim, claim.mechanism.noise_multiplier)
         if self.stop_early:
             coins, answers = self._until_refuted(probe, directions, threshold, promised, level, rng)
@@ -119,7 +119,7 @@ class StepCanaries:
             noise_multiplier=_ratio(moved, _separation(coins, answers)),
             noise_multiplier_at_most=at_most,
             bound=LowerBound(
-                epsilon=composed(claim, at_most),
+                epsilon=composed_epsilon(claim, at_most),
                 delta=claim.delta,
                 confidence=confidence,
                 method=METHOD,
@@ -130,7 +130,7 @@ class StepCanaries:
                     f"the training had {claim.mechanism.steps} such steps and sampled as claimed",
                     *(["noise is independent in orthogonal directions"] if self.canaries > 1 else []),
                 ),
-                ceiling=composed(claim, _ratio(moved, self._separation_at_least(trials, trials, level))),
+                ceiling=composed_epsilon(claim, _ratio(moved, self._separation_at_least(trials, trials, level))),
                 trials=trials,
                 family=FAMILY,
                 procedure=Procedure("sequential" if self.stop_early else "fixed", (threshold,)),
@@ -193,7 +193,7 @@ class StepCanaries:
         return directions
 
 
-def contradiction(found: StepAudit, stated: Stated, claim: Claim, *, level: float) -> list[Finding]:
+def find_contradiction(found: StepAudit, stated: Stated, claim: Claim, *, level: float) -> list[Finding]:
     """A finding when the right guesses refute the stated noise with p-value at most ``level``."""
     if found.p_value > level:
         return []

@@ -11,7 +11,7 @@ from dpaudit.runtime import check
 from dpaudit.runtime.errors import InputError
 from dpaudit.runtime.files import write_text
 from dpaudit.runtime.tensorflow import keras
-from dpaudit.scores.from_outputs import Kind, observe
+from dpaudit.scores.from_outputs import OutputKind, observe
 from dpaudit.scores.roc import Roc, auc_standard_error, nonmembers_needed
 from dpaudit.scores.scores import Scores
 
@@ -41,7 +41,7 @@ class LeakagePerEpoch(keras.callbacks.Callback):  # type: ignore[misc]  # Keras 
         members: Dataset,
         nonmembers: Dataset,
         *,
-        kind: Kind = "logits",
+        kind: OutputKind = "logits",
         fpr: float = 0.01,
         every: int = 1,
         path: Path | None = None,
@@ -49,7 +49,7 @@ class LeakagePerEpoch(keras.callbacks.Callback):  # type: ignore[misc]  # Keras 
         super().__init__()
         self.rows: list[dict[str, float]] = []
         self._members, self._nonmembers = members, nonmembers
-        self._kind: Kind = kind
+        self._kind: OutputKind = kind
         self._fpr = check.open_unit("fpr", fpr)
         if len(nonmembers) < (needed := nonmembers_needed(self._fpr)):
             raise InputError(f"fpr = {fpr:g} needs {needed} non-members or more, got {len(nonmembers)}.")

@@ -10,7 +10,7 @@ from dpaudit.engine.network import Network
 from dpaudit.trace import DpClaim, ServerStep, TraceWriter
 from dpaudit.training.federated.simulation import Moment, Observer
 
-Array = npt.NDArray[np.float32]
+Float32Array = npt.NDArray[np.float32]
 
 
 def trace_writer(
@@ -30,11 +30,11 @@ def trace_writer(
     )
 
 
-def recorded(writer: TraceWriter, network: Network, *, capture_updates: bool = False) -> Observer:
+def record_rounds(writer: TraceWriter, network: Network, *, capture_updates: bool = False) -> Observer:
     """An observer for `simulate` that writes the rounds of its first federation; the server must be plain FedAvg."""
     position = {variable: k for k, variable in enumerate(network.trainable)}
 
-    def everything(moved: Sequence[Array], before: Sequence[Array]) -> list[Array]:
+    def everything(moved: Sequence[Float32Array], before: Sequence[Float32Array]) -> list[Float32Array]:
         return [moved[position[i]] if i in position else np.zeros_like(old) for i, old in enumerate(before)]
 
     def observe(moment: Moment) -> None:

@@ -4,8 +4,8 @@ import math
 
 from scipy.stats import binomtest
 
-from dpaudit.accounting.claim import Claim, GaussianSteps, Noise, Poisson
-from dpaudit.bounds.verdict import Comparison, Facts, Measured, Separation, judge, reconstructed, void_reasons
+from dpaudit.accounting.claim import Claim, GaussianSteps, NoiseKnowledge, Poisson
+from dpaudit.bounds.verdict import Comparison, Facts, Measured, Separation, judge, judge_release, void_reasons
 from dpaudit.data.member_choice import REFUTED
 from dpaudit.results.membership import AttackResult, MembershipResult
 from dpaudit.results.result import ModelResult, Result
@@ -35,7 +35,7 @@ def facts(result: Result, model: ModelResult) -> Facts:
     )
 
 
-def judged(result: Result) -> Result:
+def with_verdicts(result: Result) -> Result:
     """The result with a verdict on every promise it records: of its models, and of what records were picked out of."""
     comparisons = []
     for model in result.models:
@@ -48,7 +48,7 @@ def judged(result: Result) -> Result:
     return result.model_copy(update={"comparisons": [*comparisons, *_reconstructions(result)]})
 
 
-def void(result: Result) -> list[str]:
+def why_void(result: Result) -> list[str]:
     """Why nothing follows from the scores on models that promise nothing, one sentence each; a verdict says it itself.
 
     Without a claim there is no verdict, and a measurement that says nothing is none the less to be told from one that
@@ -65,16 +65,16 @@ def _reconstructions(result: Result) -> list[Comparison]:
         if cell.verdict is not None and cell.epsilon is not None:
             assert result.gradient is not None
             claim = Claim(cell.epsilon, result.gradient.delta, "record", "add-remove", "accounted")
-            found.append(reconstructed(cell.name, claim, cell.verdict, None))
+            found.append(judge_release(cell.name, claim, cell.verdict, None))
     for game in result.prior.cells if result.prior is not None else ():
         assert result.prior is not None
         mechanism = GaussianSteps(game.claimed, result.prior.steps, Poisson(result.prior.rate))
         claim = Claim(game.epsilon, game.definition.delta, "record", "add-remove", "accounted", mechanism)
-        found.append(reconstructed(result.prior.named(game), claim, game.verdict, game.family))
+        found.append(judge_release(result.prior.named(game), claim, game.verdict, game.family))
     return found
 
 
-def _noise(result: Result, model: ModelResult) -> Noise:
+def _noise(result: Result, model: ModelResult) -> NoiseKnowledge:
     if model.noise is not None:
         return model.noise
     if model.mechanism is not None:

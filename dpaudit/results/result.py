@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import to_json
 
-from dpaudit.accounting.claim import Adjacency, GaussianSteps, Noise, Unit
+from dpaudit.accounting.claim import Adjacency, GaussianSteps, NoiseKnowledge, Unit
 from dpaudit.accounting.promise import Promise
 from dpaudit.bounds.lower_bound import ErrorLevel, Finding, LowerBound
 from dpaudit.bounds.reconstruction import Successes
@@ -83,7 +83,7 @@ class ModelResult(_Part):
     mechanism: GaussianSteps | None
     promise: Promise | None
     utility: Utility | None
-    noise: Noise | None = None
+    noise: NoiseKnowledge | None = None
 
 
 class Result(_Part):

@@ -68,7 +68,7 @@ class Workers:
 
     Args:
         jobs: processes of this machine; 1 is this process, which starts none (nor does a single task); None is as many
-            as repay (`repaid`). A cluster decides for itself.
+            as repay (`processes_worth_starting`). A cluster decides for itself.
         backend: ``loky``, this machine, or ``dask=tcp://host:port``, the scheduler of a Dask cluster. TLS and
             timeouts are those of Dask's own configuration.
 
@@ -176,13 +176,15 @@ def _while_it_pays(
         idle += max(idle_seconds() - others, 0.0)
         del left[key]
         yield from results
-        jobs = repaid(seconds * len(left) / done, tasks=len(left), busy=busy / seconds, idle=idle / seconds, room=room)
+        jobs = processes_worth_starting(
+            seconds * len(left) / done, tasks=len(left), busy=busy / seconds, idle=idle / seconds, room=room
+        )
         if jobs > 1:
             yield from _over_processes(jobs, work, left)
             return
 
 
-def repaid(seconds: float, *, tasks: int, busy: float, idle: float, room: Callable[[], int]) -> int:
+def processes_worth_starting(seconds: float, *, tasks: int, busy: float, idle: float, room: Callable[[], int]) -> int:
     """How many processes are worth starting: 1 is none but this.
 
     As many as there are cores, tasks and room for, when the cores that are idle would save twice the time that starting
@@ -195,11 +197,11 @@ def repaid(seconds: float, *, tasks: int, busy: float, idle: float, room: Callab
         idle: cores that nobody uses meanwhile.
         room: how many processes fit the memory; asked only when the rest speaks for it.
 
-    >>> repaid(600.0, tasks=60, busy=1.0, idle=1.0, room=lambda: 8) == min(cores(), 8)
+    >>> processes_worth_starting(600.0, tasks=60, busy=1.0, idle=1.0, room=lambda: 8) == min(cores(), 8)
     True
-    >>> repaid(20.0, tasks=60, busy=1.0, idle=1.0, room=lambda: 8)
+    >>> processes_worth_starting(20.0, tasks=60, busy=1.0, idle=1.0, room=lambda: 8)
     1
-    >>> repaid(600.0, tasks=60, busy=2.0, idle=0.0, room=lambda: 8)
+    >>> processes_worth_starting(600.0, tasks=60, busy=2.0, idle=0.0, room=lambda: 8)
     1
     """
     jobs = min(cores(), tasks)

@@ -31,7 +31,7 @@ IN_MEMORY = 8  # an array takes at most this part of memory; larger ones are on 
 # measured on LiRA, which holds most (benchmarks/memory.py), and on a pool that gives nearly every record away.
 PER_RECORD, PER_RECORD_OF_POOL = 28, 60
 
-Array = npt.NDArray[Any]
+AnyArray = npt.NDArray[Any]
 T = TypeVar("T")
 
 
@@ -84,7 +84,7 @@ class Room:
 _ROOM: ContextVar[Room] = ContextVar("room", default=Room())  # noqa: B039  # frozen
 
 
-def room() -> Room:
+def current_room() -> Room:
     """The room there is."""
     return _ROOM.get()
 
@@ -94,7 +94,7 @@ def within(memory: int | None, folder: Path | None = None) -> Iterator[None]:
     """Within this block, arrays and blocks are as large as this `Room` allows.
 
     >>> with within(64_000_000):
-    ...     room().block_bytes
+    ...     current_room().block_bytes
     500000
     """
     before = _ROOM.set(Room(memory, folder))
@@ -114,7 +114,7 @@ class Rows(np.lib.mixins.NDArrayOperatorsMixin):
     ((2, 2), array([4., 5.]), [[0.0], [4.0]], [[1.0, 2.0], [5.0, 6.0]])
     """
 
-    rows: Sequence[Array]
+    rows: Sequence[AnyArray]
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -148,7 +148,7 @@ class Rows(np.lib.mixins.NDArrayOperatorsMixin):
             return Rows(rows)
         return np.stack([row[tuple(others)] for row in rows]) if rows else np.asarray(self)[key]
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> AnyArray:
         whole = np.stack(self.rows) if self.rows else np.empty(self.shape)
         return whole if dtype is None else whole.astype(dtype)
 
@@ -164,12 +164,12 @@ def is_mapped(array: Any) -> bool:
 
 def some_rows(array: Any, rows: Sequence[int]) -> Any:
     """Some rows of an array: a copy of a small one, a look at one that is mapped or takes much memory."""
-    if is_mapped(array) or not room().holds(array.nbytes):
+    if is_mapped(array) or not current_room().holds(array.nbytes):
         return Rows([array[row] for row in rows])
     return array[list(rows)]
 
 
-def empty(shape: tuple[int, ...], dtype: npt.DTypeLike = np.float64) -> Array:
+def empty(shape: tuple[int, ...], dtype: npt.DTypeLike = np.float64) -> AnyArray:
     """An array to be filled: in memory, or on disk where it would take too much of it.
 
     The file lives as long as the array.
@@ -178,9 +178,9 @@ def empty(shape: tuple[int, ...], dtype: npt.DTypeLike = np.float64) -> Array:
         InputError: there is no space on the disk.
     """
     size = math.prod(shape) * np.dtype(dtype).itemsize
-    if size == 0 or room().holds(size):
+    if size == 0 or current_room().holds(size):
         return np.empty(shape, dtype)
-    folder = room().folder or Path(tempfile.gettempdir())
+    folder = current_room().folder or Path(tempfile.gettempdir())
     try:
         folder.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=".array.", suffix=".part", dir=folder)
@@ -227,7 +227,7 @@ def releasing(items: Iterable[T], *arrays: Any) -> Iterator[T]:
         release(*arrays)
 
 
-def filled(shape: tuple[int, ...], parts: Iterable[tuple[int, Array]]) -> FloatArray:
+def filled(shape: tuple[int, ...], parts: Iterable[tuple[int, AnyArray]]) -> FloatArray:
     """An array as from `empty`, from (first row, rows) one after the other.
 
     >>> filled((2, 2), ((row, np.full((1, 2), row)) for row in range(2))).tolist()
@@ -245,7 +245,7 @@ def _base(array: Any) -> Any:
     return array
 
 
-def over_records(work: Callable[..., tuple[Array, ...]], *arrays: Any) -> tuple[Array, ...]:
+def over_records(work: Callable[..., tuple[AnyArray, ...]], *arrays: Any) -> tuple[AnyArray, ...]:
     """What ``work`` makes of blocks of records, put together again; large results are on disk.
 
     Args:
@@ -260,10 +260,10 @@ def over_records(work: Callable[..., tuple[Array, ...]], *arrays: Any) -> tuple[
     records = arrays[0].shape[1]
     each = max(1, *(array.size // max(1, records) for array in arrays))
     # A sum over models of a single record adds up in another order than that of many, so no block has one record.
-    width = max(2, room().block_bytes // (16 * each))
+    width = max(2, current_room().block_bytes // (16 * each))
     blocks = max(1, records // width)
     ends = [records * block // blocks for block in range(blocks + 1)]
-    found: tuple[Array, ...] = ()
+    found: tuple[AnyArray, ...] = ()
     for part in map(slice, ends, ends[1:]):
         made = work(*(array[:, part] for array in arrays))
         if blocks == 1:
@@ -277,12 +277,12 @@ def over_records(work: Callable[..., tuple[Array, ...]], *arrays: Any) -> tuple[
     return found
 
 
-def _for_all(block: Array, records: int) -> Array:
+def _for_all(block: AnyArray, records: int) -> AnyArray:
     leading = block.shape[: min(block.ndim - 1, 1)]
     return empty((*leading, records, *block.shape[2:]), block.dtype)
 
 
-def columns(array: Any, records: npt.NDArray[np.bool_]) -> Array:
+def select_records(array: Any, records: npt.NDArray[np.bool_]) -> AnyArray:
     """Some records of an array (models, records, ...), by a mask (records,)."""
     found = empty((len(array), int(records.sum()), *array.shape[2:]), array.dtype)
     for model in releasing(range(len(array)), found, array):
@@ -290,7 +290,7 @@ def columns(array: Any, records: npt.NDArray[np.bool_]) -> Array:
     return found
 
 
-def finite(name: str, values: object) -> FloatArray:
+def require_finite(name: str, values: object) -> FloatArray:
     """Numbers (models, records) without NaN or infinity, as float64; those that are mapped stay where they are.
 
     Raises:

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as RichProgress
 
 from dpaudit.runtime.terminal import console as terminal
-from dpaudit.runtime.terminal import plain
+from dpaudit.runtime.terminal import plain_text
 
 Advance = Callable[[int], None]
 
@@ -70,7 +70,7 @@ class Lines:
             now = time.monotonic()
             if now >= due and 0 < done < total:
                 left = (now - begin) / done * (total - done)
-                self._console.print(plain(f"{description}: {done} of {total}, about {left:.0f} s left"))
+                self._console.print(plain_text(f"{description}: {done} of {total}, about {left:.0f} s left"))
                 due = now + self._every
 
         yield advance

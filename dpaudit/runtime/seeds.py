@@ -3,10 +3,10 @@
 import hashlib
 
 
-def derived(seed: int, *words: object) -> int:
+def derive_seed(seed: int, *words: object) -> int:
     """A seed below 2**31 for one purpose; other words give an unrelated one.
 
-    >>> derived(1, "coins") == derived(1, "coins"), derived(1, "coins") == derived(1, "population")
+    >>> derive_seed(1, "coins") == derive_seed(1, "coins"), derive_seed(1, "coins") == derive_seed(1, "population")
     (True, False)
     """
     text = "/".join([str(seed), *map(str, words)])

@@ -12,14 +12,14 @@ from dpaudit.runtime.check import printable
 
 
 def console(*, stderr: bool = False, soft_wrap: bool = False) -> Console:
-    """A console that reads nothing into what it is given; styles are put on with `plain`."""
+    """A console that reads nothing into what it is given; styles are put on with `plain_text`."""
     return Console(stderr=stderr, soft_wrap=soft_wrap, highlight=False, markup=False, emoji=False)
 
 
-def plain(text: str, style: str = "") -> Text:
+def plain_text(text: str, style: str = "") -> Text:
     """Text that every console shows as it is, on one line, in one of Rich's styles.
 
-    >>> plain("dense[0] [/] :key:", "bold").plain
+    >>> plain_text("dense[0] [/] :key:", "bold").plain
     'dense[0] [/] :key:'
     """
     return Text(printable(text), style)

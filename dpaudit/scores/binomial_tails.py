@@ -12,7 +12,7 @@ HALVINGS = 40  # thresholds are the quantiles 1/2, 1/4, ... of the expected coun
 
 
 @dataclass(frozen=True)
-class Spread:
+class CountSpread:
     """What is unlikely about counts that should be binomial.
 
     Args:
@@ -26,7 +26,7 @@ class Spread:
     even: bool
 
 
-def spread(counts: IntArray, trials: int, rate: float, level: float, *, independent: bool = True) -> Spread:
+def spread(counts: IntArray, trials: int, rate: float, level: float, *, independent: bool = True) -> CountSpread:
     """Whether counts look like independent binomial ones.
 
     How many of them reach a threshold is binomial itself. It is tested on both sides at up to 80 thresholds fixed
@@ -42,12 +42,12 @@ def spread(counts: IntArray, trials: int, rate: float, level: float, *, independ
             and takes the place of the exact tail.
 
     >>> spread(np.full(1000, 10), 200, 0.05, 1e-6)
-    Spread(above=None, below=None, even=True)
+    CountSpread(above=None, below=None, even=True)
     >>> spread(np.array([200] + [10, 8, 12, 9, 11, 7] * 20), 200, 0.05, 1e-6).above
     35
     """
     if rate >= 1:
-        return Spread(None, None, False)
+        return CountSpread(None, None, False)
     halves = 0.5 ** np.arange(1, HALVINGS + 1)
     highs = np.unique(binom.isf(halves, trials, rate).astype(np.int64)) + 1
     lows = np.unique(binom.ppf(halves, trials, rate).astype(np.int64)) - 1
@@ -61,7 +61,7 @@ def spread(counts: IntArray, trials: int, rate: float, level: float, *, independ
     below = lows[tail(stay, counts.size, expected_low, upper=True) < each]
     few_high = tail(reach, counts.size, expected_high, upper=False) < each
     few_low = tail(stay, counts.size, expected_low, upper=False) < each
-    return Spread(
+    return CountSpread(
         int(above.min()) if above.size else None,
         int(below.max()) if below.size else None,
         bool(few_high.any() or few_low.any()),

@@ -23,7 +23,7 @@ from dpaudit.scores.signals import (
     logit_scaled_confidence,
 )
 
-Kind = Literal["logits", "probabilities"]
+OutputKind = Literal["logits", "probabilities"]
 
 
 class Phi(NamedTuple):
@@ -33,7 +33,7 @@ class Phi(NamedTuple):
     floored: int
 
 
-def observe(outputs: object, labels: object, *, task: Task = "multiclass", kind: Kind = "logits") -> Signals:
+def observe(outputs: object, labels: object, *, task: Task = "multiclass", kind: OutputKind = "logits") -> Signals:
     """Signals of one model.
 
     Args:
@@ -64,14 +64,14 @@ def observe(outputs: object, labels: object, *, task: Task = "multiclass", kind:
     return Signals(values, floored=floored)
 
 
-def phi(outputs: object, labels: object, *, task: Task, kind: Kind = "logits") -> Phi:
+def phi(outputs: object, labels: object, *, task: Task, kind: OutputKind = "logits") -> Phi:
     """φ of outputs (..., records, outputs) with any leading axes, for example one of models.
 
     Several labels per record: φ of the whole vector of labels being predicted right. Regression: the number with
     softplus(-φ) = mean squared error.
     """
     check.one_of("task", task, get_args(Task))
-    check.one_of("kind", kind, get_args(Kind))
+    check.one_of("kind", kind, get_args(OutputKind))
     array = check.finite("outputs", outputs)
     if task == "multiclass":
         return _multiclass(array, labels, kind)
@@ -109,7 +109,7 @@ def from_loss(loss: object) -> Phi:
     return Phi(-held - np.log(-np.expm1(-held)), int(zero.sum()))
 
 
-def log_probabilities(outputs: FloatArray, *, kind: Kind) -> FloatArray:
+def log_probabilities(outputs: FloatArray, *, kind: OutputKind) -> FloatArray:
     """Log-probabilities of a multi-class model's outputs (..., records, classes)."""
     if kind == "logits":
         return np.asarray(log_softmax(outputs, axis=-1), np.float64)
@@ -117,12 +117,12 @@ def log_probabilities(outputs: FloatArray, *, kind: Kind) -> FloatArray:
     return logarithms
 
 
-def losses(outputs: FloatArray, labels: npt.NDArray[np.generic], *, task: Task) -> FloatArray:
+def losses_of_outputs(outputs: FloatArray, labels: npt.NDArray[np.generic], *, task: Task) -> FloatArray:
     """Loss of each record, shape (records,), from a model's outputs (records, outputs), logits of a classifier.
 
     Cross-entropy, its mean over several labels, or the squared error, its mean over several outputs.
 
-    >>> losses(np.array([[0.0], [0.0]]), np.array([0, 1]), task="binary").round(4)
+    >>> losses_of_outputs(np.array([[0.0], [0.0]]), np.array([0, 1]), task="binary").round(4)
     array([0.6931, 0.6931])
     """
     if task == "multiclass":
@@ -139,13 +139,13 @@ def quality(outputs: FloatArray, labels: npt.NDArray[np.generic], *, task: Task)
     array([1., 0.])
     """
     if task == "regression":
-        return losses(outputs, labels, task=task)
+        return losses_of_outputs(outputs, labels, task=task)
     if task == "multiclass":
         return np.asarray(outputs.argmax(axis=1) == labels, np.float64)
     return np.asarray(((outputs > 0) == (labels.reshape(len(outputs), -1) == 1)).mean(axis=1), np.float64)
 
 
-def _multiclass(outputs: FloatArray, labels: object, kind: Kind) -> Phi:
+def _multiclass(outputs: FloatArray, labels: object, kind: OutputKind) -> Phi:
     if outputs.ndim < 2 or outputs.shape[-1] < 2:
         one = outputs.ndim == 1 or outputs.shape[-1] == 1
         raise InputError(
@@ -159,7 +159,7 @@ def _multiclass(outputs: FloatArray, labels: object, kind: Kind) -> Phi:
     return Phi(*confidence_from_probabilities(outputs, truth))
 
 
-def _signed(outputs: FloatArray, positive: BoolArray, kind: Kind) -> Phi:
+def _signed(outputs: FloatArray, positive: BoolArray, kind: OutputKind) -> Phi:
     """φ of one number for "yes", where ``positive`` says whether yes is true."""
     if kind == "logits":
         return Phi(np.where(positive, outputs, -outputs), 0)

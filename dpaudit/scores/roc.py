@@ -13,7 +13,7 @@ from scipy.stats import rankdata
 from dpaudit.runtime import check
 from dpaudit.runtime.check import BoolArray, FloatArray, IntArray
 from dpaudit.runtime.errors import InputError
-from dpaudit.runtime.out_of_core import empty, releasing, room
+from dpaudit.runtime.out_of_core import current_room, empty, releasing
 from dpaudit.scores.intervals import interval
 from dpaudit.scores.scores import Scores
 
@@ -257,7 +257,7 @@ def _counts(scores: FloatArray, member: BoolArray) -> Iterator[tuple[IntArray, I
     for model, row in releasing(enumerate(scores), scores, ordered, truth):
         order = np.argsort(row, kind="stable")
         ordered[model], truth[model] = row[order], member[model][order]
-    parts = 1 + 8 * scores.size // room().block_bytes
+    parts = 1 + 8 * scores.size // current_room().block_bytes
     step = max(1, scores.size // (100 * parts))
     some = _by_row(ordered, lambda row: row[::step])
     edges = np.unique(np.quantile(some, np.arange(1, parts) / parts)) if parts > 1 else np.empty(0)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from dpaudit.runtime.errors import InputError
 from dpaudit.runtime.files import replacing
-from dpaudit.runtime.out_of_core import finite
+from dpaudit.runtime.out_of_core import require_finite
 from dpaudit.scores.signals import Signals
 
 REFERENCES = ("reference", "included", "population-reference")
@@ -75,4 +75,4 @@ def _array(folder: Path, name: str) -> npt.NDArray[Any]:
 def _check_numbers(path: Path, values: npt.NDArray[Any]) -> None:
     if values.ndim != 2 or not np.issubdtype(values.dtype, np.floating):
         raise InputError(f"{path} must hold numbers of shape (models, records), got {values.dtype} {values.shape}.")
-    finite(str(path), values)
+    require_finite(str(path), values)

@@ -16,7 +16,7 @@ from scipy.special import log_softmax, logsumexp
 from dpaudit.runtime import check
 from dpaudit.runtime.check import BoolArray, FloatArray, IntArray
 from dpaudit.runtime.errors import InputError
-from dpaudit.runtime.out_of_core import columns, finite, is_mapped, release, some_rows
+from dpaudit.runtime.out_of_core import is_mapped, release, require_finite, select_records, some_rows
 
 # Below it a loss or a probability is a rounding to 0, not a measurement.
 FLOOR = 1e-300
@@ -149,7 +149,7 @@ class Signals:
 
     def with_references(self, reference: object, included: object) -> "Signals":
         """The same signals with φ of reference models (models, records) and who each was trained on, same shape."""
-        phi = finite("reference signals", reference)
+        phi = require_finite("reference signals", reference)
         return replace(self, reference=phi, included=np.asarray(included, bool))
 
     def take(self, rows: BoolArray) -> "Signals":
@@ -164,12 +164,12 @@ class Signals:
             phi=self.phi[rows],
             labels=None if self.labels is None else self.labels[rows],
             log_probabilities=None if self.log_probabilities is None else self.log_probabilities[rows],
-            reference=columns(self.reference, rows),
-            included=columns(self.included, rows),
+            reference=select_records(self.reference, rows),
+            included=select_records(self.included, rows),
             queries=tuple(view.take(rows) for view in self.queries),
             checkpoints=tuple(view.take(rows) for view in self.checkpoints),
             features=None if self.features is None else self.features[rows],
-            reference_log_probabilities=None if log_p is None else columns(log_p, rows),
+            reference_log_probabilities=None if log_p is None else select_records(log_p, rows),
         )
 
     def told(self, rows: BoolArray, member: BoolArray) -> "Signals":
@@ -244,7 +244,7 @@ class PoolSignals:
     checkpoints: tuple[FloatArray, ...] = ()
 
     def __post_init__(self) -> None:
-        phi = finite("φ of the pool", self.phi)
+        phi = require_finite("φ of the pool", self.phi)
         object.__setattr__(self, "phi", phi)
         if self.included.shape != phi.shape or self.included.dtype != np.bool_:
             raise InputError(f"included must be true/false of shape {phi.shape}, got {self.included.shape}.")

@@ -55,7 +55,7 @@ class Slices:
     left_out: tuple[str, ...]
 
 
-def sliced(scores: object, member: object, groups: Mapping[str, object], *, fpr: float) -> Slices:
+def judge_slices(scores: object, member: object, groups: Mapping[str, object], *, fpr: float) -> Slices:
     """Judge an attack within parts of the records, with one error level for all parts together.
 
     Args:
@@ -64,7 +64,7 @@ def sliced(scores: object, member: object, groups: Mapping[str, object], *, fpr:
         groups: what to slice by -> the value of every record, shape (records,).
         fpr: the false-positive rate to read the TPR at.
 
-    >>> result = sliced([3, 2, 1, 0, 1], [1, 1, 0, 0, 1], {"class": [0, 0, 0, 0, 1]}, fpr=0.1)
+    >>> result = judge_slices([3, 2, 1, 0, 1], [1, 1, 0, 0, 1], {"class": [0, 0, 0, 0, 1]}, fpr=0.1)
     >>> result.found[0].auc, result.left_out
     (1.0, ('class = 1',))
     """

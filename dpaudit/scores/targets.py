@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dpaudit.runtime.errors import InputError
-from dpaudit.runtime.out_of_core import finite, releasing
+from dpaudit.runtime.out_of_core import releasing, require_finite
 from dpaudit.scores.roc import Roc, pooled_rates
 from dpaudit.scores.scores import Scores
 
@@ -84,7 +84,7 @@ def over_targets(scores: object, included: object, *, fprs: Sequence[float]) -> 
     >>> result.auc
     Mean(mean=1.0, standard_error=0.0)
     """
-    values = finite("scores", scores)
+    values = require_finite("scores", scores)
     member = np.asarray(included)
     if member.shape != values.shape or len(values) < 2:
         raise InputError(

@@ -9,7 +9,7 @@ from scipy.stats import false_discovery_control, rankdata
 from dpaudit.runtime import check
 from dpaudit.runtime.check import BoolArray, FloatArray
 from dpaudit.runtime.errors import InputError
-from dpaudit.runtime.out_of_core import finite, over_records, releasing
+from dpaudit.runtime.out_of_core import over_records, releasing, require_finite
 
 MOST_LISTED = 1000  # exposed records that a result names; a result must stay small however many there are
 
@@ -31,7 +31,7 @@ class Accused:
     fprs: tuple[float, ...]
 
 
-def accused(scores: object, included: object, records: Sequence[int], *, fpr: float) -> Accused:
+def rates_of_records(scores: object, included: object, records: Sequence[int], *, fpr: float) -> Accused:
     """TPR and FPR of single records, each over the models with and without it.
 
     Args:
@@ -40,11 +40,11 @@ def accused(scores: object, included: object, records: Sequence[int], *, fpr: fl
         records: which records to look at.
         fpr: false-positive rate of the whole attack on each target.
 
-    >>> accused([[9.0, 1.0, 8.0], [2.0, 9.0, 3.0]], [[1, 0, 1], [0, 1, 0]], [0], fpr=0.5)
+    >>> rates_of_records([[9.0, 1.0, 8.0], [2.0, 9.0, 3.0]], [[1, 0, 1], [0, 1, 0]], [0], fpr=0.5)
     Accused(fpr=0.5, models=1, tpr=(1.0,), fprs=(0.0,))
     """
     check.open_unit("fpr", fpr)
-    values = finite("scores", scores)
+    values = require_finite("scores", scores)
     member = np.asarray(included, bool)
     if member.all(axis=1).any():
         raise InputError("every model needs a record it was not trained on: its false accusations are counted there.")
@@ -94,7 +94,7 @@ class Exposed:
         return len(self.records) + self.not_listed
 
 
-def exposed(phi: object, included: object, *, fdr: float = 0.05) -> Exposed:
+def find_exposed(phi: object, included: object, *, fdr: float = 0.05) -> Exposed:
     """Which records a model gives away, from a pool in complementary pairs, at a controlled false discovery rate.
 
     Of each pair of models exactly one was trained on the record, by a coin. If training on it made no difference the
@@ -110,7 +110,7 @@ def exposed(phi: object, included: object, *, fdr: float = 0.05) -> Exposed:
     Raises:
         InputError: the models are not in complementary pairs.
     """
-    values = finite("φ of the pool", phi)
+    values = require_finite("φ of the pool", phi)
     member = np.asarray(included)
     if member.shape != values.shape or not all(
         np.array_equal(one, ~other) for one, other in zip(member[0::2], member[1::2], strict=True)

@@ -122,7 +122,7 @@ def audits_of(size: int, audits: int) -> int:
     return max(1, round(audits * next(share for most, share in AUDITS if size <= most)))
 
 
-def measured(choice: Choice, column: Column, stream: list[int], audits: int, confidence: float) -> FloatArray:
+def simulate_bounds(choice: Choice, column: Column, stream: list[int], audits: int, confidence: float) -> FloatArray:
     """Lower bounds of so many simulated audits, shape (audits,).
 
     An audit that could not be made (all records on one side, coins refuted by the number of members) finds 0.

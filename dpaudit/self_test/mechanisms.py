@@ -9,7 +9,7 @@ import numpy as np
 from dpaudit.accounting.claim import GaussianSteps, Poisson
 from dpaudit.accounting.gaussian import gaussian_epsilon
 from dpaudit.accounting.mechanism import epsilon
-from dpaudit.bounds.hypothesis import Mechanism
+from dpaudit.bounds.hypothesis import MechanismFamily
 from dpaudit.runtime.check import BoolArray, FloatArray
 
 DELTA = 1e-5  # at which mechanisms are judged that do not bring a δ of their own
@@ -39,7 +39,7 @@ class Simulated:
     gaussian: bool
     simulate: Simulate
     midpoint: float = 0.0
-    own: Mechanism | None = None
+    own: MechanismFamily | None = None
 
 
 def all_mechanisms() -> tuple[Simulated, ...]:
@@ -101,7 +101,7 @@ def subsampled(steps: GaussianSteps) -> Simulated:
         ratio = np.log1p(rate * np.expm1((2 * x - 1) / (2 * sigma**2)))
         return np.asarray(ratio.sum(axis=1), np.float64)
 
-    truth, own = epsilon(steps, delta=DELTA).epsilon, Mechanism(steps, "add-remove")
+    truth, own = epsilon(steps, delta=DELTA).epsilon, MechanismFamily(steps, "add-remove")
     name = f"subsampled Gaussian q={rate:g} σ={sigma:g} T={steps.steps}"
     return Simulated(name, truth, DELTA, True, False, simulate, own=own)
 

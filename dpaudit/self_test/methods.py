@@ -12,7 +12,7 @@ from dpaudit.bounds.accuracy import Accuracy
 from dpaudit.bounds.choosing import CrossFit, Fixed, FixedGuesses, HeldOut, Union, UnionGuesses
 from dpaudit.bounds.clopper_pearson import ClopperPearson
 from dpaudit.bounds.conditional import Conditional
-from dpaudit.bounds.hypothesis import Definition, Mechanism
+from dpaudit.bounds.hypothesis import Definition, MechanismFamily
 from dpaudit.bounds.joint_beta import JointBeta
 from dpaudit.bounds.multi_canary import MultiCanary, Order
 from dpaudit.bounds.one_run import OneRun
@@ -134,7 +134,7 @@ def _runs(scores: Scores, threshold: float) -> list[BoolArray]:
     return [(side > threshold).reshape(-1, CANARIES) for side in sides]
 
 
-def _own(mechanism: Simulated) -> Mechanism:
+def _own(mechanism: Simulated) -> MechanismFamily:
     if mechanism.own is None:
         raise InputError(f"{mechanism.name} has no curve of its own here.")
     return mechanism.own

@@ -214,10 +214,10 @@ def _mean_chance(chance: Chance, planned: Planned, used: list[int], mu: float, t
     return float(np.average([chance(planned, int(value), mu, test) for value in values], weights=times))
 
 
-def as_text(table: PowerTest) -> str:
+def power_as_text(table: PowerTest) -> str:
     """The table for people, one line per cell, failures marked.
 
-    >>> "fair coins" in as_text(powertest(seed=0, audits=2))
+    >>> "fair coins" in power_as_text(powertest(seed=0, audits=2))
     True
     """
     lines = [

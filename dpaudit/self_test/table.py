@@ -15,7 +15,7 @@ from dpaudit.runtime.check import FloatArray
 from dpaudit.runtime.jobs import Workers
 from dpaudit.scores.intervals import interval
 from dpaudit.scores.scores import Scores
-from dpaudit.self_test.chosen import CHOICES, COLUMNS, Choice, audits_of, measured
+from dpaudit.self_test.chosen import CHOICES, COLUMNS, Choice, audits_of, simulate_bounds
 from dpaudit.self_test.mechanisms import Simulated, all_mechanisms
 from dpaudit.self_test.methods import METHODS, Measure, Method
 
@@ -201,7 +201,7 @@ def _row(choice: Choice, stream: list[int], audits: int, joint: float) -> list[C
     cells = []
     for place, column in enumerate(COLUMNS):
         started, number = time.process_time(), audits_of(column.size, audits)
-        found = measured(choice, column, [*stream, place], number, CONFIDENCE)
+        found = simulate_bounds(choice, column, [*stream, place], number, CONFIDENCE)
         cells.append(
             _summary(
                 found,
@@ -246,10 +246,10 @@ def _measure(measure: Measure, scores: Sequence[Scores], delta: float, confidenc
     return found
 
 
-def as_text(table: SelfTest) -> str:
+def table_as_text(table: SelfTest) -> str:
     """The table for people, one line per cell, failures marked.
 
-    >>> "clopper-pearson" in as_text(selftest(seed=0, trials=5, methods=METHODS[:1], choices=()))
+    >>> "clopper-pearson" in table_as_text(selftest(seed=0, trials=5, methods=METHODS[:1], choices=()))
     True
     """
     lines = [
@@ -266,7 +266,7 @@ def as_text(table: SelfTest) -> str:
     return "\n".join(lines)
 
 
-def as_markdown(table: SelfTest, *, confidence: float, size: int) -> str:
+def table_as_markdown(table: SelfTest, *, confidence: float, size: int) -> str:
     """Miscoverage in percent and mean ε̂ / ε, methods by mechanisms, for the documentation."""
     shown = [
         cell

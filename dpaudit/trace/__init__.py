@@ -4,7 +4,7 @@
 Writing and reading need numpy only. The format is in docs/federated.md.
 """
 
-from dpaudit.trace.inspection import TraceInspection, inspect_all, inspect_rounds, inspect_trace
+from dpaudit.trace.inspect import TraceInspection, inspect_all, inspect_rounds, inspect_trace
 from dpaudit.trace.manifest import DpClaim, Manifest
 from dpaudit.trace.reader import Round, Trace, read_trace
 from dpaudit.trace.server import ServerStep

@@ -105,7 +105,7 @@ def check_formula(trace: Trace, claim: DpClaim) -> list[Finding]:
     ]
 
 
-def scaled(claim: DpClaim, factor: float) -> DpClaim:
+def scale_noise(claim: DpClaim, factor: float) -> DpClaim:
     """The claim with its noise multiplier times a factor."""
     return claim if claim.noise_multiplier is None else replace(claim, noise_multiplier=claim.noise_multiplier * factor)
 

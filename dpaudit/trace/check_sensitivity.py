@@ -4,12 +4,12 @@ import numpy as np
 
 from dpaudit.accounting.claim import too_small
 from dpaudit.bounds.lower_bound import Finding
-from dpaudit.trace.accountant import scaled, true_epsilon
+from dpaudit.trace.accountant import scale_noise, true_epsilon
 from dpaudit.trace.manifest import DpClaim
 from dpaudit.trace.reader import Round, Trace
 
 
-def check_weights(trace: Trace, claim: DpClaim) -> list[Finding]:
+def check_recorded_weights(trace: Trace, claim: DpClaim) -> list[Finding]:
     """Weights by number of examples move the model further than the noise is made for."""
     worst = max((_heaviest(one, claim) for one in trace.rounds), default=1.0)
     shown = [one.weights for one in trace.rounds if one.weights is not None and one.weights.size]
@@ -25,7 +25,7 @@ def check_weights(trace: Trace, claim: DpClaim) -> list[Finding]:
                 f"the heaviest client moves the average {times(worst)} as far as an equal share",
                 "every clipped update counts once",
                 "average with equal weights, or scale the noise to the largest weight",
-                true_epsilon=true_epsilon(trace, claim, scaled(claim, 1 / worst)),
+                true_epsilon=true_epsilon(trace, claim, scale_noise(claim, 1 / worst)),
                 rung=0,
             )
         ]
@@ -74,7 +74,7 @@ def check_denominator(trace: Trace, claim: DpClaim) -> list[Finding]:
             f"one client counts {times(factor)} as much as the noise is made for",
             "a fixed divisor, or noise made for the clients that answered",
             "divide the noisy sum by the expected number of clients",
-            true_epsilon=true_epsilon(trace, claim, scaled(claim, 1 / factor)),
+            true_epsilon=true_epsilon(trace, claim, scale_noise(claim, 1 / factor)),
             rung=0,
         )
     ]
@@ -93,7 +93,7 @@ def check_sensitivity(trace: Trace, claim: DpClaim) -> list[Finding]:
             f"the noise is scaled to a sensitivity of {claim.sensitivity:g}, updates are clipped to {claim.clip:g}",
             f"a sensitivity of at least {claim.clip:g}",
             "scale the noise to the clip norm",
-            true_epsilon=true_epsilon(trace, claim, scaled(claim, share)),
+            true_epsilon=true_epsilon(trace, claim, scale_noise(claim, share)),
             rung=0,
         )
     ]

@@ -14,9 +14,9 @@ from dpaudit.trace.server import ServerStep
 
 SCHEMA = 1
 MOST_ROUNDS = 10**6
-Sampler = Literal["poisson", "fixed-size", "shuffled", "all"]
+SamplerName = Literal["poisson", "fixed-size", "shuffled", "all"]
 Weighting = Literal["uniform", "num-examples"]
-Noise = Literal["central", "local", "none"]
+NoisePlace = Literal["central", "local", "none"]
 Accountant = Literal["pld", "rdp", "gdp", "classical-gaussian", "other"]
 ThreatModel = Literal["final-model", "every-model", "sum", "updates"]
 
@@ -51,9 +51,9 @@ class DpClaim:
     clip: float | None = None
     adaptive_clip: bool = False
     noise_multiplier: float | None = None
-    noise: Noise = "central"
+    noise: NoisePlace = "central"
     sensitivity: float | None = None
-    sampler: Sampler | None = None
+    sampler: SamplerName | None = None
     clients: float | None = None
     of: int | None = None
     rounds: int | None = None
@@ -65,9 +65,9 @@ class DpClaim:
         check.one_of("dp_claim.unit", self.unit, UNITS)
         check.one_of("dp_claim.adjacency", self.adjacency, ADJACENCIES)
         for name, options in (
-            ("sampler", Sampler),
+            ("sampler", SamplerName),
             ("weighting", Weighting),
-            ("noise", Noise),
+            ("noise", NoisePlace),
             ("accountant", Accountant),
         ):
             if getattr(self, name) is not None:

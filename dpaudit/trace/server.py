@@ -7,7 +7,7 @@ from typing import Literal
 from dpaudit.runtime import check
 from dpaudit.runtime.errors import InputError
 
-Optimizer = Literal["sgd", "momentum", "adam", "other"]
+ServerOptimizerName = Literal["sgd", "momentum", "adam", "other"]
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,12 @@ class ServerStep:
     'momentum of rate 0.1 and momentum 0.9'
     """
 
-    optimizer: Optimizer = "sgd"
+    optimizer: ServerOptimizerName = "sgd"
     learning_rate: float = 1.0
     momentum: float = 0.0
 
     def __post_init__(self) -> None:
-        check.one_of("server.optimizer", self.optimizer, typing.get_args(Optimizer))
+        check.one_of("server.optimizer", self.optimizer, typing.get_args(ServerOptimizerName))
         object.__setattr__(self, "learning_rate", check.positive("server.learning_rate", self.learning_rate))
         if not 0 <= check.nonnegative("server.momentum", self.momentum) < 1:
             raise InputError(f"server.momentum must be in [0, 1), got {self.momentum!r}.")

@@ -14,7 +14,7 @@ from dpaudit.runtime.files import write_npz, write_text
 from dpaudit.trace.manifest import DpClaim, Manifest, ThreatModel
 from dpaudit.trace.server import ServerStep
 
-Arrays = Sequence[npt.NDArray[Any]]
+ArraySequence = Sequence[npt.NDArray[Any]]
 
 
 class TraceWriter:
@@ -84,14 +84,14 @@ class TraceWriter:
     def round(
         self,
         *,
-        before: Arrays,
-        after: Arrays,
+        before: ArraySequence,
+        after: ArraySequence,
         clip: float | None = None,
         replies: int | None = None,
         weights: Sequence[float] | None = None,
-        updates: Mapping[str, Arrays] | None = None,
+        updates: Mapping[str, ArraySequence] | None = None,
         canaries: Sequence[str] = (),
-        average: Arrays | None = None,
+        average: ArraySequence | None = None,
     ) -> None:
         """Write one round; rounds are numbered in the order of the calls.
 
@@ -136,7 +136,7 @@ class TraceWriter:
         if kind is None:
             self.close()
 
-    def _named(self, kind: str, values: Arrays) -> dict[str, npt.NDArray[Any]]:
+    def _named(self, kind: str, values: ArraySequence) -> dict[str, npt.NDArray[Any]]:
         shapes = tuple(np.shape(value) for value in values)
         if shapes != self.manifest.shapes:
             raise InputError(f"{kind} of round {self.rounds} has shapes {shapes}, the model {self.manifest.shapes}.")

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from dpaudit.accounting.claim import GaussianSteps, Sampling, Shuffled
+from dpaudit.accounting.claim import GaussianSteps, Sampling, SamplingName, Shuffled
 from dpaudit.bounds.lower_bound import Skipped
 from dpaudit.data.dataset import Dataset
-from dpaudit.engine.batches import TOLERANCE, SamplingName, longest_batch, sampling_event
+from dpaudit.engine.batches import TOLERANCE, longest_batch, sampling_event
 from dpaudit.engine.schedules import Constant, Cosine, Steps
 from dpaudit.runtime import check
 from dpaudit.runtime.check import BoolArray, FloatArray
@@ -24,11 +24,11 @@ from dpaudit.training.trainer import TrainedModel
 if TYPE_CHECKING:
     from dpaudit.engine.cost import Cost
     from dpaudit.engine.network import Network
-    from dpaudit.engine.training import Recipe, Watch
+    from dpaudit.engine.training import TrainingRecipe, Watch
     from dpaudit.inspection.under_test import UnderTest
 
 logger = logging.getLogger(__name__)
-Optimizer = Literal["sgd", "adam"]
+OptimizerName = Literal["sgd", "adam"]
 FAMILY = 0  # a model's own seed is its number in this one family, so a model alone is the model in a stack
 
 
@@ -61,7 +61,7 @@ class DpSgd:
     epochs: int = 20
     batch_size: int = 50
     learning_rate: float | Cosine | Steps = 0.1
-    optimizer: Optimizer = "sgd"
+    optimizer: OptimizerName = "sgd"
     momentum: float = 0.0
     weight_decay: float = 0.0
     sampling: SamplingName = "poisson"
@@ -79,7 +79,7 @@ class DpSgd:
         check.integer("batch_size", self.batch_size, at_least=1)
         if not isinstance(self.learning_rate, Cosine | Steps):
             check.positive("learning_rate", self.learning_rate)
-        check.one_of("optimizer", self.optimizer, get_args(Optimizer))
+        check.one_of("optimizer", self.optimizer, get_args(OptimizerName))
         check.probability("momentum", self.momentum)
         if self.optimizer != "sgd" and self.momentum:
             raise InputError(f"momentum belongs to the sgd optimizer, got {self.momentum} with {self.optimizer}.")
@@ -153,9 +153,9 @@ class DpSgd:
 
     def restore(self, weights: dict[str, npt.NDArray[np.float32]], dataset: Dataset) -> TrainedModel:
         """The model again from stored weights."""
-        from dpaudit.training.keras_model import restored
+        from dpaudit.training.keras_model import restore_model
 
-        return restored(self.architecture(dataset.features.shape[1:], dataset.outputs), weights, None)
+        return restore_model(self.architecture(dataset.features.shape[1:], dataset.outputs), weights, None)
 
     def __call__(self, dataset: Dataset, included: BoolArray, *, seed: int) -> TrainedModel:
         """Train one model on the included records.
@@ -188,7 +188,7 @@ class DpSgd:
             watch: sees every step, as in `dpaudit.engine.training.train`; a model's number is its seed.
         """
         from dpaudit.engine.training import Member, train
-        from dpaudit.training.keras_model import targets
+        from dpaudit.training.keras_model import keras_targets
 
         sizes = included.sum(axis=1)
         steps = np.array([self.steps(int(size)) for size in sizes])
@@ -218,7 +218,7 @@ class DpSgd:
             self.recipe(dataset, int(sizes[0])),
             members,
             features=dataset.features,
-            targets=targets(dataset),
+            targets=keras_targets(dataset),
             seed=FAMILY,
             progress=progress,
             watch=watch,
@@ -240,17 +240,17 @@ class DpSgd:
         content = getattr(architecture, "fingerprint", None)  # of one that is read from a file
         return _network(architecture, content, dataset.features.shape[1:], dataset.outputs)
 
-    def recipe(self, dataset: Dataset, records: int) -> "Recipe":
+    def recipe(self, dataset: Dataset, records: int) -> "TrainingRecipe":
         """What the engine is told for a training on ``records`` records."""
-        from dpaudit.engine.optimizers import Adam, Sgd
-        from dpaudit.engine.training import Recipe
+        from dpaudit.engine.optimizers import Adam, GradientDescent
+        from dpaudit.engine.training import TrainingRecipe
 
         rate = self.learning_rate
-        return Recipe(
+        return TrainingRecipe(
             dataset.task,
             self.steps(records),
             self.batch_size,
-            Adam() if self.optimizer == "adam" else Sgd(self.momentum),
+            Adam() if self.optimizer == "adam" else GradientDescent(self.momentum),
             rate if isinstance(rate, Cosine | Steps) else Constant(rate),
             self.l2_norm_clip,
             self.noise_multiplier,

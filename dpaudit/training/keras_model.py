@@ -13,7 +13,7 @@ from dpaudit.runtime.tensorflow import keras, tf
 from dpaudit.training.trainer import TrainedModel
 
 
-def per_example_loss(task: Task) -> Any:
+def keras_loss(task: Task) -> Any:
     """The Keras loss of a task on logits, one value per example (reduction NONE)."""
     none = keras.losses.Reduction.NONE
     if task == "multiclass":
@@ -25,11 +25,11 @@ def per_example_loss(task: Task) -> Any:
 
 def mean_loss(task: Task) -> Any:
     """The Keras loss of a task on logits, averaged over the batch."""
-    loss = per_example_loss(task)
+    loss = keras_loss(task)
     return type(loss).from_config({**loss.get_config(), "reduction": keras.losses.Reduction.SUM_OVER_BATCH_SIZE})
 
 
-def targets(dataset: Dataset) -> npt.NDArray[np.generic]:
+def keras_targets(dataset: Dataset) -> npt.NDArray[np.generic]:
     """Labels in the shape Keras losses want: (records,) for classes, (records, outputs) otherwise."""
     if dataset.task == "multiclass":
         return dataset.labels
@@ -48,12 +48,12 @@ def training_records(dataset: Dataset, included: BoolArray, batch_size: int) -> 
 
 def shuffled_batches(records: Dataset, batch_size: int, *, seed: int, drop_remainder: bool) -> Any:
     """A ``tf.data`` pipeline that reshuffles every epoch, as the users of Keras write it."""
-    pairs = tf.data.Dataset.from_tensor_slices((records.features, targets(records)))
+    pairs = tf.data.Dataset.from_tensor_slices((records.features, keras_targets(records)))
     shuffled = pairs.shuffle(len(records), seed=seed, reshuffle_each_iteration=True)
     return shuffled.batch(batch_size, drop_remainder=drop_remainder)
 
 
-def trained(model: Any, mechanism: GaussianSteps | None) -> TrainedModel:
+def as_trained_model(model: Any, mechanism: GaussianSteps | None) -> TrainedModel:
     """A Keras model as a `TrainedModel`: logits in inference mode, weights by position and name."""
 
     @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]  # TensorFlow has no types
@@ -68,10 +68,12 @@ def trained(model: Any, mechanism: GaussianSteps | None) -> TrainedModel:
     return TrainedModel(predict, weights, mechanism)
 
 
-def restored(model: Any, weights: dict[str, npt.NDArray[np.float32]], mechanism: GaussianSteps | None) -> TrainedModel:
+def restore_model(
+    model: Any, weights: dict[str, npt.NDArray[np.float32]], mechanism: GaussianSteps | None
+) -> TrainedModel:
     """A fresh Keras model with stored weights."""
     values = [weights[key] for key in sorted(weights)]
     if [value.shape for value in values] != [tuple(variable.shape) for variable in model.weights]:
         raise InputError("the stored weights do not fit the architecture of the plan.")
     model.set_weights(values)
-    return trained(model, mechanism)
+    return as_trained_model(model, mechanism)

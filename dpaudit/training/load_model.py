@@ -19,7 +19,7 @@ import numpy.typing as npt
 from dpaudit.data.dataset import Task
 from dpaudit.runtime.check import FloatArray
 from dpaudit.runtime.errors import InputError, MissingDependency
-from dpaudit.scores.from_outputs import Kind
+from dpaudit.scores.from_outputs import OutputKind
 from dpaudit.training.keras_3_config import as_keras_2
 from dpaudit.training.keras_config import objects, refuse_code
 from dpaudit.training.last_activation import ending, take_off, without_ending
@@ -57,7 +57,7 @@ class LoadedModel:
     description: Description
     inputs: Inputs
     outputs: int
-    kind: Kind = "logits"
+    kind: OutputKind = "logits"
     stripped: bool = False
     imports: tuple[str, ...] = ()
     trust_code: bool = False
@@ -108,7 +108,7 @@ class LoadedModel:
         """From records (records, ...) to outputs (records, outputs), in inference mode."""
         return predict_with(self.model, self.inputs)
 
-    def settled(self, records: npt.NDArray[Any], *, task: Task, stated: Kind | None = None) -> "LoadedModel":
+    def settled(self, records: npt.NDArray[Any], *, task: Task, stated: OutputKind | None = None) -> "LoadedModel":
         """What the outputs are, decided by the outputs themselves and by the loss; call it once, before ``predict``.
 
         A last softmax or sigmoid is taken off where the outputs on ``records`` prove that this gives logits.
@@ -164,7 +164,7 @@ class SameArchitecture:
         return model
 
 
-def kind_of(outputs: FloatArray, ended: tuple[Any, str] | None, compiled: Compiled, path: Path) -> Kind:
+def kind_of(outputs: FloatArray, ended: tuple[Any, str] | None, compiled: Compiled, path: Path) -> OutputKind:
     """What a classifier's outputs are, from their values, the model's last activation and its loss.
 
     Outputs of several classes are probabilities where all lie in [0, 1] and every row sums to one (to 0.01, for half

@@ -95,8 +95,8 @@ def one_array(data: Given, inputs: Inputs, what: str) -> Given:
     """What a caller has of records, several inputs of a model side by side in one array.
 
     Args:
-        data: as for `dpaudit.data.given.given`; with several inputs (table of arrays, labels), or an NPZ file with an
-            array for each input, under its name, and ``labels``.
+        data: as for `dpaudit.data.given.as_dataset`; with several inputs (table of arrays, labels), or an NPZ file with
+            an array for each input, under its name, and ``labels``.
         inputs: of the model.
         what: the records are, for messages.
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from dpaudit.data.dataset import Task
 from dpaudit.runtime.check import FloatArray
 from dpaudit.runtime.errors import InputError
-from dpaudit.scores.from_outputs import Kind
+from dpaudit.scores.from_outputs import OutputKind
 from dpaudit.training.load_model import BATCH, KERAS_ERRORS, PROBED, kind_of, one_line
 from dpaudit.training.model_file import Compiled
 from dpaudit.training.model_inputs import Inputs
@@ -38,7 +38,7 @@ class SavedModel:
     path: Path
     inputs: Inputs
     outputs: int
-    kind: Kind = "logits"
+    kind: OutputKind = "logits"
 
     @property
     def made_by(self) -> str:
@@ -76,7 +76,7 @@ class SavedModel:
 
         return predict
 
-    def settled(self, records: npt.NDArray[Any], *, task: Task, stated: Kind | None = None) -> "SavedModel":
+    def settled(self, records: npt.NDArray[Any], *, task: Task, stated: OutputKind | None = None) -> "SavedModel":
         """What the outputs are, decided by the outputs themselves where nobody says it."""
         if task == "regression":
             return self

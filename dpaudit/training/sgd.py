@@ -1,7 +1,7 @@
 """Plain training with Keras, without privacy: what the DP models are compared with."""
 
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +14,8 @@ from dpaudit.runtime.check import BoolArray
 from dpaudit.runtime.errors import AuditFailed, InputError
 from dpaudit.training.architecture import Architecture
 from dpaudit.training.capabilities import checked_epoch
-from dpaudit.training.dp_sgd import DpSgd, readable
+from dpaudit.training.dp_sgd import DpSgd, OptimizerName, readable
 from dpaudit.training.trainer import TrainedModel, Trainer
-
-Optimizer = Literal["sgd", "adam"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ class Sgd:
     batch_size: int = 32
     learning_rate: float = 0.1
     momentum: float = 0.0
-    optimizer: Optimizer = "sgd"
+    optimizer: OptimizerName = "sgd"
     until_accuracy: float | None = None
 
     def __post_init__(self) -> None:
@@ -48,7 +46,7 @@ class Sgd:
         check.integer("batch_size", self.batch_size, at_least=1)
         check.positive("learning_rate", self.learning_rate)
         check.probability("momentum", self.momentum)
-        check.one_of("optimizer", self.optimizer, get_args(Optimizer))
+        check.one_of("optimizer", self.optimizer, get_args(OptimizerName))
         if self.until_accuracy is not None:
             check.probability("until_accuracy", self.until_accuracy)
         if self.optimizer != "sgd" and self.momentum:
@@ -106,9 +104,9 @@ class Sgd:
 
     def restore(self, weights: dict[str, npt.NDArray[np.float32]], dataset: Dataset) -> TrainedModel:
         """The model again from stored weights."""
-        from dpaudit.training.keras_model import restored
+        from dpaudit.training.keras_model import restore_model
 
-        return restored(self.architecture(dataset.features.shape[1:], dataset.outputs), weights, None)
+        return restore_model(self.architecture(dataset.features.shape[1:], dataset.outputs), weights, None)
 
     def __call__(self, dataset: Dataset, included: BoolArray, *, seed: int) -> TrainedModel:
         """Train on the included records.
@@ -118,7 +116,7 @@ class Sgd:
             AuditFailed: ``until_accuracy`` was not reached within ``epochs``, or the loss is not finite.
         """
         from dpaudit.runtime.tensorflow import keras
-        from dpaudit.training.keras_model import mean_loss, shuffled_batches, trained, training_records
+        from dpaudit.training.keras_model import as_trained_model, mean_loss, shuffled_batches, training_records
 
         if self.until_accuracy is not None and dataset.task not in ("multiclass", "binary"):
             raise InputError(f"until_accuracy needs classes; the task of {dataset.name} is {dataset.task}.")
@@ -134,7 +132,7 @@ class Sgd:
         steps = -(-len(records.features) // self.batch_size)
         model.compile(optimizer, mean_loss(dataset.task), steps_per_execution=steps)
         batches = shuffled_batches(records, self.batch_size, seed=seed, drop_remainder=False)
-        result = trained(model, None)
+        result = as_trained_model(model, None)
         wanted = self.until_accuracy
         accuracy = 0.0
         for _ in range(self.epochs):
@@ -151,7 +149,7 @@ class Sgd:
                     f"training accuracy is {accuracy:.3f} after {self.epochs} epochs, below until_accuracy {wanted}; "
                     "more epochs or another learning_rate would be needed."
                 )
-        return trained(model, None)
+        return as_trained_model(model, None)
 
 
 def classes(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:

@@ -20,12 +20,12 @@ from dpaudit.training.trainer import TrainedModel, Trainer
 if TYPE_CHECKING:
     from dpaudit.inspection.under_test import UnderTest
 
-Optimizer = Literal[
+PrivateOptimizerName = Literal[
     "sgd", "adam", "adagrad", "vectorized-sgd", "vectorized-adam", "vectorized-adagrad", "dp-sequential"
 ]
 
 # Its name -> the engine's, where the engine has the optimizer.
-STACKED_OPTIMIZERS: dict[str, dp_sgd.Optimizer] = {
+STACKED_OPTIMIZERS: dict[str, dp_sgd.OptimizerName] = {
     "sgd": "sgd",
     "vectorized-sgd": "sgd",
     "dp-sequential": "sgd",
@@ -60,7 +60,7 @@ class TFPrivacy:
     batch_size: int = 50
     learning_rate: float = 0.1
     num_microbatches: int | None = None
-    optimizer: Optimizer = "sgd"
+    optimizer: PrivateOptimizerName = "sgd"
 
     def __post_init__(self) -> None:
         check.positive("l2_norm_clip", self.l2_norm_clip)
@@ -68,7 +68,7 @@ class TFPrivacy:
         check.integer("epochs", self.epochs, at_least=1)
         check.integer("batch_size", self.batch_size, at_least=1)
         check.positive("learning_rate", self.learning_rate)
-        check.one_of("optimizer", self.optimizer, get_args(Optimizer))
+        check.one_of("optimizer", self.optimizer, get_args(PrivateOptimizerName))
         if self.num_microbatches is not None:
             check.integer("num_microbatches", self.num_microbatches, at_least=1)
             if self.batch_size % self.num_microbatches:
@@ -145,9 +145,9 @@ class TFPrivacy:
 
     def restore(self, weights: dict[str, npt.NDArray[np.float32]], dataset: Dataset) -> TrainedModel:
         """The model again from stored weights."""
-        from dpaudit.training.keras_model import restored
+        from dpaudit.training.keras_model import restore_model
 
-        return restored(self.architecture(dataset.features.shape[1:], dataset.outputs), weights, None)
+        return restore_model(self.architecture(dataset.features.shape[1:], dataset.outputs), weights, None)
 
     def __call__(self, dataset: Dataset, included: BoolArray, *, seed: int) -> TrainedModel:
         """Train on the included records.
@@ -157,21 +157,21 @@ class TFPrivacy:
             AuditFailed: the trained weights are not finite.
         """
         from dpaudit.runtime.tensorflow import keras
-        from dpaudit.training.keras_model import per_example_loss, shuffled_batches, trained, training_records
+        from dpaudit.training.keras_model import as_trained_model, keras_loss, shuffled_batches, training_records
 
         records = training_records(dataset, included, self.batch_size)
         keras.utils.set_random_seed(seed)
         model = self.architecture(dataset.features.shape[1:], dataset.outputs)
         if self.optimizer == "dp-sequential":
             model = self.dp_sequential(model)
-            model.compile(keras.optimizers.SGD(self.learning_rate), per_example_loss(dataset.task))
+            model.compile(keras.optimizers.SGD(self.learning_rate), keras_loss(dataset.task))
         else:
-            model.compile(self.dp_optimizer(), per_example_loss(dataset.task))
+            model.compile(self.dp_optimizer(), keras_loss(dataset.task))
         batches = shuffled_batches(records, self.batch_size, seed=seed, drop_remainder=True)
         model.fit(batches, epochs=self.epochs, verbose=0)
         if not all(np.isfinite(value).all() for value in model.get_weights()):
             raise AuditFailed(f"the weights are not finite; a lower learning_rate than {self.learning_rate}?")
-        return trained(model, self.mechanism(len(records)))
+        return as_trained_model(model, self.mechanism(len(records)))
 
     def dp_optimizer(self) -> Any:
         """A new optimizer, as the training compiles it."""

@@ -13,12 +13,20 @@ from pydantic import BaseModel
 
 from dpaudit.audits.plan import Plan, plan_from
 from dpaudit.audits.run import run
-from dpaudit.data.source import Records, Source, rebuilt
+from dpaudit.data.source import Records, Source, rebuild_records
 from dpaudit.results.result import Result
 from dpaudit.runtime.check import FloatArray
 from dpaudit.runtime.errors import InputError
 from dpaudit.runtime.jobs import Workers
-from dpaudit.training.reference_models.task_cache import decoded, encoded, in_order, kept, missing, name_of, store_of
+from dpaudit.training.reference_models.task_cache import (
+    decode_result,
+    encode_result,
+    in_order,
+    missing,
+    name_of,
+    run_cached,
+    store_of,
+)
 
 FUNCTION = {"name": "plain", "trainer": "sgd", "epochs": 1}
 DP = {"name": "dp", "trainer": "dp-sgd", "noise_multiplier": 2.0, "epochs": 1, "batch_size": 100, "compiled": False}
@@ -138,15 +146,15 @@ def test_results_are_kept_under_their_task(tmp_path: Path, workers: Workers) -> 
     store, values = store_of(tmp_path), np.arange(3.0)
     done: list[int] = []
     tasks = {i: Double(i, values) for i in range(3)}
-    first = dict(kept(tasks, Twice, store=store, workers=workers, done=done.append))
+    first = dict(run_cached(tasks, Twice, store=store, workers=workers, done=done.append))
     assert sorted(done) == [0, 1, 2]
     tasks = {0: Double(2, values), 1: Double(3, values), 2: Double(2, values + 1)}
-    again = list(kept(tasks, Twice, store=store, workers=workers, done=done.append))
+    again = list(run_cached(tasks, Twice, store=store, workers=workers, done=done.append))
     assert again[0][0] == 0
     np.testing.assert_array_equal(again[0][1].twice, first[2].twice)
     assert sorted(done) == [0, 1, 1, 2, 2]
     with pytest.raises(Exception, match="done again"):
-        list(kept({0: Failing(2, values)}, Twice, store=store, workers=Workers(1)))
+        list(run_cached({0: Failing(2, values)}, Twice, store=store, workers=Workers(1)))
 
 
 class Noted(BaseModel):
@@ -174,11 +182,11 @@ def test_what_a_task_gives_survives_its_file(tmp_path: Path, full: bool) -> None
         Noted(epsilon=1.5) if full else None, np.ones((1, 2)) if full else None,
     )  # fmt: skip
     store = store_of(tmp_path)
-    store.put("key", encoded(given))
+    store.put("key", encode_result(given))
     for mapped in (False, True):
         stored = store.get("key", mapped=mapped)
         assert stored is not None
-        found = decoded(Everything, stored)
+        found = decode_result(Everything, stored)
         np.testing.assert_array_equal(found.scores, given.scores)
         assert found.weights.keys() == given.weights.keys()
         np.testing.assert_array_equal(found.weights["a/kernel:0"], np.eye(2))
@@ -195,7 +203,7 @@ def test_names_of_files_are_for_people_and_found_without_them(tmp_path: Path) ->
     done: list[str] = []
 
     def results() -> dict[str, Any]:
-        return dict(kept(tasks, Twice, store=store, workers=Workers(1), label=str, done=done.append))
+        return dict(run_cached(tasks, Twice, store=store, workers=Workers(1), label=str, done=done.append))
 
     first = results()
     assert {path.name for path in tmp_path.iterdir()} == {f"{labels[key]}{hashes[key]}.npz" for key in labels}
@@ -213,11 +221,11 @@ def test_file_of_an_earlier_run_that_is_damaged_is_made_again_in_its_place(
 ) -> None:
     """Whatever its name is, its content is checked; there are never two files of one task."""
     store, tasks = store_of(tmp_path), {"a": Double(1, np.ones(2))}
-    ((_, first),) = kept(tasks, Twice, store=store, workers=Workers(1))
+    ((_, first),) = run_cached(tasks, Twice, store=store, workers=Workers(1))
     (path,) = tmp_path.iterdir()
     with np.load(path) as stored:
         np.savez(path, **{**stored, "twice": stored["twice"] + 1})
-    ((_, again),) = kept(tasks, Twice, store=store, workers=Workers(1), label=str)
+    ((_, again),) = run_cached(tasks, Twice, store=store, workers=Workers(1), label=str)
     assert "is damaged; it is made again" in caplog.text
     np.testing.assert_array_equal(again.twice, first.twice)
     assert list(tmp_path.iterdir()) == [path]
@@ -253,4 +261,4 @@ def test_records_are_built_again_with_what_was_added() -> None:
     assert sent.fingerprint != Records.of(dataset, population).fingerprint
     assert Records.of(dataset, None, source=source)()[1] is None
     with pytest.raises(InputError, match="digits holds other records"):
-        rebuilt(source, "another")
+        rebuild_records(source, "another")

@@ -8,7 +8,7 @@ from dpaudit.audits.score import audit_scores
 from dpaudit.data.member_choice import Coins, NotRandom, RandomSplit
 from dpaudit.reports.html import page
 from dpaudit.reports.words import first_screen
-from dpaudit.results.facts import void
+from dpaudit.results.facts import why_void
 from dpaudit.results.result import Result, result_from_json
 from dpaudit.runtime.errors import InputError
 
@@ -83,7 +83,7 @@ def test_members_chosen_by_hand_allow_no_bound() -> None:
     assert result.membership.chosen == NotRandom()
     assert result.membership.attacks[0].auc > 0.99
     assert result.comparisons[0].verdict == "no verdict"
-    assert void(audit_scores(leaking(MANY, 5.0), MANY, chosen_by="other"))
+    assert why_void(audit_scores(leaking(MANY, 5.0), MANY, chosen_by="other"))
 
 
 def test_scores_that_point_the_wrong_way_are_no_all_clear() -> None:
@@ -92,7 +92,7 @@ def test_scores_that_point_the_wrong_way_are_no_all_clear() -> None:
     upside_down = audit_scores(losses, MANY, epsilon=1.0)
     assert upside_down.comparisons[0].verdict == "no verdict"
     assert "--lower-is-member" in upside_down.comparisons[0].sentence
-    assert void(audit_scores(losses, MANY))
+    assert why_void(audit_scores(losses, MANY))
     right = audit_scores(losses, MANY, epsilon=1.0, lower_is_member=True)
     assert right.comparisons[0].verdict == "contradicted"
     assert right.membership is not None

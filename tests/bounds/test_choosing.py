@@ -8,7 +8,7 @@ from dpaudit.bounds.clopper_pearson import ClopperPearson, clopper_pearson
 from dpaudit.bounds.conditional import Conditional
 from dpaudit.bounds.lower_bound import LowerBound
 from dpaudit.bounds.one_run import OneRun, one_run
-from dpaudit.bounds.trial_counts import count, guess
+from dpaudit.bounds.trial_counts import count_outcomes, guess
 from dpaudit.runtime.errors import InputError
 from dpaudit.scores.scores import Scores
 
@@ -26,14 +26,14 @@ def _bound(bound: object, scores: Scores = SCORES) -> LowerBound:
 def test_a_fixed_threshold_is_the_count() -> None:
     """Nothing is chosen, nothing is paid."""
     found = _bound(ClopperPearson(Fixed(1.0)))
-    assert found.epsilon == clopper_pearson(count(SCORES, 1.0), 1e-6, 0.05)
+    assert found.epsilon == clopper_pearson(count_outcomes(SCORES, 1.0), 1e-6, 0.05)
     assert found.trials == 1180
 
 
 def test_a_union_pays_for_its_length() -> None:
     """Each threshold at its share of the level; one threshold repeated is weaker than it alone."""
     cuts = (0.0, 1.0, 2.5)
-    best = max(clopper_pearson(count(SCORES, cut), 1e-6, 0.05 / 3) for cut in cuts)
+    best = max(clopper_pearson(count_outcomes(SCORES, cut), 1e-6, 0.05 / 3) for cut in cuts)
     assert _bound(ClopperPearson(Union(cuts))).epsilon == pytest.approx(best)
     assert _bound(ClopperPearson(Union((1.0,) * 10))).epsilon < _bound(ClopperPearson(Fixed(1.0))).epsilon
     shares = (0.1, 1.0)

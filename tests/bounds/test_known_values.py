@@ -17,7 +17,7 @@ from dpaudit.bounds.conditional import conditional
 from dpaudit.bounds.hypothesis import ApproximateCurve, Curve, Definition, Gaussian, GaussianCurve
 from dpaudit.bounds.joint_beta import joint_beta
 from dpaudit.bounds.one_run import one_run, one_run_p_value
-from dpaudit.bounds.one_run_trade_off import one_run_trade_off, refutes
+from dpaudit.bounds.one_run_trade_off import guesses_refute, one_run_trade_off
 from dpaudit.bounds.ratios import RATIOS, ratio
 from dpaudit.bounds.trial_counts import Counts, Guesses
 from dpaudit.bounds.whole_curve import whole_curve
@@ -139,7 +139,7 @@ def test_the_recursion_may_stop_early(guesses: Guesses, kind: str) -> None:
     centre = null.strength(one_run_trade_off(guesses, 1e-5, 0.05, null=null), 1e-5)
     for factor in (0.5, 0.9, 0.99, 0.9999, 1.0001, 1.01, 1.1, 2.0):
         curve = null.symmetric(centre * factor, 1e-5)
-        assert refutes(guesses, curve, 0.05) == _every_step(guesses, curve, 0.05) == (factor < 1)
+        assert guesses_refute(guesses, curve, 0.05) == _every_step(guesses, curve, 0.05) == (factor < 1)
 
 
 @pytest.mark.parametrize("case", REFERENCE["G_max_certifiable"], ids=lambda case: f"m={case['m']}")

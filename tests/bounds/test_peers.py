@@ -23,7 +23,7 @@ from dpaudit.bounds.one_run import one_run
 from dpaudit.bounds.one_run_trade_off import one_run_trade_off
 from dpaudit.bounds.one_shot import two_normals
 from dpaudit.bounds.ratios import RATIOS, ratio
-from dpaudit.bounds.trial_counts import Counts, Guesses, count
+from dpaudit.bounds.trial_counts import Counts, Guesses, count_outcomes
 from dpaudit.bounds.whole_curve import whole_curve
 from dpaudit.runtime.check import FloatArray
 from dpaudit.scores.roc import Roc
@@ -49,13 +49,13 @@ def _name(case: dict[str, Any]) -> str:
 
 def _every_threshold(scores: Scores) -> list[Counts]:
     """Counts just below every score, so that each score alone is once the last to be called a member."""
-    return [count(scores, float(np.nextafter(cut, -np.inf))) for cut in np.unique(scores.values)]
+    return [count_outcomes(scores, float(np.nextafter(cut, -np.inf))) for cut in np.unique(scores.values)]
 
 
 def _on_the_hull(scores: Scores) -> list[Counts]:
     """jax-privacy's candidates: the corners of the smallest concave curve above the ROC."""
     m, n = scores.member.size, scores.nonmember.size
-    counts = [count(scores, float(scores.values.max())), *reversed(_every_threshold(scores))]
+    counts = [count_outcomes(scores, float(scores.values.max())), *reversed(_every_threshold(scores))]
     hull: list[tuple[int, int]] = []
     for x, y in [(each.false_positives, each.true_positives) for each in counts]:
         while len(hull) > 1 and (hull[-1][1] - hull[-2][1]) * (x - hull[-2][0]) <= (y - hull[-2][1]) * (

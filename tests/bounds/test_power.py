@@ -29,14 +29,14 @@ from dpaudit.bounds.power_methods import (
     UnionOfShares,
     floor,
 )
-from dpaudit.bounds.power_of_steps import visible_to_steps
 from dpaudit.bounds.simulated_scores import ranked
+from dpaudit.bounds.step_canary_power import visible_to_steps
 from dpaudit.cli import app
 from dpaudit.data.member_choice import Coins, RandomSplit
 from dpaudit.runtime.errors import AuditFailed, InputError
 from dpaudit.scores.intervals import upper_rate
 from dpaudit.scores.scores import Scores
-from dpaudit.self_test.power import as_text, powertest
+from dpaudit.self_test.power import power_as_text, powertest
 
 REFERENCE: dict[str, Any] = json.loads((Path(__file__).parents[1] / "bounds" / "reference.json").read_text())
 TABLE = {(1, 2): 734, (1, 4): 98, (2, 4): 240, (4, 8): 97, (8, 16): 50, (8, 32): 14}
@@ -157,7 +157,7 @@ def _best_known_beforehand(planned: Planned, trials: int, mu: float, test: Hypot
 def test_violations_are_seen_as_often_as_verdicts_say() -> None:
     """200 audits a cell, every computed probability within 0.02 of the truth; false alarms 1 % (seed fixed)."""
     table = powertest(seed=0)
-    assert not table.failures, as_text(table)
+    assert not table.failures, power_as_text(table)
     assert {cell.design for cell in table.cells} == {"one-run", "many-runs"}
     assert sum(cell.epsilon is not None for cell in table.cells) > 10
 
@@ -167,7 +167,7 @@ def test_a_power_that_takes_the_choice_for_known_is_caught() -> None:
     table = powertest(seed=0, audits=100, chance=_best_known_beforehand)
     failed = {cell.design for cell in table.failures}
     assert failed == {"one-run", "many-runs"}
-    assert "FAILS" in as_text(table)
+    assert "FAILS" in power_as_text(table)
     assert all(cell.computed > cell.simulated for cell in table.failures)
 
 
@@ -175,7 +175,7 @@ def test_a_power_that_takes_the_choice_for_known_is_caught() -> None:
 def test_violations_are_seen_as_often_as_verdicts_say_on_all_cells() -> None:
     """4,000 audits a cell, up to 10,000 records and claims up to 4; false alarms 1 % (seed fixed)."""
     table = powertest(seed=1, quick=False)
-    assert not table.failures, as_text(table)
+    assert not table.failures, power_as_text(table)
 
 
 def test_the_verdict_knows_the_held_out_part_and_the_share_of_members() -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from dpaudit.bounds.one_run import one_run
-from dpaudit.bounds.trial_counts import Guesses, count, guess
+from dpaudit.bounds.trial_counts import Guesses, count_outcomes, guess
 from dpaudit.scores.scores import Scores
 
 RNG = np.random.default_rng(0)
@@ -33,4 +33,4 @@ def test_relabelling_changes_nothing() -> None:
     stretched = Scores(np.exp(SCORES.member), np.exp(SCORES.nonmember))
     for other in (shuffled, stretched):
         assert guess(other, 200, 100, seed=0) == guess(SCORES, 200, 100, seed=0)
-    assert count(shuffled, 0.7) == count(SCORES, 0.7) == count(stretched, float(np.exp(0.7)))
+    assert count_outcomes(shuffled, 0.7) == count_outcomes(SCORES, 0.7) == count_outcomes(stretched, float(np.exp(0.7)))

@@ -16,7 +16,7 @@ from dpaudit.data.bundled import digits
 from dpaudit.gate.history import releases
 from dpaudit.reports.history import write_history
 from dpaudit.reports.html import page
-from dpaudit.reports.records import shown
+from dpaudit.reports.records import show_records
 from tests.reports import results, sections
 from tests.small_audits import gaussian_audit
 
@@ -108,7 +108,7 @@ def written(name: str, folder: Path) -> str:
         write_history(releases(folder), folder)
         return (folder / "history.html").read_text(encoding="utf-8")
     if name == "records":
-        pictures = shown(digits().take(np.arange(300)), [3, 17, 256])
+        pictures = show_records(digits().take(np.arange(300)), [3, 17, 256])
         return page(results.three(), records=pictures)
     made = getattr(results, name, None) or getattr(sections, name)
     return page(made(), results.three() if name in ("three", "everything") else None)

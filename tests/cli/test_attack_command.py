@@ -150,5 +150,13 @@ def test_records_behind_predictions_are_compared(
     else:
         attack(**given, epsilon=1.0)  # type: ignore[arg-type]
         assert "consistent" in capsys.readouterr().out
+        other = pd.read_csv(records[1])
+        for table in (other[["town", "age"]], other.rename(columns={"age": "years"})):
+            table.to_csv(records[1])
+            if "age" in table:  # another order, and the index that pandas writes, change nothing
+                attack(**{**given, "quiet": True})  # type: ignore[arg-type]
+            else:
+                with pytest.raises(InputError, match=r"'age' only in .*'years' only in"):
+                    attack(**given)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="--features go with --predictions"):
         attack(model=tmp_path / "m.keras", members=records[0], nonmembers=records[1], features=records)

@@ -11,7 +11,7 @@ from dpaudit.attacks.membership.trajectory import Trajectory
 from dpaudit.audits import cost
 from dpaudit.audits.audit import Audit
 from dpaudit.audits.cost import REPORT_SECONDS, AuditCost, ModelCost, _attack_seconds, _attacked, _noise
-from dpaudit.audits.membership.run import Settings
+from dpaudit.audits.membership.run import MembershipSettings
 from dpaudit.cli.run import _print_prediction
 from dpaudit.data.bundled import digits
 from dpaudit.runtime.errors import InputError
@@ -68,7 +68,7 @@ def test_attacks_that_look_twice_or_are_told_are_timed(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(cost, "FEW", 40)
     monkeypatch.setattr(cost, "SOME", 80)
-    settings = Settings.model_validate(
+    settings = MembershipSettings.model_validate(
         {
             "attacks": attacks,
             "references": 6,

@@ -9,7 +9,7 @@ import pytest
 
 from dpaudit import Dataset
 from dpaudit.data.inclusion import fair_coins
-from dpaudit.data.load import Columns, from_parquet, load
+from dpaudit.data.load import ColumnRoles, from_parquet, load
 from dpaudit.runtime.errors import InputError
 
 
@@ -140,7 +140,7 @@ def test_parquet_in_batches_is_parquet_at_once(tmp_path):
     frame.index = pd.Index(range(5, 16), name="kept")
     path = tmp_path / "table.parquet"
     frame.to_parquet(path, row_group_size=4)
-    found = from_parquet(path, "multiclass", Columns("label", "who"), batch=3)
+    found = from_parquet(path, "multiclass", ColumnRoles("label", "who"), batch=3)
     np.testing.assert_array_equal(found.features, frame[["a", "b", "c"]].to_numpy(np.float32))
     np.testing.assert_array_equal(found.labels, frame["label"])
     assert found.users is not None

@@ -9,7 +9,7 @@ import pytest
 
 from dpaudit import Dataset
 from dpaudit.data.encode import encoded
-from dpaudit.data.given import aligned, given, refuse_overlap, together
+from dpaudit.data.given import aligned, as_dataset, concatenate_datasets, refuse_overlap
 from dpaudit.data.load import load
 from dpaudit.data.source import Source
 from dpaudit.runtime.errors import InputError
@@ -135,7 +135,7 @@ def test_data_sets_are_aligned_by_name() -> None:
     x: Any = rng.normal(size=(20, 2))
     one = Dataset("in", x, np.arange(20) % 2, columns=("a", "b"))
     two = Dataset("out", x[:, ::-1] + 1, np.arange(20) % 3, columns=("b", "a"))
-    both = together(one, two, "both")
+    both = concatenate_datasets(one, two, "both")
     np.testing.assert_allclose(both.features[20:], x + 1, rtol=1e-6)
     assert [data.outputs for data in aligned([one, two])] == [3, 3]
     assert [data.outputs for data in aligned([two, one])] == [3, 3]
@@ -158,13 +158,13 @@ def test_files_of_members_and_nonmembers_are_aligned(tmp_path: Path) -> None:
     frame = pd.DataFrame(rng.normal(size=(30, 3)), columns=["a", "b", "c"]).assign(label=rng.integers(0, 2, 30))
     frame[:15].to_csv(tmp_path / "in.csv")
     frame[15:].iloc[:, ::-1].to_parquet(tmp_path / "out.parquet", index=False)
-    parts = [given(tmp_path / name, name, "multiclass") for name in ("in.csv", "out.parquet")]
-    both = together(parts[0], parts[1], "both")
+    parts = [as_dataset(tmp_path / name, name, "multiclass") for name in ("in.csv", "out.parquet")]
+    both = concatenate_datasets(parts[0], parts[1], "both")
     np.testing.assert_allclose(both.features, frame[["a", "b", "c"]].to_numpy(np.float32), rtol=1e-6)
     frames = [
-        given((part.drop(columns="label"), part["label"]), "x", "multiclass") for part in (frame[:15], frame[15:])
+        as_dataset((part.drop(columns="label"), part["label"]), "x", "multiclass") for part in (frame[:15], frame[15:])
     ]
-    np.testing.assert_array_equal(together(frames[0], frames[1], "both").features, both.features)
+    np.testing.assert_array_equal(concatenate_datasets(frames[0], frames[1], "both").features, both.features)
 
 
 @pytest.mark.parametrize(

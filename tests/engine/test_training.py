@@ -10,9 +10,9 @@ from scipy import stats
 from dpaudit.accounting.claim import FixedSize, Poisson, Sampling, Shuffled
 from dpaudit.data.bundled import digits
 from dpaudit.engine.network import Network, Parameters
-from dpaudit.engine.optimizers import Adam, Sgd
+from dpaudit.engine.optimizers import Adam, GradientDescent
 from dpaudit.engine.schedules import Constant
-from dpaudit.engine.training import Member, Recipe, train
+from dpaudit.engine.training import Member, TrainingRecipe, train
 from dpaudit.runtime.errors import AuditFailed, InputError
 from dpaudit.runtime.tensorflow import keras, tf
 
@@ -31,7 +31,7 @@ def cloud() -> tuple[Any, Any]:
     return (rng.normal(size=(RECORDS, 4)) + labels[:, None]).astype(np.float32), labels
 
 
-def trained(models: Sequence[int], recipe: Recipe, network: Network | None = None) -> Parameters:
+def trained(models: Sequence[int], recipe: TrainingRecipe, network: Network | None = None) -> Parameters:
     network = network or Network.from_keras(small())
     features, labels = cloud()
     members = [Member(i, np.arange(i, RECORDS - 3 + i), Poisson(0.2)) for i in models]
@@ -45,7 +45,7 @@ def test_model_is_bit_for_bit_the_same_in_any_stack(batch_size: int) -> None:
 
     At batches of 12 copies share a program, at (nominal) batches of 4000 every copy has its own.
     """
-    recipe = Recipe("multiclass", 7, batch_size, Adam(), Constant(0.05), 1.0, 0.5, 0.01)
+    recipe = TrainingRecipe("multiclass", 7, batch_size, Adam(), Constant(0.05), 1.0, 0.5, 0.01)
     alone, stack, other = trained([2], recipe), trained([0, 1, 2, 3, 4], recipe), trained([3, 2], recipe)
     for one, many, pair in zip(alone, stack, other, strict=True):
         np.testing.assert_array_equal(one[0], many[2])
@@ -55,7 +55,7 @@ def test_model_is_bit_for_bit_the_same_in_any_stack(batch_size: int) -> None:
 
 def test_model_is_the_same_in_any_stack_without_compilation() -> None:
     """The same to float rounding, without XLA: there a stack of another size is another program."""
-    recipe = Recipe("multiclass", 7, 12, Adam(), Constant(0.05), 1.0, 0.5, 0.01, compiled=False)
+    recipe = TrainingRecipe("multiclass", 7, 12, Adam(), Constant(0.05), 1.0, 0.5, 0.01, compiled=False)
     alone, stack, other = trained([2], recipe), trained([0, 1, 2, 3], recipe), trained([3, 2], recipe)
     for one, many, pair in zip(alone, stack, other, strict=True):
         np.testing.assert_allclose(one[0], many[2], atol=1e-6)
@@ -69,7 +69,7 @@ def test_ways_to_sample_may_differ_in_a_stack() -> None:
     features, labels = cloud()
     events: list[Sampling] = [Shuffled(5), FixedSize(12, RECORDS), Poisson(0.2)]
     members = [Member(i, np.arange(RECORDS), event) for i, event in enumerate(events)]
-    recipe = Recipe("multiclass", 9, 12, Sgd(), Constant(0.1), 1.0, 0.5, compiled=False)
+    recipe = TrainingRecipe("multiclass", 9, 12, GradientDescent(), Constant(0.1), 1.0, 0.5, compiled=False)
 
     def run(some: list[int]) -> Parameters:
         start = network.initial(seed=1, models=some)
@@ -84,7 +84,7 @@ def test_ways_to_sample_may_differ_in_a_stack() -> None:
 
 def test_progress_adds_up_and_errors_in_a_thread_surface() -> None:
     """Progress counts each copy's steps once, over groups of programs; what it raises ends the training."""
-    recipe = Recipe("multiclass", 3, 40_000, Sgd(), Constant(0.1), compiled=False)
+    recipe = TrainingRecipe("multiclass", 3, 40_000, GradientDescent(), Constant(0.1), compiled=False)
     network = Network.from_keras(small())
     features, labels = cloud()
     members = [Member(i, np.arange(RECORDS), Poisson(0.2)) for i in range(5)]
@@ -105,7 +105,7 @@ def test_a_batch_in_parts_is_the_whole_batch(sampling: Sampling, monkeypatch: py
     """Taking a few examples at a time changes rounding only, dropout included."""
     network = Network.from_keras(small())
     features, labels = cloud()
-    recipe = Recipe("multiclass", 6, 15, Sgd(), Constant(0.1), 1.0, 0.5, compiled=False)
+    recipe = TrainingRecipe("multiclass", 6, 15, GradientDescent(), Constant(0.1), 1.0, 0.5, compiled=False)
     members = [Member(i, np.arange(RECORDS), sampling) for i in range(2)]
     start = network.initial(seed=1, models=range(2))
     ends = []
@@ -118,8 +118,8 @@ def test_a_batch_in_parts_is_the_whole_batch(sampling: Sampling, monkeypatch: py
 
 def test_compiled_or_not_is_the_same_training() -> None:
     """XLA changes the speed and nothing but rounding."""
-    plain = Recipe("multiclass", 5, 12, Sgd(0.9), Constant(0.1), 1.0, 0.5, compiled=False)
-    compiled = Recipe("multiclass", 5, 12, Sgd(0.9), Constant(0.1), 1.0, 0.5)
+    plain = TrainingRecipe("multiclass", 5, 12, GradientDescent(0.9), Constant(0.1), 1.0, 0.5, compiled=False)
+    compiled = TrainingRecipe("multiclass", 5, 12, GradientDescent(0.9), Constant(0.1), 1.0, 0.5)
     for one, other in zip(trained([0, 1], plain), trained([0, 1], compiled), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
 
@@ -138,7 +138,7 @@ def test_noise_has_the_accounted_size() -> None:
     clip, noise, rate, batch = 1e-3, 2000.0, 0.7, 15
     moves = []
     for steps in (1, 2):
-        recipe = Recipe("multiclass", steps, batch, Sgd(), Constant(rate), clip, noise)
+        recipe = TrainingRecipe("multiclass", steps, batch, GradientDescent(), Constant(rate), clip, noise)
         end = train(network, start, recipe, members, features=features, targets=labels, seed=1)
         moves.append([(np.asarray(b) - np.asarray(a)) for a, b in zip(start, end, strict=True)])
     expected = rate * noise * clip / batch
@@ -163,9 +163,12 @@ def test_without_noise_and_clipping_a_step_is_keras() -> None:
     model = keras.Sequential([keras.Input((4,)), layers.Dense(6, "tanh"), layers.Dense(3)])
     network = Network.from_keras(model)
     members = [Member(0, np.arange(RECORDS), FixedSize(RECORDS, RECORDS))]
-    for ours, theirs in ((Sgd(0.9), keras.optimizers.SGD(0.1, momentum=0.9)), (Adam(), keras.optimizers.Adam(0.1))):
+    for ours, theirs in (
+        (GradientDescent(0.9), keras.optimizers.SGD(0.1, momentum=0.9)),
+        (Adam(), keras.optimizers.Adam(0.1)),
+    ):
         start = network.initial(seed=3, models=[0])
-        recipe = Recipe("multiclass", 5, RECORDS, ours, Constant(0.1))
+        recipe = TrainingRecipe("multiclass", 5, RECORDS, ours, Constant(0.1))
         end = train(network, start, recipe, members, features=features, targets=labels, seed=3)
         copy = network.to_keras(start, 0)
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -193,7 +196,7 @@ def test_as_good_as_fit() -> None:
 
     network = Network.from_keras(fresh())
     members = [Member(i, inside, Shuffled(18)) for i in range(8)]
-    recipe = Recipe("multiclass", 10 * 18, 50, Sgd(), Constant(0.3))
+    recipe = TrainingRecipe("multiclass", 10 * 18, 50, GradientDescent(), Constant(0.3))
     end = train(
         network, network.initial(seed=5, models=range(8)), recipe, members,
         features=data.features, targets=data.labels, seed=5,
@@ -216,7 +219,7 @@ def test_divergence_is_said() -> None:
     network = Network.from_keras(keras.Sequential([keras.Input((4,)), layers.Dense(1)]))
     features, _ = cloud()
     member = Member(8, np.arange(RECORDS), Shuffled(6))
-    recipe = Recipe("regression", 200, 10, Sgd(), Constant(50.0))
+    recipe = TrainingRecipe("regression", 200, 10, GradientDescent(), Constant(50.0))
     with pytest.raises(AuditFailed, match=r"model 8 diverged: .*kernel.* is not finite"):
         train(
             network, network.initial(seed=1, models=[8]), recipe, [member],
@@ -229,7 +232,7 @@ def broken(rows: slice, models: int = 1, *, compiled: bool = True) -> Parameters
     network = Network.from_keras(small())
     features, labels = cloud()
     features[rows] = 3e38
-    recipe = Recipe("multiclass", 5, 12, Sgd(), Constant(0.1), 1.0, 0.5, compiled=compiled)
+    recipe = TrainingRecipe("multiclass", 5, 12, GradientDescent(), Constant(0.1), 1.0, 0.5, compiled=compiled)
     members = [Member(i, np.arange(2 * i, RECORDS), Poisson(0.2)) for i in range(models)]
     return train(
         network, network.initial(seed=4, models=range(models)), recipe, members,
@@ -257,7 +260,7 @@ def test_a_clipped_training_that_diverges_is_said_too() -> None:
     """Clipping bounds a step of learning rate 1e38 by about 1e38, until the weights overflow."""
     network = Network.from_keras(keras.Sequential([keras.Input((4,)), layers.Dense(1)]))
     features, _ = cloud()
-    recipe = Recipe("regression", 50, 10, Sgd(), Constant(1e38), 1.0, 1.0)
+    recipe = TrainingRecipe("regression", 50, 10, GradientDescent(), Constant(1e38), 1.0, 1.0)
     with pytest.raises(AuditFailed, match=r"model 8 diverged: .*kernel.* is not finite"):
         train(
             network, network.initial(seed=1, models=[8]), recipe, [Member(8, np.arange(RECORDS), Shuffled(6))],
@@ -268,10 +271,10 @@ def test_a_clipped_training_that_diverges_is_said_too() -> None:
 def test_bad_recipes() -> None:
     """Noise without a clip norm and members that do not match the copies are refused."""
     with pytest.raises(InputError, match=r"noise_multiplier 1\.0 needs a clip norm"):
-        Recipe("multiclass", 1, 1, noise_multiplier=1.0)
+        TrainingRecipe("multiclass", 1, 1, noise_multiplier=1.0)
     network = Network.from_keras(small())
     with pytest.raises(InputError, match="2 copies need as many members, got 0"):
         train(
-            network, network.initial(seed=1, models=range(2)), Recipe("multiclass", 1, 1), [],
+            network, network.initial(seed=1, models=range(2)), TrainingRecipe("multiclass", 1, 1), [],
             features=np.zeros((3, 4), np.float32), targets=np.zeros(3, np.int64), seed=1,
         )  # fmt: skip

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from dpaudit.gate.claims_file import claims_from
 from dpaudit.gate.verify import verify
-from dpaudit.reports.gate import junit, markdown, table
+from dpaudit.reports.gate import gate_as_markdown, junit, tabulate_judgements
 from dpaudit.reports.html import write_report
 from dpaudit.runtime.errors import InputError
 from dpaudit.runtime.files import LOCK, map_npz, read_npz, read_text
@@ -135,13 +135,13 @@ def test_names_cannot_break_out_of_xml_markdown_or_a_terminal() -> None:
     (case,) = ElementTree.fromstring(junit(gate)).iter("testcase")
     assert "\ufffd\ufffd[31m]]><failure>" in case.attrib["classname"]
     assert [child.tag for child in case] == ["system-out"]
-    rows = [line for line in markdown(gate).splitlines() if "31m" in line]
+    rows = [line for line in gate_as_markdown(gate).splitlines() if "31m" in line]
     assert len(rows) == 1
     assert len(re.findall(r"(?<!\\)\|", rows[0])) == 7  # six cells
     assert "<img" not in rows[0]
     assert re.search(r"(?<!\\)[\[`]", rows[0]) is None
     terminal = Console(file=io.StringIO(), width=400)
-    terminal.print(table(gate))
+    terminal.print(tabulate_judgements(gate))
     shown = terminal.file.getvalue()  # type: ignore[attr-defined]  # of a StringIO
     assert "a[bold]" in shown
     assert re.search(r"[\x00\x1b]", shown) is None

@@ -23,7 +23,7 @@ from typer.main import get_command
 
 from dpaudit.audits.plan import load_plan
 from dpaudit.cli import app, main
-from dpaudit.reports.markdown import markdown
+from dpaudit.reports.markdown import result_as_markdown
 from dpaudit.results.result import load_result
 from dpaudit.runtime.errors import InputError
 from dpaudit.trace import inspect_trace
@@ -179,7 +179,7 @@ def test_reports(content: str | bytes) -> None:
     command("report", result, "--out", FOLDER / "drawn", "--baseline", write("before.json", json.dumps(RESULT)))
     with contextlib.suppress(InputError):
         loaded = load_result(result)
-        assert "| --- |" in markdown(loaded)
+        assert "| --- |" in result_as_markdown(loaded)
         assert "<table>" in loaded._repr_html_()
 
 

@@ -12,7 +12,7 @@ from dpaudit.accounting.claim import Claim, GaussianSteps, Poisson
 from dpaudit.accounting.promise import promise
 from dpaudit.accounting.trade_off_curve import gaussian_trade_off
 from dpaudit.bounds.lower_bound import Estimate, Finding
-from dpaudit.bounds.reconstruction import Successes, from_definition, judge, within_family
+from dpaudit.bounds.reconstruction import Successes, from_definition, judge_reconstruction, within_family
 from dpaudit.bounds.verdict import Facts, Measured
 from dpaudit.bounds.verdict import judge as the_verdict
 from dpaudit.results.federated import (
@@ -42,7 +42,7 @@ def result() -> dict[str, Any]:
     audit = gaussian_audit(1.0, seed=1, records=300, attacks=2)
     bound = audit.bounds("model")[0]
     picked = Successes(3, 20, 0.1)
-    verdict = judge(picked, gaussian_trade_off(1.0), confidence=0.95)
+    verdict = judge_reconstruction(picked, gaussian_trade_off(1.0), confidence=0.95)
     pixels = [[0.0, 0.5], [1.0, 0.2]]
     model = audit.models[0].model_copy(
         update={

@@ -24,7 +24,7 @@ def test_edges_cover_the_truth_as_often_as_they_say(mu: Any) -> None:
     for seed in range(150):
         attack = only_attack(mu, seed=seed, records=600)
         for metric, truth in truths.items():
-            found = measured.interval(attack, metric, tail=0.1)
+            found = measured.metric_interval(attack, metric, tail=0.1)
             low[metric] += found.low > truth
             high[metric] += found.high < truth
     assert max([*low.values(), *high.values()]) < 30, (low, high)
@@ -39,7 +39,7 @@ def test_rate_at_the_seen_threshold_alone_would_not_cover() -> None:
     for seed in range(300):
         attack = only_attack(2.0, seed=seed, records=600)
         naive += attack.tpr_at_fpr[0].low > truth or attack.tpr_at_fpr[0].high < truth
-        found = measured.tpr(attack, 0.01, tail=0.025)
+        found = measured.tpr_interval(attack, 0.01, tail=0.025)
         paid += found.low > truth or found.high < truth
     assert naive > 300 * 0.1
     assert paid <= binomtest(15, 300).k
@@ -49,7 +49,7 @@ def test_counts_of_the_edges_match_brute_force() -> None:
     """The lower edge accuses members above an order statistic of the non-members; scipy's interval of that count."""
     rng = np.random.default_rng(3)
     scores = Scores(rng.normal(1, 1, 180), rng.normal(0, 1, 170))  # fewer than 400 points: the curve is whole
-    found = measured.tpr(unbounded(scores), 0.1, tail=0.1)
+    found = measured.tpr_interval(unbounded(scores), 0.1, tail=0.1)
     fewest = max(k for k in range(170) if binom.cdf(k, 170, 0.1) <= 0.05)
     most = min(k for k in range(170) if binom.sf(k - 1, 170, 0.1) <= 0.05)
     falling = np.sort(scores.nonmember)[::-1]
@@ -61,7 +61,7 @@ def test_counts_of_the_edges_match_brute_force() -> None:
 def test_perfect_attack_still_has_an_edge() -> None:
     """With every member above every non-member the AUC is 1 and its lower edge is tail^(1/n), not 1."""
     attack = only_attack(50.0, seed=1, records=200)
-    found = measured.auc(attack, tail=0.05)
+    found = measured.auc_interval(attack, tail=0.05)
     assert (found.value, found.high) == (1.0, 1.0)
     assert found.low == pytest.approx(0.05 ** (1 / min(attack.members, attack.nonmembers)))
 
@@ -69,7 +69,7 @@ def test_perfect_attack_still_has_an_edge() -> None:
 def test_advantage_covers_although_the_best_threshold_is_chosen() -> None:
     """With no leakage at all the largest TPR - FPR is above 0 in every sample; its lower edge stays at 0."""
     for seed in range(20):
-        found = measured.advantage(only_attack(0.0, seed=seed), tail=0.05)
+        found = measured.advantage_interval(only_attack(0.0, seed=seed), tail=0.05)
         assert found.value > 0
         assert found.low == 0
 
@@ -86,7 +86,7 @@ def test_advantage_covers_although_the_best_threshold_is_chosen() -> None:
 def test_numbers_that_cannot_be(change: Any, message: str) -> None:
     """A result may come from anywhere: numbers that no measurement gives are refused by name."""
     with pytest.raises(InputError, match=message):
-        measured.auc(only_attack(1.0, seed=1).model_copy(update=change), tail=0.05)
+        measured.auc_interval(only_attack(1.0, seed=1).model_copy(update=change), tail=0.05)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_curves_that_cannot_be(fpr: Any, tpr_: Any, message: str) -> None:
     attack = only_attack(1.0, seed=1)
     curve = attack.curve.model_copy(update={"fpr": fpr, "tpr": tpr_})
     with pytest.raises(InputError, match=message):
-        measured.tpr(attack.model_copy(update={"curve": curve}), 0.01, tail=0.05)
+        measured.tpr_interval(attack.model_copy(update={"curve": curve}), 0.01, tail=0.05)
 
 
 def test_difference_of_proportions_is_newcombes() -> None:

@@ -11,7 +11,7 @@ from scipy import stats
 from dpaudit.accounting.claim import Claim, GaussianSteps, Poisson
 from dpaudit.inspection.mechanism import Stated
 from dpaudit.inspection.server import Server
-from dpaudit.inspection.step_canaries import StepAudit, StepCanaries, contradiction
+from dpaudit.inspection.step_canaries import StepAudit, StepCanaries, find_contradiction
 
 CLAIM = Claim(3.50, 1e-5, "user", "add-remove", "PLD accountant", GaussianSteps(1.0, 100, Poisson(0.05)))
 STATED = Stated(2.0, 1.0, 32.0)
@@ -51,7 +51,7 @@ def test_the_bound_of_a_right_server_is_close_to_the_truth(adapt):
     assert 0.8 * CLAIM.epsilon < found.bound.epsilon <= 3.503
     assert found.noise_multiplier == pytest.approx(1.0, rel=0.05)
     assert (found.bound.unit, found.bound.adjacency) == ("user", "add-remove")
-    assert contradiction(found, STATED, CLAIM, level=1e-6) == []
+    assert find_contradiction(found, STATED, CLAIM, level=1e-6) == []
 
 
 def test_the_bound_is_the_closed_form_of_its_counts():
@@ -88,7 +88,7 @@ def test_a_wrong_server_is_contradicted(broken, sigma):
     """Level 1e-6, in four audits of 300 rounds each. At σ = 0.5 the 1,200 coins miss it with probability below 1e-9."""
     for seed in range(4):
         found = audit(server(seed, **broken), rounds=300, seed=seed)
-        (finding,) = contradiction(found, STATED, CLAIM, level=1e-6)
+        (finding,) = find_contradiction(found, STATED, CLAIM, level=1e-6)
         assert finding.rung == 2
         assert found.bound.epsilon > CLAIM.epsilon
         if sigma is not None:
@@ -107,12 +107,12 @@ def test_the_projects_own_aggregators_pass(kind, sigma):
     from dpaudit.training.architecture import Mlp
     from dpaudit.training.federated.aggregation import AdaptiveClip, FixedClip
     from dpaudit.training.federated.participation import PoissonClients
-    from dpaudit.training.federated.server import server_of
+    from dpaudit.training.federated.server_under_test import server_of
     from dpaudit.training.federated.trainer import Federated
 
     aggregator = FixedClip(0.5, 1.0) if kind == "fixed-clip" else AdaptiveClip(1.0, clip=0.5)
     trainer = Federated(Mlp((4,)), aggregator=aggregator, participation=PoissonClients(0.25))
-    built = server_of(trainer, 128, seed=5)
+    built = server_of(trainer.aggregator, trainer.participation, 128, seed=5)
     assert not isinstance(built, Skipped)
     assert (built.mechanism.batch_size, built.stated.denominator) == (32, 32.0)
     canaries = StepCanaries(steps=100, canaries=built.canaries(32))

@@ -9,13 +9,13 @@ import pytest
 
 from dpaudit.accounting import epsilon, gaussian_epsilon
 from dpaudit.accounting.claim import GaussianSteps, Poisson, Shuffled
-from dpaudit.accounting.law import Banded, DiscreteGaussian, Laplace, Tree, law_from
+from dpaudit.accounting.law import Banded, DiscreteGaussian, Laplace, TreeNoise, law_from
 from dpaudit.accounting.law_epsilon import law_epsilon
 from dpaudit.inspection.inspect import inspect_mechanism
 from dpaudit.inspection.mechanism import Mechanism, Stated
 from dpaudit.runtime.errors import InputError
 from dpaudit.self_test.bugs import unusual
-from dpaudit.self_test.bugs.dp_sgd import DpSgd, clip_small_means, divide_by_actual_batch, fresh_noise, no_clip
+from dpaudit.self_test.bugs.dp_sgd import BreakableDpSgd, clip_small_means, divide_by_actual_batch, fresh_noise, no_clip
 
 CHECKS = {
     "noise_cut_off": "noise distribution",
@@ -33,14 +33,14 @@ CHECKS = {
     "noise_but_every_thousandth": "rare steps",
     "noise_at_even_steps": "rare steps",
 } | dict.fromkeys(unusual.PARTS["clip"], "sensitivity")
-STATED = DpSgd().stated
+STATED = BreakableDpSgd().stated
 
 
 def subject(name: str, seed: int, *, resets: bool = True) -> Mechanism:
     """DP-SGD with one of the faults."""
     kind = "clip" if name in unusual.PARTS["clip"] else "noise"
     flags: dict[str, Any] = {kind: getattr(unusual, name)}
-    made = DpSgd(seed=seed, **flags)
+    made = BreakableDpSgd(seed=seed, **flags)
     return made.mechanism() if resets else Mechanism(made)
 
 
@@ -92,8 +92,8 @@ def test_noise_of_another_law_than_the_stated_one_is_seen() -> None:
     laplace, _ = unusual.RIGHT["Laplace noise"](3)
     for mechanism, stated in (
         (laplace, STATED),
-        (DpSgd(seed=3).mechanism(), Stated(2.0, 1.0, 32.0, law=Laplace())),
-        (DpSgd(seed=3).mechanism(), Stated(2.0, 1.0, 32.0, law=DiscreteGaussian(0.25))),
+        (BreakableDpSgd(seed=3).mechanism(), Stated(2.0, 1.0, 32.0, law=Laplace())),
+        (BreakableDpSgd(seed=3).mechanism(), Stated(2.0, 1.0, 32.0, law=DiscreteGaussian(0.25))),
     ):
         assert inspect_mechanism(mechanism, stated, seed=5).violations
 
@@ -101,12 +101,12 @@ def test_noise_of_another_law_than_the_stated_one_is_seen() -> None:
 def test_correlated_noise_is_inspected_from_its_first_step() -> None:
     """Without a way to build it anew there is none: the message asks for it."""
     with pytest.raises(InputError, match=r"give Mechanism\(fresh=...\)"):
-        inspect_mechanism(DpSgd(seed=3).mechanism(), Stated(2.0, 1.0, 32.0, law=Tree(8)), seed=5)
+        inspect_mechanism(BreakableDpSgd(seed=3).mechanism(), Stated(2.0, 1.0, 32.0, law=TreeNoise(8)), seed=5)
 
 
 def test_division_by_the_batch_is_one_finding_with_its_remedy() -> None:
     """Under add-remove adjacency the size of a batch is private; nothing is said of a clip that is right."""
-    found = inspect_mechanism(DpSgd(seed=1, divide=divide_by_actual_batch).mechanism(), STATED, seed=5)
+    found = inspect_mechanism(BreakableDpSgd(seed=1, divide=divide_by_actual_batch).mechanism(), STATED, seed=5)
     assert [finding.check for finding in found.violations] == ["denominator"]
     assert "--adjacency" in found.violations[0].remedy
     assert found.noise_multiplier == pytest.approx(1.0, rel=0.05)
@@ -114,20 +114,22 @@ def test_division_by_the_batch_is_one_finding_with_its_remedy() -> None:
 
 def test_microbatches_are_named_where_they_are_the_cause() -> None:
     """Means of four are clipped: the remedy says four. No clip at all is not taken for one microbatch."""
-    four = inspect_mechanism(DpSgd(seed=1, clip=clip_small_means).mechanism(), STATED, seed=5)
+    four = inspect_mechanism(BreakableDpSgd(seed=1, clip=clip_small_means).mechanism(), STATED, seed=5)
     assert "means of 4 examples (microbatches)" in four.violations[0].remedy
-    none = inspect_mechanism(DpSgd(seed=1, clip=no_clip).mechanism(), STATED, seed=5)
+    none = inspect_mechanism(BreakableDpSgd(seed=1, clip=no_clip).mechanism(), STATED, seed=5)
     assert "microbatches" not in none.violations[0].remedy
 
 
 def test_more_effort_sees_rarer_steps() -> None:
     """No noise at one step in 5,000: unseen by 3,000 calls that end before it, seen by 9,000."""
 
-    def rare(mechanism: DpSgd, sums: list[Any]) -> list[Any]:
+    def rare(mechanism: BreakableDpSgd, sums: list[Any]) -> list[Any]:
         return sums if mechanism.calls % 5000 == 4999 else fresh_noise(mechanism, sums)
 
     once, thrice = (
-        inspect_mechanism(DpSgd(seed=1, noise=rare).mechanism(), STATED, seed=5, effort=effort, budget=60 * effort)
+        inspect_mechanism(
+            BreakableDpSgd(seed=1, noise=rare).mechanism(), STATED, seed=5, effort=effort, budget=60 * effort
+        )
         for effort in (1.0, 3.0)
     )
     assert once.violations == ()
@@ -137,7 +139,7 @@ def test_more_effort_sees_rarer_steps() -> None:
 
 def test_what_was_not_asked_is_said_with_the_reason() -> None:
     """A bare function cannot be reset, built anew or asked what it publishes."""
-    sights = inspect_mechanism(DpSgd(seed=1), STATED, seed=5).sights
+    sights = inspect_mechanism(BreakableDpSgd(seed=1), STATED, seed=5).sights
     not_asked = " ".join(sight.smallest for sight in sights if not sight.asked)
     assert "Mechanism(fresh=...)" in not_asked
     assert "Mechanism(state=..., reset=...)" in not_asked
@@ -149,7 +151,7 @@ def test_seeds_of_a_factory_are_compared() -> None:
     seeds = np.random.default_rng(0)
 
     def build() -> Mechanism:
-        return Mechanism(DpSgd(seed=int(seeds.integers(8))), fresh=build)
+        return Mechanism(BreakableDpSgd(seed=int(seeds.integers(8))), fresh=build)
 
     found = inspect_mechanism(build(), STATED, seed=5)
     assert "frozen seed" in {finding.check for finding in found.violations}
@@ -158,21 +160,21 @@ def test_seeds_of_a_factory_are_compared() -> None:
 def test_a_ratio_that_reads_as_1_is_no_violation() -> None:
     """Noise 0.4 % too small is within the tolerance of half a per cent, at any number of draws."""
 
-    def barely(mechanism: DpSgd, sums: list[Any]) -> list[Any]:
+    def barely(mechanism: BreakableDpSgd, sums: list[Any]) -> list[Any]:
         return [s + mechanism.rng.normal(0.0, 0.996 * mechanism.scale, s.shape) for s in sums]
 
-    assert inspect_mechanism(DpSgd(seed=1, noise=barely).mechanism(), STATED, seed=5).violations == ()
+    assert inspect_mechanism(BreakableDpSgd(seed=1, noise=barely).mechanism(), STATED, seed=5).violations == ()
 
 
 def test_the_interval_of_the_noise_multiplier_covers_the_truth() -> None:
     """95 % intervals of 20 inspections of half the noise: fewer than 16 would be a 1-in-400 event."""
 
-    def half(mechanism: DpSgd, sums: list[Any]) -> list[Any]:
+    def half(mechanism: BreakableDpSgd, sums: list[Any]) -> list[Any]:
         return [s + mechanism.rng.normal(0.0, 0.5 * mechanism.scale, s.shape) for s in sums]
 
     covered = 0
     for seed in range(20):
-        found = inspect_mechanism(DpSgd(seed=seed, noise=half).mechanism(), STATED, seed=seed, effort=0.1)
+        found = inspect_mechanism(BreakableDpSgd(seed=seed, noise=half).mechanism(), STATED, seed=seed, effort=0.1)
         assert found.interval is not None
         covered += found.interval[0] <= 0.5 <= found.interval[1]
     assert covered >= 16
@@ -188,12 +190,12 @@ def test_laws_have_accountants() -> None:
     alone = law_epsilon(GaussianSteps(2.0, 4, Poisson(1.0)), Banded((1.0, 0.5, 0.5, 0.5), 4), delta=1e-5).epsilon
     assert alone == pytest.approx(epsilon(once, delta=1e-5).epsilon)
     # One record is in one leaf and in all nodes above it: 3 nodes over 4 leaves.
-    tree = law_epsilon(GaussianSteps(2.0, 4, Shuffled(4)), Tree(4), delta=1e-5, adjacency="zero-out").epsilon
+    tree = law_epsilon(GaussianSteps(2.0, 4, Shuffled(4)), TreeNoise(4), delta=1e-5, adjacency="zero-out").epsilon
     assert gaussian_epsilon(math.sqrt(3) / 2, 1e-5) <= tree <= 1.2 * gaussian_epsilon(math.sqrt(3) / 2, 1e-5)
     for law, sampling, adjacency in (
-        (Tree(4), Poisson(0.1), "zero-out"),
-        (Tree(4), Shuffled(3), "zero-out"),
-        (Tree(4), Shuffled(4), "add-remove"),
+        (TreeNoise(4), Poisson(0.1), "zero-out"),
+        (TreeNoise(4), Shuffled(3), "zero-out"),
+        (TreeNoise(4), Shuffled(4), "add-remove"),
         (Laplace(), Shuffled(4), "add-remove"),
     ):
         with pytest.raises(InputError):

@@ -9,12 +9,12 @@ import pytest
 
 from dpaudit.accounting.claim import Adjacency, Claim, FixedSize, GaussianSteps, Poisson, Sampling, Shuffled
 from dpaudit.accounting.mechanism import epsilon
-from dpaudit.inspection.participation import Trace, inspect_participation, reconcile_trace
+from dpaudit.inspection.participation import RecordedBatches, inspect_participation, reconcile_trace
 from dpaudit.inspection.together import together
 from dpaudit.runtime.check import IntArray
 from dpaudit.self_test.bugs import traces
 
-Draw = Callable[[np.random.Generator], Trace]
+Draw = Callable[[np.random.Generator], RecordedBatches]
 
 
 def claim(adjacency: Adjacency = "add-remove") -> Claim:
@@ -49,10 +49,10 @@ def test_epochs_with_a_remainder_are_right(records: int) -> None:
     size = -(-records // 20)
     kept = [batch for _ in range(12) for batch in np.split(rng.permutation(records), range(size, records, size))]
     epochs = GaussianSteps(1.0, len(kept), Shuffled(len(kept) // 12))
-    assert reconcile_trace(epochs, Trace(records, kept)) == ()
+    assert reconcile_trace(epochs, RecordedBatches(records, kept)) == ()
     whole = records - records % 20
     dropped = [batch for _ in range(12) for batch in np.split(rng.permutation(records)[:whole], 20)]
-    findings = reconcile_trace(GaussianSteps(1.0, 240, Shuffled(20)), Trace(records, dropped))
+    findings = reconcile_trace(GaussianSteps(1.0, 240, Shuffled(20)), RecordedBatches(records, dropped))
     assert [(f.check, f.severity) for f in findings] == ([("dropped remainder", "warning")] if records % 20 else [])
 
 
@@ -121,7 +121,7 @@ def test_many_records_are_looked_at_for_pairs_that_never_part() -> None:
     rng = np.random.default_rng(1)
     batches = [np.flatnonzero(rng.random(5000) < 0.05) for _ in range(300)]
     batches = [np.union1d(batch[batch != 9], [9]) if 4 in batch else batch[batch != 9] for batch in batches]
-    seen = inspect_participation(GaussianSteps(1.0, 300, Poisson(0.05)), Trace(5000, batches))
+    seen = inspect_participation(GaussianSteps(1.0, 300, Poisson(0.05)), RecordedBatches(5000, batches))
     assert [finding.check for finding in seen.findings] == ["records together"]
     assert "records 4 and 9" in seen.findings[0].observed
     assert "records that mostly go together" in [each.check for each in seen.not_checked]
@@ -133,6 +133,6 @@ def test_what_was_not_checked_is_said() -> None:
     checks = [each.check for each in inspect_participation(traces.OF_FIXED_SIZE, trace).not_checked]
     assert checks[:2] == ["noise at every step", "the accountant's own count of steps"]
     assert checks[2].startswith("rates below 0.196 of a single record")
-    everybody = Trace(10, [np.arange(10)] * 5, noise_draws=5, accounted_steps=5)
+    everybody = RecordedBatches(10, [np.arange(10)] * 5, noise_draws=5, accounted_steps=5)
     seen = inspect_participation(GaussianSteps(1.0, 5, Poisson(1.0)), everybody)
     assert [each.check for each in seen.not_checked] == ["who takes part"]

@@ -9,7 +9,7 @@ from scipy import stats
 
 from dpaudit.accounting.claim import Claim, FixedSize, GaussianSteps, Poisson
 from dpaudit.accounting.composed import epsilon_under
-from dpaudit.inspection.participation import Trace, reconcile_trace
+from dpaudit.inspection.participation import RecordedBatches, reconcile_trace
 from dpaudit.inspection.reconcile import Recipe, reconcile
 from dpaudit.runtime.errors import InputError
 
@@ -105,7 +105,7 @@ def test_poisson_traces_raise_no_alarm():
     steps = GaussianSteps(1.0, 200, Poisson(0.05))
     for seed in range(200):
         batches = poisson(np.random.default_rng(seed))
-        assert reconcile_trace(steps, Trace(1000, batches, noise_draws=200)) == ()
+        assert reconcile_trace(steps, RecordedBatches(1000, batches, noise_draws=200)) == ()
 
 
 def test_what_a_trace_gives_away():
@@ -114,7 +114,7 @@ def test_what_a_trace_gives_away():
     assumed = GaussianSteps(1.0, 200, Poisson(0.05))
 
     def found(batches, **more):
-        return {finding.check for finding in reconcile_trace(assumed, Trace(1000, batches, **more))}
+        return {finding.check for finding in reconcile_trace(assumed, RecordedBatches(1000, batches, **more))}
 
     shuffled = [part for _ in range(10) for part in np.split(rng.permutation(1000), 20)]
     assert found(shuffled) == {"sampler"}
@@ -132,4 +132,4 @@ def test_what_a_trace_gives_away():
 def test_a_trace_of_unknown_records_is_refused():
     """The message says which step and what is allowed."""
     with pytest.raises(InputError, match="the batch of step 1 must hold records 0 to 9, got 0 to 10"):
-        Trace(10, [np.array([1]), np.array([0, 10])])
+        RecordedBatches(10, [np.array([1]), np.array([0, 10])])

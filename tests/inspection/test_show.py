@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from dpaudit.bounds.lower_bound import Finding
-from dpaudit.inspection.findings_table import findings_table, table
+from dpaudit.inspection.findings_table import findings_table, tabulate_findings
 from dpaudit.inspection.inspect import Inspection
 from dpaudit.runtime.terminal import console
 from tests.runtime.test_terminal import HOSTILE
@@ -55,5 +55,5 @@ def test_every_text_of_a_finding_is_shown_as_it_is(
 @pytest.mark.parametrize("text", HOSTILE)
 def test_name_of_a_mechanism_is_shown_as_it_is(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     """In the title of an inspection without findings."""
-    for page in shown(table(Inspection(text, (), 1.0, 1e-6, 100, 0.1)), capsys):
+    for page in shown(tabulate_findings(Inspection(text, (), 1.0, 1e-6, 100, 0.1)), capsys):
         assert f"Inspection of {text}" in " ".join(page.split())

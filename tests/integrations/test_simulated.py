@@ -13,15 +13,15 @@ from dpaudit.engine.network import Network
 from dpaudit.engine.schedules import Constant
 from dpaudit.inspection.mechanism import SHAPES, Stated
 from dpaudit.inspection.server import Server, inspect_server
-from dpaudit.integrations.simulated import recorded, trace_writer
+from dpaudit.integrations.simulated import record_rounds, trace_writer
 from dpaudit.runtime.tensorflow import keras, tf
 from dpaudit.trace import DpClaim, inspect_trace, read_trace
-from dpaudit.training.federated.aggregation import AdaptiveClip, Aggregator, FixedClip, Mean
+from dpaudit.training.federated.aggregation import AdaptiveClip, Aggregator, FixedClip, PlainMean
 from dpaudit.training.federated.ledger import epsilon_by_round
 from dpaudit.training.federated.local import Local
 from dpaudit.training.federated.participation import AllClients, PoissonClients
 from dpaudit.training.federated.queries import Aggregation
-from dpaudit.training.federated.simulation import Recipe, simulate
+from dpaudit.training.federated.simulation import FederationRecipe, simulate
 
 pytestmark = pytest.mark.tf
 
@@ -33,7 +33,7 @@ def test_a_trace_of_our_own_dp_fedavg_has_no_violation(capture_updates: bool, tm
     x, y = rng.normal(size=(200, 5)).astype(np.float32), rng.integers(3, size=200)
     network = Network.from_keras(keras.Sequential([keras.Input((5,)), keras.layers.Dense(8), keras.layers.Dense(3)]))
     participation, aggregator = PoissonClients(0.5), FixedClip(0.3, 1.2)
-    recipe = Recipe(6, participation, Local(1, 5), Constant(0.2), aggregator)
+    recipe = FederationRecipe(6, participation, Local(1, 5), Constant(0.2), aggregator)
     mechanism = aggregator.mechanism(participation, 6)
     assert mechanism is not None
     assert mechanism.sampling == Poisson(0.5)
@@ -48,7 +48,7 @@ def test_a_trace_of_our_own_dp_fedavg_has_no_violation(capture_updates: bool, tm
             models, _ = simulate(
                 network, network.initial(seed=1, models=range(1)), recipe, features=x, targets=y,
                 rows=[np.split(np.arange(200), 40)], loss=lambda o, t: per_example_loss("multiclass", o, t), seed=2,
-                observe=recorded(writer, network, capture_updates=capture_updates),
+                observe=record_rounds(writer, network, capture_updates=capture_updates),
             )  # fmt: skip
         last = read_trace(tmp_path / name).whole().rounds[-1].after
         for written, value in zip(last, network.weights(models, 0), strict=True):
@@ -104,4 +104,4 @@ def test_the_same_inspection_finds_weights_and_missing_dp() -> None:
     assert "client weights" in {finding.check for finding in weighted.violations}
     plain = inspect_server(_server(FixedClip(50.0, 0.02)), Stated(1.0, 1.0, 32.0), seed=1)
     assert "sensitivity" in {finding.check for finding in plain.violations}
-    assert Mean().mechanism(AllClients(), 1) is None
+    assert PlainMean().mechanism(AllClients(), 1) is None

@@ -67,10 +67,10 @@ def _ours(aggregator: Any, seed: int) -> float:
     from dpaudit.engine.network import Network
     from dpaudit.engine.schedules import Constant
     from dpaudit.training.federated.local import Local
-    from dpaudit.training.federated.simulation import Recipe, simulate
+    from dpaudit.training.federated.simulation import FederationRecipe, simulate
 
     network = Network.from_keras(_keras())
-    recipe = Recipe(ROUNDS, local=Local(1, 20), learning_rate=Constant(RATE), aggregator=aggregator)
+    recipe = FederationRecipe(ROUNDS, local=Local(1, 20), learning_rate=Constant(RATE), aggregator=aggregator)
     models, _ = simulate(
         network, network.initial(seed=seed, models=range(1)), recipe, features=X, targets=Y.astype(np.int64),
         rows=[PARTS], loss=lambda o, t: per_example_loss("multiclass", o, t), seed=seed,
@@ -81,12 +81,12 @@ def _ours(aggregator: Any, seed: int) -> float:
 @pytest.mark.parametrize("private", [False, True])
 def test_accuracy_agrees_with_tensorflow_federated(private: bool, tmp_path: Path) -> None:
     """FedAvg and DP-FedAvg on the same clients: their accuracy is within 3 points of our five seeds' range."""
-    from dpaudit.training.federated.aggregation import FixedClip, Mean
+    from dpaudit.training.federated.aggregation import FixedClip, PlainMean
 
     factory = tff.aggregators.DifferentiallyPrivateFactory.gaussian_fixed(NOISE, float(CLIENTS), CLIP)
     claim = DpClaim(clip=CLIP, noise_multiplier=NOISE, sampler="all", clients=CLIENTS, of=CLIENTS, rounds=ROUNDS)
     theirs = _theirs(tmp_path / "t", factory if private else None, claim if private else None)
-    ours = [_ours(FixedClip(CLIP, NOISE) if private else Mean("uniform"), seed) for seed in range(5)]
+    ours = [_ours(FixedClip(CLIP, NOISE) if private else PlainMean("uniform"), seed) for seed in range(5)]
     print(f"private={private}: theirs {theirs:.3f}, ours {min(ours):.3f} to {max(ours):.3f}")
     assert min(ours) - 0.03 <= theirs <= max(ours) + 0.03
     assert [f.check for f in inspect_trace(tmp_path / "t") if f.severity == "violation"] == []

@@ -10,7 +10,7 @@ from dpaudit.accounting.claim import Claim
 from dpaudit.accounting.gaussian import gaussian_epsilon
 from dpaudit.accounting.promise import Promise
 from dpaudit.accounting.trade_off_curve import gaussian_trade_off
-from dpaudit.results.facts import judged
+from dpaudit.results.facts import with_verdicts
 from dpaudit.results.membership import AttackResult, ExposedRecords, MembershipResult
 from dpaudit.results.result import ModelResult, Result, Utility
 from dpaudit.scores.slices import Slice, Slices
@@ -80,7 +80,7 @@ def audit_of(names: tuple[str, ...], *, attacks: int, slices: int) -> Result:
     exposed = ExposedRecords(model=names[0], exposed=three, accused=cards, trained_on=(True, False, True))
     result = around(outcomes).model_copy(update={"models": models, "name": "audit", "title": "Privacy audit"})
     outcome_ = MembershipResult(design="one-run", attacks=outcomes, exposed=[exposed] if slices else [])
-    return judged(result.model_copy(update={"membership": outcome_}))
+    return with_verdicts(result.model_copy(update={"membership": outcome_}))
 
 
 def _slices(rng: np.random.Generator, count: int) -> Slices:

@@ -7,7 +7,7 @@ import numpy as np
 from dpaudit.audits.ladder.settings import RUNGS
 from dpaudit.bounds.lower_bound import Estimate, Finding, LowerBound, Unchecked
 from dpaudit.bounds.reconstruction import ReconstructionVerdict
-from dpaudit.results.facts import judged
+from dpaudit.results.facts import with_verdicts
 from dpaudit.results.federated import (
     CanaryResult,
     CraftedResult,
@@ -72,7 +72,7 @@ def ladder() -> Result:
             )  # fmt: skip
     found = LadderResult(rungs=rungs)
     result = _without_attacks(3).model_copy(update={"ladder": found})
-    return judged(result)
+    return with_verdicts(result)
 
 
 @lru_cache(maxsize=1)
@@ -118,7 +118,7 @@ def federated() -> Result:
     )  # fmt: skip
     models = [model.model_copy(update={"name": name}) for name, model in zip(names, three().models * 2, strict=False)]
     result = _without_attacks(3).model_copy(update={"models": models, "federated": outcome, "unit": "user"})
-    return judged(result)
+    return with_verdicts(result)
 
 
 @lru_cache(maxsize=1)
@@ -166,7 +166,7 @@ def gradient() -> Result:
         "gradient": outcome,
         "prior": candidates,
     }
-    return judged(_without_attacks(0).model_copy(update=update))
+    return with_verdicts(_without_attacks(0).model_copy(update=update))
 
 
 @lru_cache(maxsize=1)

@@ -17,12 +17,12 @@ from dpaudit.cli import main
 from dpaudit.gate.compare import changes
 from dpaudit.gate.history import releases, runs
 from dpaudit.reports.drawing import Drawing, canvas
-from dpaudit.reports.gate import escaped
+from dpaudit.reports.gate import escape_text
 from dpaudit.reports.history import write_history
 from dpaudit.reports.html import page, write_report
-from dpaudit.reports.markdown import markdown
+from dpaudit.reports.markdown import result_as_markdown
 from dpaudit.reports.pdf import write_pdf
-from dpaudit.reports.text import changes_table
+from dpaudit.reports.terminal import changes_table
 from dpaudit.reports.words import not_tested
 from dpaudit.results.federated import FederatedResult
 from dpaudit.results.ladder import LadderResult, RungResult
@@ -45,7 +45,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 
 def test_markdown_says_what_the_page_says() -> None:
     """Every model with its verdict, what an attacker can do, and what was not tested."""
-    text = markdown(three())
+    text = result_as_markdown(three())
     assert text.count("**contradicted**") == 2
     assert "dp-low-noise and dp-high-noise leak more than promised." in text
     assert "#### What was not tested" in text
@@ -55,7 +55,7 @@ def test_markdown_says_what_the_page_says() -> None:
 @pytest.mark.parametrize("form", ["markdown", "notebook"])
 def test_hostile_names_are_text_in_every_form(form: str) -> None:
     """No tag of a name survives."""
-    text = markdown(hostile()) if form == "markdown" else hostile()._repr_html_()
+    text = result_as_markdown(hostile()) if form == "markdown" else hostile()._repr_html_()
     assert "<script" not in text
     assert "<img" not in text
     assert "&lt;script&gt;" in text
@@ -66,8 +66,8 @@ def test_hostile_names_do_not_end_a_figure_or_its_label() -> None:
     figures = [ElementTree.fromstring(svg) for svg in re.findall(r"<svg.*?</svg>", page(hostile()), flags=re.S)]
     labels = [figure.attrib["aria-label"] for figure in figures]
     assert any("<script>" in label for label in labels)
-    said = re.findall(r"^!\[(.*)\]\(figures/", markdown(hostile()), flags=re.M)
-    assert sorted(map(escaped, labels)) == sorted(said)
+    said = re.findall(r"^!\[(.*)\]\(figures/", result_as_markdown(hostile()), flags=re.M)
+    assert sorted(map(escape_text, labels)) == sorted(said)
 
 
 @lru_cache(maxsize=1)
@@ -219,7 +219,7 @@ def test_what_cannot_be_compared_is_marked_in_every_form() -> None:
     below = " ".join(shown[shown.index("All differences") :].split())
     assert f"model: {reason}." in below
     assert "model: data unknown." in below
-    text = markdown(after, plain)
+    text = result_as_markdown(after, plain)
     assert text.count(f"| – | {reason} |") == 3
     assert text.count("grew") == len([each for each in found if each.word == "grew"]) > 0
 

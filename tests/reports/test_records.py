@@ -14,7 +14,7 @@ from matplotlib.image import imread
 from dpaudit.audits.plan import plan_from
 from dpaudit.data.bundled import digits
 from dpaudit.reports.html import page
-from dpaudit.reports.records import shown
+from dpaudit.reports.records import show_records
 from dpaudit.results.membership import ExposedRecords
 from dpaudit.results.result import Result
 from dpaudit.scores.vulnerable_records import Exposed
@@ -99,11 +99,11 @@ def test_pictures_in_colour_and_constant_ones() -> None:
     """Three channels stay three; a data set of one value divides by no zero."""
     colour = np.zeros((4, 2, 2, 3), np.float32)
     colour[1, 0, 0] = (1.0, 0.5, 0.0)
-    picture = shown(replace(digits().take(np.arange(4)), features=colour, rows=None), [1]).pictures[1]
+    picture = show_records(replace(digits().take(np.arange(4)), features=colour, rows=None), [1]).pictures[1]
     pixels = imread(io.BytesIO(base64.b64decode(picture)), format="png")
     np.testing.assert_allclose(pixels[0, 0, :3], (1.0, 0.5, 0.0), atol=1 / 255)
     flat = replace(digits().take(np.arange(4)), features=np.ones((4, 2, 2), np.float32), rows=None)
-    assert set(shown(flat, [0, 3]).pictures) == {0, 3}
+    assert set(show_records(flat, [0, 3]).pictures) == {0, 3}
 
 
 @pytest.mark.parametrize(

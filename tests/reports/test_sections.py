@@ -14,10 +14,10 @@ from rich.console import Console
 from dpaudit.accounting.claim import Claim
 from dpaudit.bounds.verdict import Comparison, Facts, Measured, judge
 from dpaudit.reports.figures import ceiling, roc
-from dpaudit.reports.gate import escaped
-from dpaudit.reports.html import drawings, page, write_pixels, write_report
-from dpaudit.reports.markdown import ROWS, markdown
-from dpaudit.reports.text import table
+from dpaudit.reports.gate import escape_text
+from dpaudit.reports.html import draw_figures, page, write_pixels, write_report
+from dpaudit.reports.markdown import ROWS, result_as_markdown
+from dpaudit.reports.terminal import tabulate_models
 from dpaudit.reports.words import exposed_in_words, exposed_parts, figure, headline
 from dpaudit.results.result import Result
 from dpaudit.scores.targets import Mean
@@ -55,8 +55,8 @@ def baseline(made: Callable[[], Result]) -> Result | None:
 @each_result
 def test_markdown_has_every_chapter_and_every_row_of_the_page(made) -> None:
     """The same headings in the same order, and of every table the same number of rows, up to the longest it shows."""
-    html, text = drawn(made), markdown(made(), baseline(made))
-    assert re.findall(r"^###+ (.*)$", text, flags=re.M) == [escaped(heading) for heading in headings(html)]
+    html, text = drawn(made), result_as_markdown(made(), baseline(made))
+    assert re.findall(r"^###+ (.*)$", text, flags=re.M) == [escape_text(heading) for heading in headings(html)]
     tables = re.findall(r"<tbody>(.*?)</tbody>", html, flags=re.S)
     written = re.findall(r"^\| -.*\n((?:\|.*\n)*)", text, flags=re.M)
     assert [min(table.count("<tr>"), ROWS) for table in tables] == [rows.count("\n") for rows in written]
@@ -110,16 +110,16 @@ def test_every_figure_is_an_svg_and_a_png(tmp_path: Path) -> None:
     result = sections.everything()
     write_report(result, tmp_path)
     write_pixels(result, tmp_path)
-    names, figures = {path.name for path in (tmp_path / "figures").iterdir()}, list(drawings(result))
+    names, figures = {path.name for path in (tmp_path / "figures").iterdir()}, list(draw_figures(result))
     assert names == {f"{name}.{form}" for name in figures for form in ("svg", "png")}
     assert {"gradient-gallery.svg", "gradient-utility.png", "reconstruction.svg", "slices.png"} <= names
-    links = re.findall(r"\]\((figures/[^)]*)\)", markdown(result))
+    links = re.findall(r"\]\((figures/[^)]*)\)", result_as_markdown(result))
     assert sorted(links) == sorted(f"figures/{name}.svg" for name in figures)
 
 
 def test_ladder_says_which_rung_ran_what_it_costs_and_what_it_found() -> None:
     """One row for each rung on each model in both forms; a skipped one says why, a bound says what it holds within."""
-    text = markdown(sections.ladder())
+    text = result_as_markdown(sections.ladder())
     rows = [line for line in text.splitlines() if line.startswith("| dp-low-noise | ")]
     # promise table, what each rung found, choices of the budget (rung 4 was left out), training
     found = [
@@ -136,7 +136,7 @@ def test_ladder_says_which_rung_ran_what_it_costs_and_what_it_found() -> None:
 
 def test_labels_carry_an_exact_interval_over_victims() -> None:
     """Five of six at 95 %: 35.9 % to 99.6 %, Clopper and Pearson."""
-    text = markdown(sections.gradient())
+    text = result_as_markdown(sections.gradient())
     row = next(line for line in text.splitlines() if line.startswith("| one image | none | matching |"))
     assert "| 5 of 6 (36 % to 99.6 %) | 0.80 |" in row
     known = next(line for line in text.splitlines() if line.startswith("| batch of 4 | none | matching |"))
@@ -166,14 +166,14 @@ def test_notebook_shows_the_same_page() -> None:
 
 def test_large_report_fits_into_a_comment() -> None:
     """480 attacks and 2,400 slices: long tables are cut and say by how much."""
-    text = markdown(large())
+    text = result_as_markdown(large())
     assert len(text.encode()) < 64_000
     assert f"{480 - ROWS} more rows are in report.html." in text
 
 
 def test_exposed_records_are_split_by_whether_this_model_was_trained_on_them() -> None:
     """On the card, in the sentence, in the list and in the table; one of three was not in the training data."""
-    text = markdown(three())
+    text = result_as_markdown(three())
     sentence = (
         "3 of 1,200 records are identified as members of models trained like no-dp (false discovery rate 5.0 %): 2 of "
         "them were in its training data, 1 was not."
@@ -213,7 +213,7 @@ def test_rates_that_no_target_can_show_are_not_printed() -> None:
             pooled_tpr_at_fpr=(0.2, 0.1),
         )  # fmt: skip
         found = whole.membership.model_copy(update={"pools": [pool.model_copy(update={"over_targets": over})]})
-        text = markdown(whole.model_copy(update={"membership": found}))
+        text = result_as_markdown(whole.model_copy(update={"membership": found}))
         part = text[text.index("Reference models in turn") :]
         assert "1.2 %" not in part[: part.index("\n### ")]
         assert "TPR at 10 % FPR" in part
@@ -259,9 +259,9 @@ def test_the_ceiling_in_the_table_is_the_one_of_the_sentence() -> None:
     measured = tuple(Measured(bound) for bound in several.bounds("model")[:2])
     found = judge(Claim(9.0, 1e-5, "record", "add-remove", "the plan"), Facts("model", measured))
     assert "ε = 5.28" in found.sentence
-    assert "| 0.500 | 5.28 | any mechanism |" in markdown(several)
+    assert "| 0.500 | 5.28 | any mechanism |" in result_as_markdown(several)
     console = Console(width=120, record=True, file=io.StringIO())
-    console.print(table(several))
+    console.print(tabulate_models(several))
     assert re.search(r"0\.500 +5\.28 ", console.export_text())
 
 
@@ -290,11 +290,11 @@ def test_the_page_of_a_trace_counts_its_users() -> None:
     """Where no record was audited the users were, so many of them took part."""
     whole = sections.everything()
     none = whole.data.model_copy(update={"records": 0, "members": 0})
-    text = markdown(whole.model_copy(update={"data": none}))
+    text = result_as_markdown(whole.model_copy(update={"data": none}))
     assert "40 users audited, 21 of them members" in text
     assert ", 40 users" in text
     assert " 0 records" not in text
-    assert "1200 records audited" in markdown(
+    assert "1200 records audited" in result_as_markdown(
         whole.model_copy(update={"data": none.model_copy(update={"records": 1200})})
     )
 

@@ -16,7 +16,7 @@ import pytest
 from dp_accounting.pld import privacy_loss_distribution as pld
 
 from dpaudit.accounting import allowed_for_replaced
-from dpaudit.accounting.claim import Claim, FixedSize, GaussianSteps, Noise, Poisson
+from dpaudit.accounting.claim import Claim, FixedSize, GaussianSteps, NoiseKnowledge, Poisson
 from dpaudit.accounting.gaussian import gaussian_epsilon
 from dpaudit.accounting.mechanism import epsilon
 from dpaudit.accounting.promise import promise
@@ -29,7 +29,7 @@ from dpaudit.bounds.lower_bound import Finding, LowerBound
 from dpaudit.bounds.verdict import Comparison
 from dpaudit.data.member_choice import Coins, MemberChoice, NotRandom, RandomSplit
 from dpaudit.gate.verify import verify
-from dpaudit.results.facts import facts, judged
+from dpaudit.results.facts import facts, with_verdicts
 from dpaudit.results.ladder import LadderResult, RungResult
 from dpaudit.results.result import ModelResult, Result, load_result, result_from_json
 from dpaudit.testing import PrivacyViolation, assert_private
@@ -79,7 +79,7 @@ class Row:
     other: tuple[LowerBound, ...] = ()
     findings: tuple[Finding, ...] = ()
     mechanism: GaussianSteps | None = None
-    noise: Noise = "unknown"
+    noise: NoiseKnowledge = "unknown"
     chosen: MemberChoice | None = Coins()  # noqa: RUF009  # a frozen value
     auc: float | None = 0.52
     equal: bool = False
@@ -205,7 +205,7 @@ ROWS = {
 
 def by_run(row: Row) -> Comparison:
     """The verdict that the result of a run, a score or an attack holds, written and read again."""
-    found = result_from_json(judged(row.result).json(), where="here").comparison("model")
+    found = result_from_json(with_verdicts(row.result).json(), where="here").comparison("model")
     assert found is not None
     return found
 
@@ -218,7 +218,7 @@ def by_verify(row: Row) -> str:
 def by_assertion(row: Row) -> str:
     """That of `assert_private`, which knows the result alone."""
     try:
-        assert_private(judged(row.result), when_weak="fail")
+        assert_private(with_verdicts(row.result), when_weak="fail")
     except PrivacyViolation:
         return "contradicted"
     except AssertionError as error:

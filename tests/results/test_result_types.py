@@ -1,14 +1,11 @@
 """What was found is read without what found it, and results of earlier versions stay readable."""
 
-import importlib
 import json
-import pkgutil
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dpaudit import load_result, results
+from dpaudit import load_result
 
 EARLIER = Path(__file__).parent / "result_of_schema_1.json"  # written before results had a package of their own
 
@@ -24,20 +21,6 @@ def test_an_earlier_result_keeps_all_it_holds() -> None:
 def test_what_is_lost_would_be_seen() -> None:
     """A key or a value that is not written again is named."""
     assert _lost({"a": [{"b": 1, "c": 2}]}, {"a": [{"b": 3, "d": 2}]}) == [".a.0.b", ".a.0.c"]
-
-
-def test_types_of_results_have_names_of_their_own() -> None:
-    """No two modules of `dpaudit.results` define a type of the same name, so that none is renamed on import."""
-    names: Counter[str] = Counter()
-    for found in pkgutil.iter_modules(results.__path__, "dpaudit.results."):
-        module = importlib.import_module(found.name)
-        names.update(
-            name
-            for name, value in vars(module).items()
-            if isinstance(value, type) and value.__module__ == found.name and not name.startswith("_")
-        )
-    assert len(names) > 20
-    assert [name for name, times in names.items() if times > 1] == []
 
 
 def test_reading_and_judging_load_no_runner(run_without_tensorflow: Callable[[str], str]) -> None:

@@ -168,13 +168,13 @@ def test_what_repays(
 ) -> None:
     """Four cores, starting takes 6 s: saved is what idle cores would take over."""
     monkeypatch.setattr(tasks, "cores", lambda: 4)
-    assert tasks.repaid(seconds, tasks=100, busy=busy, idle=idle, room=lambda: room) == expected
+    assert tasks.processes_worth_starting(seconds, tasks=100, busy=busy, idle=idle, room=lambda: room) == expected
 
 
 def test_no_more_processes_than_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three tasks keep three cores busy."""
     monkeypatch.setattr(tasks, "cores", lambda: 8)
-    assert tasks.repaid(1e6, tasks=3, busy=1.0, idle=7.0, room=lambda: 99) == 3
+    assert tasks.processes_worth_starting(1e6, tasks=3, busy=1.0, idle=7.0, room=lambda: 99) == 3
 
 
 @pytest.mark.parametrize("backend", ["dask", "dask=", "spark=tcp://a:1", ""])

@@ -13,9 +13,9 @@ from rich.console import Console
 from dpaudit.cli.output import finish
 from dpaudit.gate.compare import Change
 from dpaudit.gate.metric_intervals import Interval
-from dpaudit.reports.text import changes_table, table
+from dpaudit.reports.terminal import changes_table, tabulate_models
 from dpaudit.runtime.progress import Bars, Lines
-from dpaudit.runtime.terminal import console, log_handler, plain
+from dpaudit.runtime.terminal import console, log_handler, plain_text
 from tests.reports.results import audit_of
 
 # Markup that opens, closes and does neither, a variable's name, a backslash before a tag or at the end, a picture.
@@ -35,9 +35,9 @@ def written(target: Console) -> str:
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_rich_shows_plain_text_and_our_console_shows_any(text: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """`plain` on a console of Rich's own, a bare string on ours."""
+    """`plain_text` on a console of Rich's own, a bare string on ours."""
     target = stock()
-    target.print(plain(text, "bold"))
+    target.print(plain_text(text, "bold"))
     assert written(target) == f"{text}\n"
     console().print(text)
     assert capsys.readouterr().out == f"{text}\n"
@@ -45,7 +45,7 @@ def test_rich_shows_plain_text_and_our_console_shows_any(text: str, capsys: pyte
 
 def test_escape_codes_do_not_reach_the_terminal() -> None:
     """Nor does a line break: a name cannot write a line of its own."""
-    assert plain("a\x1b[31m\nb").plain == "a\ufffd[31m b"
+    assert plain_text("a\x1b[31m\nb").plain == "a\ufffd[31m b"
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -65,7 +65,7 @@ def test_result_with_hostile_names_is_printed_as_it_is(text: str, capsys: pytest
         }
     )
     target = stock()
-    target.print(table(hostile))
+    target.print(tabulate_models(hostile))
     shown = written(target)
     assert f"Privacy audit of {text} " in shown
     assert re.search(rf"^{re.escape(text)} ", shown, flags=re.M)

@@ -92,6 +92,8 @@ def test_band_holds_the_curve() -> None:
     for point in (0, 20, 60, roc.tpr.size - 1):
         exact = binomtest(round(roc.tpr[point] * 50), 50).proportion_ci(0.95, method="exact")
         assert (low[point], high[point]) == pytest.approx((exact.low, exact.high), abs=1e-9)
+    some = np.array([0, 20, 60])
+    np.testing.assert_array_equal(np.stack(roc.band(some)), np.stack([low[some], high[some]]))
 
 
 def test_auc_standard_error_matches_its_spread() -> None:

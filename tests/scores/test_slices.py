@@ -5,14 +5,14 @@ import pytest
 from scipy.stats import mannwhitneyu
 
 from dpaudit.runtime.errors import InputError
-from dpaudit.scores.slices import column_groups, holm, sliced, standard_groups
+from dpaudit.scores.slices import column_groups, holm, judge_slices, standard_groups
 
 
 def test_slices_against_scipy() -> None:
     """AUC and p-value of every slice are scipy's Mann-Whitney ones (no continuity correction), then Holm's."""
     rng = np.random.default_rng(0)
     scores, member, group = rng.integers(0, 20, 200) * 1.0, rng.random(200) < 0.5, rng.integers(0, 4, 200)
-    found = sliced(scores, member, {"group": group}, fpr=0.1).found
+    found = judge_slices(scores, member, {"group": group}, fpr=0.1).found
     raw = []
     for one in found:
         rows = group == int(one.value)
@@ -27,7 +27,7 @@ def test_slices_against_scipy() -> None:
 
 def test_slices_that_cannot_be_judged_are_named() -> None:
     """A slice with one member is left out by name, the others stay."""
-    result = sliced([1, 2, 3, 4, 5, 6], [1, 1, 0, 0, 1, 0], {"sex": ["f", "f", "f", "f", "m", "m"]}, fpr=0.1)
+    result = judge_slices([1, 2, 3, 4, 5, 6], [1, 1, 0, 0, 1, 0], {"sex": ["f", "f", "f", "f", "m", "m"]}, fpr=0.1)
     assert result.left_out == ("sex = m",)
     assert [one.value for one in result.found] == ["f"]
 
@@ -40,7 +40,7 @@ def test_slices_without_a_leak_raise_few_alarms() -> None:
     rng = np.random.default_rng(1)
     alarms = 0
     for _ in range(200):
-        found = sliced(rng.normal(size=150), rng.random(150) < 0.5, {"g": rng.integers(0, 5, 150)}, fpr=0.1).found
+        found = judge_slices(rng.normal(size=150), rng.random(150) < 0.5, {"g": rng.integers(0, 5, 150)}, fpr=0.1).found
         alarms += min(one.p_value for one in found) < 0.05
     assert alarms / 200 < 0.05 + 4 * np.sqrt(0.05 * 0.95 / 200)
 
@@ -66,4 +66,4 @@ def test_columns_are_slices_by_value_or_by_fifths() -> None:
 def test_groups_of_another_length_are_refused() -> None:
     """One line with what was sliced by."""
     with pytest.raises(InputError, match="slices by g must have one value for each of 2 records"):
-        sliced([1.0, 2.0], [1, 0], {"g": [1]}, fpr=0.1)
+        judge_slices([1.0, 2.0], [1, 0], {"g": [1]}, fpr=0.1)

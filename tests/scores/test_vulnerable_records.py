@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import false_discovery_control, wilcoxon
 
 from dpaudit.runtime.errors import InputError
-from dpaudit.scores.vulnerable_records import accused, exposed, signed_rank_p_values
+from dpaudit.scores.vulnerable_records import find_exposed, rates_of_records, signed_rank_p_values
 from tests.attacks.membership.pool import pairs
 
 
@@ -16,7 +16,7 @@ def test_accused_by_a_loop_over_models_and_records() -> None:
     rng = np.random.default_rng(6)
     included = pairs(8, 50, rng)
     scores = np.round(rng.normal(size=included.shape) + included, 1)  # with ties
-    found = accused(scores, included, [3, 40], fpr=0.1)
+    found = rates_of_records(scores, included, [3, 40], fpr=0.1)
     called = []
     for row, member in zip(scores, included, strict=True):
         allowed = [t for t in np.unique(row) if (row[~member] >= t).sum() <= 0.1 * (~member).sum()]
@@ -31,7 +31,7 @@ def test_accused_by_a_loop_over_models_and_records() -> None:
 def test_accused_needs_somebody_outside() -> None:
     """A model trained on every record has no false accusations to count: refused, not an index that does not exist."""
     with pytest.raises(InputError, match="a record it was not trained on"):
-        accused([[1.0, 2.0], [1.0, 2.0]], [[1, 1], [0, 0]], [0], fpr=0.5)
+        rates_of_records([[1.0, 2.0], [1.0, 2.0]], [[1, 1], [0, 0]], [0], fpr=0.5)
 
 
 @pytest.mark.parametrize("count", [1, 4, 9])
@@ -57,7 +57,7 @@ def test_exposed_records_are_found_and_few_others() -> None:
     included = pairs(32, 1000, rng)
     phi = rng.normal(size=included.shape)
     phi[:, :50] += 3 * included[:, :50]
-    result = exposed(phi, included)
+    result = find_exposed(phi, included)
     right = sum(record < 50 for record in result.records)
     assert right >= 45
     assert len(result.records) - right <= 0.15 * len(result.records)
@@ -70,7 +70,7 @@ def test_nothing_is_exposed_by_noise() -> None:
     alarms = 0
     for _ in range(200):
         included = pairs(20, 300, rng)
-        alarms += bool(exposed(rng.normal(size=included.shape), included).records)
+        alarms += bool(find_exposed(rng.normal(size=included.shape), included).records)
     assert alarms / 200 < 0.05 + 4 * np.sqrt(0.05 * 0.95 / 200)
 
 
@@ -81,7 +81,7 @@ def test_exposed_cuts_where_benjamini_hochberg_does() -> None:
     phi = rng.normal(size=included.shape) + 0.8 * included
     difference = np.where(included[0::2], phi[0::2] - phi[1::2], phi[1::2] - phi[0::2])
     adjusted = false_discovery_control(signed_rank_p_values(difference))
-    assert set(exposed(phi, included, fdr=0.1).records) == set(np.flatnonzero(adjusted <= 0.1))
+    assert set(find_exposed(phi, included, fdr=0.1).records) == set(np.flatnonzero(adjusted <= 0.1))
 
 
 def test_a_long_list_is_cut_and_the_rest_counted() -> None:
@@ -89,7 +89,7 @@ def test_a_long_list_is_cut_and_the_rest_counted() -> None:
     rng = np.random.default_rng(5)
     included = pairs(24, 1600, rng)
     gaps = np.where(np.arange(1600) < 1500, 100.0 + np.arange(1600), 0.0)
-    result = exposed(rng.normal(size=included.shape) * (gaps == 0) + gaps * included, included)
+    result = find_exposed(rng.normal(size=included.shape) * (gaps == 0) + gaps * included, included)
     assert result.records == tuple(range(1499, 499, -1))
     assert 500 <= result.not_listed <= 600
     assert result.found == 1000 + result.not_listed
@@ -98,6 +98,6 @@ def test_a_long_list_is_cut_and_the_rest_counted() -> None:
 def test_models_that_are_not_in_pairs_are_refused() -> None:
     """The sign test needs one model with and one without each record."""
     with pytest.raises(InputError, match="complementary pairs: of 2k and 2k"):
-        exposed(np.zeros((2, 3)), np.zeros((2, 3), bool))
+        find_exposed(np.zeros((2, 3)), np.zeros((2, 3), bool))
     with pytest.raises(InputError, match="complementary pairs: half of them"):
-        accused(np.zeros((2, 3)), np.zeros((2, 3), bool), [0], fpr=0.1)
+        rates_of_records(np.zeros((2, 3)), np.zeros((2, 3), bool), [0], fpr=0.1)

@@ -13,7 +13,7 @@ from dpaudit.accounting.gaussian import gaussian_delta
 from dpaudit.bounds.choosing import HeldOut
 from dpaudit.bounds.clopper_pearson import clopper_pearson
 from dpaudit.bounds.one_run import OneRun
-from dpaudit.bounds.trial_counts import count
+from dpaudit.bounds.trial_counts import count_outcomes
 from dpaudit.cli import app
 from dpaudit.data.member_choice import Coins
 from dpaudit.runtime.errors import AuditFailed
@@ -21,7 +21,7 @@ from dpaudit.scores.scores import Scores
 from dpaudit.self_test.chosen import CHOICES, COLUMNS, Choice, Column
 from dpaudit.self_test.mechanisms import Simulated, all_mechanisms, null
 from dpaudit.self_test.methods import METHODS, Measure, Method
-from dpaudit.self_test.table import SelfTest, as_markdown, as_text, choices_as_markdown, selftest
+from dpaudit.self_test.table import SelfTest, choices_as_markdown, selftest, table_as_markdown, table_as_text
 
 DEAR = (
     "cross-fit",
@@ -35,7 +35,7 @@ CHEAP = tuple(method for method in METHODS if not method.name.endswith(DEAR))
 def test_every_bound_holds() -> None:
     """30 audits a cell, 150 judged cells, false-alarm rate 1 % over the table (seed fixed)."""
     table = selftest(seed=0, trials=30, methods=CHEAP, choices=())
-    assert table.passed, as_text(table)
+    assert table.passed, table_as_text(table)
     judged = [cell for cell in table.cells if cell.judged]
     assert len(judged) > 100
     assert np.mean([cell.miscoverage for cell in judged]) < 0.05
@@ -45,7 +45,7 @@ def test_every_bound_holds() -> None:
 def test_the_default_holds_however_members_were_chosen() -> None:
     """40 audits a cell, 108 cells of coins and splits, false-alarm rate 1 % over the table (seed fixed)."""
     table = selftest(seed=0, trials=40, methods=())
-    assert table.passed, as_text(table)
+    assert table.passed, table_as_text(table)
     assert len(table.cells) == len(CHOICES) * len(COLUMNS)
     null = [cell.miscoverage for cell in table.cells if cell.mechanism == "null scores" and cell.size == 1000]
     assert np.mean(null) < 0.05
@@ -74,7 +74,7 @@ def test_coins_that_are_taken_for_fair_are_caught(monkeypatch: pytest.MonkeyPatc
 def _largest_over_all_thresholds(mechanism: Simulated, trials: int, seed: int) -> Measure:
     def measure(scores: Scores, delta: float, confidence: float) -> float:
         cuts = np.unique(scores.values)[:-1:4]
-        return max(clopper_pearson(count(scores, float(cut)), delta, 0.4) for cut in cuts)
+        return max(clopper_pearson(count_outcomes(scores, float(cut)), delta, 0.4) for cut in cuts)
 
     return measure
 
@@ -85,8 +85,8 @@ def test_a_bound_that_picks_its_threshold_afterwards_is_caught() -> None:
     table = selftest(seed=0, trials=60, methods=(cheat,), choices=())
     assert not table.passed
     assert any(cell.mechanism.startswith("null scores") for cell in table.failures)
-    assert "FAILS" in as_text(table)
-    assert "**" in as_markdown(table, confidence=0.95, size=200)
+    assert "FAILS" in table_as_text(table)
+    assert "**" in table_as_markdown(table, confidence=0.95, size=200)
 
 
 def test_the_table_is_the_same_again_and_json() -> None:

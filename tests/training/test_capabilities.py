@@ -11,7 +11,7 @@ import pytest
 from dpaudit.accounting.claim import Claim, GaussianSteps, Poisson
 from dpaudit.audits.audit import Audit, Subject
 from dpaudit.audits.ladder import run as ladder
-from dpaudit.audits.ladder.settings import Settings
+from dpaudit.audits.ladder.settings import LadderSettings
 from dpaudit.audits.membership import run as membership
 from dpaudit.audits.membership.reference_models import observed_pool
 from dpaudit.audits.plan import plan_from
@@ -33,7 +33,7 @@ from dpaudit.training.capabilities import (
     require_records,
 )
 from dpaudit.training.dp_sgd import DpSgd
-from dpaudit.training.federated.aggregation import FixedClip, Mean
+from dpaudit.training.federated.aggregation import FixedClip, PlainMean
 from dpaudit.training.federated.participation import PoissonClients
 from dpaudit.training.federated.trainer import Federated
 from dpaudit.training.function import Function
@@ -148,8 +148,8 @@ def test_references_come_from_the_trainer_that_is_named(tmp_path: Path) -> None:
 
 def test_checkpoints_of_a_foreign_trainer_reach_the_attack(tmp_path: Path) -> None:
     """Target and references are seen at both checkpoints, and what the attack needs is there."""
-    settings = membership.Settings(attacks=["trajectory"], references=4, checkpoints=[1, 2])
-    outcome = membership.run(settings, audit_of(Rich(), tmp_path))
+    settings = membership.MembershipSettings(attacks=["trajectory"], references=4, checkpoints=[1, 2])
+    outcome = membership.audit_membership(settings, audit_of(Rich(), tmp_path))
     assert [found.attack for found in outcome.attacks] == ["trajectory"]
     assert outcome.stacked == ["model"]
 
@@ -157,15 +157,15 @@ def test_checkpoints_of_a_foreign_trainer_reach_the_attack(tmp_path: Path) -> No
 @pytest.mark.parametrize("noisy", [True, False])
 def test_forensics_ask_the_step_of_a_foreign_trainer(tmp_path: Path, noisy: bool) -> None:
     """Level 1e-6: with its noise nothing is found, without it the missing noise is."""
-    (found,) = ladder.run(Settings(rungs=[1]), audit_of(Rich(noisy=noisy), tmp_path)).rungs
+    (found,) = ladder.audit_ladder(LadderSettings(rungs=[1]), audit_of(Rich(noisy=noisy), tmp_path)).rungs
     assert found.skipped == ""
     assert ("noise" in {finding.check for finding in found.findings}) is not noisy
 
 
 def test_what_a_trainer_lacks_is_a_reason(tmp_path: Path) -> None:
     """Every rung that needs what a bare trainer has not says so, and the others run."""
-    settings = Settings(rungs=[1, 2, 3], canaries=10, score="white-box")
-    reasons = [found.skipped for found in ladder.run(settings, audit_of(Bare(), tmp_path)).rungs]
+    settings = LadderSettings(rungs=[1, 2, 3], canaries=10, score="white-box")
+    reasons = [found.skipped for found in ladder.audit_ladder(settings, audit_of(Bare(), tmp_path)).rungs]
     assert (
         reasons[:2]
         == [
@@ -189,7 +189,7 @@ def test_what_a_trainer_lacks_is_a_reason(tmp_path: Path) -> None:
         (DpSgd(Mlp(), noise_multiplier=0.5), True),
         (TFPrivacy(Mlp(), 1.0, 0.0), False),
         (TFPrivacy(Mlp(), 1.0, 1.0), True),
-        (Federated(Mlp(), aggregator=Mean()), False),
+        (Federated(Mlp(), aggregator=PlainMean()), False),
         (Federated(Mlp(), aggregator=FixedClip(1.0, 0.0), participation=PoissonClients(0.5)), False),
         (Federated(Mlp(), aggregator=FixedClip(1.0, 1.0), participation=PoissonClients(0.5)), True),
         (Function("package.module:train"), None),

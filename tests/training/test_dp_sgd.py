@@ -135,14 +135,14 @@ def test_dp_costs_accuracy_and_still_learns() -> None:
 def test_softmax_outputs_are_refused() -> None:
     """A model that ends in a softmax does not return logits."""
     from dpaudit.engine.network import Network
-    from dpaudit.engine.training import Member, Recipe, train
+    from dpaudit.engine.training import Member, TrainingRecipe, train
     from dpaudit.runtime.tensorflow import keras
 
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, activation="softmax")])
     network = Network.from_keras(model)
     with pytest.raises(InputError, match="must return logits: it ends in softmax"):
         train(
-            network, network.initial(seed=1, models=[0]), Recipe("multiclass", 1, 2),
+            network, network.initial(seed=1, models=[0]), TrainingRecipe("multiclass", 1, 2),
             [Member(0, np.arange(4), Poisson(0.5))],
             features=np.zeros((4, 4), np.float32), targets=np.zeros(4, np.int64), seed=1,
         )  # fmt: skip

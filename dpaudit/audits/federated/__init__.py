@@ -4,6 +4,6 @@ Canary clients and the attacks that need to watch every round take part in a sec
 attacker of the released model can do is measured on the model under audit itself.
 """
 
-from dpaudit.audits.federated.run import Settings, run
+from dpaudit.audits.federated.run import FederatedSettings, audit_federations
 
-__all__ = ["Settings", "run"]
+__all__ = ["FederatedSettings", "audit_federations"]

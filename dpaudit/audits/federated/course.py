@@ -15,7 +15,7 @@ from dpaudit.training.federated.ledger import Entry, epsilon_by_round
 ROUNDS_SHOWN = 20
 
 
-def fairness(name: str, audit: Audit, predict: Any, owner: IntArray) -> FairnessResult:
+def measure_fairness(name: str, audit: Audit, predict: Any, owner: IntArray) -> FairnessResult:
     """Quality per client on its records that were not trained on; clients without such records do not count."""
     data, out = audit.dataset, ~audit.member
     hits = quality(predict(data.features[out]), data.labels[out], task=data.task)

@@ -35,7 +35,7 @@ def canary_audit(name: str, prepared: Any, owner: IntArray, settings: Canary, au
     Their coins make the bound a one-run audit of adding a client, which holds for any mechanism; the paper's own figure
     stands beside it as an estimate.
     """
-    from dpaudit.training.federated.simulation import Canaries
+    from dpaudit.training.federated.simulation import CanaryClients
 
     dimension = prepared.coordinates
     if settings.clients > dimension / 2:
@@ -55,13 +55,13 @@ def canary_audit(name: str, prepared: Any, owner: IntArray, settings: Canary, au
     models, _ = prepared(
         [rows_of(owner, included=audit.member)],
         seed=audit.seed_for("canary training", name),
-        canaries=Canaries(directions.astype(np.float32), present, settings.norm),
+        canaries=CanaryClients(directions.astype(np.float32), present, settings.norm),
         observe=observe,
     )
     first, last = (prepared.trained_part(prepared.network.weights(model, 0)) for model in (prepared.start, models))
     scores = {"final-model": cosines(directions, last - first), "every-round": every}
     return [
-        judged(
+        judge_cosines(
             name,
             view,
             Scores.join(scores[view], present),
@@ -81,7 +81,7 @@ def random_directions(count: int, dimension: int, *, seed: int) -> FloatArray:
     return directions
 
 
-def judged(
+def judge_cosines(
     name: str, view: str, scores: Scores, dimension: int, protection: Protection, confidence: float, *, seed: int
 ) -> CanaryResult:
     """Estimate and bound from the cosines of canaries that took part by coins, and of those that did not."""

@@ -48,7 +48,7 @@ def lifted_audit(name: str, prepared: Any, owner: IntArray, settings: Lifted, au
     Raises:
         InputError: more canaries than the trained parameters can tell apart.
     """
-    from dpaudit.training.federated.simulation import Canaries
+    from dpaudit.training.federated.simulation import CanaryClients
 
     dimension, half = prepared.coordinates, settings.federations // 2
     if settings.canaries > dimension / 2:
@@ -65,7 +65,7 @@ def lifted_audit(name: str, prepared: Any, owner: IntArray, settings: Lifted, au
         [rows_of(owner, included=audit.member)] * settings.federations,
         seed=audit.seed_for("lifted training", name),
         canaries=[
-            Canaries(directions.astype(np.float32), everybody if number < half else all_but_one, settings.norm)
+            CanaryClients(directions.astype(np.float32), everybody if number < half else all_but_one, settings.norm)
             for number, directions in enumerate(own)
         ],
     )

@@ -25,7 +25,7 @@ from dpaudit.results.federated import CraftedResult
 from dpaudit.runtime.check import FloatArray
 from dpaudit.runtime.errors import InputError
 from dpaudit.scores.scores import Scores
-from dpaudit.training.federated.aggregation import Aggregator, Mean, Tree
+from dpaudit.training.federated.aggregation import Aggregator, PlainMean, Tree
 
 LEAST = 10  # draws with and without the canary below which a deviation is not worth fitting
 
@@ -45,7 +45,7 @@ class Crafted(BaseModel):
     mock_clients: int = Field(default=20, ge=2)
 
 
-class Moments:
+class KeptRounds:
     """An observer that keeps some rounds of a training, evenly spaced, to be released again."""
 
     def __init__(self, rounds: int, looked_at: int) -> None:
@@ -151,12 +151,12 @@ def craft(network: Any, weights: Any, mock: FloatArray, record: Dataset, setting
     """
     from dpaudit.engine.losses import per_example_loss
     from dpaudit.runtime.tensorflow import keras, tf
-    from dpaudit.training.keras_model import targets
+    from dpaudit.training.keras_model import keras_targets
 
     copy = network.to_keras(network.stack([weights]), 0)
     trained = [copy.weights[i] for i in network.trainable]
     x = tf.Variable(record.features, dtype=tf.float32)
-    truth = tf.constant(targets(record))[None]
+    truth = tf.constant(keras_targets(record))[None]
     others = tf.constant(mock / np.maximum(np.linalg.norm(mock, axis=1, keepdims=True), 1e-30), tf.float32)
     adam = keras.optimizers.Adam(settings.learning_rate)
 
@@ -213,7 +213,7 @@ def _released_again(
 
     participation = prepared.recipe.participation
     expected = participation.expected(roster + 1)
-    at_clip = aggregator if isinstance(aggregator, Mean) else replace(aggregator, clip=clip)
+    at_clip = aggregator if isinstance(aggregator, PlainMean) else replace(aggregator, clip=clip)
     shapes = tuple(part.shape[1:] for part in moment.updates)
     aggregation = Aggregation(at_clip, shapes, expected, participation, seed)
     own = np.split(clip * direction, np.cumsum([int(np.prod(shape)) for shape in shapes])[:-1])

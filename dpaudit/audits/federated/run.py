@@ -3,10 +3,10 @@
 from pydantic import BaseModel, ConfigDict, Field
 
 from dpaudit.audits.audit import Audit, Subject
-from dpaudit.audits.federated.course import course, fairness
+from dpaudit.audits.federated.course import course, measure_fairness
 from dpaudit.audits.federated.gradient_canaries import Canary, canary_audit
 from dpaudit.audits.federated.multi_canaries import Lifted, lifted_audit
-from dpaudit.audits.federated.record_canaries import Crafted, Moments, crafted_audit
+from dpaudit.audits.federated.record_canaries import Crafted, KeptRounds, crafted_audit
 from dpaudit.audits.federated.update_inference import (
     Inference,
     Updates,
@@ -15,13 +15,13 @@ from dpaudit.audits.federated.update_inference import (
     source_inference,
 )
 from dpaudit.audits.federated.user_membership import user_audit
-from dpaudit.audits.federated.watched import Observer, Watched
+from dpaudit.audits.federated.watched import RoundObserver, Watched
 from dpaudit.results.federated import FederatedResult, UserView
 from dpaudit.runtime.errors import InputError
 from dpaudit.training.federated.trainer import Federated
 
 
-class Settings(BaseModel):
+class FederatedSettings(BaseModel):
     """``[federated]``: audits of federated models.
 
     ``users``: what the attacker sees in membership inference for users; it needs ``audit.unit = "user"``.
@@ -45,7 +45,7 @@ class Settings(BaseModel):
         return canaries + crafted + (self.lifted is not None) + len(self.users)
 
 
-def run(settings: Settings, audit: Audit) -> FederatedResult:
+def audit_federations(settings: FederatedSettings, audit: Audit) -> FederatedResult:
     """Audit every federated subject.
 
     Raises:
@@ -65,13 +65,13 @@ def run(settings: Settings, audit: Audit) -> FederatedResult:
     return outcome
 
 
-def _audit_one(settings: Settings, audit: Audit, subject: Subject, outcome: FederatedResult) -> None:
+def _audit_one(settings: FederatedSettings, audit: Audit, subject: Subject, outcome: FederatedResult) -> None:
     trainer, name = subject.trainer, subject.name
     assert isinstance(trainer, Federated)
     prepared, owner = trainer.prepare(audit.dataset, seed=audit.seed_for("start", name)), trainer.owner(audit.dataset)
-    observers: list[Observer] = []
+    observers: list[RoundObserver] = []
     if settings.crafted is not None:
-        moments = Moments(trainer.rounds, settings.crafted.rounds)
+        moments = KeptRounds(trainer.rounds, settings.crafted.rounds)
         observers.append(moments)
     if settings.inference is not None:
         require_updates(name, trainer.aggregator)
@@ -81,7 +81,7 @@ def _audit_one(settings: Settings, audit: Audit, subject: Subject, outcome: Fede
         observers.append(updates)
     watched = Watched(audit, subject, prepared, owner, observers=observers)
     outcome.courses.append(course(subject, watched.ledger, audit.delta, audit.adjacency))
-    outcome.fairness.append(fairness(name, audit, subject.model.predict, owner))
+    outcome.fairness.append(measure_fairness(name, audit, subject.model.predict, owner))
     if settings.canaries is not None:
         outcome.canaries += canary_audit(name, prepared, owner, settings.canaries, audit)
     if settings.lifted is not None:

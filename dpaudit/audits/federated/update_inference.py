@@ -17,7 +17,7 @@ from dpaudit.audits.audit import Audit
 from dpaudit.results.federated import PropertyResult, SourceResult
 from dpaudit.runtime.check import FloatArray, IntArray
 from dpaudit.runtime.errors import InputError
-from dpaudit.scores.from_outputs import losses
+from dpaudit.scores.from_outputs import losses_of_outputs
 from dpaudit.scores.roc import Roc, auc_standard_error
 from dpaudit.scores.scores import Scores
 from dpaudit.training.federated.aggregation import Aggregator, Distributed, LocalNoise
@@ -95,7 +95,7 @@ def source_inference(
     for _, before, clients, sent in updates.seen:
         models = network.stack([before, *(_moved(network, before, update) for update in sent)])
         outputs = network.predict(models, records.features)
-        fits = np.stack([-losses(each, records.labels, task=records.task) for each in outputs])
+        fits = np.stack([-losses_of_outputs(each, records.labels, task=records.task) for each in outputs])
         for client, own in zip(clients, fits[1:], strict=True):
             gain[client] = np.where(np.isinf(gain[client]), 0.0, gain[client]) + own - fits[0]
     right = gain.argmax(axis=0) == owner[rows]

@@ -14,7 +14,7 @@ from dpaudit.data.users import rows_of, user_truth
 from dpaudit.results.federated import UserResult, UserView
 from dpaudit.runtime.check import BoolArray, FloatArray, IntArray
 from dpaudit.runtime.errors import InputError
-from dpaudit.scores.from_outputs import losses
+from dpaudit.scores.from_outputs import losses_of_outputs
 from dpaudit.scores.scores import Scores
 from dpaudit.scores.signals import Signals
 
@@ -134,7 +134,7 @@ def _references(watched: Watched, count: int, audit: Audit, name: str) -> tuple[
 
 def _fit(audit: Audit, outputs: FloatArray) -> FloatArray:
     """Minus the loss of each record: the better the fit, the likelier a member."""
-    return -losses(outputs, audit.dataset.labels, task=audit.dataset.task)
+    return -losses_of_outputs(outputs, audit.dataset.labels, task=audit.dataset.task)
 
 
 def _stack(watched: Watched, weights: Any) -> Any:

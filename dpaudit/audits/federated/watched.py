@@ -9,14 +9,14 @@ from dpaudit.audits.audit import Audit, Subject
 from dpaudit.data.users import rows_of
 from dpaudit.runtime.check import IntArray
 
-Observer = Callable[[Any], None]
+RoundObserver = Callable[[Any], None]
 
 
 class Watched:
     """A second training of a subject, with every round's model and release kept; others may look on."""
 
     def __init__(
-        self, audit: Audit, subject: Subject, prepared: Any, owner: IntArray, *, observers: Sequence[Observer] = ()
+        self, audit: Audit, subject: Subject, prepared: Any, owner: IntArray, *, observers: Sequence[RoundObserver] = ()
     ) -> None:
         self.prepared, self.owner = prepared, owner
         self.before: list[Any] = []

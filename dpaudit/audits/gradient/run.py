@@ -3,16 +3,16 @@
 import numpy as np
 
 from dpaudit.audits.audit import Audit
-from dpaudit.audits.gradient.settings import Settings
-from dpaudit.audits.gradient.stage import Given, Invert, Inverted, Paid, Price, drawn
+from dpaudit.audits.gradient.settings import GradientSettings
+from dpaudit.audits.gradient.stage import Invert, Inverted, Paid, Price, StageInputs, draw_victims
 from dpaudit.results.gradient import GradientResult, Picture
 from dpaudit.runtime.check import FloatArray
-from dpaudit.training.reference_models.task_cache import kept, store_of
+from dpaudit.training.reference_models.task_cache import run_cached, store_of
 
 
-def run(settings: Settings, audit: Audit) -> GradientResult:
+def audit_gradients(settings: GradientSettings, audit: Audit) -> GradientResult:
     """Victims are the audited records, decoys and auxiliary records the population; every cell is a task."""
-    given = Given(settings, audit.records(), audit.seed, audit.delta, audit.confidence)
+    given = StageInputs(settings, audit.records(), audit.seed, audit.delta, audit.confidence)
     tasks = {
         f"invert {scenario.name}, {chosen.name}, {attack.name}": Invert(given, scenario, chosen, attack.name)
         for scenario in settings.scenario
@@ -22,13 +22,13 @@ def run(settings: Settings, audit: Audit) -> GradientResult:
     store, workers, memory = store_of(audit.folder / "gradient"), audit.workers, audit.memory
     found: dict[str, Inverted] = {}
     with audit.progress.task("inverting gradients", len(tasks)) as advance:
-        for key, outcome in kept(tasks, Inverted, store=store, workers=workers, memory=memory):
+        for key, outcome in run_cached(tasks, Inverted, store=store, workers=workers, memory=memory):
             found[key] = outcome
             advance(1)
     cells, gallery = [], []
     for scenario in settings.scenario:
         seed = given.seed_for(scenario.name)
-        truth, _ = drawn(audit.dataset, scenario, settings.victims, seed=seed)
+        truth, _ = draw_victims(audit.dataset, scenario, settings.victims, seed=seed)
         gallery += _pictures(scenario.name, "original", truth[0, :1])
         for chosen in settings.defence:
             for attack in settings.attacks:
@@ -39,7 +39,7 @@ def run(settings: Settings, audit: Audit) -> GradientResult:
     costs = []
     if settings.utility_steps:
         asked = {f"cost of {chosen.name}": Price(given, chosen) for chosen in settings.defence}
-        paid = dict(kept(asked, Paid, store=store, workers=workers, memory=memory))
+        paid = dict(run_cached(asked, Paid, store=store, workers=workers, memory=memory))
         costs = [paid[key].cost for key in asked]
     return GradientResult(cells=cells, gallery=gallery if settings.show_records else [], costs=costs, delta=audit.delta)
 

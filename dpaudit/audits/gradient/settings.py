@@ -35,7 +35,7 @@ class ForSomeModels(GradientAttack, Protocol):
         ...
 
 
-class AttackSettings(ByName):
+class GradientAttackSettings(ByName):
     """An attack on gradients."""
 
     def build(self, model: Any, seed: int) -> GradientAttack:
@@ -102,10 +102,10 @@ class DefenceSettings(BaseModel):
         return Defence(np.inf if self.clip is None else self.clip, noise, self.keep, self.bits)
 
 
-def under(scenario: Scenario, defence: DefenceSettings) -> Scenario:
+def under_defence(scenario: Scenario, defence: DefenceSettings) -> Scenario:
     """The scenario as a defence changes it.
 
-    >>> under(Scenario(name="one", batch=1), DefenceSettings(name="larger batch", batch=8)).batch
+    >>> under_defence(Scenario(name="one", batch=1), DefenceSettings(name="larger batch", batch=8)).batch
     8
     """
     batch = scenario.batch if defence.batch is None else defence.batch
@@ -113,7 +113,7 @@ def under(scenario: Scenario, defence: DefenceSettings) -> Scenario:
     return scenario.model_copy(update={"batch": batch, "epochs": epochs})
 
 
-class Settings(BaseModel):
+class GradientSettings(BaseModel):
     """``[gradient]``: scenarios × defences × attacks.
 
     Args:
@@ -132,7 +132,7 @@ class Settings(BaseModel):
     architecture: ArchitectureSettings
     scenario: list[Scenario] = Field(min_length=1)
     defence: list[DefenceSettings] = Field(min_length=1)
-    attacks: list[Annotated[AttackSettings, BeforeValidator(as_table)]] = Field(min_length=1)
+    attacks: list[Annotated[GradientAttackSettings, BeforeValidator(as_table)]] = Field(min_length=1)
     victims: int = Field(default=8, ge=1)
     decoys: int = Field(default=19, ge=1)
     utility_steps: int = Field(default=60, ge=0)

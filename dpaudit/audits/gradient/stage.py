@@ -13,28 +13,28 @@ from dpaudit.attacks.gradient.label_recovery import LabelCounts, SingleLabel
 from dpaudit.attacks.gradient.metrics import Fidelity, fidelity, label_accuracy, label_chance, overlap
 from dpaudit.attacks.gradient.view import BatchGradient, ClientUpdate, Reconstruction
 from dpaudit.audits.gradient.settings import (
-    AttackSettings,
     DefenceSettings,
     ForSomeModels,
     GradientAttack,
+    GradientAttackSettings,
+    GradientSettings,
     Scenario,
-    Settings,
-    under,
+    under_defence,
 )
-from dpaudit.bounds.reconstruction import Successes, judge
+from dpaudit.bounds.reconstruction import Successes, judge_reconstruction
 from dpaudit.data.dataset import Dataset
 from dpaudit.data.source import Records
 from dpaudit.results.gradient import DefenceCost, GradientCell
 from dpaudit.runtime.check import FloatArray, IntArray
 from dpaudit.runtime.errors import AuditFailed, InputError
-from dpaudit.runtime.seeds import derived
-from dpaudit.training.reference_models.store import described, digest
+from dpaudit.runtime.seeds import derive_seed
+from dpaudit.training.reference_models.store import describe_value, digest
 
 View = BatchGradient | ClientUpdate
 
 
 @dataclass(frozen=True, eq=False)
-class Given:
+class StageInputs:
     """What all tasks of an experiment share; equal when their fingerprints are.
 
     Args:
@@ -45,7 +45,7 @@ class Given:
         confidence: of each verdict.
     """
 
-    settings: Settings
+    settings: GradientSettings
     records: Records
     seed: int
     delta: float
@@ -54,17 +54,17 @@ class Given:
     @cached_property
     def fingerprint(self) -> str:
         """Of all of it."""
-        return digest(self.settings, described(self.records), self.seed, self.delta, self.confidence)
+        return digest(self.settings, describe_value(self.records), self.seed, self.delta, self.confidence)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Given) and self.fingerprint == other.fingerprint
+        return isinstance(other, StageInputs) and self.fingerprint == other.fingerprint
 
     def __hash__(self) -> int:
         return hash(self.fingerprint)
 
     def seed_for(self, *words: object) -> int:
         """A seed for one purpose."""
-        return derived(self.seed, "gradient", *words)
+        return derive_seed(self.seed, "gradient", *words)
 
 
 @dataclass(frozen=True)
@@ -79,14 +79,14 @@ class Inverted:
 class Invert:
     """A task: what victims of a scenario send under a defence, inverted by one attack."""
 
-    given: Given
+    given: StageInputs
     scenario: Scenario
     chosen: DefenceSettings
     name: str
 
     def __call__(self) -> Inverted:
         """The cell."""
-        stage, sent = _stage(self.given), under(self.scenario, self.chosen)
+        stage, sent = _stage(self.given), under_defence(self.scenario, self.chosen)
         views, (truth, labels) = _views(self.given, sent, self.chosen), stage.records(sent)
         found, first = stage.cell(sent, self.chosen, self.name, views, truth, labels)
         return Inverted(found, first if self.given.settings.show_records else None)
@@ -103,7 +103,7 @@ class Paid:
 class Price:
     """A task: what a defence costs."""
 
-    given: Given
+    given: StageInputs
     chosen: DefenceSettings
 
     def __call__(self) -> Paid:
@@ -112,19 +112,19 @@ class Price:
 
 
 @lru_cache(maxsize=1)
-def _stage(given: Given) -> "Stage":
+def _stage(given: StageInputs) -> "Stage":
     """Kept for the next task, so that its programs are traced once."""
     return Stage(given)
 
 
 @lru_cache(maxsize=1)
-def _views(given: Given, sent: Scenario, chosen: DefenceSettings) -> "list[View]":
+def _views(given: StageInputs, sent: Scenario, chosen: DefenceSettings) -> "list[View]":
     """Kept for the next attack on the same."""
     stage = _stage(given)
     return stage.views(sent, chosen, *stage.records(sent))
 
 
-def drawn(dataset: Dataset, scenario: Scenario, victims: int, *, seed: int) -> tuple[FloatArray, IntArray]:
+def draw_victims(dataset: Dataset, scenario: Scenario, victims: int, *, seed: int) -> tuple[FloatArray, IntArray]:
     """Records (victims, batch, ...) and labels of a scenario's victims, no record twice.
 
     A victim's first record is the same whatever the batch, so that defences are compared on the same records.
@@ -141,7 +141,7 @@ def drawn(dataset: Dataset, scenario: Scenario, victims: int, *, seed: int) -> t
 class Stage:
     """The victims' model with the attacks on it, built once so that their programs are traced once."""
 
-    def __init__(self, given: Given) -> None:
+    def __init__(self, given: StageInputs) -> None:
         from dpaudit.attacks.gradient.victims import Victims
         from dpaudit.runtime.tensorflow import keras
 
@@ -157,7 +157,7 @@ class Stage:
         self.auxiliary_labels = population.classes
         self.attacks = {item.name: self._attack(item) for item in self.settings.attacks}
 
-    def _attack(self, item: AttackSettings) -> GradientAttack:
+    def _attack(self, item: GradientAttackSettings) -> GradientAttack:
         attack = item.build(model=self.victims.model, seed=self.given.seed_for("attack", item.name))
         if isinstance(attack, ForSomeModels):
             attack.require(self.victims.weights)
@@ -165,11 +165,11 @@ class Stage:
 
     def records(self, scenario: Scenario) -> tuple[FloatArray, IntArray]:
         """Records and labels of a scenario's victims."""
-        return drawn(self.dataset, scenario, self.settings.victims, seed=self.given.seed_for(scenario.name))
+        return draw_victims(self.dataset, scenario, self.settings.victims, seed=self.given.seed_for(scenario.name))
 
     def views(self, scenario: Scenario, chosen: DefenceSettings, truth: FloatArray, labels: IntArray) -> list[View]:
         """What each victim sends."""
-        from dpaudit.attacks.gradient.observed_gradient import batch_gradient, client_update
+        from dpaudit.attacks.gradient.observed_gradient import batch_gradient, fedavg_update
 
         defence = chosen.build(self.given.delta)
         knows: Any = ("labels",) if scenario.knows_labels else ()
@@ -184,7 +184,7 @@ class Stage:
                 )
             else:
                 found.append(
-                    client_update(
+                    fedavg_update(
                         self.victims,
                         truth[v],
                         labels[v],
@@ -228,7 +228,7 @@ class Stage:
         if mechanism is not None:
             promised = trade_off(GaussianSteps(mechanism.noise_multiplier, 1, FULL_BATCH), adjacency="add-remove")
             result = Successes(test.identified, test.records, test.kappa)
-            verdict = judge(result, promised, confidence=self.given.confidence)
+            verdict = judge_reconstruction(result, promised, confidence=self.given.confidence)
         restored = None if scenario.knows_labels else self._labels_restored(views, labels)
         cell = GradientCell(
             scenario=scenario.name,

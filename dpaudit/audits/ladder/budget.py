@@ -15,11 +15,11 @@ from pydantic import BaseModel
 
 from dpaudit.accounting.claim import Claim
 from dpaudit.audits.audit import Audit, Subject
-from dpaudit.audits.ladder.settings import Settings
+from dpaudit.audits.ladder.settings import LadderSettings
 from dpaudit.bounds.lower_bound import Skipped
 from dpaudit.bounds.power import DEFAULTS, visible
 from dpaudit.bounds.power_methods import Access
-from dpaudit.bounds.power_of_steps import visible_to_steps
+from dpaudit.bounds.step_canary_power import visible_to_steps
 from dpaudit.inspection.mechanism import Mechanism
 from dpaudit.inspection.step_canaries import PILOT as PILOT_STEPS
 from dpaudit.results.ladder import BudgetChoice
@@ -39,11 +39,13 @@ SHARE_OF_RECORDS = 0.2  # canaries over training records, beyond which they crow
 class Allotment(BaseModel):
     """What a budget gave one model: the settings it is audited with, and which of their rungs are climbed and why."""
 
-    settings: Settings
+    settings: LadderSettings
     choices: list[BudgetChoice]
 
 
-def allot(settings: Settings, audit: Audit, subject: Subject, mechanism: Mechanism | Skipped, left: float) -> Allotment:
+def allot_budget(
+    settings: LadderSettings, audit: Audit, subject: Subject, mechanism: Mechanism | Skipped, left: float
+) -> Allotment:
     """Choose rungs, steps, canaries and runs for one model.
 
     Args:
@@ -134,7 +136,7 @@ def _best(
     )
 
 
-def _steps(settings: Settings, audit: Audit, subject: Subject, per_question: float) -> Iterator[Offer]:
+def _steps(settings: LadderSettings, audit: Audit, subject: Subject, per_question: float) -> Iterator[Offer]:
     """Steps of rung 2, where there is a mechanism to ask."""
     claim = subject.claim
     if per_question == 0 or claim is None or claim.mechanism is None or claim.mechanism.noise_multiplier == 0:
@@ -145,7 +147,7 @@ def _steps(settings: Settings, audit: Audit, subject: Subject, per_question: flo
         yield steps, (steps + PILOT_STEPS) * per_question, least
 
 
-def _canaries(settings: Settings, audit: Audit, subject: Subject, seconds: float) -> Iterator[Offer]:
+def _canaries(settings: LadderSettings, audit: Audit, subject: Subject, seconds: float) -> Iterator[Offer]:
     """Canaries of rung 3: all cost one training, and one more for each reference."""
     source = len(audit.population) // (2 if settings.canary == "found" else 1)
     most = min(source, int(SHARE_OF_RECORDS * audit.member.sum()))

@@ -11,11 +11,11 @@ from dpaudit.attacks.membership.lira import Lira
 from dpaudit.attacks.membership.rmia import Rmia
 from dpaudit.audits.audit import Audit, Subject
 from dpaudit.audits.ladder.canary_tasks import Canaried, CanaryRuns, CanaryScores, GradientCanaries, Scoring
-from dpaudit.audits.ladder.settings import PILOT, Found, Settings
+from dpaudit.audits.ladder.settings import PILOT, LadderSettings, RungFindings
 from dpaudit.audits.membership.reference_models import pool_signals, target_signals
 from dpaudit.bounds.choosing import Fixed
 from dpaudit.bounds.default import Bound, default_bound
-from dpaudit.bounds.hypothesis import Definition, Mechanism, accuracy
+from dpaudit.bounds.hypothesis import Definition, MechanismFamily, accuracy
 from dpaudit.bounds.lower_bound import LowerBound, Skipped
 from dpaudit.bounds.sequential import Sequential, Wealth
 from dpaudit.data.canaries import canaries
@@ -28,14 +28,14 @@ from dpaudit.scores.scores import Scores
 from dpaudit.training.capabilities import on_engine, reference_trainer
 from dpaudit.training.reference_models.masks import Packed
 from dpaudit.training.reference_models.pool import Pool
-from dpaudit.training.reference_models.task_cache import Task, in_order, kept, missing, store_of
+from dpaudit.training.reference_models.task_cache import CachedTask, in_order, missing, run_cached, store_of
 from dpaudit.training.reference_models.trained_model import Wanted
 from dpaudit.training.trainer import Predict
 
 AT_A_TIME = 32  # runs trained together, and between two looks at whether the claim is refuted
 
 
-def one_run(settings: Settings, audit: Audit, subject: Subject) -> Found | Skipped:
+def audit_one_run(settings: LadderSettings, audit: Audit, subject: Subject) -> RungFindings | Skipped:
     """Rung 3: a lower bound from one training with some of the canaries; why there is none where it cannot run."""
     reason = _refused(settings, audit, subject)
     if reason is not None:
@@ -43,10 +43,10 @@ def one_run(settings: Settings, audit: Audit, subject: Subject) -> Found | Skipp
     coins = fair_coins(settings.canaries, seed=audit.seed_for("ladder coins", subject.name))
     scores = _scores(settings, audit, subject, coins, seed=audit.seed_for("one run", subject.name))
     bound = default_bound("one-run", Coins(0.5), seed=audit.seed_for("ladder bound", subject.name))
-    return Found(bound=_bound(bound, Scores.join(scores, coins), audit))
+    return RungFindings(bound=_bound(bound, Scores.join(scores, coins), audit))
 
 
-def _scores(settings: Settings, audit: Audit, subject: Subject, coins: BoolArray, *, seed: int) -> FloatArray:
+def _scores(settings: LadderSettings, audit: Audit, subject: Subject, coins: BoolArray, *, seed: int) -> FloatArray:
     """Scores of the canaries of one training, shape (canaries,)."""
     if settings.canary == "gradient":
         records, every_step = int(audit.member.sum()), settings.observe == "all-steps"
@@ -70,20 +70,20 @@ def _scores(settings: Settings, audit: Audit, subject: Subject, coins: BoolArray
     return scores
 
 
-def _one(audit: Audit, name: str, task: Task[CanaryScores]) -> FloatArray:
+def _one(audit: Audit, name: str, task: CachedTask[CanaryScores]) -> FloatArray:
     """Scores of a single task."""
     ((_, found),) = _kept(audit, {name: task})
     return found.scores
 
 
 def _kept(
-    audit: Audit, tasks: Mapping[str, Task[CanaryScores]], done: Callable[[str], object] = lambda name: None
+    audit: Audit, tasks: Mapping[str, CachedTask[CanaryScores]], done: Callable[[str], object] = lambda name: None
 ) -> Iterator[tuple[str, CanaryScores]]:
     store, workers, memory = store_of(audit.folder / "ladder"), audit.workers, audit.memory
-    return kept(tasks, CanaryScores, store=store, workers=workers, memory=memory, done=done)
+    return run_cached(tasks, CanaryScores, store=store, workers=workers, memory=memory, done=done)
 
 
-def many_runs(settings: Settings, audit: Audit, subject: Subject) -> Found | Skipped:
+def audit_many_runs(settings: LadderSettings, audit: Audit, subject: Subject) -> RungFindings | Skipped:
     """Rung 4: a lower bound from many trainings with or without one canary; why there is none where it cannot run."""
     reason = _refused(settings, audit, subject)
     if reason is not None:
@@ -95,14 +95,14 @@ def many_runs(settings: Settings, audit: Audit, subject: Subject) -> Found | Ski
     coins = fair_coins(settings.runs, seed=audit.seed_for("many coins", subject.name))
     scored = _in_stacks(settings, audit, subject, canaried, coins, start)
     if settings.stop_early:
-        return Found(bound=_until_refuted(settings, audit, subject, coins, scored))
+        return RungFindings(bound=_until_refuted(settings, audit, subject, coins, scored))
     scores = np.concatenate(list(scored))
     bound = default_bound("many-runs", Coins(0.5), seed=audit.seed_for("many bound", subject.name))
-    return Found(bound=_bound(bound, Scores.join(scores, coins), audit))
+    return RungFindings(bound=_bound(bound, Scores.join(scores, coins), audit))
 
 
 def _in_stacks(
-    settings: Settings,
+    settings: LadderSettings,
     audit: Audit,
     subject: Subject,
     canaried: Canaried,
@@ -127,7 +127,7 @@ def _in_stacks(
 
 
 def _until_refuted(
-    settings: Settings, audit: Audit, subject: Subject, coins: BoolArray, scored: Iterator[FloatArray]
+    settings: LadderSettings, audit: Audit, subject: Subject, coins: BoolArray, scored: Iterator[FloatArray]
 ) -> LowerBound:
     """A pilot fixes the threshold midway between the two worlds; the other runs bet against the claim."""
     null = _null(subject.claim, audit)
@@ -157,15 +157,15 @@ def _until_refuted(
     return _bound(bound, Scores.join(scores[pilot:], coins[pilot : scores.size]), audit)
 
 
-def _null(claim: Claim | None, audit: Audit) -> Definition | Mechanism:
+def _null(claim: Claim | None, audit: Audit) -> Definition | MechanismFamily:
     """The claimed training with other noise where its curve is known, else every mechanism."""
     steps = None if claim is None or math.isinf(claim.epsilon) else claim.mechanism
     if steps is None or steps.noise_multiplier == 0 or not isinstance(steps.sampling, Poisson):
         return Definition()
-    return Mechanism(steps, audit.adjacency)
+    return MechanismFamily(steps, audit.adjacency)
 
 
-def _promised_accuracy(claim: Claim, null: Definition | Mechanism, audit: Audit) -> float | None:
+def _promised_accuracy(claim: Claim, null: Definition | MechanismFamily, audit: Audit) -> float | None:
     """Largest share of coins that may be guessed right under the claim; None when it allows all."""
     if math.isinf(claim.epsilon):
         return None
@@ -173,7 +173,7 @@ def _promised_accuracy(claim: Claim, null: Definition | Mechanism, audit: Audit)
     return rate if rate < 1 else None
 
 
-def _refused(settings: Settings, audit: Audit, subject: Subject) -> Skipped | None:
+def _refused(settings: LadderSettings, audit: Audit, subject: Subject) -> Skipped | None:
     """Why a subject cannot be audited as the settings say; None when it can."""
     if audit.unit != "record":
         return Skipped("its canaries are records, and the audit is about users")
@@ -190,11 +190,11 @@ def _refused(settings: Settings, audit: Audit, subject: Subject) -> Skipped | No
     return None
 
 
-def _watching(settings: Settings) -> bool:
+def _watching(settings: LadderSettings) -> bool:
     return settings.score == "white-box" or settings.observe == "all-steps"
 
 
-def _with_canaries(settings: Settings, audit: Audit, subject: Subject, count: int) -> Canaried:
+def _with_canaries(settings: LadderSettings, audit: Audit, subject: Subject, count: int) -> Canaried:
     """They come from records no model was trained on, or only the public model that finds them."""
     if audit.dataset.task not in ("multiclass", "binary"):
         raise InputError(
@@ -215,7 +215,7 @@ def _with_canaries(settings: Settings, audit: Audit, subject: Subject, count: in
 
 
 def _against_references(
-    settings: Settings, audit: Audit, subject: Subject, canaried: Canaried, predict: Predict
+    settings: LadderSettings, audit: Audit, subject: Subject, canaried: Canaried, predict: Predict
 ) -> FloatArray:
     """LiRA or RMIA of each canary, against models trained with complementary halves of the canaries."""
     pairs = complementary_pairs(
@@ -264,7 +264,7 @@ def _worst_case(audit: Audit, subject: Subject) -> list[npt.NDArray[np.float32]]
 
 
 def _runs(
-    settings: Settings,
+    settings: LadderSettings,
     subject: Subject,
     canaried: Canaried,
     included: BoolArray,

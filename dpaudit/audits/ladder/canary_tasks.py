@@ -146,12 +146,14 @@ def _measure(
     """How the canaries are scored: along their gradients, or by how far they are believed afterwards."""
     from dpaudit.engine.dot_products import dot_products
     from dpaudit.runtime.tensorflow import tf
-    from dpaudit.training.keras_model import targets
+    from dpaudit.training.keras_model import keras_targets
 
     network, records = trainer.network(canaried.together), canaried.records
     if along_gradients:
         along = dot_products(network, records.task, trainer.l2_norm_clip)
-        return lambda before, after: np.asarray(along(before, after, records.features, targets(records)), np.float64)
+        return lambda before, after: np.asarray(
+            along(before, after, records.features, keras_targets(records)), np.float64
+        )
     features = tf.constant(records.features)
 
     def belief(_: "Parameters", after: "Parameters") -> FloatArray:

@@ -35,9 +35,9 @@ def gradient_canary_scores(
         seed: of the training.
     """
     from dpaudit.engine.network import Network
-    from dpaudit.engine.optimizers import Sgd
+    from dpaudit.engine.optimizers import GradientDescent
     from dpaudit.engine.schedules import Constant
-    from dpaudit.engine.training import Member, Recipe, train
+    from dpaudit.engine.training import Member, TrainingRecipe, train
     from dpaudit.runtime.tensorflow import keras
 
     assert trainer.l2_norm_clip is not None
@@ -46,11 +46,11 @@ def gradient_canary_scores(
     features = np.zeros((records + canaries, canaries), np.float32)
     features[records:] = np.eye(canaries)
     sampling = trainer.event(rows.size)
-    recipe = Recipe(
+    recipe = TrainingRecipe(
         "regression",
         trainer.steps(rows.size),
         trainer.batch_size,
-        Sgd(),
+        GradientDescent(),
         Constant(RATE),
         clip,
         noise,

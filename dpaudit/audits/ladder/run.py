@@ -7,10 +7,10 @@ from dataclasses import replace
 from pydantic import TypeAdapter, ValidationError
 
 from dpaudit.audits.audit import Audit, Subject
-from dpaudit.audits.ladder.budget import Allotment, allot
-from dpaudit.audits.ladder.canary_runs import many_runs, one_run
-from dpaudit.audits.ladder.mechanism_of_trainer import NOTHING_CLAIMED, Asked, mechanism_of
-from dpaudit.audits.ladder.settings import RUNGS, Found, Settings, seconds
+from dpaudit.audits.ladder.budget import Allotment, allot_budget
+from dpaudit.audits.ladder.canary_runs import audit_many_runs, audit_one_run
+from dpaudit.audits.ladder.settings import RUNGS, LadderSettings, RungFindings, seconds
+from dpaudit.audits.ladder.trainer_under_test import NOTHING_CLAIMED, StepUnderTest, mechanism_of
 from dpaudit.bounds.lower_bound import Skipped
 from dpaudit.inspection.reconcile import reconcile_training
 from dpaudit.inspection.step_canaries import StepCanaries
@@ -22,17 +22,17 @@ CHOICES = "ladder.json"  # in the run folder: what a budget chose, so that a run
 ALLOTMENTS = TypeAdapter(dict[str, Allotment])
 
 
-def run(settings: Settings, audit: Audit) -> LadderResult:
+def audit_ladder(settings: LadderSettings, audit: Audit) -> LadderResult:
     """Climb every rung with every subject.
 
     With a budget all choices are made, and kept in the run folder, before the first rung is climbed.
     """
-    work: dict[int, Callable[[Settings, Audit, Subject], Found | Skipped]] = {
+    work: dict[int, Callable[[LadderSettings, Audit, Subject], RungFindings | Skipped]] = {
         0: _reconcile,
         1: _inspect,
         2: _step_canaries,
-        3: one_run,
-        4: many_runs,
+        3: audit_one_run,
+        4: audit_many_runs,
     }
     outcomes = []
     allotted = _allotted(settings, audit) if settings.budget is not None else {}
@@ -49,7 +49,7 @@ def run(settings: Settings, audit: Audit) -> LadderResult:
                     if chosen is None or chosen.chosen
                     else Skipped(f"left out by the budget: {chosen.reason}")
                 )
-                skipped, facts = (found.reason, Found()) if isinstance(found, Skipped) else ("", found)
+                skipped, facts = (found.reason, RungFindings()) if isinstance(found, Skipped) else ("", found)
                 outcomes.append(
                     RungResult(
                         model=subject.name,
@@ -69,7 +69,7 @@ def run(settings: Settings, audit: Audit) -> LadderResult:
     return LadderResult(rungs=outcomes)
 
 
-def _allotted(settings: Settings, audit: Audit) -> dict[str, Allotment]:
+def _allotted(settings: LadderSettings, audit: Audit) -> dict[str, Allotment]:
     """What the budget gives each subject: an equal share of the time left, or what an earlier run chose."""
     path = audit.folder / CHOICES
     if path.exists():
@@ -87,27 +87,27 @@ def _allotted(settings: Settings, audit: Audit) -> dict[str, Allotment]:
             own = _as_shown(settings, asked)
         spoken_for = sum(choice.seconds for given in allotted.values() for choice in given.choices)
         left = (end - time.monotonic() - spoken_for) / (len(audit.subjects) - position)
-        allotted[subject.name] = allot(own, audit, subject, mechanism, left)
+        allotted[subject.name] = allot_budget(own, audit, subject, mechanism, left)
     write_text(path, ALLOTMENTS.dump_json(allotted, indent=1).decode())
     return allotted
 
 
-def _reconcile(_: Settings, audit: Audit, subject: Subject) -> Found | Skipped:
+def _reconcile(_: LadderSettings, audit: Audit, subject: Subject) -> RungFindings | Skipped:
     mechanism = subject.model.mechanism
     if subject.claim is None or mechanism is None:
         return NOTHING_CLAIMED
-    return Found(findings=tuple(reconcile_training(subject.claim, mechanism)))
+    return RungFindings(findings=tuple(reconcile_training(subject.claim, mechanism)))
 
 
-def _inspect(_: Settings, audit: Audit, subject: Subject) -> Found | Skipped:
+def _inspect(_: LadderSettings, audit: Audit, subject: Subject) -> RungFindings | Skipped:
     asked = mechanism_of(audit, subject, seed=audit.seed_for("forensics", subject.name))
     if isinstance(asked, Skipped):
         return asked
     found = asked.under_test.inspect(seed=audit.seed_for("probe", subject.name), claim=asked.claim)
-    return Found(findings=tuple(found.findings), noise_multiplier=found.noise_multiplier)
+    return RungFindings(findings=tuple(found.findings), noise_multiplier=found.noise_multiplier)
 
 
-def _step_canaries(settings: Settings, audit: Audit, subject: Subject) -> Found | Skipped:
+def _step_canaries(settings: LadderSettings, audit: Audit, subject: Subject) -> RungFindings | Skipped:
     asked = mechanism_of(audit, subject, seed=audit.seed_for("steps", subject.name))
     if isinstance(asked, Skipped):
         return asked
@@ -122,13 +122,13 @@ def _step_canaries(settings: Settings, audit: Audit, subject: Subject) -> Found 
         seed=audit.seed_for("canaries", subject.name),
     )
     # Most mechanisms are probed with one example zeroed out; their noise is the same under the adjacency of the audit.
-    return Found(
+    return RungFindings(
         bound=replace(audited.bound, adjacency=audit.adjacency),
         noise_multiplier=audited.noise_multiplier,
     )
 
 
-def _as_shown(settings: Settings, asked: Asked) -> Settings:
+def _as_shown(settings: LadderSettings, asked: StepUnderTest) -> LadderSettings:
     """No more canaries in a step than the step can show."""
     canaries = asked.under_test.canaries(settings.canaries_per_step)
     return settings.model_copy(update={"canaries_per_step": canaries})

@@ -7,10 +7,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from dpaudit.bounds.lower_bound import Finding, LowerBound
-from dpaudit.data.canaries import Kind
+from dpaudit.data.canaries import CanaryKind
 
 Rung = Literal[0, 1, 2, 3, 4]
-Score = Literal["loss", "lira", "rmia", "white-box"]
+CanaryScore = Literal["loss", "lira", "rmia", "white-box"]
 ALL: tuple[Rung, ...] = (0, 1, 2, 3, 4)
 BOUNDING: tuple[int, ...] = (2, 3, 4)
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
@@ -26,7 +26,7 @@ RUNGS: dict[int, tuple[str, str, str]] = {
 }
 
 
-class Settings(BaseModel):
+class LadderSettings(BaseModel):
     """``[ladder]``: which checks to run, and the sample size of each.
 
     ``steps`` and ``canaries_per_step`` belong to rung 2. In the one run of rung 3, ``canaries`` records of the kind
@@ -52,12 +52,12 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     rungs: list[Rung] = Field(default=[0, 1, 2, 3], min_length=1)
-    canary: Kind | Literal["gradient"] = "mislabelled"
+    canary: CanaryKind | Literal["gradient"] = "mislabelled"
     canaries: int = Field(default=100, ge=10)
     steps: int = Field(default=300, ge=1)
     canaries_per_step: int = Field(default=32, ge=1)
     runs: int = Field(default=100, ge=20)
-    score: Score = "loss"
+    score: CanaryScore = "loss"
     references: int = Field(default=0, ge=0)
     observe: Literal["final", "all-steps"] = "final"
     start: Literal["random", "worst-case"] = "random"
@@ -86,7 +86,7 @@ class Settings(BaseModel):
         return given
 
     @model_validator(mode="after")
-    def _fit_together(self) -> "Settings":
+    def _fit_together(self) -> "LadderSettings":
         by_reference = self.score in ("lira", "rmia")
         if by_reference and (self.references < 4 or self.references % 2):
             raise ValueError(f"score {self.score!r} needs references: an even number from 4 on")
@@ -118,7 +118,7 @@ def seconds(budget: str) -> float:
 
 
 @dataclass(frozen=True)
-class Found:
+class RungFindings:
     """What a rung that ran gives to its `RungResult`."""
 
     findings: tuple[Finding, ...] = ()

@@ -14,8 +14,8 @@ from dpaudit.runtime.jobs import PROCESS_BYTES, Workers, cores
 from dpaudit.runtime.out_of_core import Room, within
 from dpaudit.scores.signals import PoolSignals, Signals
 from dpaudit.scores.targets import over_targets
-from dpaudit.training.reference_models.store import described, digest
-from dpaudit.training.reference_models.task_cache import kept, store_of
+from dpaudit.training.reference_models.store import describe_value, digest
+from dpaudit.training.reference_models.task_cache import run_cached, store_of
 
 FPRS = (0.1, 0.01, 0.001, 0.0001)
 
@@ -28,7 +28,7 @@ class Named(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class AttackInputs:
     """What the attacks on one subject work on.
 
     Args:
@@ -46,7 +46,7 @@ class Seen:
     @cached_property
     def fingerprint(self) -> str:
         """Of all that results depend on, computed once for all attacks."""
-        return digest(*(described(part) for part in (self.signals, self.pool, self.member)))
+        return digest(*(describe_value(part) for part in (self.signals, self.pool, self.member)))
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Attacked:
 class AttackModel:
     """A task: one attack on one subject."""
 
-    seen: Seen
+    seen: AttackInputs
     attack: Any
     model: str
     name: str
@@ -85,7 +85,7 @@ class AttackModel:
         return Attacked(scores, kept_rows, pool)
 
 
-def scored(model: str, attacks: list[tuple[str, Any]], seen: Seen, audit: Audit) -> list[Attacked]:
+def score_attacks(model: str, attacks: list[tuple[str, Any]], seen: AttackInputs, audit: Audit) -> list[Attacked]:
     """What each attack found, in their order.
 
     They run on the machine that holds the signals: sending those of a large pool to a cluster would take longer.
@@ -103,13 +103,13 @@ def scored(model: str, attacks: list[tuple[str, Any]], seen: Seen, audit: Audit)
     each = PROCESS_BYTES if share.memory is None else share.memory
     found = {}
     with audit.progress.task(f"attacking {model}", len(attacks)) as advance:
-        for key, outcome in kept(tasks, Attacked, store=store, workers=workers, each=each, memory=audit.memory):
+        for key, outcome in run_cached(tasks, Attacked, store=store, workers=workers, each=each, memory=audit.memory):
             found[key] = outcome
             advance(1)
     return [found[key] for key in tasks]
 
 
-def processes(seen: Seen, most: int) -> tuple[int, Room]:
+def processes(seen: AttackInputs, most: int) -> tuple[int, Room]:
     """How many processes attack at a time, ``most`` at the most, and the room of each: a part of that of ``seen``."""
     room, models = seen.room, 0 if seen.pool is None else len(seen.pool)
     if room.memory is None:
@@ -118,7 +118,7 @@ def processes(seen: Seen, most: int) -> tuple[int, Room]:
     return jobs, replace(room, memory=room.memory // jobs)
 
 
-def chosen(attack: Any, signals: Signals) -> Named:
+def resolve_attack(attack: Any, signals: Signals) -> Named:
     """The attack itself, or the one that ``auto`` takes for these signals: that is what a result records."""
     named: Named = attack.chosen(signals) if isinstance(attack, Auto) else attack
     return named
@@ -130,7 +130,7 @@ def over_pool(model: str, name: str, attack: Any, pool: PoolSignals, *, seed: in
     return PoolResult(
         model=model,
         attack=name,
-        version=chosen(attack, pool.target(0)).version,
+        version=resolve_attack(attack, pool.target(0)).version,
         over_targets=over_targets(scores, pool.included, fprs=FPRS),
         null=null_check(attack, pool, seed=seed),
     )

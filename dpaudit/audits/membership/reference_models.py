@@ -10,9 +10,9 @@ from dpaudit.data.dataset import Dataset
 from dpaudit.data.source import Records
 from dpaudit.runtime.check import BoolArray, FloatArray
 from dpaudit.runtime.jobs import Workers
-from dpaudit.runtime.out_of_core import columns, empty, is_mapped, releasing, room
+from dpaudit.runtime.out_of_core import current_room, empty, is_mapped, releasing, select_records
 from dpaudit.runtime.progress import Progress
-from dpaudit.scores.from_outputs import Kind, log_probabilities, observe, phi
+from dpaudit.scores.from_outputs import OutputKind, log_probabilities, observe, phi
 from dpaudit.scores.signals import PoolSignals, Signals
 from dpaudit.training.capabilities import reference_trainer
 from dpaudit.training.reference_models.pool import Pool
@@ -93,7 +93,7 @@ def _seen(outputs: FloatArray, data: Dataset) -> tuple[FloatArray, FloatArray | 
     values = empty(outputs.shape[:2])
     # As exact as the outputs, for that is the type they are computed in.
     logs = empty(outputs.shape, outputs.dtype) if classes else None
-    width = max(1, room().block_bytes // (8 * data.outputs))
+    width = max(1, current_room().block_bytes // (8 * data.outputs))
     for model in releasing(range(len(outputs)), outputs, values, logs):
         for part in (slice(at, at + width) for at in range(0, len(data), width)):
             block = outputs[model, part]
@@ -109,7 +109,7 @@ def target_signals(
     population: Dataset | None,
     population_outputs: FloatArray | None,
     *,
-    kind: Kind = "logits",
+    kind: OutputKind = "logits",
     pool: PoolSignals | None = None,
     rows: BoolArray | None = None,
 ) -> Signals:
@@ -139,7 +139,7 @@ def target_signals(
         )
 
     def kept(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        return array if rows is None else columns(array, rows)
+        return array if rows is None else select_records(array, rows)
 
     log_p = None if pool is None or pool.log_probabilities is None else kept(pool.log_probabilities)
     return Signals(

@@ -14,7 +14,7 @@ from dpaudit.attacks.membership.auto import Auto
 from dpaudit.attacks.membership.pools import leave_pair_out
 from dpaudit.audits.audit import Audit, Subject
 from dpaudit.audits.by_name import ByName, as_table
-from dpaudit.audits.membership.attack_jobs import FPRS, Named, Seen, chosen, scored
+from dpaudit.audits.membership.attack_jobs import FPRS, AttackInputs, Named, resolve_attack, score_attacks
 from dpaudit.audits.membership.reference_models import observed_pool, target_signals
 from dpaudit.audits.membership.views import Queried
 from dpaudit.bounds.default import default_bound
@@ -28,15 +28,15 @@ from dpaudit.runtime import check
 from dpaudit.runtime import plugins as registry
 from dpaudit.runtime.check import BoolArray, FloatArray, IntArray
 from dpaudit.runtime.errors import InputError
-from dpaudit.runtime.out_of_core import room
+from dpaudit.runtime.out_of_core import current_room
 from dpaudit.scores.roc import Roc, auc_standard_error
 from dpaudit.scores.sanity import learned_nothing
 from dpaudit.scores.scores import Scores
 from dpaudit.scores.signals import PoolSignals, Signals
-from dpaudit.scores.slices import column_groups, sliced, standard_groups
-from dpaudit.scores.vulnerable_records import accused, exposed
+from dpaudit.scores.slices import column_groups, judge_slices, standard_groups
+from dpaudit.scores.vulnerable_records import find_exposed, rates_of_records
 from dpaudit.training.capabilities import at_epoch, reference_trainer
-from dpaudit.training.reference_models.pool import Pool, PoolCost, together
+from dpaudit.training.reference_models.pool import Pool, PoolCost, add_costs
 from dpaudit.training.reference_models.trained_model import Wanted
 from dpaudit.training.trainer import Trainer
 
@@ -61,7 +61,7 @@ class Terms:
         check.open_unit("confidence", self.confidence)
 
 
-class AttackSettings(ByName):
+class MembershipAttackSettings(ByName):
     """An attack on membership."""
 
     @cached_property
@@ -70,7 +70,7 @@ class AttackSettings(ByName):
         return registry.build("membership", self.name, self.model_extra or {}, where=f"attack {self.name!r}")
 
 
-class Settings(BaseModel):
+class MembershipSettings(BaseModel):
     """``[membership]``: attacks, reference models, slices, queries and checkpoints.
 
     For each model under audit, ``references`` models are trained like it, in complementary pairs on halves of the
@@ -82,7 +82,7 @@ class Settings(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    attacks: list[Annotated[AttackSettings, BeforeValidator(as_table)]] = Field(min_length=1)
+    attacks: list[Annotated[MembershipAttackSettings, BeforeValidator(as_table)]] = Field(min_length=1)
     references: int = Field(default=0, ge=0)
     slices: list[str] = []
     fdr: float = Field(default=0.05, gt=0, lt=1)
@@ -113,7 +113,9 @@ class Settings(BaseModel):
         return len(self.attacks)
 
 
-def predicted(settings: Settings, trainer: Trainer, audit: Audit, *, name: str) -> PoolCost | None:
+def predict_reference_cost(
+    settings: MembershipSettings, trainer: Trainer, audit: Audit, *, name: str
+) -> PoolCost | None:
     """What the reference models of one subject would take; None when there are none."""
     if not settings.references:
         return None
@@ -126,12 +128,12 @@ def predicted(settings: Settings, trainer: Trainer, audit: Audit, *, name: str) 
         return Pool(recipe, audit.dataset, included, others, seed, folder, audit.memory, audit.workers).cost()
 
     earlier = [cost(at_epoch(trainer, epochs), None) for epochs in settings.checkpoints]
-    return together(cost(trainer, queried.everything), *earlier)
+    return add_costs(cost(trainer, queried.everything), *earlier)
 
 
-def run(settings: Settings, audit: Audit) -> MembershipResult:
+def audit_membership(settings: MembershipSettings, audit: Audit) -> MembershipResult:
     """Attack every subject; membership is joined to the scores here and nowhere before."""
-    room().need(len(audit.dataset), settings.references)
+    current_room().need(len(audit.dataset), settings.references)
     attacks = [(item.name, item.built) for item in settings.attacks]
     data = AsData.of(audit.dataset.features, audit.dataset.labels, audit.member, seed=audit.seed_for("as data"))
     chosen_for_bounds = NotRandom() if data.blind.differs else Coins()
@@ -148,33 +150,37 @@ def run(settings: Settings, audit: Audit) -> MembershipResult:
     for subject in audit.subjects:
         pool = None
         if settings.references:
-            pool = references(subject, settings, audit, queried)
+            pool = reference_signals(subject, settings, audit, queried)
             if reference_trainer(subject.trainer, audit.dataset) is not subject.trainer:
                 outcome.stacked.append(subject.name)
             names, member = audit.dataset.source_rows, audit.member
-            outcome.exposed.append(exposed_records(subject.name, pool, names, member, fdr=settings.fdr))
-        signals = observed(subject, settings, audit, queried, pool)
+            outcome.exposed.append(find_exposed_records(subject.name, pool, names, member, fdr=settings.fdr))
+        signals = observe_subject(subject, settings, audit, queried, pool)
         outcome.floored[subject.name] = signals.floored
         outcome.caveats.extend(filter(None, [learned_nothing(signals, audit.member, subject.name)]))
         groups = chosen_groups(signals, settings.slices, audit.dataset.groups)
-        found_by = scored(subject.name, attacks, Seen(signals, pool, audit.member, room()), audit)
+        found_by = score_attacks(
+            subject.name, attacks, AttackInputs(signals, pool, audit.member, current_room()), audit
+        )
         for (name, attack), found in zip(attacks, found_by, strict=True):
             scores, kept_rows = found.scores, found.kept
             member = audit.member[kept_rows]
             seed = audit.seed_for("bound", subject.name, name)
             joined = Scores.join(scores, member)
-            judgement = judged(subject.name, name, chosen(attack, signals), joined, terms=terms, seed=seed)
+            judgement = judge_attack(
+                subject.name, name, resolve_attack(attack, signals), joined, terms=terms, seed=seed
+            )
             update: dict[str, Any] = {"spent": int((~kept_rows).sum())}
             if groups:
                 parts = {by: values[kept_rows] for by, values in groups.items()}
-                update["slices"] = sliced(scores, member, parts, fpr=FPRS[0])
+                update["slices"] = judge_slices(scores, member, parts, fpr=FPRS[0])
             outcome.attacks.append(judgement.model_copy(update=update))
             if found.pool is not None:
                 outcome.pools.append(found.pool)
     return outcome
 
 
-def references(subject: Subject, settings: Settings, audit: Audit, queried: Queried) -> PoolSignals:
+def reference_signals(subject: Subject, settings: MembershipSettings, audit: Audit, queried: Queried) -> PoolSignals:
     """Reference models of a subject, seen through all queries and at all checkpoints."""
     included = complementary_pairs(settings.references, len(audit.dataset), seed=audit.seed_for("pairs"))
 
@@ -199,7 +205,9 @@ def references(subject: Subject, settings: Settings, audit: Audit, queried: Quer
     return replace(queried.pool(pool(subject.trainer, queried.everything)), checkpoints=tuple(earlier))
 
 
-def observed(subject: Subject, settings: Settings, audit: Audit, queried: Queried, pool: PoolSignals | None) -> Signals:
+def observe_subject(
+    subject: Subject, settings: MembershipSettings, audit: Audit, queried: Queried, pool: PoolSignals | None
+) -> Signals:
     """What the attacks see of a subject and of all models of its pool."""
     dataset, predict = audit.dataset, subject.model.predict
     others = predict(queried.everything.features)
@@ -228,14 +236,16 @@ def observed(subject: Subject, settings: Settings, audit: Audit, queried: Querie
     return replace(plain, queries=tuple(queries), checkpoints=tuple(checkpoints))
 
 
-def exposed_records(model: str, pool: PoolSignals, names: IntArray, member: BoolArray, *, fdr: float) -> ExposedRecords:
+def find_exposed_records(
+    model: str, pool: PoolSignals, names: IntArray, member: BoolArray, *, fdr: float
+) -> ExposedRecords:
     """Records that a pool gives away, under their ``names`` (records,), and how often an attack finds them.
 
     ``member`` (records,) says which of them the model itself was trained on.
     The attack is the one ``auto`` takes for this pool: chosen before any score is seen.
     """
-    found = exposed(pool.phi, pool.included, fdr=fdr)
-    called = accused(leave_pair_out(Auto(), pool), pool.included, found.records, fpr=FPRS[0])
+    found = find_exposed(pool.phi, pool.included, fdr=fdr)
+    called = rates_of_records(leave_pair_out(Auto(), pool), pool.included, found.records, fpr=FPRS[0])
     rows = list(found.records)
     named = replace(found, records=tuple(names[rows].tolist()))
     return ExposedRecords(model=model, exposed=named, accused=called, trained_on=tuple(member[rows].tolist()))
@@ -260,7 +270,7 @@ def chosen_groups(
     return {name: groups[name] for name in slices}
 
 
-def judged(model: str, name: str, attack: Named, scores: Scores, *, terms: Terms, seed: int) -> AttackResult:
+def judge_attack(model: str, name: str, attack: Named, scores: Scores, *, terms: Terms, seed: int) -> AttackResult:
     """Metrics and lower bound of one attack's scores; ``seed`` is of all that the bound draws."""
     roc, bound, about = Roc.of(scores), None, terms.protection
     if not isinstance(terms.chosen, NotRandom):
@@ -283,11 +293,11 @@ def judged(model: str, name: str, attack: Named, scores: Scores, *, terms: Terms
         advantage=roc.advantage,
         tpr_at_fpr=[roc.tpr_at(fpr) for fpr in FPRS],
         bound=bound,
-        curve=thinned(roc),
+        curve=thin_curve(roc),
     )
 
 
-def thinned(roc: Roc) -> RocCurve:
+def thin_curve(roc: Roc) -> RocCurve:
     """At most `CURVE_POINTS` points, dense where the false-positive rate is small."""
     if roc.fpr.size > CURVE_POINTS:
         wanted = np.concatenate(

@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dpaudit.accounting.claim import GaussianSteps, Poisson
 from dpaudit.accounting.mechanism import epsilon, trade_off
-from dpaudit.attacks.gradient.candidate_attack import CandidateAttack, RecordContributions, Records
-from dpaudit.attacks.gradient.candidate_game import Game, play
+from dpaudit.attacks.gradient.candidate_attack import CandidateAttack, PrivacyUnits, RecordContributions
+from dpaudit.attacks.gradient.candidate_game import Game, play_games
 from dpaudit.attacks.gradient.candidate_game_limits import (
     equivalent_mu,
     orthogonal_success,
@@ -19,12 +19,12 @@ from dpaudit.attacks.gradient.candidate_game_limits import (
 from dpaudit.attacks.gradient.dense_network import DenseNetwork
 from dpaudit.audits.architecture import ArchitectureSettings
 from dpaudit.audits.audit import Audit
-from dpaudit.bounds.reconstruction import Successes, from_definition, judge, within_family
+from dpaudit.bounds.reconstruction import Successes, from_definition, judge_reconstruction, within_family
 from dpaudit.results.prior import GameCell, PriorResult
 from dpaudit.runtime.errors import InputError
 
 
-class Settings(BaseModel):
+class PriorSettings(BaseModel):
     """``[prior]``: DP-SGD of a small network with one hidden record among candidates, many times.
 
     Args:
@@ -63,7 +63,7 @@ class Settings(BaseModel):
         return 3 * len(self.candidates) * len(self.noise_multipliers)
 
 
-def run(settings: Settings, audit: Audit) -> PriorResult:
+def audit_reconstruction(settings: PriorSettings, audit: Audit) -> PriorResult:
     """Play every cell on the audit's records; candidates are records that are in no training otherwise."""
     features = audit.dataset.features
     if settings.architecture is None:
@@ -81,7 +81,7 @@ def run(settings: Settings, audit: Audit) -> PriorResult:
     low, high = float(features.min()), float(features.max())
     scaled = 2 * (features[order] - low) / (high - low) - 1
     labels = audit.dataset.classes[order]
-    known = Records(scaled[: settings.records - 1], labels[: settings.records - 1])
+    known = PrivacyUnits(scaled[: settings.records - 1], labels[: settings.records - 1])
     network = _network(settings, features.shape[1:], audit.dataset.outputs)
     contributions = RecordContributions(network, settings.clip)
     attack = CandidateAttack(contributions, settings.score)
@@ -95,13 +95,15 @@ def run(settings: Settings, audit: Audit) -> PriorResult:
                 rows = slice(settings.records - 1, settings.records - 1 + number)
                 initial = network.initial(seed=audit.seed_for("prior", "initial"))
                 seed = audit.seed_for("prior", noise, number)
-                won = play(game, attack, initial, Records(scaled[rows], labels[rows]), runs=settings.runs, seed=seed)
+                won = play_games(
+                    game, attack, initial, PrivacyUnits(scaled[rows], labels[rows]), runs=settings.runs, seed=seed
+                )
                 cells.append(_cell(settings, audit, promised, noise, number, won.successes, won.mean_norm))
                 advance(1)
     return PriorResult(steps=settings.steps, rate=settings.rate, cells=cells)
 
 
-def _network(settings: Settings, shape: tuple[int, ...], classes: int) -> Any:
+def _network(settings: PriorSettings, shape: tuple[int, ...], classes: int) -> Any:
     if settings.architecture is None:
         return DenseNetwork((shape[0], *settings.hidden, classes))
     from dpaudit.attacks.gradient.keras_network import KerasNetwork
@@ -110,7 +112,7 @@ def _network(settings: Settings, shape: tuple[int, ...], classes: int) -> Any:
 
 
 def _cell(
-    settings: Settings, audit: Audit, promised: GaussianSteps, noise: float, number: int, won: int, norm: float
+    settings: PriorSettings, audit: Audit, promised: GaussianSteps, noise: float, number: int, won: int, norm: float
 ) -> GameCell:
     curve = trade_off(promised, adjacency="add-remove")
     gamma = curve.reconstruction(1 / number)
@@ -133,7 +135,7 @@ def _cell(
         power=violation_power(
             orthogonal_success(suspected_mu, number), gamma, runs=settings.runs, confidence=audit.confidence
         ),
-        verdict=judge(result, curve, confidence=audit.confidence),
+        verdict=judge_reconstruction(result, curve, confidence=audit.confidence),
         definition=from_definition(result, delta=audit.delta, confidence=audit.confidence),
         family=within_family(result, promised, delta=audit.delta, confidence=audit.confidence),
     )

@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from dpaudit.accounting.claim import Claim, FixedSize, Protection, Unit
-from dpaudit.audits.federated.gradient_canaries import cosines, judged
+from dpaudit.audits.federated.gradient_canaries import cosines, judge_cosines
 from dpaudit.audits.federated.user_bound import user_bound, user_result
 from dpaudit.audits.federated.user_membership import release_alignment
 from dpaudit.data.dataset import Dataset, Task
@@ -23,7 +23,7 @@ from dpaudit.integrations.canaries import canary_direction
 from dpaudit.results.trace import TraceResult
 from dpaudit.runtime.check import BoolArray, FloatArray, IntArray
 from dpaudit.runtime.errors import InputError
-from dpaudit.runtime.seeds import derived
+from dpaudit.runtime.seeds import derive_seed
 from dpaudit.scores.scores import Scores
 from dpaudit.trace import Trace, inspect_all
 from dpaudit.trace.accountant import claimed_mechanism, true_epsilon
@@ -31,7 +31,7 @@ from dpaudit.training.architecture import Architecture
 from dpaudit.training.federated.trainer import Federated
 
 
-class Canaries(BaseModel):
+class TraceCanaries(BaseModel):
     """``[trace.canaries]``: clients that answered through ``canary_mod``, each included with probability 1/2.
 
     ``seed`` is that of the mod; ``present`` and ``absent`` are the numbers of the canaries.
@@ -43,7 +43,7 @@ class Canaries(BaseModel):
     absent: list[int] = Field(min_length=2)
 
 
-class Users(BaseModel):
+class TraceUsers(BaseModel):
     """``[trace.users]``: files of the users whom the auditor included, or not, each with probability 1/2.
 
     The other keys are how clients trained. With the plan's [architecture] they let the attacker repeat a client's
@@ -60,13 +60,13 @@ class Users(BaseModel):
     learning_rate: float = Field(gt=0)
 
 
-class Settings(BaseModel):
+class TraceSettings(BaseModel):
     """``[trace]``: the folder of the trace, and the canaries and users to audit in it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     path: str
-    canaries: Canaries | None = None
-    users: Users | None = None
+    canaries: TraceCanaries | None = None
+    users: TraceUsers | None = None
 
     @property
     def name(self) -> str:
@@ -93,7 +93,7 @@ def claim_of(trace: Trace) -> Claim | None:
     return Claim(figure, stated.delta, stated.unit, stated.adjacency, source, mechanism)
 
 
-def terms(trace: Trace, stated: Mapping[str, object], *, delta: float) -> tuple[Unit, float]:
+def protection_of_trace(trace: Trace, stated: Mapping[str, object], *, delta: float) -> tuple[Unit, float]:
     """Whose privacy the audit is about and at which δ: the manifest's, where it says so, else one user's at ``delta``.
 
     Args:
@@ -116,8 +116,8 @@ def terms(trace: Trace, stated: Mapping[str, object], *, delta: float) -> tuple[
     return unit, found
 
 
-def run(
-    settings: Settings,
+def audit_trace(
+    settings: TraceSettings,
     trace: Trace,
     claim: Claim | None,
     architecture: Architecture | None,
@@ -161,29 +161,29 @@ def run(
         scores, present = canary_cosines(trace, settings.canaries)
         for view in ("final-model", "every-round"):
             found.canaries.append(
-                judged(
+                judge_cosines(
                     name,
                     view,
                     Scores.join(scores[view], present),
                     trace.weights.shape[1],
                     protection,
                     confidence,
-                    seed=derived(seed, "canaries", view),
+                    seed=derive_seed(seed, "canaries", view),
                 )
             )
     if settings.users is not None:
         if architecture is None:
             raise InputError("[trace.users] trains what a client would have sent: the plan needs an [architecture].")
-        joined = user_scores(trace, settings.users, architecture, seed=derived(seed, "candidates"))
+        joined = score_users(trace, settings.users, architecture, seed=derive_seed(seed, "candidates"))
         found.users.append(
             user_result(
-                name, "releases", joined, user_bound(joined, protection, confidence, seed=derived(seed, "users"))
+                name, "releases", joined, user_bound(joined, protection, confidence, seed=derive_seed(seed, "users"))
             )
         )
     return found
 
 
-def canary_cosines(trace: Trace, settings: Canaries) -> tuple[dict[str, FloatArray], BoolArray]:
+def canary_cosines(trace: Trace, settings: TraceCanaries) -> tuple[dict[str, FloatArray], BoolArray]:
     """Cosines of every canary by view, each shape (canaries,), and which of them were there.
 
     The final view needs the first and the last round; the largest cosine over the rounds is as good as the rounds that
@@ -209,7 +209,7 @@ def canary_cosines(trace: Trace, settings: Canaries) -> tuple[dict[str, FloatArr
     return {"final-model": final, "every-round": every}, np.arange(len(names)) < len(settings.present)
 
 
-def user_scores(trace: Trace, settings: Users, architecture: Architecture, *, seed: int) -> Scores:
+def score_users(trace: Trace, settings: TraceUsers, architecture: Architecture, *, seed: int) -> Scores:
     """How much of every release each candidate's own update explains, by whether the candidate was there."""
     present, absent = (_with_users(source, settings) for source in (settings.present, settings.absent))
     (inside, of_inside), (outside, of_outside) = (_users(part) for part in (present, absent))
@@ -252,7 +252,7 @@ def _direction(trace: Trace, seed: int, canary: int) -> FloatArray:
     return trace.flat(tuple(np.split(whole, np.cumsum(sizes)[:-1])))
 
 
-def _with_users(source: str, settings: Users) -> Dataset:
+def _with_users(source: str, settings: TraceUsers) -> Dataset:
     data = load(source, task=settings.task, user=None if source.endswith(".npz") else settings.user)
     if data.users is None:
         raise InputError(f"{source} says of no record whose it is; an NPZ file needs an array 'users'.")

@@ -10,12 +10,12 @@ import numpy as np
 
 from dpaudit.accounting.claim import Claim, FixedSize, GaussianSteps, Poisson
 from dpaudit.inspection.mechanism import Mechanism
-from dpaudit.inspection.participation import Trace
+from dpaudit.inspection.participation import RecordedBatches
 from dpaudit.inspection.reconcile import Recipe
 from dpaudit.self_test.bugs import dp_sgd, hunts, pipelines, traces, trainings, unusual
 from dpaudit.self_test.bugs import recorded_federations as recorded
-from dpaudit.self_test.bugs.dp_sgd import DpSgd
-from dpaudit.self_test.bugs.fault import DP_SGD_CLAIM, FEDERATED_CLAIM, Fault, Seen
+from dpaudit.self_test.bugs.dp_sgd import BreakableDpSgd
+from dpaudit.self_test.bugs.fault import DP_SGD_CLAIM, FEDERATED_CLAIM, Detection, Fault
 from dpaudit.trace import ServerStep
 
 ROOT2, ROOT3 = math.sqrt(2), math.sqrt(3)
@@ -31,7 +31,7 @@ def _part(name: str, fault_noise: float | None, kind: str, epsilon: float | None
         fault=part.__doc__.split("\n")[0],
         subject="DP-SGD",
         rung=1,
-        hunt=partial(hunts.mechanism, lambda seed: DpSgd(seed=seed, **{kind: part}).mechanism()),
+        hunt=partial(hunts.mechanism, lambda seed: BreakableDpSgd(seed=seed, **{kind: part}).mechanism()),
         claim=DP_SGD_CLAIM,
         noise_multiplier=fault_noise,
         epsilon=epsilon,
@@ -45,7 +45,7 @@ def _unusual(kind: str, name: str) -> Fault:
         fault=part.__doc__.split("\n")[0],
         subject="DP-SGD",
         rung=1,
-        hunt=partial(hunts.mechanism, lambda seed: DpSgd(seed=seed, **{kind: part}).mechanism()),
+        hunt=partial(hunts.mechanism, lambda seed: BreakableDpSgd(seed=seed, **{kind: part}).mechanism()),
         claim=DP_SGD_CLAIM,
         epsilon=unusual.EPSILON.get(name),
     )
@@ -57,7 +57,10 @@ def _recipe_fault(name: str, fault: str, claim: Claim = DP_SGD_CLAIM, **changes:
 
 
 def _trace_fault(
-    name: str, fault: str, draw: Callable[[np.random.Generator], Trace], assumed: GaussianSteps = traces.TRACED
+    name: str,
+    fault: str,
+    draw: Callable[[np.random.Generator], RecordedBatches],
+    assumed: GaussianSteps = traces.TRACED,
 ) -> Fault:
     claim = replace(DP_SGD_CLAIM, epsilon=4.13, mechanism=assumed)
     return Fault(f"trace: {name}", fault, "trace", 0, partial(hunts.trace, draw, assumed=assumed), claim)
@@ -415,9 +418,9 @@ FAULTS: tuple[Fault, ...] = (*RUNG_0, *RUNG_1, *RUNG_2, *RUNG_3, *RUNG_4)
 
 CANARY_STEPS = 50
 # The mechanisms in which nothing may be found: name -> (hunt, whether it imports TensorFlow).
-RIGHT: dict[str, tuple[Callable[[int], Seen], bool]] = {
-    "DP-SGD": (partial(hunts.mechanism, lambda seed: DpSgd(seed=seed).mechanism()), False),
-    "DP-SGD that cannot be reset": (partial(hunts.mechanism, lambda seed: Mechanism(DpSgd(seed=seed))), False),
+RIGHT: dict[str, tuple[Callable[[int], Detection], bool]] = {
+    "DP-SGD": (partial(hunts.mechanism, lambda seed: BreakableDpSgd(seed=seed).mechanism()), False),
+    "DP-SGD that cannot be reset": (partial(hunts.mechanism, lambda seed: Mechanism(BreakableDpSgd(seed=seed))), False),
     **{f"DP-SGD, {name}": (partial(hunts.unusual, build), False) for name, build in unusual.RIGHT.items()},
     "DP-FedAvg, fixed clip": (partial(hunts.server, {"adapt": 0.0}), False),
     "DP-FedAvg, adaptive clip": (partial(hunts.server, {"adapt": 0.2}), False),

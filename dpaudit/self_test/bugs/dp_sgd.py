@@ -16,12 +16,12 @@ from dpaudit.runtime.check import FloatArray
 
 Real = TypeVar("Real", bound=np.floating[Any])
 Clip = Callable[[list[FloatArray], float], list[FloatArray]]
-Noise = Callable[["DpSgd", list[FloatArray]], list[FloatArray]]
+NoiseStep = Callable[["BreakableDpSgd", list[FloatArray]], list[FloatArray]]
 Divide = Callable[[list[FloatArray], int, float], list[FloatArray]]
 
 
 @dataclass
-class DpSgd:
+class BreakableDpSgd:
     """One release after another, from per-example gradients to a private mean.
 
     Args:
@@ -39,7 +39,7 @@ class DpSgd:
     denominator: float = 32.0
     seed: int = 0
     clip: Clip = field(default=lambda gradients, clip_norm: clip_examples(gradients, clip_norm))
-    noise: Noise = field(default=lambda mechanism, sums: fresh_noise(mechanism, sums))
+    noise: NoiseStep = field(default=lambda mechanism, sums: fresh_noise(mechanism, sums))
     divide: Divide = field(default=lambda sums, _, denominator: [s / denominator for s in sums])
 
     def __post_init__(self) -> None:
@@ -92,7 +92,7 @@ def clip_examples(gradients: list[FloatArray], clip_norm: float) -> list[FloatAr
     return weighted(np.minimum(1.0, clip_norm / np.maximum(norms(finite), 1e-300)), finite)
 
 
-def fresh_noise(mechanism: DpSgd, sums: list[FloatArray]) -> list[FloatArray]:
+def fresh_noise(mechanism: BreakableDpSgd, sums: list[FloatArray]) -> list[FloatArray]:
     """Gaussian noise of standard deviation σC in every coordinate."""
     return [s + mechanism.rng.normal(0.0, mechanism.scale, s.shape) for s in sums]
 
@@ -164,85 +164,85 @@ def standardised_batch(gradients: list[FloatArray], clip_norm: float) -> list[Fl
 # Wrong ways to add noise.
 
 
-def noise_slightly_small(mechanism: DpSgd, sums: list[FloatArray]) -> list[FloatArray]:
+def noise_slightly_small(mechanism: BreakableDpSgd, sums: list[FloatArray]) -> list[FloatArray]:
     """A noise multiplier that lost its last digit on the way."""
     return [s + mechanism.rng.normal(0.0, 0.92 * mechanism.scale, s.shape) for s in sums]
 
 
-def noise_without_clip_norm(mechanism: DpSgd, sums: list[FloatArray]) -> list[FloatArray]:
+def noise_without_clip_norm(mechanism: BreakableDpSgd, sums: list[FloatArray]) -> list[FloatArray]:
     """Standard deviation σ instead of σC."""
     return [s + mechanism.rng.normal(0.0, mechanism.noise_multiplier, s.shape) for s in sums]
 
 
-def noise_missing_on_one_variable(mechanism: DpSgd, sums: list[FloatArray]) -> list[FloatArray]:
+def noise_missing_on_one_variable(mechanism: BreakableDpSgd, sums: list[FloatArray]) -> list[FloatArray]:
     """A variable added later is not in the list that gets noise."""
     return [s if i == 1 else fresh_noise(mechanism, [s])[0] for i, s in enumerate(sums)]
 
 
-def noise_of_a_frozen_seed(mechanism: DpSgd, sums: list[FloatArray]) -> list[FloatArray]:
+def noise_of_a_frozen_seed(mechanism: BreakableDpSgd, sums: list[FloatArray]) -> list[FloatArray]:
     """The same seed at every step, as a seed inside a traced function is."""
     rng = np.random.default_rng(7)
     return [s + rng.normal(0.0, mechanism.scale, s.shape) for s in sums]
 
 
-def noise_of_one_key(mechanism: DpSgd, sums: list[FloatArray]) -> list[FloatArray]:
+def noise_of_one_key(mechanism: BreakableDpSgd, sums: list[FloatArray]) -> list[FloatArray]:
     """One random key for all variables (jax, official DP example, pull request 3646)."""
     key = int(mechanism.rng.integers(2**31))
     return [s + np.random.default_rng(key).normal(0.0, mechanism.scale, s.shape) for s in sums]
 
 
-def noise_of_one_replica_in_two(mechanism: DpSgd, sums: list[FloatArray]) -> list[FloatArray]:
+def noise_of_one_replica_in_two(mechanism: BreakableDpSgd, sums: list[FloatArray]) -> list[FloatArray]:
     """Two replicas are averaged and one of them adds its half of the noise: σC / √2 is left."""
     return [s + mechanism.rng.normal(0.0, mechanism.scale / math.sqrt(2), s.shape) for s in sums]
 
 
-def noise_divided_by_replicas(mechanism: DpSgd, sums: list[FloatArray]) -> list[FloatArray]:
+def noise_divided_by_replicas(mechanism: BreakableDpSgd, sums: list[FloatArray]) -> list[FloatArray]:
     """Each of eight replicas adds σC / 8 to the sum, which makes σC / √8."""
     return [s + mechanism.rng.normal(0.0, mechanism.scale / 8, (8, *s.shape)).sum(axis=0) for s in sums]
 
 
-def noise_per_microbatch(mechanism: DpSgd, sums: list[FloatArray]) -> list[FloatArray]:
+def noise_per_microbatch(mechanism: BreakableDpSgd, sums: list[FloatArray]) -> list[FloatArray]:
     """Each of four microbatches adds σC / 4, as if the noise were averaged like the gradients: half of it is left."""
     return [s + mechanism.rng.normal(0.0, mechanism.scale / 4, (4, *s.shape)).sum(axis=0) for s in sums]
 
 
-def noise_at_the_last_accumulation(mechanism: DpSgd, sums: list[FloatArray]) -> list[FloatArray]:
+def noise_at_the_last_accumulation(mechanism: BreakableDpSgd, sums: list[FloatArray]) -> list[FloatArray]:
     """Gradients are accumulated over four steps and noise is drawn at the fourth, while every step is applied."""
     return sums if mechanism.calls % 4 else fresh_noise(mechanism, sums)
 
 
-def noise_decayed_with_the_weights(mechanism: DpSgd, sums: list[FloatArray]) -> list[FloatArray]:
+def noise_decayed_with_the_weights(mechanism: BreakableDpSgd, sums: list[FloatArray]) -> list[FloatArray]:
     """Noise is put into the weights before their decay of 0.2, the gradient after it."""
     return [s + 0.8 * mechanism.rng.normal(0.0, mechanism.scale, s.shape) for s in sums]
 
 
-def noise_broadcast(mechanism: DpSgd, sums: list[FloatArray]) -> list[FloatArray]:
+def noise_broadcast(mechanism: BreakableDpSgd, sums: list[FloatArray]) -> list[FloatArray]:
     """One draw for each row, broadcast over the columns."""
     return [s + mechanism.rng.normal(0.0, mechanism.scale, (*s.shape[:-1], 1)) for s in sums]
 
 
-def noise_when_there_is_something(mechanism: DpSgd, sums: list[FloatArray]) -> list[FloatArray]:
+def noise_when_there_is_something(mechanism: BreakableDpSgd, sums: list[FloatArray]) -> list[FloatArray]:
     """No noise when all gradients are zero, as there is "nothing to protect"."""
     return fresh_noise(mechanism, sums) if any(s.any() for s in sums) else sums
 
 
-def noise_that_is_uniform(mechanism: DpSgd, sums: list[FloatArray]) -> list[FloatArray]:
+def noise_that_is_uniform(mechanism: BreakableDpSgd, sums: list[FloatArray]) -> list[FloatArray]:
     """Uniform noise of the right standard deviation."""
     width = math.sqrt(3) * mechanism.scale
     return [s + mechanism.rng.uniform(-width, width, s.shape) for s in sums]
 
 
-def noise_times_learning_rate(mechanism: DpSgd, sums: list[FloatArray]) -> list[FloatArray]:
+def noise_times_learning_rate(mechanism: BreakableDpSgd, sums: list[FloatArray]) -> list[FloatArray]:
     """The noise is multiplied by a learning rate of 0.1 twice, the gradient once."""
     return [s + 0.1 * mechanism.rng.normal(0.0, mechanism.scale, s.shape) for s in sums]
 
 
-def noise_for_the_mean(mechanism: DpSgd, sums: list[FloatArray]) -> list[FloatArray]:
+def noise_for_the_mean(mechanism: BreakableDpSgd, sums: list[FloatArray]) -> list[FloatArray]:
     """Noise divided by the batch before the sum is divided too."""
     return [s + mechanism.rng.normal(0.0, mechanism.scale / mechanism.denominator, s.shape) for s in sums]
 
 
-def noise_on_some_coordinates(mechanism: DpSgd, sums: list[FloatArray]) -> list[FloatArray]:
+def noise_on_some_coordinates(mechanism: BreakableDpSgd, sums: list[FloatArray]) -> list[FloatArray]:
     """Only coordinates that change get noise, as sparse updates do: the rest is released exactly."""
     return [np.where(s != 0, s + mechanism.rng.normal(0.0, mechanism.scale, s.shape), 0.0) for s in sums]
 
@@ -267,11 +267,11 @@ def raw_average(momentum: float = 0.9) -> Callable[[int], Mechanism]:
         held: dict[str, object] = {}
 
         def reset() -> None:
-            held["private"], held["average"] = DpSgd(seed=seed), None
+            held["private"], held["average"] = BreakableDpSgd(seed=seed), None
 
         def release(gradients: Sequence[Array]) -> list[FloatArray]:
             private = held["private"]
-            assert isinstance(private, DpSgd)
+            assert isinstance(private, BreakableDpSgd)
             raw = [np.nan_to_num(np.asarray(g, np.float64)).sum(axis=0) for g in gradients]
             before = held["average"]
             old = before if isinstance(before, list) else [np.zeros_like(r) for r in raw]

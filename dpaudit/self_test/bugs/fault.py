@@ -16,7 +16,7 @@ FEDERATED_CLAIM = Claim(3.50, 1e-5, "user", "add-remove", "PLD accountant", Gaus
 
 
 @dataclass(frozen=True)
-class Seen:
+class Detection:
     """What one inspection observed.
 
     Args:
@@ -50,7 +50,7 @@ class Fault:
     fault: str
     subject: str
     rung: int
-    hunt: Callable[[int], Seen]
+    hunt: Callable[[int], Detection]
     claim: Claim
     noise_multiplier: float | None = None
     epsilon: float | None = None
@@ -69,10 +69,10 @@ def _true_epsilon(claim: Claim, noise_multiplier: float) -> float | None:
     return epsilon_under(claim)(noise_multiplier) if noise_multiplier > 0 else math.inf
 
 
-def first_violation(findings: Sequence[Finding], noise_multiplier: float | None = None) -> Seen:
+def first_violation(findings: Sequence[Finding], noise_multiplier: float | None = None) -> Detection:
     """The first finding that contradicts a claim, with the noise measured where the noise is what it is about."""
     for finding in findings:
         if finding.severity == "violation":
             measured = noise_multiplier if finding.check in ("noise", "sensitivity") else None
-            return Seen(finding.check, measured, finding.true_epsilon)
-    return Seen("", noise_multiplier)
+            return Detection(finding.check, measured, finding.true_epsilon)
+    return Detection("", noise_multiplier)

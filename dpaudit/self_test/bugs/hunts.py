@@ -1,4 +1,4 @@
-"""How each kind of fault is inspected: the last argument is the seed of noise and canaries, the result a `Seen`."""
+"""How each kind of fault is inspected: the last argument seeds noise and canaries, the result is a `Detection`."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,15 +13,15 @@ from dpaudit.bounds.one_run import OneRun
 from dpaudit.data.inclusion import fair_coins
 from dpaudit.inspection.inspect import inspect_mechanism
 from dpaudit.inspection.mechanism import Mechanism, Stated
-from dpaudit.inspection.participation import Trace, reconcile_trace
+from dpaudit.inspection.participation import RecordedBatches, reconcile_trace
 from dpaudit.inspection.reconcile import Recipe, reconcile
 from dpaudit.inspection.server import inspect_server
 from dpaudit.inspection.step_canaries import StepCanaries
 from dpaudit.runtime.check import BoolArray, FloatArray
 from dpaudit.scores.scores import Scores
 from dpaudit.self_test.bugs import federated, pipelines, recorded_federations, trainings
-from dpaudit.self_test.bugs.dp_sgd import DpSgd
-from dpaudit.self_test.bugs.fault import DP_SGD_CLAIM, FEDERATED_CLAIM, Seen, first_violation
+from dpaudit.self_test.bugs.dp_sgd import BreakableDpSgd
+from dpaudit.self_test.bugs.fault import DP_SGD_CLAIM, FEDERATED_CLAIM, Detection, first_violation
 from dpaudit.self_test.bugs.traces import TRACED
 from dpaudit.trace import inspect_rounds
 
@@ -30,36 +30,36 @@ CONFIDENCE = 0.95  # for rungs 3 and 4
 RUNS = 1000
 
 
-def mechanism(build: Callable[[int], Mechanism], seed: int) -> Seen:
-    """Forensics on a mechanism that states what `DpSgd` states."""
-    found = inspect_mechanism(build(seed), DpSgd().stated, seed=seed, level=LEVEL)
+def mechanism(build: Callable[[int], Mechanism], seed: int) -> Detection:
+    """Forensics on a mechanism that states what `BreakableDpSgd` states."""
+    found = inspect_mechanism(build(seed), BreakableDpSgd().stated, seed=seed, level=LEVEL)
     return first_violation(found.findings, found.noise_multiplier)
 
 
-def unusual(build: Callable[[int], tuple[Mechanism, Stated]], seed: int) -> Seen:
+def unusual(build: Callable[[int], tuple[Mechanism, Stated]], seed: int) -> Detection:
     """Forensics on a mechanism that comes with what it states."""
     subject, stated = build(seed)
     found = inspect_mechanism(subject, stated, seed=seed, level=LEVEL)
     return first_violation(found.findings, found.noise_multiplier)
 
 
-def steps(build: Callable[[int], tuple[Mechanism, Stated]], count: int, seed: int) -> Seen:
+def steps(build: Callable[[int], tuple[Mechanism, Stated]], count: int, seed: int) -> Detection:
     """Step canaries in ``count`` steps, against the noise that is stated."""
     subject, stated = build(seed)
     # One step on the whole data: what a step canary tests, before composition.
     once = GaussianSteps(stated.noise_multiplier, 1, Poisson(1.0))
     claim = replace(DP_SGD_CLAIM, adjacency=stated.adjacency, mechanism=once)
     audit = StepCanaries(steps=count)(subject, stated, claim, confidence=1 - LEVEL, seed=seed)
-    return Seen("step canaries" if audit.p_value < LEVEL else "", audit.noise_multiplier)
+    return Detection("step canaries" if audit.p_value < LEVEL else "", audit.noise_multiplier)
 
 
 def dp_sgd(seed: int, **parts: Any) -> tuple[Mechanism, Stated]:
     """The zoo's own DP-SGD with some parts replaced, and what it states."""
-    subject = DpSgd(seed=seed, **parts)
+    subject = BreakableDpSgd(seed=seed, **parts)
     return subject.mechanism(), subject.stated
 
 
-def optimizer_steps(name: str, count: int, seed: int) -> Seen:
+def optimizer_steps(name: str, count: int, seed: int) -> Detection:
     """Step canaries on an optimizer of `dpaudit.self_test.bugs.tf_privacy`."""
     from dpaudit.self_test.bugs import tf_privacy
 
@@ -67,7 +67,7 @@ def optimizer_steps(name: str, count: int, seed: int) -> Seen:
     return steps(lambda _: (subject, tf_privacy.STATED), count, seed)
 
 
-def stacked_steps(count: int, seed: int) -> Seen:
+def stacked_steps(count: int, seed: int) -> Detection:
     """Step canaries on the stacked engine's own step."""
     from dpaudit.inspection.engine_step import stacked_step
 
@@ -75,14 +75,14 @@ def stacked_steps(count: int, seed: int) -> Seen:
     return steps(lambda _: (step, Stated(2.0, 1.0, 16.0, "zero-out")), count, seed)
 
 
-def server(flags: dict[str, Any], seed: int) -> Seen:
+def server(flags: dict[str, Any], seed: int) -> Detection:
     """Forensics on a federated server with these flags."""
     stated = federated.FedAvg(np.random.default_rng(0)).stated
     found = inspect_server(federated.server(seed, **flags), stated, seed=seed, level=LEVEL)
     return first_violation(found.findings, found.noise_multiplier)
 
 
-def optimizer(name: str, observe: float | None, seed: int) -> Seen:
+def optimizer(name: str, observe: float | None, seed: int) -> Detection:
     """Checks of an optimizer of `dpaudit.self_test.bugs.tf_privacy`; ``observe``: learning rate of the update read."""
     from dpaudit.self_test.bugs import tf_privacy
 
@@ -91,7 +91,7 @@ def optimizer(name: str, observe: float | None, seed: int) -> Seen:
     return first_violation(found.findings, found.noise_multiplier)
 
 
-def stacked(clip: float, noise_multiplier: float, seed: int) -> Seen:
+def stacked(clip: float, noise_multiplier: float, seed: int) -> Detection:
     """The stacked engine's own step against a clip norm of 2 and a noise multiplier of 1."""
     from dpaudit.inspection.engine_step import stacked_step
 
@@ -101,40 +101,42 @@ def stacked(clip: float, noise_multiplier: float, seed: int) -> Seen:
     return first_violation(found.findings, found.noise_multiplier)
 
 
-def model(name: str, seed: int) -> Seen:
+def model(name: str, seed: int) -> Detection:
     """A Keras model of `dpaudit.self_test.bugs.tf_privacy`."""
     from dpaudit.self_test.bugs import tf_privacy
 
     return first_violation(getattr(tf_privacy, name)(seed))
 
 
-def recipe(claim: Claim, followed: Recipe, _: int) -> Seen:
+def recipe(claim: Claim, followed: Recipe, _: int) -> Detection:
     """A claim against the recipe that was followed."""
     return first_violation(reconcile(claim, followed))
 
 
-def trace(draw: Callable[[np.random.Generator], Trace], seed: int, *, assumed: GaussianSteps = TRACED) -> Seen:
+def trace(
+    draw: Callable[[np.random.Generator], RecordedBatches], seed: int, *, assumed: GaussianSteps = TRACED
+) -> Detection:
     """A trace against the sampling that was accounted."""
     adjacency: Adjacency = "replace-one" if isinstance(assumed.sampling, FixedSize) else "add-remove"
     claim = replace(DP_SGD_CLAIM, adjacency=adjacency, mechanism=assumed)
     return first_violation(reconcile_trace(assumed, draw(np.random.default_rng(seed)), level=LEVEL, claim=claim))
 
 
-def federation(parts: dict[str, Any], seed: int) -> Seen:
+def federation(parts: dict[str, Any], seed: int) -> Detection:
     """A recorded federation against its own claim."""
     return first_violation(inspect_rounds(recorded_federations.federation(np.random.default_rng(seed), **parts)))
 
 
-def rounds(flags: dict[str, Any], count: int, seed: int) -> Seen:
+def rounds(flags: dict[str, Any], count: int, seed: int) -> Detection:
     """Canary clients in ``count`` rounds of a federated server with these flags."""
     stated = federated.FedAvg(np.random.default_rng(0)).stated
     subject = federated.server(seed, **flags)
     canaries = StepCanaries(steps=count, canaries=subject.canaries)
     audit = canaries(subject.canary_rounds(stated.clip), stated, FEDERATED_CLAIM, confidence=1 - LEVEL, seed=seed)
-    return Seen("step canaries" if audit.p_value < LEVEL else "", audit.noise_multiplier)
+    return Detection("step canaries" if audit.p_value < LEVEL else "", audit.noise_multiplier)
 
 
-def training(train: Callable[[BoolArray, int], FloatArray], seed: int) -> Seen:
+def training(train: Callable[[BoolArray, int], FloatArray], seed: int) -> Detection:
     """Canaries behind coins in one training, the threshold chosen on half of them."""
     coins = fair_coins(trainings.CANARIES, seed=seed)
     bound = OneRun(HeldOut(seed, 0.5))(
@@ -144,14 +146,14 @@ def training(train: Callable[[BoolArray, int], FloatArray], seed: int) -> Seen:
         adjacency="add-remove",
         unit="record",
     )
-    return Seen("one run" if bound.epsilon > trainings.CLAIMED else "", epsilon=bound.epsilon)
+    return Detection("one run" if bound.epsilon > trainings.CLAIMED else "", epsilon=bound.epsilon)
 
 
-def pipeline(publish: Callable[[bool, int], float], seed: int) -> Seen:
+def pipeline(publish: Callable[[bool, int], float], seed: int) -> Detection:
     """Many runs of a pipeline with and without one record."""
     coins = fair_coins(RUNS, seed=seed)
     scores = Scores.join([publish(bool(coin), seed * RUNS + run) for run, coin in enumerate(coins)], coins)
     bound = ClopperPearson(HeldOut(seed))(
         scores, delta=pipelines.DELTA, confidence=CONFIDENCE, adjacency="add-remove", unit="record"
     )
-    return Seen("many runs" if bound.epsilon > pipelines.CLAIMED else "", epsilon=bound.epsilon)
+    return Detection("many runs" if bound.epsilon > pipelines.CLAIMED else "", epsilon=bound.epsilon)

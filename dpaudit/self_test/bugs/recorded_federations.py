@@ -30,7 +30,7 @@ OF_FIXED_SIZE = replace(
     ).epsilon,
 )
 Pick = Callable[[np.random.Generator], IntArray]
-Step = Callable[[FloatArray, dict[str, FloatArray]], FloatArray]
+ServerRule = Callable[[FloatArray, dict[str, FloatArray]], FloatArray]
 
 
 def coins(rng: np.random.Generator) -> IntArray:
@@ -48,7 +48,7 @@ def with_a_favourite(rng: np.random.Generator) -> IntArray:
     return np.union1d(coins(rng), [7])
 
 
-def sgd(rate: float) -> Step:
+def sgd(rate: float) -> ServerRule:
     """Adds the average times a rate."""
     return lambda average, _: rate * average
 
@@ -72,7 +72,7 @@ def federation(
     claim: DpClaim = BY_COINS,
     pick: Pick = coins,
     noise: float = 1.0,
-    step: Step | None = None,
+    step: ServerRule | None = None,
     server: ServerStep | None = None,
     updates: bool = False,
     averages: bool = False,

@@ -11,7 +11,7 @@ from dpaudit.runtime import check
 from dpaudit.runtime.errors import InputError
 from dpaudit.runtime.jobs import Workers
 from dpaudit.self_test.bugs.catalogue import FAULTS, RIGHT
-from dpaudit.self_test.bugs.fault import Fault, Seen
+from dpaudit.self_test.bugs.fault import Detection, Fault
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Row:
     """
 
     fault: Fault
-    seen: Seen
+    seen: Detection
     seconds: float
 
     @property
@@ -144,7 +144,7 @@ def _called(hunt: Callable[..., Any], *recipe: object) -> Any:
     return hunt(*recipe)
 
 
-def _hunt(name: str, seed: int) -> tuple[str, Seen, float]:
+def _hunt(name: str, seed: int) -> tuple[str, Detection, float]:
     start = time.process_time()
     seen = _by_name(name).hunt(seed)
     return name, seen, time.process_time() - start

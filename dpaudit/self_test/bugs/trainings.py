@@ -9,7 +9,7 @@ import numpy as np
 
 from dpaudit.accounting.claim import GaussianSteps, Poisson
 from dpaudit.runtime.check import BoolArray, FloatArray, IntArray
-from dpaudit.self_test.bugs.dp_sgd import DpSgd
+from dpaudit.self_test.bugs.dp_sgd import BreakableDpSgd
 
 CANARIES, RECORDS, ORDINARY = 200, 600, 50  # coordinates of ordinary records; each canary has one more of its own
 STEPS, RATE, NOISE, DELTA = 100, 0.05, 2.5, 1e-5
@@ -74,7 +74,7 @@ def _dp_sgd(data: _Data, rows: IntArray, seed: int, *, records: int | None = Non
     """Weights after Poisson-sampled steps of least squares; batches and noise are those of `MECHANISM`."""
     rng = np.random.default_rng([seed, 1])
     expected = RATE * (rows.size if records is None else records)
-    release = DpSgd(clip_norm=1.0, noise_multiplier=NOISE, denominator=1.0, seed=seed)
+    release = BreakableDpSgd(clip_norm=1.0, noise_multiplier=NOISE, denominator=1.0, seed=seed)
     weights = np.zeros(data.features.shape[1])
     for _ in range(STEPS):
         batch = rows[rng.random(rows.size) < RATE]

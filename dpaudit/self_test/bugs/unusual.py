@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from dpaudit.accounting.law import Banded, DiscreteGaussian, Laplace, Law, Tree, correlated
+from dpaudit.accounting.law import Banded, DiscreteGaussian, Laplace, Law, TreeNoise, correlated
 from dpaudit.inspection.after import ADAM, ROUNDED, TOP_K, After, Momentum, WeightDecay
 from dpaudit.inspection.mechanism import Array, Mechanism, Stated
 from dpaudit.runtime.check import FloatArray
-from dpaudit.self_test.bugs.dp_sgd import DpSgd, clip_examples, fresh_noise, norms, weighted
+from dpaudit.self_test.bugs.dp_sgd import BreakableDpSgd, clip_examples, fresh_noise, norms, weighted
 
 BANDS = (1.0, 0.5, 0.25, 0.125)
 STEPS = 64  # of correlated noise
@@ -85,28 +85,28 @@ def divide_by_the_largest(gradients: list[FloatArray], clip_norm: float) -> list
 # Noise of another law.
 
 
-def noise_cut_off(mechanism: DpSgd, sums: list[FloatArray]) -> list[FloatArray]:
+def noise_cut_off(mechanism: BreakableDpSgd, sums: list[FloatArray]) -> list[FloatArray]:
     """Gaussian noise drawn again where it is beyond 3 deviations."""
     return [s + mechanism.scale * _truncated(mechanism.rng, s.shape, 3.0) for s in sums]
 
 
-def noise_clipped(mechanism: DpSgd, sums: list[FloatArray]) -> list[FloatArray]:
+def noise_clipped(mechanism: BreakableDpSgd, sums: list[FloatArray]) -> list[FloatArray]:
     """Gaussian noise clipped to 3.5 deviations."""
     return [s + mechanism.scale * np.clip(mechanism.rng.standard_normal(s.shape), -3.5, 3.5) for s in sums]
 
 
-def noise_triangular(mechanism: DpSgd, sums: list[FloatArray]) -> list[FloatArray]:
+def noise_triangular(mechanism: BreakableDpSgd, sums: list[FloatArray]) -> list[FloatArray]:
     """The sum of two uniform draws, of the right deviation."""
     width = math.sqrt(1.5) * mechanism.scale
     return [s + mechanism.rng.uniform(-width, width, (2, *s.shape)).sum(axis=0) for s in sums]
 
 
-def noise_in_float16(mechanism: DpSgd, sums: list[FloatArray]) -> list[FloatArray]:
+def noise_in_float16(mechanism: BreakableDpSgd, sums: list[FloatArray]) -> list[FloatArray]:
     """Noise is drawn in half precision, the sum is in full: the digits beyond are those of the sum."""
     return [s + mechanism.rng.normal(0.0, mechanism.scale, s.shape).astype(np.float16).astype(np.float64) for s in sums]
 
 
-def noise_on_a_fixed_grid(mechanism: DpSgd, sums: list[FloatArray]) -> list[FloatArray]:
+def noise_on_a_fixed_grid(mechanism: BreakableDpSgd, sums: list[FloatArray]) -> list[FloatArray]:
     """Noise is rounded to 1/1024 of its deviation before it is added."""
     step = mechanism.scale / 1024
     return [s + step * np.rint(mechanism.rng.normal(0.0, mechanism.scale, s.shape) / step) for s in sums]
@@ -115,17 +115,17 @@ def noise_on_a_fixed_grid(mechanism: DpSgd, sums: list[FloatArray]) -> list[Floa
 # Noise with little entropy.
 
 
-def noise_from_a_pool(mechanism: DpSgd, sums: list[FloatArray]) -> list[FloatArray]:
+def noise_from_a_pool(mechanism: BreakableDpSgd, sums: list[FloatArray]) -> list[FloatArray]:
     """A thousand vectors are drawn once, and one of them is taken at each step."""
     return _seeded(mechanism, sums, int(mechanism.rng.integers(1000)))
 
 
-def noise_of_short_seeds(mechanism: DpSgd, sums: list[FloatArray]) -> list[FloatArray]:
+def noise_of_short_seeds(mechanism: BreakableDpSgd, sums: list[FloatArray]) -> list[FloatArray]:
     """The seed of each step has 16 bits."""
     return _seeded(mechanism, sums, int(mechanism.rng.integers(2**16)))
 
 
-def noise_of_opposite_pairs(mechanism: DpSgd, sums: list[FloatArray]) -> list[FloatArray]:
+def noise_of_opposite_pairs(mechanism: BreakableDpSgd, sums: list[FloatArray]) -> list[FloatArray]:
     """Antithetic draws: every second step takes the noise of the one before it, turned around."""
     sign = 1.0 if mechanism.calls % 2 else -1.0
     rng = np.random.default_rng([mechanism.seed, (mechanism.calls + 1) // 2])
@@ -135,21 +135,21 @@ def noise_of_opposite_pairs(mechanism: DpSgd, sums: list[FloatArray]) -> list[Fl
 # Noise that leaves a direction free.
 
 
-def noise_without_its_mean(mechanism: DpSgd, sums: list[FloatArray]) -> list[FloatArray]:
+def noise_without_its_mean(mechanism: BreakableDpSgd, sums: list[FloatArray]) -> list[FloatArray]:
     """Noise is centred: the mean of all coordinates is released as it is."""
     drawn = [mechanism.rng.normal(0.0, mechanism.scale, s.shape) for s in sums]
     mean = np.mean(np.concatenate([d.ravel() for d in drawn]))
     return [s + d - mean for s, d in zip(sums, drawn, strict=True)]
 
 
-def noise_but_for_the_last(mechanism: DpSgd, sums: list[FloatArray]) -> list[FloatArray]:
+def noise_but_for_the_last(mechanism: BreakableDpSgd, sums: list[FloatArray]) -> list[FloatArray]:
     """The last coordinate of the last variable gets none."""
     noisy = fresh_noise(mechanism, sums)
     noisy[-1].ravel()[-1] = sums[-1].ravel()[-1]
     return noisy
 
 
-def noise_in_a_subspace(mechanism: DpSgd, sums: list[FloatArray]) -> list[FloatArray]:
+def noise_in_a_subspace(mechanism: BreakableDpSgd, sums: list[FloatArray]) -> list[FloatArray]:
     """Noise is projected off a fixed direction over all variables."""
     drawn = np.concatenate([mechanism.rng.normal(0.0, mechanism.scale, s.size) for s in sums])
     unit = np.random.default_rng(11).standard_normal(drawn.size)
@@ -162,17 +162,17 @@ def noise_in_a_subspace(mechanism: DpSgd, sums: list[FloatArray]) -> list[FloatA
 # Rare and excited steps.
 
 
-def noise_but_every_hundredth(mechanism: DpSgd, sums: list[FloatArray]) -> list[FloatArray]:
+def noise_but_every_hundredth(mechanism: BreakableDpSgd, sums: list[FloatArray]) -> list[FloatArray]:
     """Every hundredth step, which is written down for a chart, is without noise."""
     return sums if mechanism.calls % 100 == 0 else fresh_noise(mechanism, sums)
 
 
-def noise_but_every_thousandth(mechanism: DpSgd, sums: list[FloatArray]) -> list[FloatArray]:
+def noise_but_every_thousandth(mechanism: BreakableDpSgd, sums: list[FloatArray]) -> list[FloatArray]:
     """Every thousandth step is without noise."""
     return sums if mechanism.calls % 1000 == 0 else fresh_noise(mechanism, sums)
 
 
-def noise_at_even_steps(mechanism: DpSgd, sums: list[FloatArray]) -> list[FloatArray]:
+def noise_at_even_steps(mechanism: BreakableDpSgd, sums: list[FloatArray]) -> list[FloatArray]:
     """Noise at even steps only."""
     return sums if mechanism.calls % 2 else fresh_noise(mechanism, sums)
 
@@ -184,10 +184,10 @@ def skipped_after_overflow(fault: str) -> Callable[[int], Mechanism]:
         held: dict[str, Any] = {}
 
         def reset() -> None:
-            held["private"], held["quiet"] = DpSgd(seed=seed), False
+            held["private"], held["quiet"] = BreakableDpSgd(seed=seed), False
 
         def release(gradients: Sequence[Array]) -> list[FloatArray]:
-            private: DpSgd = held["private"]
+            private: BreakableDpSgd = held["private"]
             overflowed = any(not np.isfinite(g).all() for g in gradients)
             noisy, quiet = private(gradients), held["quiet"]
             held["quiet"] = overflowed and fault == "noise"
@@ -206,10 +206,10 @@ def skipped_after_overflow(fault: str) -> Callable[[int], Mechanism]:
 
 # Right mechanisms of unusual kinds: a function from a seed to the mechanism and what it states.
 
-Build = Callable[[int], tuple[Mechanism, Stated]]
+BuildStated = Callable[[int], tuple[Mechanism, Stated]]
 
 
-def followed_by(step: After, apply: Callable[[list[FloatArray], dict[str, Any]], list[FloatArray]]) -> Build:
+def followed_by(step: After, apply: Callable[[list[FloatArray], dict[str, Any]], list[FloatArray]]) -> BuildStated:
     """DP-SGD whose release goes through a step that it names."""
 
     def build(seed: int) -> tuple[Mechanism, Stated]:
@@ -218,7 +218,7 @@ def followed_by(step: After, apply: Callable[[list[FloatArray], dict[str, Any]],
 
             def reset() -> None:
                 held.clear()
-                held["private"] = DpSgd(seed=stream)
+                held["private"] = BreakableDpSgd(seed=stream)
 
             def release(gradients: Sequence[Array]) -> list[FloatArray]:
                 return apply(held["private"](gradients), held)
@@ -227,7 +227,7 @@ def followed_by(step: After, apply: Callable[[list[FloatArray], dict[str, Any]],
             return Mechanism(release, reset=reset, after=(step,), name="DP-SGD with a step after its noise")
 
         streams = iter(range(1_000_000 * seed + 1, 1_000_000 * (seed + 1)))
-        return replace(start(seed), fresh=lambda: start(next(streams))), DpSgd().stated
+        return replace(start(seed), fresh=lambda: start(next(streams))), BreakableDpSgd().stated
 
     return build
 
@@ -267,7 +267,7 @@ def _rounded(noisy: list[FloatArray], _: dict[str, Any]) -> list[FloatArray]:
     return [np.round(g, 2) for g in noisy]
 
 
-def of_law(law: Law) -> Build:
+def of_law(law: Law) -> BuildStated:
     """DP-SGD with noise of the law that it states; correlated noise from its first step on when it is built anew."""
 
     def build(seed: int) -> tuple[Mechanism, Stated]:
@@ -321,21 +321,21 @@ def _sums(law: Law, gradients: list[FloatArray]) -> list[FloatArray]:
 
 def permuting(seed: int) -> tuple[Mechanism, Stated]:
     """Each batch is permuted inside, by draws of the generator that draws the noise."""
-    held = {"private": DpSgd(seed=seed)}
+    held = {"private": BreakableDpSgd(seed=seed)}
 
     def release(gradients: Sequence[Array]) -> list[FloatArray]:
         order = held["private"].rng.permutation(len(gradients[0]))
         return held["private"]([g[order] for g in gradients])
 
     def reset() -> None:
-        held["private"] = DpSgd(seed=seed)
+        held["private"] = BreakableDpSgd(seed=seed)
 
-    return Mechanism(release, reset=reset, name="DP-SGD that permutes its batch"), DpSgd().stated
+    return Mechanism(release, reset=reset, name="DP-SGD that permutes its batch"), BreakableDpSgd().stated
 
 
 def rotating(seed: int, *, resets: bool = True) -> tuple[Mechanism, Stated]:
     """The noisy gradient is released in another basis, a fixed one."""
-    private = DpSgd(seed=seed)
+    private = BreakableDpSgd(seed=seed)
     turn, _ = np.linalg.qr(np.random.default_rng(3).standard_normal((272, 272)))
 
     def release(gradients: Sequence[Array]) -> list[FloatArray]:
@@ -353,13 +353,13 @@ def clip_smoothly(gradients: list[FloatArray], clip_norm: float) -> list[FloatAr
     return weighted(clip_norm / (norms(finite) + 0.01 * clip_norm), finite)
 
 
-def noise_by_counter(mechanism: DpSgd, sums: list[FloatArray]) -> list[FloatArray]:
+def noise_by_counter(mechanism: BreakableDpSgd, sums: list[FloatArray]) -> list[FloatArray]:
     """Right noise, keyed by a seed and the number of the step."""
     rng = np.random.default_rng([mechanism.seed, mechanism.calls])
     return [s + rng.normal(0.0, mechanism.scale, s.shape) for s in sums]
 
 
-RIGHT: dict[str, Build] = {
+RIGHT: dict[str, BuildStated] = {
     "momentum after the noise": followed_by(Momentum(0.9), _momentum),
     "moving average after the noise": followed_by(Momentum(0.8, 0.8), _average),
     "weight decay after the noise": followed_by(WeightDecay(0.1, WEIGHTS), _decay),
@@ -369,11 +369,14 @@ RIGHT: dict[str, Build] = {
     "Laplace noise": of_law(Laplace()),
     "discrete Gaussian noise": of_law(DiscreteGaussian(SPACING)),
     "banded matrix noise": of_law(Banded(BANDS, STEPS)),
-    "tree noise": of_law(Tree(STEPS)),
+    "tree noise": of_law(TreeNoise(STEPS)),
     "permuted batches": permuting,
     "fixed rotation": rotating,
-    "smooth clip": lambda seed: (DpSgd(seed=seed, clip=clip_smoothly).mechanism(), DpSgd().stated),
-    "noise by counter": lambda seed: (DpSgd(seed=seed, noise=noise_by_counter).mechanism(), DpSgd().stated),
+    "smooth clip": lambda seed: (BreakableDpSgd(seed=seed, clip=clip_smoothly).mechanism(), BreakableDpSgd().stated),
+    "noise by counter": lambda seed: (
+        BreakableDpSgd(seed=seed, noise=noise_by_counter).mechanism(),
+        BreakableDpSgd().stated,
+    ),
 }
 
 # Faults with no finite ε: what is released without noise, or with noise that can be drawn again or taken off.
@@ -433,6 +436,6 @@ def _truncated(rng: np.random.Generator, shape: tuple[int, ...], limit: float) -
     return drawn
 
 
-def _seeded(mechanism: DpSgd, sums: list[FloatArray], seed: int) -> list[FloatArray]:
+def _seeded(mechanism: BreakableDpSgd, sums: list[FloatArray], seed: int) -> list[FloatArray]:
     rng = np.random.default_rng(seed)
     return [s + rng.normal(0.0, mechanism.scale, s.shape) for s in sums]

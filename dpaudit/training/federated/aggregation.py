@@ -20,7 +20,7 @@ Sampler = PoissonClients | FixedClients | AllClients | OncePerEpoch
 
 
 @dataclass(frozen=True)
-class Mean(Strict):
+class PlainMean(Strict):
     """The average of the updates that arrived, without privacy.
 
     Args:
@@ -218,5 +218,5 @@ class Distributed(_Clipped):
         return exact
 
 
-Aggregator = Mean | FixedClip | AdaptiveClip | Tree | LocalNoise | Distributed
+Aggregator = PlainMean | FixedClip | AdaptiveClip | Tree | LocalNoise | Distributed
 NamedAggregator = Annotated[Aggregator, Field(discriminator="kind")]

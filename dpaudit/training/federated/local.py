@@ -12,10 +12,10 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from dpaudit.engine.device_arrays import Held
-from dpaudit.engine.gradients import Loss, clipped_sum, plain_sum
+from dpaudit.engine.gradients import ExampleLoss, clipped_sum, plain_sum
 from dpaudit.engine.keys import generator
 from dpaudit.engine.network import Network, Parameters
-from dpaudit.engine.optimizers import Optimizer, Sgd
+from dpaudit.engine.optimizers import GradientDescent, Optimizer
 from dpaudit.engine.randomness import Stream, normal
 from dpaudit.engine.training import workers
 from dpaudit.runtime import check
@@ -42,7 +42,7 @@ class Local:
 
     epochs: int = 1
     batch_size: int | Literal["all"] = 32
-    optimizer: Optimizer = Sgd()  # noqa: RUF009  # a frozen value
+    optimizer: Optimizer = GradientDescent()  # noqa: RUF009  # a frozen value
     proximal: float = 0.0
     clip: float | None = None
     noise_multiplier: float = 0.0
@@ -67,7 +67,7 @@ class Local:
         return self.epochs * -(-records // self.batch(records))
 
 
-class Task(NamedTuple):
+class ClientWork(NamedTuple):
     """One client's work in a round.
 
     Args:
@@ -110,7 +110,7 @@ class Trainees:
     network: Network
     local: Local
     held: Held
-    loss: Loss
+    loss: ExampleLoss
     slots: int
     seed: int
 
@@ -118,7 +118,7 @@ class Trainees:
         check.integer("slots", self.slots, at_least=1)
         object.__setattr__(self, "_program", _program(self.network, self.local, self.loss, self.held.is_prepared))
 
-    def __call__(self, models: Parameters, tasks: Sequence[Task], *, round_number: int, rate: float) -> list[Any]:
+    def __call__(self, models: Parameters, tasks: Sequence[ClientWork], *, round_number: int, rate: float) -> list[Any]:
         """Updates (weights after minus before), one tensor (clients, ...) per trained variable, in the order of tasks.
 
         Args:
@@ -138,7 +138,7 @@ class Trainees:
         back = tf.constant(np.argsort(order))
         return [tf.gather(tf.concat(column, axis=0), back) for column in zip(*parts, strict=True)]
 
-    def _some(self, models: Parameters, tasks: Sequence[Task], round_number: int, rate: float) -> list[Any]:
+    def _some(self, models: Parameters, tasks: Sequence[ClientWork], round_number: int, rate: float) -> list[Any]:
         spare = self.slots - len(tasks)
         batches = [self.batches(task, round_number) for task in tasks]
         steps, width = (max(batch.shape[axis] for batch in batches) for axis in (0, 1))
@@ -166,7 +166,7 @@ class Trainees:
         )
         return [update[: len(tasks)] for update in updates]
 
-    def batches(self, task: Task, round_number: int) -> IntArray:
+    def batches(self, task: ClientWork, round_number: int) -> IntArray:
         """Records of each local step of a client, shape (steps, longest batch), -1 where a batch is shorter."""
         count, size = task.rows.size, self.local.batch(task.rows.size)
         rng = generator(self.seed, task.client, "local batches", round_number)
@@ -184,7 +184,7 @@ class Trainees:
         return drawn[: max(1, round(task.share * len(drawn)))]
 
 
-def _program(network: Network, local: Local, loss: Loss, is_prepared: bool) -> Callable[..., list[Any]]:
+def _program(network: Network, local: Local, loss: ExampleLoss, is_prepared: bool) -> Callable[..., list[Any]]:
     def gradient(parameters: Any, x: Any, y: Any, present: Any, divisors: Any, noise: Stream, dropout: Stream) -> Any:
         if local.clip is None:
             sums, _ = plain_sum(

@@ -147,19 +147,19 @@ class Trouble(Strict):
         check.probability("straggle", self.straggle)
         check.open_unit("straggler_share", self.straggler_share)
 
-    def __call__(self, clients: int, *, round_number: int, seed: int) -> "Answers":
+    def __call__(self, clients: int, *, round_number: int, seed: int) -> "RoundAnswers":
         """Who would answer in a round, and how much of its work each would do.
 
         >>> Trouble()(2, round_number=0, seed=0)
-        Answers(answers=array([ True,  True]), share=array([1., 1.]))
+        RoundAnswers(answers=array([ True,  True]), share=array([1., 1.]))
         """
         rng = _rng(seed, round_number)
         answers = rng.random(clients) >= self.drop_out
         slow = rng.random(clients) < self.straggle
-        return Answers(answers, np.where(slow, self.straggler_share, 1.0))
+        return RoundAnswers(answers, np.where(slow, self.straggler_share, 1.0))
 
 
-class Answers(NamedTuple):
+class RoundAnswers(NamedTuple):
     """Of every client of the roster, shapes (clients,)."""
 
     answers: BoolArray

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from dpaudit.engine.randomness import Stream, normal
 from dpaudit.runtime.check import FloatArray
 from dpaudit.runtime.errors import AuditFailed, InputError
-from dpaudit.runtime.seeds import derived
+from dpaudit.runtime.seeds import derive_seed
 from dpaudit.runtime.tensorflow import tensorflow_privacy_module, tf
 from dpaudit.training.federated.aggregation import (
     AdaptiveClip,
@@ -19,7 +19,7 @@ from dpaudit.training.federated.aggregation import (
     Distributed,
     FixedClip,
     LocalNoise,
-    Mean,
+    PlainMean,
     Tree,
 )
 from dpaudit.training.federated.participation import OncePerEpoch, Participation
@@ -65,7 +65,7 @@ class Aggregation:
         if self.expected <= 0:
             raise InputError(f"expected clients in a round must be above 0, got {self.expected!r}.")
         if isinstance(self.aggregator, Tree):
-            query = _tree(self.aggregator, self.shapes, self.participation, derived(self.seed, "tree noise"))
+            query = _tree(self.aggregator, self.shapes, self.participation, derive_seed(self.seed, "tree noise"))
             programs = query, _accumulated(query, self.shapes), None
         else:
             programs = _programs(self.aggregator, self.shapes, self.expected)
@@ -81,7 +81,7 @@ class Aggregation:
         aggregator = self.aggregator
         if isinstance(aggregator, AdaptiveClip):
             return float(state.sum_state.l2_norm_clip)
-        return None if isinstance(aggregator, Mean) else aggregator.clip
+        return None if isinstance(aggregator, PlainMean) else aggregator.clip
 
     def __call__(
         self, state: Any, updates: list[Any], weights: FloatArray, clients: Sequence[int], *, round_number: int
@@ -91,7 +91,7 @@ class Aggregation:
         Args:
             state: of `start` or of the round before.
             updates: tensors (clients, ...), perhaps of no client.
-            weights: records of each client, shape (clients,); only `Mean` looks at them.
+            weights: records of each client, shape (clients,); only `PlainMean` looks at them.
             clients: their numbers, which fix the noise of those who add it themselves.
             round_number: counted from 0; with the seed it fixes the noise.
 
@@ -100,14 +100,14 @@ class Aggregation:
         """
         finite = tf.math.is_finite(_norms(updates))
         refused = int(tf.reduce_sum(tf.cast(~finite, tf.int32)))
-        if refused and isinstance(self.aggregator, Mean):
+        if refused and isinstance(self.aggregator, PlainMean):
             raise AuditFailed(f"the update of client {clients[int(np.argmin(finite))]} is not finite; a lower rate?")
         # A bound on what one client can do must hold for NaN too, so a broken update counts as none at all.
         if refused:
             updates = [tf.where(_column(finite, u), u, tf.zeros_like(u)) for u in updates]
         clip = self.clip(state)
         match self.aggregator:
-            case Mean(weighting):
+            case PlainMean(weighting):
                 return Released(_weighted(updates, weights, uniform=weighting == "uniform"), None, None, 0, state)
             case LocalNoise(noise_multiplier=noise):
                 keys = Stream.start(self.seed, list(clients), f"own noise {round_number}").keys
@@ -147,7 +147,7 @@ class Aggregation:
         if len(flat) < least:
             return Released(None, aggregator.clip, None, refused, state)
         bound = aggregator.bound(flat.shape[1])
-        rng = np.random.default_rng((derived(self.seed, "shares"), round_number))
+        rng = np.random.default_rng((derive_seed(self.seed, "shares"), round_number))
         norms = np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), aggregator.clip)
         scaled = flat * (aggregator.scale * aggregator.clip / norms)
         query = self._query  # type: ignore[attr-defined]

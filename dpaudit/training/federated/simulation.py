@@ -8,26 +8,26 @@ import numpy as np
 import numpy.typing as npt
 
 from dpaudit.engine.device_arrays import Held
-from dpaudit.engine.gradients import Loss
+from dpaudit.engine.gradients import ExampleLoss
 from dpaudit.engine.network import Network, Parameters
-from dpaudit.engine.optimizers import Optimizer, Sgd
+from dpaudit.engine.optimizers import GradientDescent, Optimizer
 from dpaudit.engine.randomness import Stream
 from dpaudit.engine.schedules import Constant, Schedule
 from dpaudit.runtime import check
 from dpaudit.runtime.check import BoolArray, FloatArray, IntArray
 from dpaudit.runtime.errors import AuditFailed, InputError
-from dpaudit.runtime.seeds import derived
+from dpaudit.runtime.seeds import derive_seed
 from dpaudit.runtime.tensorflow import tf
-from dpaudit.training.federated.aggregation import Aggregator, Mean
+from dpaudit.training.federated.aggregation import Aggregator, PlainMean
 from dpaudit.training.federated.compression import Compression, Whole
 from dpaudit.training.federated.ledger import Entry
-from dpaudit.training.federated.local import Local, Task, Trainees, slots_for
+from dpaudit.training.federated.local import ClientWork, Local, Trainees, slots_for
 from dpaudit.training.federated.participation import AllClients, Participation, Trouble
 from dpaudit.training.federated.queries import Aggregation
 
 
 @dataclass(frozen=True)
-class Recipe:
+class FederationRecipe:
     """How a federation trains.
 
     Args:
@@ -37,7 +37,7 @@ class Recipe:
         learning_rate: of the clients, by round.
         aggregator: what the server makes of the updates.
         server: optimiser of the server, fed the average update as if it were a negative gradient.
-        server_learning_rate: its step size; 1 with plain `Sgd` is FedAvg.
+        server_learning_rate: its step size; 1 with plain `GradientDescent` is FedAvg.
         compression: what is sent.
         trouble: drop-outs and stragglers.
     """
@@ -46,8 +46,8 @@ class Recipe:
     participation: Participation = AllClients()  # noqa: RUF009  # frozen values, here and below
     local: Local = Local()  # noqa: RUF009
     learning_rate: Schedule = Constant(0.1)  # noqa: RUF009
-    aggregator: Aggregator = Mean()  # noqa: RUF009
-    server: Optimizer = Sgd()  # noqa: RUF009
+    aggregator: Aggregator = PlainMean()  # noqa: RUF009
+    server: Optimizer = GradientDescent()  # noqa: RUF009
     server_learning_rate: float = 1.0
     compression: Compression = Whole()  # noqa: RUF009
     trouble: Trouble = Trouble()  # noqa: RUF009
@@ -58,7 +58,7 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Canaries:
+class CanaryClients:
     """Clients that send a chosen update instead of training: the clip norm times a unit vector.
 
     Args:
@@ -103,20 +103,20 @@ class Moment(NamedTuple):
 
 
 Observer = Callable[[Moment], None]
-Rows = Sequence[IntArray]
+ClientRows = Sequence[IntArray]
 
 
 def simulate(
     network: Network,
     models: Parameters,
-    recipe: Recipe,
+    recipe: FederationRecipe,
     *,
     features: npt.NDArray[np.float32],
     targets: npt.NDArray[np.generic],
-    rows: Sequence[Rows],
-    loss: Loss,
+    rows: Sequence[ClientRows],
+    loss: ExampleLoss,
     seed: int,
-    canaries: Canaries | Sequence[Canaries] | None = None,
+    canaries: CanaryClients | Sequence[CanaryClients] | None = None,
     observe: Observer | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> tuple[Parameters, list[list[Entry]]]:
@@ -145,12 +145,12 @@ def simulate(
     total = roster + (len(added[0].present) if added[0] is not None else 0)
     expected = recipe.participation.expected(total)
     shapes = tuple(network.variables[i].shape for i in network.trainable)
-    seeds = [derived(seed, "federation", f) for f in range(federations)]
+    seeds = [derive_seed(seed, "federation", f) for f in range(federations)]
     aggregations = [Aggregation(recipe.aggregator, shapes, expected, recipe.participation, s) for s in seeds]
     states = [aggregation.start() for aggregation in aggregations]
     slots = slots_for(max(1, round(expected * federations)))
     held = Held.of(network, features, targets)
-    trainees = Trainees(network, recipe.local, held, loss, slots, derived(seed, "clients"))
+    trainees = Trainees(network, recipe.local, held, loss, slots, derive_seed(seed, "clients"))
     server = [recipe.server.start(models[i]) for i in network.trainable]
     rates = recipe.learning_rate(recipe.rounds)
     ledgers: list[list[Entry]] = [[] for _ in range(federations)]
@@ -197,20 +197,26 @@ class _Turn(NamedTuple):
     asked: int
     clients: list[int]
     weights: FloatArray
-    tasks: list[Task]
+    tasks: list[ClientWork]
     canaries: IntArray
 
 
 def _turn(
-    recipe: Recipe, federation: int, rows: Rows, canaries: Canaries | None, total: int, seed: int, number: int
+    recipe: FederationRecipe,
+    federation: int,
+    rows: ClientRows,
+    canaries: CanaryClients | None,
+    total: int,
+    seed: int,
+    number: int,
 ) -> _Turn:
     present = np.array([own.size > 0 for own in rows] + ([] if canaries is None else canaries.present.tolist()))
-    asked = recipe.participation(total, round_number=number, seed=derived(seed, "participation")) & present
-    answers = recipe.trouble(total, round_number=number, seed=derived(seed, "trouble"))
+    asked = recipe.participation(total, round_number=number, seed=derive_seed(seed, "participation")) & present
+    answers = recipe.trouble(total, round_number=number, seed=derive_seed(seed, "trouble"))
     there = asked & answers.answers
     real = np.flatnonzero(there[: len(rows)])
     # Numbers differ between federations, so that no two clients anywhere share their randomness.
-    tasks = [Task(federation, federation * total + int(c), rows[c], float(answers.share[c])) for c in real]
+    tasks = [ClientWork(federation, federation * total + int(c), rows[c], float(answers.share[c])) for c in real]
     extra = np.flatnonzero(there[len(rows) :])
     clients = [int(c) for c in np.flatnonzero(there)]
     weights = np.array([float(rows[c].size) for c in real] + [1.0] * extra.size)
@@ -221,7 +227,7 @@ def _sent(
     flat: Any,
     own: slice,
     turn: _Turn,
-    canaries: Canaries | None,
+    canaries: CanaryClients | None,
     clip: float | None,
     shapes: Sequence[tuple[int, ...]],
 ) -> Any:
@@ -239,7 +245,12 @@ def _sent(
 
 
 def _served(
-    network: Network, models: Parameters, server: list[Any], means: list[list[Any] | None], recipe: Recipe, number: int
+    network: Network,
+    models: Parameters,
+    server: list[Any],
+    means: list[list[Any] | None],
+    recipe: FederationRecipe,
+    number: int,
 ) -> tuple[Parameters, list[Any]]:
     """The server's step in every federation; one that gave its round up stays where it is."""
     changed, states = list(models), []
@@ -262,7 +273,7 @@ def _split(flat: Any, shapes: Sequence[tuple[int, ...]]) -> list[Any]:
     return [tf.reshape(part, [-1, *shape]) for part, shape in zip(parts, shapes, strict=True)]
 
 
-def _checked(rows: Sequence[Rows], federations: int, records: int, targets: int) -> int:
+def _checked(rows: Sequence[ClientRows], federations: int, records: int, targets: int) -> int:
     if records != targets:
         raise InputError(f"features and targets must have one row per record, got {records} and {targets}.")
     if len(rows) != federations:
@@ -279,8 +290,10 @@ def _checked(rows: Sequence[Rows], federations: int, records: int, targets: int)
     return lengths[0]
 
 
-def _canaries_of_each(canaries: Canaries | Sequence[Canaries] | None, federations: int) -> list[Canaries | None]:
-    if canaries is None or isinstance(canaries, Canaries):
+def _canaries_of_each(
+    canaries: CanaryClients | Sequence[CanaryClients] | None, federations: int
+) -> list[CanaryClients | None]:
+    if canaries is None or isinstance(canaries, CanaryClients):
         return [canaries] * federations
     if len(canaries) != federations or len({len(own.present) for own in canaries}) != 1:
         raise InputError(

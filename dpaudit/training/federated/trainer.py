@@ -9,49 +9,23 @@ import numpy.typing as npt
 from dpaudit.accounting.claim import GaussianSteps, Poisson
 from dpaudit.bounds.lower_bound import Skipped
 from dpaudit.data.dataset import Dataset
-from dpaudit.data.load import load
 from dpaudit.data.users import Clients, Iid, Natural, rows_of
 from dpaudit.runtime import check
 from dpaudit.runtime.check import BoolArray, IntArray
 from dpaudit.runtime.errors import InputError
-from dpaudit.runtime.strict import Strict
 from dpaudit.training.architecture import Architecture
 from dpaudit.training.capabilities import no_probe
-from dpaudit.training.federated.aggregation import Mean, NamedAggregator
+from dpaudit.training.dp_sgd import OptimizerName
+from dpaudit.training.federated.aggregation import NamedAggregator, PlainMean
 from dpaudit.training.federated.compression import Compression, Whole
 from dpaudit.training.federated.participation import AllClients, Participation, Trouble
+from dpaudit.training.federated.public_data import Pretraining
 from dpaudit.training.trainer import TrainedModel
 
 if TYPE_CHECKING:
     from dpaudit.inspection.under_test import UnderTest
 
-Optimizer = Literal["sgd", "adam"]
 Decay = Literal["constant", "cosine"]
-
-
-@dataclass(frozen=True)
-class Pretraining(Strict):
-    """Training without privacy on public data, before the federation starts.
-
-    Args:
-        source: the public data, a known name or a path; nothing of it is audited.
-        epochs: passes over it.
-        batch_size: records per step.
-        learning_rate: step size.
-        freeze: how many of the first layers with weights stay as they are afterwards.
-    """
-
-    source: str
-    epochs: int = 20
-    batch_size: int = 32
-    learning_rate: float = 0.1
-    freeze: int = 0
-
-    def __post_init__(self) -> None:
-        check.integer("epochs", self.epochs, at_least=1)
-        check.integer("batch_size", self.batch_size, at_least=1)
-        check.positive("learning_rate", self.learning_rate)
-        check.integer("freeze", self.freeze, at_least=0)
 
 
 @dataclass(frozen=True)
@@ -85,7 +59,7 @@ class Federated:
     clients: Clients = Natural()  # noqa: RUF009  # frozen values, here and below
     rounds: int = 30
     participation: Participation = AllClients()  # noqa: RUF009
-    aggregator: NamedAggregator = Mean()  # noqa: RUF009
+    aggregator: NamedAggregator = PlainMean()  # noqa: RUF009
     local_epochs: int = 1
     batch_size: int | Literal["all"] = 32
     learning_rate: float = 0.1
@@ -94,7 +68,7 @@ class Federated:
     proximal: float = 0.0
     local_clip: float | None = None
     local_noise_multiplier: float = 0.0
-    server_optimizer: Optimizer = "sgd"
+    server_optimizer: OptimizerName = "sgd"
     server_learning_rate: float = 1.0
     server_momentum: float = 0.0
     compression: Compression = Whole()  # noqa: RUF009
@@ -112,7 +86,7 @@ class Federated:
         check.probability("momentum", self.momentum)
         check.nonnegative("proximal", self.proximal)
         check.nonnegative("local_noise_multiplier", self.local_noise_multiplier)
-        check.one_of("server_optimizer", self.server_optimizer, get_args(Optimizer))
+        check.one_of("server_optimizer", self.server_optimizer, get_args(OptimizerName))
         check.positive("server_learning_rate", self.server_learning_rate)
         check.probability("server_momentum", self.server_momentum)
         check.integer("partition_seed", self.partition_seed, at_least=0)
@@ -149,9 +123,9 @@ class Federated:
         """Its server, where it protects users, with the clients of the data on its roster."""
         if self.aggregator.mechanism(self.participation, self.rounds) is None:
             return no_probe(self)
-        from dpaudit.training.federated.server import server_of
+        from dpaudit.training.federated.server_under_test import server_of
 
-        return server_of(self, int(self.owner(dataset).max()) + 1, seed=seed)
+        return server_of(self.aggregator, self.participation, int(self.owner(dataset).max()) + 1, seed=seed)
 
     def owner(self, dataset: Dataset) -> IntArray:
         """Client of each record, shape (records,)."""
@@ -159,9 +133,9 @@ class Federated:
 
     def restore(self, weights: dict[str, npt.NDArray[np.float32]], dataset: Dataset) -> TrainedModel:
         """The model again from stored weights."""
-        from dpaudit.training.keras_model import restored
+        from dpaudit.training.keras_model import restore_model
 
-        return restored(self.architecture(dataset.features.shape[1:], dataset.outputs), weights, None)
+        return restore_model(self.architecture(dataset.features.shape[1:], dataset.outputs), weights, None)
 
     def __call__(self, dataset: Dataset, included: BoolArray, *, seed: int) -> TrainedModel:
         """Train on the included records; a client that is left without records is absent.
@@ -171,30 +145,44 @@ class Federated:
                 not fit the sampling.
             AuditFailed: the federation diverged.
         """
-        from dpaudit.training.keras_model import trained
+        from dpaudit.training.keras_model import as_trained_model
 
-        prepared = self.prepare(dataset, seed=seed)
+        federation = self.prepare(dataset, seed=seed)
         rows = rows_of(self.owner(dataset), included=included)
-        models, _ = prepared([rows], seed=seed)
-        return trained(prepared.network.to_keras(models, 0), self.mechanism(int(included.sum())))
+        models, _ = federation([rows], seed=seed)
+        return as_trained_model(federation.network.to_keras(models, 0), self.mechanism(int(included.sum())))
 
     def prepare(self, dataset: Dataset, *, seed: int) -> Any:
-        """A `dpaudit.training.federated.prepared.Prepared`: the federation ready to run."""
-        from dpaudit.training.federated.prepared import prepared
+        """A `dpaudit.training.federated.federation.Federation` of it; the seed draws the first weights.
 
-        return prepared(self, dataset, seed=seed)
+        Raises:
+            InputError: the public data does not fit, or the pretraining leaves nothing to train.
+        """
+        from dpaudit.engine.optimizers import Adam, GradientDescent
+        from dpaudit.engine.schedules import Constant, Cosine
+        from dpaudit.training.federated.federation import Federation, with_start
+        from dpaudit.training.federated.local import Local
+        from dpaudit.training.federated.simulation import FederationRecipe
 
-    def public_data(self, dataset: Dataset) -> Dataset:
-        """Data of the pretraining, checked against the data it prepares for."""
-        assert self.pretraining is not None
-        public = load(self.pretraining.source, task=dataset.task)
-        if public.features.shape[1:] != dataset.features.shape[1:] or public.task != dataset.task:
-            raise InputError(
-                f"pretraining data {public.name} has {public.task} records of shape {public.features.shape[1:]}, "
-                f"{dataset.name} {dataset.task} records of shape {dataset.features.shape[1:]}."
-            )
-        if public.outputs > dataset.outputs:
-            raise InputError(
-                f"pretraining data {public.name} has {public.outputs} classes, {dataset.name} only {dataset.outputs}."
-            )
-        return public
+        rate = Constant if self.learning_rate_decay == "constant" else Cosine
+        recipe = FederationRecipe(
+            rounds=self.rounds,
+            participation=self.participation,
+            local=Local(
+                epochs=self.local_epochs,
+                batch_size=self.batch_size,
+                optimizer=GradientDescent(self.momentum),
+                proximal=self.proximal,
+                clip=self.local_clip,
+                noise_multiplier=self.local_noise_multiplier,
+            ),
+            learning_rate=rate(self.learning_rate),
+            aggregator=self.aggregator,
+            server=Adam() if self.server_optimizer == "adam" else GradientDescent(self.server_momentum),
+            server_learning_rate=self.server_learning_rate,
+            compression=self.compression,
+            trouble=self.trouble,
+        )
+        model = self.architecture(dataset.features.shape[1:], dataset.outputs)
+        network, start = with_start(model, dataset, self.pretraining, seed=seed)
+        return Federation(network, start, recipe, dataset)

@@ -17,15 +17,15 @@ from dpaudit.data.source import Records
 from dpaudit.runtime import check
 from dpaudit.runtime.check import BoolArray, FloatArray
 from dpaudit.runtime.errors import InputError
-from dpaudit.runtime.jobs import PROCESS_BYTES, START_SECONDS, Workers, cores, repaid, room_for
+from dpaudit.runtime.jobs import PROCESS_BYTES, START_SECONDS, Workers, cores, processes_worth_starting, room_for
 from dpaudit.runtime.machine import free_memory
-from dpaudit.runtime.out_of_core import Rows, room
-from dpaudit.runtime.seeds import derived
+from dpaudit.runtime.out_of_core import Rows, current_room
+from dpaudit.runtime.seeds import derive_seed
 from dpaudit.training.capabilities import ByEpochs, StackedTrainer, require_records
 from dpaudit.training.reference_models.masks import Packed
-from dpaudit.training.reference_models.speed import measured
-from dpaudit.training.reference_models.store import described, digest
-from dpaudit.training.reference_models.task_cache import kept, missing, store_of
+from dpaudit.training.reference_models.speed import measure_training
+from dpaudit.training.reference_models.store import describe_value, digest
+from dpaudit.training.reference_models.task_cache import missing, run_cached, store_of
 from dpaudit.training.trainer import TrainedModel, Trainer
 
 if TYPE_CHECKING:
@@ -72,10 +72,10 @@ class PoolCost:
     processes: int = 1
 
 
-def together(*costs: PoolCost) -> PoolCost:
+def add_costs(*costs: PoolCost) -> PoolCost:
     """What several pools of the same models take, one after the other.
 
-    >>> together(PoolCost(4, 4, 4, 10, 1.0, 0.1), PoolCost(4, 2, 4, 20, 0.5, None))
+    >>> add_costs(PoolCost(4, 4, 4, 10, 1.0, 0.1), PoolCost(4, 2, 4, 20, 0.5, None))
     PoolCost(models=4, trainings=6, chunk=4, peak_bytes=20, seconds=1.5, worker_hours=None, processes=1)
     """
 
@@ -141,9 +141,9 @@ class Pool:
         """
         require_records(self.trainer, self.included, name=self.dataset.name)
         recipes = self._recipes(self.chunks())
-        fits = room().holds(len(self) * self._output_bytes)
+        fits = current_room().holds(len(self) * self._output_bytes)
         results = dict(
-            kept(
+            run_cached(
                 recipes,
                 PoolOutputs,
                 store=store_of(self.folder),
@@ -172,7 +172,7 @@ class Pool:
         ``keep`` is false when nothing is begun.
         """
         note = store_of(self.folder)
-        key = f"chunks-{digest(described(self.trainer), self._records.fingerprint, self.included, self.seed)[:24]}"
+        key = f"chunks-{digest(describe_value(self.trainer), self._records.fingerprint, self.included, self.seed)[:24]}"
         found = note.get(key)
         size = self.chunk_size() if found is None else int(found["size"])
         if found is None and keep:
@@ -235,7 +235,7 @@ class Pool:
         processes = self.workers.jobs or 1
         if self.workers.jobs is None and seconds is not None and not self.workers.scheduler:
             fitting = partial(room_for, self._bytes(), self.memory)
-            processes = repaid(seconds, tasks=len(left), busy=busy, idle=cores() - busy, room=fitting)
+            processes = processes_worth_starting(seconds, tasks=len(left), busy=busy, idle=cores() - busy, room=fitting)
         if seconds and processes > 1:
             seconds = START_SECONDS + seconds * max(1 / processes, busy / cores())
         hours = None if seconds is None else processes * seconds / 3600
@@ -266,8 +266,8 @@ class Pool:
             TrainChunk(trainer.with_epochs(some), records, Packed.of(rows), seeds)()
 
         population = 0 if self.population is None else len(self.population)
-        what = described(trainer.with_epochs(1)), self.dataset.features.shape, self.dataset.outputs, population
-        speed = measured(train, *what, rows.shape)
+        what = describe_value(trainer.with_epochs(1)), self.dataset.features.shape, self.dataset.outputs, population
+        speed = measure_training(train, *what, rows.shape)
         return speed.seconds(trainer.epochs, calls=len(missing))
 
     @cached_property
@@ -306,7 +306,7 @@ def _joined(parts: list[FloatArray], *, in_memory: bool) -> FloatArray:
 
 def model_seed(seed: int, model: int) -> int:
     """Seed of one model of a pool."""
-    return derived(seed, "reference", model)
+    return derive_seed(seed, "reference", model)
 
 
 def train_each(trainer: Trainer, dataset: Dataset, included: BoolArray, seeds: Sequence[int]) -> list[TrainedModel]:

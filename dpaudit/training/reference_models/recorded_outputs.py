@@ -14,7 +14,7 @@ from dpaudit.training.trainer import Predict
 
 
 @dataclass(frozen=True)
-class Answers:
+class RecordedOutputs:
     """Predicts from what is stored; the model is trained when it is asked something that is not.
 
     Args:
@@ -28,10 +28,10 @@ class Answers:
     ...     print("training")
     ...     return lambda features: features.astype(float)
     >>> store, records = Store(Path(tempfile.mkdtemp()), "1"), np.array([[1.0]])
-    >>> Answers(train, store, records)(records)
+    >>> RecordedOutputs(train, store, records)(records)
     training
     array([[1.]])
-    >>> Answers(train, store, records)(records)
+    >>> RecordedOutputs(train, store, records)(records)
     array([[1.]])
     """
 

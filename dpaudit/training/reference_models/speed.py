@@ -46,7 +46,7 @@ class Speed:
         return self.once + calls * (self.call + epochs * self.epoch) if calls else 0.0
 
 
-def measured(train: Callable[[int], object], *what: object, folder: Path | None = None) -> Speed:
+def measure_training(train: Callable[[int], object], *what: object, folder: Path | None = None) -> Speed:
     """Measure a training, or read what an earlier measurement on this machine with the same versions found.
 
     Args:
@@ -59,7 +59,7 @@ def measured(train: Callable[[int], object], *what: object, folder: Path | None 
 
 
 def measured_once(work: Callable[[], object], *what: object, warm: bool = False, folder: Path | None = None) -> float:
-    """Seconds of any work, kept like `measured`; timed after one run to warm up, unless what it needs is ``warm``."""
+    """Seconds of any work, kept like `measure_training`; timed after one run to warm up, unless it is ``warm``."""
 
     def timed() -> list[float]:
         if not warm:

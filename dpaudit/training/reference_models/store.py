@@ -17,7 +17,7 @@ from dpaudit.runtime.out_of_core import releasing
 
 logger = logging.getLogger(__name__)
 
-Arrays = dict[str, npt.NDArray[Any]]
+NamedArrays = dict[str, npt.NDArray[Any]]
 VERSION = "_version"
 DIGEST = "_digest"
 LONGEST_LABEL = 64
@@ -45,24 +45,24 @@ def digest(*parts: object) -> str:
     return total.hexdigest()
 
 
-def described(value: object) -> str:
+def describe_value(value: object) -> str:
     """Text that differs whenever a task would do something else with the value.
 
     A dataclass is its fields, a list its items and an array its bytes; what depends on a file, on code or on records
     has a ``fingerprint``.
 
     >>> from dpaudit.training.architecture import Mlp
-    >>> described(Mlp((8,)))
+    >>> describe_value(Mlp((8,)))
     "Mlp(hidden=(8), activation='relu')"
     """
     fingerprint = getattr(value, "fingerprint", None)
     if fingerprint is not None:
         return f"{type(value).__qualname__}({fingerprint})"
     if is_dataclass(value) and not isinstance(value, type):
-        parts = ", ".join(f"{field.name}={described(getattr(value, field.name))}" for field in fields(value))
+        parts = ", ".join(f"{field.name}={describe_value(getattr(value, field.name))}" for field in fields(value))
         return f"{type(value).__qualname__}({parts})"
     if isinstance(value, list | tuple):
-        return f"({', '.join(map(described, value))})"
+        return f"({', '.join(map(describe_value, value))})"
     return digest(value) if isinstance(value, np.ndarray) else repr(value)
 
 
@@ -103,7 +103,7 @@ class Store:
         extra = {VERSION: np.array(self.version), DIGEST: np.array(_digest(arrays))}
         write_npz(self.path(key, label=label), {**arrays, **extra})
 
-    def get(self, key: str, *, mapped: bool = False) -> Arrays | None:
+    def get(self, key: str, *, mapped: bool = False) -> NamedArrays | None:
         """Arrays under a key; None, with a warning that says why, when the file is damaged or of another version.
 
         Args:
@@ -127,7 +127,7 @@ class Store:
             return None
         return arrays
 
-    def read_back(self, key: str) -> Arrays:
+    def read_back(self, key: str) -> NamedArrays:
         """Arrays that were just put under a key, mapped.
 
         Raises:

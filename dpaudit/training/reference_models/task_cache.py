@@ -1,8 +1,8 @@
 """Tasks whose results are kept: each is stored under a hash of the task, and never done twice.
 
 A task is a frozen dataclass: its fields are all that it depends on, and calling it does the work. What it gives is a
-frozen dataclass too, of arrays, arrays by name, and models of pydantic; `encoded` and `decoded` are its one way into
-a file and back.
+frozen dataclass too, of arrays, arrays by name, and models of pydantic; `encode_result` and `decode_result` are its one
+way into a file and back.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 
 from dpaudit.runtime.jobs import PROCESS_BYTES, Workers
-from dpaudit.training.reference_models.store import Arrays, Store, described, digest
+from dpaudit.training.reference_models.store import NamedArrays, Store, describe_value, digest
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -22,7 +22,7 @@ V_co = TypeVar("V_co", covariant=True)
 FORMAT = "tasks-2"
 
 
-class Task(Protocol[V_co]):
+class CachedTask(Protocol[V_co]):
     """Work that depends on the fields of a frozen dataclass alone, and may be done anywhere."""
 
     def __call__(self) -> V_co:
@@ -30,8 +30,8 @@ class Task(Protocol[V_co]):
         ...
 
 
-def kept(
-    tasks: Mapping[K, Task[V]],
+def run_cached(
+    tasks: Mapping[K, CachedTask[V]],
     kind: type[V],
     *,
     store: Store,
@@ -46,7 +46,7 @@ def kept(
 
     Args:
         tasks: by key.
-        kind: what all of them give, a dataclass that `encoded` takes.
+        kind: what all of them give, a dataclass that `encode_result` takes.
         store: where results are kept.
         workers: where tasks run.
         done: called with the key of every task that was not stored, when it is.
@@ -60,31 +60,31 @@ def kept(
         if (found := store.get(name_of(task), mapped=mapped)) is None:
             left[key] = (task,)
         else:
-            yield key, decoded(kind, found)
+            yield key, decode_result(kind, found)
     for key, value in workers(_done, left, each=each, memory=memory):
         name = name_of(tasks[key])
-        store.put(name, encoded(value), label=label(key))
+        store.put(name, encode_result(value), label=label(key))
         done(key)
-        yield key, decoded(kind, store.read_back(name)) if mapped else value
+        yield key, decode_result(kind, store.read_back(name)) if mapped else value
 
 
-def missing(tasks: Mapping[K, Task[object]], *, store: Store) -> list[K]:
+def missing(tasks: Mapping[K, CachedTask[object]], *, store: Store) -> list[K]:
     """Keys of the tasks whose results are not stored."""
     return [key for key, task in tasks.items() if not store.path(name_of(task)).exists()]
 
 
-def name_of(task: Task[object]) -> str:
+def name_of(task: CachedTask[object]) -> str:
     """What a result is stored under."""
-    return digest(FORMAT, type(task).__module__, described(task))[:32]
+    return digest(FORMAT, type(task).__module__, describe_value(task))[:32]
 
 
-def encoded(value: Any) -> Arrays:
+def encode_result(value: Any) -> NamedArrays:
     """The fields of a dataclass as arrays to store; a field that is None is left out.
 
     An array is stored as it is, a dictionary of arrays under ``field/name``, and a model of pydantic as JSON with
     infinite values as in ``result.json``.
     """
-    arrays: Arrays = {}
+    arrays: NamedArrays = {}
     for field in fields(value):
         part = getattr(value, field.name)
         if isinstance(part, BaseModel):
@@ -97,8 +97,8 @@ def encoded(value: Any) -> Arrays:
     return arrays
 
 
-def decoded(kind: type[V], arrays: Arrays) -> V:
-    """The dataclass that `encoded` made arrays of.
+def decode_result(kind: type[V], arrays: NamedArrays) -> V:
+    """The dataclass that `encode_result` made arrays of.
 
     >>> from dataclasses import dataclass
     >>> @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def decoded(kind: type[V], arrays: Arrays) -> V:
     ...     scores: np.ndarray
     ...     weights: dict[str, np.ndarray]
     ...     note: np.ndarray | None = None
-    >>> decoded(Scored, encoded(Scored(np.ones(2), {"kernel": np.zeros(1)})))
+    >>> decode_result(Scored, encode_result(Scored(np.ones(2), {"kernel": np.zeros(1)})))
     Scored(scores=array([1., 1.]), weights={'kernel': array([0.])}, note=None)
     """
     values: dict[str, Any] = {}
@@ -141,5 +141,5 @@ def in_order(results: Iterator[tuple[K, V]], keys: Mapping[K, object]) -> Iterat
             following = next(waited_for, None)
 
 
-def _done(task: Task[V]) -> V:
+def _done(task: CachedTask[V]) -> V:
     return task()

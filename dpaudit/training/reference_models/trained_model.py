@@ -15,9 +15,9 @@ from dpaudit.runtime.check import BoolArray
 from dpaudit.runtime.jobs import Workers
 from dpaudit.training.capabilities import gives_weights, require_records
 from dpaudit.training.reference_models.masks import Packed
-from dpaudit.training.reference_models.recorded_outputs import Answers
+from dpaudit.training.reference_models.recorded_outputs import RecordedOutputs
 from dpaudit.training.reference_models.store import place
-from dpaudit.training.reference_models.task_cache import kept, name_of, store_of
+from dpaudit.training.reference_models.task_cache import name_of, run_cached, store_of
 from dpaudit.training.trainer import Predict, TrainedModel, Trainer
 
 logger = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class Wanted:
     seed: int
 
 
-def trained(
+def train_models(
     wanted: Mapping[str, Wanted],
     dataset: Dataset,
     records: Records,
@@ -72,7 +72,7 @@ def trained(
         return key.removeprefix("train ")
 
     store = store_of(folder)
-    for key, found in kept(sent, Weights, store=store, workers=workers, label=name_in, memory=memory):
+    for key, found in run_cached(sent, Weights, store=store, workers=workers, label=name_in, memory=memory):
         name = name_in(key)
         if found.weights:
             models[name] = wanted[name].trainer.restore(found.weights, dataset)
@@ -96,10 +96,10 @@ def _asked(model: Wanted, dataset: Dataset, folder: Path) -> TrainedModel:
             "after a change to packages or files that its code uses: those are not looked at",
             folder,
         )
-        answers = Answers(partial(_predict, model, dataset), store, dataset.features)
+        answers = RecordedOutputs(partial(_predict, model, dataset), store, dataset.features)
     else:
         predict = _predict(model, dataset)
-        answers = Answers(lambda: predict, store, dataset.features)
+        answers = RecordedOutputs(lambda: predict, store, dataset.features)
     answers(dataset.features)
     return TrainedModel(answers, {})
 

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from dpaudit.attacks.gradient.candidate_attack import Records
+from dpaudit.attacks.gradient.candidate_attack import PrivacyUnits
 from dpaudit.attacks.gradient.imprint import ImprintInversion, expected_isolated, plant_imprint, plant_traps
 from dpaudit.attacks.gradient.linear_layer import DenseInversion
+from dpaudit.attacks.gradient.logistic_inversion import LogisticInversion
 from dpaudit.attacks.gradient.metrics import psnr
-from dpaudit.attacks.gradient.released import LogisticInversion
 from dpaudit.attacks.gradient.scanner import scan
 from dpaudit.attacks.gradient.view import BatchGradient, FinalModel
 from dpaudit.runtime.errors import InputError
@@ -85,7 +85,7 @@ def test_a_released_logistic_regression_gives_its_last_record_away(images: Image
     view = FinalModel((model.coef_.T, model.intercept_), box=(0.0, 1.0))
     for missing in (3, 77):
         rest = np.delete(np.arange(len(x)), missing)
-        found = LogisticInversion(penalty=1.0)(view, known=Records(x[rest], y[rest]))
+        found = LogisticInversion(penalty=1.0)(view, known=PrivacyUnits(x[rest], y[rest]))
         assert psnr(found.records, x[missing : missing + 1])[0] > 40
         assert found.labels is not None
         assert found.labels[0] == y[missing]
@@ -95,4 +95,4 @@ def test_a_gradient_is_no_released_model() -> None:
     """Logistic inversion refuses what it cannot read."""
     arrays = mlp.weights((6, 4, 3), seed=0)
     with pytest.raises(InputError, match="one kernel and one bias"):
-        LogisticInversion(1.0)(FinalModel(arrays), known=Records(np.ones((1, 6)), np.zeros(1, int)))
+        LogisticInversion(1.0)(FinalModel(arrays), known=PrivacyUnits(np.ones((1, 6)), np.zeros(1, int)))

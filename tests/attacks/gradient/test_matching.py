@@ -99,28 +99,28 @@ def test_dlg_finds_labels_with_the_image(data: Images) -> None:
 def test_one_step_of_fedavg_is_the_gradient_attack(data: Images) -> None:
     """One full-batch step with rate η is -η times the gradient to 1e-12, and five steps are unrolled to 60 dB."""
     from dpaudit.attacks.gradient.gradient_matching import GradientMatching
-    from dpaudit.attacks.gradient.observed_gradient import batch_gradient, client_update
+    from dpaudit.attacks.gradient.observed_gradient import batch_gradient, fedavg_update
     from dpaudit.attacks.gradient.victims import Victims
 
     x, y = data
     model = lenet("tanh")
     victims = Victims.of(model)
     gradient = batch_gradient(victims, x[:2], y[:2])
-    one = client_update(victims, x[:2], y[:2], learning_rate=0.1, epochs=1, local_batch=2).as_gradient()
+    one = fedavg_update(victims, x[:2], y[:2], learning_rate=0.1, epochs=1, local_batch=2).as_gradient()
     assert max(np.abs(a - b).max() for a, b in zip(one.gradient, gradient.gradient, strict=True)) < 1e-12
-    five = client_update(victims, x[:1], y[:1], learning_rate=0.1, epochs=5, local_batch=1)
+    five = fedavg_update(victims, x[:1], y[:1], learning_rate=0.1, epochs=5, local_batch=1)
     assert matched(GradientMatching(model, restarts=1)(five), x[:1])[0] >= 60
 
 
 def test_an_update_in_unknown_order_is_inverted(data: Images) -> None:
     """Two epochs over two records, one per step, shuffled: matched across epochs and averaged, both above 20 dB."""
     from dpaudit.attacks.gradient.gradient_matching import GradientMatching
-    from dpaudit.attacks.gradient.observed_gradient import client_update
+    from dpaudit.attacks.gradient.observed_gradient import fedavg_update
     from dpaudit.attacks.gradient.victims import Victims
 
     x, y = data
     model = lenet("tanh")
-    view = client_update(
+    view = fedavg_update(
         Victims.of(model), x[:2], y[:2], learning_rate=0.05, epochs=2, local_batch=1, knows=("labels",), seed=3
     )
     assert matched(GradientMatching(model, restarts=2, iterations=300)(view), x[:2]).min() > 20
@@ -145,7 +145,7 @@ def test_clipping_alone_hides_nothing(data: Images) -> None:
     """Clipping each record's gradient to a tenth of its norm or less only scales it: an attacker who knows the clip
     norm still gets a batch of two to 60 dB and an update to 60 dB."""
     from dpaudit.attacks.gradient.gradient_matching import GradientMatching
-    from dpaudit.attacks.gradient.observed_gradient import batch_gradient, client_update
+    from dpaudit.attacks.gradient.observed_gradient import batch_gradient, fedavg_update
     from dpaudit.attacks.gradient.victims import Victims
 
     x, y = data
@@ -153,7 +153,7 @@ def test_clipping_alone_hides_nothing(data: Images) -> None:
     victims, attack = Victims.of(model), GradientMatching(model, restarts=2, iterations=400)
     batch = batch_gradient(victims, x[:2], y[:2], defence=Defence(clip=0.1), knows=("labels",))
     assert matched(attack(batch), x[:2]).min() >= 60
-    update = client_update(
+    update = fedavg_update(
         victims, x[:1], y[:1], learning_rate=0.1, epochs=2, local_batch=1, defence=Defence(clip=0.01)
     )
     assert matched(attack(update), x[:1])[0] >= 60

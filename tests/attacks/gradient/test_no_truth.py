@@ -16,8 +16,8 @@ from dpaudit.attacks.gradient.view import (
     ClientUpdate,
     FinalModel,
     GradientView,
+    NoisyReleases,
     SecureSum,
-    Trace,
 )
 from dpaudit.runtime.check import FloatArray, IntArray
 from tests.attacks.gradient import mlp
@@ -48,7 +48,7 @@ def views(weights: Arrays, x: FloatArray, y: IntArray) -> list[GradientView]:
         BatchGradient(weights, gradient, len(x), y),
         ClientUpdate(weights, gradient, 0.1, 1, len(x), len(x), y),
         SecureSum(weights, gradient, 2, len(x)),
-        Trace(flat, flat, 1.0, 1.0),
+        NoisyReleases(flat, flat, 1.0, 1.0),
         FinalModel(weights),
     ]
 

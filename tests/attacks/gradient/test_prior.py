@@ -6,11 +6,16 @@ from scipy.stats import binomtest
 
 from dpaudit.accounting.claim import GaussianSteps, Poisson
 from dpaudit.accounting.mechanism import trade_off
-from dpaudit.attacks.gradient.candidate_attack import CandidateAttack, RecordContributions, Records, UserContributions
-from dpaudit.attacks.gradient.candidate_game import Game, Played, play
+from dpaudit.attacks.gradient.candidate_attack import (
+    CandidateAttack,
+    PrivacyUnits,
+    RecordContributions,
+    UserContributions,
+)
+from dpaudit.attacks.gradient.candidate_game import Game, Played, play_games
 from dpaudit.attacks.gradient.candidate_game_limits import equivalent_mu, orthogonal_success, simplex_success
 from dpaudit.attacks.gradient.dense_network import DenseNetwork, inner_products, squared_norms, weighted_sum
-from dpaudit.attacks.gradient.view import Arrays, FinalModel, Trace
+from dpaudit.attacks.gradient.view import Arrays, FinalModel, NoisyReleases
 from dpaudit.runtime.check import FloatArray, IntArray
 from dpaudit.runtime.errors import InputError
 from tests.attacks.gradient import mlp
@@ -21,9 +26,9 @@ def flat(arrays: Arrays) -> FloatArray:
     return np.concatenate([a.ravel() for a in arrays])
 
 
-def small(seed: int, number: int) -> Records:
+def small(seed: int, number: int) -> PrivacyUnits:
     rng = np.random.default_rng(seed)
-    return Records(rng.uniform(-1, 1, (number, 12)), rng.integers(3, size=number))
+    return PrivacyUnits(rng.uniform(-1, 1, (number, 12)), rng.integers(3, size=number))
 
 
 @pytest.mark.parametrize("stack", [1, 3])
@@ -103,19 +108,19 @@ def test_candidates_are_found_through_a_convolution(unit: str) -> None:
     )
     rng, each = np.random.default_rng(0), () if unit == "record" else (3,)
     known, candidates = (
-        Records(rng.random((n, *each, 4, 4, 1)), rng.integers(3, size=(n, *each))) for n in (6, 5)
+        PrivacyUnits(rng.random((n, *each, 4, 4, 1)), rng.integers(3, size=(n, *each))) for n in (6, 5)
     )  # fmt: skip
     contributions: RecordContributions | UserContributions = RecordContributions(network, 0.1)
     if unit == "user":
         contributions = UserContributions(network, 0.1, learning_rate=0.1, local_steps=2)
     game = Game(contributions, known, 0.0, steps=3, learning_rate=1.0, direction=-1 if unit == "record" else 1)
-    won = play(game, CandidateAttack(contributions, "sum"), network.initial(seed=0), candidates, runs=6, seed=0)
+    won = play_games(game, CandidateAttack(contributions, "sum"), network.initial(seed=0), candidates, runs=6, seed=0)
     assert won.successes == 6
 
 
 def test_user_contributions_equal_local_training() -> None:
     """A user's contribution is the clipped change of the weights under local SGD, done here step by step."""
-    users = Records(
+    users = PrivacyUnits(
         np.random.default_rng(0).uniform(-1, 1, (2, 4, 12)), np.random.default_rng(1).integers(3, size=(2, 4))
     )
     start = mlp.weights((12, 7, 3), seed=0)
@@ -136,14 +141,14 @@ def published(
     x: FloatArray, y: IntArray, *, sizes: tuple[int, ...], records: int, runs: int, seed: int
 ) -> tuple[Played, GaussianSteps]:
     """The published setting: inputs in [-1, 1], clip 0.1, σ = 5, 100 full batches, M = 8."""
-    units = Records(2 * x - 1, y)
+    units = PrivacyUnits(2 * x - 1, y)
     network = DenseNetwork(sizes)
     contributions = RecordContributions(network, 0.1)
-    candidates = Records(units.features[1000:1008], y[1000:1008])
-    known = Records(units.features[: records - 1], y[: records - 1])
+    candidates = PrivacyUnits(units.features[1000:1008], y[1000:1008])
+    known = PrivacyUnits(units.features[: records - 1], y[: records - 1])
     game = Game(contributions, known, noise_multiplier=5.0, steps=100, learning_rate=9.0)
     attack = CandidateAttack(contributions)
-    return play(game, attack, network.initial(seed=1), candidates, runs=runs, seed=seed), game.mechanism
+    return play_games(game, attack, network.initial(seed=1), candidates, runs=runs, seed=seed), game.mechanism
 
 
 def test_prior_attack_is_where_it_was_published(images: Images) -> None:
@@ -171,7 +176,7 @@ def test_noise_that_hides_everything_leaves_guessing() -> None:
     contributions = RecordContributions(DenseNetwork((12, 7, 3)), 0.1)
     game = Game(contributions, small(1, 20), noise_multiplier=1e6, steps=5, learning_rate=0.1)
     initial = contributions.network.initial(seed=0)
-    won = play(game, CandidateAttack(contributions), initial, small(2, 4), runs=400, seed=0)
+    won = play_games(game, CandidateAttack(contributions), initial, small(2, 4), runs=400, seed=0)
     assert binomtest(won.successes, 400, 1 / 4).pvalue > 1e-3
 
 
@@ -186,9 +191,9 @@ def test_without_noise_the_candidate_is_always_found(unit: str) -> None:
         known, candidates = small(1, 20), small(2, 6)
     else:
         contributions, direction = UserContributions(network, 0.1, learning_rate=0.1, local_steps=2), 1
-        known, candidates = (Records(rng.uniform(-1, 1, (n, 5, 12)), rng.integers(3, size=(n, 5))) for n in (8, 6))
+        known, candidates = (PrivacyUnits(rng.uniform(-1, 1, (n, 5, 12)), rng.integers(3, size=(n, 5))) for n in (8, 6))
     game = Game(contributions, known, 0.0, steps=3, learning_rate=1.0, direction=direction)
-    won = play(game, CandidateAttack(contributions, "sum"), network.initial(seed=0), candidates, runs=20, seed=0)
+    won = play_games(game, CandidateAttack(contributions, "sum"), network.initial(seed=0), candidates, runs=20, seed=0)
     assert won.successes == 20
 
 
@@ -200,7 +205,7 @@ def test_sampled_runs_stay_below_the_bound_and_the_ratio_beats_the_sum() -> None
     game = Game(contributions, known, noise_multiplier=0.7, steps=30, learning_rate=0.1, rate=0.1)
     initial = contributions.network.initial(seed=0)
     ratio, total = (
-        play(game, CandidateAttack(contributions, score), initial, candidates, runs=150, seed=0)
+        play_games(game, CandidateAttack(contributions, score), initial, candidates, runs=150, seed=0)
         for score in ("likelihood-ratio", "sum")
     )
     gamma = trade_off(game.mechanism).reconstruction(1 / 8)
@@ -214,7 +219,7 @@ def test_too_little_noise_is_seen_above_the_bound() -> None:
     contributions = RecordContributions(DenseNetwork((12, 7, 3)), 0.05)
     game = Game(contributions, small(1, 50), noise_multiplier=1.0, steps=10, learning_rate=0.1)
     initial = contributions.network.initial(seed=0)
-    won = play(game, CandidateAttack(contributions), initial, small(2, 8), runs=100, seed=0)
+    won = play_games(game, CandidateAttack(contributions), initial, small(2, 8), runs=100, seed=0)
     gamma = trade_off(GaussianSteps(10.0, 10, Poisson(1.0))).reconstruction(1 / 8)
     assert binomtest(won.successes, 100, gamma, alternative="greater").pvalue < 1e-6
 
@@ -222,7 +227,7 @@ def test_too_little_noise_is_seen_above_the_bound() -> None:
 def test_the_hidden_index_does_not_reach_the_attack() -> None:
     """Games that differ in nothing but who was hidden give views whose fields say nothing of it: the trace holds
     weights, releases and published parameters only."""
-    assert set(Trace.__dataclass_fields__) == {
+    assert set(NoisyReleases.__dataclass_fields__) == {
         "weights", "releases", "clip", "noise_multiplier", "rate", "known_took_part",
     }  # fmt: skip
 
@@ -259,10 +264,10 @@ def test_bad_traces_get_one_clear_line(make: Any, message: str) -> None:
     network = DenseNetwork((12, 7, 3))
     attack = CandidateAttack(RecordContributions(network, 0.1))
 
-    def trace(**changes: Any) -> Trace:
+    def trace(**changes: Any) -> NoisyReleases:
         size = (2, network.parameters)
         base = {"weights": np.ones(size), "releases": np.ones(size), "clip": 0.1, "noise_multiplier": 1.0}
-        return Trace(**{**base, **changes})
+        return NoisyReleases(**{**base, **changes})
 
     with pytest.raises(InputError, match=message):
         make(attack, trace)
@@ -272,7 +277,7 @@ def test_repeated_candidates_are_refused() -> None:
     """Two equal candidates cannot be told apart, so 1/M would not be the chance of guessing."""
     contributions = RecordContributions(DenseNetwork((12, 7, 3)), 0.1)
     twice = small(2, 2)
-    twice = Records(np.concatenate([twice.features] * 2), np.concatenate([twice.labels] * 2))
+    twice = PrivacyUnits(np.concatenate([twice.features] * 2), np.concatenate([twice.labels] * 2))
     game = Game(contributions, small(1, 5), 1.0, steps=1, learning_rate=0.1)
     with pytest.raises(InputError, match="2 are repeated"):
-        play(game, CandidateAttack(contributions), contributions.network.initial(seed=0), twice, runs=1, seed=0)
+        play_games(game, CandidateAttack(contributions), contributions.network.initial(seed=0), twice, runs=1, seed=0)

@@ -3,7 +3,7 @@ import pytest
 
 from dpaudit.attacks.gradient.baselines import prior_rows
 from dpaudit.attacks.gradient.metrics import assignment, column_accuracy, psnr
-from dpaudit.attacks.gradient.table_columns import Columns
+from dpaudit.attacks.gradient.table_columns import EncodedColumns
 from dpaudit.attacks.gradient.view import FinalModel
 from dpaudit.data.bundled import digits
 from dpaudit.runtime.check import FloatArray, IntArray
@@ -29,7 +29,7 @@ def test_rows_leak_far_above_the_prior() -> None:
     from dpaudit.runtime.tensorflow import keras
 
     rows, labels = people(400, seed=0)
-    columns = Columns(np.zeros(2), np.ones(2), (5, 3))
+    columns = EncodedColumns(np.zeros(2), np.ones(2), (5, 3))
     start = keras.initializers.GlorotUniform
     layers = keras.layers
     model = keras.Sequential(
@@ -54,7 +54,7 @@ def test_rows_leak_far_above_the_prior() -> None:
 
 def test_column_accuracy_counts_columns() -> None:
     """Computed by hand on two rows: one number in tolerance of two, one category right of two."""
-    columns = Columns(np.zeros(1), np.ones(1), (2,))
+    columns = EncodedColumns(np.zeros(1), np.ones(1), (2,))
     rows, truth = np.array([[0.5, 1, 0], [0.9, 1, 0]]), np.array([[0.55, 1, 0], [0.1, 0, 1]])
     assert column_accuracy(rows, truth, columns, tolerance=np.array([0.1])).tolist() == [0.5, 0.5]
 
@@ -69,7 +69,7 @@ def test_columns_must_fit_the_model() -> None:
     model = keras.Sequential([keras.Input((10,)), keras.layers.Dense(2)])
     rows, labels = people(1, seed=0)
     with pytest.raises(InputError, match="the columns encode 3 features"):
-        Tabular(model, Columns(np.zeros(3), np.ones(3)))(batch_gradient(Victims.of(model), rows, labels))
+        Tabular(model, EncodedColumns(np.zeros(3), np.ones(3)))(batch_gradient(Victims.of(model), rows, labels))
 
 
 def test_model_inversion_finds_class_representatives() -> None:
@@ -77,7 +77,7 @@ def test_model_inversion_finds_class_representatives() -> None:
     mean than a grey image for most classes; it is no training record (below 25 dB to every one)."""
     from sklearn.linear_model import LogisticRegression
 
-    from dpaudit.attacks.gradient.inversion import ModelInversion
+    from dpaudit.attacks.gradient.model_inversion import ModelInversion
     from dpaudit.runtime.tensorflow import keras
 
     data = digits()

@@ -8,7 +8,7 @@ from dpaudit.attacks.membership.attributes import infer_attribute
 from dpaudit.attacks.membership.boundary import Boundary
 from dpaudit.attacks.membership.dataset_share import dataset_share
 from dpaudit.attacks.membership.exposure import exposure, extrapolated_exposure
-from dpaudit.attacks.membership.ranges import RangeScore, tuned
+from dpaudit.attacks.membership.ranges import RangeScore, tune_cuts
 from dpaudit.attacks.membership.shapr import shapr
 from dpaudit.attacks.membership.user_level import user_scores
 from dpaudit.runtime.errors import InputError
@@ -24,7 +24,7 @@ def test_range_score_is_a_trimmed_mean() -> None:
     scores[member, 0] += 3.0
     for j in (0, 7):
         assert RangeScore(0.2, 0.1)(scores)[j] == pytest.approx(np.sort(scores[j])[2:9].mean())
-    chosen = tuned(scores, member)
+    chosen = tune_cuts(scores, member)
     assert chosen.low > 0
     assert chosen.high == 0
     plain = Roc.of(Scores.join(RangeScore()(scores), member)).auc

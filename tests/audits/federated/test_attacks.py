@@ -10,7 +10,7 @@ from scipy.stats import multivariate_normal
 from dpaudit.accounting.claim import FULL_BATCH, Claim, GaussianSteps, Protection
 from dpaudit.accounting.gaussian import gaussian_epsilon
 from dpaudit.audits.audit import Audit, Subject
-from dpaudit.audits.federated import Settings, run
+from dpaudit.audits.federated import FederatedSettings, audit_federations
 from dpaudit.audits.federated.gradient_canaries import cosines, random_directions
 from dpaudit.audits.federated.multi_canaries import Lifted
 from dpaudit.audits.federated.record_canaries import Crafted, craft
@@ -85,8 +85,8 @@ def test_many_federations_with_many_canaries(federations: int, noise: float) -> 
 
     Of the fresh directions 5 % give an alarm within 4.5 standard errors (chance 1e-5), noise or none.
     """
-    settings = Settings(lifted=Lifted(federations=federations, canaries=8))
-    (found,) = run(settings, audited(federation(aggregator=FixedClip(0.05, noise)))).lifted
+    settings = FederatedSettings(lifted=Lifted(federations=federations, canaries=8))
+    (found,) = audit_federations(settings, audited(federation(aggregator=FixedClip(0.05, noise)))).lifted
     assert found.alarms == pytest.approx(0.05, abs=4.5 * (0.05 * 0.95 / (4 * federations)) ** 0.5)
     assert (found.bound.epsilon <= gaussian_epsilon(2 / 8.0, 1e-5)) is (noise > 0)
     assert found.bound.unit == "user"
@@ -118,8 +118,8 @@ def test_crafted_records_measure_the_noise_of_each_round() -> None:
     claim = Claim(
         gaussian_epsilon(4.0, 1e-5), 1e-5, "user", "add-remove", "test", GaussianSteps(0.5, 4, FULL_BATCH, unit="user")
     )
-    settings = Settings(crafted=Crafted(rounds=3, draws=400))
-    found = run(settings, audited(federation(aggregator=FixedClip(0.5, 0.5)), claim)).crafted
+    settings = FederatedSettings(crafted=Crafted(rounds=3, draws=400))
+    found = audit_federations(settings, audited(federation(aggregator=FixedClip(0.5, 0.5)), claim)).crafted
     assert [one.round for one in found] == [0, 2, 3]
     error = (1 / 800 + 4 * 0.25 / 400) ** 0.5
     for one in found:
@@ -131,8 +131,8 @@ def test_crafted_records_measure_the_noise_of_each_round() -> None:
 @pytest.mark.tf
 def test_crafted_records_see_that_there_is_no_noise() -> None:
     """Every release with the canary scores higher than every one without: no noise, ε infinite, a bound above 2."""
-    settings = Settings(crafted=Crafted(rounds=1, draws=100))
-    (found,) = run(settings, audited(federation())).crafted
+    settings = FederatedSettings(crafted=Crafted(rounds=1, draws=100))
+    (found,) = audit_federations(settings, audited(federation())).crafted
     assert found.noise_multiplier == 0
     assert found.estimate.epsilon == np.inf
     assert found.bound.epsilon > 2
@@ -160,7 +160,7 @@ def test_crafted_records_see_that_there_is_no_noise() -> None:
 def test_what_cannot_be_audited_says_why(parameters: dict[str, Any], settings: dict[str, Any], message: str) -> None:
     """One line each."""
     with pytest.raises(InputError, match=message):
-        run(Settings(**settings), audited(federation(**parameters)))
+        audit_federations(FederatedSettings(**settings), audited(federation(**parameters)))
 
 
 def test_an_odd_number_of_federations_is_refused() -> None:
@@ -181,16 +181,16 @@ def test_skewed_clients_are_read_from_their_updates_and_noise_hides_them() -> No
     in a class are told as well as one random order of the clients in a hundred would (counted over 2,000 orders).
     Local noise of 100 times the clip leaves fewer than half of the records traced.
     """
-    settings = Settings(inference=Inference(records=200, classes=[3]))
+    settings = FederatedSettings(inference=Inference(records=200, classes=[3]))
     skewed = Dirichlet(20, alpha=0.1)
-    outcome = run(settings, audited(federation(clients=skewed)))
+    outcome = audit_federations(settings, audited(federation(clients=skewed)))
     (source,), (rich,) = outcome.sources, outcome.properties
     guessing = (source.chance * (1 - source.chance) / source.records) ** 0.5
     assert source.accuracy > source.chance + 4.5 * guessing
     rng, truth = np.random.default_rng(0), np.arange(rich.clients) < rich.holders
     by_chance = [Roc.of(Scores.join(rng.permutation(rich.clients) * 1.0, truth)).auc for _ in range(2000)]
     assert np.mean(np.array(by_chance) >= rich.auc) < 0.01
-    hidden = run(settings, audited(federation(clients=skewed, aggregator=LocalNoise(0.1, 100.0))))
+    hidden = audit_federations(settings, audited(federation(clients=skewed, aggregator=LocalNoise(0.1, 100.0))))
     assert hidden.sources[0].accuracy < 0.5
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dpaudit.audits.audit import Subject
-from dpaudit.audits.federated import Settings, run
+from dpaudit.audits.federated import FederatedSettings, audit_federations
 from dpaudit.audits.federated.gradient_canaries import Canary, canary_audit
 from dpaudit.audits.plan import plan_from
 from dpaudit.data.users import user_truth
@@ -85,8 +85,8 @@ def test_users_of_a_small_federation_without_dp_are_found() -> None:
         trainer = federation(**aggregator)
         model = trainer(audit.dataset, member, seed=1)
         subjects.append(Subject(name, trainer, model, None))
-    settings = Settings(users=["final-model", "releases"], references=4)
-    outcome = run(settings, small_audit(subjects=tuple(subjects)))
+    settings = FederatedSettings(users=["final-model", "releases"], references=4)
+    outcome = audit_federations(settings, small_audit(subjects=tuple(subjects)))
     auc = {(found.model, found.view): found.auc for found in outcome.users}
     assert auc["plain", "releases"] > 0.9
     assert auc["dp", "releases"] < 0.9
@@ -112,12 +112,15 @@ def test_local_noise_can_be_audited_too() -> None:
 def test_what_does_not_fit_is_refused() -> None:
     """No federated model, record coins under a hunt for users, and too many canaries for the model."""
     with pytest.raises(InputError, match="the plan has none"):
-        run(Settings(canaries=Canary(clients=10)), small_audit())
+        audit_federations(FederatedSettings(canaries=Canary(clients=10)), small_audit())
     trainer = federation()
     audit = small_audit(unit="record")
     model = trainer(audit.dataset, audit.member, seed=1)
     with pytest.raises(InputError, match="needs coins per user"):
-        run(Settings(users=["releases"]), small_audit(unit="record", subjects=(Subject("m", trainer, model, None),)))
+        audit_federations(
+            FederatedSettings(users=["releases"]),
+            small_audit(unit="record", subjects=(Subject("m", trainer, model, None),)),
+        )
     with pytest.raises(InputError, match="1210 parameters: 2000 canary clients would not be told apart"):
         canary_audit("m", trainer.prepare(audit.dataset, seed=1), trainer.owner(audit.dataset),
                      Canary(clients=2000), audit)  # fmt: skip

@@ -62,8 +62,8 @@ def test_an_attack_from_elsewhere_is_run_by_its_name(tmp_path: Path, monkeypatch
     grown = {**registry.KINDS["gradient"], "grey": f"{__name__}:Grey"}
     monkeypatch.setitem(vars(registry), "KINDS", {**registry.KINDS, "gradient": grown})
 
-    def settings(**parameters: Any) -> gradient_settings.Settings:
-        return gradient_settings.Settings(
+    def settings(**parameters: Any) -> gradient_settings.GradientSettings:
+        return gradient_settings.GradientSettings(
             architecture={"kind": "mlp", "hidden": [4]},
             scenario=[gradient_settings.Scenario(name="one image", batch=1)],
             defence=[gradient_settings.DefenceSettings(name="none")],
@@ -73,20 +73,20 @@ def test_an_attack_from_elsewhere_is_run_by_its_name(tmp_path: Path, monkeypatch
         )
 
     given = audit(tmp_path)
-    (cell,) = gradient.run(settings(level=0.25), given).cells
-    stage = gradient_stage.Given(settings(), given.records(), given.seed, given.delta, given.confidence)
-    truth, _ = gradient_stage.drawn(given.dataset, settings().scenario[0], 3, seed=stage.seed_for("one image"))
+    (cell,) = gradient.audit_gradients(settings(level=0.25), given).cells
+    stage = gradient_stage.StageInputs(settings(), given.records(), given.seed, given.delta, given.confidence)
+    truth, _ = gradient_stage.draw_victims(given.dataset, settings().scenario[0], 3, seed=stage.seed_for("one image"))
     expected = [10 * np.log10(1 / np.square(record - 0.25).mean()) for record in truth[:, 0]]
     assert cell.attack == "grey"
     assert cell.psnr == pytest.approx(expected, abs=1e-3)
     with pytest.raises(InputError, match="more weights than Grey can read"):
-        gradient.run(settings(most=5), given)
+        gradient.audit_gradients(settings(most=5), given)
 
 
 def test_true_noise_is_consistent_and_missing_noise_contradicted(tmp_path: Path) -> None:
     """σ = 5 as claimed is never above γ; σ = 5 where 20 was claimed is contradicted; 60 games each, 95 % (the first
     false alarm rate is below 5 %, seed fixed)."""
-    settings = prior.Settings(
+    settings = prior.PriorSettings(
         candidates=[8],
         noise_multipliers=[5.0, 5.0],
         claimed_noise=[5.0, 20.0],
@@ -94,7 +94,7 @@ def test_true_noise_is_consistent_and_missing_noise_contradicted(tmp_path: Path)
         records=200,
         steps=50,
     )
-    honest, broken = prior.run(settings, audit(tmp_path)).cells
+    honest, broken = prior.audit_reconstruction(settings, audit(tmp_path)).cells
     assert honest.verdict.verdict == "consistent"
     assert honest.orthogonal <= honest.simplex <= honest.gamma
     assert honest.family.epsilon <= honest.epsilon
@@ -105,7 +105,9 @@ def test_true_noise_is_consistent_and_missing_noise_contradicted(tmp_path: Path)
 def test_too_few_records_are_refused(tmp_path: Path) -> None:
     """Known records and candidates must be there."""
     with pytest.raises(InputError, match="prior: 999 known records and 100 candidates need 1099 records"):
-        prior.run(prior.Settings(candidates=[100], noise_multipliers=[1.0], runs=1), audit(tmp_path))
+        prior.audit_reconstruction(
+            prior.PriorSettings(candidates=[100], noise_multipliers=[1.0], runs=1), audit(tmp_path)
+        )
 
 
 def test_noise_and_epsilon_are_not_both_taken() -> None:
@@ -139,7 +141,7 @@ def test_more_guesses_than_records_identify_no_more_often() -> None:
 def test_what_is_exact_without_defence_is_gone_with_noise(tmp_path: Path) -> None:
     """An MLP on digits: dense inversion and matching are exact for one image without defence and see nothing at
     ε = 8; SPEAR is exact for a batch of four, and refuses the noisy gradient."""
-    settings = gradient_settings.Settings(
+    settings = gradient_settings.GradientSettings(
         architecture={"kind": "mlp", "hidden": [80], "activation": "relu"},
         scenario=[
             gradient_settings.Scenario(name="one image", batch=1),
@@ -154,7 +156,7 @@ def test_what_is_exact_without_defence_is_gone_with_noise(tmp_path: Path) -> Non
         utility_steps=20,
         show_records=True,
     )
-    outcome = gradient.run(settings, audit(tmp_path))
+    outcome = gradient.audit_gradients(settings, audit(tmp_path))
     cells = {(c.scenario, c.defence, c.attack): c for c in outcome.cells}
     exact = cells["one image", "none", "dense"]
     assert min(exact.psnr) > 100
@@ -179,7 +181,7 @@ def test_larger_batches_and_local_steps_are_defences(tmp_path: Path) -> None:
     """Dense inversion has one image exactly, and still after five local steps on it: every step moves the first kernel
     by a multiple of the image. The same first record in a batch of eight is mixed with the others. No record is in the
     result unless the plan asks for it."""
-    settings = gradient_settings.Settings(
+    settings = gradient_settings.GradientSettings(
         architecture={"kind": "mlp", "hidden": [40], "activation": "tanh"},
         scenario=[gradient_settings.Scenario(name="one image", batch=1, learning_rate=2.0)],
         defence=[
@@ -191,7 +193,7 @@ def test_larger_batches_and_local_steps_are_defences(tmp_path: Path) -> None:
         victims=3,
         utility_steps=4,
     )
-    outcome = gradient.run(settings, audit(tmp_path))
+    outcome = gradient.audit_gradients(settings, audit(tmp_path))
     none, batch, steps = outcome.cells
     assert min(none.psnr) > 100
     assert max(batch.psnr) < 60

@@ -14,18 +14,18 @@ from dpaudit.accounting.claim import Claim, GaussianSteps, Poisson
 from dpaudit.accounting.composed import epsilon_under
 from dpaudit.accounting.mechanism import epsilon
 from dpaudit.audits.ladder import budget
-from dpaudit.audits.ladder.budget import allot
-from dpaudit.audits.ladder.run import CHOICES, run
-from dpaudit.audits.ladder.settings import Settings
+from dpaudit.audits.ladder.budget import allot_budget
+from dpaudit.audits.ladder.run import CHOICES, audit_ladder
+from dpaudit.audits.ladder.settings import LadderSettings
 from dpaudit.bounds.lower_bound import Skipped
-from dpaudit.bounds.power_of_steps import visible_to_steps
+from dpaudit.bounds.step_canary_power import visible_to_steps
 from dpaudit.inspection.mechanism import Mechanism
-from dpaudit.reports.text import choices
+from dpaudit.reports.terminal import choices
 from dpaudit.runtime.errors import InputError
 from dpaudit.training.function import Function
 from tests.audits.ladder.test_run import audit_of, memoriser
 
-EVERYTHING = Settings(budget="1h")
+EVERYTHING = LadderSettings(budget="1h")
 STEPS = GaussianSteps(1.0, 100, Poisson(0.05))
 FIGURE = epsilon(STEPS, delta=1e-5, adjacency="add-remove", grid=1e-3).epsilon
 CLAIM = Claim(FIGURE, 1e-5, "record", "add-remove", "the test", STEPS)
@@ -42,14 +42,14 @@ def chosen(tmp_path, seconds, *, claim=CLAIM, mechanism=NOISY, monkeypatch, trai
     monkeypatch.setattr(budget, "_seconds_per_training", lambda audit, subject: training)
     monkeypatch.setattr(budget, "_seconds_per_question", lambda mechanism: 0.001)
     audit, subject = subject_of(tmp_path, claim)
-    allotment = allot(EVERYTHING, audit, subject, mechanism, seconds)
+    allotment = allot_budget(EVERYTHING, audit, subject, mechanism, seconds)
     return allotment.settings, {choice.rung: choice for choice in allotment.choices}
 
 
 def test_all_rungs_are_chosen_from_unless_some_are_named():
     """A budget alone means all five."""
     assert EVERYTHING.rungs == [0, 1, 2, 3, 4]
-    assert Settings(budget="90s", rungs=[2]).rungs == [2]
+    assert LadderSettings(budget="90s", rungs=[2]).rungs == [2]
 
 
 def test_more_time_sees_more(tmp_path, monkeypatch):
@@ -108,11 +108,11 @@ def test_no_time_leaves_what_costs_nothing(tmp_path, monkeypatch):
 def test_a_run_that_goes_on_keeps_its_choices(tmp_path):
     """The choices are in the folder before the first rung is climbed, and are not made again."""
     audit, subject = subject_of(tmp_path)
-    settings = Settings(budget="1s", rungs=[3, 4], stop_early=True)
-    outcome = run(settings, replace(audit, subjects=(subject,)))
+    settings = LadderSettings(budget="1s", rungs=[3, 4], stop_early=True)
+    outcome = audit_ladder(settings, replace(audit, subjects=(subject,)))
     assert [rung.choice is not None for rung in outcome.rungs] == [True, True]
     kept = (tmp_path / CHOICES).read_bytes()
-    again = run(settings, replace(audit, subjects=(subject,), begun=audit.begun + 1000))
+    again = audit_ladder(settings, replace(audit, subjects=(subject,), begun=audit.begun + 1000))
     assert (tmp_path / CHOICES).read_bytes() == kept
     assert [rung.choice for rung in again.rungs] == [rung.choice for rung in outcome.rungs]
     result: Any = SimpleNamespace(ladder=outcome)
@@ -121,4 +121,4 @@ def test_a_run_that_goes_on_keeps_its_choices(tmp_path):
     assert outcome.rungs[0].skipped.startswith("left out by the budget: ")
     (tmp_path / CHOICES).write_text("{}]")
     with pytest.raises(InputError, match="does not hold what a budget chose; remove it"):
-        run(settings, audit)
+        audit_ladder(settings, audit)

@@ -7,8 +7,8 @@ import pytest
 
 from dpaudit.accounting.claim import Adjacency, Claim
 from dpaudit.audits.audit import Subject
-from dpaudit.audits.ladder.run import run
-from dpaudit.audits.ladder.settings import Settings
+from dpaudit.audits.ladder.run import audit_ladder
+from dpaudit.audits.ladder.settings import LadderSettings
 from dpaudit.training.federated import queries
 from dpaudit.training.federated.aggregation import FixedClip, LocalNoise
 from dpaudit.training.federated.participation import FixedClients, PoissonClients
@@ -29,7 +29,7 @@ def climbed(trainer, *, rungs=(0, 1, 2)):
     claim = Claim(promised, 1e-5, "user", adjacency, "the test", mechanism)
     model = TrainedModel(lambda features: np.zeros((len(features), 10)), {}, mechanism)
     subject = Subject("model", trainer, model, claim)
-    outcome = run(Settings(rungs=list(rungs), steps=150), replace(audit, subjects=(subject,)))
+    outcome = audit_ladder(LadderSettings(rungs=list(rungs), steps=150), replace(audit, subjects=(subject,)))
     return claim, outcome.rungs
 
 

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from dpaudit.accounting.claim import Claim
 from dpaudit.audits import run as pipeline
 from dpaudit.audits.audit import Audit, Subject
-from dpaudit.audits.ladder.run import run
-from dpaudit.audits.ladder.settings import Settings
+from dpaudit.audits.ladder.run import audit_ladder
+from dpaudit.audits.ladder.settings import LadderSettings
 from dpaudit.audits.plan import plan_from
 from dpaudit.data.bundled import digits
 from dpaudit.data.canaries import canaries
@@ -57,8 +57,8 @@ def audit_of(trainer, tmp_path, *, epsilon=None):
 
 def test_a_memoriser_is_seen_by_one_run_and_by_many(tmp_path):
     """It leaks every canary: 200 canaries and 60 runs both certify ε > 2 at 95 %."""
-    settings = Settings(rungs=[1, 3, 4], canaries=200, runs=60)
-    outcome = run(settings, audit_of(Function(memoriser), tmp_path))
+    settings = LadderSettings(rungs=[1, 3, 4], canaries=200, runs=60)
+    outcome = audit_ladder(settings, audit_of(Function(memoriser), tmp_path))
     assert [(rung.rung, bool(rung.skipped)) for rung in outcome.rungs] == [(1, True), (3, False), (4, False)]
     assert all(bound.epsilon > 1.5 for bound in outcome.bounds("model"))
     assert settings.bounds() == len(outcome.bounds("model")) == 2
@@ -67,7 +67,7 @@ def test_a_memoriser_is_seen_by_one_run_and_by_many(tmp_path):
 def test_a_model_that_ignores_its_data_leaks_nothing(tmp_path):
     """Scores do not depend on the coins, so a bound above 0 has probability 5 % at most; fixed seed."""
 
-    outcome = run(Settings(rungs=[3], canaries=50), audit_of(Function(constant), tmp_path))
+    outcome = audit_ladder(LadderSettings(rungs=[3], canaries=50), audit_of(Function(constant), tmp_path))
     assert outcome.bounds("model")[0].epsilon == 0.0
 
 
@@ -76,7 +76,7 @@ def test_a_claim_that_does_not_follow_from_the_training_is_found(tmp_path):
     trainer = Function(memoriser, noise_multiplier=1.0, steps=1000, rate=0.01)
     audit = audit_of(trainer, tmp_path, epsilon=1.0)
     subject = replace(audit.subjects[0], model=replace(audit.subjects[0].model, mechanism=trainer.mechanism(300)))
-    outcome = run(Settings(rungs=[0]), replace(audit, subjects=(subject,)))
+    outcome = audit_ladder(LadderSettings(rungs=[0]), replace(audit, subjects=(subject,)))
     assert [finding.check for finding in outcome.findings("model")] == ["claimed figure"]
     assert outcome.findings("model")[0].true_epsilon == pytest.approx(1.828, rel=1e-2)
 
@@ -111,7 +111,9 @@ def test_the_projects_dp_sgd_passes_every_rung(tmp_path):
     mechanism = trainer.mechanism(int(audit.member.sum()))
     claim = Claim(8.0, 1e-5, "record", "add-remove", "the test", mechanism)
     subject = replace(audit.subjects[0], claim=claim)
-    outcome = run(Settings(rungs=[0, 1, 2, 3], canaries=50, steps=100), replace(audit, subjects=(subject,)))
+    outcome = audit_ladder(
+        LadderSettings(rungs=[0, 1, 2, 3], canaries=50, steps=100), replace(audit, subjects=(subject,))
+    )
     assert [rung.skipped for rung in outcome.rungs] == ["", "", "", ""]
     assert [finding for finding in outcome.findings("model") if finding.severity == "violation"] == []
     assert all(bound.epsilon < 8.0 for bound in outcome.bounds("model"))
@@ -128,21 +130,23 @@ def test_means_that_are_clipped_are_found_in_tf_privacy(tmp_path):
     trainer = TFPrivacy(Mlp((4,)), 1.0, 1.0, epochs=1, num_microbatches=10, optimizer="vectorized-sgd")
     audit = audit_of(trainer, tmp_path)
     subject = replace(audit.subjects[0], claim=Claim(8.0, 1e-5, "record", "add-remove", "the test"))
-    outcome = run(Settings(rungs=[1]), replace(audit, subjects=(subject,)))
+    outcome = audit_ladder(LadderSettings(rungs=[1]), replace(audit, subjects=(subject,)))
     assert "sensitivity" in {finding.check for finding in outcome.findings("model")}
 
 
 @pytest.mark.parametrize("score", ["lira", "rmia"])
 def test_references_score_canaries_of_any_trainer(tmp_path, score):
     """A function's nearest neighbours remember every canary: 100 of them, half held out, certify ε > 1.5 at 95 %."""
-    settings = Settings(rungs=[3], canaries=100, score=score, references=4)
-    outcome = run(settings, audit_of(Function(memoriser), tmp_path))
+    settings = LadderSettings(rungs=[3], canaries=100, score=score, references=4)
+    outcome = audit_ladder(settings, audit_of(Function(memoriser), tmp_path))
     assert outcome.bounds("model")[0].epsilon > 1.5
 
 
 def test_canaries_are_found_by_a_public_model(tmp_path):
     """The trainer itself, on half of the population, is the public model; they come from the other half."""
-    outcome = run(Settings(rungs=[3], canaries=100, canary="found"), audit_of(Function(memoriser), tmp_path))
+    outcome = audit_ladder(
+        LadderSettings(rungs=[3], canaries=100, canary="found"), audit_of(Function(memoriser), tmp_path)
+    )
     assert outcome.bounds("model")[0].epsilon > 1
 
 
@@ -150,23 +154,23 @@ def test_many_runs_stop_when_the_claim_is_refuted(tmp_path):
     """A memoriser claims ε = 1: after a pilot of a quarter of the runs, some dozens more are enough."""
     trainer = Function(memoriser, noise_multiplier=1.0, steps=1000, rate=0.01)
     audit = audit_of(trainer, tmp_path, epsilon=1.0)
-    outcome = run(Settings(rungs=[4], runs=400, canary="blank", stop_early=True), audit)
+    outcome = audit_ladder(LadderSettings(rungs=[4], runs=400, canary="blank", stop_early=True), audit)
     bound = outcome.bounds("model")[0]
     assert (bound.method, bound.epsilon > 1.0) == ("sequential", True)
     assert bound.trials < 100
     promises_nothing = replace(audit.subjects[0], claim=Claim(np.inf, 1e-5, "record", "add-remove", "the test"))
-    settings = Settings(rungs=[4], runs=80, canary="blank", stop_early=True)
-    all_runs = run(settings, replace(audit, subjects=(promises_nothing,))).bounds("model")[0]
+    settings = LadderSettings(rungs=[4], runs=80, canary="blank", stop_early=True)
+    all_runs = audit_ladder(settings, replace(audit, subjects=(promises_nothing,))).bounds("model")[0]
     assert all_runs.trials == 80 - 32
     with pytest.raises(InputError, match="more than the 32 runs of its pilot, got 30"):
-        run(Settings(rungs=[4], runs=30, stop_early=True), audit)
+        audit_ladder(LadderSettings(rungs=[4], runs=30, stop_early=True), audit)
 
 
 def test_what_cannot_be_watched_is_said(tmp_path):
     """A function shows no steps and takes no initialisation."""
     audit = audit_of(Function(memoriser), tmp_path)
     for changes in ({"rungs": [3], "score": "white-box"}, {"rungs": [4], "start": "worst-case"}):
-        outcome = run(Settings(**changes), audit)
+        outcome = audit_ladder(LadderSettings(**changes), audit)
         assert "Function trainer cannot be" in outcome.rungs[0].skipped
         assert outcome.rungs[0].bound is None
 
@@ -179,8 +183,8 @@ def test_the_white_box_sees_canaries_in_dp_sgd(tmp_path, observe):
     from dpaudit.training.dp_sgd import DpSgd
 
     trainer = DpSgd(Mlp(()), noise_multiplier=0.2, epochs=20, batch_size=50, learning_rate=0.05, compiled=False)
-    settings = Settings(rungs=[3], canaries=60, canary="clipbkd", score="white-box", observe=observe)
-    bound = run(settings, audit_of(trainer, tmp_path)).bounds("model")[0]
+    settings = LadderSettings(rungs=[3], canaries=60, canary="clipbkd", score="white-box", observe=observe)
+    bound = audit_ladder(settings, audit_of(trainer, tmp_path)).bounds("model")[0]
     assert bound.epsilon > 0.5
 
 
@@ -215,12 +219,12 @@ def test_gradient_canaries_bound_one_run(tmp_path):
     from dpaudit.training.architecture import Mlp
     from dpaudit.training.dp_sgd import DpSgd
 
-    settings = Settings(rungs=[3], canary="gradient", score="white-box", observe="all-steps")
+    settings = LadderSettings(rungs=[3], canary="gradient", score="white-box", observe="all-steps")
     trainer = DpSgd(Mlp(()), noise_multiplier=0.2, epochs=5, batch_size=50, compiled=False)
-    assert run(settings, audit_of(trainer, tmp_path)).bounds("model")[0].epsilon > 1.5
+    assert audit_ladder(settings, audit_of(trainer, tmp_path)).bounds("model")[0].epsilon > 1.5
     unclipped = replace(trainer, l2_norm_clip=None, noise_multiplier=0.0)
-    assert "not clipped" in run(settings, audit_of(unclipped, tmp_path)).rungs[0].skipped
-    assert "cannot be watched" in run(settings, audit_of(Function(memoriser), tmp_path)).rungs[0].skipped
+    assert "not clipped" in audit_ladder(settings, audit_of(unclipped, tmp_path)).rungs[0].skipped
+    assert "cannot be watched" in audit_ladder(settings, audit_of(Function(memoriser), tmp_path)).rungs[0].skipped
 
 
 @pytest.mark.tf
@@ -231,8 +235,8 @@ def test_many_runs_from_a_worst_case_start(tmp_path, score):
     from dpaudit.training.dp_sgd import DpSgd
 
     trainer = DpSgd(Mlp(()), noise_multiplier=0.0, epochs=20, batch_size=100, learning_rate=0.05, compiled=False)
-    settings = Settings(rungs=[4], runs=60, canary="blank", start="worst-case", score=score)
-    assert run(settings, audit_of(trainer, tmp_path)).bounds("model")[0].epsilon > 1
+    settings = LadderSettings(rungs=[4], runs=60, canary="blank", start="worst-case", score=score)
+    assert audit_ladder(settings, audit_of(trainer, tmp_path)).bounds("model")[0].epsilon > 1
 
 
 @pytest.mark.parametrize(
@@ -249,7 +253,7 @@ def test_many_runs_from_a_worst_case_start(tmp_path, score):
 def test_settings_that_do_not_fit_are_refused(wrong, said):
     """One line that says what would be right."""
     with pytest.raises(ValidationError, match=said):
-        Settings(**wrong)
+        LadderSettings(**wrong)
 
 
 def test_canaries_come_in_kinds():
@@ -290,7 +294,7 @@ def test_a_dp_sequential_climbs_to_rung_2(tmp_path):
     audit = audit_of(trainer, tmp_path)
     claim = Claim(8.0, 1e-5, "record", "add-remove", "the test", trainer.mechanism(int(audit.member.sum())))
     subject = replace(audit.subjects[0], claim=claim)
-    outcome = run(Settings(rungs=[1, 2], steps=60), replace(audit, subjects=(subject,)))
+    outcome = audit_ladder(LadderSettings(rungs=[1, 2], steps=60), replace(audit, subjects=(subject,)))
     assert [rung.skipped for rung in outcome.rungs] == ["", ""]
     assert [finding for finding in outcome.findings("model") if finding.severity == "violation"] == []
     assert outcome.rungs[1].noise_multiplier == pytest.approx(1.0, rel=0.1)
@@ -299,4 +303,4 @@ def test_a_dp_sequential_climbs_to_rung_2(tmp_path):
 def test_a_rung_is_named_once():
     """Twice the same rung would be paid for twice."""
     with pytest.raises(ValidationError, match="each rung once"):
-        Settings(rungs=[1, 1])
+        LadderSettings(rungs=[1, 1])

@@ -2,17 +2,17 @@
 
 import numpy as np
 
-from dpaudit.audits.membership.attack_jobs import Seen, processes
+from dpaudit.audits.membership.attack_jobs import AttackInputs, processes
 from dpaudit.runtime.out_of_core import Room
 from dpaudit.scores.signals import Signals
 
 GB = 10**9
 
 
-def seen(memory: int | None, records: int = 100) -> Seen:
+def seen(memory: int | None, records: int = 100) -> AttackInputs:
     phi = np.zeros(records)
     signals = Signals(phi, reference=np.empty((0, records)), included=np.empty((0, records), bool))
-    return Seen(signals, None, np.ones(records, bool), Room(memory))
+    return AttackInputs(signals, None, np.ones(records, bool), Room(memory))
 
 
 def test_processes_have_the_memory_together() -> None:

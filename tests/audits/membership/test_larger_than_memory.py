@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from dpaudit.audits.membership.reference_models import observed_pool
-from dpaudit.audits.membership.run import Settings, run
+from dpaudit.audits.membership.run import MembershipSettings, audit_membership
 from dpaudit.runtime import out_of_core as blocks
 from dpaudit.runtime.errors import InputError
-from dpaudit.runtime.out_of_core import Rows, columns, empty, is_mapped, over_records, within
+from dpaudit.runtime.out_of_core import Rows, empty, is_mapped, over_records, select_records, within
 from tests.audits.membership.test_reference_models import audit
 
 ATTACKS = [
@@ -29,17 +29,17 @@ def everything_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_attack_and_figure_is_the_same_from_disk(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """A membership experiment with queries, 22 attacks and all that is read off them: bit for bit."""
-    settings = Settings(
+    settings = MembershipSettings(
         attacks=ATTACKS,
         references=8,
         queries=[{"kind": "noise", "scale": 0.001, "copies": 1}],
         slices=["class"],
     )
-    whole = run(settings, audit(tmp_path / "memory"))
+    whole = audit_membership(settings, audit(tmp_path / "memory"))
     request.getfixturevalue("everything_on_disk")
     given = audit(tmp_path / "disk")
     with within(None, tmp_path / "arrays"):
-        found = run(settings, given)
+        found = audit_membership(settings, given)
     assert found == whole
     assert not list((tmp_path / "arrays").iterdir())
 
@@ -84,7 +84,7 @@ def test_rows_are_what_an_array_of_them_would_be() -> None:
         np.testing.assert_array_equal(np.asarray(rows[key]), wanted[key])
     np.testing.assert_array_equal(1 - rows * rows, 1 - wanted * wanted)
     np.testing.assert_array_equal(np.logaddexp(0, -rows), np.logaddexp(0, -wanted))
-    np.testing.assert_array_equal(columns(rows, np.arange(5) > 2), wanted[:, 3:])
+    np.testing.assert_array_equal(select_records(rows, np.arange(5) > 2), wanted[:, 3:])
     with within(2000):
         np.testing.assert_array_equal(over_records(lambda block: (block * 2,), rows)[0], wanted * 2)
 
@@ -92,4 +92,4 @@ def test_rows_are_what_an_array_of_them_would_be() -> None:
 def test_too_little_memory_is_said_before_anything_is_scored(tmp_path: Path) -> None:
     """No process of 20 MB could hold the libraries."""
     with within(20_000_000, tmp_path), pytest.raises(InputError, match="memory of 20 MB is too little: attacks on 400"):
-        run(Settings(attacks=["loss"]), audit(tmp_path))
+        audit_membership(MembershipSettings(attacks=["loss"]), audit(tmp_path))

@@ -9,7 +9,7 @@ import pytest
 from pydantic_core import to_json
 
 from dpaudit.audits.audit import Audit, Subject
-from dpaudit.audits.membership.run import Settings, exposed_records, run
+from dpaudit.audits.membership.run import MembershipSettings, audit_membership, find_exposed_records
 from dpaudit.bounds.lower_bound import Skipped
 from dpaudit.data.bundled import digits
 from dpaudit.data.dataset import Dataset
@@ -78,12 +78,12 @@ def test_references_targets_slices_and_exposed_records(tmp_path: Path) -> None:
     LiRA's AUC is about Φ(2/√2) = 0.921 with many references; with 14 it must be above 0.85. With 8 pairs a single
     record's p-value is 1/256 at best, too large for 400 of them, which the outcome says.
     """
-    settings = Settings(
+    settings = MembershipSettings(
         attacks=["loss", "auto", "lira", "rmia"],
         references=16,
         slices=["class", "classified"],
     )
-    outcome = run(settings, audit(tmp_path))
+    outcome = audit_membership(settings, audit(tmp_path))
     found = {one.attack: one for one in outcome.attacks}
     assert found["auto"].version == "base/1"
     assert found["lira"].auc > 0.85
@@ -97,7 +97,7 @@ def test_references_targets_slices_and_exposed_records(tmp_path: Path) -> None:
     # A threshold that accuses nobody is infinite.
     assert MembershipResult.model_validate_json(to_json(outcome.model_dump(), inf_nan_mode="strings")) == outcome
     stored = sorted((tmp_path / "references").iterdir())
-    again = run(settings, audit(tmp_path))
+    again = audit_membership(settings, audit(tmp_path))
     assert again == outcome
     assert sorted((tmp_path / "references").iterdir()) == stored
 
@@ -114,7 +114,7 @@ def test_exposed_records_are_named_by_their_row_in_the_source(tmp_path: Path) ->
     pool = synthetic(32, len(odd), seed=1, shift=0.0)
     leaking = replace(pool, phi=pool.phi + 8.0 * pool.included * (np.arange(len(odd)) % 4 == 0))
     member = fair_coins(len(odd), seed=9)
-    found = exposed_records("memory", leaking, odd.source_rows, member, fdr=0.05)
+    found = find_exposed_records("memory", leaking, odd.source_rows, member, fdr=0.05)
     assert found.trained_on is not None
     place = {int(row): index for index, row in enumerate(odd.source_rows)}
     assert list(found.trained_on) == [bool(member[place[row]]) for row in found.exposed.records]
@@ -131,8 +131,8 @@ def test_slices_by_a_column_and_an_attack_that_spends_truth(tmp_path: Path) -> N
     given = audit(tmp_path)
     region = np.where(np.arange(400) % 2 == 0, "north", "south")
     region[:1] = "pole"
-    settings = Settings(attacks=["loss", "classifier-on-target"], slices=["class", "region"])
-    outcome = run(settings, replace(given, dataset=replace(given.dataset, groups={"region": region})))
+    settings = MembershipSettings(attacks=["loss", "classifier-on-target"], slices=["class", "region"])
+    outcome = audit_membership(settings, replace(given, dataset=replace(given.dataset, groups={"region": region})))
     loss, told = outcome.attacks
     assert {part.value for part in loss.slices.found if part.by == "region"} == {"north", "south"}  # type: ignore[union-attr]
     assert loss.slices.left_out == ("region = pole",)  # type: ignore[union-attr]
@@ -147,12 +147,12 @@ def test_queries_reach_every_attack_that_can_use_them(tmp_path: Path) -> None:
 
     LiRA with many references and one question has 0.921 at best, which must be beaten; the other attacks must run.
     """
-    settings = Settings(
+    settings = MembershipSettings(
         attacks=["lira", "multi-signal-lira", "robustness"],
         references=8,
         queries=[{"kind": "noise", "scale": 1e-6, "copies": 4}],
     )
-    outcome = run(settings, audit(tmp_path))
+    outcome = audit_membership(settings, audit(tmp_path))
     found = {one.attack: one for one in outcome.attacks}
     assert found["lira"].auc > 0.95
     assert found["multi-signal-lira"].auc > 0.95
@@ -197,10 +197,15 @@ def test_a_trajectory_from_a_plan(tmp_path: Path) -> None:
     seeded = replace(audit(tmp_path), dataset=records, member=member, population=population, subjects=())
     model = trainer(records, member, seed=seeded.training_seed("net"))
     seeded = replace(seeded, subjects=(Subject("net", trainer, model, None),))
-    outcome = run(Settings(attacks=["trajectory", "loss"], references=4, checkpoints=[1, 3]), seeded)
+    outcome = audit_membership(
+        MembershipSettings(attacks=["trajectory", "loss"], references=4, checkpoints=[1, 3]), seeded
+    )
     assert [one.attack for one in outcome.pools] == ["trajectory", "loss"]
     stored = sorted((tmp_path / "references").iterdir())
-    assert run(Settings(attacks=["trajectory", "loss"], references=4, checkpoints=[1, 3]), seeded) == outcome
+    assert (
+        audit_membership(MembershipSettings(attacks=["trajectory", "loss"], references=4, checkpoints=[1, 3]), seeded)
+        == outcome
+    )
     assert sorted((tmp_path / "references").iterdir()) == stored
 
 
@@ -208,7 +213,7 @@ def test_a_trajectory_from_a_plan(tmp_path: Path) -> None:
 def test_references_come_in_pairs(references: int) -> None:
     """Two would leave none when a pair is left out; an odd number has no pairs."""
     with pytest.raises(ValueError, match="trained in pairs"):
-        Settings(attacks=["loss"], references=references)
+        MembershipSettings(attacks=["loss"], references=references)
 
 
 def test_complementary_pairs() -> None:

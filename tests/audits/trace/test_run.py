@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from dpaudit.accounting.gaussian import gaussian_epsilon
-from dpaudit.attacks.gradient.candidate_attack import CandidateAttack, Records, UserContributions
+from dpaudit.attacks.gradient.candidate_attack import CandidateAttack, PrivacyUnits, UserContributions
 from dpaudit.attacks.gradient.dense_network import DenseNetwork
 from dpaudit.attacks.gradient.linear_layer import DenseInversion
-from dpaudit.attacks.gradient.recorded import client_update, releases_view
+from dpaudit.attacks.gradient.views_of_trace import client_update, releases_view
 from dpaudit.audits.plan import load_plan, plan_from
 from dpaudit.audits.run import run
 from dpaudit.data.bundled import digits
@@ -186,7 +186,7 @@ def test_what_does_not_fit_a_trace_is_refused(tmp_path: Path) -> None:
 @pytest.mark.tf
 def test_users_are_found_in_a_trace_without_noise(tmp_path: Path) -> None:
     """Twenty users, each there by a coin: their updates explain the releases (AUC above 0.9 has chance 2e-3)."""
-    from dpaudit.integrations.simulated import recorded, trace_writer
+    from dpaudit.integrations.simulated import record_rounds, trace_writer
     from dpaudit.training.federated.trainer import Federated
 
     data = digits().take(np.arange(400))
@@ -197,7 +197,7 @@ def test_users_are_found_in_a_trace_without_noise(tmp_path: Path) -> None:
     trainer = Federated(architecture, rounds=4, batch_size=10, learning_rate=0.3)
     prepared = trainer.prepare(data, seed=1)
     with trace_writer(prepared.network, tmp_path / "theirs") as writer:
-        prepared([rows_of(owner, included=member)], seed=2, observe=recorded(writer, prepared.network))
+        prepared([rows_of(owner, included=member)], seed=2, observe=record_rounds(writer, prepared.network))
     for name, mask in (("in", member), ("out", ~member)):
         np.savez(tmp_path / f"{name}.npz", features=data.features[mask], labels=data.labels[mask], users=owner[mask])
     users = {"present": str(tmp_path / "in.npz"), "absent": str(tmp_path / "out.npz"), "batch_size": 10}
@@ -224,12 +224,12 @@ def test_users_are_found_in_a_trace_without_noise(tmp_path: Path) -> None:
         run(plan_from(table), folder=tmp_path / "r4")
 
 
-def small_run(folder: Path, noise: float, **more: Any) -> tuple[UserContributions, Records]:
+def small_run(folder: Path, noise: float, **more: Any) -> tuple[UserContributions, PrivacyUnits]:
     """A DP-FedAvg of a dense network in numpy: candidate 2 of five and three known users, ten rounds."""
     rng = np.random.default_rng(3)
     network = DenseNetwork((6, 4, 3))
     contributions = UserContributions(network, clip=0.5, learning_rate=0.5, local_steps=2)
-    users = Records(rng.normal(size=(8, 5, 6)), rng.integers(3, size=(8, 5)))
+    users = PrivacyUnits(rng.normal(size=(8, 5, 6)), rng.integers(3, size=(8, 5)))
     shapes = [(6, 4), (4,), (4, 3), (3,)]
     ends = np.cumsum([int(np.prod(shape)) for shape in shapes])[:-1]
 
@@ -238,13 +238,13 @@ def small_run(folder: Path, noise: float, **more: Any) -> tuple[UserContribution
 
     stated = DpClaim(delta=1e-5, clip=0.5, noise_multiplier=noise, sampler="all", clients=4, of=4, rounds=10, **more)
     there = [2, 5, 6, 7]
-    taken = Records(users.features[there], users.labels[there])
+    taken = PrivacyUnits(users.features[there], users.labels[there])
     weights = network.initial(seed=1).astype(np.float64)
     with TraceWriter(folder, names=list("abcd"), shapes=shapes, framework="test", dp_claim=stated) as writer:
         for _ in range(10):
             each = [
                 contributions.total(
-                    weights[None], Records(users.features[[one]], users.labels[[one]]), np.ones((1, 1), bool)
+                    weights[None], PrivacyUnits(users.features[[one]], users.labels[[one]]), np.ones((1, 1), bool)
                 )[0]
                 for one in there
             ]
@@ -268,10 +268,10 @@ def test_the_candidate_attack_reads_a_trace(tmp_path: Path) -> None:
     """
     contributions, users = small_run(tmp_path / "t", 0.2)
     view = releases_view(read_trace(tmp_path / "t"), known=["u5", "u6", "u7"])
-    nobody = Records(np.zeros((0, 5, 6)), np.zeros((0, 5), np.int64))
-    candidates = Records(users.features[:5], users.labels[:5])
+    nobody = PrivacyUnits(np.zeros((0, 5, 6)), np.zeros((0, 5), np.int64))
+    candidates = PrivacyUnits(users.features[:5], users.labels[:5])
     assert CandidateAttack(contributions)(view, known=nobody, candidates=candidates).argmax() == 2
-    trained = Records(users.features[5:], users.labels[5:])
+    trained = PrivacyUnits(users.features[5:], users.labels[5:])
     same = CandidateAttack(contributions)(
         releases_view(read_trace(tmp_path / "t")), known=trained, candidates=candidates
     )

@@ -10,7 +10,7 @@ from dpaudit.inspection.reconcile import Recipe, reconcile
 from dpaudit.runtime.errors import InputError
 from dpaudit.self_test.bugs import hunts, trainings
 from dpaudit.self_test.bugs.catalogue import FAULTS, RIGHT, RUNG_3
-from dpaudit.self_test.bugs.dp_sgd import DpSgd
+from dpaudit.self_test.bugs.dp_sgd import BreakableDpSgd
 from dpaudit.self_test.bugs.run import run_zoo
 
 TENSORFLOW = [fault for fault in FAULTS if fault.tensorflow]
@@ -55,7 +55,7 @@ def test_cheaper_rungs_cannot_see_the_faults_of_rung_3():
     assert figure == pytest.approx(trainings.CLAIMED, abs=0.005)
     copies = epsilon(trainings.MECHANISM, delta=trainings.DELTA, group=trainings.COPIES, grid=1e-2).epsilon
     assert copies == pytest.approx(trainings.OF_COPIES, abs=0.05)
-    subject = DpSgd(clip_norm=1.0, noise_multiplier=trainings.NOISE, denominator=1.0, seed=1)
+    subject = BreakableDpSgd(clip_norm=1.0, noise_multiplier=trainings.NOISE, denominator=1.0, seed=1)
     assert inspect_mechanism(subject.mechanism(), subject.stated, seed=1).violations == ()
     claim = RUNG_3[0].claim
     # 700 records in 24 copies each, as the accountant is told.

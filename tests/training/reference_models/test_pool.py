@@ -21,7 +21,7 @@ from dpaudit.training.architecture import Mlp
 from dpaudit.training.dp_sgd import DpSgd
 from dpaudit.training.function import Function
 from dpaudit.training.reference_models.pool import Pool, model_seed
-from dpaudit.training.reference_models.store import described
+from dpaudit.training.reference_models.store import describe_value
 from tests.training.reference_models.pool_functions import data
 
 MODELS = 16
@@ -215,6 +215,6 @@ def test_bad_masks_are_refused(tmp_path: Path) -> None:
 
 def test_description_sees_inside() -> None:
     """A trainer's text has every field, and a function's has its code."""
-    text = described(Function("tests.training.reference_models.pool_functions:train"))
+    text = describe_value(Function("tests.training.reference_models.pool_functions:train"))
     assert "tests.training.reference_models.pool_functions:train" in text
-    assert described(Function("tests.training.reference_models.pool_functions:data")) != text
+    assert describe_value(Function("tests.training.reference_models.pool_functions:data")) != text

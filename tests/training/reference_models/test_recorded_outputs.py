@@ -7,20 +7,20 @@ import numpy as np
 import pytest
 
 from dpaudit.runtime.errors import AuditFailed, InputError
-from dpaudit.training.reference_models.recorded_outputs import Answers
+from dpaudit.training.reference_models.recorded_outputs import RecordedOutputs
 from dpaudit.training.reference_models.store import Store, digest
 
 RECORDS = np.arange(6, dtype=np.float32).reshape(3, 2)
 
 
-def answers(folder: Path, shift: float, trained: list[float]) -> Answers:
+def answers(folder: Path, shift: float, trained: list[float]) -> RecordedOutputs:
     """Of a model that adds a number; each training is noted."""
 
     def train() -> Any:
         trained.append(shift)
         return lambda features: features.astype(np.float64) + shift
 
-    return Answers(train, Store(folder, "1"), RECORDS)
+    return RecordedOutputs(train, Store(folder, "1"), RECORDS)
 
 
 def test_a_new_question_trains_once_and_old_ones_never(tmp_path: Path) -> None:

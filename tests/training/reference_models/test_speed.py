@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dpaudit.training.reference_models import speed
-from dpaudit.training.reference_models.speed import Speed, measured, measured_once
+from dpaudit.training.reference_models.speed import Speed, measure_training, measured_once
 
 TRUTH = Speed(5.0, 1.0, 0.25)
 
@@ -31,7 +31,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def test_the_line_is_found(clock: Clock, tmp_path: Path) -> None:
     """Compiling, the cost of a call and that of an epoch are told apart."""
-    found = measured(clock, "recipe", folder=tmp_path)
+    found = measure_training(clock, "recipe", folder=tmp_path)
     assert (found.once, found.call, found.epoch) == pytest.approx((TRUTH.once, TRUTH.call, TRUTH.epoch))
     assert found.seconds(1000, calls=3) == pytest.approx(5 + 3 * (1 + 250))
     assert found.seconds(1000, calls=0) == 0
@@ -39,14 +39,14 @@ def test_the_line_is_found(clock: Clock, tmp_path: Path) -> None:
 
 def test_a_speed_is_measured_once_a_recipe(clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same recipe is read; another one, or another machine, is measured."""
-    first = measured(clock, "recipe", folder=tmp_path)
+    first = measure_training(clock, "recipe", folder=tmp_path)
     trained = len(clock.trained)
-    assert measured(clock, "recipe", folder=tmp_path) == first
+    assert measure_training(clock, "recipe", folder=tmp_path) == first
     assert len(clock.trained) == trained
-    measured(clock, "another", folder=tmp_path)
+    measure_training(clock, "another", folder=tmp_path)
     assert len(clock.trained) == 2 * trained
     monkeypatch.setattr(speed, "_this_machine", lambda: ("another",))
-    measured(clock, "recipe", folder=tmp_path)
+    measure_training(clock, "recipe", folder=tmp_path)
     assert len(clock.trained) == 3 * trained
 
 

@@ -10,7 +10,7 @@ from dpaudit.data.dataset import Dataset
 from dpaudit.data.source import Records
 from dpaudit.runtime.jobs import Workers
 from dpaudit.training.function import Function
-from dpaudit.training.reference_models.trained_model import Wanted, trained
+from dpaudit.training.reference_models.trained_model import Wanted, train_models
 from dpaudit.training.trainer import Predict
 
 DATA = Dataset("corners", np.eye(4, dtype=np.float32), np.array([0, 1, 0, 1]))
@@ -29,7 +29,7 @@ def test_answers_of_a_function_lie_in_a_folder_with_its_name(tmp_path: Path, cap
     wanted = {"my model": Wanted(Function(seeded), np.array([True, True, False, False]), 7)}
 
     def answers() -> Any:
-        models = trained(wanted, DATA, Records.of(DATA), folder=tmp_path, workers=Workers(1))
+        models = train_models(wanted, DATA, Records.of(DATA), folder=tmp_path, workers=Workers(1))
         return models["my model"].predict(DATA.features)
 
     TRAININGS.clear()

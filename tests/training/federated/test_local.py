@@ -1,0 +1,59 @@
+"""What a client does: local SGD, FedProx and DP-SGD against steps made by hand."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dpaudit.engine.schedules import Constant
+from dpaudit.runtime.tensorflow import keras, tf
+from dpaudit.training.federated.local import Local
+from dpaudit.training.federated.simulation import FederationRecipe
+from tests.training.federated.small import NETWORK, START, X, Y, clients, close, keras_sgd, small_model, train
+
+pytestmark = pytest.mark.tf
+
+
+def test_local_epochs_are_local_sgd_averaged() -> None:
+    """Three full-batch local epochs at two clients: the average of two Keras runs of three steps each."""
+    rows = clients(24, 24)
+    found = train(FederationRecipe(1, local=Local(epochs=3, batch_size="all"), learning_rate=Constant(0.3)), rows)
+    alone = [keras_sgd(own, steps=3, rate=0.3) for own in rows]
+    close(found, [(a + b) / 2 for a, b in zip(*alone, strict=True)])
+
+
+def test_fedprox_is_the_proximal_gradient() -> None:
+    """FedProx pulls towards the model that was sent: two local steps by hand with mu = 0.7."""
+    model = small_model()
+    start = NETWORK.weights(START, 0)
+    model.set_weights(start)
+    for _ in range(2):
+        with tf.GradientTape() as tape:
+            value = keras.losses.SparseCategoricalCrossentropy(from_logits=True)(Y, model(X))
+        slopes = tape.gradient(value, model.weights)
+        model.set_weights(
+            [w - 0.3 * (g.numpy() + 0.7 * (w - s)) for w, g, s in zip(model.get_weights(), slopes, start, strict=True)]
+        )
+    local = Local(epochs=2, batch_size="all", proximal=0.7)
+    close(train(FederationRecipe(1, local=local, learning_rate=Constant(0.3)), clients(48)), model.get_weights())
+
+
+def test_local_dp_sgd_is_the_clipped_gradient_and_noise_at_each_client() -> None:
+    """Record-level DP inside a client: per-example clipping by hand without noise, another model with it."""
+    model = small_model()
+    model.set_weights(NETWORK.weights(START, 0))
+    total: list[Any] = [0.0] * 4
+    for x, y in zip(X, Y, strict=True):
+        with tf.GradientTape() as tape:
+            value = keras.losses.sparse_categorical_crossentropy([y], model(x[None]), from_logits=True)
+        slope = [g.numpy() for g in tape.gradient(value, model.weights)]
+        norm = np.sqrt(sum((g**2).sum() for g in slope))
+        total = [t + g * min(1, 0.4 / norm) for t, g in zip(total, slope, strict=True)]
+    expected = [w - 0.3 * t / 48 for w, t in zip(model.get_weights(), total, strict=True)]
+    clipped = Local(batch_size="all", clip=0.4)
+    close(train(FederationRecipe(1, local=clipped, learning_rate=Constant(0.3)), clients(48)), expected)
+    noisy = Local(batch_size="all", clip=0.4, noise_multiplier=3.0)
+    found = train(FederationRecipe(1, local=noisy, learning_rate=Constant(0.3)), clients(48))
+    difference = np.concatenate([np.ravel(a - b) for a, b in zip(found, expected, strict=True)])
+    # 39 coordinates: the deviation is within 45 % of 0.3 * 0.4 * 3 / 48 with probability 0.9999.
+    assert difference.std() == pytest.approx(0.3 * 0.4 * 3 / 48, rel=0.45)
