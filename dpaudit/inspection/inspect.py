@@ -208,7 +208,11 @@ def _everything(
     why = ""
     if any(finding.check == "correlated steps" for finding in findings):
         why = "every answer holds something of the steps before it: state what follows the noise, or its law"
-    elif moved[0].interval(probe.level).high < STILL * min(1.0, float(noise.level.max())):
+    elif (
+        probe.mechanism.reset is None
+        and not any(finding.check == "sensitivity" for finding in findings)
+        and moved[0].interval(probe.level).high < STILL * min(1.0, float(noise.level.max()))
+    ):
         why = "the release does not move along what was fed, as in another basis: Mechanism(reset=...) is needed"
     if why:
         sights = [Sight(each.kind, why, asked=False) if "example" in each.kind else each for each in sights]
