@@ -123,7 +123,9 @@ def test_users_have_one_score_each() -> None:
         scores, member, users = answers(seed, 1.0)
         found = bound(audit_scores(scores, member, users=users, chosen_by="coin", delta=0.0, seed=seed))
         alarms += found.epsilon > 1
-        assert (found.unit, found.trials) == ("user", 150)
+        # Of 150 users 30 % are held out to choose on, each by its own coin: 80 to 130 are judged but once in 150,000.
+        assert found.unit == "user"
+        assert 80 <= found.trials <= 130
     assert alarms <= 22
 
 
