@@ -15,13 +15,13 @@ from dpaudit.trace import DpClaim, TraceWriter
 
 RIGHT = """
 import numpy as np
-from dpaudit.self_test.bugs.dp_sgd import DpSgd, no_clip
+from dpaudit.self_test.bugs.dp_sgd import BreakableDpSgd, no_clip
 
 def right():
-    return DpSgd(clip_norm=2.0, seed=np.random.SeedSequence().entropy % 2**32).mechanism()
+    return BreakableDpSgd(clip_norm=2.0, seed=np.random.SeedSequence().entropy % 2**32).mechanism()
 
 def broken():
-    return DpSgd(clip_norm=2.0, clip=no_clip).mechanism()
+    return BreakableDpSgd(clip_norm=2.0, clip=no_clip).mechanism()
 
 def server():
     from dpaudit.self_test.bugs import federated

@@ -144,9 +144,10 @@ ROWS = {
     ),
     "an upper bound on the mechanism": Row(
         "consistent",
-        Claim(2.0, DELTA, "record", "replace-one", "the table"),
+        # Batches of fixed size have ε from 1.69 to 1.88 here: the claim lies between what is certain and the limit.
+        Claim(1.8, DELTA, "record", "replace-one", "the table"),
         bound(1.0, adjacency="replace-one"),
-        mechanism=replace(STEPS, sampling=FixedSize(50, 1000)),
+        mechanism=replace(STEPS, noise_multiplier=5.0, sampling=FixedSize(50, 1000)),
         says="which contradicts nothing",
     ),
     "a violation": Row("contradicted", scored=bound(0.0), findings=(BROKEN,), says="clipping"),
