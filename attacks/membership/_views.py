@@ -1,5 +1,6 @@
 """Scores from fitted moments, averaged over the queries: of one target, and of every model of a pool in turn."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,7 +26,7 @@ Centres = tuple[FloatArray | None, FloatArray | None]
 
 
 @dataclass(frozen=True)
-class FromMoments:
+class FromMoments(ABC):
     """An attack whose score of φ follows from fitted moments, one query like another."""
 
     variance: Variance = "shrunk"
@@ -53,6 +54,6 @@ class FromMoments:
         )
         return filled(pool.phi.shape, means)
 
+    @abstractmethod
     def _score(self, phi: FloatArray, both: SideMoments, centres: Centres) -> FloatArray:
         """Of φ (..., records), from what the references say of it; of the same shape."""
-        raise NotImplementedError
