@@ -1,0 +1,221 @@
+"""Judge a training by an experiment: the inclusions are joined to what the model says, and a verdict follows."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dpaudit.audits.attack import References, attack_model, audit_predictions
+from dpaudit.audits.experiment.heldout import better_than_expected, refuse_seen_canaries
+from dpaudit.audits.experiment.predictions import LOSS, JoinedPredictions, join_predictions
+from dpaudit.audits.experiment.sealed import Experiment, join_inclusions, open_experiment
+from dpaudit.audits.score import audit_scores
+from dpaudit.data.dataset import Task
+from dpaudit.data.formats.arrays import ArrayFile
+from dpaudit.data.formats.opening import open_records
+from dpaudit.data.formats.record_file import RecordFile, words_of
+from dpaudit.data.formats.table import CsvTable, ParquetTable
+from dpaudit.results.facts import with_verdicts
+from dpaudit.results.result import Result
+from dpaudit.runtime.check import IntArray
+from dpaudit.runtime.errors import InputError
+from dpaudit.runtime.progress import Progress
+from dpaudit.runtime.seeds import derive_seed
+from dpaudit.scores.from_outputs import OutputKind
+
+
+def audit_experiment(
+    experiment: str | Path | Experiment,
+    predictions: object = None,
+    *,
+    model: str | Path | Callable[[Any], object] | None = None,
+    references: References | None = None,
+    attacks: Sequence[str] | None = None,
+    task: Task | None = None,
+    kind: OutputKind | None = None,
+    delta: float = 1e-5,
+    epsilon: float | None = None,
+    confidence: float = 0.95,
+    slices: Sequence[str] = (),
+    label: str | None = None,
+    drop: Sequence[str] = (),
+    name: str | None = None,
+    seed: int = 0,
+    folder: Path | None = None,
+    progress: Progress | None = None,
+    trust_code: bool = False,
+    imports: Sequence[str] = (),
+) -> Result:
+    """Judge a model that was trained on the ``train`` part of an experiment.
+
+    Args:
+        experiment: folder of `split_data` or `plant_canaries`, or what they return.
+        predictions: of the model on the ``train`` and the ``heldout`` part: a CSV, Parquet or NPZ file, several, or a
+            data frame. It has the column of ids and one for each class, or one column ``loss`` (or ``score``, higher
+            for a member). Rows are found by their ids; every audited record must be there.
+        model: instead of predictions, a model as for `attack_model`; tables and NPZ files only.
+        references: further data and reference models, with a model.
+        attacks: names as in the registry; None is as for `audit_predictions`, and with a model all that can run.
+        task: what the model predicts; ``multiclass`` for predictions.
+        kind: ``logits`` or ``probabilities``; predictions are probabilities where nobody says otherwise.
+        delta: δ of the claim, and at which ε is measured.
+        epsilon: the claimed ε for adding or removing one record, or one user; None claims nothing.
+        confidence: that all bounds hold together.
+        slices: columns to slice the records by.
+        label: column of the labels in the predictions; None is that of the experiment.
+        drop: columns of the predictions, or of the records, that are left out.
+        name: what the report calls the model.
+        seed: of everything that the audit draws; the inclusions are drawn already.
+        folder: where trained reference models are kept.
+        progress: where long steps say how far they are.
+        trust_code: run code that the model file holds.
+        imports: modules to import first.
+
+    Returns:
+        A result like that of `dpaudit.run`: the same report and gates work on it.
+
+    Raises:
+        InputError: a file of the experiment was changed, records are missing or twice, predictions are of other
+            records, or the model answers held-out canaries that it cannot know.
+    """
+    known = experiment if isinstance(experiment, Experiment) else open_experiment(Path(experiment))
+    if (predictions is None) == (model is None):
+        raise InputError("give either predictions or a model.")
+    stated = {
+        "delta": delta,
+        "epsilon": epsilon,
+        "confidence": confidence,
+        "chosen_by": "coin",
+        "probability": known.manifest.share,
+        "seed": seed,
+    }
+    if model is None:
+        if references is not None:
+            raise InputError("references go with a model; predictions have none.")
+        found = join_predictions(known, predictions, label=label, beside=slices, drop=drop)
+        result = _of_predictions(known, found, stated, attacks=attacks, task=task, kind=kind, name=name, slices=slices)
+    else:
+        inside, outside, users = _sides(known, label or known.manifest.label, drop, slices)
+        result = attack_model(
+            model,
+            inside[0],
+            outside[0],
+            references=references,
+            attacks=attacks or (),
+            task=task,
+            kind=kind,
+            users=users,
+            slices={by: np.concatenate([inside[1][by], outside[1][by]]) for by in slices},
+            name=name or ("model" if callable(model) else Path(model).stem),
+            folder=folder,
+            progress=progress,
+            trust_code=trust_code,
+            imports=imports,
+            **stated,  # type: ignore[arg-type]  # by keyword
+        )
+    refuse_seen_canaries(known, result)
+    return _with_caveats(result, known, better_than_expected(known, result, seed=derive_seed(seed, "forest")))
+
+
+def _of_predictions(
+    known: Experiment,
+    found: JoinedPredictions,
+    stated: Mapping[str, Any],
+    *,
+    attacks: Sequence[str] | None,
+    task: Task | None,
+    kind: OutputKind | None,
+    name: str | None,
+    slices: Sequence[str],
+) -> Result:
+    joined, called = found.joined, name or known.folder.resolve().name
+    if found.scores is not None and task is None:
+        if attacks or slices:
+            raise InputError(f"predictions hold one column {found.scores!r}: leave --attack and --slice out.")
+        values = np.asarray(found.outputs, np.float64).reshape(-1)
+        lower = found.scores == LOSS
+        result = audit_scores(values, joined.member, users=joined.users, lower_is_member=lower, name=called, **stated)
+        return _noted(result, found.notes)
+    labels = found.labels
+    if labels is None:
+        raise InputError("predictions need a column of labels (--label), for the experiment has none.")
+    if task in ("regression", "multilabel"):
+        labels = np.asarray(labels, np.float64)
+    return audit_predictions(
+        found.outputs,
+        labels,
+        joined.member,
+        attacks=attacks,
+        task=task or "multiclass",
+        kind=kind or "probabilities",
+        users=joined.users,
+        slices=found.columns or None,
+        name=called,
+        notes=found.notes,
+        **stated,
+    )
+
+
+Side = tuple[tuple[object, object], dict[str, Any]]
+
+
+def _sides(known: Experiment, label: str | None, drop: Sequence[str], slices: Sequence[str]) -> tuple[Side, Side, Any]:
+    """Members and non-members with their labels and columns, and whose they are; found by id, not by file."""
+    made = known.manifest
+    if known.unchecked:
+        raise InputError(f"{known.folder / known.unchecked[0]} is gone: a model is asked about the records themselves.")
+    parts = [open_records(path) for path in (known.train, known.heldout)]
+    if not isinstance(parts[0], CsvTable | ParquetTable | ArrayFile):
+        raise InputError(
+            f"a {parts[0].kind} is not what a model takes as it is: give the model's outputs with --predictions."
+        )
+    if label is None:
+        raise InputError("a model's outputs are compared with labels: name their column with --label.")
+    both = parts[0].followed_by(parts[1])  # type: ignore[arg-type]  # both have the format of the experiment
+    joined = join_inclusions(known, words_of(both, made.id, "the id"), f"{made.train} and {made.heldout}")
+    held_in = np.arange(len(both)) < len(parts[0])
+    if not (held_in[joined.rows] == joined.member).all():
+        raise InputError(f"{made.train} and {made.heldout} are not what the inclusions say: one of them was changed.")
+    features, labels = _features(both, {made.id, label, made.user, *drop}), both.values(label)
+    columns = {by: words_of(both, by, "to slice by") for by in slices}
+    sides = []
+    for rows in (joined.rows[joined.member], joined.rows[~joined.member]):
+        sides.append(((_rows(features, rows), labels[rows]), {by: values[rows] for by, values in columns.items()}))
+    users = joined.users
+    if users is not None:
+        users = np.concatenate([users[joined.member], users[~joined.member]])
+    return sides[0], sides[1], users
+
+
+def _features(both: RecordFile, gone: set[str | None]) -> Any:
+    """A data frame of a table, the array or arrays of an NPZ file."""
+    if isinstance(both, CsvTable | ParquetTable):
+        frame = both.frame().reset_index(drop=True)
+        return frame[[name for name in frame.columns if name not in gone]]
+    assert isinstance(both, ArrayFile)
+    arrays = {name: array for name, array in both.arrays.items() if name not in gone}
+    return arrays.get("features", arrays)
+
+
+def _rows(features: Any, rows: IntArray) -> Any:
+    if isinstance(features, dict):
+        return {name: array[rows] for name, array in features.items()}
+    return features.iloc[rows] if hasattr(features, "iloc") else features[rows]
+
+
+def _with_caveats(result: Result, known: Experiment, doubt: str) -> Result:
+    """The result with how it was made, and with the verdicts once more, which say it too."""
+    gone = [f"{name} is no longer in the folder: nobody has checked that it is unchanged." for name in known.unchecked]
+    made = f"Experiment {known.folder.resolve().name}: {known.sentence}"
+    noted = _noted(result, [made, *gone, *([doubt] if doubt else [])])
+    data = noted.data.model_copy(update={"fingerprint": known.manifest.source_sha256})
+    return noted.model_copy(update={"data": data})
+
+
+def _noted(result: Result, notes: Sequence[str]) -> Result:
+    if not notes:
+        return result
+    assert result.membership is not None
+    membership = result.membership.model_copy(update={"caveats": [*result.membership.caveats, *notes]})
+    return with_verdicts(result.model_copy(update={"membership": membership}))
