@@ -45,8 +45,8 @@ def say_experiment(made: "Experiment", *, quiet: bool) -> None:
         made.sentence[0].upper() + made.sentence[1:],
         f"train on: {made.train}{feature}",
         f"never train on: {made.heldout}",
-        f"then predict the records of both, with the column {known.id}, and judge the model:",
-        f"  dpaudit attack --experiment {made.folder} --predictions FILE",
+        f"afterwards, predict the records of both, with their {known.id}, and judge the model: "
+        f"dpaudit attack --experiment {made.folder} --predictions FILE",
     ]
     for line in lines:
         out.print(plain_text(line), soft_wrap=True)

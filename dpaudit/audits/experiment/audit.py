@@ -94,7 +94,8 @@ def audit_experiment(
         if references is not None:
             raise InputError("references go with a model; predictions have none.")
         found = join_predictions(known, predictions, label=label, beside=slices, drop=drop)
-        result = _of_predictions(known, found, stated, attacks=attacks, task=task, kind=kind, name=name, slices=slices)
+        name = name or found.name or known.folder.resolve().name
+        result = _of_predictions(found, stated, attacks=attacks, task=task, kind=kind, name=name, slices=slices)
     else:
         inside, outside, users = _sides(known, label or known.manifest.label, drop, slices)
         result = attack_model(
@@ -119,23 +120,22 @@ def audit_experiment(
 
 
 def _of_predictions(
-    known: Experiment,
     found: JoinedPredictions,
     stated: Mapping[str, Any],
     *,
     attacks: Sequence[str] | None,
     task: Task | None,
     kind: OutputKind | None,
-    name: str | None,
+    name: str,
     slices: Sequence[str],
 ) -> Result:
-    joined, called = found.joined, name or known.folder.resolve().name
+    joined = found.joined
     if found.scores is not None and task is None:
         if attacks or slices:
             raise InputError(f"predictions hold one column {found.scores!r}: leave --attack and --slice out.")
         values = np.asarray(found.outputs, np.float64).reshape(-1)
         lower = found.scores == LOSS
-        result = audit_scores(values, joined.member, users=joined.users, lower_is_member=lower, name=called, **stated)
+        result = audit_scores(values, joined.member, users=joined.users, lower_is_member=lower, name=name, **stated)
         return _noted(result, found.notes)
     labels = found.labels
     if labels is None:
@@ -151,7 +151,7 @@ def _of_predictions(
         kind=kind or "probabilities",
         users=joined.users,
         slices=found.columns or None,
-        name=called,
+        name=name,
         notes=found.notes,
         **stated,
     )

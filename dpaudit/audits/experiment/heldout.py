@@ -77,8 +77,8 @@ def better_than_expected(experiment: Experiment, result: Result, *, seed: int) -
     if lowest <= highest or 1 - held > (1 - hits / trials) / 2:
         return ""
     return (
-        f"{result.models[0].name} answers {held:.3g} of the held-out records rightly and {right[0] / members:.3g} of "
-        f"its training records, while a cross-validated random forest reaches {hits / trials:.3g}: see that "
+        f"{result.models[0].name} answers {held:.1%} of the held-out records rightly and {right[0] / members:.1%} of "
+        f"its training records, while a cross-validated random forest reaches {hits / trials:.1%}: see that "
         f"{experiment.manifest.heldout} was not trained on. If it was, this audit could see no leak."
     )
 

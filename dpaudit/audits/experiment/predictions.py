@@ -30,6 +30,7 @@ class JoinedPredictions:
         scores: ``loss`` or ``score`` where the outputs are that, one for each record; None otherwise.
         labels: of each record; None where neither the predictions nor the experiment have any.
         columns: further columns that were asked for, by name.
+        name: of the file, where it is one.
         notes: what was done, in sentences.
     """
 
@@ -38,6 +39,7 @@ class JoinedPredictions:
     scores: str | None
     labels: npt.NDArray[Any] | None
     columns: dict[str, npt.NDArray[Any]]
+    name: str
     notes: tuple[str, ...]
 
 
@@ -89,7 +91,8 @@ def join_predictions(
     scores = names[0].lower() if len(names) == 1 and names[0].lower() in (LOSS, SCORE) else None
     if not names:
         raise InputError(f"{where} holds no outputs beside {', '.join(sorted(map(repr, gone)))}.")
-    return JoinedPredictions(joined, _outputs(plain.table, names), scores, labels, columns, tuple(notes))
+    name = Path(parts[0]).stem if len(parts) == 1 and isinstance(parts[0], str | Path) else ""
+    return JoinedPredictions(joined, _outputs(plain.table, names), scores, labels, columns, name, tuple(notes))
 
 
 def _below(tables: Sequence[Any], wheres: Sequence[str]) -> Any:

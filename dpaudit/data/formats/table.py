@@ -108,7 +108,7 @@ class ParquetTable:
 
     def values(self, name: str) -> npt.NDArray[Any]:
         """A column."""
-        return np.asarray(self.table.column(name).to_pandas())
+        return np.asarray(self.table.column(name).to_pandas(integer_object_nulls=True))
 
     def with_values(self, name: str, values: npt.NDArray[Any]) -> "ParquetTable":
         """The table with a column set, in its type unless it cannot hold them; a new one is the first."""
