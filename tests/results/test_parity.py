@@ -20,8 +20,8 @@ from dpaudit.accounting.accounted_claim import account
 from dpaudit.accounting.claim import Claim, FixedSize, GaussianSteps, NoiseKnowledge, Poisson
 from dpaudit.accounting.gaussian import gaussian_epsilon
 from dpaudit.accounting.mechanism import epsilon
-from dpaudit.audits.attack import attack_predictions
 from dpaudit.audits.plan import plan_from
+from dpaudit.audits.predictions import attack_predictions
 from dpaudit.audits.run import run
 from dpaudit.audits.score import audit_scores
 from dpaudit.bounds import verdict
