@@ -74,8 +74,10 @@ def attack(
     """Attack a trained model: can one tell who was in its training data?"""
     import numpy as np
 
-    from dpaudit.audits.attack import attack_model, attack_predictions
+    from dpaudit.audits.attack import attack_model
     from dpaudit.audits.experiment.audit import audit_experiment
+    from dpaudit.audits.predictions import attack_predictions
+    from dpaudit.audits.statement import StatementKeywords
     from dpaudit.cli.output import finish
     from dpaudit.reports.html import write_report
     from dpaudit.runtime.errors import InputError
@@ -86,9 +88,17 @@ def attack(
     given = [*(predictions or []), *(files or [])]
     if files and not predictions:
         raise InputError(f"{files[0]} has no option before it; outputs of a model go with --predictions.")
+    stated = StatementKeywords(
+        epsilon=epsilon,
+        delta=delta,
+        confidence=confidence,
+        chosen_by=chosen_by,  # type: ignore[typeddict-item]  # checked there, with the options named
+        probability=probability,
+        seed=seed,
+    )
     if experiment is not None:
-        beside_it = (members, nonmembers, chosen_by, probability, user, features)
-        if any(each is not None for each in beside_it):
+        said = (members, nonmembers, chosen_by, probability, user, features)
+        if any(each is not None for each in said):
             raise InputError(
                 "--experiment says who was trained on and how they were chosen: leave out --members, --nonmembers, "
                 "--chosen-by, --probability, --user and --features."
@@ -101,13 +111,13 @@ def attack(
             attacks=attacks,
             task=task,  # type: ignore[arg-type]  # checked there, with the options named
             kind=outputs,  # type: ignore[arg-type]  # likewise
+            slices=slices or (),
             epsilon=epsilon,
             delta=delta,
             confidence=confidence,
-            slices=slices or (),
+            seed=seed,
             label=label,
             drop=drop or (),
-            seed=seed,
             folder=None if out is None else out / "references",
             progress=progress,
             trust_code=trust_code,
@@ -121,28 +131,23 @@ def attack(
         beside = [*(slices or []), *([] if user is None else [user])]
         (inside, by_member), (outside, by_other) = (_predictions(file, label, beside, drop or []) for file in given)
         columns = {by: np.concatenate([values, by_other[by]]) for by, values in by_member.items()}
+        stated["name"], stated["users"] = given[0].stem, None if user is None else columns[user]
         result = attack_predictions(
             inside,
             outside,
             attacks=attacks or (),
-            users=None if user is None else columns[user],
             features=None if features is None else _features(*features),
             slices={by: columns[by] for by in slices or []},
             task=task or "multiclass",  # type: ignore[arg-type]  # checked there, with the options named
             kind=outputs or "probabilities",  # type: ignore[arg-type]  # likewise
-            epsilon=epsilon,
-            delta=delta,
-            confidence=confidence,
-            chosen_by=chosen_by,  # type: ignore[arg-type]  # likewise
-            probability=probability,
-            name=given[0].stem,
-            seed=seed,
+            **stated,
         )
     else:
         if features is not None:
             raise InputError("--features go with --predictions; a model's records are there already.")
         if model is None or members is None or nonmembers is None:
             raise InputError("give --model, --members and --nonmembers, or --predictions MEMBERS NONMEMBERS.")
+        stated["name"], stated["users"] = model.stem, user
         result = attack_model(
             model,
             members,
@@ -151,17 +156,10 @@ def attack(
             references=_references(recipe, reference_data, references),
             attacks=attacks or (),
             task=task,  # type: ignore[arg-type]  # likewise
-            epsilon=epsilon,
-            delta=delta,
-            confidence=confidence,
-            chosen_by=chosen_by,  # type: ignore[arg-type]  # likewise
-            probability=probability,
-            users=user,
+            **stated,
             slices=slices or (),
             label=label or "label",
             drop=drop or (),
-            name=model.stem,
-            seed=seed,
             folder=None if out is None else out / "references",
             progress=progress,
             trust_code=trust_code,

@@ -1,16 +1,19 @@
 """Judge a training by an experiment: the inclusions are joined to what the model says, and a verdict follows."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from typing_extensions import TypedDict, Unpack
 
-from dpaudit.audits.attack import References, attack_model, audit_predictions
+from dpaudit.audits.attack import ModelKeywords, References, attack_model
 from dpaudit.audits.experiment.heldout import better_than_expected, refuse_seen_canaries
 from dpaudit.audits.experiment.predictions import LOSS, JoinedPredictions, join_predictions
 from dpaudit.audits.experiment.sealed import Experiment, join_inclusions, open_experiment
+from dpaudit.audits.predictions import audit_predictions
 from dpaudit.audits.score import audit_scores
+from dpaudit.audits.statement import StatementKeywords, refuse_unknown
 from dpaudit.data.dataset import Task
 from dpaudit.data.formats.arrays import ArrayFile
 from dpaudit.data.formats.opening import open_records
@@ -25,6 +28,37 @@ from dpaudit.runtime.seeds import derive_seed
 from dpaudit.scores.from_outputs import OutputKind
 
 
+class ExperimentKeywords(TypedDict, total=False):
+    """Keyword arguments of `audit_experiment`.
+
+    Args:
+        epsilon: the claimed ε for adding or removing one record, or one user; None, the default, claims nothing.
+        delta: δ of the claim, and at which ε is measured. 1e-5.
+        confidence: that all bounds of the audit hold together. 0.95.
+        name: what the report calls the model.
+        seed: of what the audit draws; the inclusions are drawn already. 0.
+        label: column of the labels in the predictions; None, the default, is that of the experiment.
+        drop: columns of the predictions, or of the records, that are left out.
+        folder: as for `ModelKeywords`; so are ``progress``, ``trust_code`` and ``imports``, which go with a model.
+    """
+
+    epsilon: float | None
+    delta: float
+    confidence: float
+    name: str
+    seed: int
+    label: str | None
+    drop: Sequence[str]
+    folder: Path | None
+    progress: Progress | None
+    trust_code: bool
+    imports: Sequence[str]
+
+
+STATED = ("epsilon", "delta", "confidence", "name", "seed")
+OF_MODEL = ("folder", "progress", "trust_code", "imports")
+
+
 def audit_experiment(
     experiment: str | Path | Experiment,
     predictions: object = None,
@@ -34,18 +68,8 @@ def audit_experiment(
     attacks: Sequence[str] | None = None,
     task: Task | None = None,
     kind: OutputKind | None = None,
-    delta: float = 1e-5,
-    epsilon: float | None = None,
-    confidence: float = 0.95,
     slices: Sequence[str] = (),
-    label: str | None = None,
-    drop: Sequence[str] = (),
-    name: str | None = None,
-    seed: int = 0,
-    folder: Path | None = None,
-    progress: Progress | None = None,
-    trust_code: bool = False,
-    imports: Sequence[str] = (),
+    **keywords: Unpack[ExperimentKeywords],
 ) -> Result:
     """Judge a model that was trained on the ``train`` part of an experiment.
 
@@ -54,23 +78,14 @@ def audit_experiment(
         predictions: of the model on the ``train`` and the ``heldout`` part: a CSV, Parquet or NPZ file, several, or a
             data frame. It has the column of ids and one for each class, or one column ``loss`` (or ``score``, higher
             for a member). Rows are found by their ids; every audited record must be there.
-        model: instead of predictions, a model as for `attack_model`; tables and NPZ files only.
+        model: instead of predictions, a model as for `attack_model`; the data are a table or NPZ file then.
         references: further data and reference models, with a model.
         attacks: names as in the registry; None is as for `audit_predictions`, and with a model all that can run.
         task: what the model predicts; ``multiclass`` for predictions.
         kind: ``logits`` or ``probabilities``; predictions are probabilities where nobody says otherwise.
-        delta: δ of the claim, and at which ε is measured.
-        epsilon: the claimed ε for adding or removing one record, or one user; None claims nothing.
-        confidence: that all bounds hold together.
         slices: columns to slice the records by.
-        label: column of the labels in the predictions; None is that of the experiment.
-        drop: columns of the predictions, or of the records, that are left out.
-        name: what the report calls the model.
-        seed: of everything that the audit draws; the inclusions are drawn already.
-        folder: where trained reference models are kept.
-        progress: where long steps say how far they are.
-        trust_code: run code that the model file holds.
-        imports: modules to import first.
+        keywords: ``epsilon``, ``delta``, ``confidence``, ``name``, ``seed``, ``label``, ``drop``, ``folder``,
+            ``progress``, ``trust_code`` and ``imports`` of `ExperimentKeywords`.
 
     Returns:
         A result like that of `dpaudit.run`: the same report and gates work on it.
@@ -79,25 +94,27 @@ def audit_experiment(
         InputError: a file of the experiment was changed, records are missing or twice, predictions are of other
             records, or the model answers held-out canaries that it cannot know.
     """
+    refuse_unknown(keywords, ExperimentKeywords.__optional_keys__, "audit_experiment")
     known = experiment if isinstance(experiment, Experiment) else open_experiment(Path(experiment))
     if (predictions is None) == (model is None):
         raise InputError("give either predictions or a model.")
-    stated = {
-        "delta": delta,
-        "epsilon": epsilon,
-        "confidence": confidence,
-        "chosen_by": "coin",
-        "probability": known.manifest.share,
-        "seed": seed,
-    }
+    stated = StatementKeywords(chosen_by="coin", probability=known.manifest.share)
+    stated.update({key: value for key, value in keywords.items() if key in STATED})  # type: ignore[typeddict-item]
+    label, drop = keywords.get("label"), keywords.get("drop", ())
     if model is None:
         if references is not None:
             raise InputError("references go with a model; predictions have none.")
         found = join_predictions(known, predictions, label=label, beside=slices, drop=drop)
-        name = name or found.name or known.folder.resolve().name
-        result = _of_predictions(found, stated, attacks=attacks, task=task, kind=kind, name=name, slices=slices)
+        stated["name"] = keywords.get("name", found.name or known.folder.resolve().name)
+        stated["users"] = found.joined.users
+        result = _of_predictions(found, stated, attacks=attacks, task=task, kind=kind)
     else:
         inside, outside, users = _sides(known, label or known.manifest.label, drop, slices)
+        stated["name"] = keywords.get("name", "model" if callable(model) else Path(model).stem)
+        stated["users"] = users
+        of_model = ModelKeywords()
+        of_model.update(stated)  # type: ignore[typeddict-item]  # these are among its keys
+        of_model.update({key: value for key, value in keywords.items() if key in OF_MODEL})  # type: ignore[typeddict-item]
         result = attack_model(
             model,
             inside[0],
@@ -106,37 +123,28 @@ def audit_experiment(
             attacks=attacks or (),
             task=task,
             kind=kind,
-            users=users,
             slices={by: np.concatenate([inside[1][by], outside[1][by]]) for by in slices},
-            name=name or ("model" if callable(model) else Path(model).stem),
-            folder=folder,
-            progress=progress,
-            trust_code=trust_code,
-            imports=imports,
-            **stated,  # type: ignore[arg-type]  # by keyword
+            **of_model,
         )
     refuse_seen_canaries(known, result)
-    return _with_caveats(result, known, better_than_expected(known, result, seed=derive_seed(seed, "forest")))
+    seed = derive_seed(keywords.get("seed", 0), "forest")
+    return _with_caveats(result, known, better_than_expected(known, result, seed=seed))
 
 
 def _of_predictions(
     found: JoinedPredictions,
-    stated: Mapping[str, Any],
+    stated: StatementKeywords,
     *,
     attacks: Sequence[str] | None,
     task: Task | None,
     kind: OutputKind | None,
-    name: str,
-    slices: Sequence[str],
 ) -> Result:
-    joined = found.joined
+    member = found.joined.member
     if found.scores is not None and task is None:
-        if attacks or slices:
+        if attacks or found.columns:
             raise InputError(f"predictions hold one column {found.scores!r}: leave --attack and --slice out.")
         values = np.asarray(found.outputs, np.float64).reshape(-1)
-        lower = found.scores == LOSS
-        result = audit_scores(values, joined.member, users=joined.users, lower_is_member=lower, name=name, **stated)
-        return _noted(result, found.notes)
+        return _noted(audit_scores(values, member, lower_is_member=found.scores == LOSS, **stated), found.notes)
     labels = found.labels
     if labels is None:
         raise InputError("predictions need a column of labels (--label), for the experiment has none.")
@@ -145,14 +153,12 @@ def _of_predictions(
     return audit_predictions(
         found.outputs,
         labels,
-        joined.member,
+        member,
         attacks=attacks,
-        task=task or "multiclass",
         kind=kind or "probabilities",
-        users=joined.users,
-        slices=found.columns or None,
-        name=name,
         notes=found.notes,
+        task=task or "multiclass",
+        slices=found.columns or None,
         **stated,
     )
 

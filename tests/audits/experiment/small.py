@@ -12,7 +12,7 @@ from dpaudit.audits.experiment.split import split_data
 def table(records: int = 600, *, seed: int = 0) -> pd.DataFrame:
     """Two features, a user with some records, and a label that they say little about."""
     rng = np.random.default_rng(seed)
-    return pd.DataFrame(
+    made: pd.DataFrame = pd.DataFrame(
         {
             "x": rng.normal(size=records).round(3),
             "code": [f"{number:04d}" for number in rng.integers(0, 9999, records)],
@@ -20,6 +20,7 @@ def table(records: int = 600, *, seed: int = 0) -> pd.DataFrame:
             "label": rng.choice(["no", "yes"], records),
         }
     )
+    return made
 
 
 def experiment(folder: Path, records: int = 600, *, seed: int = 1, user: str | None = None) -> Experiment:
@@ -35,5 +36,6 @@ def predictions(made: Experiment, *, leak: float, seed: int = 2) -> pd.DataFrame
     logit = rng.normal(size=len(made.ids)) + leak * made.included
     right = 1 / (1 + np.exp(-logit))
     yes = np.where(made.labels == "yes", right, 1 - right)
-    found = pd.DataFrame({"yes": yes, "no": 1 - yes, made.manifest.id: made.ids})
-    return found.iloc[rng.permutation(len(found))]
+    order = rng.permutation(len(yes))
+    found: pd.DataFrame = pd.DataFrame({"yes": yes[order], "no": 1 - yes[order], made.manifest.id: made.ids[order]})
+    return found

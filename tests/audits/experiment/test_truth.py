@@ -25,7 +25,8 @@ def randomized_response(made: Experiment, rng: np.random.Generator) -> pd.DataFr
     truth[place] = made.included
     right = rng.random(names.size) < 1 / (1 + math.exp(-EPSILON))
     said = np.where(right, truth, ~truth) + 1e-3 * rng.random(names.size)
-    return pd.DataFrame({"dpaudit_id": made.ids, "score": said[place]})
+    found: pd.DataFrame = pd.DataFrame({"dpaudit_id": made.ids, "score": said[place]})
+    return found
 
 
 def noisy_counts(made: Experiment, rng: np.random.Generator) -> pd.DataFrame:
@@ -39,7 +40,8 @@ def noisy_counts(made: Experiment, rng: np.random.Generator) -> pd.DataFrame:
     np.add.at(counts, (train["cell"].to_numpy(), train["label"].to_numpy()), 1)
     noisy = np.clip(counts + rng.laplace(0, 1 / EPSILON, counts.shape), 0.1, None)
     p = (noisy / noisy.sum(axis=1, keepdims=True))[everyone["cell"].to_numpy()]
-    return pd.DataFrame({"dpaudit_id": everyone["dpaudit_id"], "0": p[:, 0], "1": p[:, 1]})
+    found: pd.DataFrame = pd.DataFrame({"dpaudit_id": everyone["dpaudit_id"], "0": p[:, 0], "1": p[:, 1]})
+    return found
 
 
 CASES: list[tuple[Any, str | None, float]] = [

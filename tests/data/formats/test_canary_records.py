@@ -21,7 +21,7 @@ from dpaudit.runtime.errors import InputError
 
 def frame(records: int = 200) -> pd.DataFrame:
     rng = np.random.default_rng(0)
-    return pd.DataFrame(
+    table: pd.DataFrame = pd.DataFrame(
         {
             "key": [f"k{number}" for number in range(records)],
             "age": rng.integers(18, 90, records),
@@ -30,6 +30,7 @@ def frame(records: int = 200) -> pd.DataFrame:
             "label": rng.choice(["a", "b", "c"], records),
         }
     )
+    return table
 
 
 def tables(folder: Path) -> list[RecordFile]:
@@ -90,7 +91,9 @@ def test_clipbkd_is_orthogonal_to_most_of_the_data(tmp_path: Path) -> None:
     largest = np.linalg.norm(table.to_numpy(), axis=1).max()
     for name in ("p.csv", "p.npz"):
         records = open_records(tmp_path / name)
-        words = {"label": "label", "identifier": "key"} if name == "p.csv" else {"label": "labels", "identifier": "id"}
+        words: dict[str, Any] = (
+            {"label": "label", "identifier": "key"} if name == "p.csv" else {"label": "labels", "identifier": "id"}
+        )
         found = made(records, "clipbkd", 2, **words).canaries
         first = found.frame()[["a", "b", "c"]].to_numpy(float)[0] if isinstance(found, CsvTable) else None
         direction = found.values("features")[0] if first is None else first
@@ -109,7 +112,7 @@ def test_arrays(tmp_path: Path) -> None:
     features[:, 0, 0] = 7
     np.savez(tmp_path / "d.npz", features=features, labels=rng.integers(0, 3, 100), id=np.arange(100))
     records = open_records(tmp_path / "d.npz")
-    words = {"label": "labels", "identifier": "id"}
+    words: dict[str, Any] = {"label": "labels", "identifier": "id"}
     found = made(records, "out-of-distribution", **words).canaries
     assert isinstance(found, ArrayFile)
     assert found.values("features").shape == (50, 4, 4)
@@ -128,7 +131,7 @@ def test_images(tmp_path: Path) -> None:
         for number in range(20):
             Image.fromarray(rng.integers(0, 255, (6, 5, 3)).astype(np.uint8)).save(tmp_path / kind / f"{number}.jpg")
     records = open_records(tmp_path)
-    words = {"label": "class", "identifier": "path"}
+    words: dict[str, Any] = {"label": "class", "identifier": "path"}
     noise, black = (made(records, kind, 30, **words).canaries for kind in ("out-of-distribution", "blank"))
     assert isinstance(noise, ImageFolder)
     assert isinstance(black, ImageFolder)
