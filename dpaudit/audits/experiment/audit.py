@@ -10,7 +10,7 @@ from typing_extensions import TypedDict, Unpack
 from dpaudit.audits.attack import ModelKeywords, References, attack_model
 from dpaudit.audits.experiment.heldout import better_than_expected, refuse_seen_canaries
 from dpaudit.audits.experiment.predictions import LOSS, JoinedPredictions, join_predictions
-from dpaudit.audits.experiment.sealed import Experiment, join_inclusions, open_experiment
+from dpaudit.audits.experiment.sealed import INCLUSION, Experiment, join_inclusions, open_experiment
 from dpaudit.audits.predictions import audit_predictions
 from dpaudit.audits.score import audit_scores
 from dpaudit.audits.statement import StatementKeywords, refuse_unknown
@@ -213,10 +213,18 @@ def _rows(features: Any, rows: IntArray) -> Any:
 def _with_caveats(result: Result, known: Experiment, doubt: str) -> Result:
     """The result with how it was made, and with the verdicts once more, which say it too."""
     gone = [f"{name} is no longer in the folder: nobody has checked that it is unchanged." for name in known.unchecked]
-    made = f"Experiment {known.folder.resolve().name}: {known.sentence}"
+    made = f"By {known.folder.resolve().name}/{INCLUSION}, {known.sentence}"
+    if known.manifest.audited == "canaries":  # what a model answers to made-up labels is not what it learned
+        result = _without(result, f"{result.models[0].name} answers ")
     noted = _noted(result, [made, *gone, *([doubt] if doubt else [])])
     data = noted.data.model_copy(update={"fingerprint": known.manifest.source_sha256})
     return noted.model_copy(update={"data": data})
+
+
+def _without(result: Result, begin: str) -> Result:
+    assert result.membership is not None
+    kept = [caveat for caveat in result.membership.caveats if not caveat.startswith(begin)]
+    return result.model_copy(update={"membership": result.membership.model_copy(update={"caveats": kept})})
 
 
 def _noted(result: Result, notes: Sequence[str]) -> Result:

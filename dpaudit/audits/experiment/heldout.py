@@ -1,10 +1,12 @@
 """Was the model trained on the held-out part too? Then members and non-members are alike, and no leak would show.
 
-Nothing proves that it was not. Two things can be said:
+Nothing proves that it was not. Three things can be said:
 
 * The label of a canary was drawn among the classes, independently of all else. A model that never saw a held-out canary
   answers it rightly with probability 1/classes (mislabelled: 1/(classes - 1)) at most, so that the number of right
   answers has an exact binomial test.
+* Of two classes the wrong one is known: there a model that answers most held-out mislabelled canaries with their wrong
+  labels is only said to do so.
 * Of other records a model may know what it never saw. Where it answers held-out records as well as its training
   records, and far better than a random forest that is cross-validated on the same records, the result says so. That
   decides nothing: a better kind of model does it too.
@@ -52,15 +54,25 @@ def better_than_expected(experiment: Experiment, result: Result, *, seed: int) -
     """That held-out records are answered suspiciously well, in a sentence; empty when they are not, or nobody can say.
 
     Args:
-        experiment: a split, whose files are still there; records are looked at where they are numbers or words.
+        experiment: canaries, or a split whose files are still there; records are looked at where they are numbers or
+            words.
         result: of the audit, with accuracies.
         seed: of the forest.
     """
-    right = _right(result)
-    if right is None or experiment.manifest.audited != "split" or experiment.unchecked:
+    right, made = _right(result), experiment.manifest
+    if right is None:
         return ""
     members = result.data.members
     others = result.data.records - members
+    if made.kind == "mislabelled" and made.classes == 2:
+        if binomtest(right[1], others, 0.5, alternative="greater").pvalue >= CERTAIN:
+            return ""
+        return (
+            f"{result.models[0].name} answers {right[1]} of {others} held-out canaries with their wrong labels: see that "
+            f"{made.heldout} was not trained on. If it was, this audit could see no leak."
+        )
+    if made.audited != "split" or experiment.unchecked:
+        return ""
     table = np.array([[right[0], members - right[0]], [right[1], others - right[1]]])
     if fisher_exact(table).pvalue <= ALIKE:
         return ""
@@ -79,7 +91,7 @@ def better_than_expected(experiment: Experiment, result: Result, *, seed: int) -
     return (
         f"{result.models[0].name} answers {held:.1%} of the held-out records rightly and {right[0] / members:.1%} of "
         f"its training records, while a cross-validated random forest reaches {hits / trials:.1%}: see that "
-        f"{experiment.manifest.heldout} was not trained on. If it was, this audit could see no leak."
+        f"{made.heldout} was not trained on. If it was, this audit could see no leak."
     )
 
 

@@ -245,6 +245,21 @@ def test_a_model_that_knows_held_out_canaries_is_refused(tmp_path: Path) -> None
         audit_experiment(made, given)
 
 
+def test_wrong_labels_of_two_classes_are_only_said(tmp_path: Path) -> None:
+    """Of two classes the wrong one is no draw: a model that knows it for held-out canaries is doubted, not refused."""
+    frame = table(900)
+    frame.to_csv(tmp_path / "d.csv", index=False)
+    made = plant_canaries(tmp_path / "d.csv", tmp_path / "e", kind="mislabelled", count=200, seed=1)
+    assert made.labels is not None
+    sure = np.random.default_rng(0).uniform(0.6, 0.9, 200)
+    for wrong, doubted in ((True, True), (False, False)):
+        yes = np.where((made.labels == "yes") == wrong, sure, 1 - sure)
+        given = pd.DataFrame({"dpaudit_id": made.ids, "yes": yes, "no": 1 - yes})
+        sentence = audit_experiment(made, given, epsilon=1.0).comparisons[0].sentence
+        assert ("held-out canaries with their wrong labels: see that heldout.csv" in sentence) is doubted
+        assert "training records" not in sentence
+
+
 def test_a_model_in_place_of_predictions(tmp_path: Path) -> None:
     """A function is asked about the records of both files, found by id; membership comes from the inclusions."""
     rng = np.random.default_rng(0)
