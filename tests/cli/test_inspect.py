@@ -15,7 +15,7 @@ from dpaudit.trace import DpClaim, TraceWriter
 
 RIGHT = """
 import numpy as np
-from dpaudit.self_test.bugs.dp_sgd import BreakableDpSgd, no_clip
+from dpaudit.self_test.faults.dp_sgd import BreakableDpSgd, no_clip
 
 def right():
     return BreakableDpSgd(clip_norm=2.0, seed=np.random.SeedSequence().entropy % 2**32).mechanism()
@@ -24,11 +24,11 @@ def broken():
     return BreakableDpSgd(clip_norm=2.0, clip=no_clip).mechanism()
 
 def server():
-    from dpaudit.self_test.bugs import federated
+    from dpaudit.self_test.faults import federated
     return federated.server(2)
 
 def drop_outs():
-    from dpaudit.self_test.bugs import federated
+    from dpaudit.self_test.faults import federated
     return federated.server(2, fault="divide_by_present")
 
 def number():

@@ -9,7 +9,7 @@ import numpy as np
 from dpaudit.inspection.mechanism import Array, Stated
 from dpaudit.inspection.server import Server
 from dpaudit.runtime.check import FloatArray
-from dpaudit.self_test.bugs.dp_sgd import clip_each_variable, clip_examples, norms, weighted
+from dpaudit.self_test.faults.dp_sgd import clip_each_variable, clip_examples, norms, weighted
 
 PLANNED = 32
 
