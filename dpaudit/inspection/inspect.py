@@ -10,7 +10,7 @@ from dpaudit.accounting.claim import Claim
 from dpaudit.accounting.composed import EpsilonOf, epsilon_under
 from dpaudit.accounting.law import correlated
 from dpaudit.bounds.lower_bound import Finding
-from dpaudit.inspection.after import Opaque, undone
+from dpaudit.inspection.after import Opaque
 from dpaudit.inspection.check_batch_size import check_denominator, check_empty
 from dpaudit.inspection.check_extremes import check_extremes
 from dpaudit.inspection.check_independence import (
@@ -30,6 +30,7 @@ from dpaudit.inspection.noise import CALLS, LEAST, NoiseRun, listen, smaller
 from dpaudit.inspection.probe import Probe
 from dpaudit.inspection.samples import LEAST_CALLS, Move, measure_moves
 from dpaudit.inspection.sight import Sight
+from dpaudit.inspection.undo import undone
 from dpaudit.runtime import check
 from dpaudit.runtime.check import FloatArray
 from dpaudit.runtime.errors import InputError
