@@ -118,6 +118,30 @@ def inspect_mechanism(
     >>> sorted({finding.check for finding in inspect_mechanism(forgot_to_clip, stated, seed=1).violations})
     ['non-finite gradient', 'sensitivity']
     """
+    return inspect_with(
+        mechanism,
+        stated,
+        seed=seed,
+        epsilon_of=epsilon_under(claim),
+        level=level,
+        effort=effort,
+        budget=budget,
+        progress=progress,
+    )
+
+
+def inspect_with(
+    mechanism: Mechanism | Release,
+    stated: Stated,
+    *,
+    seed: int,
+    epsilon_of: EpsilonOf,
+    level: float,
+    effort: float,
+    budget: float | None,
+    progress: Progress | None,
+) -> Inspection:
+    """`inspect_mechanism` with a function from an effective noise multiplier to ε in the place of a claim."""
     start = time.perf_counter()
     subject = mechanism if isinstance(mechanism, Mechanism) else Mechanism(mechanism)
     check.integer("seed", seed, at_least=0)
@@ -137,7 +161,7 @@ def inspect_mechanism(
         if opaque is not None:
             asked = _only_what_outlasts(probe, opaque, effort)
         else:
-            asked = _everything(probe, epsilon_under(claim), effort, seconds, _whole(advance))
+            asked = _everything(probe, epsilon_of, effort, seconds, _whole(advance))
     return Inspection(
         mechanism=subject.name,
         findings=_in_order(asked.findings),

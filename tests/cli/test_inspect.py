@@ -29,7 +29,7 @@ def server():
 
 def drop_outs():
     from dpaudit.self_test.faults import federated
-    return federated.server(2, fault="divide_by_present")
+    return federated.server(2, divide_by_present=True)
 
 def number():
     return 3

@@ -47,13 +47,13 @@ RUNG_2 = (
         "rounds: weighted clients",
         "Updates are weighted by examples, noise is for equal weights.",
         None,
-        fault="weighted",
+        weighted=True,
     ),
     _rounds_fault(
         "rounds: drop-outs",
         "Divided by the clients that answered, noise for those planned; about half drop out.",
         None,
-        fault="divide_by_present",
+        divide_by_present=True,
     ),
 )
 

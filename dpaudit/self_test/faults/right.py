@@ -22,6 +22,12 @@ RIGHT: dict[str, tuple[Callable[[int], Detection], bool]] = {
     **{f"DP-SGD, {name}": (partial(inspections.unusual, build), False) for name, build in unusual.RIGHT.items()},
     "DP-FedAvg, fixed clip": (partial(inspections.server, {"adapt": 0.0}), False),
     "DP-FedAvg, adaptive clip": (partial(inspections.server, {"adapt": 0.2}), False),
+    "DP-FedAvg, slow adaptive clip": (partial(inspections.server, {"adapt": 0.02}), False),
+    "DP-FedAvg, fast adaptive clip": (partial(inspections.server, {"adapt": 0.5}), False),
+    "DP-FedAvg, adaptive clip, noise of the count not stated": (
+        partial(inspections.server, {"adapt": 0.2, "states_count": False}),
+        False,
+    ),
     "recipe as claimed": (partial(inspections.recipe, DP_SGD_CLAIM, RECIPE), False),
     "Poisson trace": (partial(inspections.trace, traces.poisson), False),
     "fixed-size trace": (partial(inspections.trace, traces.fixed_size, assumed=traces.OF_FIXED_SIZE), False),

@@ -108,19 +108,19 @@ RUNG_1 = (
         epsilon=math.inf,
     ),
     _server_fault(
-        "weighted clients", "Updates are weighted by examples, noise is for equal weights.", 0.1, fault="weighted"
+        "weighted clients", "Updates are weighted by examples, noise is for equal weights.", 0.1, weighted=True
     ),
     _server_fault(
         "drop-outs",
         "Divided by the clients that answered, noise for those planned; half drop out.",
         0.5,
-        fault="divide_by_present",
+        divide_by_present=True,
     ),
     _server_fault(
-        "lost noise shares", "Clients that drop out take their noise along; half do.", 1 / ROOT2, fault="noise_shares"
+        "lost noise shares", "Clients that drop out take their noise along; half do.", 1 / ROOT2, noise_shares=True
     ),
-    _server_fault("clip each array", "Each array of an update is clipped at C.", 1 / ROOT3, fault="clip_each_array"),
-    _server_fault("clip after averaging", "The average is clipped, not the updates.", 1 / 64, fault="clip_model"),
+    _server_fault("clip each array", "Each array of an update is clipped at C.", 1 / ROOT3, clip_each_array=True),
+    _server_fault("clip after averaging", "The average is clipped, not the updates.", 1 / 64, clip_model=True),
     _server_fault(
         "stale clip",
         "The clip adapts, the noise is for the first one; the clip grew tenfold.",
@@ -129,6 +129,50 @@ RUNG_1 = (
         stale=True,
     ),
     _server_fault("clip with its sign turned", "The clip runs away from its quantile.", None, adapt=-0.2),
+    _server_fault(
+        "count without noise",
+        "The clip adapts by the exact number of updates below it.",
+        0.0,
+        adapt=0.2,
+        count_noise=0.0,
+    ),
+    _server_fault(
+        "count without noise, not stated",
+        "The same, where no noise on the count is stated.",
+        0.0,
+        adapt=0.2,
+        count_noise=0.0,
+        states_count=False,
+    ),
+    _server_fault(
+        "count without noise later",
+        "The count has noise in the first two rounds only.",
+        0.0,
+        adapt=0.2,
+        counts_noised=2,
+    ),
+    _server_fault(
+        "clip at the median later",
+        "From the second round on updates are clipped at the median norm of their round.",
+        None,
+        adapt=0.2,
+        follow_median=True,
+    ),
+    _server_fault(
+        "median of the round",
+        "The same with noise that follows the median: both tell who the others are.",
+        None,
+        adapt=0.2,
+        follow_median=True,
+        noise_follows=True,
+    ),
+    _server_fault(
+        "drop-outs later",
+        "From the second round on the sum is divided by the clients that answered.",
+        None,
+        adapt=0.2,
+        present_later=True,
+    ),
     Fault(
         "another clip norm",
         "The trainer clips at 4 and adds the noise for 2.",
