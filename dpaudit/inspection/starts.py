@@ -1,8 +1,8 @@
 """Noise of a program started many times: a seed of few bits, or one read off the clock, gives some starts the same.
 
-``python -m dpaudit.inspection.starts FACTORY STARTS SEED FILE`` is the process that does it. It loads numpy and dpaudit,
-and forks once for each start, so that a start costs the loading of the factory only. A fork draws new entropy from the
-operating system in the place of what a newly started interpreter would have drawn.
+``python -m dpaudit.inspection.starts FACTORY STARTS SEED FILE`` is the process that does it. It loads numpy and
+dpaudit, and forks once for each start, so that a start costs the loading of the factory only. A fork draws new entropy
+from the operating system in the place of what a newly started interpreter would have drawn.
 """
 
 import math
@@ -19,8 +19,8 @@ import numpy as np
 
 from dpaudit.bounds.lower_bound import Finding
 from dpaudit.inspection.check_independence import largest_cosine, p_of_cosine, rounded
-from dpaudit.inspection.load_factory import build_from_factory
-from dpaudit.inspection.mechanism import Stated
+from dpaudit.inspection.load_factory import build_from_factory, load_factory
+from dpaudit.inspection.mechanism import Mechanism, Stated
 from dpaudit.inspection.probe import Probe
 from dpaudit.inspection.server import Server
 from dpaudit.inspection.sight import POWER, Sight
@@ -35,7 +35,7 @@ STARTED = 1_700_000_000  # what a stopped clock says
 
 
 def check_starts(
-    factory: str, stated: Stated, *, starts: int, seed: int, level: float, partial: bool = True
+    factory: str, stated: Stated, *, starts: int, seed: int, level: float
 ) -> tuple[list[Finding], list[Sight]]:
     """Noise of a factory in so many newly started programs, each against each.
 
@@ -46,18 +46,17 @@ def check_starts(
         starts: programs; a seed of b bits repeats among n of them with probability 1 - exp(-n² / 2^(b+1)).
         seed: of the batch, which holds zeros.
         level: chance that independent noise gives a violation.
-        partial: as in `build_from_factory`.
 
     Raises:
         InputError: this system cannot fork, or the factory fails.
     """
     check.integer("starts", starts, at_least=2)
-    reason = not_asked(factory, seed=seed, partial=partial)
+    reason = not_asked(build_from_factory(factory, seed=seed))
     if reason:
         return [], [Sight(KIND, reason, asked=False)]
     if stated.noise_multiplier == 0:
         return [], [Sight(KIND, "there is no noise", asked=False)]
-    drawn = _drawn(factory, starts, seed, partial)
+    drawn = _drawn(factory, starts, seed)
     draws, stopped = drawn[:-2], drawn[-2:]
     if not drawn.any():
         return [], [Sight(KIND, "there is no noise", asked=False)]
@@ -82,11 +81,10 @@ def check_starts(
     return [], sights
 
 
-def not_asked(factory: str, *, seed: int, partial: bool) -> str:
-    """Why a factory is not started anew; empty where it can be."""
+def not_asked(built: Mechanism | Server) -> str:
+    """Why a factory that gives this is not started anew; empty where it can be."""
     if not hasattr(os, "fork"):
         return "this system cannot fork"
-    built = build_from_factory(factory, seed=seed, partial=partial)
     if built.reset is not None:
         return "its noise is set by Mechanism(reset=...), not drawn anew by each program"
     return ""
@@ -108,16 +106,14 @@ def _repeats(draws: FloatArray, level: float) -> Finding:
     )
 
 
-def _drawn(factory: str, starts: int, seed: int, partial: bool) -> FloatArray:
+def _drawn(factory: str, starts: int, seed: int) -> FloatArray:
     """Noise of each start, (starts + 2, coordinates); the last two with a stopped clock."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "noise.npy"
         command = [sys.executable, "-m", "dpaudit.inspection.starts", factory, str(starts), str(seed), str(out)]
         # Threads do not survive a fork.
         alone = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-        done = subprocess.run(
-            [*command, *([] if partial else ["whole"])], env=os.environ | alone, capture_output=True, text=True
-        )
+        done = subprocess.run(command, env=os.environ | alone, capture_output=True, text=True)
         if done.returncode:
             said = done.stderr.strip().splitlines() or ["it gave no reason"]
             raise InputError(f"{factory} failed in a newly started program: {said[-1]}")
@@ -125,9 +121,10 @@ def _drawn(factory: str, starts: int, seed: int, partial: bool) -> FloatArray:
         return drawn
 
 
-def _start(factory: str, seed: int, partial: bool) -> FloatArray:
-    built = build_from_factory(factory, seed=seed, partial=partial)
-    mechanism = built.mechanism() if isinstance(built, Server) else built
+def _start(factory: str, seed: int) -> FloatArray:
+    built = load_factory(factory)()
+    made = built.mechanism() if isinstance(built, Server) else built
+    mechanism = made if isinstance(made, Mechanism) else Mechanism(made)
     probe = Probe(mechanism, Stated(1.0, 1.0, 1.0), 0.5, seed)
     return probe.release(probe.zeros(mechanism.batch_size))[:KEPT]
 
@@ -166,15 +163,14 @@ def _stop_the_clock() -> None:
 
 def main() -> int:
     """What the started process does."""
-    factory, starts, seed, out = sys.argv[1:5]
-    partial = "whole" not in sys.argv[5:]
+    factory, starts, seed, out = sys.argv[1:]
 
     def stopped() -> FloatArray:
         _stop_the_clock()
-        return _start(factory, int(seed), partial)
+        return _start(factory, int(seed))
 
     try:
-        drawn = [_in_a_fork(lambda: _start(factory, int(seed), partial)) for _ in range(int(starts))]
+        drawn = [_in_a_fork(lambda: _start(factory, int(seed))) for _ in range(int(starts))]
         drawn += [_in_a_fork(stopped) for _ in range(2)]
     except InputError as error:
         sys.stderr.write(f"{error}\n")

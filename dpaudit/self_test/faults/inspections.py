@@ -16,6 +16,7 @@ from dpaudit.inspection.mechanism import Mechanism, Stated
 from dpaudit.inspection.participation import RecordedBatches, reconcile_trace
 from dpaudit.inspection.reconcile import Recipe, reconcile
 from dpaudit.inspection.server import inspect_server
+from dpaudit.inspection.starts import check_starts
 from dpaudit.inspection.step_canaries import StepCanaries
 from dpaudit.runtime.check import BoolArray, FloatArray
 from dpaudit.scores.scores import Scores
@@ -157,3 +158,10 @@ def pipeline(publish: Callable[[bool, int], float], seed: int) -> Detection:
         scores, delta=pipelines.DELTA, confidence=CONFIDENCE, adjacency="add-remove", unit="record"
     )
     return Detection("many runs" if bound.epsilon > pipelines.CLAIMED else "", epsilon=bound.epsilon)
+
+
+def starts(name: str, count: int, seed: int) -> Detection:
+    """So many starts of a factory of `dpaudit.self_test.faults.started`."""
+    factory = f"dpaudit.self_test.faults.started:{name}"
+    findings, _ = check_starts(factory, BreakableDpSgd().stated, starts=count, seed=seed, level=LEVEL)
+    return first_violation(findings)

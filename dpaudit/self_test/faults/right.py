@@ -20,6 +20,7 @@ RIGHT: dict[str, tuple[Callable[[int], Detection], bool]] = {
         False,
     ),
     **{f"DP-SGD, {name}": (partial(inspections.unusual, build), False) for name, build in unusual.RIGHT.items()},
+    "DP-SGD, started anew": (partial(inspections.starts, "system", 40), False),
     "DP-FedAvg, fixed clip": (partial(inspections.server, {"adapt": 0.0}), False),
     "DP-FedAvg, adaptive clip": (partial(inspections.server, {"adapt": 0.2}), False),
     "DP-FedAvg, slow adaptive clip": (partial(inspections.server, {"adapt": 0.02}), False),

@@ -107,6 +107,24 @@ RUNG_1 = (
         DP_SGD_CLAIM,
         epsilon=math.inf,
     ),
+    Fault(
+        "seed of 16 bits",
+        "The program draws a seed of 16 bits when it starts.",
+        "DP-SGD, started anew",
+        1,
+        partial(inspections.starts, "sixteen_bits", 1000),
+        DP_SGD_CLAIM,
+        epsilon=math.inf,
+    ),
+    Fault(
+        "seed from the clock",
+        "The program's seed is the time of its start and its process number.",
+        "DP-SGD, started anew",
+        1,
+        partial(inspections.starts, "clock", 4),
+        DP_SGD_CLAIM,
+        epsilon=math.inf,
+    ),
     _server_fault(
         "weighted clients", "Updates are weighted by examples, noise is for equal weights.", 0.1, weighted=True
     ),
