@@ -42,7 +42,7 @@ THROUGH = {
     ),
     "tests/cli/test_dry_run.py": "audits.cost cli.options cli.output runtime.machine",
     "tests/cli/test_init_table.py": "audits.plan_for_table data.look",
-    "tests/cli/test_inspect.py": "cli.epsilon cli.inspect inspection.load_factory reports.inspection",
+    "tests/cli/test_inspect.py": "cli.epsilon cli.inspect reports.inspection",
     "tests/cli/test_verify_command.py": "cli.verify",
     "tests/data/test_blind_baseline.py": "data.columns",
     "tests/data/test_tables.py": "data.table_columns",
@@ -72,7 +72,7 @@ THROUGH = {
         "results.federated results.gradient results.membership results.prior results.trace"
     ),
     "tests/self_test/faults/test_run.py": (
-        "self_test.faults.rung_0 self_test.faults.rung_1 "
+        "self_test.faults.rung_0 self_test.faults.rung_1 self_test.faults.started "
         "self_test.faults.fault self_test.faults.federated self_test.faults.pipelines "
         "self_test.faults.recorded_federations self_test.faults.tf_privacy "
         "self_test.faults.traces"
