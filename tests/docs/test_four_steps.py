@@ -45,7 +45,7 @@ def run(line: str, folder: Path) -> None:
 
 @pytest.mark.parametrize(("script", "name", "further"), FRAMEWORKS)
 def test_four_steps(script: str, name: str, further: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A memorising model contradicts ε = 2, a regularised one does not; accuracy and ε are those of the page's table."""
+    """A memorising model contradicts ε = 2, a regularised one does not; accuracy and ε are those of the table."""
     furnished(tmp_path)
     split, *judge = [line for line in lines() if re.match("dpaudit (split|attack)", line)]
     assert typed(split, tmp_path) == 0

@@ -68,8 +68,8 @@ def better_than_expected(experiment: Experiment, result: Result, *, seed: int) -
         if binomtest(right[1], others, 0.5, alternative="greater").pvalue >= CERTAIN:
             return ""
         return (
-            f"{result.models[0].name} answers {right[1]} of {others} held-out canaries with their wrong labels: see that "
-            f"{made.heldout} was not trained on. If it was, this audit could see no leak."
+            f"{result.models[0].name} answers {right[1]} of {others} held-out canaries with their wrong labels: see "
+            f"that {made.heldout} was not trained on. If it was, this audit could see no leak."
         )
     if made.audited != "split" or experiment.unchecked:
         return ""
