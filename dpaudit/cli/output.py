@@ -45,6 +45,10 @@ def say_experiment(made: "Experiment", *, quiet: bool) -> None:
         made.sentence[0].upper() + made.sentence[1:],
         f"train on: {made.train}{feature}",
         f"never train on: {made.heldout}",
+        *(
+            ["no labels are known: name their column with --label, or have it in the predictions"]
+            * (known.label is None)
+        ),
         f"afterwards, predict the records of both, with their {known.id}, and judge the model: "
         f"dpaudit attack --experiment {made.folder} --predictions FILE",
     ]

@@ -26,6 +26,9 @@ def test_split_says_what_to_do_next(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert f"train on: {made.train} (dpaudit_id is no feature: leave it out)" in printed
     assert f"never train on: {made.heldout}" in printed
     assert f"dpaudit attack --experiment {tmp_path / 'e'} --predictions FILE" in printed
+    table().drop(columns="label").to_csv(tmp_path / "n.csv", index=False)
+    split(tmp_path / "n.csv", tmp_path / "n")
+    assert "no labels are known: name their column with --label" in capsys.readouterr().out
     canaries(tmp_path / "d.csv", tmp_path / "c", kind="blank", count=20, quiet=True)
     assert capsys.readouterr().out == ""
 
@@ -59,7 +62,7 @@ def test_options_that_contradict_the_experiment(tmp_path: Path) -> None:
         attack(files=[given], experiment=made.folder)
     with pytest.raises(InputError, match="takes two files, of members and of non-members, got 1"):
         attack(predictions=[given])
-    with pytest.raises(InputError, match="either predictions or a model"):
+    with pytest.raises(InputError, match=r"\(--predictions FILE\) or a model \(--model FILE\)"):
         attack(experiment=made.folder)
     with pytest.raises(InputError, match="references go with a model"):
         attack(experiment=made.folder, predictions=[given], reference_data=given)

@@ -97,7 +97,7 @@ def audit_experiment(
     refuse_unknown(keywords, ExperimentKeywords.__optional_keys__, "audit_experiment")
     known = experiment if isinstance(experiment, Experiment) else open_experiment(Path(experiment))
     if (predictions is None) == (model is None):
-        raise InputError("give either predictions or a model.")
+        raise InputError("give either predictions (--predictions FILE) or a model (--model FILE).")
     stated = StatementKeywords(chosen_by="coin", probability=known.manifest.share)
     stated.update({key: value for key, value in keywords.items() if key in STATED})  # type: ignore[typeddict-item]
     label, drop = keywords.get("label"), keywords.get("drop", ())

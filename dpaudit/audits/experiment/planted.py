@@ -61,8 +61,8 @@ def plant_canaries(
     fingerprint = fingerprint_of(source)
     drawn = secrets.randbits(48) if seed is None else check.integer("seed", seed, at_least=0)
     tag = tag_of(fingerprint, drawn)
-    name, records = with_ids(records, identifier, tag)
     label = label_of(records, label)
+    name, records = with_ids(records, identifier, tag)
     made = canary_records(
         records,
         kind,

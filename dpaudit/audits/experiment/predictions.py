@@ -70,7 +70,7 @@ def join_predictions(
     if not parts:
         raise InputError("give predictions: a file, several, or a data frame.")
     named = [str(part) if isinstance(part, str | Path) else "predictions" for part in parts]
-    tables = [_table(part, experiment, label) if isinstance(part, str | Path) else part for part in parts]
+    tables = [_table(part, experiment.manifest.id) if isinstance(part, str | Path) else part for part in parts]
     table = _below(tables, named)
     where = " and ".join(named)
     known = experiment.manifest
@@ -105,7 +105,7 @@ def _below(tables: Sequence[Any], wheres: Sequence[str]) -> Any:
     return pd.concat([table.set_axis(map(str, table.columns), axis=1) for table in tables], ignore_index=True)
 
 
-def _table(source: str | Path, experiment: Experiment, label: str | None) -> Any:
+def _table(source: str | Path, identifier: str) -> Any:
     import pandas as pd
 
     path = Path(source)
@@ -113,12 +113,12 @@ def _table(source: str | Path, experiment: Experiment, label: str | None) -> Any
         raise InputError(f"{path} must end in {', '.join(SUFFIXES)}.")
     if path.suffix != ".npz":
         table = read_table(path)
-        if path.suffix == ".csv" and experiment.manifest.id in table.columns:
+        if path.suffix == ".csv" and identifier in table.columns:
             # Ids as they are written: 007 is a number to pandas.
-            table[experiment.manifest.id] = read_table(path, as_written=True)[experiment.manifest.id]
+            table[identifier] = read_table(path, as_written=True)[identifier]
         return table
     arrays = read_npz(path)
-    for name in (OUTPUTS, experiment.manifest.id):
+    for name in (OUTPUTS, identifier):
         if name not in arrays:
             listed = ", ".join(sorted(arrays)) or "none"
             raise InputError(f"{path} has no array {name!r}; it has {listed}.{nearest(name, arrays)}")
@@ -128,12 +128,15 @@ def _table(source: str | Path, experiment: Experiment, label: str | None) -> Any
     names = [f"{NUMBER}{at}" for at in range(flat.shape[1])] if classes is None else classes.astype(str).tolist()
     if len(names) != flat.shape[1]:
         raise InputError(f"{path}: classes must name the {flat.shape[1]} columns of outputs, got {len(names)}.")
-    wanted = {experiment.manifest.id, label, experiment.manifest.label, *arrays}
-    beside = {name: array for name, array in arrays.items() if name in wanted and array.ndim == 1}
-    lengths = {name: len(array) for name, array in beside.items() if len(array) != len(flat)}
+    wide = [name for name, array in arrays.items() if array.ndim != 1]
+    if wide:
+        raise InputError(
+            f"{path}: array {wide[0]!r} has shape {arrays[wide[0]].shape}; beside outputs there is one value a record."
+        )
+    lengths = {name: len(array) for name, array in arrays.items() if len(array) != len(flat)}
     if lengths:
         raise InputError(f"{path}: array {next(iter(lengths))!r} must have {len(flat)} entries, as outputs have.")
-    return pd.DataFrame({**beside, **{name: flat[:, at] for at, name in enumerate(names)}})
+    return pd.DataFrame({**arrays, **{name: flat[:, at] for at, name in enumerate(names)}})
 
 
 NUMBER = "output "  # of a column of an array, which has a place and no name

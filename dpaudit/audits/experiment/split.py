@@ -56,10 +56,12 @@ def split_data(
     records = open_records(source)
     fingerprint = fingerprint_of(source)
     drawn = secrets.randbits(48) if seed is None else check.integer("seed", seed, at_least=0)
+    label = label_of(records, label)
+    if user is not None:
+        require_name(records, user)
     name, records = with_ids(records, identifier, tag_of(fingerprint, drawn))
     ids = words_of(records, name, "the id")
     refuse_repeated(ids, f"{records.where}: column {name!r}")
-    label = label_of(records, label)
     if user is not None and user in (name, label):
         raise InputError(
             f"column {user!r} cannot say whose a record is and be its {'id' if user == name else 'label'}."

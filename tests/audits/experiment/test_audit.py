@@ -180,14 +180,20 @@ def test_what_does_not_fit_together(tmp_path: Path) -> None:
     """Predictions and a model, neither, references without a model, no outputs, attacks on a single column."""
     made = experiment(tmp_path)
     given = predictions(made, leak=0.0)
-    with pytest.raises(InputError, match="either predictions or a model"):
+    with pytest.raises(InputError, match="give either predictions"):
         audit_experiment(made)
-    with pytest.raises(InputError, match="either predictions or a model"):
+    with pytest.raises(InputError, match="give either predictions"):
         audit_experiment(made, given, model=lambda x: x)
     with pytest.raises(InputError, match="no outputs beside 'dpaudit_id'"):
         audit_experiment(made, given[["dpaudit_id"]])
     with pytest.raises(InputError, match="leave --attack and --slice out"):
         audit_experiment(made, given[["dpaudit_id"]].assign(loss=1.0), attacks=["loss"])
+    np.savez(tmp_path / "wide.npz", outputs=np.zeros((600, 2)), dpaudit_id=made.ids, hot=np.zeros((600, 2)))
+    with pytest.raises(InputError, match=r"array 'hot' has shape \(600, 2\); beside outputs there is one value"):
+        audit_experiment(made, tmp_path / "wide.npz")
+    np.savez(tmp_path / "none.npz", outputs=np.zeros((600, 2)))
+    with pytest.raises(InputError, match="no array 'dpaudit_id'; it has outputs"):
+        audit_experiment(made, tmp_path / "none.npz")
     given.to_csv(tmp_path / "p.txt")
     with pytest.raises(InputError, match=r"must end in \.csv"):
         audit_experiment(made, tmp_path / "p.txt")
