@@ -42,6 +42,7 @@ THROUGH = {
     ),
     "tests/cli/test_dry_run.py": "audits.cost cli.options cli.output runtime.machine",
     "tests/cli/test_init_table.py": "audits.plan_for_table data.look",
+    "tests/cli/test_export.py": "cli.export reports.export",
     "tests/cli/test_inspect.py": "cli.epsilon cli.inspect inspection.load_factory reports.inspection",
     "tests/cli/test_verify_command.py": "cli.verify",
     "tests/data/test_blind_baseline.py": "data.columns",
@@ -66,6 +67,7 @@ THROUGH = {
     "tests/integrations/test_simulated.py": "training.federated.ledger",
     "tests/reports/test_forms.py": "gate.history",
     "tests/reports/test_sections.py": "reports.tables.gradient",
+    "tests/results/test_frames.py": "audits.record_scores",
     "tests/results/test_parity.py": "accounting.promise",
     "tests/results/test_result_types.py": (
         "results.federated results.gradient results.membership results.prior results.trace"

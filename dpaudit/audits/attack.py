@@ -16,6 +16,7 @@ from dpaudit.audits.likeness import likeness
 from dpaudit.audits.membership import attack_jobs as scoring
 from dpaudit.audits.membership import run as membership
 from dpaudit.audits.membership.reference_models import observed_pool, target_signals
+from dpaudit.audits.record_scores import with_record_scores
 from dpaudit.audits.score import Statement, Users, checked_users, choice, one_score_each, result_of_scores, unit_of
 from dpaudit.data.as_data import AsData
 from dpaudit.data.dataset import Dataset, Task
@@ -497,7 +498,9 @@ def attack_signals(
         found.append(outcome.model_copy(update=update))
     update = {"attacks": found, "skipped": skipped, "references": references, "floored": {stated.name: signals.floored}}
     models = [result.models[0].model_copy(update={"utility": utility})]
-    return result.model_copy(update={"models": models, "membership": result.membership.model_copy(update=update)})
+    updated = {"models": models, "membership": result.membership.model_copy(update=update)}
+    seen_by = {one: (scores, kept) for one, (_, scores, kept) in scored.items()}
+    return with_record_scores(result.model_copy(update=updated), seen_by, member, users)
 
 
 def _slices(signals: Signals) -> list[str]:

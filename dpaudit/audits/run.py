@@ -26,7 +26,6 @@ from dpaudit.audits.trace import run as trace
 from dpaudit.data.dataset import Dataset
 from dpaudit.data.inclusion import fair_coins
 from dpaudit.data.users import Natural, user_coins
-from dpaudit.reports.html import write_report
 from dpaudit.results.facts import with_verdicts
 from dpaudit.results.result import DataSummary, ModelResult, Result, Utility, provenance, summary
 from dpaudit.runtime.check import BoolArray
@@ -160,8 +159,7 @@ def _run_in(folder: Path, plan: Plan, prepare: Callable[[], Audit], *, overwrite
         error.log = log.path  # type: ignore[attr-defined]  # the command line names it
         raise
     result = result.model_copy(update={"timing": {**result.timing, "total": round(time.monotonic() - begin, 3)}})
-    write_text(folder / "result.json", result.json())
-    write_report(result, folder)
+    result.write(folder)
     log.event("finished", seconds=result.timing["total"])
     return result
 
@@ -325,7 +323,7 @@ def measure_utility(model: TrainedModel, members: Dataset, nonmembers: Dataset, 
 
 
 RUN_FOLDERS = ("attacks", "figures", "gradient", "ladder", "models", "references")
-RUN_FILES = ("result.json", "report.html", "report.md", "report.pdf", "plan.toml")
+RUN_FILES = ("result.json", "scores.npz", "report.html", "report.md", "report.pdf", "plan.toml")
 
 
 def _claim_folder(folder: Path, plan: Plan, *, overwrite: bool) -> None:

@@ -14,6 +14,7 @@ from dpaudit.accounting.promise import promise
 from dpaudit.attacks.membership.user_level import user_scores
 from dpaudit.audits.membership import attack_jobs as scoring
 from dpaudit.audits.membership import run as membership
+from dpaudit.audits.record_scores import with_record_scores
 from dpaudit.bounds.lower_bound import ErrorLevel
 from dpaudit.data.as_data import AsData
 from dpaudit.data.member_choice import ChosenBy, Coins, MemberChoice, NotRandom, RandomSplit, member_choice
@@ -96,10 +97,12 @@ def audit_scores(
         adjacency=adjacency,
         design=design,
     )
-    joined = one_score_each(-values if lower_is_member else values, truth, owner)
-    return result_of_scores(
+    values = -values if lower_is_member else values
+    joined = one_score_each(values, truth, owner)
+    result = result_of_scores(
         {"scores": (_Given(), joined)}, stated, truth, trained_by="given scores", lower_is_member=lower_is_member
     )
+    return with_record_scores(result, {"scores": (values, np.ones(values.size, bool))}, truth, owner)
 
 
 class _Given:

@@ -14,6 +14,7 @@ from dpaudit.cli.attack import attack
 from dpaudit.cli.compare import compare
 from dpaudit.cli.doctor import doctor
 from dpaudit.cli.epsilon import epsilon
+from dpaudit.cli.export import export
 from dpaudit.cli.history import history
 from dpaudit.cli.init import init
 from dpaudit.cli.inspect import inspect
@@ -49,6 +50,7 @@ app.command()(verify)
 app.command()(compare)
 app.command()(history)
 app.command()(report)
+app.command()(export)
 app.command()(init)
 app.command()(inspect)
 app.command()(epsilon)

@@ -24,6 +24,7 @@ from dpaudit.data.inclusion import complementary_pairs
 from dpaudit.data.member_choice import Coins, MemberChoice, NotRandom
 from dpaudit.data.queries import Query
 from dpaudit.results.membership import AttackResult, ExposedRecords, MembershipResult, RocCurve
+from dpaudit.results.record_scores import RecordScores, ScoresBeside
 from dpaudit.runtime import check
 from dpaudit.runtime import plugins as registry
 from dpaudit.runtime.check import BoolArray, FloatArray, IntArray
@@ -147,6 +148,7 @@ def audit_membership(settings: MembershipSettings, audit: Audit) -> MembershipRe
         references=settings.references,
     )
     queried = Queried.of(audit.dataset, audit.population, settings.queries, seed=audit.seed_for("queries"))
+    scored: list[tuple[str, str, FloatArray, BoolArray]] = []
     for subject in audit.subjects:
         pool = None
         if settings.references:
@@ -164,6 +166,7 @@ def audit_membership(settings: MembershipSettings, audit: Audit) -> MembershipRe
         )
         for (name, attack), found in zip(attacks, found_by, strict=True):
             scores, kept_rows = found.scores, found.kept
+            scored.append((subject.name, name, scores, kept_rows))
             member = audit.member[kept_rows]
             seed = audit.seed_for("bound", subject.name, name)
             joined = Scores.join(scores, member)
@@ -177,6 +180,7 @@ def audit_membership(settings: MembershipSettings, audit: Audit) -> MembershipRe
             outcome.attacks.append(judgement.model_copy(update=update))
             if found.pool is not None:
                 outcome.pools.append(found.pool)
+    outcome.keep(ScoresBeside(RecordScores.of(audit.dataset.source_rows, audit.member, scored)))
     return outcome
 
 
