@@ -24,12 +24,12 @@ from dpaudit.runtime import plugins as registry
 DOCS = Path(__file__).parent.parent / "docs"
 MADE = "This page is made from the code by `make reference`."
 TABLES = (
-    "`result.frame(NAME)` gives a table of pandas, and `dpaudit export RUN --csv --latex` writes all of them, one file for "
-    "each. Rates, AUCs and probabilities are between 0 and 1. A missing value is empty.",
+    "`result.frame(NAME)` gives a table of pandas, and `dpaudit export RUN --csv --latex` writes all of them, one file "
+    "for each. Rates, AUCs and probabilities are between 0 and 1. A missing value is empty.",
     "",
     "The scores of single records are not in `result.json` but beside it, in `scores.npz`. Its arrays are `record` and "
-    "`member` (records), `model` and `attack` (attacks), `score` and `judged` (attacks, records). An attack is not judged on "
-    "records whose membership it was told.",
+    "`member` (records), `model` and `attack` (attacks), `score` and `judged` (attacks, records). An attack is not "
+    "judged on records whose membership it was told.",
 )
 WORDS = ((Path, "FILE"), (str, "TEXT"), (int, "INTEGER"), (float, "NUMBER"))  # of the value of an option
 PARTS = {

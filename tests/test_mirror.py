@@ -34,6 +34,7 @@ THROUGH = {
     "tests/audits/test_plan.py": "runtime.first_error runtime.strict",
     "tests/audits/test_run.py": "runtime.keras_two runtime.log runtime.tensorflow",
     "tests/audits/test_score.py": "accounting.adjacency data.member_choice",
+    "tests/audits/test_sweep.py": "cli.sweep reports.sweep results.sweep",
     "tests/audits/trace/test_run.py": "attacks.gradient.views_of_trace audits.trace.run",
     "tests/bounds/test_power.py": "self_test.power",
     "tests/bounds/test_vacuous.py": "bounds.certified bounds.vacuous",

@@ -127,12 +127,25 @@ class AuditSettings(_PlanTable):
     unit: Unit = "record"
 
 
+class SeedSettings(_PlanTable):
+    """``[seeds]``: seeds apart from one another; one that is not given is the plan's ``seed``.
+
+    ``split`` draws the members, the population and the clients, ``training`` trains the models under audit, and
+    ``attack`` is of everything else: reference models, canaries, attacks and bounds.
+    """
+
+    split: int | None = Field(default=None, ge=0)
+    training: int | None = Field(default=None, ge=0)
+    attack: int | None = Field(default=None, ge=0)
+
+
 class Plan(_PlanTable):
     """A whole plan. Nothing in it depends on what is measured."""
 
     plan_schema: Literal[1] = Field(default=1, alias="schema")
     name: str
     seed: int = Field(ge=0)
+    seeds: SeedSettings | None = None
     data: DataSettings | None = None
     architecture: ArchitectureSettings | None = None
     model: list[ModelSettings] = []
@@ -182,12 +195,17 @@ class Plan(_PlanTable):
             data.user,
             data.clients,
             data.population,
-            self.seed,
+            self.seed_of("split"),
             groups,
             tuple(data.drop),
             tuple(data.features),
             data.encode,
         )
+
+    def seed_of(self, part: Literal["split", "training", "attack"]) -> int:
+        """Seed of one part of the audit: its own, or the plan's."""
+        own: int | None = None if self.seeds is None else getattr(self.seeds, part)
+        return self.seed if own is None else own
 
     def code(self) -> dict[str, str]:
         """Functions outside the registries that a run would import and call, by model."""
@@ -328,10 +346,7 @@ def _override(table: dict[str, Any], text: str) -> None:
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise InputError(f"an override must be key=value, got {text!r}.")
-    try:
-        parsed = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        parsed = value  # a bare word is a string, so that the shell needs no nested quotes
+    parsed = parse_value(value)
     *parents, last = key.strip().split(".")
     place: Any = table
     for step in parents:
@@ -350,6 +365,18 @@ def _override(table: dict[str, Any], text: str) -> None:
     if not isinstance(place, dict):
         raise InputError(f"override {text!r}: {last!r} lies below a value that is no table.")
     place[last] = parsed
+
+
+def parse_value(text: str) -> Any:
+    """A value as TOML; a bare word is a string, so that the shell needs no nested quotes.
+
+    >>> parse_value("1e-5"), parse_value("adam")
+    (1e-05, 'adam')
+    """
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
 
 
 def _file_name(name: str) -> str:

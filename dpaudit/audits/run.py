@@ -76,7 +76,7 @@ def run(
     """
     if not isinstance(plan, Plan):
         plan = load_plan(Path(plan))
-    _find_code(plan, trust)
+    find_code(plan, trust)
     folder = folder if folder is not None else Path("runs") / plan.name
     with alone_in(folder), within(memory, folder):
         prepare = partial(
@@ -99,7 +99,7 @@ def predict_cost(
         plan: as for `run`; so are ``memory``, ``workers`` and ``trust``.
         folder: of the run; what is stored there need not be trained again.
     """
-    _find_code(plan, trust)
+    find_code(plan, trust)
     others = ("gradient", "prior", "federated", "ladder", "trace")
     not_counted = tuple(name for name in others if getattr(plan, name) is not None)
     if plan.trace is not None:
@@ -109,7 +109,7 @@ def predict_cost(
     return audit_cost(plan.trainers(), plan.membership, audit, not_counted=not_counted)
 
 
-def _find_code(plan: Plan, trust: bool) -> None:
+def find_code(plan: Plan, trust: bool) -> None:
     """Look for functions that the plan names in the current folder too; refuse them unless they are trusted."""
     for model, name in plan.code().items():
         if not trust:
@@ -125,7 +125,7 @@ def prepare_audit(plan: Plan, folder: Path, progress: Progress, *, memory: int |
     """The audit of a plan before anything is trained: its records, its coins, its error level."""
     source = plan.source()
     records, population = source()
-    member = membership_coins(records, plan.audit.unit, seed=derive_seed(plan.seed, "coins"))
+    member = membership_coins(records, plan.audit.unit, seed=derive_seed(plan.seed_of("split"), "coins"))
     if not 0 < member.sum() < len(records):
         raise InputError(f"all {len(records)} records of {records.name} fell on one side of the coin; more are needed.")
     return Audit(
@@ -136,7 +136,8 @@ def prepare_audit(plan: Plan, folder: Path, progress: Progress, *, memory: int |
         protection=plan.protection,
         design=plan.audit.design,
         confidence=plan.level.per_bound,
-        seed=plan.seed,
+        seed=plan.seed_of("attack"),
+        seed_of_training=plan.seed_of("training"),
         folder=folder,
         progress=progress,
         memory=memory,
@@ -259,7 +260,7 @@ def _run_trace(plan: Plan, settings: trace.TraceSettings) -> Result:
         plan.architecture.build() if plan.architecture is not None else None,
         delta=delta,
         confidence=plan.level.per_bound,
-        seed=plan.seed,
+        seed=plan.seed_of("attack"),
     )
     adjacency = claim.adjacency if claim is not None else plan.protection.adjacency
     mechanism = claim.mechanism if claim is not None else None

@@ -25,6 +25,7 @@ from dpaudit.cli.run import run
 from dpaudit.cli.schema import schema
 from dpaudit.cli.score import score
 from dpaudit.cli.selftest import selftest
+from dpaudit.cli.sweep import sweep
 from dpaudit.cli.verify import verify
 from dpaudit.runtime.check import printable
 from dpaudit.runtime.errors import AuditFailed, InputError, MissingDependency, SchedulerLost
@@ -44,6 +45,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 consistent, 1 contradicted, 2 bad input, 3 no verdict or too weak, 4 failed.",
 )
 app.command()(run)
+app.command()(sweep)
 app.command()(attack)
 app.command()(score)
 app.command()(verify)
