@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rich.table import Table
 
-from dpaudit.reports.drawing import COLOURS, INK, PROMISED, SHADE, Drawing, canvas
+from dpaudit.reports.drawing import CLAIMED, COLOURS, INK, SHADE, Drawing, canvas
 from dpaudit.reports.export import write_table
 from dpaudit.reports.words import count_of, figure, short
 from dpaudit.results.sweep import SweepRuns, summarise_sweep
@@ -95,7 +95,7 @@ def _figure(summary: "pd.DataFrame", keys: list[str], column: str, label: str, s
                 axes.errorbar(xs, ys, yerr=[below, above], label=short(model, 28), **style)
         if column == "epsilon" and places.claimed:
             line = np.geomspace(places.claimed[0], places.claimed[-1], 200)
-            axes.plot(line, line, color=PROMISED, lw=1.8, ls=(0, (6, 2)), label="claimed ε")
+            axes.plot(line, line, color=CLAIMED, lw=1.8, ls=(0, (6, 2)), label="claimed ε")
         if column == "epsilon":
             axes.set_ylim(0, 1.15 * max(_highest(summary), 0.1))
         if places.logarithmic:

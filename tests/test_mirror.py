@@ -69,7 +69,7 @@ THROUGH = {
     "tests/reports/test_forms.py": "gate.history",
     "tests/reports/test_sections.py": "reports.tables.gradient",
     "tests/results/test_frames.py": "audits.record_scores",
-    "tests/results/test_parity.py": "accounting.promise",
+    "tests/results/test_parity.py": "accounting.accounted_claim",
     "tests/results/test_result_types.py": (
         "results.federated results.gradient results.membership results.prior results.trace"
     ),

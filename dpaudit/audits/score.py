@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dpaudit.accounting import replaced
+from dpaudit.accounting.accounted_claim import account
 from dpaudit.accounting.claim import Adjacency, Claim, Design, Protection, Unit
-from dpaudit.accounting.promise import promise
 from dpaudit.attacks.membership.user_level import user_scores
 from dpaudit.audits.membership import attack_jobs as scoring
 from dpaudit.audits.membership import run as membership
@@ -266,7 +266,7 @@ def result_of_scores(
                 trainer=trained_by,
                 parameters={},
                 mechanism=None,
-                promise=promise(None, claim, delta=stated.delta, adjacency=adjacency, unit=unit),
+                accounted=account(None, claim, delta=stated.delta, adjacency=adjacency, unit=unit),
                 utility=None,
             )
         ],

@@ -129,7 +129,7 @@ def _attacks(result: "Result") -> Iterator[FrameRow]:
             "auc": found.auc,
             "auc_standard_error": found.auc_standard_error,
             "advantage": found.advantage,
-            # With nobody accused the threshold is infinite: that many non-members cannot show the rate.
+            # With nobody called a member the threshold is infinite: that many non-members cannot show the rate.
             **{f"tpr@fpr={at.fpr:g}": at.tpr if math.isfinite(at.threshold) else None for at in found.tpr_at_fpr},
             "epsilon": None if found.bound is None else found.bound.epsilon,
         }
@@ -172,7 +172,7 @@ def _model(result: "Result", model: "ModelResult") -> FrameRow:
     bounds, found = result.bounds(model.name), result.comparison(model.name)
     general = [bound for bound in bounds if not bound.family]
     best = max((attack for name, _, attack in _named(result) if name == model.name), key=_auc, default=None)
-    claim = None if model.promise is None else model.promise.claim
+    claim = None if model.accounted is None else model.accounted.claim
     utility = model.utility
     return {
         "model": model.name,

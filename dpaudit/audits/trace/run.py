@@ -104,9 +104,9 @@ def protection_of_trace(trace: Trace, stated: Mapping[str, object], *, delta: fl
     Raises:
         InputError: the plan states another unit or δ than the trace.
     """
-    promised = trace.manifest.dp_claim
-    unit: Unit = promised.unit if promised is not None else "user"
-    found = promised.delta if promised is not None and promised.delta is not None else delta
+    claimed = trace.manifest.dp_claim
+    unit: Unit = claimed.unit if claimed is not None else "user"
+    found = claimed.delta if claimed is not None and claimed.delta is not None else delta
     for name, of_trace in (("unit", unit), ("delta", found)):
         if stated.get(name, of_trace) != of_trace:
             raise InputError(

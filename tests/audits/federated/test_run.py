@@ -146,13 +146,13 @@ PLAN: dict[str, Any] = {
 
 def test_a_user_level_claim_is_never_judged_by_records() -> None:
     """The plan is refused before anything is trained, both ways round."""
-    with pytest.raises(InputError, match="promises privacy per user, and the plan measures per record"):
+    with pytest.raises(InputError, match="claims privacy per user, and the plan measures per record"):
         plan_from({**PLAN, "membership": {"attacks": ["loss"]}})
     with pytest.raises(InputError, match=r"\[membership\] audits records"):
         plan_from({**PLAN, "audit": {"unit": "user"}, "membership": {"attacks": ["loss"]},
                    "federated": {"canaries": {"clients": 10}}})  # fmt: skip
     record = {"name": "m", "trainer": "tf-privacy", "l2_norm_clip": 1.0, "noise_multiplier": 1.0}
-    with pytest.raises(InputError, match="promises privacy per record, and the plan measures per user"):
+    with pytest.raises(InputError, match="claims privacy per record, and the plan measures per user"):
         plan_from({**PLAN, "model": [record], "federated": {"canaries": {"clients": 10}}})
 
 

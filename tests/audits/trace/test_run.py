@@ -134,10 +134,10 @@ def test_a_trace_that_claims_no_epsilon_is_held_to_what_it_states(tmp_path: Path
     result = run(plan(folder), folder=tmp_path / "r1")
     assert result.contradicted
     assert "realised noise" in result.comparisons[0].sentence
-    assert "leaks more than promised" in page(result)
+    assert "leaks more than claimed" in page(result)
     none = federation(tmp_path / "none", claim(8.0, epsilon=None, noise_multiplier=0.0), noise=0.0)
     result = run(plan(none), folder=tmp_path / "r2")
-    assert (result.comparisons, result.models[0].promise) == ([], None)
+    assert (result.comparisons, result.models[0].accounted) == ([], None)
 
 
 def test_a_plan_that_contradicts_the_trace_is_refused(tmp_path: Path) -> None:
