@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dpaudit.accounting.claim import Adjacency, Claim, Design, Protection, Unit
+from dpaudit.audits.by_name import BoundSettings
 from dpaudit.data.dataset import Dataset
 from dpaudit.data.source import Records, Source
 from dpaudit.runtime.check import BoolArray, FloatArray
@@ -54,6 +55,7 @@ class Audit:
         workers: where heavy work is done.
         source: builds ``dataset`` and ``population`` again elsewhere; None when nothing can.
         seed_of_training: of the subjects; None is ``seed``.
+        bound: on the scores of membership inference; None is the default of the design.
         begun: when the audit began, on the monotonic clock, in seconds: a budget counts from there.
     """
 
@@ -71,6 +73,7 @@ class Audit:
     workers: Workers = Workers()  # noqa: RUF009  # a frozen value
     source: Source | None = None
     seed_of_training: int | None = None
+    bound: BoundSettings | None = None
     begun: float = field(default_factory=time.monotonic)
 
     @property

@@ -138,6 +138,7 @@ def prepare_audit(plan: Plan, folder: Path, progress: Progress, *, memory: int |
         confidence=plan.level.per_bound,
         seed=plan.seed_of("attack"),
         seed_of_training=plan.seed_of("training"),
+        bound=plan.audit.bound,
         folder=folder,
         progress=progress,
         memory=memory,

@@ -13,11 +13,11 @@ from dpaudit.accounting.claim import Design, Protection
 from dpaudit.attacks.membership.auto import Auto
 from dpaudit.attacks.membership.pools import leave_pair_out
 from dpaudit.audits.audit import Audit, Subject
-from dpaudit.audits.by_name import ByName, as_table
+from dpaudit.audits.by_name import BoundSettings, ByName, as_table
 from dpaudit.audits.membership.attack_jobs import FPRS, AttackInputs, Named, resolve_attack, score_attacks
 from dpaudit.audits.membership.reference_models import observed_pool, target_signals
 from dpaudit.audits.membership.views import Queried
-from dpaudit.bounds.default import default_bound
+from dpaudit.bounds.default import check_bound, default_bound
 from dpaudit.data.as_data import AsData
 from dpaudit.data.dataset import Dataset
 from dpaudit.data.inclusion import complementary_pairs
@@ -49,13 +49,14 @@ STANDARD_SLICES = ("class", "loss", "classified")
 class Terms:
     """On what terms scores are turned into a lower bound.
 
-    ``chosen``: how members were chosen; of `NotRandom` there is no bound.
+    ``chosen``: how members were chosen; of `NotRandom` there is no bound. ``bound``: None is the design's default.
     """
 
     design: Design
     protection: Protection
     confidence: float
     chosen: MemberChoice
+    bound: BoundSettings | None = None
 
     def __post_init__(self) -> None:
         check.one_of("design", self.design, get_args(Design))
@@ -138,7 +139,7 @@ def audit_membership(settings: MembershipSettings, audit: Audit) -> MembershipRe
     attacks = [(item.name, item.built) for item in settings.attacks]
     data = AsData.of(audit.dataset.features, audit.dataset.labels, audit.member, seed=audit.seed_for("as data"))
     chosen_for_bounds = NotRandom() if data.blind.differs else Coins()
-    terms = Terms(audit.design, audit.protection, audit.confidence, chosen_for_bounds)
+    terms = Terms(audit.design, audit.protection, audit.confidence, chosen_for_bounds, audit.bound)
     outcome = MembershipResult(
         design=audit.design,
         chosen=Coins(),
@@ -278,13 +279,15 @@ def judge_attack(model: str, name: str, attack: Named, scores: Scores, *, terms:
     """Metrics and lower bound of one attack's scores; ``seed`` is of all that the bound draws."""
     roc, bound, about = Roc.of(scores), None, terms.protection
     if not isinstance(terms.chosen, NotRandom):
-        bound = default_bound(terms.design, terms.chosen, seed=seed)(
+        build = default_bound if terms.bound is None else terms.bound.build
+        bound = build(terms.design, terms.chosen, seed=seed)(
             scores,
             delta=about.delta,
             confidence=terms.confidence,
             adjacency=about.adjacency,
             unit=about.unit,
         )
+        check_bound(bound, delta=about.delta, unit=about.unit, confidence=terms.confidence)
     return AttackResult(
         model=model,
         attack=name,
