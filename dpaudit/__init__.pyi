@@ -27,5 +27,6 @@ from .scores.scores import Scores as Scores
 from .scores.signals import Signals as Signals
 from .self_test.table import selftest as selftest
 from .trace.inspect import inspect_trace as inspect_trace
+from .training.function import Function as Function
 
 __version__: str

@@ -51,6 +51,8 @@ def audit_scores(
 ) -> Result:
     """Lower bound on ε, ROC and verdict from scores (higher = more likely a member).
 
+    There is no ``task``: a score is all that is asked of a model, whatever it predicts.
+
     Args:
         scores: one per record, shape (records,).
         member: whether each record was trained on, shape (records,), true/false or 1/0.
