@@ -28,7 +28,7 @@ from dpaudit.scores.scores import Scores
 from dpaudit.trace import Trace, inspect_all
 from dpaudit.trace.accountant import claimed_mechanism, true_epsilon
 from dpaudit.training.architecture import Architecture
-from dpaudit.training.federated.trainer import Federated
+from dpaudit.training.federated.trainer import ClientTraining, Federated
 
 
 class TraceCanaries(BaseModel):
@@ -226,9 +226,7 @@ def score_users(trace: Trace, settings: TraceUsers, architecture: Architecture, 
     trainer = Federated(
         architecture,
         rounds=max(one.number for one in trace.rounds) + 1,
-        local_epochs=settings.local_epochs,
-        batch_size=settings.batch_size,
-        learning_rate=settings.learning_rate,
+        local=ClientTraining(settings.local_epochs, settings.batch_size, settings.learning_rate),
     )
     prepared = trainer.prepare(candidates, seed=seed)
     shapes = tuple(tuple(variable.shape) for variable in prepared.network.variables)

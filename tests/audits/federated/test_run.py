@@ -13,6 +13,7 @@ from dpaudit.audits.plan import plan_from
 from dpaudit.data.users import user_truth
 from dpaudit.runtime.errors import InputError
 from dpaudit.training.federated.aggregation import FixedClip, LocalNoise
+from dpaudit.training.federated.trainer import ClientTraining
 from tests.audits.federated.federations import federation, small_audit
 
 pytestmark = pytest.mark.tf
@@ -49,7 +50,7 @@ def test_the_one_shot_estimate_is_near_the_truth_and_the_bound_below(epsilon: fl
     truth = gaussian_epsilon(mu, 1e-5)
     assert truth == pytest.approx(epsilon, rel=0.05)
     audit = small_audit()
-    trainer = federation(aggregator=FixedClip(0.05, noise), learning_rate=1e-4)
+    trainer = federation(aggregator=FixedClip(0.05, noise), local=ClientTraining(batch_size=10, learning_rate=1e-4))
     prepared = trainer.prepare(audit.dataset, seed=1)
     owner = trainer.owner(audit.dataset)
     (found,) = canary_audit("dp", prepared, owner, Canary(clients=300, views=["final-model"]), audit)
