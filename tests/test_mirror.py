@@ -28,7 +28,7 @@ THROUGH = {
         "audits.ladder.canary_runs audits.ladder.canary_tasks audits.ladder.trainer_under_test data.canaries"
     ),
     "tests/audits/membership/test_larger_than_memory.py": "runtime.out_of_core",
-    "tests/audits/membership/test_reference_models.py": "audits.by_name audits.membership.views",
+    "tests/audits/membership/test_reference_models.py": "audits.membership.views",
     "tests/audits/test_attack.py": "audits.signals data.as_data",
     "tests/audits/test_heavy_steps.py": "runtime.seeds training.reference_models.task_cache",
     "tests/audits/test_plan.py": "runtime.first_error runtime.strict",
