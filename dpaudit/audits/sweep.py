@@ -14,10 +14,12 @@ import numpy as np
 
 from dpaudit.audits.plan import Plan, load_plan, parse_value
 from dpaudit.audits.run import find_code, run
+from dpaudit.data.load import SUFFIXES
 from dpaudit.reports.sweep import write_sweep
 from dpaudit.results.result import Result
 from dpaudit.results.sweep import FILE, SweepRun, SweepRuns, load_sweep, read_sweep
 from dpaudit.runtime import check
+from dpaudit.runtime import plugins as registry
 from dpaudit.runtime.errors import AuditFailed, InputError
 from dpaudit.runtime.files import LOCK, alone_in, write_text
 from dpaudit.runtime.jobs import Workers
@@ -71,6 +73,7 @@ def sweep(
     planned = plan_sweep(plan, values, seeds=seeds)
     for one in planned.plans.values():
         find_code(one, trust)
+        _find_data(one)
     with alone_in(folder):
         _take_folder(folder, planned.runs)
         failed: dict[str, Exception] = {}
@@ -91,6 +94,17 @@ def sweep(
         said = "; ".join(f"{name}: {str(error).rstrip('.')}" for name, error in failed.items())
         raise AuditFailed(f"{len(failed)} of {len(planned.runs.runs)} runs failed, the others are there: {said}.")
     return table
+
+
+def _find_data(plan: Plan) -> None:
+    """Refuse data that are not there now, and not when the run that needs them has come."""
+    if plan.data is None:
+        return
+    path = Path(plan.data.source)
+    if path.suffix not in SUFFIXES:
+        check.one_of("data.source", plan.data.source, list(registry.names("datasets")))
+    elif not path.is_file():
+        raise InputError(f"cannot read {path}: no such file.")
 
 
 def results_of_sweep(folder: Path) -> list[Result]:

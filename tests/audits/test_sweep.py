@@ -127,6 +127,8 @@ def test_another_sweep_is_refused(place: Path) -> None:
         ({NOISE: []}, 1, "no value"),
         ({"seed": [1, 2]}, 1, "--seeds"),
         ({}, 0, "seeds"),
+        ({"data.source": ["records.csv", "missing.csv"]}, 1, "missing.csv: no such file"),
+        ({"data.source": ["digits", "digit"]}, 1, "Did you mean 'digits'"),
     ],
 )
 def test_bad_values_are_one_line_before_anything_runs(
