@@ -254,7 +254,7 @@ def test_python_column_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(dpaudit, "selftest", lambda *, seed: selftest(seed=seed, trials=20, methods=METHODS[:1]))
     table = (ROOT / "README.md").read_text().split("## The jobs")[1].split("##")[0]
     calls = re.findall(r"`(dpaudit\.\w+\([^`]*\))`", table)
-    assert len(calls) == 9
+    assert len(calls) == 10
     (tmp_path / "PLAN.toml").write_text(PLAN)
     member = rng.random(200) < 0.5
     for name, content in whole.trace().items():
