@@ -48,8 +48,10 @@ TYPED = {
     "dpaudit doctor": Typed((TF,)),
     "dpaudit doctor --backend dask=tcp://scheduler:8786": Typed((TF,)),
     "dpaudit epsilon --noise-multiplier 1.1 --rate 0.01 --steps 1000 --delta 1e-5": Typed(),
+    "dpaudit export RUN --csv --latex": Typed(),
     "dpaudit history FOLDER": Typed(),
     "dpaudit init": Typed(),
+    "dpaudit init --claims RESULT.json": Typed(),
     "dpaudit inspect FILE.py:NAME --clip 1 --noise-multiplier 2": Typed((TF,), code=1),  # a bare sum is not private
     "dpaudit inspect TRACE": Typed(),
     "dpaudit inspect trace": Typed(),
@@ -84,6 +86,11 @@ TYPED = {
     "dpaudit selftest --jobs 2 --out docs/selftest.json --markdown docs/selftest-table.md": Typed(),
     "dpaudit selftest --power": Typed((), "--quick"),
     "dpaudit selftest --faults --markdown docs/faults.md": Typed(),
+    "dpaudit sweep plan.toml --set model.private.noise_multiplier=1,2,4 --seeds 3 --out swept": Typed(
+        (TF,), "--seeds 1"
+    ),
+    "dpaudit sweep plan.toml --set seeds.attack=1,2,3": Typed((TF, SLOW)),
+    "dpaudit sweep plan.toml --set seeds.training=1,2,3": Typed((TF, SLOW)),
     "dpaudit verify": Typed(),
     "dpaudit verify RESULT.json --claims CLAIMS.toml": Typed(),
     "python benchmarks/black_box.py --architecture logistic": Typed((TF, SLOW), "--models 40 --chunk 20"),
