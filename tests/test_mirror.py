@@ -23,6 +23,7 @@ THROUGH = {
     ),
     "tests/audits/federated/test_attacks.py": "audits.federated.watched",
     "tests/audits/federated/test_run.py": "audits.federated.course audits.federated.run data.synthetic",
+    "tests/audits/experiment/test_audit.py": "audits.experiment.heldout audits.experiment.predictions",
     "tests/audits/gradient/test_settings.py": "audits.architecture",
     "tests/audits/ladder/test_run.py": (
         "audits.ladder.canary_runs audits.ladder.canary_tasks audits.ladder.trainer_under_test data.canaries"
