@@ -44,6 +44,7 @@ SECONDS = 10.0  # an inspection may take at effort 1, where it is not given; les
 FOR_NOISE = 0.5  # of it
 FOR_CURVE = 0.3
 FOR_BUILDS = 0.1
+PORTFOLIO = 24  # calls that one more repeat of the questions about an example beside others costs, with the curve's
 NEARLY = 0.9  # of the stated noise
 STILL = 0.5  # of what one example may move beside such noise: less is no measurement of a sensitivity
 
@@ -201,7 +202,7 @@ def _everything(
             advance=lambda share: advance(60 * share),
         )
     each = max(time.monotonic() - begin, 1e-9) / noise.calls
-    patience = FOR_CURVE * seconds / each / 8
+    patience = FOR_CURVE * seconds / each / PORTFOLIO
     points, places, repeats = (
         int(np.clip(patience, least, most)) for least, most in ((12, 48), (6, 64), (LEAST_CALLS, 100))
     )
