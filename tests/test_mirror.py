@@ -59,7 +59,7 @@ THROUGH = {
     ),
     "tests/inspection/test_keras_adapters.py": "inspection.coupling",
     "tests/inspection/test_kinds_of_faults.py": (
-        "accounting.law accounting.law_epsilon inspection.check_law inspection.check_rare "
+        "accounting.law inspection.check_law inspection.check_rare "
         "inspection.after inspection.microbatches inspection.noise inspection.sight inspection.undo "
         "self_test.faults.hidden self_test.faults.unusual"
     ),

@@ -8,7 +8,7 @@ import numpy as np
 
 from dpaudit.accounting.claim import Claim
 from dpaudit.accounting.composed import EpsilonOf, epsilon_under
-from dpaudit.accounting.law import correlated
+from dpaudit.accounting.law import DiscreteGaussian, Laplace, correlated
 from dpaudit.bounds.lower_bound import Finding
 from dpaudit.inspection.after import Opaque
 from dpaudit.inspection.check_batch_size import check_denominator, check_empty
@@ -265,7 +265,9 @@ def _of_the_noise(probe: Probe, noise: NoiseRun, moved: list[Move], epsilon_of: 
     if dependent or noise.missing:
         return findings  # its shape and its directions follow from that
     free = check_directions(probe, noise)
-    other = [] if free else check_law(probe, noise)
+    # Scores of another law follow its shape only where the scale is the stated one.
+    misfit = isinstance(probe.stated.law, Laplace | DiscreteGaussian) and bool(findings)
+    other = [] if free or misfit else check_law(probe, noise)
     if other and float(noise.level.min()) > NEARLY:  # a tail that is cut off takes a little of the deviation along
         findings = [finding for finding in findings if finding.check not in ("noise", "scale")]
     return [*findings, *free, *other]
