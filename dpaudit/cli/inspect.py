@@ -165,7 +165,8 @@ def _inspect_trace(folder: Path, *, json: bool, quiet: bool) -> None:
         print_json(document)
     elif not quiet:
         out = console()
-        out.print(findings_table(findings, title=f"Inspection of {folder.resolve().name}"))
+        title = f"Inspection of {folder.resolve().name}"
+        out.print(findings_table(findings, title=title, not_checked=[each.check for each in found.not_checked]))
         promised = "no ε" if claim is None or claim.epsilon is None else f"ε = {claim.epsilon:.3g} per {claim.unit}"
         out.print(
             plain_text(
