@@ -167,11 +167,10 @@ def _inspect_trace(folder: Path, *, json: bool, quiet: bool) -> None:
         out = console()
         title = f"Inspection of {folder.resolve().name}"
         out.print(findings_table(findings, title=title, not_checked=[each.check for each in found.not_checked]))
-        promised = "no ε" if claim is None or claim.epsilon is None else f"ε = {claim.epsilon:.3g} per {claim.unit}"
+        claimed = "no ε" if claim is None or claim.epsilon is None else f"ε = {claim.epsilon:.3g} per {claim.unit}"
         out.print(
             plain_text(
-                f"{len(trace.rounds)} rounds of {trace.manifest.framework}, {promised} claimed; "
-                "nothing was attacked yet"
+                f"{len(trace.rounds)} rounds of {trace.manifest.framework}, {claimed} claimed; nothing was attacked yet"
             ),
             soft_wrap=True,
         )
@@ -206,9 +205,9 @@ def _inspect_mechanism(factory: str, wanted: _Wanted, *, out: Path | None, json:
     sampling = Poisson(wanted.rate)
     if isinstance(noise, GaussianNoise) or wanted.noise_multiplier == 0:
         mechanism = GaussianSteps(wanted.noise_multiplier, wanted.steps, sampling)
-        promised = epsilon(mechanism, delta=wanted.delta, adjacency=stated.adjacency).epsilon
+        claimed = epsilon(mechanism, delta=wanted.delta, adjacency=stated.adjacency).epsilon
         source = "the mechanism's own parameters"
-        claim = Claim(promised, wanted.delta, unit, stated.adjacency, source, mechanism)
+        claim = Claim(claimed, wanted.delta, unit, stated.adjacency, source, mechanism)
     elif wanted.canary_steps:
         raise InputError(f"--canary-steps measures Gaussian noise only, got --law {wanted.law}.")
     else:
@@ -241,10 +240,10 @@ def _inspect_mechanism(factory: str, wanted: _Wanted, *, out: Path | None, json:
         )
         more = find_contradiction(measured, stated, claim, level=level)
         found = replace(found, findings=(*more, *found.findings))
-    document = {"schema": 1, "promised_epsilon": claim.epsilon, **asdict(found)}
+    document = {"schema": 1, "claimed_epsilon": claim.epsilon, **asdict(found)}
     if measured is not None:
         document["step_canaries"] = asdict(measured)
-    sentence = summary(found, stated, promised=claim.epsilon, delta=wanted.delta, steps=wanted.steps, rate=wanted.rate)
+    sentence = summary(found, stated, claimed=claim.epsilon, delta=wanted.delta, steps=wanted.steps, rate=wanted.rate)
     if out is not None:
         from dpaudit.reports.inspection import write_inspection
         from dpaudit.runtime.files import write_text

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from dpaudit.accounting.gaussian import gaussian_epsilon
 from dpaudit.cli import app
 from dpaudit.runtime.errors import InputError
-from dpaudit.trace import DpClaim, TraceWriter
+from dpaudit.trace import DpClaim, Manifest, TraceWriter
 
 RIGHT = """
 import numpy as np
@@ -68,7 +68,7 @@ def test_a_broken_one_exits_1_and_says_why(factory):
     assert found.exit_code == 1
     document = json.loads(found.stdout)
     assert document["findings"][0]["check"] == "sensitivity"
-    assert document["promised_epsilon"] == pytest.approx(4.377, abs=1e-3)
+    assert document["claimed_epsilon"] == pytest.approx(4.377, abs=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_canary_clients_of_a_server(factory):
     document = json.loads(wrong.stdout)
     assert {finding["rung"] for finding in document["findings"]} == {1, 2}
     assert document["step_canaries"]["bound"]["unit"] == "user"
-    assert document["step_canaries"]["bound"]["epsilon"] > document["promised_epsilon"]
+    assert document["step_canaries"]["bound"]["epsilon"] > document["claimed_epsilon"]
 
 
 @pytest.mark.tf
@@ -128,7 +128,7 @@ def trace(folder, claimed):
         epsilon=claimed, delta=1e-5, clip=0.5, noise_multiplier=1.0, sampler="all", clients=20, of=20, rounds=12
     )
     model = [np.zeros(200)]
-    with TraceWriter(folder, names=["w"], shapes=[(200,)], framework="test", dp_claim=claim) as writer:
+    with TraceWriter(folder, Manifest(weight_names=["w"], shapes=[(200,)], framework="test", dp_claim=claim)) as writer:
         for _ in range(12):
             after = [model[0] + rng.normal(0, 0.5, 200) / 20]
             writer.round(before=model, after=after, clip=0.5, replies=20)
