@@ -63,7 +63,6 @@ THROUGH = {
         "inspection.after inspection.microbatches inspection.noise inspection.sight inspection.undo "
         "self_test.faults.hidden self_test.faults.unusual"
     ),
-    "tests/inspection/test_reconcile.py": "accounting.composed",
     "tests/integrations/test_simulated.py": "training.federated.ledger",
     "tests/reports/test_forms.py": "gate.history",
     "tests/reports/test_sections.py": "reports.tables.gradient",

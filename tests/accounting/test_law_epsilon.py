@@ -1,6 +1,7 @@
 """Claims of other laws of noise, against dp-accounting's own events and closed forms."""
 
 import math
+from typing import Any
 
 import dp_accounting
 import numpy as np
@@ -83,6 +84,7 @@ def test_an_inspection_is_judged_against_the_claim_of_its_law():
     """Laplace noise of half the stated scale, one release without δ: ε = 1 instead of 0.5, within a tenth."""
     mechanism, _ = unusual.RIGHT["Laplace noise"](3)
     claim = claim_of_law(LawSteps("laplace", 2.0, 1, Poisson(1.0)), delta=0.0, adjacency="add-remove")
+    assert claim.noise is not None
     stated = Stated(2.0, 2.0, 32.0, law=claim.noise.noise)
     found = inspect_mechanism(mechanism, stated, seed=5, claim=claim)
     assert [finding.check for finding in found.violations] == ["noise"]
@@ -92,12 +94,14 @@ def test_an_inspection_is_judged_against_the_claim_of_its_law():
 
 def test_a_plan_states_a_law_in_the_place_of_an_epsilon():
     """The claim is the accountant's figure, and half of a statement is refused."""
-    told = {"law": "laplace", "noise_multiplier": 4.0, "steps": 1, "rate": 1.0, "delta": 0.0}
+    told: dict[str, Any] = {"law": "laplace", "noise_multiplier": 4.0, "steps": 1, "rate": 1.0, "delta": 0.0}
     claim = ClaimSettings(**told).stated()
     assert claim.epsilon == pytest.approx(0.25)
     assert claim.noise == LawSteps("laplace", 4.0, 1, Poisson(1.0))
     tree = ClaimSettings(law="tree:8", noise_multiplier=4.0, steps=8, rate=0.125, delta=DELTA, adjacency="zero-out")
-    assert tree.stated().noise.sampling == Shuffled(8)
+    steps = tree.stated().noise
+    assert steps is not None
+    assert steps.sampling == Shuffled(8)
     for wrong in ({"delta": 0.0}, told | {"epsilon": 1.0}, {key: told[key] for key in ("law", "steps", "delta")}):
         with pytest.raises(ValueError, match="give epsilon, or law"):
             ClaimSettings(**wrong)
