@@ -79,9 +79,7 @@ def attack(
     from dpaudit.audits.predictions import attack_predictions
     from dpaudit.audits.statement import StatementKeywords
     from dpaudit.cli.output import finish
-    from dpaudit.reports.html import write_report
     from dpaudit.runtime.errors import InputError
-    from dpaudit.runtime.files import alone_in, write_text
     from dpaudit.runtime.progress import on_standard_error
 
     progress = on_standard_error(quiet=quiet)
@@ -166,9 +164,7 @@ def attack(
             imports=imports or (),
         )
     if out is not None:
-        with alone_in(out):  # or the result of one attack could lie beside the report of another
-            write_text(out / "result.json", result.json())
-            write_report(result, out)
+        result.save(out, overwrite=True)
     finish(result, folder=out, json=json, quiet=quiet)
 
 
