@@ -1,6 +1,9 @@
 from .accounting.claim import Claim as Claim
 from .audits.attack import References as References
 from .audits.attack import attack_model as attack_model
+from .audits.experiment.audit import audit_experiment as audit_experiment
+from .audits.experiment.planted import plant_canaries as plant_canaries
+from .audits.experiment.split import split_data as split_data
 from .audits.plan import Plan as Plan
 from .audits.plan import load_plan as load_plan
 from .audits.predictions import attack_predictions as attack_predictions

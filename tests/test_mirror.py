@@ -23,6 +23,7 @@ THROUGH = {
     ),
     "tests/audits/federated/test_attacks.py": "audits.federated.watched",
     "tests/audits/federated/test_run.py": "audits.federated.course audits.federated.run data.synthetic",
+    "tests/audits/experiment/test_audit.py": "audits.experiment.heldout audits.experiment.predictions",
     "tests/audits/gradient/test_settings.py": "audits.architecture",
     "tests/audits/ladder/test_run.py": (
         "audits.ladder.canary_runs audits.ladder.canary_tasks audits.ladder.trainer_under_test data.canaries"
@@ -61,11 +62,10 @@ THROUGH = {
     ),
     "tests/inspection/test_keras_adapters.py": "inspection.coupling",
     "tests/inspection/test_kinds_of_faults.py": (
-        "accounting.law accounting.law_epsilon inspection.check_law inspection.check_rare "
+        "accounting.law inspection.check_law inspection.check_rare "
         "inspection.after inspection.microbatches inspection.noise inspection.sight inspection.undo "
         "self_test.faults.hidden self_test.faults.unusual"
     ),
-    "tests/inspection/test_reconcile.py": "accounting.composed",
     "tests/integrations/test_simulated.py": "training.federated.ledger",
     "tests/reports/test_forms.py": "gate.history",
     "tests/reports/test_sections.py": "reports.tables.gradient",

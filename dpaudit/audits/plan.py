@@ -12,7 +12,18 @@ from typing import Annotated, Any, Literal
 import tomli_w
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from dpaudit.accounting.claim import Adjacency, Claim, Design, Protection, Unit
+from dpaudit.accounting.claim import (
+    Adjacency,
+    Claim,
+    Design,
+    LawSteps,
+    Poisson,
+    Protection,
+    Sampling,
+    Shuffled,
+    Unit,
+)
+from dpaudit.accounting.law_epsilon import claim_of_law
 from dpaudit.audits.architecture import ArchitectureSettings
 from dpaudit.audits.by_name import BoundSettings, as_table
 from dpaudit.audits.federated import FederatedSettings
@@ -72,13 +83,44 @@ class DataSettings(_PlanTable):
 
 
 class ClaimSettings(_PlanTable):
-    """``[model.claim]``: the claim, where it is not the one computed from the training."""
+    """``[model.claim]``: the claim, where it is not the one computed from the training.
 
-    epsilon: float = Field(ge=0)
+    Either ``epsilon``, or the noise it follows from: ``law`` (``laplace``, ``discrete-gaussian:SPACING``,
+    ``banded:C0,C1,...:STEPS`` or ``tree:STEPS``), ``noise_multiplier``, ``steps`` and ``rate``, the share of the
+    records in a batch.
+    """
+
+    epsilon: float | None = Field(default=None, ge=0)
     delta: float = Field(ge=0, lt=1)
     unit: Unit = "record"
     adjacency: Adjacency = "add-remove"
     source: str = "stated in the plan"
+    law: str | None = None
+    noise_multiplier: float | None = Field(default=None, gt=0)
+    steps: int | None = Field(default=None, ge=1)
+    rate: float | None = Field(default=None, gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _epsilon_or_noise(self) -> "ClaimSettings":
+        of_noise = (self.law, self.noise_multiplier, self.steps, self.rate)
+        given = [each is not None for each in of_noise]
+        if (self.epsilon is None) != any(given) or any(given) != all(given):
+            raise ValueError("give epsilon, or law, noise_multiplier, steps and rate, from which it follows")
+        return self
+
+    def stated(self) -> Claim:
+        """The claim."""
+        if self.epsilon is not None:
+            return Claim(self.epsilon, self.delta, self.unit, self.adjacency, self.source)
+        assert self.law is not None
+        assert self.noise_multiplier is not None
+        assert self.steps is not None
+        assert self.rate is not None
+        sampling: Sampling = Poisson(self.rate)
+        if self.law.startswith("tree"):  # which takes part in no sampling
+            sampling = Shuffled(max(1, round(1 / self.rate)))
+        steps = LawSteps(self.law, self.noise_multiplier, self.steps, sampling)
+        return claim_of_law(steps, delta=self.delta, adjacency=self.adjacency, unit=self.unit)
 
 
 class ModelSettings(BaseModel):
@@ -113,7 +155,7 @@ class ModelSettings(BaseModel):
         """The claim of the plan; None when it should follow from the training."""
         if self.claim is None:
             return None
-        return Claim(**self.claim.model_dump())
+        return self.claim.stated()
 
 
 class AuditSettings(_PlanTable):

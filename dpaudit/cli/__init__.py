@@ -11,6 +11,7 @@ from pathlib import Path
 import typer
 
 from dpaudit.cli.attack import attack
+from dpaudit.cli.canaries import canaries
 from dpaudit.cli.compare import compare
 from dpaudit.cli.doctor import doctor
 from dpaudit.cli.epsilon import epsilon
@@ -25,6 +26,7 @@ from dpaudit.cli.run import run
 from dpaudit.cli.schema import schema
 from dpaudit.cli.score import score
 from dpaudit.cli.selftest import selftest
+from dpaudit.cli.split import split
 from dpaudit.cli.sweep import sweep
 from dpaudit.cli.verify import verify
 from dpaudit.runtime.check import printable
@@ -48,6 +50,8 @@ app.command()(run)
 app.command()(sweep)
 app.command()(attack)
 app.command()(score)
+app.command()(split)
+app.command()(canaries)
 app.command()(verify)
 app.command()(compare)
 app.command()(history)

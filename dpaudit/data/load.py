@@ -96,8 +96,12 @@ def load(
     return _from_table(path, task, what)
 
 
-def read_table(path: Path) -> "pd.DataFrame":
+def read_table(path: Path, *, as_written: bool = False) -> "pd.DataFrame":
     """A CSV or Parquet file.
+
+    Args:
+        path: of the file.
+        as_written: leave every cell of a CSV file the text it is, so that it can be written again unchanged.
 
     Raises:
         InputError: it is missing, empty or unreadable, or two columns have one name.
@@ -113,6 +117,8 @@ def read_table(path: Path) -> "pd.DataFrame":
         twice = sorted({name for name in header if name and header.count(name) > 1})
         if twice:  # pandas would call the second one NAME.1
             raise InputError(f"{path} has two columns called {twice[0]!r}.")
+        if as_written:
+            return pd.read_csv(BytesIO(content), dtype=str, keep_default_na=False)
         return pd.read_csv(BytesIO(content))
     except FileNotFoundError as error:
         raise InputError(f"cannot read {path}: no such file.") from error
