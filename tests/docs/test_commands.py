@@ -49,8 +49,10 @@ TYPED = {
     "dpaudit doctor": Typed((TF,)),
     "dpaudit doctor --backend dask=tcp://scheduler:8786": Typed((TF,)),
     "dpaudit epsilon --noise-multiplier 1.1 --rate 0.01 --steps 1000 --delta 1e-5": Typed(),
+    "dpaudit export RUN --csv --latex": Typed(),
     "dpaudit history FOLDER": Typed(),
     "dpaudit init": Typed(),
+    "dpaudit init --claims RESULT.json": Typed(),
     "dpaudit inspect FILE.py:NAME --clip 1 --noise-multiplier 2": Typed((TF,), code=1),  # a bare sum is not private
     "dpaudit inspect TRACE": Typed(),
     "dpaudit inspect trace": Typed(),
@@ -63,6 +65,7 @@ TYPED = {
     "dpaudit power --claimed 2 --suspected 4 --delta 1e-5": Typed(),
     "dpaudit report NEW --baseline OLD": Typed(),
     "dpaudit report RUN --evidence edpb": Typed(),
+    "dpaudit report RUN --model-card": Typed(),
     "dpaudit report RUN --markdown --png --pdf": Typed(),
     "dpaudit report RUN --show-records": Typed(),
     "dpaudit report runs/digits": Typed(),
@@ -86,6 +89,11 @@ TYPED = {
     "dpaudit selftest --faults": Typed(),
     "dpaudit selftest --faults --effort 1 --effort 3 --markdown docs/faults-efforts.md": Typed(),
     "dpaudit selftest --faults --markdown docs/faults.md": Typed(),
+    "dpaudit sweep plan.toml --set model.private.noise_multiplier=1,2,4 --seeds 3 --out swept": Typed(
+        (TF,), "--seeds 1"
+    ),
+    "dpaudit sweep plan.toml --set seeds.attack=1,2,3": Typed((TF, SLOW)),
+    "dpaudit sweep plan.toml --set seeds.training=1,2,3": Typed((TF, SLOW)),
     "dpaudit verify": Typed(),
     "dpaudit verify RESULT.json --claims CLAIMS.toml": Typed(),
     "python benchmarks/black_box.py --architecture logistic": Typed((TF, SLOW), "--models 40 --chunk 20"),
@@ -118,6 +126,7 @@ NOT_HERE = {
     "make test-slow": "takes an hour; all tests marked slow",
     "make test-tff": "installs TensorFlow Federated into an environment of its own",
     "pip install 'dpaudit[dask]'": INSTALLS,
+    "pip install 'dpaudit[huggingface]'": INSTALLS,
     "pip install 'dpaudit[pdf]'": INSTALLS,
     "pip install --no-deps dpaudit": INSTALLS,
     "pip install .": INSTALLS,
@@ -165,7 +174,7 @@ def test_extras_exist() -> None:
     """What pip is asked to install with dpaudit."""
     extras = parse_toml((ROOT / "pyproject.toml").read_text(), "pyproject.toml")["project"]["optional-dependencies"]
     asked = [line.partition("[")[2].rstrip("]'") for line in NOT_HERE if "[" in line]
-    assert sorted(asked) == ["dask", "pdf"]
+    assert sorted(asked) == ["dask", "huggingface", "pdf"]
     assert set(asked) <= set(extras)
 
 
