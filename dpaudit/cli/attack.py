@@ -24,6 +24,20 @@ def attack(
             "with the column of labels."
         ),
     ] = None,
+    token_logprobs: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(
+            help="Instead of a model: log-probabilities of the tokens of members and of others under a language model, "
+            "Parquet, JSON lines or NPZ."
+        ),
+    ] = None,
+    decides: Annotated[
+        str | None,
+        typer.Option(
+            help="With --token-logprobs: the score that gets the bound on ε, or all, which share the error level. "
+            "Default: reference where there are reference models, else perplexity."
+        ),
+    ] = None,
     features: Annotated[
         tuple[Path, Path] | None,
         typer.Option(help="With --predictions: their records in the same order, to see whether the sides differ."),
@@ -58,6 +72,10 @@ def attack(
         list[str] | None,
         typer.Option("--import", help="Module that registers the model's own classes with Keras; may be repeated."),
     ] = None,
+    show_records: Annotated[
+        bool,
+        typer.Option("--show-records", help="With --token-logprobs: put the texts that stand out into the result."),
+    ] = False,
     out: Out = None,
     seed: Seed = 0,
     json: Json = False,
@@ -67,6 +85,7 @@ def attack(
     import numpy as np
 
     from dpaudit.audits.attack import attack_model, attack_predictions
+    from dpaudit.audits.text.run import audit_text
     from dpaudit.cli.output import finish
     from dpaudit.reports.html import write_report
     from dpaudit.runtime.errors import InputError
@@ -74,7 +93,29 @@ def attack(
     from dpaudit.runtime.progress import on_standard_error
 
     progress = on_standard_error(quiet=quiet)
-    if predictions is not None:
+    if token_logprobs is not None:
+        if any(each is not None for each in (model, members, nonmembers, predictions, features, recipe, outputs, task)):
+            raise InputError("--token-logprobs takes the place of a model, its records and its predictions.")
+        if slices or drop or label is not None:
+            raise InputError("--slice, --drop and --label are for tables of records, not for --token-logprobs.")
+        result = audit_text(
+            *token_logprobs,
+            population=reference_data,
+            attacks=attacks or (),
+            decides=decides,
+            delta=delta,
+            epsilon=epsilon,
+            confidence=confidence,
+            chosen_by=chosen_by,  # type: ignore[arg-type]  # checked there, with the options named
+            probability=probability,
+            user=user or "user",
+            name=token_logprobs[0].stem,
+            seed=seed,
+            show_records=show_records,
+        )
+    elif decides is not None or show_records:
+        raise InputError("--decides and --show-records go with --token-logprobs.")
+    elif predictions is not None:
         if model is not None or members is not None or nonmembers is not None or recipe is not None:
             raise InputError("--predictions takes the place of --model, --members, --nonmembers and --recipe.")
         beside = [*(slices or []), *([] if user is None else [user])]
