@@ -14,6 +14,7 @@ from dpaudit.cli.attack import attack
 from dpaudit.cli.compare import compare
 from dpaudit.cli.doctor import doctor
 from dpaudit.cli.epsilon import epsilon
+from dpaudit.cli.extract import extract
 from dpaudit.cli.history import history
 from dpaudit.cli.init import init
 from dpaudit.cli.inspect import inspect
@@ -45,6 +46,7 @@ app = typer.Typer(
 app.command()(run)
 app.command()(attack)
 app.command()(score)
+app.command()(extract)
 app.command()(verify)
 app.command()(compare)
 app.command()(history)

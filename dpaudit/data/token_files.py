@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dpaudit.data.load import read_table
+from dpaudit.data.load import column, read_table
 from dpaudit.data.token_columns import token_logprobs
 from dpaudit.data.token_logprobs import INCLUDED, OF_TOKENS, REFERENCE, TokenLogprobs
 from dpaudit.runtime.errors import InputError
@@ -154,3 +154,33 @@ def _padded(columns: Mapping[str, Any], table: TokenLogprobs) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+
+
+def read_texts(path: str | Path) -> list[str]:
+    """Texts of a file: the lines of a .txt, or the column ``text`` of a .jsonl, .csv or .parquet.
+
+    Raises:
+        InputError: it cannot be read, has no column ``text``, or holds what is no text or empty.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     _ = (Path(folder) / "a.txt").write_text("one\\ntwo")
+    ...     read_texts(Path(folder) / "a.txt")
+    ['one', 'two']
+    """
+    file = Path(path)
+    if file.suffix == ".txt":
+        found: list[Any] = [line for line in read_text(file).splitlines() if line.strip()]
+    elif file.suffix == ".jsonl":
+        columns = _lines(file)
+        if "text" not in columns:
+            raise InputError(f"{file} has no 'text'; it has {', '.join(columns)}.")
+        found = columns["text"]
+    elif file.suffix in (".csv", ".parquet"):
+        found = column(read_table(file), "text", file).tolist()
+    else:
+        raise InputError(f"{file} must end in .csv, .jsonl, .parquet, .txt.")
+    for row, text in enumerate(found, start=1):
+        if not isinstance(text, str) or not text.strip():
+            raise InputError(f"{file}: text {row} is empty or no text.")
+    return found

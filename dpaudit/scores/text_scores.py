@@ -75,24 +75,19 @@ def lowest_means(table: TokenLogprobs, values: FloatArray, share: float = SHARE)
     return np.asarray(total / kept, np.float64)
 
 
-def without_the_record(table: TokenLogprobs) -> FloatArray:
-    """Mean log-probability of each token under the references that were not trained on its record, shape (tokens,).
+def reference_means(table: TokenLogprobs) -> FloatArray:
+    """Mean log-probability of each token over all reference models, shape (tokens,).
+
+    Those that were trained on the record count as well: with few models that lost less than leaving them out, which
+    changes how many there are from record to record.
 
     Raises:
-        InputError: there is no reference, or a record that all were trained on.
+        InputError: there is no reference.
     """
     if not table.references:
         raise InputError("it needs a reference model: columns 'reference.NAME' of log-probabilities.")
-    outside = np.stack([~table.included[name] for name in table.references])
-    if not (models := outside.sum(axis=0)).all():
-        first = str(table.ids[int(np.argmin(models))])
-        raise InputError(
-            f"{int((models == 0).sum())} record(s) have no reference without them, the first is {first!r}."
-        )
-    total = np.zeros_like(table.logprobs)
-    for values, where in zip(table.references.values(), outside, strict=True):
-        total += np.where(where[table.owner], held(values), 0.0)
-    return np.asarray(total / models[table.owner], np.float64)
+    means: FloatArray = np.mean([held(values) for values in table.references.values()], axis=0)
+    return means
 
 
 def _perplexity(table: TokenLogprobs) -> FloatArray:
@@ -122,13 +117,13 @@ def _min_k_plus_plus(table: TokenLogprobs) -> FloatArray:
 
 
 def _reference(table: TokenLogprobs) -> FloatArray:
-    return weighted_means(table, held(table.logprobs) - without_the_record(table))
+    return weighted_means(table, held(table.logprobs) - reference_means(table))
 
 
 def _error_zone(table: TokenLogprobs) -> FloatArray:
     if table.top is None:
         raise InputError("it needs the column 'top': whether the likeliest token was the right one.")
-    gain = np.where(table.top, 0.0, held(table.logprobs) - without_the_record(table))
+    gain = np.where(table.top, 0.0, held(table.logprobs) - reference_means(table))
     up, down = (weighted_sums(table, np.maximum(part, 0.0)) for part in (gain, -gain))
     moved = up + down
     return np.where(moved > 0, up / np.where(moved > 0, moved, 1.0), 1.0)
@@ -158,7 +153,7 @@ TEXT_SCORES: Mapping[str, TextScore] = {
         TextScore(
             "reference",
             "reference-difference/1",
-            "mean of log p minus that of the references without the record",
+            "mean of log p minus that of the mean log p of the references",
             _CARLINI,
             _reference,
         ),
