@@ -17,7 +17,7 @@ from dpaudit.gate.compare import changes
 from dpaudit.reports import figures, words
 from dpaudit.reports.drawing import Drawing
 from dpaudit.reports.records import ShownRecords
-from dpaudit.reports.tables import gradient
+from dpaudit.reports.tables import extraction, gradient
 from dpaudit.results.membership import AttackResult
 from dpaudit.results.result import ModelResult, Result
 from dpaudit.runtime.files import replacing, write_text
@@ -86,7 +86,7 @@ def write_pixels(result: Result, folder: Path) -> None:
 def draw_figures(result: Result) -> dict[str, Drawing]:
     """Every figure of a report by file name."""
     found = {}
-    if result.outcomes and result.models:
+    if result.models and any(outcome is not result.extraction for outcome in result.outcomes):
         found["promise"] = figures.promise_against_measurement(result)
     attacked = [model for model in words.by_severity(result) if figures.attacks_on(result, model.name)]
     for model in attacked[:CURVES]:
@@ -95,7 +95,7 @@ def draw_figures(result: Result) -> dict[str, Drawing]:
         found["slices"] = figures.most_exposed(result)
     if figures.has_utility(result):
         found["utility"] = figures.utility_against_leakage(result)
-    return {**found, **gradient.draw_gradient_figures(result)}
+    return {**found, **gradient.draw_gradient_figures(result), **extraction.draw_extraction_figures(result)}
 
 
 def _card(result: Result, subject: str) -> dict[str, Any]:
@@ -185,4 +185,5 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters.update(percent=words.percent, figure=words.figure)
     environment.globals["words"] = words
+    environment.globals["words_of_extraction"] = extraction.extraction_in_words
     return environment

@@ -1,5 +1,6 @@
 """``dpaudit extract``."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -47,9 +48,11 @@ def extract(
     One forward pass over the text says so; nothing is sampled. `dpaudit verify` judges claims of kind extraction.
     """
     from dpaudit.audits import extract as audit
-    from dpaudit.cli.output import finish
     from dpaudit.reports.html import write_report
+    from dpaudit.reports.tables.extraction import extraction_in_words
+    from dpaudit.reports.terminal import tabulate_extraction
     from dpaudit.runtime.files import alone_in, write_text
+    from dpaudit.runtime.terminal import console, plain_text
 
     result = audit.audit_extraction(
         records,
@@ -66,4 +69,13 @@ def extract(
         with alone_in(out):
             write_text(out / "result.json", result.json())
             write_report(result, out)
-    finish(result, folder=out, json=json, quiet=quiet)
+    if json:
+        sys.stdout.write(result.json())
+    elif not quiet:
+        assert result.extraction is not None
+        screen = console()
+        screen.print(tabulate_extraction(result.extraction))
+        for line in extraction_in_words(result.extraction):
+            screen.print(plain_text(line), soft_wrap=True)
+        if out is not None:
+            screen.print(f"report: {out / 'report.html'}", soft_wrap=True)

@@ -80,12 +80,14 @@ class _Columns:
         lengths = np.array([_length(row) for row in self.columns["logprobs"]], np.int64)
         self._some("no token", lengths == 0, ids)
         self._some("no list of log-probabilities", lengths < 0, ids)
-        self._stop()
+        if lengths.min() < 1:
+            self._stop()
         owner = np.repeat(np.arange(lengths.size), lengths)
         references = [name for name in self.columns if name.startswith(REFERENCE)]
         names = [name for name in OF_TOKENS if name in self.columns] + references
         flat = {name: self._flat(name, lengths, ids) for name in names}
-        self._stop()
+        if any(values.size != owner.size for values in flat.values()):
+            self._stop()
         if "mask" in flat and "weights" in flat:
             self._stop("give a mask or weights, not both")
         if "mask" in flat:
@@ -98,7 +100,8 @@ class _Columns:
             kept = weights > 0
             lengths = np.bincount(owner, weights=kept, minlength=lengths.size).astype(np.int64)
             self._some("a mask or weights of zeros only", lengths == 0, ids)
-            self._stop()
+            if lengths.min() < 1:
+                self._stop()
             flat, weights, owner = {name: values[kept] for name, values in flat.items()}, weights[kept], owner[kept]
             weights = None if (weights == 1).all() else weights
         top_k, temperature, tokenizer = self._one("top_k"), self._one("temperature"), self._one("tokenizer")
