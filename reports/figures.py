@@ -6,7 +6,7 @@ from typing import Any
 
 from dpaudit.accounting import allowed_for_replaced
 from dpaudit.bounds.lower_bound import LowerBound
-from dpaudit.reports.drawing import COLOURS, DASHES, INK, MUTED, PAPER, PROMISED, SHADE, Drawing, Margins, canvas
+from dpaudit.reports.drawing import CLAIMED, COLOURS, DASHES, INK, MUTED, PAPER, SHADE, Drawing, Margins, canvas
 from dpaudit.reports.words import by_severity, count_of, short
 from dpaudit.reports.words import figure as number
 from dpaudit.results.membership import AttackResult
@@ -15,18 +15,20 @@ from dpaudit.scores.slices import Slice
 
 ROWS = 60  # more cannot be told apart in one figure; all of them are in its table
 SIGNIFICANT = 0.05  # a slice stands out when its p-value, adjusted for all slices, is below this
-CROWDED = 12  # with more rows than this, promises are lines without a label
+CROWDED = 12  # with more rows than this, claims are lines without a label
 ROOMY = 10.0  # ε up to which a ceiling is always drawn
 LONGEST = 28  # characters of a name beside an axis
 
 
-def promise_against_measurement(result: Result) -> Drawing:
-    """Bars of the strongest lower bound on each model, its promise, and hatched what the audit could not have seen."""
+def claim_against_measurement(result: Result) -> Drawing:
+    """Bars of the strongest lower bound on each model, its claim, and hatched what the audit could not have seen."""
     bounds = [(model, strongest_bound(result, model.name)) for model in by_severity(result)]
     shown = [(model, bound) for model, bound in bounds if bound is not None][:ROWS]
-    promised = [largest_allowed(m, b) for m, b in shown if m.promise is not None and m.promise.claim.epsilon < math.inf]
-    # A ceiling far beyond every promise and measurement would leave no room for them.
-    most = max([bound.epsilon for _, bound in shown] + [min(value, 40.0) for value in promised] + [1.0])
+    allowed = [
+        largest_allowed(m, b) for m, b in shown if m.accounted is not None and m.accounted.claim.epsilon < math.inf
+    ]
+    # A ceiling far beyond every claim and measurement would leave no room for them.
+    most = max([bound.epsilon for _, bound in shown] + [min(value, 40.0) for value in allowed] + [1.0])
     highest = max((ceiling(result, model.name) or 0.0 for model, _ in shown), default=0.0)
     limit = 1.08 * max(most, min(highest, max(ROOMY, 1.15 * most)))
     crowded = len(shown) > CROWDED
@@ -41,37 +43,37 @@ def promise_against_measurement(result: Result) -> Drawing:
         plate = {"facecolor": PAPER, "edgecolor": "none", "pad": 1}
         for row, (model, bound) in enumerate(shown):
             claimed = largest_allowed(model, bound)
-            # Beside the bar, or beyond the promise where the words would cover its line.
+            # Beside the bar, or beyond the claim where the words would cover its line.
             end = (
                 claimed
                 if bound.epsilon <= claimed <= min(bound.epsilon + 0.12 * limit, 0.88 * limit)
                 else bound.epsilon
             )
             axes.text(end + limit * 0.01, row, f"≥ {number(bound.epsilon)}", va="center", color=INK, size=9, bbox=plate)
-            if model.promise is not None and not crowded:
+            if model.accounted is not None and not crowded:
                 side = "left" if claimed < 0.1 * limit else "center" if claimed < 0.9 * limit else "right"
-                words = f"promised {number(model.promise.claim.epsilon)}"
-                if claimed != model.promise.claim.epsilon:
+                words = f"claimed {number(model.accounted.claim.epsilon)}"
+                if claimed != model.accounted.claim.epsilon:
                     words += f", {number(claimed)} where one is replaced"
-                axes.text(min(claimed, limit), row - 0.37, words, ha=side, va="bottom", color=PROMISED, size=8)
+                axes.text(min(claimed, limit), row - 0.37, words, ha=side, va="bottom", color=CLAIMED, size=8)
         lines = [
             (largest_allowed(model, bound), row)
             for row, (model, bound) in enumerate(shown)
-            if model.promise is not None and largest_allowed(model, bound) <= limit
+            if model.accounted is not None and largest_allowed(model, bound) <= limit
         ]
         axes.vlines([at for at, _ in lines], [row - 0.36 for _, row in lines], [row + 0.36 for _, row in lines],
-                    color=PROMISED, lw=2.5)  # fmt: skip
+                    color=CLAIMED, lw=2.5)  # fmt: skip
         axes.set_yticks(range(len(shown)), [_short(model.name) for model, _ in shown])
         axes.set_ylim(len(shown) - 0.45, -0.62)
         axes.set_xlim(0, limit)
         axes.set_xlabel("ε")
         return figure
 
-    return Drawing(draw, f"Promised ε, measured lower bound and audit ceiling of {count_of(len(shown), 'model')}")
+    return Drawing(draw, f"Claimed ε, measured lower bound and audit ceiling of {count_of(len(shown), 'model')}")
 
 
 def roc(result: Result, model: ModelResult) -> Drawing:
-    """Log-log ROC of the attacks on one model, the band of the best one, and the curve the promise allows."""
+    """Log-log ROC of the attacks on one model, the band of the best one, and the curve the claim allows."""
     attacks = attacks_on(result, model.name)
     best = max(attacks, key=lambda attack: attack.auc)
     floor = 1 / best.nonmembers
@@ -79,7 +81,7 @@ def roc(result: Result, model: ModelResult) -> Drawing:
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     ranked = sorted(attacks, key=lambda attack: -attack.auc)[: len(COLOURS)]
-    entries = 1 + len(ranked) + (model.promise is not None)
+    entries = 1 + len(ranked) + (model.accounted is not None)
     legend = 0.18 * math.ceil(entries / 2) + 0.1
 
     def draw() -> Any:
@@ -94,15 +96,15 @@ def roc(result: Result, model: ModelResult) -> Drawing:
             ys = [y for _, y in points] or [start, 1]
             axes.plot(xs, ys, color=COLOURS[index], lw=1.6, ls=DASHES[index % len(DASHES)], drawstyle="steps-post",
                       label=_short(attack.attack))  # fmt: skip
-        if model.promise is not None:
-            inside = [(x, y) for x, y in zip(model.promise.fpr, model.promise.tpr, strict=True) if x >= start]
+        if model.accounted is not None:
+            inside = [(x, y) for x, y in zip(model.accounted.fpr, model.accounted.tpr, strict=True) if x >= start]
             axes.plot(
                 [x for x, _ in inside],
                 [y for _, y in inside],
-                color=PROMISED,
+                color=CLAIMED,
                 lw=1.8,
                 ls=(0, (6, 2)),
-                label="allowed by the promise",
+                label="allowed by the claim",
             )
         axes.set(xscale="log", yscale="log", xlim=(start, 1), ylim=(start, 1.05))
         axes.set_xlabel("false-positive rate")
@@ -144,13 +146,13 @@ def strongest_bound(result: Result, model: str) -> LowerBound | None:
 
 
 def largest_allowed(model: ModelResult, bound: LowerBound) -> float:
-    """The largest ε that a model's promise allows a bound to show; infinite without a promise.
+    """The largest ε that a model's claim allows a bound to show; infinite without a claim.
 
-    Where one record was replaced by another, a promise for added or removed ones allows more than its own ε.
+    Where one record was replaced by another, a claim for added or removed ones allows more than its own ε.
     """
-    if model.promise is None:
+    if model.accounted is None:
         return math.inf
-    claim = model.promise.claim
+    claim = model.accounted.claim
     if bound.adjacency != "replace-one" or claim.adjacency == "replace-one":
         return claim.epsilon
     converted = allowed_for_replaced(claim, bound.delta, claim.mechanism or model.mechanism)

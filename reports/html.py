@@ -87,7 +87,7 @@ def draw_figures(result: Result) -> dict[str, Drawing]:
     """Every figure of a report by file name."""
     found = {}
     if result.models and any(outcome is not result.extraction for outcome in result.outcomes):
-        found["promise"] = figures.promise_against_measurement(result)
+        found["claim"] = figures.claim_against_measurement(result)
     attacked = [model for model in words.by_severity(result) if figures.attacks_on(result, model.name)]
     for model in attacked[:CURVES]:
         found[figures.file_name(result, model)] = figures.roc(result, model)
@@ -127,11 +127,11 @@ def _left_out(attacks: Sequence[AttackResult]) -> list[tuple[tuple[str, ...], li
 
 def _row(result: Result, model: ModelResult) -> dict[str, Any]:
     bound = figures.strongest_bound(result, model.name)
-    promised = None if model.promise is None else model.promise.claim.epsilon
+    claimed = None if model.accounted is None else model.accounted.claim.epsilon
     return {
         "model": model,
         "bound": bound,
-        "allowed": promised if bound is None else figures.largest_allowed(model, bound),
+        "allowed": claimed if bound is None else figures.largest_allowed(model, bound),
         "ceiling": figures.ceiling(result, model.name),
         "verdict": words.verdict(result, model.name),
         "best": figures.best_attack(result, model.name),
@@ -148,16 +148,16 @@ def _curve(result: Result, model: ModelResult) -> dict[str, Any]:
 
 
 def _readings(result: Result, model: ModelResult) -> list[dict[str, Any]]:
-    """The ROC as a table: each attack and the promise at a few false-positive rates."""
+    """The ROC as a table: each attack and the claim at a few false-positive rates."""
     attacks = figures.attacks_on(result, model.name)
     fewest = min(attack.nonmembers for attack in attacks)
     rates = [rate for rate in READ_OFF if words.resolves_fpr(fewest, rate)]
     rows: list[dict[str, Any]] = [{"name": "false-positive rate", "tpr": rates}]
     for attack in attacks:
         rows.append({"name": attack.attack, "tpr": [_at(attack, rate) for rate in rates]})
-    if model.promise is not None:
-        allowed = np.interp(rates, model.promise.fpr, model.promise.tpr).tolist() if rates else []
-        rows.append({"name": "allowed by the promise", "tpr": allowed})
+    if model.accounted is not None:
+        allowed = np.interp(rates, model.accounted.fpr, model.accounted.tpr).tolist() if rates else []
+        rows.append({"name": "allowed by the claim", "tpr": allowed})
     return rows
 
 

@@ -29,11 +29,11 @@ THROUGH = {
     ),
     "tests/audits/membership/test_larger_than_memory.py": "runtime.out_of_core",
     "tests/audits/membership/test_reference_models.py": "audits.by_name audits.membership.views",
-    "tests/audits/test_attack.py": "data.as_data",
+    "tests/audits/test_attack.py": "audits.signals data.as_data",
     "tests/audits/test_heavy_steps.py": "runtime.seeds training.reference_models.task_cache",
     "tests/audits/test_plan.py": "runtime.first_error runtime.strict",
     "tests/audits/test_run.py": "runtime.keras_two runtime.log runtime.tensorflow",
-    "tests/audits/test_score.py": "accounting.adjacency data.member_choice",
+    "tests/audits/test_score.py": "accounting.adjacency audits.statement data.member_choice",
     "tests/audits/trace/test_run.py": "attacks.gradient.views_of_trace audits.trace.run",
     "tests/bounds/test_power.py": "self_test.power",
     "tests/bounds/test_vacuous.py": "bounds.certified bounds.vacuous",
@@ -66,7 +66,7 @@ THROUGH = {
     "tests/integrations/test_simulated.py": "training.federated.ledger",
     "tests/reports/test_forms.py": "gate.history",
     "tests/reports/test_sections.py": "reports.tables.gradient",
-    "tests/results/test_parity.py": "accounting.promise",
+    "tests/results/test_parity.py": "accounting.accounted_claim",
     "tests/results/test_result_types.py": (
         "results.federated results.gradient results.membership results.prior results.trace"
     ),

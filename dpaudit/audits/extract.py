@@ -121,7 +121,7 @@ def audit_extraction(
                 trainer="given log-probabilities",
                 parameters={},
                 mechanism=None,
-                promise=None,
+                accounted=None,
                 utility=None,
             )
         ],

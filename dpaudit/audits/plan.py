@@ -284,13 +284,13 @@ def plan_from(table: dict[str, Any], *, where: str = "plan") -> Plan:
                 f"{where}: model {model.name!r} claims ε = {stated.epsilon:g} with noise_multiplier 0: "
                 "without noise ε is infinite."
             )
-        promised = stated.unit if stated is not None else mechanism.unit if mechanism is not None else None
+        claimed = stated.unit if stated is not None else mechanism.unit if mechanism is not None else None
         private = stated is not None or (mechanism is not None and mechanism.noise_multiplier > 0)
-        if private and plan.units() and promised not in plan.units():
+        if private and plan.units() and claimed not in plan.units():
             raise InputError(
-                f"{where}: model {model.name!r} promises privacy per {promised}, and the plan measures per "
+                f"{where}: model {model.name!r} claims privacy per {claimed}, and the plan measures per "
                 f"{' and '.join(sorted(plan.units()))}; "
-                + ("add [federated] with canaries." if promised == "user" else "add [membership].")
+                + ("add [federated] with canaries." if claimed == "user" else "add [membership].")
             )
     if plan.membership is not None and plan.audit.unit == "user":
         raise InputError(f'{where}: [membership] audits records; with audit.unit = "user" use federated.users.')

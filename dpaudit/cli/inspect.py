@@ -139,11 +139,10 @@ def _inspect_trace(folder: Path, *, json: bool, quiet: bool) -> None:
     elif not quiet:
         out = console()
         out.print(findings_table(findings, title=f"Inspection of {folder.resolve().name}"))
-        promised = "no ε" if claim is None or claim.epsilon is None else f"ε = {claim.epsilon:.3g} per {claim.unit}"
+        claimed = "no ε" if claim is None or claim.epsilon is None else f"ε = {claim.epsilon:.3g} per {claim.unit}"
         out.print(
             plain_text(
-                f"{len(trace.rounds)} rounds of {trace.manifest.framework}, {promised} claimed; "
-                "nothing was attacked yet"
+                f"{len(trace.rounds)} rounds of {trace.manifest.framework}, {claimed} claimed; nothing was attacked yet"
             ),
             soft_wrap=True,
         )
@@ -197,12 +196,12 @@ def _inspect_mechanism(
     accounted = mechanism
     if isinstance(noise, TreeNoise):  # which takes part in no sampling
         accounted = replace(mechanism, sampling=Shuffled(max(1, round(1 / mechanism.sampling.rate))))
-    promised = law_epsilon(accounted, noise, delta=delta, adjacency=stated.adjacency).epsilon
+    claimed = law_epsilon(accounted, noise, delta=delta, adjacency=stated.adjacency).epsilon
     gaussian = isinstance(noise, GaussianNoise)
     if canary_steps and not gaussian:
         raise InputError(f"--canary-steps measures Gaussian noise only, got --law {law}.")
     claim = Claim(
-        promised, delta, unit, stated.adjacency, "the mechanism's own parameters", mechanism if gaussian else None
+        claimed, delta, unit, stated.adjacency, "the mechanism's own parameters", mechanism if gaussian else None
     )
     level = LEVEL / 2 if canary_steps else LEVEL
     asked: dict[str, Any] = {
@@ -225,10 +224,10 @@ def _inspect_mechanism(
         )
         more = find_contradiction(measured, stated, claim, level=level)
         found = replace(found, findings=(*more, *found.findings), level=LEVEL)
-    document = {"schema": 1, "promised_epsilon": promised, **asdict(found)}
+    document = {"schema": 1, "claimed_epsilon": claimed, **asdict(found)}
     if measured is not None:
         document["step_canaries"] = asdict(measured)
-    sentence = summary(found, stated, promised=promised, delta=delta, steps=steps, rate=rate)
+    sentence = summary(found, stated, claimed=claimed, delta=delta, steps=steps, rate=rate)
     if out is not None:
         from dpaudit.reports.inspection import write_inspection
         from dpaudit.runtime.files import write_text

@@ -7,7 +7,7 @@ from typing import Any
 from dpaudit.data.token_logprobs import TokenLogprobs
 from dpaudit.runtime.check import BoolArray, IntArray
 from dpaudit.runtime.errors import InputError, MissingDependency
-from dpaudit.scores.observe_tokens import Predict, observe_tokens
+from dpaudit.scores.observe_tokens import NextToken, observe_tokens
 
 
 def hugging_face_token_logprobs(
@@ -57,7 +57,7 @@ def hugging_face_token_logprobs(
     return observe_tokens(_predict(model), sequences, columns=every, references=others, **how)
 
 
-def _predict(given: Any) -> Predict:
+def _predict(given: Any) -> NextToken:
     model = given
     if isinstance(given, str | Path):
         model = _transformers().AutoModelForCausalLM.from_pretrained(str(given))

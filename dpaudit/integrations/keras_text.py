@@ -7,7 +7,7 @@ import numpy as np
 
 from dpaudit.data.token_logprobs import TokenLogprobs
 from dpaudit.runtime.check import BoolArray, IntArray
-from dpaudit.scores.observe_tokens import Predict, observe_tokens
+from dpaudit.scores.observe_tokens import NextToken, observe_tokens
 
 
 def keras_token_logprobs(
@@ -46,7 +46,7 @@ def keras_token_logprobs(
     return observe_tokens(_predict(model), sequences, columns=every, references=others, kind=kind, **how)
 
 
-def _predict(model: Callable[[Any], Any]) -> Predict:
+def _predict(model: Callable[[Any], Any]) -> NextToken:
     def predict(tokens: IntArray, inside: BoolArray) -> object:
         return np.asarray(model(tokens))
 

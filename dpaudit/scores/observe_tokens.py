@@ -18,10 +18,10 @@ BLOCK = 2**22  # numbers of predictions that are worked on at once
 
 # Token numbers (records, positions), filled up at the end, and where they are tokens -> predictions of the token after
 # each position, (records, positions, vocabulary).
-Predict = Callable[[IntArray, BoolArray], object]
+NextToken = Callable[[IntArray, BoolArray], object]
 
 
-class Observed(NamedTuple):
+class OfTokens(NamedTuple):
     """Of each token: its log-probability, the mean and deviation of that under the prediction, and if it is the top."""
 
     logprobs: FloatArray
@@ -31,12 +31,12 @@ class Observed(NamedTuple):
 
 
 def observe_tokens(
-    predict: Predict,
+    predict: NextToken,
     sequences: Sequence[Sequence[int]],
     *,
     columns: Mapping[str, Any] | None = None,
     given: int | Sequence[int] = 1,
-    references: Mapping[str, Predict] | None = None,
+    references: Mapping[str, NextToken] | None = None,
     included: Mapping[str, object] | None = None,
     kind: Literal["logits", "probabilities"] = "logits",
     temperature: float = 1.0,
@@ -78,7 +78,7 @@ def observe_tokens(
         if tokens.ndim != 1 or not 1 <= start < tokens.size:
             raise InputError(f"record {row} has {tokens.size} token(s), and {start} are given: none is left to score.")
 
-    def seen(model: Predict) -> list[Observed]:
+    def seen(model: NextToken) -> list[OfTokens]:
         found = []
         for at in range(0, len(rows), batch):
             part = rows[at : at + batch]
@@ -99,7 +99,7 @@ def observe_tokens(
 
     own = seen(predict)
     table: dict[str, Any] = {"id": [str(row) for row in range(len(rows))], **(columns or {})}
-    table |= {name: [getattr(each, name) for each in own] for name in Observed._fields}
+    table |= {name: [getattr(each, name) for each in own] for name in OfTokens._fields}
     table["tokens"] = [tokens[start:] for tokens, start in zip(rows, first, strict=True)]
     for name, model in (references or {}).items():
         table[f"{REFERENCE}{name}"] = [each.logprobs for each in seen(model)]
@@ -112,16 +112,16 @@ def observe_tokens(
 
 def _observed(
     outputs: npt.NDArray[Any], tokens: IntArray, kind: str, temperature: float, top_k: int | None
-) -> Observed:
+) -> OfTokens:
     step = max(1, BLOCK // outputs.shape[1])
     parts = [
         _block(outputs[at : at + step], tokens[at : at + step], kind, temperature, top_k)
         for at in range(0, len(tokens), step)
     ]
-    return Observed(*(np.concatenate(each) for each in zip(*parts, strict=True)))
+    return OfTokens(*(np.concatenate(each) for each in zip(*parts, strict=True)))
 
 
-def _block(outputs: npt.NDArray[Any], tokens: IntArray, kind: str, temperature: float, top_k: int | None) -> Observed:
+def _block(outputs: npt.NDArray[Any], tokens: IntArray, kind: str, temperature: float, top_k: int | None) -> OfTokens:
     values = check.finite("predictions of the model", outputs.astype(np.float64))
     if kind == "probabilities":
         if values.min() < 0 or np.abs(values.sum(axis=1) - 1).max() > 0.01:
@@ -136,4 +136,4 @@ def _block(outputs: npt.NDArray[Any], tokens: IntArray, kind: str, temperature: 
     mean = (shares * finite).sum(axis=1)
     spread = (shares * np.square(finite - mean[:, None])).sum(axis=1)
     own = np.take_along_axis(logs, tokens[:, None], axis=1)[:, 0]
-    return Observed(own, mean, np.sqrt(spread), logs.argmax(axis=1) == tokens)
+    return OfTokens(own, mean, np.sqrt(spread), logs.argmax(axis=1) == tokens)

@@ -68,7 +68,7 @@ def test_a_broken_one_exits_1_and_says_why(factory):
     assert found.exit_code == 1
     document = json.loads(found.stdout)
     assert document["findings"][0]["check"] == "sensitivity"
-    assert document["promised_epsilon"] == pytest.approx(4.377, abs=1e-3)
+    assert document["claimed_epsilon"] == pytest.approx(4.377, abs=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_canary_clients_of_a_server(factory):
     document = json.loads(wrong.stdout)
     assert {finding["rung"] for finding in document["findings"]} == {1, 2}
     assert document["step_canaries"]["bound"]["unit"] == "user"
-    assert document["step_canaries"]["bound"]["epsilon"] > document["promised_epsilon"]
+    assert document["step_canaries"]["bound"]["epsilon"] > document["claimed_epsilon"]
 
 
 @pytest.mark.tf

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from dpaudit.accounting.accounted_claim import account
 from dpaudit.accounting.claim import Claim, GaussianSteps, Poisson
-from dpaudit.accounting.promise import promise
 from dpaudit.accounting.trade_off_curve import gaussian_trade_off
 from dpaudit.bounds.lower_bound import Estimate, Finding
 from dpaudit.bounds.reconstruction import Successes, from_definition, judge_reconstruction, within_family
@@ -47,7 +47,7 @@ def result() -> dict[str, Any]:
     model = audit.models[0].model_copy(
         update={
             "mechanism": STEPS,
-            "promise": promise(STEPS, CLAIM, delta=DELTA, adjacency="add-remove", unit="record"),
+            "accounted": account(STEPS, CLAIM, delta=DELTA, adjacency="add-remove", unit="record"),
         }
     )
     finding = Finding("scale", "violation", "ones", "no noise", "noise", "add it", 1, 9.0)

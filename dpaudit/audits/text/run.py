@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from typing_extensions import Unpack
 
 from dpaudit.accounting.claim import Protection
 from dpaudit.audits.membership import run as membership
 from dpaudit.audits.membership.attack_jobs import Named
-from dpaudit.audits.score import Statement, checked_users, one_score_each, result_of_scores, unit_of
+from dpaudit.audits.score import AboutModel, one_score_each, result_of_scores
+from dpaudit.audits.statement import StatementKeywords, refuse_unknown, stated
 from dpaudit.data.as_data import AsData
 from dpaudit.data.blind_baseline import blind_baseline
-from dpaudit.data.member_choice import ChosenBy, NotRandom, member_choice
+from dpaudit.data.member_choice import NotRandom
 from dpaudit.data.token_files import read_token_logprobs
 from dpaudit.data.token_logprobs import TokenLogprobs, join_tables, refuse_unlike
 from dpaudit.results.facts import with_verdicts
@@ -44,15 +46,8 @@ def audit_text(
     population: Texts | None = None,
     attacks: Sequence[str] = (),
     decides: str | None = None,
-    delta: float = 1e-5,
-    epsilon: float | None = None,
-    confidence: float = 0.95,
-    chosen_by: ChosenBy | None = None,
-    probability: float | None = None,
-    user: str = "user",
-    name: str = "text",
-    seed: int = 0,
     show_records: bool = False,
+    **keywords: Unpack[StatementKeywords],
 ) -> Result:
     """Audit a language model from the log-probabilities of the tokens of texts, of any framework.
 
@@ -66,15 +61,11 @@ def audit_text(
         population: further texts that neither the model nor a reference was trained on, for ``rmia``.
         attacks: names of scores; all that can run when empty.
         decides: the score that decides, or ``all``.
-        delta: δ of the claim, and at which ε is measured.
-        epsilon: the claimed ε; None claims nothing.
-        confidence: that all bounds hold together.
-        chosen_by: how the members were chosen, as for `dpaudit.audit_scores`.
-        probability: of independent inclusion; None is 1/2.
-        user: column that says whose text it is; where the files have it, the audit is about users.
-        name: what the report calls the model.
-        seed: of everything drawn.
         show_records: put the members with the highest scores into the result as texts.
+        keywords: what is stated: ``epsilon``, ``delta``, ``confidence``, ``chosen_by``, ``probability``, ``users``,
+            ``adjacency``, ``name`` and ``seed``, as `StatementKeywords` explains them. ``users`` is the column that
+            says whose text it is, of files that call it other than ``user``: where there is one, the audit is about
+            users.
 
     Raises:
         InputError: tables that are wrong or unlike, a text, an id or a user on both sides, a score asked for by name
@@ -90,6 +81,10 @@ def audit_text(
     ('perplexity', True)
     """
     begin = time.monotonic()
+    refuse_unknown(keywords, StatementKeywords.__optional_keys__ - {"design", "unit"}, "audit_text")
+    user = keywords.get("users") or "user"
+    if not isinstance(user, str):
+        raise InputError(f"users must be the name of a column of the tables, got {type(user).__name__}.")
     given = {"members": members, "others": others, **({} if population is None else {"population": population})}
     tables = {side: _table(one, side, user) for side, one in given.items()}
     refuse_unlike(tables)
@@ -97,16 +92,8 @@ def audit_text(
         refuse_unlike({"others": tables["others"], "population": tables["population"]})
     both = join_tables(tables["members"], tables["others"])
     member = np.arange(len(both)) < len(tables["members"])
-    owner = checked_users(both.users, member, "one-run")
-    stated = Statement(
-        name=name,
-        seed=seed,
-        epsilon=epsilon,
-        delta=delta,
-        confidence=confidence,
-        chosen=member_choice(chosen_by, probability),
-        unit=unit_of(None, owner, "one-run"),
-    )
+    statement = stated({**keywords, "users": both.users}, member, name="text")
+    owner, name = statement.users, statement.name
     rule = decides or ("reference" if both.references else "perplexity")
     wanted = list(attacks) or list(EVERY)
     if decides is None and rule not in wanted:
@@ -116,28 +103,27 @@ def audit_text(
     if rule != ALL and rule not in found.scores:
         raise InputError(f"the score that decides, {rule!r}, could not run: {found.why(rule)}")
     joined = {key: (found.attacks[key], one_score_each(scores, member, owner)) for key, scores in found.scores.items()}
-    seen = _as_data(both, member, owner, seed=derive_seed(seed, "as data"))
-    result = result_of_scores(
-        {key: pair for key, pair in joined.items() if rule in (key, ALL)},
-        stated,
-        member,
+    known = AboutModel(
         trained_by="given log-probabilities",
-        data=seen,
+        references=len(both.references),
+        data=_as_data(both, member, owner, seed=derive_seed(statement.seed, "as data")),
         caveats=[*both.notes, *_caveats(both)],
+    )
+    result = result_of_scores(
+        {key: pair for key, pair in joined.items() if rule in (key, ALL)}, member, statement, known
     )
     assert result.membership is not None
     bounded = {attack.attack: attack for attack in result.membership.attacks}
-    about = Protection(stated.unit, stated.adjacency, stated.measured_delta)
+    about = Protection(statement.unit, statement.adjacency, statement.measured_delta)
     shown = membership.Terms("one-run", about, result.level.per_bound, NotRandom())
     outcomes = [
-        bounded.get(key) or membership.judge_attack(name, key, attack, scores, terms=shown, seed=seed)
+        bounded.get(key) or membership.judge_attack(name, key, attack, scores, terms=shown, seed=0)
         for key, (attack, scores) in joined.items()
     ]
     first = rule if rule != ALL else next(iter(found.scores))
     update: dict[str, Any] = {
         "attacks": outcomes,
         "skipped": found.skipped,
-        "references": len(both.references),
         "text": TextResult(
             decides=rule,
             stated=decides is not None,

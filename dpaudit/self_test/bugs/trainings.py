@@ -2,7 +2,7 @@
 
 Each is a function (coins of the canaries, seed) -> their scores. A linear model is trained on the canaries whose coins
 say so and on ordinary records; a canary has a feature of its own and a random label, and its score is how far the model
-believes that label. All promise ε = 0.82 at δ = 1e-5.
+believes that label. All claim ε = 0.82 at δ = 1e-5.
 """
 
 import numpy as np

@@ -134,10 +134,10 @@ def test_a_trace_that_claims_no_epsilon_is_held_to_what_it_states(tmp_path: Path
     result = run(plan(folder), folder=tmp_path / "r1")
     assert result.contradicted
     assert "realised noise" in result.comparisons[0].sentence
-    assert "leaks more than promised" in page(result)
+    assert "leaks more than claimed" in page(result)
     none = federation(tmp_path / "none", claim(8.0, epsilon=None, noise_multiplier=0.0), noise=0.0)
     result = run(plan(none), folder=tmp_path / "r2")
-    assert (result.comparisons, result.models[0].promise) == ([], None)
+    assert (result.comparisons, result.models[0].accounted) == ([], None)
 
 
 def test_a_plan_that_contradicts_the_trace_is_refused(tmp_path: Path) -> None:
@@ -187,14 +187,14 @@ def test_what_does_not_fit_a_trace_is_refused(tmp_path: Path) -> None:
 def test_users_are_found_in_a_trace_without_noise(tmp_path: Path) -> None:
     """Twenty users, each there by a coin: their updates explain the releases (AUC above 0.9 has chance 2e-3)."""
     from dpaudit.integrations.simulated import record_rounds, trace_writer
-    from dpaudit.training.federated.trainer import Federated
+    from dpaudit.training.federated.trainer import ClientTraining, Federated
 
     data = digits().take(np.arange(400))
     data = replace(data, users=Iid(20)(data, seed=1))
     owner = np.asarray(data.users)
     member = (np.random.default_rng(5).random(20) < 0.5)[owner]
     architecture = registry.build("architectures", "mlp", {"hidden": [16]}, where="test")
-    trainer = Federated(architecture, rounds=4, batch_size=10, learning_rate=0.3)
+    trainer = Federated(architecture, rounds=4, local=ClientTraining(batch_size=10, learning_rate=0.3))
     prepared = trainer.prepare(data, seed=1)
     with trace_writer(prepared.network, tmp_path / "theirs") as writer:
         prepared([rows_of(owner, included=member)], seed=2, observe=record_rounds(writer, prepared.network))

@@ -94,7 +94,7 @@ def test_no_alarm_in_200_inspections(name):
 
 
 def test_the_zoo_has_at_least_thirty_faults_with_names_of_their_own():
-    """The catalogue promises thirty."""
+    """The catalogue claims thirty."""
     assert len({fault.name for fault in FAULTS}) == len(FAULTS) >= 30
 
 
