@@ -13,7 +13,7 @@ import pytest
 from dpaudit.runtime.errors import InputError
 from dpaudit.runtime.files import parse_toml
 from dpaudit.testing import PrivacyViolation, assert_epsilon, assert_leakage, assert_private
-from dpaudit.trace import DpClaim, TraceWriter
+from dpaudit.trace import DpClaim, Manifest, TraceWriter
 from tests.small_audits import DELTA, claims, epsilon_claim, gaussian_audit
 
 pytest_plugins = ["pytester"]
@@ -202,7 +202,9 @@ def test_a_kept_result_is_of_the_files_as_they_are(pytester: pytest.Pytester) ->
     """An unchanged plan is not run again; when a file that it names has changed it is, and the new content decides."""
     claim = DpClaim(epsilon=30.0, delta=DELTA, clip=1.0, noise_multiplier=1.0, sampler="all", clients=4, of=4, rounds=2)
     rng, model = np.random.default_rng(0), np.zeros(50)
-    with TraceWriter(pytester.path / "run", names=["w"], shapes=[(50,)], framework="test", dp_claim=claim) as writer:
+    with TraceWriter(
+        pytester.path / "run", Manifest(weight_names=["w"], shapes=[(50,)], framework="test", dp_claim=claim)
+    ) as writer:
         for _ in range(2):
             after = model + rng.normal(0, 1 / 4, 50)
             writer.round(before=[model], after=[after], clip=1.0, replies=4)

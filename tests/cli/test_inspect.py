@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from dpaudit.accounting.gaussian import gaussian_epsilon
 from dpaudit.cli import app
 from dpaudit.runtime.errors import InputError
-from dpaudit.trace import DpClaim, TraceWriter
+from dpaudit.trace import DpClaim, Manifest, TraceWriter
 
 RIGHT = """
 import numpy as np
@@ -128,7 +128,7 @@ def trace(folder, claimed):
         epsilon=claimed, delta=1e-5, clip=0.5, noise_multiplier=1.0, sampler="all", clients=20, of=20, rounds=12
     )
     model = [np.zeros(200)]
-    with TraceWriter(folder, names=["w"], shapes=[(200,)], framework="test", dp_claim=claim) as writer:
+    with TraceWriter(folder, Manifest(weight_names=["w"], shapes=[(200,)], framework="test", dp_claim=claim)) as writer:
         for _ in range(12):
             after = [model[0] + rng.normal(0, 0.5, 200) / 20]
             writer.round(before=model, after=after, clip=0.5, replies=20)

@@ -16,7 +16,14 @@ from typer.main import get_command
 from dpaudit.cli import app
 
 ROOT = Path(__file__).parent.parent.parent
-WHOLE = ("index", "any_framework", "language_model", "table", "gate", "adding")  # run from top to bottom by test_pages.py
+WHOLE = (
+    "index",
+    "any_framework",
+    "language_model",
+    "table",
+    "gate",
+    "adding",
+)  # run from top to bottom by test_pages.py
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"]
 TOOLS = "dpaudit|python|make|pip|dask"
 FENCE = re.compile(r'^```(\w*)(?: title="([^"]*)")?\n(.*?)^```', flags=re.S | re.M)

@@ -33,7 +33,7 @@ from dpaudit.results.facts import facts, with_verdicts
 from dpaudit.results.ladder import LadderResult, RungResult
 from dpaudit.results.result import ModelResult, Result, load_result, result_from_json
 from dpaudit.testing import PrivacyViolation, assert_private
-from dpaudit.trace import DpClaim, TraceWriter
+from dpaudit.trace import DpClaim, Manifest, TraceWriter
 from tests.plugin import LOAD
 from tests.small_audits import DELTA, around, claims, gaussian_scores, unbounded
 
@@ -327,7 +327,9 @@ def test_a_trace_gets_the_verdict_of_the_gate(tmp_path: Path) -> None:
             epsilon=share * true, delta=DELTA, clip=1.0, noise_multiplier=2.0, sampler="all", clients=4, of=4, rounds=2
         )
         folder = tmp_path / str(share)
-        with TraceWriter(folder, names=["w"], shapes=[(50, 1)], framework="test", dp_claim=stated) as writer:
+        with TraceWriter(
+            folder, Manifest(weight_names=["w"], shapes=[(50, 1)], framework="test", dp_claim=stated)
+        ) as writer:
             rng, model = np.random.default_rng(1), np.zeros((50, 1))
             for _ in range(2):
                 after = model + rng.normal(0, 0.5, (50, 1))

@@ -20,7 +20,7 @@ from dpaudit.integrations.canaries import canary_direction
 from dpaudit.reports.html import page
 from dpaudit.runtime import plugins as registry
 from dpaudit.runtime.errors import InputError
-from dpaudit.trace import DpClaim, ServerStep, TraceWriter, read_trace
+from dpaudit.trace import DpClaim, Manifest, ServerStep, TraceWriter, read_trace
 
 ROUNDS, CLIENTS, CLIP, SIZE = 8, 20, 0.5, 3000
 CANARIES = 100
@@ -50,11 +50,13 @@ def federation(folder: Path, stated: DpClaim, *, noise: float, skip: tuple[int, 
     model = [np.zeros((SIZE - 10, 1)), np.zeros(10)]
     with TraceWriter(
         folder,
-        names=["w", "b"],
-        shapes=[(SIZE - 10, 1), (10,)],
-        framework="test",
-        dp_claim=stated,
-        server=ServerStep(),
+        Manifest(
+            weight_names=["w", "b"],
+            shapes=[(SIZE - 10, 1), (10,)],
+            framework="test",
+            dp_claim=stated,
+            server=ServerStep(),
+        ),
     ) as writer:
         for _ in range(ROUNDS):
             clients = rng.normal(size=(CLIENTS, SIZE))
@@ -240,7 +242,9 @@ def small_run(folder: Path, noise: float, **more: Any) -> tuple[UserContribution
     there = [2, 5, 6, 7]
     taken = PrivacyUnits(users.features[there], users.labels[there])
     weights = network.initial(seed=1).astype(np.float64)
-    with TraceWriter(folder, names=list("abcd"), shapes=shapes, framework="test", dp_claim=stated) as writer:
+    with TraceWriter(
+        folder, Manifest(weight_names=list("abcd"), shapes=shapes, framework="test", dp_claim=stated)
+    ) as writer:
         for _ in range(10):
             each = [
                 contributions.total(
@@ -286,7 +290,9 @@ def test_inversion_reads_a_client_of_a_trace(tmp_path: Path) -> None:
     shown = np.exp(record @ kernel)
     slope = shown / shown.sum() - np.eye(3)[label]
     moved = [-0.1 * np.outer(record, slope), -0.1 * slope]
-    with TraceWriter(tmp_path / "t", names=["k", "b"], shapes=[(6, 3), (3,)], framework="test") as writer:
+    with TraceWriter(
+        tmp_path / "t", Manifest(weight_names=["k", "b"], shapes=[(6, 3), (3,)], framework="test")
+    ) as writer:
         after = [kernel + moved[0], bias + moved[1]]
         writer.round(before=[kernel, bias], after=after, replies=1, updates={"7": moved})
     update = client_update(read_trace(tmp_path / "t"), 0, "7", learning_rate=0.1, epochs=1, local_batch=1, records=1)
