@@ -46,6 +46,9 @@ the first is 'a'.
     return found.table()
 
 
+_PLAIN = (str, int, float, np.generic)
+
+
 class _Columns:
     """Columns on their way to a table: each step notes what is wrong, and the last one says it all."""
 
@@ -65,6 +68,11 @@ class _Columns:
         missing = [name for name in ("id", "logprobs") if name not in self.columns]
         if missing:
             self._stop(f"the column {' and '.join(map(repr, missing))} is missing")
+        for name, values in self.columns.items():
+            single = name in (*OF_RECORDS, *OF_ALL) or name.startswith(INCLUDED)
+            if single and not all(each is None or isinstance(each, _PLAIN) for each in values):
+                self.wrong.append(f"{name!r} must be one value for each record, no list")
+        self._stop()
         counts = {name: len(value) for name, value in self.columns.items()}
         if len(set(counts.values())) > 1 or not counts["id"]:
             self._stop(f"there must be one value for each record in every column, got {counts}")
@@ -192,7 +200,12 @@ class _Columns:
             self.wrong.append(f"{name!r} must be true/false or 1/0")
 
     def _whole(self, name: str, values: FloatArray) -> None:
-        if not np.isfinite(values).all() or (values != np.floor(values)).any() or values.min() < 0:
+        if (
+            not np.isfinite(values).all()
+            or (values != np.floor(values)).any()
+            or values.min() < 0
+            or values.max() >= 2**53
+        ):
             self.wrong.append(f"{name!r} must be whole numbers of at least 0")
 
     def _one(self, name: str) -> Any:

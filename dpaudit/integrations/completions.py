@@ -5,10 +5,49 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, Field, ValidationError
+
 from dpaudit.data.token_columns import token_logprobs
 from dpaudit.data.token_logprobs import NOT_AMONG_TOP, TokenLogprobs
 from dpaudit.runtime.errors import InputError
 from dpaudit.runtime.files import read_text
+from dpaudit.runtime.first_error import first_error
+
+
+class ListedToken(BaseModel):
+    """One of the likeliest tokens at a place."""
+
+    logprob: float
+
+
+class WrittenToken(ListedToken):
+    """A token of a chat completion."""
+
+    token: str
+    top_logprobs: list[ListedToken] | None = None
+
+
+class ChoiceLogprobs(BaseModel):
+    """Log-probabilities of a choice: ``content`` of a chat, the other lists of a completion."""
+
+    content: list[WrittenToken] | None = None
+    tokens: list[str] | None = None
+    token_logprobs: list[float | None] | None = None
+    top_logprobs: list[dict[str, float] | None] | None = None
+
+
+class Choice(BaseModel):
+    """One of the answers to a request."""
+
+    index: int | None = None
+    logprobs: ChoiceLogprobs | None = None
+
+
+class Answer(BaseModel):
+    """A response; what else it holds is not read."""
+
+    id: str | None = None
+    choices: list[Choice] = Field(min_length=1)
 
 
 def read_responses(
@@ -42,7 +81,7 @@ def read_responses(
     (('To be',), array([-0.5]), array([ True]))
     """
     file = Path(path)
-    rows = [row for where, response in _responses(file) for row in _records(response, where)]
+    rows = [row for where, answer in _answers(file) for row in _records(answer, where)]
     if not rows:
         raise InputError(f"{file} holds no response.")
     table: dict[str, Any] = {name: [row[name] for row in rows] for name in ("id", "text", "logprobs")}
@@ -53,72 +92,79 @@ def read_responses(
     return token_logprobs({**table, **(columns or {})}, str(file))
 
 
-def _responses(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _answers(file: Path) -> Iterator[tuple[str, Answer]]:
     """Each response with its place, without what a batch wraps it in."""
     text = read_text(file)
-    try:
-        whole = json.loads(text)
-        listed = whole if isinstance(whole, list) else [whole]
-    except ValueError:
-        listed = []
-        for number, line in enumerate(text.splitlines(), start=1):
-            if line.strip():
-                try:
-                    listed.append(json.loads(line))
-                except ValueError as error:
-                    raise InputError(f"{file}, line {number}: no JSON ({error}).") from error
-    for number, given in enumerate(listed, start=1):
+    for number, given in enumerate(_listed(text, file), start=1):
         where = f"{file}, response {number}"
         if not isinstance(given, dict):
             raise InputError(f"{where}: a response must be an object, got {type(given).__name__}.")
-        body = given
+        body: Any = given
         if "response" in given or "custom_id" in given:
-            body = (given.get("response") or {}).get("body") or {}
-            body = {**body, "id": given.get("custom_id", body.get("id"))}
-        if given.get("error") or body.get("error"):
-            raise InputError(f"{where} is an error: {given.get('error') or body.get('error')}.")
-        if not isinstance(body.get("choices"), list) or not body["choices"]:
-            raise InputError(f"{where} has no 'choices'.")
-        yield where, body
+            response = given.get("response")
+            inner = response.get("body") if isinstance(response, dict) else None
+            body = {**inner, "id": given.get("custom_id", inner.get("id"))} if isinstance(inner, dict) else {}
+        if error := given.get("error") or body.get("error"):
+            raise InputError(f"{where} is an error: {error}.")
+        try:
+            yield where, Answer.model_validate(body)
+        except ValidationError as error:
+            raise InputError(f"{where}: {first_error(error, Answer)}.") from error
 
 
-def _records(response: Mapping[str, Any], where: str) -> Iterator[dict[str, Any]]:
-    several = len(response["choices"]) > 1
-    for place, choice in enumerate(response["choices"]):
-        found = choice.get("logprobs") if isinstance(choice, dict) else None
-        if not isinstance(found, dict) or not (found.get("content") or found.get("token_logprobs")):
+def _listed(text: str, file: Path) -> list[Any]:
+    """The values of a JSON file, or of its lines."""
+    try:
+        whole = json.loads(text)
+    except (ValueError, RecursionError):
+        found = []
+        for number, line in enumerate(text.splitlines(), start=1):
+            if line.strip():
+                try:
+                    found.append(json.loads(line))
+                except (ValueError, RecursionError) as error:
+                    raise InputError(f"{file}, line {number}: no JSON ({error}).") from error
+        return found
+    return whole if isinstance(whole, list) else [whole]
+
+
+def _records(answer: Answer, where: str) -> Iterator[dict[str, Any]]:
+    for place, choice in enumerate(answer.choices):
+        found = choice.logprobs
+        if found is None or not (found.content or found.token_logprobs):
             raise InputError(
                 f"{where} has no log-probabilities: ask for them with logprobs (and echo for completions)."
             )
-        name = str(response.get("id", where))
-        read = _of_chat(found["content"]) if found.get("content") else _of_completion(found, where)
-        yield {"id": f"{name}/{choice.get('index', place)}" if several else name, **read}
+        name = answer.id or where
+        number = place if choice.index is None else choice.index
+        read = _of_chat(found.content) if found.content else _of_completion(found, where)
+        yield {"id": f"{name}/{number}" if len(answer.choices) > 1 else name, **read}
 
 
-def _of_chat(content: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _of_chat(content: Sequence[WrittenToken]) -> dict[str, Any]:
     """Of the text that the model wrote."""
     row: dict[str, Any] = {
-        "text": "".join(each["token"] for each in content),
-        "logprobs": [each["logprob"] for each in content],
+        "text": "".join(each.token for each in content),
+        "logprobs": [each.logprob for each in content],
     }
-    if all(each.get("top_logprobs") for each in content):
-        row["top"] = [_is_top(each["logprob"], [top["logprob"] for top in each["top_logprobs"]]) for each in content]
+    if all(each.top_logprobs for each in content):
+        row["top"] = [_is_top(each.logprob, [top.logprob for top in each.top_logprobs or ()]) for each in content]
     return row
 
 
-def _of_completion(found: Mapping[str, Any], where: str) -> dict[str, Any]:
+def _of_completion(found: ChoiceLogprobs, where: str) -> dict[str, Any]:
     """Of the text that was sent, with ``echo``, and of what the model added to it."""
-    tokens, values, tops = found.get("tokens"), found["token_logprobs"], found.get("top_logprobs")
-    if not isinstance(tokens, list) or len(tokens) != len(values):
+    tokens, values = found.tokens or [], found.token_logprobs or []
+    if len(tokens) != len(values):
         raise InputError(f"{where}: 'tokens' and 'token_logprobs' must be lists of one length.")
     start = 1 if values[0] is None else 0
-    if any(value is None for value in values[start:]):
+    known = [value for value in values[start:] if value is not None]
+    if len(known) < len(values) - start:
         raise InputError(f"{where}: a log-probability after the first is missing.")
-    row: dict[str, Any] = {"text": "".join(tokens), "logprobs": values[start:]}
-    if isinstance(tops, list) and len(tops) == len(values) and all(tops[start:]):
-        row["top"] = [
-            _is_top(value, list(top.values())) for value, top in zip(values[start:], tops[start:], strict=True)
-        ]
+    row: dict[str, Any] = {"text": "".join(tokens), "logprobs": known}
+    tops = (found.top_logprobs or [])[start:]
+    if len(tops) == len(known) and all(tops):
+        row["top"] = [_is_top(value, list((top or {}).values())) for value, top in zip(known, tops, strict=True)]
     return row
 
 
