@@ -43,11 +43,13 @@ TYPED = {
     "dpaudit attack --predictions members.csv nonmembers.csv": Typed(),
     "dpaudit attack --predictions members.csv nonmembers.csv --epsilon 2 --chosen-by split": Typed(),
     "dpaudit attack --predictions members.csv nonmembers.csv --slice region": Typed(),
+    "dpaudit attack --token-logprobs IN.jsonl OUT.jsonl --chosen-by split": Typed(),
     "dpaudit compare A B": Typed(),
     "dpaudit compare OLD NEW --out FOLDER": Typed(),
     "dpaudit doctor": Typed((TF,)),
     "dpaudit doctor --backend dask=tcp://scheduler:8786": Typed((TF,)),
     "dpaudit epsilon --noise-multiplier 1.1 --rate 0.01 --steps 1000 --delta 1e-5": Typed(),
+    "dpaudit extract IN.jsonl --others OUT.jsonl": Typed(),
     "dpaudit history FOLDER": Typed(),
     "dpaudit init": Typed(),
     "dpaudit inspect FILE.py:NAME --clip 1 --noise-multiplier 2": Typed((TF,), code=1),  # a bare sum is not private
