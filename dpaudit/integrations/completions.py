@@ -36,18 +36,18 @@ class ChoiceLogprobs(BaseModel):
     top_logprobs: list[dict[str, float] | None] | None = None
 
 
-class Choice(BaseModel):
+class ResponseChoice(BaseModel):
     """One of the answers to a request."""
 
     index: int | None = None
     logprobs: ChoiceLogprobs | None = None
 
 
-class Answer(BaseModel):
+class CompletionResponse(BaseModel):
     """A response; what else it holds is not read."""
 
     id: str | None = None
-    choices: list[Choice] = Field(min_length=1)
+    choices: list[ResponseChoice] = Field(min_length=1)
 
 
 def read_responses(
@@ -92,7 +92,7 @@ def read_responses(
     return token_logprobs({**table, **(columns or {})}, str(file))
 
 
-def _answers(file: Path) -> Iterator[tuple[str, Answer]]:
+def _answers(file: Path) -> Iterator[tuple[str, CompletionResponse]]:
     """Each response with its place, without what a batch wraps it in."""
     text = read_text(file)
     for number, given in enumerate(_listed(text, file), start=1):
@@ -107,9 +107,9 @@ def _answers(file: Path) -> Iterator[tuple[str, Answer]]:
         if error := given.get("error") or body.get("error"):
             raise InputError(f"{where} is an error: {error}.")
         try:
-            yield where, Answer.model_validate(body)
+            yield where, CompletionResponse.model_validate(body)
         except ValidationError as error:
-            raise InputError(f"{where}: {first_error(error, Answer)}.") from error
+            raise InputError(f"{where}: {first_error(error, CompletionResponse)}.") from error
 
 
 def _listed(text: str, file: Path) -> list[Any]:
@@ -128,7 +128,7 @@ def _listed(text: str, file: Path) -> list[Any]:
     return whole if isinstance(whole, list) else [whole]
 
 
-def _records(answer: Answer, where: str) -> Iterator[dict[str, Any]]:
+def _records(answer: CompletionResponse, where: str) -> Iterator[dict[str, Any]]:
     for place, choice in enumerate(answer.choices):
         found = choice.logprobs
         if found is None or not (found.content or found.token_logprobs):
