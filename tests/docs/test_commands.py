@@ -64,6 +64,7 @@ TYPED = {
     "dpaudit power --claimed 2 --suspected 4 --delta 1e-5": Typed(),
     "dpaudit report NEW --baseline OLD": Typed(),
     "dpaudit report RUN --evidence edpb": Typed(),
+    "dpaudit report RUN --model-card": Typed(),
     "dpaudit report RUN --markdown --png --pdf": Typed(),
     "dpaudit report RUN --show-records": Typed(),
     "dpaudit report runs/digits": Typed(),
