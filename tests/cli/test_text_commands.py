@@ -158,6 +158,13 @@ def test_extraction_and_its_claim(tmp_path: Path, typed: Typed) -> None:
         assert typed("verify", "found", "--claims", "claims.toml")[0] == wanted
 
 
+def test_a_history_of_results_without_attacks(tmp_path: Path, typed: Typed) -> None:
+    """Two results of extraction are a page without a curve, and nothing warns."""
+    for name in ("a", "b"):
+        assert typed("extract", "in.npz", "--quiet", "--out", f"runs/{name}")[0] == 0
+    assert typed("history", "runs")[0] == 0
+
+
 def test_extraction_as_json(typed: Typed) -> None:
     """What is printed is the result."""
     code, out, _ = typed("extract", "in.npz", "--json", "--n", "5", "--p", "0.5", "--show-records")
