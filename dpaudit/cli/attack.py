@@ -35,7 +35,7 @@ def attack(
         str | None,
         typer.Option(
             help="With --token-logprobs: the score that gets the bound on ε, or all, which share the error level. "
-            "Default: reference where there are reference models, else perplexity."
+            "Default: reference where there are reference models, else perplexity; the first --attack where these leave it out."
         ),
     ] = None,
     features: Annotated[

@@ -23,7 +23,7 @@ class TextResult(BaseModel):
     Args:
         decides: the score whose bound was computed; ``all`` where they shared the error level.
         stated: whether the caller named it; without that the rule is fixed: ``reference`` where there are reference
-            models, else ``perplexity``.
+            models, else ``perplexity``, or the first score asked for where that one was not.
         tokens: number of tokens scored.
         tokenizer: its name; empty where nobody said it.
         perplexity: of members and of others, the exponential of minus the mean log-probability of their tokens.

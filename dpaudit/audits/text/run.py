@@ -52,8 +52,9 @@ def audit_text(
     """Audit a language model from the log-probabilities of the tokens of texts, of any framework.
 
     Each score gets its ROC. One of them, fixed before any score is seen, gets the lower bound on ε: ``decides``, or
-    without it ``reference`` where the tables have reference models and ``perplexity`` where they have none. With
-    ``all`` every score gets a bound and they share the error level.
+    without it ``reference`` where the tables have reference models and ``perplexity`` where they have none, or the
+    first of ``attacks`` where these leave that one out. With ``all`` every score gets a bound and they share the error
+    level.
 
     Args:
         members: texts the model was trained on, a table or a file of one (docs/language_model.md).
