@@ -48,10 +48,8 @@ def extract(
     One forward pass over the text says so; nothing is sampled. `dpaudit verify` judges claims of kind extraction.
     """
     from dpaudit.audits import extract as audit
-    from dpaudit.reports.html import write_report
     from dpaudit.reports.tables.extraction import extraction_in_words
     from dpaudit.reports.terminal import tabulate_extraction
-    from dpaudit.runtime.files import alone_in, write_text
     from dpaudit.runtime.terminal import console, plain_text
 
     result = audit.audit_extraction(
@@ -66,9 +64,7 @@ def extract(
         show_records=show_records,
     )
     if out is not None:
-        with alone_in(out):
-            write_text(out / "result.json", result.json())
-            write_report(result, out)
+        result.save(out, overwrite=True)
     if json:
         sys.stdout.write(result.json())
     elif not quiet:

@@ -12,6 +12,7 @@ from typing_extensions import Unpack
 from dpaudit.accounting.claim import Protection
 from dpaudit.audits.membership import run as membership
 from dpaudit.audits.membership.attack_jobs import Named
+from dpaudit.audits.record_scores import with_record_scores
 from dpaudit.audits.score import AboutModel, one_score_each, result_of_scores
 from dpaudit.audits.statement import StatementKeywords, refuse_unknown, stated
 from dpaudit.data.as_data import AsData
@@ -137,9 +138,11 @@ def audit_text(
         ),
     }
     timing = {"total": round(time.monotonic() - begin, 3)}
-    return with_verdicts(
+    judged = with_verdicts(
         result.model_copy(update={"membership": result.membership.model_copy(update=update), "timing": timing})
     )
+    everybody = np.ones(len(both), bool)
+    return with_record_scores(judged, {key: (found.scores[key], everybody) for key in joined}, member, owner)
 
 
 @dataclass(frozen=True)
