@@ -81,6 +81,11 @@ def test_a_model_that_remembers_is_found_out(audited: tuple[TokenLogprobs, BoolA
     for name, score in TEXT_SCORES.items():
         assert found[name].auc == pytest.approx(Roc.of(Scores.join(score(table), member)).auc)
     assert found["lira"].version == "lira/1"
+    beside = result.membership.scores.read()  # of every attack, in their order, members first
+    assert list(beside.attack) == list(found)
+    assert beside.member.tolist() == sorted(member.tolist(), reverse=True)
+    ordered = np.concatenate([TEXT_SCORES["ez"](table)[member], TEXT_SCORES["ez"](table)[~member]])
+    np.testing.assert_allclose(beside.score[list(found).index("ez")], ordered)
 
 
 def test_the_level_is_shared_only_where_every_score_decides(audited: tuple[TokenLogprobs, BoolArray]) -> None:
