@@ -190,21 +190,20 @@ def reference_signals(subject: Subject, settings: MembershipSettings, audit: Aud
     included = complementary_pairs(settings.references, len(audit.dataset), seed=audit.seed_for("pairs"))
 
     def pool(trainer: Trainer, others: Dataset | None) -> PoolSignals:
-        return observed_pool(
+        known = others is None or others is audit.population
+        wanted = Pool(
             trainer,
             audit.dataset,
             included,
             others,
             seed=audit.seed_for("references", subject.name),
             folder=audit.folder / "references",
-            progress=audit.progress,
             memory=audit.memory,
             workers=audit.workers,
             # With queries behind the population, which no source knows, the records are sent.
-            records=audit.records(population=others is not None)
-            if others is None or others is audit.population
-            else None,
+            records=audit.records(population=others is not None) if known else None,
         )
+        return observed_pool(wanted, audit.progress)
 
     earlier = [pool(at_epoch(subject.trainer, epochs), None).phi for epochs in settings.checkpoints]
     return replace(queried.pool(pool(subject.trainer, queried.everything)), checkpoints=tuple(earlier))
