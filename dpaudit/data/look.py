@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from dpaudit.data.dates import dates, either_way
 from dpaudit.data.encode import column_kinds
 from dpaudit.data.labels import Labels, class_labels
 from dpaudit.data.load import column, read_table
-from dpaudit.data.table_columns import without_index
+from dpaudit.data.table_columns import either, without_index
 from dpaudit.runtime.errors import InputError
 
 PERSON = re.compile(
@@ -79,6 +80,8 @@ def look(path: Path, label: str, user: str | None = None) -> TableLook:
             continue
         if what == "blank":
             drop[name] = "blank in all records"
+        elif what == "unclear":
+            drop[name] = either(either_way(rest[name]))
         elif rest[name].is_unique and PERSON.fullmatch(name):
             drop[name] = "an identifier: every record has a value of its own"
         elif what == "text":
@@ -128,8 +131,9 @@ def _described(values: Any, what: str) -> str:
     gaps = int(values.isna().sum())
     lacking = f"; lacks {gaps:,} of {len(values):,} values" if gaps else ""
     if what == "dates":
-        known = values.dropna().astype(str)
-        return f"dates, {known.min()[:10]} to {known.max()[:10]}{lacking}"
+        days = np.asarray(dates(values).dropna(), np.float64)
+        first, last = (np.datetime64(int(np.floor(day)), "D") for day in (days.min(), days.max()))
+        return f"dates, {first} to {last}{lacking}"
     if what in ("number", "flag"):
         return f"{what}, {float(values.min()):g} to {float(values.max()):g}{lacking}"
     common = [str(value) for value in values.value_counts().index[:4]]
