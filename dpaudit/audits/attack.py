@@ -116,7 +116,7 @@ def attack_model(
     probability: float | None = None,
     users: object = None,
     slices: Mapping[str, object] | Sequence[str] = (),
-    label: str = "label",
+    label: str | Sequence[str] = "label",
     drop: Sequence[str] = (),
     name: str = "model",
     seed: int = 0,
@@ -150,7 +150,8 @@ def attack_model(
         slices: further columns to slice the records by: names of columns that the files have (a column of numbers
             stays a feature, one of words is none), or the columns themselves, each with one value per record, members
             first.
-        label: column of the labels in files that are tables.
+        label: column of the labels in files that are tables; columns, in the order of the model's outputs, where each
+            record has several labels of 0 and 1.
         drop: columns of such files that are no features.
         name: what the report calls the model.
         seed: of reference models and of everything else that is random.
@@ -516,7 +517,7 @@ def _further(
     columns: Sequence[str],
     user: str | None,
     *,
-    label: str,
+    label: str | Sequence[str],
     drop: Sequence[str],
     read: Callable[..., Dataset],
 ) -> Dataset | None:

@@ -54,13 +54,13 @@ class DataSettings(_PlanTable):
 
     ``population`` is the share of the records that is set aside: no model is trained on them and they are not audited.
     ``clients`` assigns the records to users, where the data does not say whose they are. Of a table, every column is a
-    feature but ``label``, ``user`` and those of ``drop``, or ``features`` names them; ``encode = "auto"`` makes numbers
-    of words, dates and gaps.
+    feature but ``label``, ``user`` and those of ``drop``, or ``features`` names them; ``label`` is a list where each
+    record has several labels (task ``multilabel``); ``encode = "auto"`` makes numbers of words, dates and gaps.
     """
 
     source: str
     task: Task = "multiclass"
-    label: str = "label"
+    label: str | list[str] = "label"
     user: str | None = None
     clients: Clients | None = None
     drop: list[str] = []
@@ -178,7 +178,7 @@ class Plan(_PlanTable):
         return Source(
             data.source,
             data.task,
-            data.label,
+            data.label if isinstance(data.label, str) else tuple(data.label),
             data.user,
             data.clients,
             data.population,

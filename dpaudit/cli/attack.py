@@ -48,7 +48,12 @@ def attack(
     chosen_by: ChosenByOption = None,
     probability: Probability = None,
     user: UserColumn = None,
-    label: Annotated[str | None, typer.Option(help="Column of the labels. Default: label.")] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--label", help="Column of the labels. Default: label. Repeat it for several labels of 0 and 1 a record."
+        ),
+    ] = None,
     drop: Annotated[list[str] | None, typer.Option("--drop", help="Leave this column out; may be repeated.")] = None,
     task: Annotated[str | None, typer.Option(help="multiclass, binary, multilabel or regression.")] = None,
     epsilon: Annotated[float | None, typer.Option(help="Claimed ε; leave it out to claim nothing.")] = None,
@@ -75,12 +80,15 @@ def attack(
     from dpaudit.runtime.progress import on_standard_error
 
     progress = on_standard_error(quiet=quiet)
+    labels = label[0] if label and len(label) == 1 else label or None
+    if isinstance(labels, list) and task is None:
+        task = "multilabel"
     if predictions is not None:
         if model is not None or members is not None or nonmembers is not None or recipe is not None:
             raise InputError("--predictions takes the place of --model, --members, --nonmembers and --recipe.")
         beside = [*(slices or []), *([] if user is None else [user])]
         (inside, by_member), (outside, by_other) = (
-            _predictions(file, label, beside, drop or []) for file in predictions
+            _predictions(file, labels, beside, drop or []) for file in predictions
         )
         columns = {by: np.concatenate([values, by_other[by]]) for by, values in by_member.items()}
         result = attack_predictions(
@@ -120,7 +128,7 @@ def attack(
             probability=probability,
             users=user,
             slices=slices or (),
-            label=label or "label",
+            label=labels or "label",
             drop=drop or (),
             name=model.stem,
             seed=seed,
@@ -148,7 +156,7 @@ def _references(recipe: Path | None, data: Path | None, models: int) -> "Referen
 
 
 def _predictions(
-    file: Path, label: str | None, beside: list[str], drop: list[str]
+    file: Path, label: str | list[str] | None, beside: list[str], drop: list[str]
 ) -> tuple[tuple[Any, Any], dict[str, Any]]:
     """Outputs and labels of a file, and columns beside them, which are no outputs.
 
@@ -157,8 +165,8 @@ def _predictions(
     """
     import pandas as pd
 
-    from dpaudit.data.load import SUFFIXES, column, read_table
-    from dpaudit.data.predictions import LEAVE_OUT
+    from dpaudit.data.load import SUFFIXES, ColumnRoles, column, labels_of, read_table
+    from dpaudit.data.predictions import LEAVE_OUT, in_order_of_labels
     from dpaudit.data.table_columns import named, problems, without_index
     from dpaudit.runtime.errors import InputError
     from dpaudit.runtime.files import read_npz
@@ -167,6 +175,8 @@ def _predictions(
         raise InputError(f"{file} must end in {', '.join(SUFFIXES)}.")
     if file.suffix == ".npz":
         arrays = read_npz(file)
+        if isinstance(label, list):
+            raise InputError(f"{file}: an NPZ file has all labels in one array: give its name once.")
         for name in ("outputs", label or "labels", *beside):
             if name not in arrays:
                 raise InputError(f"{file} has no array {name!r}; it has {', '.join(sorted(arrays)) or 'none'}.")
@@ -179,17 +189,24 @@ def _predictions(
     table = read_table(file)
     if label is None and "label" not in table.columns:
         raise InputError(f"{file} has no column 'label'; it has {named(table.columns)}: name it with --label COLUMN.")
-    labels = column(table, label or "label", file)
+    roles = ColumnRoles(label or "label")
+    for name in roles.labels:
+        column(table, name, file)
     columns = {by: column(table, by, file).to_numpy() for by in beside}
-    left_out = {label or "label", *columns, *(str(column(table, by, file).name) for by in drop)}
+    left_out = {*roles.labels, *columns, *(str(column(table, by, file).name) for by in drop)}
     plain = without_index(table.drop(columns=list(left_out)), file)
     found = problems(plain.table, plain.table.columns)
-    if labels.isna().any():
-        found.append(f"{labels.name!r}, the label, lacks {int(labels.isna().sum())} of {len(labels)} values")
+    for name in roles.labels:
+        lacking = int(table[name].isna().sum())
+        if lacking:
+            found.append(f"{name!r}, the label, lacks {lacking} of {len(table)} values")
     if found:
         raise InputError(f"{file}: no outputs of a model: {'; '.join(found)}; {LEAVE_OUT}.")
+    if isinstance(label, list):
+        outputs = in_order_of_labels(plain.table, label, file)
+        return (outputs, labels_of(table, file, "multilabel", roles)), columns
     # The index stays for those who say that it was left out.
-    return (table.drop(columns=list(left_out)), labels.to_numpy()), columns
+    return (table.drop(columns=list(left_out)), table[roles.labels[0]].to_numpy()), columns
 
 
 def _features(members: Path, nonmembers: Path) -> Any:

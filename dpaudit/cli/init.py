@@ -11,27 +11,37 @@ def init(
     path: Annotated[
         Path, typer.Argument(help="File to write, or a table (CSV, Parquet) to look at and write a plan for.")
     ] = Path("plan.toml"),
-    label: Annotated[str | None, typer.Option(help="With a table: its column of labels.")] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(help="With a table: its column of labels; repeat it for several labels of 0 and 1 a record."),
+    ] = None,
     user: Annotated[str | None, typer.Option(help="With a table: its column that says whose record it is.")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="With a table: multiclass or regression. Default: what the labels look like.")
+    ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="With a table: the plan to write.")] = Path("plan.toml"),
 ) -> None:
     """Write a plan with comments. It runs as it is."""
     from dpaudit.audits.plan_for_table import plan_for_table
     from dpaudit.data.look import look
+    from dpaudit.runtime.check import one_of
     from dpaudit.runtime.errors import InputError
     from dpaudit.runtime.files import write_text
 
     table = path.suffix in (".csv", ".parquet")
-    if (label is not None or user is not None) and not table:
-        raise InputError(f"--label and --user go with a table, CSV or Parquet; {path} is none.")
+    if (label is not None or user is not None or task is not None) and not table:
+        raise InputError(f"--label, --user and --task go with a table, CSV or Parquet; {path} is none.")
+    if task is not None:
+        one_of("task", task, ("multiclass", "regression"))
     written = out if table else path
     if written.exists():
         raise InputError(f"{written} already exists and is not overwritten; give another name{' (--out)' * table}.")
     if not table:
         text = resources.files("dpaudit").joinpath("plan_template.toml").read_text(encoding="utf-8")
     else:
-        found = look(path, label or "label", user)
-        text = plan_for_table(found, _seen_from(written.parent, path), label or "label")
+        labels = label[0] if label and len(label) == 1 else label or "label"
+        found = look(path, labels, user, task)  # type: ignore[arg-type]  # one of the two
+        text = plan_for_table(found, _seen_from(written.parent, path), labels)
     write_text(written, text)
     if table:
         typer.echo("".join(f"{line}\n" for line in text.splitlines() if line.startswith("#")), nl=False)

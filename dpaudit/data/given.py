@@ -27,7 +27,7 @@ def as_dataset(
     groups: Sequence[str] = (),
     user: str | None = None,
     *,
-    label: str = "label",
+    label: str | Sequence[str] = "label",
     drop: Sequence[str] = (),
 ) -> Dataset:
     """A data set from what a caller has, with columns to slice it by when it has them, and the one of its users.

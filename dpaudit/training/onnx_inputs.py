@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from dpaudit.data.dataset import Dataset, Task
 from dpaudit.data.given import Given, as_dataset
-from dpaudit.data.load import ColumnRoles, column, read_table
+from dpaudit.data.load import ColumnRoles, column, labels_of, read_table
 from dpaudit.data.table_columns import named, problems, without_index
 from dpaudit.runtime import check
 from dpaudit.runtime.errors import InputError
@@ -60,7 +60,7 @@ class OnnxInputs:
         groups: Sequence[str] = (),
         user: str | None = None,
         *,
-        label: str = "label",
+        label: str | Sequence[str] = "label",
         drop: Sequence[str] = (),
     ) -> Dataset:
         """Records for this model: those of one input of numbers as of every model, others input by input.
@@ -80,7 +80,12 @@ class OnnxInputs:
         if isinstance(data, Dataset) or (len(self.kinds) == 1 and "string" not in self.kinds):
             read = as_dataset(data, what, task, groups, user, label=label, drop=drop)
         else:
-            read = self._read(data, what, task, ColumnRoles(label, user, tuple(groups), tuple(drop)))
+            read = self._read(
+                data,
+                what,
+                task,
+                ColumnRoles(label, user, tuple(groups), tuple(drop)),
+            )
         shape, wanted = read.features.shape[1:], self.plain.shapes
         flat = len(wanted) > 1 or (wanted[0] == () and shape == (1,))
         if not flat and not _fits(shape, wanted[0]):
@@ -143,19 +148,21 @@ class OnnxInputs:
                 for name in ("labels", *beside):
                     if name not in table:
                         raise InputError(f"{data} has no array {name!r}; it has {', '.join(sorted(table)) or 'none'}.")
-                label = "labels"
+                labels = table["labels"]
                 source = {name: array for name, array in table.items() if name not in ("labels", roles.user)}
                 if set(source) == {"features"}:
                     source = source["features"]
             elif path.suffix in (".csv", ".parquet"):
-                plain = without_index(read_table(path), path, (roles.label, *beside, *self.plain.names))
-                table, notes, label = plain.table, plain.notes, roles.label
-                for name in (label, *beside, *roles.drop):
+                plain = without_index(read_table(path), path, (*roles.labels, *beside, *self.plain.names))
+                table, notes = plain.table, plain.notes
+                for name in (*roles.labels, *beside, *roles.drop):
                     column(table, name, path)
-                source = table.drop(columns=list({label, *roles.drop, *([] if roles.user is None else [roles.user])}))
+                labels = labels_of(table, path, task, roles)
+                source = table.drop(
+                    columns=list({*roles.labels, *roles.drop, *([] if roles.user is None else [roles.user])})
+                )
             else:
                 raise InputError(f"data source {str(data)!r} must end in .csv, .npz, .parquet.")
-            labels = np.asarray(table[label])
             users = None if roles.user is None else np.asarray(table[roles.user])
             sliced = {by: np.asarray(table[by]) for by in roles.groups}
         else:
