@@ -21,6 +21,7 @@ from dpaudit.audits.membership.run import MembershipSettings
 from dpaudit.audits.prior.run import PriorSettings
 from dpaudit.audits.trace.run import TraceSettings
 from dpaudit.bounds.lower_bound import ErrorLevel
+from dpaudit.data.csv_file import file_kind
 from dpaudit.data.dataset import Task
 from dpaudit.data.load import SUFFIXES, Encode
 from dpaudit.data.source import Source
@@ -254,7 +255,7 @@ def load_plan(path: Path, overrides: Sequence[str] = ()) -> Plan:
     for override in overrides:
         _override(table, override)
     data = table.get("data")
-    if isinstance(data, dict) and isinstance(data.get("source"), str) and Path(data["source"]).suffix in SUFFIXES:
+    if isinstance(data, dict) and isinstance(data.get("source"), str) and file_kind(Path(data["source"])) in SUFFIXES:
         data["source"] = str((path.parent / data["source"]).resolve())
     trace = table.get("trace")
     for part, keys in ((trace, ("path",)), (trace.get("users") if isinstance(trace, dict) else None, USER_FILES)):

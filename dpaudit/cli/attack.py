@@ -165,15 +165,13 @@ def _predictions(
     """
     import pandas as pd
 
-    from dpaudit.data.load import SUFFIXES, ColumnRoles, column, labels_of, read_table
+    from dpaudit.data.load import ColumnRoles, column, labels_of, read_table, table_kind
     from dpaudit.data.predictions import LEAVE_OUT, in_order_of_labels
     from dpaudit.data.table_columns import named, problems, without_index
     from dpaudit.runtime.errors import InputError
     from dpaudit.runtime.files import read_npz
 
-    if file.suffix not in SUFFIXES:
-        raise InputError(f"{file} must end in {', '.join(SUFFIXES)}.")
-    if file.suffix == ".npz":
+    if table_kind(file) == ".npz":
         arrays = read_npz(file)
         if isinstance(label, list):
             raise InputError(f"{file}: an NPZ file has all labels in one array: give its name once.")
@@ -214,16 +212,14 @@ def _features(members: Path, nonmembers: Path) -> Any:
     import numpy as np
     import pandas as pd
 
-    from dpaudit.data.load import SUFFIXES, read_table
+    from dpaudit.data.load import read_table, table_kind
     from dpaudit.data.table_columns import same_columns, without_index
     from dpaudit.runtime.errors import InputError
     from dpaudit.runtime.files import read_npz
 
     parts: list[Any] = []
     for file in (members, nonmembers):
-        if file.suffix not in SUFFIXES:
-            raise InputError(f"{file} must end in {', '.join(SUFFIXES)}.")
-        if file.suffix != ".npz":
+        if table_kind(file) != ".npz":
             parts.append(read_table(file))
             continue
         arrays = read_npz(file)

@@ -23,12 +23,13 @@ def init(
 ) -> None:
     """Write a plan with comments. It runs as it is."""
     from dpaudit.audits.plan_for_table import plan_for_table
+    from dpaudit.data.csv_file import file_kind
     from dpaudit.data.look import look
     from dpaudit.runtime.check import one_of
     from dpaudit.runtime.errors import InputError
     from dpaudit.runtime.files import write_text
 
-    table = path.suffix in (".csv", ".parquet")
+    table = file_kind(path) in (".csv", ".parquet")
     if (label is not None or user is not None or task is not None) and not table:
         raise InputError(f"--label, --user and --task go with a table, CSV or Parquet; {path} is none.")
     if task is not None:

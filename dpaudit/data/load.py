@@ -1,14 +1,13 @@
 """A data set by name or from a file: NPZ, CSV or Parquet."""
 
-import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from dpaudit.data.csv_file import column_names, file_kind, read_csv
 from dpaudit.data.dataset import Dataset, Task
 from dpaudit.data.encode import encoded
 from dpaudit.data.labels import Labels, class_labels
@@ -85,22 +84,53 @@ def load(
     what = ColumnRoles(
         label if isinstance(label, str) else tuple(label), user, tuple(groups), tuple(drop), tuple(features), encode
     )
-    if path.suffix != ".csv" and path.suffix != ".parquet" and (drop or features or encode != "none"):
+    suffix = file_kind(path)
+    if suffix not in (".csv", ".parquet") and (drop or features or encode != "none"):
         raise InputError(f"drop, features and encode are for tables, CSV or Parquet; {source} is none.")
-    if path.suffix not in SUFFIXES:
-        if path.suffix or "/" in source:
-            raise InputError(f"data source {source!r} must end in {', '.join(SUFFIXES)} or be a known name.")
+    if suffix not in SUFFIXES:
+        if suffix or "/" in source:
+            raise InputError(
+                f"data source {source!r} must end in {', '.join(SUFFIXES)} or be a known name.{_how(suffix)}"
+            )
         dataset = registry.resolve("datasets", source)()
         assert isinstance(dataset, Dataset)
         missing = [by for by in groups if by not in dataset.groups]
         if missing:
             raise InputError(f"{source} has no column {missing[0]!r}; it has {_listed(dataset.groups)}.")
         return replace(dataset, groups={by: dataset.groups[by] for by in groups})
-    if path.suffix == ".npz":
+    if suffix == ".npz":
         return _from_npz(path, task, user, groups)
-    if path.suffix == ".parquet" and encode == "none":
+    if suffix == ".parquet" and encode == "none":
         return from_parquet(path, task, what)
     return _from_table(path, task, what)
+
+
+def table_kind(path: Path) -> str:
+    """``.csv``, ``.npz`` or ``.parquet``.
+
+    Raises:
+        InputError: the file is none of them; the message says how to make one of what it seems to be.
+    """
+    suffix = file_kind(path)
+    if suffix not in SUFFIXES:
+        raise InputError(f"{path} must end in {', '.join(SUFFIXES)}.{_how(suffix)}")
+    return suffix
+
+
+def _how(suffix: str) -> str:
+    """How a file of another kind becomes one that is read."""
+    ways = {
+        ".xlsx": "pandas.read_excel(file).to_csv('table.csv', index=False)",
+        ".xls": "pandas.read_excel(file).to_csv('table.csv', index=False)",
+        ".tsv": "pandas.read_csv(file, sep='\\t').to_csv('table.csv', index=False)",
+        ".json": "pandas.read_json(file).to_csv('table.csv', index=False)",
+        ".jsonl": "pandas.read_json(file, lines=True).to_csv('table.csv', index=False)",
+        ".feather": "pandas.read_feather(file).to_parquet('table.parquet')",
+        ".npy": "numpy.savez('data.npz', features=numpy.load(file), labels=labels)",
+        ".gz": "gunzip (only .csv.gz is read as it is)",
+        ".zip": "unzip",
+    }
+    return f" Make one with {ways[suffix]}." if suffix in ways else ""
 
 
 def read_table(path: Path) -> "pd.DataFrame":
@@ -112,19 +142,15 @@ def read_table(path: Path) -> "pd.DataFrame":
     import pandas as pd
 
     try:
-        if path.suffix == ".parquet":
+        if file_kind(path) == ".parquet":
             return pd.read_parquet(path)
-        # Read here: pandas (2.3) takes a Ctrl-C that comes while it reads for a broken file.
-        content = path.read_bytes()
-        header = next(csv.reader([content.partition(b"\n")[0].decode("utf-8-sig", "replace")]), [])
-        twice = sorted({name for name in header if name and header.count(name) > 1})
-        if twice:  # pandas would call the second one NAME.1
-            raise InputError(f"{path} has two columns called {twice[0]!r}.")
-        return pd.read_csv(BytesIO(content))
+        return read_csv(path)
     except FileNotFoundError as error:
         raise InputError(f"cannot read {path}: no such file.") from error
+    except InputError:
+        raise
     except (OSError, ValueError, OverflowError, pd.errors.ParserError) as error:
-        raise InputError(f"cannot read {path}: {str(error).splitlines()[0]}.") from error
+        raise InputError(f"cannot read {path}: {str(error).splitlines()[0].rstrip('.')}.") from error
 
 
 def has_column(path: Path, name: str) -> bool:
@@ -136,10 +162,10 @@ def has_column(path: Path, name: str) -> bool:
     import pandas as pd
     from pyarrow.parquet import read_schema
 
-    if path.suffix == ".npz":
+    if file_kind(path) == ".npz":
         return name in read_npz(path)
     try:
-        names = read_schema(path).names if path.suffix == ".parquet" else list(pd.read_csv(path, nrows=0).columns)
+        names = read_schema(path).names if file_kind(path) == ".parquet" else column_names(path)
     except (OSError, ValueError, pd.errors.ParserError) as error:
         raise InputError(f"cannot read {path}: {str(error).splitlines()[0]}.") from error
     return name in names

@@ -60,7 +60,7 @@ def without_index(table: Any, where: object, keep: Sequence[str | None] = ()) ->
     >>> list(plain.table.columns), plain.notes
     (['x'], ("t.csv: column 'Unnamed: 0' has no name and numbers the rows; it is left out.",))
     """
-    left_out, notes = [], []
+    left_out, notes = [], list(getattr(table, "attrs", {}).get("reading", ()))
     for name in table.columns:
         if str(name) in keep:
             continue
@@ -123,7 +123,14 @@ def problems(table: Any, names: Sequence[Any]) -> list[str]:
         said = []
         if what == "words":
             date = either_way(values)
-            said.append(either(date) if date else f"holds words ({values.nunique()} different)")
+            percent = not date and values.dropna().astype(str).str.fullmatch(r"\s*[\d.]+\s*%\s*").all()
+            said.append(
+                either(date)
+                if date
+                else f"holds percentages ({values.dropna().iloc[0]}): write them as 0.123"
+                if percent
+                else f"holds words ({values.nunique()} different)"
+            )
         elif what == "dates":
             said.append("holds dates")
         elif what == "other":

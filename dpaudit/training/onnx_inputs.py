@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from dpaudit.data.dataset import Dataset, Task
 from dpaudit.data.given import Given, as_dataset
-from dpaudit.data.load import ColumnRoles, column, labels_of, read_table
+from dpaudit.data.load import ColumnRoles, column, labels_of, read_table, table_kind
 from dpaudit.data.table_columns import named, problems, without_index
 from dpaudit.runtime import check
 from dpaudit.runtime.errors import InputError
@@ -143,7 +143,7 @@ class OnnxInputs:
         if isinstance(data, str | Path):
             path, what = Path(data), Path(data).stem
             table: Any
-            if path.suffix == ".npz":
+            if table_kind(path) == ".npz":
                 table = read_npz(path)
                 for name in ("labels", *beside):
                     if name not in table:
@@ -152,7 +152,7 @@ class OnnxInputs:
                 source = {name: array for name, array in table.items() if name not in ("labels", roles.user)}
                 if set(source) == {"features"}:
                     source = source["features"]
-            elif path.suffix in (".csv", ".parquet"):
+            else:
                 plain = without_index(read_table(path), path, (*roles.labels, *beside, *self.plain.names))
                 table, notes = plain.table, plain.notes
                 for name in (*roles.labels, *beside, *roles.drop):
@@ -161,8 +161,6 @@ class OnnxInputs:
                 source = table.drop(
                     columns=list({*roles.labels, *roles.drop, *([] if roles.user is None else [roles.user])})
                 )
-            else:
-                raise InputError(f"data source {str(data)!r} must end in .csv, .npz, .parquet.")
             users = None if roles.user is None else np.asarray(table[roles.user])
             sliced = {by: np.asarray(table[by]) for by in roles.groups}
         else:

@@ -195,5 +195,5 @@ def test_several_labels_of_a_record(tmp_path: Path) -> None:
     expected = (loss[:200, None] < loss[200:]).mean()
     assert found.membership is not None
     assert found.membership.attacks[0].auc == pytest.approx(expected, abs=1e-6)
-    with pytest.raises(InputError, match="'p_new york', 'new york' are outputs of no label"):
+    with pytest.raises(InputError, match="'new york', 'p_new york' are outputs of no label"):
         attack(predictions=files, label=["happy", "sad"])
