@@ -30,7 +30,7 @@ attacks = ["loss"]
 FUNCTION = '[[model]]\nname = "lr"\ntrainer = "function"\ntrain = "my_training:train"'
 SGD = 'trainer = "sgd"\nepochs = 1\nbatch_size = 50\nlearning_rate = 0.01'
 DP_SGD = SGD.replace('"sgd"', '"dp-sgd"') + "\nl2_norm_clip = 1.0\nnoise_multiplier = 1.0"
-KERAS = f'[architecture]\nkind = "logistic"\n[[model]]\nname = "a"\n{SGD}\n[[model]]\nname = "b"\n{DP_SGD}'
+KERAS = f'[architecture]\nkind = "mlp"\nhidden = [8]\n[[model]]\nname = "a"\n{SGD}\n[[model]]\nname = "b"\n{DP_SGD}'
 
 
 def test_a_training_function_needs_no_tensorflow(tmp_path: Path, run_without_tensorflow: Callable[[str], str]) -> None:
