@@ -128,6 +128,21 @@ class AuditSettings(_PlanTable):
     unit: Unit = "record"
 
 
+class ContextSettings(_PlanTable):
+    """``[report.context]``: what dpaudit cannot know, for the tables that ``dpaudit report --evidence`` writes."""
+
+    purpose: str = Field(default="", description="what the model is for.")
+    population: str = Field(default="", description="whose data it was trained on, and who holds them.")
+    deployment: str = Field(default="", description="who may use the model, and how.")
+    trust_model: str = Field(default="", description="who sees the data, and who adds the noise.")
+
+
+class ReportSettings(_PlanTable):
+    """``[report]``: what the report says beside the figures."""
+
+    context: ContextSettings = ContextSettings()
+
+
 class Plan(_PlanTable):
     """A whole plan. Nothing in it depends on what is measured."""
 
@@ -144,6 +159,7 @@ class Plan(_PlanTable):
     federated: FederatedSettings | None = None
     ladder: LadderSettings | None = None
     trace: TraceSettings | None = None
+    report: ReportSettings | None = None
 
     @field_validator("name")
     @classmethod
@@ -285,13 +301,13 @@ def plan_from(table: dict[str, Any], *, where: str = "plan") -> Plan:
                 f"{where}: model {model.name!r} claims ε = {stated.epsilon:g} with noise_multiplier 0: "
                 "without noise ε is infinite."
             )
-        promised = stated.unit if stated is not None else mechanism.unit if mechanism is not None else None
+        claimed = stated.unit if stated is not None else mechanism.unit if mechanism is not None else None
         private = stated is not None or (mechanism is not None and mechanism.noise_multiplier > 0)
-        if private and plan.units() and promised not in plan.units():
+        if private and plan.units() and claimed not in plan.units():
             raise InputError(
-                f"{where}: model {model.name!r} promises privacy per {promised}, and the plan measures per "
+                f"{where}: model {model.name!r} claims privacy per {claimed}, and the plan measures per "
                 f"{' and '.join(sorted(plan.units()))}; "
-                + ("add [federated] with canaries." if promised == "user" else "add [membership].")
+                + ("add [federated] with canaries." if claimed == "user" else "add [membership].")
             )
     if plan.membership is not None and plan.audit.unit == "user":
         raise InputError(f'{where}: [membership] audits records; with audit.unit = "user" use federated.users.')
