@@ -30,6 +30,7 @@ from dpaudit.data.given import (
 )
 from dpaudit.data.inclusion import complementary_pairs
 from dpaudit.data.load import has_column
+from dpaudit.data.table_columns import named
 from dpaudit.results.result import Result
 from dpaudit.runtime import check
 from dpaudit.runtime.check import FloatArray
@@ -230,7 +231,7 @@ def attack_model(
         utility=utility,
         references=0 if pool is None else len(pool),
         data=data,
-        caveats=[*audited_records.reading, *([] if alike is None else alike.unlike)],
+        caveats=[*audited_records.reading, *_columns_given(loaded, inside), *([] if alike is None else alike.unlike)],
     )
     result = attack_signals(
         signals,
@@ -247,6 +248,13 @@ def attack_model(
     return result.model_copy(
         update={"timing": timing, "membership": result.membership.model_copy(update={"likeness": alike})}
     )
+
+
+def _columns_given(loaded: GivenModel | None, records: Dataset) -> list[str]:
+    """In which order a model file got the columns of a table: it does not say which it was trained with."""
+    if loaded is None or not records.columns:
+        return []
+    return [f"The model got the columns in the order of {records.name}: {named(records.columns)}."]
 
 
 def _further(
