@@ -28,8 +28,12 @@ def file_kind(path: Path) -> str:
     return Path(name.removesuffix(".gz")).suffix if name.endswith(".csv.gz") else path.suffix.lower()
 
 
-def read_csv(path: Path) -> "pd.DataFrame":
+def read_csv(path: Path, *, as_written: bool = False) -> "pd.DataFrame":
     """A CSV file; what was not as usual is said in ``attrs["reading"]``.
+
+    Args:
+        path: of the file.
+        as_written: leave every cell the text it is.
 
     Raises:
         InputError: two columns of one name, numbers whose comma may mean two things, no UTF-8, no records.
@@ -53,15 +57,17 @@ def read_csv(path: Path) -> "pd.DataFrame":
     if twice:  # pandas would call the second one NAME.1
         raise InputError(f"{path} has two columns called {twice[0]!r}.")
     try:
-        table = pd.read_csv(BytesIO(content), sep=separator)
+        asked: dict[str, Any] = {"dtype": str, "keep_default_na": False} if as_written else {}
+        table: pd.DataFrame = pd.read_csv(BytesIO(content), sep=separator, **asked)
     except UnicodeDecodeError as error:
         raise InputError(f"cannot read {path}: it is not UTF-8 text ({error.reason}); save it as UTF-8.") from error
-    if table.empty:
+    if table.empty and not as_written:
         raise InputError(f"{path} has no records.")
     if separator != ",":
         said.append(f"{path}: columns are separated by {separator!r}.")
     table.columns = [name.strip() if isinstance(name, str) else name for name in table.columns]
-    said += _decimal_commas(table, path)
+    if not as_written:
+        said += _decimal_commas(table, path)
     table.attrs["reading"] = tuple(said)
     return table
 

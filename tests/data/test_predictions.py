@@ -172,11 +172,11 @@ def test_the_command_reads_them_alike(tmp_path: Path, capsys: pytest.CaptureFixt
         frame.assign(animal=truth).iloc[:, ::-1].to_csv(tmp_path / f"{name}.csv")
     parts[1][0].assign(animal=parts[1][1]).to_parquet(tmp_path / "out.parquet")
     for other in ("out.csv", "out.parquet"):
-        attack(predictions=(tmp_path / "in.csv", tmp_path / other), label=["animal"], attacks=["loss"], json=True)
+        attack(predictions=[tmp_path / "in.csv", tmp_path / other], label=["animal"], attacks=["loss"], json=True)
         found = json.loads(capsys.readouterr().out)["membership"]
         assert found["attacks"][0]["auc"] == pytest.approx(right_auc(parts[0][2], parts[1][2]), abs=1e-9)
     with pytest.raises(InputError, match=r"no column 'label'.*--label COLUMN"):
-        attack(predictions=(tmp_path / "in.csv", tmp_path / "out.csv"))
+        attack(predictions=[tmp_path / "in.csv", tmp_path / "out.csv"])
 
 
 def test_several_labels_of_a_record(tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_several_labels_of_a_record(tmp_path: Path) -> None:
     table = pd.DataFrame(outputs, columns=[f"p_{name}" for name in names]).join(pd.DataFrame(truth, columns=names))
     table[:200].to_csv(tmp_path / "in.csv")
     table[200:][list(reversed(table.columns))].to_csv(tmp_path / "out.csv", index=False)
-    files = tmp_path / "in.csv", tmp_path / "out.csv"
+    files = [tmp_path / "in.csv", tmp_path / "out.csv"]
     attack(predictions=files, label=["happy", "sad", "new york"], attacks=["loss"], out=tmp_path / "o", quiet=True)
     found = result_from_json((tmp_path / "o" / "result.json").read_text(), where="out")
     loss = -np.log(np.where(truth == 1, outputs, 1 - outputs)).sum(axis=1)
