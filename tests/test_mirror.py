@@ -91,6 +91,7 @@ THROUGH = {
         "training.keras_3_config training.keras_config training.keras_model training.last_activation "
         "training.model_file"
     ),
+    "tests/training/test_onnx_model.py": "training.onnx_inputs",
     "tests/training/test_trainer_of_file.py": "training.model_inputs",
 }
 
