@@ -64,8 +64,7 @@ def tabulate_models(result: Result) -> Table:
 def tabulate_extraction(found: ExtractionResult) -> Table:
     """One row for each number of samples, one column for each probability."""
     levels = list(dict.fromkeys(point.p for point in found.records.points))
-    title = "Records that n samples hold with probability p"
-    drawn = Table(title=title, title_justify="left", box=None, header_style="bold", padding=(0, 2, 0, 0))
+    drawn = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     drawn.add_column("n", justify="right")
     for p in levels:
         drawn.add_column(f"p = {p:g}", justify="right")

@@ -40,7 +40,6 @@ def audit_extraction(
     n: Sequence[int] = N,
     p: Sequence[float] = P,
     run: int = RUN,
-    name: str = "text",
     show_records: bool = False,
 ) -> Result:
     """What can be extracted of texts a model was trained on, from one forward pass over each.
@@ -59,7 +58,6 @@ def audit_extraction(
         n: numbers of samples.
         p: probabilities.
         run: words in a row that count as reproduced.
-        name: what the report calls the model.
         show_records: put the likeliest records into the result as texts.
 
     Raises:
@@ -72,6 +70,7 @@ def audit_extraction(
     (1, 2)
     """
     begin = time.monotonic()
+    name = "text" if isinstance(records, TokenLogprobs) else Path(records).stem
     given = {"records": records, "others": others, "candidates": candidates}
     tables = {
         side: each if isinstance(each, TokenLogprobs) else read_token_logprobs(each)

@@ -60,7 +60,6 @@ def extract(
         n=n or audit.N,
         p=p or audit.P,
         run=run,
-        name=records.stem,
         show_records=show_records,
     )
     if out is not None:
@@ -70,6 +69,7 @@ def extract(
     elif not quiet:
         assert result.extraction is not None
         screen = console()
+        screen.print("Records that n samples hold with probability p or more:")
         screen.print(tabulate_extraction(result.extraction))
         for line in extraction_in_words(result.extraction):
             screen.print(plain_text(line), soft_wrap=True)

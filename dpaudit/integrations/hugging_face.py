@@ -34,7 +34,7 @@ def hugging_face_token_logprobs(
         context: tokens of a text that are read at most; the rest is left out. None reads all.
         references: other models with the same tokenizer, by name.
         columns: further ones, as for `observe_tokens`.
-        how: ``given``, ``included``, ``temperature``, ``top_k`` and ``batch`` of `observe_tokens`.
+        how: ``given``, ``temperature`` and ``top_k`` of `observe_tokens`.
 
     Raises:
         MissingDependency: a name is given and ``transformers`` is not installed.

@@ -32,7 +32,7 @@ def keras_token_logprobs(
         references: other models with the same tokens, by name.
         columns: further ones, as for `observe_tokens`.
         kind: what the models return.
-        how: ``given``, ``included``, ``temperature``, ``top_k`` and ``batch`` of `observe_tokens`.
+        how: ``given``, ``temperature`` and ``top_k`` of `observe_tokens`.
 
     >>> def model(tokens):  # knows only that a space is likely
     ...     return np.where(np.arange(128) == 32, 5.0, 0.0) + np.zeros((*tokens.shape, 1))

@@ -1,6 +1,6 @@
 """From a language model's predictions to a table of token log-probabilities; full predictions are never kept."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -8,13 +8,14 @@ import numpy.typing as npt
 from scipy.special import log_softmax
 
 from dpaudit.data.token_columns import token_logprobs
-from dpaudit.data.token_logprobs import INCLUDED, REFERENCE, TokenLogprobs
+from dpaudit.data.token_logprobs import REFERENCE, TokenLogprobs
 from dpaudit.runtime import check
 from dpaudit.runtime.check import BoolArray, FloatArray, IntArray
 from dpaudit.runtime.errors import InputError
 from dpaudit.scores.signals import FLOOR
 
 BLOCK = 2**22  # numbers of predictions that are worked on at once
+TOGETHER = 2048  # tokens that a model predicts at once, filled-up places among them; a longer record is predicted alone
 
 # Token numbers (records, positions), filled up at the end, and where they are tokens -> predictions of the token after
 # each position, (records, positions, vocabulary).
@@ -37,11 +38,9 @@ def observe_tokens(
     columns: Mapping[str, Any] | None = None,
     given: int | Sequence[int] = 1,
     references: Mapping[str, NextToken] | None = None,
-    included: Mapping[str, object] | None = None,
     kind: Literal["logits", "probabilities"] = "logits",
     temperature: float = 1.0,
     top_k: int | None = None,
-    batch: int = 16,
 ) -> TokenLogprobs:
     """A table from what a model predicts for token sequences.
 
@@ -49,15 +48,13 @@ def observe_tokens(
         predict: the model, in inference mode; it must not look ahead.
         sequences: token numbers of each record, at least 2.
         columns: further ones, each with one value for each record: ``id`` (default: row numbers), ``user``, ``text``,
-            ``tokenizer``.
+            ``tokenizer``; and ``included.NAME``, whether the reference was trained on each.
         given: how many of the first tokens are given and not scored, one number or one for each record: 1, as nothing
             comes before the first; for extraction the length of the prefix.
         references: other models by name.
-        included: which records each of those was trained on, by its name, shape (records,).
         kind: what the models return.
         temperature: by which logits are divided.
         top_k: how many of the likeliest tokens a sampler draws from; the others get probability 0.
-        batch: records predicted at once.
 
     Raises:
         InputError: a record without a token to score, or a model that returns another shape.
@@ -80,8 +77,8 @@ def observe_tokens(
 
     def seen(model: NextToken) -> list[OfTokens]:
         found = []
-        for at in range(0, len(rows), batch):
-            part = rows[at : at + batch]
+        for at, end in _batches([len(row) for row in rows]):
+            part = rows[at:end]
             inside = np.arange(max(map(len, part))) < np.array([len(row) for row in part])[:, None]
             padded = np.zeros(inside.shape, np.int64)
             padded[inside] = np.concatenate(part)
@@ -103,11 +100,22 @@ def observe_tokens(
     table["tokens"] = [tokens[start:] for tokens, start in zip(rows, first, strict=True)]
     for name, model in (references or {}).items():
         table[f"{REFERENCE}{name}"] = [each.logprobs for each in seen(model)]
-    table |= {f"{INCLUDED}{name}": flags for name, flags in (included or {}).items()}
     if top_k is not None:
         table["top_k"] = [top_k] * len(rows)
     table["temperature"] = [temperature] * len(rows)
     return token_logprobs(table, "what the model predicts")
+
+
+def _batches(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """First and last row, exclusive, of records that are predicted together."""
+    start, longest = 0, 0
+    for row, length in enumerate(lengths):
+        if row > start and (row - start + 1) * max(longest, length) > TOGETHER:
+            yield start, row
+            start, longest = row, 0
+        longest = max(longest, length)
+    if lengths:
+        yield start, len(lengths)
 
 
 def _observed(

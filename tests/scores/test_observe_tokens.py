@@ -21,13 +21,24 @@ def softmax(logits: FloatArray) -> FloatArray:
     return np.asarray(shares / shares.sum(axis=-1, keepdims=True))
 
 
-def test_batches_and_padding_change_nothing() -> None:
-    """Records of different lengths, one by one or together."""
+def test_batches_and_padding_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records of different lengths, one by one, two by two or together."""
     sequences = [[1, 2, 3], [4, 5], [6, 0, 1, 2, 3, 4]]
-    one, all_ = (observe_tokens(predict, sequences, batch=batch) for batch in (1, 8))
-    assert one.logprobs.tolist() == all_.logprobs.tolist()
-    wanted = [np.log(softmax(LOGITS[row[at]])[row[at + 1]]) for row in sequences for at in range(len(row) - 1)]
-    np.testing.assert_allclose(one.logprobs, wanted, rtol=1e-12)
+    shapes: list[tuple[int, ...]] = []
+
+    def seen(tokens: IntArray, inside: BoolArray) -> object:
+        shapes.append(tokens.shape)
+        return predict(tokens, inside)
+
+    all_ = observe_tokens(seen, sequences)
+    for together, wanted in ((1, [(1, 3), (1, 2), (1, 6)]), (6, [(2, 3), (1, 6)])):
+        shapes.clear()
+        monkeypatch.setattr(module, "TOGETHER", together)
+        one = observe_tokens(seen, sequences)
+        assert one.logprobs.tolist() == all_.logprobs.tolist()
+        assert shapes == wanted
+    expected = [np.log(softmax(LOGITS[row[at]])[row[at + 1]]) for row in sequences for at in range(len(row) - 1)]
+    np.testing.assert_allclose(all_.logprobs, expected, rtol=1e-12)
 
 
 def test_temperature_and_top_k_are_those_of_the_sampler() -> None:

@@ -32,7 +32,7 @@ def seen() -> Seen:
     target, first, second = (CharacterModel.trained(part) for part in (texts[:20], texts[::2], sentences(20, seed=6)))
     references = {"half": first, "public": second}
     table = keras_token_logprobs(
-        target, texts, encode, begin=10, references=references, included={"half": np.arange(40) % 2 == 0}
+        target, texts, encode, begin=10, references=references, columns={"included.half": np.arange(40) % 2 == 0}
     )
 
     def predictions(model: CharacterModel) -> list[FloatArray]:

@@ -52,10 +52,8 @@ def audited() -> tuple[TokenLogprobs, BoolArray]:
         return CharacterModel.trained([text for text, inside in zip(texts, where, strict=True) if inside], order=4)
 
     references = {name: trained(where) for name, where in included.items()}
-    columns = {"tokenizer": ["bytes"] * 300}
-    table = keras_token_logprobs(
-        trained(member), texts, encode, begin=10, references=references, included=included, columns=columns
-    )
+    columns = {"tokenizer": ["bytes"] * 300, **{f"included.{name}": where for name, where in included.items()}}
+    table = keras_token_logprobs(trained(member), texts, encode, begin=10, references=references, columns=columns)
     return table, member
 
 
