@@ -187,7 +187,7 @@ class SeedSettings(_PlanTable):
 
 
 class ContextSettings(_PlanTable):
-    """``[report.context]``: what dpaudit cannot know, for the tables that ``dpaudit report --evidence`` writes."""
+    """``[report.context]``: what dpaudit cannot know, for the tables of evidence."""
 
     purpose: str = Field(default="", description="what the model is for.")
     population: str = Field(default="", description="whose data it was trained on, and who holds them.")

