@@ -218,7 +218,7 @@ def scheduler() -> Iterator[str]:
 
 def fewer(measure: Callable[..., Any], **sizes: object) -> Callable[..., Any]:
     """A measurement whose command has no sizes to give."""
-    return lambda **given: measure(**{**given, **sizes})
+    return lambda *first, **given: measure(*first, **{**given, **sizes})
 
 
 @pytest.mark.parametrize("line", [pytest.param(line, marks=how.marks) for line, how in TYPED.items()])
