@@ -31,6 +31,7 @@ def observed_pool(
     memory: int | None = None,
     workers: Workers | None = None,
     records: Records | None = None,
+    audited: BoolArray | None = None,
 ) -> PoolSignals:
     """Train a pool of models and observe each on all records and on the population.
 
@@ -45,12 +46,16 @@ def observed_pool(
         memory: bytes the training may use; None is half of what is free.
         workers: where models are trained; None is this process.
         records: the records and the population as tasks take them; None sends them.
+        audited: which records are observed, shape (records,); all when None.
     """
     recipe = reference_trainer(trainer, dataset)
     pool = Pool(recipe, dataset, included, population, seed, folder, memory, workers or Workers(), records)
     with progress.task("training reference models", pool.missing()) as advance:
         outputs = pool(advance)
-    return pool_signals(outputs.records, outputs.population, included, dataset, population)
+    if audited is None:
+        return pool_signals(outputs.records, outputs.population, included, dataset, population)
+    seen = select_records(outputs.records, audited)
+    return pool_signals(seen, outputs.population, included[:, audited], dataset.take(audited), population)
 
 
 def pool_signals(
