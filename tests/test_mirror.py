@@ -48,7 +48,10 @@ THROUGH = {
     "tests/data/test_tables.py": "data.table_columns",
     "tests/docs/test_commands.py": "data.optional self_test.bugs.page",
     "tests/engine/test_batches.py": "engine.keys",
-    "tests/engine/test_gradients.py": "engine.attention engine.conv_windows engine.layers engine.per_example_clipping engine.sequence_layers engine.shapes",
+    "tests/engine/test_gradients.py": (
+        "engine.attention engine.conv_windows engine.layers engine.per_example_clipping engine.sequence_layers "
+        "engine.shapes"
+    ),
     "tests/engine/test_network.py": "engine.initial_weights engine.read_keras",
     "tests/engine/test_training.py": "engine.cost engine.device_arrays engine.randomness",
     "tests/gate/test_verify.py": "gate.judge_claim",

@@ -21,7 +21,7 @@ from dpaudit.audits.membership.run import MembershipSettings
 from dpaudit.audits.prior.run import PriorSettings
 from dpaudit.audits.trace.run import TraceSettings
 from dpaudit.bounds.lower_bound import ErrorLevel
-from dpaudit.data.dataset import Task
+from dpaudit.data.dataset import RecordTask
 from dpaudit.data.load import SUFFIXES, Encode
 from dpaudit.data.source import Source
 from dpaudit.data.text import TEXT_SUFFIXES, TextRoles
@@ -72,7 +72,7 @@ class DataSettings(_PlanTable):
 
     kind: Literal["records", "text"] = "records"
     source: str
-    task: Task = "multiclass"
+    task: RecordTask = "multiclass"
     label: str = "label"
     user: str | None = None
     clients: Clients | None = None
@@ -91,8 +91,6 @@ class DataSettings(_PlanTable):
         wrong = [name for name in others if getattr(self, name) != defaults[name]]
         if wrong:
             raise ValueError(f"{wrong[0]} is not for data of kind {self.kind!r}")
-        if self.task == "next-token":
-            raise ValueError("task 'next-token' is that of texts: set kind = \"text\" and leave task out")
         return self
 
     @property

@@ -14,7 +14,8 @@ from dpaudit.runtime import check
 from dpaudit.runtime.check import IntArray
 from dpaudit.runtime.errors import InputError
 
-Task = Literal["multiclass", "binary", "multilabel", "regression", "next-token"]
+RecordTask = Literal["multiclass", "binary", "multilabel", "regression"]
+Task = Literal[RecordTask, "next-token"]
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ class Source:
         tokenizer, seed = tokenizer_named(self.text.tokenizer), derive_seed(self.seed, "canaries")
         made = self.canaries(records, population, tokenizer, seed=seed)
         records, population = (replace(data, class_count=made.class_count) for data in (records, population))
-        return with_added(records, made), population
+        return replace(with_added(records, made), notes=(*records.notes, *made.notes)), population
 
     def _all(self) -> Dataset:
         if self.text is not None:

@@ -84,6 +84,14 @@ class TextCanaries(Strict):
             groups={},
             rows=None,
             class_count=size,
+            notes=(self._said(),),
+        )
+
+    def _said(self) -> str:
+        what = "" if self.format is None else f" ({self.format!r}: {self.candidates:,} candidates)"
+        return (
+            f"Audited are {self.count} canaries of kind {self.kind!r}{what}, each there with probability 1/2; every other "
+            "text is always there."
         )
 
     def _new_tokens(

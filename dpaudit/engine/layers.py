@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from dpaudit.engine.conv_windows import Window
 from dpaudit.engine.per_example_clipping import Contribution, kernel, materialised
-from dpaudit.engine.sequence_layers import EinsumDense, Embedding, PositionEmbedding
+from dpaudit.engine.sequence_layers import EinsumDense, Embedding, PositionTable
 from dpaudit.engine.shapes import affine, dynamic_shape, for_models, positions, require_settings
 from dpaudit.runtime.errors import InputError
 from dpaudit.runtime.tensorflow import tf
@@ -216,7 +216,7 @@ READERS: Mapping[str, Callable[[Any], WeightedLayer]] = MappingProxyType(
         "Embedding": Embedding.read,
         "GroupNormalization": Normalization.read_group,
         "LayerNormalization": Normalization.read_layer,
-        "PositionEmbedding": PositionEmbedding.read,
+        "PositionEmbedding": PositionTable.read,
     }
 )
 

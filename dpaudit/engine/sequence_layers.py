@@ -37,11 +37,11 @@ class Embedding:
 
 
 @dataclass(frozen=True)
-class PositionEmbedding:
+class PositionTable:
     """A table with one row for each position, whatever the input holds."""
 
     @classmethod
-    def read(cls, layer: Any) -> "PositionEmbedding":
+    def read(cls, layer: Any) -> "PositionTable":
         """From a layer that returns its table ``position_embeddings`` for every example."""
         return cls()
 

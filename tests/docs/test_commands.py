@@ -69,6 +69,7 @@ TYPED = {
     "dpaudit run examples/digits.toml": Typed((TF,)),
     "dpaudit run examples/federated_linear.toml": Typed((TF,)),
     "dpaudit run examples/gradient_leakage.toml": Typed((TF,)),
+    "dpaudit run examples/language_model.toml": Typed((TF,)),
     "dpaudit run examples/prior_attack.toml": Typed((TF,)),
     "dpaudit run plan.toml": Typed((TF,)),
     "dpaudit run plan.toml --backend dask=tcp://scheduler:8786": Typed((TF,)),
