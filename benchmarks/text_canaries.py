@@ -6,12 +6,12 @@
 **Without DP**: new tokens, 0.73 million parameters, the attack by loss. To reach: a true-positive rate of 0.9 at a
 false-positive rate of 1 %, and ε ≥ 3.
 
-**With DP**: full batches, ten steps, a claim of ε = 8. Whoever sees the weights after every step knows each noisy sum of
-clipped gradients u. He knows the other records, subtracts their part exactly, and knows the gradient gᵢ of every canary.
-Canaries' gradients overlap, so the product gᵢ·u is mostly about the other canaries. Best of all linear estimates of who
-was in is (4 I + Σ K / σ²)⁻¹ Σ G (u - half of all canaries) / σ², with K the canaries' Gram matrix at each step and 1/4 the
-variance of a fair coin. To reach: ε ≥ 1. Beside it stands what canaries with orthogonal gradients of the clip norm would
-show, by simulation. Every bound is valid: the coins are the only randomness that it relies on.
+**With DP**: full batches, ten steps, a claim of ε = 8. Whoever sees the weights after every step knows each noisy sum u
+of clipped gradients. The attacker knows the other records and subtracts their part exactly, and knows the gradient gᵢ of
+every canary. Canaries' gradients overlap, so the product gᵢ·u is mostly about the other canaries. The best linear
+estimate of who was in is (4 I + Σ K / σ²)⁻¹ Σ G (u - half of all canaries) / σ², with K the canaries' Gram matrix at each
+step and 1/4 the variance of a fair coin. To reach: ε ≥ 1. Beside it stands what canaries with orthogonal gradients of the
+clip norm would show, by simulation. Every bound is valid: the coins are the only randomness that it relies on.
 """
 
 import argparse

@@ -90,8 +90,8 @@ class TextCanaries(Strict):
     def _said(self) -> str:
         what = "" if self.format is None else f" ({self.format!r}: {self.candidates:,} candidates)"
         return (
-            f"Audited are {self.count} canaries of kind {self.kind!r}{what}, each there with probability 1/2; every other "
-            "text is always there."
+            f"Audited are {self.count} canaries of kind {self.kind!r}{what}, each there with probability 1/2; every "
+            "other text is always there."
         )
 
     def _new_tokens(
