@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from dpaudit.audits.attack import attack_signals
-from dpaudit.audits.score import Statement
+from dpaudit.audits.score import AboutModel
+from dpaudit.audits.signals import attack_signals
+from dpaudit.audits.statement import Statement
 from dpaudit.data.member_choice import Coins
 from dpaudit.reports.html import write_report
 from dpaudit.runtime.files import write_text
@@ -71,7 +72,7 @@ def scored(folder: Path, memory: int | None, attacks: list[str]) -> dict[str, An
     with within(memory, folder):
         signals = stored_signals(folder)
         member = np.load(folder / "member.npy")
-        result = attack_signals(signals, member, STATED, attacks=attacks, trained_by="no one")
+        result = attack_signals(signals, member, STATED, AboutModel("no one"), attacks=attacks)
     seconds, most = time.perf_counter() - begin, peak()
     out = folder / "report"
     write_text(out / "result.json", result.json())

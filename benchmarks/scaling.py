@@ -144,7 +144,7 @@ def growth(*, smoke: bool) -> dict[str, dict[str, float]]:
         return timed(lambda epochs: replace(trainer, epochs=epochs).train_many(data, included, seeds=range(models)))
 
     def rounds(number: int) -> float:
-        trainer = Federated(Mlp((64,)), Iid(20), rounds=number, learning_rate=0.1)
+        trainer = Federated(Mlp((64,)), Iid(20), rounds=number)
         return timed(lambda times: [trainer(small, np.ones(len(small), bool), seed=i) for i in range(times)])
 
     def first(number: int) -> Dataset:

@@ -5,10 +5,10 @@ way or, in the other world, a record that does nothing in its place; all others 
 known: Annamalai, Balle, Hayes and De Cristofaro (2024), arXiv 2411.10614). Every step is watched. A trial is a training
 of one or of ten epochs: the likelihood ratio of its steps, with the canary's batch in each epoch unknown. In each case:
 
-- the ε that the Poisson accountant promises,
+- the ε that the Poisson accountant claims,
 - a lower bound on the ε of shuffling by simulation (`dpaudit.accounting.shuffle_lower_bound`),
 - what the real traces show, at 95 % with the threshold chosen on other trials: whether they contradict the trade-off
-  curve that the Poisson accountant promises, and a lower bound on ε that holds for every mechanism.
+  curve that the Poisson accountant claims, and a lower bound on ε that holds for every mechanism.
 
 ``python benchmarks/shuffling.py --trials 4000 --samples 300000 --out FILE.json``: the figures of the docs.
 """
@@ -38,13 +38,13 @@ BATCH_SIZE, RATE, SEED = 2, 1e-5, 20241115
 
 @dataclass(frozen=True)
 class Case:
-    """A training, with what an independent simulation of it found: the ε promised, and the least ε of shuffling."""
+    """A training, with what an independent simulation of it found: the ε claimed, and the least ε of shuffling."""
 
     noise: float
     epochs: int
     batches: int
     delta: float
-    promised: float | None = None
+    claimed: float | None = None
     simulated: float | None = None
 
     @property
@@ -138,7 +138,7 @@ def main() -> None:
             continue
         begin = time.monotonic()
         claim = GaussianSteps(case.noise, case.steps, Poisson(1 / case.batches))
-        promised = epsilon(claim, delta=case.delta, adjacency="zero-out").epsilon
+        claimed = epsilon(claim, delta=case.delta, adjacency="zero-out").epsilon
         simulated = shuffle_lower_bound(
             GaussianSteps(case.noise, case.steps, Shuffled(case.batches)),
             delta=case.delta,
@@ -153,15 +153,15 @@ def main() -> None:
         terms: Any = {"delta": case.delta, "confidence": 0.95, "adjacency": "zero-out", "unit": "record"}
         scores, selection = Scores(*worlds), HeldOut(SEED)
         measured = ClopperPearson(selection)(scores, **terms).epsilon
-        broken = WholeCurve(selection, MechanismFamily(claim, "zero-out"))(scores, **terms).epsilon > promised
-        found = {"promised": promised, "simulated": simulated, "real traces": measured, "contradicted": float(broken)}
+        broken = WholeCurve(selection, MechanismFamily(claim, "zero-out"))(scores, **terms).epsilon > claimed
+        found = {"claimed": claimed, "simulated": simulated, "real traces": measured, "contradicted": float(broken)}
         figures |= {f"{case.name}: {what}": figure for what, figure in found.items()}
-        published = {"promised": case.promised, "simulated": case.simulated}
+        published = {"claimed": case.claimed, "simulated": case.simulated}
         targets |= {f"{case.name}: {what}": figure for what, figure in published.items() if figure is not None}
         print(
-            f"{case.name}: Poisson promises ε {promised:.3f}; simulation shows at least {simulated:.2f}; "
+            f"{case.name}: Poisson claims ε {claimed:.3f}; simulation shows at least {simulated:.2f}; "
             f"{chosen.trials} real trainings in each world show {measured:.2f} and "
-            f"{'contradict' if broken else 'do not contradict'} the promised curve ({time.monotonic() - begin:.0f} s)",
+            f"{'contradict' if broken else 'do not contradict'} the claimed curve ({time.monotonic() - begin:.0f} s)",
             flush=True,
         )
     if chosen.out is not None:

@@ -7,11 +7,11 @@
 false-positive rate of 1 %, and ε ≥ 3.
 
 **With DP**: full batches, ten steps, a claim of ε = 8. Whoever sees the weights after every step knows each noisy sum u
-of clipped gradients. The attacker knows the other records and subtracts their part exactly, and knows the gradient gᵢ of
-every canary. Canaries' gradients overlap, so the product gᵢ·u is mostly about the other canaries. The best linear
-estimate of who was in is (4 I + Σ K / σ²)⁻¹ Σ G (u - half of all canaries) / σ², with K the canaries' Gram matrix at each
-step and 1/4 the variance of a fair coin. To reach: ε ≥ 1. Beside it stands what canaries with orthogonal gradients of the
-clip norm would show, by simulation. Every bound is valid: the coins are the only randomness that it relies on.
+of clipped gradients. The attacker knows the other records and subtracts their part exactly, and knows the gradient of
+every canary, a row of G. These overlap, so the product of one with u is mostly about the others. The best linear
+estimate of who was in is (4 I + Σ G Gᵀ / σ²)⁻¹ Σ G (u - half of all canaries) / σ²; 1/4 is the variance of a fair coin.
+To reach: ε ≥ 1. Beside it stands what canaries with orthogonal gradients of the clip norm would show, by simulation.
+Every bound is valid: the coins are the only randomness that it relies on.
 """
 
 import argparse
@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from dpaudit.accounting.accounted_claim import account
 from dpaudit.accounting.claim import Poisson
-from dpaudit.accounting.promise import promise
 from dpaudit.bounds.default import default_bound
 from dpaudit.data.dataset import Dataset
 from dpaudit.data.inclusion import fair_coins
@@ -130,7 +130,7 @@ def with_privacy(count: int, steps: int, sigma: float) -> None:
         "next-token", steps, int(member.sum()), GradientDescent(), Constant(RATE), clip=1.0, noise_multiplier=sigma
     )
     mechanism = recipe.mechanism(Poisson(1.0), int(member.sum()))
-    claimed = promise(mechanism, None, delta=DELTA, adjacency="add-remove", unit="record")
+    claimed = account(mechanism, None, delta=DELTA, adjacency="add-remove", unit="record")
     assert claimed is not None
     watch = SeesEveryStep(network, data, count, int(member.sum()), sigma)
     train(

@@ -1,12 +1,13 @@
 from .accounting.claim import Claim as Claim
 from .audits.attack import References as References
 from .audits.attack import attack_model as attack_model
-from .audits.attack import attack_predictions as attack_predictions
-from .audits.attack import audit_predictions as audit_predictions
 from .audits.plan import Plan as Plan
 from .audits.plan import load_plan as load_plan
+from .audits.predictions import attack_predictions as attack_predictions
+from .audits.predictions import audit_predictions as audit_predictions
 from .audits.run import run as run
 from .audits.score import audit_scores as audit_scores
+from .audits.statement import StatementKeywords as StatementKeywords
 from .bounds.lower_bound import CredibleInterval as CredibleInterval
 from .bounds.lower_bound import Estimate as Estimate
 from .bounds.lower_bound import Finding as Finding

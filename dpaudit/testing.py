@@ -94,7 +94,7 @@ def assert_leakage(
 def assert_private(
     result: "Result", claims: "Claims | str | Path | None" = None, *, when_weak: WhenWeak = "fail"
 ) -> None:
-    """Fail when a claim of a claims file does not hold, or, without one, a promise the result itself records."""
+    """Fail when a claim of a claims file does not hold, or, without one, a claim the result itself records."""
     from dpaudit.gate.claims_file import Claims, claims_from, load_claims
     from dpaudit.gate.verify import verify
 
@@ -103,19 +103,19 @@ def assert_private(
         models = {model.name for model in result.models}
         # A release that records were reconstructed from is no model; its verdict stands as it is recorded.
         releases = [each for each in result.comparisons if each.subject not in models]
-        promises = [_promised(result, each.subject) for each in result.comparisons if each.subject in models]
-        claims = claims_from({"claim": promises}) if promises or not releases else None
+        recorded = [_claimed(result, each.subject) for each in result.comparisons if each.subject in models]
+        claims = claims_from({"claim": recorded}) if recorded or not releases else None
     elif not isinstance(claims, Claims):
         claims = load_claims(Path(claims))
     _raise([*(verify(result, claims).judgements if claims is not None else ()), *releases], when_weak)
 
 
-def _promised(result: "Result", model: str) -> dict[str, object]:
+def _claimed(result: "Result", model: str) -> dict[str, object]:
     found = result.comparison(model)
     assert found is not None
     claim = found.claim
     return {
-        "id": f"promise of {model}"[:200],
+        "id": f"claim of {model}"[:200],
         "kind": "epsilon",
         "model": model,
         "epsilon": claim.epsilon,
@@ -230,7 +230,7 @@ class ClaimItem(pytest.Item):
         """Judge it."""
         judgements = self.parent.judged()[self.name]
         for each in judgements:
-            for key in ("verdict", "promised", "measured"):
+            for key in ("verdict", "claimed", "measured"):
                 self.user_properties.append((f"dpaudit.{key}", getattr(each, key)))
         broken = [each.sentence for each in judgements if each.verdict == "contradicted"]
         if broken:

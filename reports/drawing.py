@@ -11,12 +11,12 @@ from typing import Any
 
 # Drawn with these, written as CSS variables with the light theme as fall-back: the page turns them dark.
 INK, MUTED, PAPER, SHADE = "#1d2733", "#6b7785", "#fffffe", "#e9edf1"
-# Okabe and Ito's palette, which colour-blind readers can tell apart; without its black and yellow. The promise has its
+# Okabe and Ito's palette, which colour-blind readers can tell apart; without its black and yellow. The claim has its
 # vermilion for itself, darkened until small words in it can be read.
 COLOURS = ("#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
-PROMISED = "#b84f00"
+CLAIMED = "#b84f00"
 VARIABLES = {
-    INK: "--ink", MUTED: "--muted", PAPER: "--paper", SHADE: "--shade", PROMISED: "--promised",
+    INK: "--ink", MUTED: "--muted", PAPER: "--paper", SHADE: "--shade", CLAIMED: "--claimed",
     **{colour: f"--series-{number}" for number, colour in enumerate(COLOURS)},
 }  # fmt: skip
 DASHES: tuple[Any, ...] = ("solid", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))

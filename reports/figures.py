@@ -6,7 +6,7 @@ from typing import Any
 
 from dpaudit.accounting import allowed_for_replaced
 from dpaudit.bounds.lower_bound import LowerBound
-from dpaudit.reports.drawing import COLOURS, DASHES, INK, MUTED, PAPER, PROMISED, SHADE, Drawing, Margins, canvas
+from dpaudit.reports.drawing import CLAIMED, COLOURS, DASHES, INK, MUTED, PAPER, SHADE, Drawing, Margins, canvas
 from dpaudit.reports.words import by_severity, count_of, short
 from dpaudit.reports.words import figure as number
 from dpaudit.results.membership import AttackResult
@@ -15,63 +15,73 @@ from dpaudit.scores.slices import Slice
 
 ROWS = 60  # more cannot be told apart in one figure; all of them are in its table
 SIGNIFICANT = 0.05  # a slice stands out when its p-value, adjusted for all slices, is below this
-CROWDED = 12  # with more rows than this, promises are lines without a label
+CROWDED = 12  # with more rows than this, claims are lines without a label
 ROOMY = 10.0  # ε up to which a ceiling is always drawn
 LONGEST = 28  # characters of a name beside an axis
 
 
-def promise_against_measurement(result: Result) -> Drawing:
-    """Bars of the strongest lower bound on each model, its promise, and hatched what the audit could not have seen."""
-    bounds = [(model, strongest_bound(result, model.name)) for model in by_severity(result)]
-    shown = [(model, bound) for model, bound in bounds if bound is not None][:ROWS]
-    promised = [largest_allowed(m, b) for m, b in shown if m.promise is not None and m.promise.claim.epsilon < math.inf]
-    # A ceiling far beyond every promise and measurement would leave no room for them.
-    most = max([bound.epsilon for _, bound in shown] + [min(value, 40.0) for value in promised] + [1.0])
-    highest = max((ceiling(result, model.name) or 0.0 for model, _ in shown), default=0.0)
-    limit = 1.08 * max(most, min(highest, max(ROOMY, 1.15 * most)))
+def claim_against_measurement(result: Result) -> Drawing:
+    """One row for each model: its claim, and what was measured and could have been.
+
+    A bar is the largest bound that holds for every mechanism, a diamond the largest within a family; hatched is what
+    the audit could not have certified.
+    """
+    every = [
+        (model, general_bound(result, model.name), family_bound(result, model.name)) for model in by_severity(result)
+    ]
+    shown = [(model, general, family) for model, general, family in every if general or family][:ROWS]
+    allowed = [_allowed(model, general, family) for model, general, family in shown]
+    bounds = [bound.epsilon for _, *both in shown for bound in both if bound is not None]
+    # A ceiling far beyond every claim and measurement would leave no room for them.
+    most = max([*bounds, *(min(value, 40.0) for value in allowed if value < math.inf), 1.0])
+    ceilings = [largest_certifiable(result, model.name) or 0.0 for model, *_ in shown]
+    limit = 1.08 * max(most, min(max(ceilings, default=0.0), max(ROOMY, 1.15 * most)))
     crowded = len(shown) > CROWDED
 
     def draw() -> Any:
         figure, axes = canvas(7.2, 0.75 + (0.28 if crowded else 0.5) * len(shown))
         rows = range(len(shown))
-        ceilings = [ceiling(result, model.name) or 0.0 for model, _ in shown]
         unseen = [max(0.0, limit - each) for each in ceilings]
         axes.barh(rows, unseen, left=ceilings, height=0.62, color=SHADE, hatch="////", edgecolor=MUTED, lw=0)
-        axes.barh(rows, [bound.epsilon for _, bound in shown], height=0.34, color=COLOURS[0])
+        axes.barh(rows, [0.0 if general is None else general.epsilon for _, general, _ in shown], height=0.34,
+                  color=COLOURS[0])  # fmt: skip
+        within = [(family.epsilon, row) for row, (*_, family) in enumerate(shown) if family is not None]
+        if within:
+            axes.plot([at for at, _ in within], [row for _, row in within], "D", ms=6, color=COLOURS[1], mec=PAPER)
         plate = {"facecolor": PAPER, "edgecolor": "none", "pad": 1}
-        for row, (model, bound) in enumerate(shown):
-            claimed = largest_allowed(model, bound)
-            # Beside the bar, or beyond the promise where the words would cover its line.
-            end = (
-                claimed
-                if bound.epsilon <= claimed <= min(bound.epsilon + 0.12 * limit, 0.88 * limit)
-                else bound.epsilon
-            )
-            axes.text(end + limit * 0.01, row, f"≥ {number(bound.epsilon)}", va="center", color=INK, size=9, bbox=plate)
-            if model.promise is not None and not crowded:
+        for row, (model, general, family) in enumerate(shown):
+            claimed, marks = allowed[row], [bound for bound in (general, family) if bound is not None]
+            if len(marks) == 2 and abs(marks[0].epsilon - marks[1].epsilon) < 0.15 * limit:  # one label for both
+                marks = [max(marks, key=_size)]
+                labels = [f"≥ {number(general.epsilon)}, ≥ {number(family.epsilon)} within"]  # type: ignore[union-attr]
+            else:
+                labels = [f"≥ {number(bound.epsilon)}{' within' if bound is family else ''}" for bound in marks]
+            for bound, label in zip(marks, labels, strict=True):
+                # On the other side of the mark where the words would cover the line of the claim.
+                left = bound.epsilon > 0.25 * limit and bound.epsilon <= claimed < bound.epsilon + 0.2 * limit
+                end = bound.epsilon if left or not bound.epsilon <= claimed < bound.epsilon + 0.2 * limit else claimed
+                axes.text(end + limit * (-0.015 if left else 0.015), row, label, va="center", color=INK, size=9,
+                          bbox=plate, ha="right" if left else "left")  # fmt: skip
+            if model.accounted is not None and not crowded:
                 side = "left" if claimed < 0.1 * limit else "center" if claimed < 0.9 * limit else "right"
-                words = f"promised {number(model.promise.claim.epsilon)}"
-                if claimed != model.promise.claim.epsilon:
+                words = f"claimed {number(model.accounted.claim.epsilon)}"
+                if claimed != model.accounted.claim.epsilon:
                     words += f", {number(claimed)} where one is replaced"
-                axes.text(min(claimed, limit), row - 0.37, words, ha=side, va="bottom", color=PROMISED, size=8)
-        lines = [
-            (largest_allowed(model, bound), row)
-            for row, (model, bound) in enumerate(shown)
-            if model.promise is not None and largest_allowed(model, bound) <= limit
-        ]
+                axes.text(min(claimed, limit), row - 0.37, words, ha=side, va="bottom", color=CLAIMED, size=8)
+        lines = [(at, row) for row, at in enumerate(allowed) if at <= limit]
         axes.vlines([at for at, _ in lines], [row - 0.36 for _, row in lines], [row + 0.36 for _, row in lines],
-                    color=PROMISED, lw=2.5)  # fmt: skip
-        axes.set_yticks(range(len(shown)), [_short(model.name) for model, _ in shown])
+                    color=CLAIMED, lw=2.5)  # fmt: skip
+        axes.set_yticks(range(len(shown)), [_short(model.name) for model, *_ in shown])
         axes.set_ylim(len(shown) - 0.45, -0.62)
         axes.set_xlim(0, limit)
         axes.set_xlabel("ε")
         return figure
 
-    return Drawing(draw, f"Promised ε, measured lower bound and audit ceiling of {count_of(len(shown), 'model')}")
+    return Drawing(draw, f"Claimed ε, measured lower bound and audit ceiling of {count_of(len(shown), 'model')}")
 
 
 def roc(result: Result, model: ModelResult) -> Drawing:
-    """Log-log ROC of the attacks on one model, the band of the best one, and the curve the promise allows."""
+    """Log-log ROC of the attacks on one model, the band of the best one, and the curve the claim allows."""
     attacks = attacks_on(result, model.name)
     best = max(attacks, key=lambda attack: attack.auc)
     floor = 1 / best.nonmembers
@@ -79,7 +89,7 @@ def roc(result: Result, model: ModelResult) -> Drawing:
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     ranked = sorted(attacks, key=lambda attack: -attack.auc)[: len(COLOURS)]
-    entries = 1 + len(ranked) + (model.promise is not None)
+    entries = 1 + len(ranked) + (model.accounted is not None)
     legend = 0.18 * math.ceil(entries / 2) + 0.1
 
     def draw() -> Any:
@@ -94,15 +104,15 @@ def roc(result: Result, model: ModelResult) -> Drawing:
             ys = [y for _, y in points] or [start, 1]
             axes.plot(xs, ys, color=COLOURS[index], lw=1.6, ls=DASHES[index % len(DASHES)], drawstyle="steps-post",
                       label=_short(attack.attack))  # fmt: skip
-        if model.promise is not None:
-            inside = [(x, y) for x, y in zip(model.promise.fpr, model.promise.tpr, strict=True) if x >= start]
+        if model.accounted is not None:
+            inside = [(x, y) for x, y in zip(model.accounted.fpr, model.accounted.tpr, strict=True) if x >= start]
             axes.plot(
                 [x for x, _ in inside],
                 [y for _, y in inside],
-                color=PROMISED,
+                color=CLAIMED,
                 lw=1.8,
                 ls=(0, (6, 2)),
-                label="allowed by the promise",
+                label="allowed by the claim",
             )
         axes.set(xscale="log", yscale="log", xlim=(start, 1), ylim=(start, 1.05))
         axes.set_xlabel("false-positive rate")
@@ -143,14 +153,33 @@ def strongest_bound(result: Result, model: str) -> LowerBound | None:
     return max(result.bounds(model), key=lambda bound: bound.epsilon, default=None)
 
 
-def largest_allowed(model: ModelResult, bound: LowerBound) -> float:
-    """The largest ε that a model's promise allows a bound to show; infinite without a promise.
+def general_bound(result: Result, model: str) -> LowerBound | None:
+    """The largest lower bound on one model that holds for every mechanism."""
+    return max((bound for bound in result.bounds(model) if not bound.family), key=_size, default=None)
 
-    Where one record was replaced by another, a promise for added or removed ones allows more than its own ε.
+
+def family_bound(result: Result, model: str) -> LowerBound | None:
+    """The largest lower bound on one model that holds within a family of mechanisms."""
+    return max((bound for bound in result.bounds(model) if bound.family), key=_size, default=None)
+
+
+def _size(bound: LowerBound) -> float:
+    return bound.epsilon
+
+
+def _allowed(model: ModelResult, general: LowerBound | None, family: LowerBound | None) -> float:
+    bound = general or family
+    return math.inf if bound is None else largest_allowed(model, bound)
+
+
+def largest_allowed(model: ModelResult, bound: LowerBound) -> float:
+    """The largest ε that a model's claim allows a bound to show; infinite without a claim.
+
+    Where one record was replaced by another, a claim for added or removed ones allows more than its own ε.
     """
-    if model.promise is None:
+    if model.accounted is None:
         return math.inf
-    claim = model.promise.claim
+    claim = model.accounted.claim
     if bound.adjacency != "replace-one" or claim.adjacency == "replace-one":
         return claim.epsilon
     converted = allowed_for_replaced(claim, bound.delta, claim.mechanism or model.mechanism)
@@ -163,6 +192,13 @@ def ceiling(result: Result, model: str) -> float | None:
     if strongest is None:
         return None
     return max(bound.ceiling for bound in result.bounds(model) if bound.family == strongest.family)
+
+
+def largest_certifiable(result: Result, model: str) -> float | None:
+    """The same for every mechanism, or within a family where no bound holds for every mechanism."""
+    bounds = result.bounds(model)
+    widest = [bound for bound in bounds if not bound.family] or bounds
+    return max((bound.ceiling for bound in widest), default=None)
 
 
 def slices(result: Result) -> list[tuple[AttackResult, Slice]]:

@@ -20,20 +20,20 @@ LONGEST = 300  # of a name in a Markdown cell: a step summary holds one mebibyte
 def tabulate_judgements(gate: Gate) -> Table:
     """One row for each judgement."""
     drawn = Table(box=None, header_style="bold", caption=gate.flakiness, caption_justify="left")
-    for heading in ("claim", "result", "model", "promised", "measured", "verdict"):
+    for heading in ("claim", "result", "model", "claimed", "measured", "verdict"):
         drawn.add_column(heading, overflow="fold")
     for each in gate.judgements:
-        words = (each.claim, each.result, each.model, each.promised, each.measured)
+        words = (each.claim, each.result, each.model, each.claimed, each.measured)
         drawn.add_row(*map(plain_text, words), plain_text(each.verdict, MARKS[each.verdict]))
     return drawn
 
 
 def gate_as_markdown(gate: Gate) -> str:
     """A short table that fits a CI step summary or a comment on a pull request."""
-    lines = ["### Privacy claims", "", "| | claim | model | promised | measured | |", "|---|---|---|---|---|---|"]
+    lines = ["### Privacy claims", "", "| | claim | model | claimed | measured | |", "|---|---|---|---|---|---|"]
     lines += [
         f"| {SYMBOLS[each.verdict]} | {cell(each.claim)} | {cell(f'{each.result} / {each.model}')} "
-        f"| {cell(each.promised)} | {cell(each.measured)} | **{each.verdict}** |"
+        f"| {cell(each.claimed)} | {cell(each.measured)} | **{each.verdict}** |"
         for each in gate.judgements
     ]
     lines += [""] + [f"- {cell(each.claim)}: {cell(each.sentence)}" for each in gate.judgements]

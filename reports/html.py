@@ -17,12 +17,14 @@ from dpaudit.gate.compare import changes
 from dpaudit.reports import figures, words
 from dpaudit.reports.drawing import Drawing
 from dpaudit.reports.records import ShownRecords
+from dpaudit.reports.summary import attackers, plain_verdict, risk, summary_row, would_change
 from dpaudit.reports.tables import gradient
 from dpaudit.results.membership import AttackResult
 from dpaudit.results.result import ModelResult, Result
 from dpaudit.runtime.files import replacing, write_text
 
 CARDS = 9  # verdicts shown as cards, the worst first; the rest are a table
+RISKS = 9  # models whose risk is told
 CURVES = 9  # models whose ROC is drawn
 READ_OFF = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5)
 
@@ -45,6 +47,10 @@ def write_page(result: Result, baseline: Result | None, records: ShownRecords | 
         result=result,
         cards=[_card(result, subject) for subject in subjects[:CARDS]],
         others=[_card(result, subject) for subject in subjects[CARDS:]],
+        summary=[summary_row(result, subject) for subject in subjects],
+        attackers=attackers(result),
+        risks=[found for model in ordered[:RISKS] if (found := risk(result, model)) is not None],
+        changers=would_change(result),
         rows=[_row(result, model) for model in ordered],
         drawn={name: Markup(svg) for name, svg in drawn.items()},  # by us, every name in them escaped
         curves=[_curve(result, model) for model in attacked[:CURVES]],
@@ -87,7 +93,7 @@ def draw_figures(result: Result) -> dict[str, Drawing]:
     """Every figure of a report by file name."""
     found = {}
     if result.outcomes and result.models:
-        found["promise"] = figures.promise_against_measurement(result)
+        found["claim"] = figures.claim_against_measurement(result)
     attacked = [model for model in words.by_severity(result) if figures.attacks_on(result, model.name)]
     for model in attacked[:CURVES]:
         found[figures.file_name(result, model)] = figures.roc(result, model)
@@ -109,7 +115,9 @@ def _card(result: Result, subject: str) -> dict[str, Any]:
         "verdict": word,
         "symbol": words.SYMBOLS[word],
         "class": word.replace(" ", "-"),
-        "sentence": words.describe_verdict(result, subject),
+        "sentence": plain_verdict(result, subject),
+        "full": words.describe_verdict(result, subject),
+        "caveats": () if (found := result.comparison(subject)) is None else found.caveats,
         "words": " ".join(sentences),
     }
 
@@ -127,11 +135,11 @@ def _left_out(attacks: Sequence[AttackResult]) -> list[tuple[tuple[str, ...], li
 
 def _row(result: Result, model: ModelResult) -> dict[str, Any]:
     bound = figures.strongest_bound(result, model.name)
-    promised = None if model.promise is None else model.promise.claim.epsilon
+    claimed = None if model.accounted is None else model.accounted.claim.epsilon
     return {
         "model": model,
         "bound": bound,
-        "allowed": promised if bound is None else figures.largest_allowed(model, bound),
+        "allowed": claimed if bound is None else figures.largest_allowed(model, bound),
         "ceiling": figures.ceiling(result, model.name),
         "verdict": words.verdict(result, model.name),
         "best": figures.best_attack(result, model.name),
@@ -148,16 +156,16 @@ def _curve(result: Result, model: ModelResult) -> dict[str, Any]:
 
 
 def _readings(result: Result, model: ModelResult) -> list[dict[str, Any]]:
-    """The ROC as a table: each attack and the promise at a few false-positive rates."""
+    """The ROC as a table: each attack and the claim at a few false-positive rates."""
     attacks = figures.attacks_on(result, model.name)
     fewest = min(attack.nonmembers for attack in attacks)
     rates = [rate for rate in READ_OFF if words.resolves_fpr(fewest, rate)]
     rows: list[dict[str, Any]] = [{"name": "false-positive rate", "tpr": rates}]
     for attack in attacks:
         rows.append({"name": attack.attack, "tpr": [_at(attack, rate) for rate in rates]})
-    if model.promise is not None:
-        allowed = np.interp(rates, model.promise.fpr, model.promise.tpr).tolist() if rates else []
-        rows.append({"name": "allowed by the promise", "tpr": allowed})
+    if model.accounted is not None:
+        allowed = np.interp(rates, model.accounted.fpr, model.accounted.tpr).tolist() if rates else []
+        rows.append({"name": "allowed by the claim", "tpr": allowed})
     return rows
 
 

@@ -16,12 +16,12 @@ MARKS = {
     "consistent": "green",
     "too weak": "yellow",
     "no verdict": "yellow",
-    "no promise": "dim",
+    "no claim": "dim",
 }
 
 
 def tabulate_models(result: Result) -> Table:
-    """One row per model: promise, measurement, verdict, utility. It fits 80 columns when the names are short."""
+    """One row per model: claim, measurement, verdict, utility. It fits 80 columns when the names are short."""
     drawn = Table(
         title=plain_text(result.title, "table.title"),
         title_justify="left",
@@ -30,12 +30,12 @@ def tabulate_models(result: Result) -> Table:
         padding=(0, 1, 0, 0),
     )
     drawn.add_column("model", overflow="fold", min_width=8)
-    for heading in ("promised\nε ≤", "measured\nε ≥", "ceiling", "AUC", "train", "test"):
+    for heading in ("claimed\nε ≤", "measured\nε ≥", "ceiling", "AUC", "train", "test"):
         drawn.add_column(heading, justify="right", no_wrap=True)
     drawn.add_column("verdict", no_wrap=True)
     for model in result.models:
         drawn.add_row(*_row(result, model))
-    shuffled = any(model.promise is not None and model.promise.optimistic for model in result.models)
+    shuffled = any(model.accounted is not None and model.accounted.optimistic for model in result.models)
     bounds = [bound for model in result.models for bound in result.bounds(model.name)]
     measured = {(bound.delta, bound.adjacency, bound.unit) for bound in bounds}
     # Of bounds that differ each says its own in the result; the caption then says the audit's.
@@ -49,10 +49,10 @@ def tabulate_models(result: Result) -> Table:
         figure(largest_allowed(model, bound))
         for model in result.models
         if (bound := strongest_bound(result, model.name)) is not None
-        and model.promise is not None
-        and largest_allowed(model, bound) != model.promise.claim.epsilon
+        and model.accounted is not None
+        and largest_allowed(model, bound) != model.accounted.claim.epsilon
     ]
-    caption += f" ‡ where one {unit} is replaced the promise allows ε ≤ {', '.join(converted)}." if converted else ""
+    caption += f" ‡ where one {unit} is replaced the claim allows ε ≤ {', '.join(converted)}." if converted else ""
     families = {bound.family for model in result.models if (bound := strongest_bound(result, model.name)) is not None}
     caption += "".join(f" † within: {family}." for family in sorted(families - {""}))
     drawn.caption = plain_text(caption, "table.caption")
@@ -75,16 +75,20 @@ def choices(result: Result) -> list[str]:
 
 def _row(result: Result, model: ModelResult) -> list[str | Text]:
     bound, best = strongest_bound(result, model.name), best_attack(result, model.name)
-    promise = "none" if model.promise is None else figure(model.promise.claim.epsilon)
-    if model.promise is not None and bound is not None and largest_allowed(model, bound) != model.promise.claim.epsilon:
-        promise += "‡"
-    mark = "*" if model.promise is not None and model.promise.optimistic else ""
+    claim = "none" if model.accounted is None else figure(model.accounted.claim.epsilon)
+    if (
+        model.accounted is not None
+        and bound is not None
+        and largest_allowed(model, bound) != model.accounted.claim.epsilon
+    ):
+        claim += "‡"
+    mark = "*" if model.accounted is not None and model.accounted.optimistic else ""
     within = "†" if bound is not None and bound.family else ""
     measured = ["", ""] if bound is None else [f"{figure(bound.epsilon)}{within}", figure(ceiling(result, model.name))]
     measured += ["" if best is None else f"{best.auc:.3f}"]
     utility = ["", ""] if model.utility is None else [f"{model.utility.train:.3f}", f"{model.utility.test:.3f}"]
     word = verdict(result, model.name)
-    return [plain_text(model.name), promise + mark, *measured, *utility, plain_text(word, MARKS[word])]
+    return [plain_text(model.name), claim + mark, *measured, *utility, plain_text(word, MARKS[word])]
 
 
 def changes_table(found: Sequence[Change]) -> Table:

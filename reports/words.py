@@ -4,6 +4,8 @@ import math
 import re
 from collections.abc import Sequence
 
+import numpy as np
+
 from dpaudit.accounting.claim import FixedSize, Poisson, Sampling, Shuffled
 from dpaudit.bounds.lower_bound import LowerBound
 from dpaudit.data.member_choice import Coins, NotRandom, RandomSplit
@@ -13,25 +15,27 @@ from dpaudit.results.membership import AttackResult, ExposedRecords, PoolResult
 from dpaudit.results.result import ModelResult, Result
 from dpaudit.scores.roc import nonmembers_needed
 
-SYMBOLS = {"contradicted": "✕", "consistent": "✓", "too weak": "?", "no verdict": "!", "no promise": "–"}
+SYMBOLS = {"contradicted": "✕", "consistent": "✓", "too weak": "?", "no verdict": "!", "no claim": "–"}
 TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")
 WITH_CANARY_RECORDS = (3, 4)  # rungs of the ladder whose attackers look for records made to stand out
-SEVERITY = ("contradicted", "no verdict", "too weak", "consistent", "no promise")
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # quantiles in sentences
+LISTED = 10  # exposed records on the page; the rest are in the file
+SEVERITY = ("contradicted", "no verdict", "too weak", "consistent", "no claim")
 
 
 def verdict(result: Result, model: str) -> str:
-    """The verdict in one word, or that there is no promise to judge."""
+    """The verdict in one word, or that there is no claim to judge."""
     found = result.comparison(model)
-    return found.verdict if found is not None else "no promise"
+    return found.verdict if found is not None else "no claim"
 
 
 def by_severity(result: Result) -> list[ModelResult]:
-    """Models with the worst verdict first, among those the most broken promise, otherwise in the plan's order."""
+    """Models with the worst verdict first, among those the most broken claim, otherwise in the plan's order."""
     return sorted(result.models, key=lambda model: _severity(result, model.name))
 
 
 def ordered_subjects(result: Result) -> list[str]:
-    """What has a verdict or could have one: models, and whatever else made a promise; ordered like the models."""
+    """What has a verdict or could have one: models, and whatever else made a claim; ordered like the models."""
     names = [model.name for model in result.models] + [found.subject for found in result.comparisons]
     return sorted(dict.fromkeys(names), key=lambda name: _severity(result, name))
 
@@ -50,38 +54,36 @@ def headline(result: Result) -> str:
     void = [found.subject for found in judged if found.verdict == "no verdict"]
     weak = [found.subject for found in judged if found.verdict == "too weak"]
     if broken:
-        return f"{several(broken)} {'leaks' if len(broken) == 1 else 'leak'} more than promised."
+        return f"{several(broken)} {'leaks' if len(broken) == 1 else 'leak'} more than claimed."
     if void:
-        return f"Nothing that was measured says anything about the promise of {several(void)}."
+        return f"Nothing that was measured says anything about the claim of {several(void)}."
     if weak:
         fine = [found.subject for found in judged if found.verdict == "consistent"]
-        rest = f" Nothing contradicts {_promises(result, fine)}." if fine else ""
+        rest = f" Nothing contradicts {_claims_in_words(result, fine)}." if fine else ""
         return f"This audit was too weak to judge {several(weak)}.{rest}"
     if judged:
-        return f"Nothing contradicts {_promises(result, [found.subject for found in judged])} examined."
-    return "No promise was made; this is what an attacker can find out."
+        return f"Nothing contradicts {_claims_in_words(result, [found.subject for found in judged])} examined."
+    return "No claim was made; this is what an attacker can find out."
 
 
-def _promises(result: Result, subjects: Sequence[str]) -> str:
-    """So many promises of models, and so many claims about what was released."""
+def _claims_in_words(result: Result, subjects: Sequence[str]) -> str:
+    """So many claims of models, and so many claims about what was released."""
     models = {model.name for model in result.models}
     of_models = sum(subject in models for subject in subjects)
-    parts = {"promise": of_models, "claim about what was released": len(subjects) - of_models}
+    parts = {"claim": of_models, "claim about what was released": len(subjects) - of_models}
     return " and ".join(
-        f"the {noun}"
-        if number == 1
-        else f"the {number} {noun.replace('promise', 'promises').replace('claim', 'claims')}"
+        f"the {noun}" if number == 1 else f"the {number} {noun.replace('claim', 'claims')}"
         for noun, number in parts.items()
         if number
     )
 
 
 def describe_verdict(result: Result, subject: str) -> str:
-    """The verdict on one model, or on another promise, in a sentence or two."""
+    """The verdict on one model, or on another claim, in a sentence or two."""
     found = result.comparison(subject)
     if found is not None:
         return short(found.sentence, 1000)
-    sentence = "It promises nothing, so there is nothing to contradict."
+    sentence = "It claims nothing, so there is nothing to contradict."
     general = max((bound for bound in result.bounds(subject) if not bound.family), key=_epsilon, default=None)
     if general is not None and general.epsilon > 0:
         sentence += f" It leaks at least ε = {general.epsilon:.3g} ({general.confidence:.4g} confidence)."
@@ -94,7 +96,7 @@ def in_words(attack: AttackResult) -> str:
     if point is None:
         return f"Too few records ({attack.nonmembers} non-members) to say how many members an attacker finds."
     return (
-        f"An attacker who wrongly accuses {share(point.fpr)} people finds {percent(point.tpr)} "
+        f"At a false-positive rate of {share(point.fpr)} an attacker finds {percent(point.tpr)} "
         f"({percent(point.low)} to {percent(point.high)}) of the real members; guessing finds {percent(point.fpr)}."
     )
 
@@ -163,6 +165,17 @@ def exposed_parts(listed: ExposedRecords, most: int) -> list[tuple[str, list[int
     ]
 
 
+def found_shares(listed: ExposedRecords) -> str:
+    """How the shares of models in which exposed records are found are distributed; empty where they are not known."""
+    if listed.rates is None or not listed.rates.tpr:
+        return ""
+    low, quarter, middle, upper, high = (percent(float(at)) for at in np.quantile(listed.rates.tpr, SHARES))
+    return (
+        f"The attack finds half of the {len(listed.rates.tpr):,} listed records in {quarter} to {upper} of the "
+        f"reference models trained with them (median {middle}, least {low}, most {high})."
+    )
+
+
 def audited_units(result: Result) -> str:
     """What was audited, in numbers: records, or users where only users were.
 
@@ -196,8 +209,8 @@ def other_differences(changes: Sequence[Change]) -> list[str]:
 def utility_in_words(result: Result) -> str:
     """What privacy costs in accuracy; empty when there is nothing to compare."""
     classifiers = [m for m in result.models if m.utility is not None and m.utility.metric == "accuracy"]
-    private = [m for m in classifiers if m.promise is not None]
-    plain = [m for m in classifiers if m.promise is None]
+    private = [m for m in classifiers if m.accounted is not None]
+    plain = [m for m in classifiers if m.accounted is None]
     if not private or not plain:
         return ""
     best = max(private, key=_test_accuracy)
@@ -205,7 +218,7 @@ def utility_in_words(result: Result) -> str:
     lost = _test_accuracy(other) - _test_accuracy(best)
     direction = "less" if lost >= 0 else "more"
     return (
-        f"The best model with a promise, {short(best.name)}, classifies {percent(_test_accuracy(best))} of unseen "
+        f"The best model with a claim, {short(best.name)}, classifies {percent(_test_accuracy(best))} of unseen "
         f"records rightly: {abs(100 * lost):.1f} points {direction} than the best without one."
     )
 
@@ -273,11 +286,11 @@ def assumptions(result: Result) -> list[str]:
 def not_tested(result: Result) -> list[str]:
     """What this audit did not look at; no verdict speaks of it."""
     ran = {(rung.model, rung.rung) for rung in result.ladder.rungs if not rung.skipped} if result.ladder else set()
-    promised = [model.name for model in result.models if model.promise is not None]
-    unasked = [name for name in promised if (name, 1) not in ran]
+    claimed = [model.name for model in result.models if model.accounted is not None]
+    unasked = [name for name in claimed if (name, 1) not in ran]
     gaps = []
-    if result.models and (unasked or not promised):
-        whose = f"trained {several(unasked)}" if len(unasked) < len(promised) else "trained the models"
+    if result.models and (unasked or not claimed):
+        whose = f"trained {several(unasked)}" if len(unasked) < len(claimed) else "trained the models"
         gaps.append(f"Whether the code that {whose} clips and adds noise as it says; only what leaks out.")
     gaps.append("Privacy of preprocessing and of choices made on private data before the training.")
     if not _steps_were_seen(result):

@@ -29,11 +29,11 @@ THROUGH = {
     ),
     "tests/audits/membership/test_larger_than_memory.py": "runtime.out_of_core",
     "tests/audits/membership/test_reference_models.py": "audits.by_name audits.membership.views",
-    "tests/audits/test_attack.py": "data.as_data",
+    "tests/audits/test_attack.py": "audits.signals data.as_data",
     "tests/audits/test_heavy_steps.py": "runtime.seeds training.reference_models.task_cache",
     "tests/audits/test_plan.py": "runtime.first_error runtime.strict",
     "tests/audits/test_run.py": "runtime.keras_two runtime.log runtime.tensorflow",
-    "tests/audits/test_score.py": "accounting.adjacency data.member_choice",
+    "tests/audits/test_score.py": "accounting.adjacency audits.statement data.member_choice",
     "tests/audits/trace/test_run.py": "attacks.gradient.views_of_trace audits.trace.run",
     "tests/bounds/test_power.py": "self_test.power",
     "tests/bounds/test_vacuous.py": "bounds.certified bounds.vacuous",
@@ -42,11 +42,11 @@ THROUGH = {
     ),
     "tests/cli/test_dry_run.py": "audits.cost cli.options cli.output runtime.machine",
     "tests/cli/test_init_table.py": "audits.plan_for_table data.look",
-    "tests/cli/test_inspect.py": "cli.epsilon cli.inspect inspection.load_factory reports.inspection",
+    "tests/cli/test_inspect.py": "cli.epsilon cli.inspect reports.inspection",
     "tests/cli/test_verify_command.py": "cli.verify",
     "tests/data/test_blind_baseline.py": "data.columns",
     "tests/data/test_tables.py": "data.table_columns",
-    "tests/docs/test_commands.py": "data.optional self_test.bugs.page",
+    "tests/docs/test_commands.py": "data.optional self_test.faults.page",
     "tests/engine/test_batches.py": "engine.keys",
     "tests/engine/test_gradients.py": (
         "engine.attention engine.conv_windows engine.layers engine.per_example_clipping engine.sequence_layers "
@@ -62,21 +62,23 @@ THROUGH = {
     ),
     "tests/inspection/test_keras_adapters.py": "inspection.coupling",
     "tests/inspection/test_kinds_of_faults.py": (
-        "accounting.law accounting.law_epsilon inspection.after inspection.check_law inspection.check_rare "
-        "inspection.microbatches inspection.noise inspection.sight self_test.bugs.unusual"
+        "accounting.law accounting.law_epsilon inspection.check_law inspection.check_rare "
+        "inspection.after inspection.microbatches inspection.noise inspection.sight inspection.undo "
+        "self_test.faults.hidden self_test.faults.unusual"
     ),
     "tests/inspection/test_reconcile.py": "accounting.composed",
     "tests/integrations/test_simulated.py": "training.federated.ledger",
     "tests/reports/test_forms.py": "gate.history",
     "tests/reports/test_sections.py": "reports.tables.gradient",
-    "tests/results/test_parity.py": "accounting.promise",
+    "tests/results/test_parity.py": "accounting.accounted_claim",
     "tests/results/test_result_types.py": (
         "results.federated results.gradient results.membership results.prior results.trace"
     ),
-    "tests/self_test/bugs/test_zoo.py": (
-        "self_test.bugs.fault self_test.bugs.federated self_test.bugs.pipelines "
-        "self_test.bugs.recorded_federations self_test.bugs.tf_privacy "
-        "self_test.bugs.traces"
+    "tests/self_test/faults/test_run.py": (
+        "self_test.faults.rung_0 self_test.faults.rung_1 self_test.faults.started "
+        "self_test.faults.fault self_test.faults.federated self_test.faults.pipelines "
+        "self_test.faults.recorded_federations self_test.faults.tf_privacy "
+        "self_test.faults.traces"
     ),
     "tests/trace/test_trace.py": (
         "trace.accountant trace.averages trace.check_course trace.check_noise trace.check_participation trace.inspect "

@@ -13,7 +13,7 @@ import pytest
 from dpaudit.runtime.errors import InputError
 from dpaudit.runtime.files import parse_toml
 from dpaudit.testing import PrivacyViolation, assert_epsilon, assert_leakage, assert_private
-from dpaudit.trace import DpClaim, TraceWriter
+from dpaudit.trace import DpClaim, Manifest, TraceWriter
 from tests.small_audits import DELTA, claims, epsilon_claim, gaussian_audit
 
 pytest_plugins = ["pytester"]
@@ -83,7 +83,7 @@ def test_each_claim_is_an_item(project: Run, pytester: pytest.Pytester) -> None:
     done = project("--junitxml=junit.xml")
     assert done.ret == 0, done.stdout.str()
     assert "2 passed, 1 skipped" in done.stdout.str()
-    assert "too weak: The promise of" in done.stdout.str()
+    assert "too weak: The claim of" in done.stdout.str()
     cases = {case.get("name"): case for case in ElementTree.parse(pytester.path / "junit.xml").iter("testcase")}
     assert set(cases) == {"eps-2", "auc-low", "eps-20"}
     found = {each.get("name"): each.get("value") for each in cases["auc-low"].iter("property")}
@@ -98,11 +98,11 @@ def test_power_can_be_required_and_items_chosen(project: Run) -> None:
 
 
 def test_contradicted_claim_fails_with_a_sentence(project: Run, pytester: pytest.Pytester) -> None:
-    """The failure says what was promised and what was measured, without a traceback; also under xdist."""
+    """The failure says what was claimed and what was measured, without a traceback; also under xdist."""
     (pytester.path / "model.claims.toml").write_text(CLAIMS.replace("result.json", "leaky.json"))
     done = project("-p", "xdist", "-n", "1")
     assert done.ret == 1
-    assert "Promised ε ≤ 2, measured ε ≥" in done.stdout.str()
+    assert "Claimed ε ≤ 2, measured ε ≥" in done.stdout.str()
     assert "Traceback" not in done.stdout.str()
     assert "2 failed, 1 skipped" in done.stdout.str()
 
@@ -167,7 +167,7 @@ def test_assertions() -> None:
     assert_epsilon(quiet, at_most=2.0)
     assert_leakage(quiet, "tpr@fpr=0.01", at_most=0.2)
     assert_private(quiet, claims(epsilon_claim(2.0)))
-    with pytest.raises(PrivacyViolation, match="Promised ε ≤ 2, measured ε ≥"):
+    with pytest.raises(PrivacyViolation, match="Claimed ε ≤ 2, measured ε ≥"):
         assert_epsilon(leaky, at_most=2.0)
     with pytest.raises(PrivacyViolation, match=r"all of it above the allowed 0\.2"):
         assert_leakage(leaky, "tpr@fpr=0.01", at_most=0.2)
@@ -186,14 +186,14 @@ def test_weak_audit_does_not_pass_unless_told_to() -> None:
         assert_epsilon(quiet, at_most=20.0, when_weak="skip")  # type: ignore[arg-type]  # the point
 
 
-def test_promises_a_result_records_can_be_asserted() -> None:
-    """Without a claims file the promises of the result are judged anew; a result without any is refused."""
+def test_claims_a_result_records_can_be_asserted() -> None:
+    """Without a claims file the claims of the result are judged anew; a result without any is refused."""
     from dpaudit.audits.score import audit_scores
 
     scores, member = list(range(400)), [0] * 200 + [1] * 200
-    promised = audit_scores(scores, member, epsilon=0.5, delta=DELTA)
+    claimed = audit_scores(scores, member, epsilon=0.5, delta=DELTA)
     with pytest.raises(PrivacyViolation):
-        assert_private(promised)
+        assert_private(claimed)
     with pytest.raises(InputError, match="at least 1 item"):
         assert_private(audit_scores(scores, member, delta=DELTA))
 
@@ -202,7 +202,9 @@ def test_a_kept_result_is_of_the_files_as_they_are(pytester: pytest.Pytester) ->
     """An unchanged plan is not run again; when a file that it names has changed it is, and the new content decides."""
     claim = DpClaim(epsilon=30.0, delta=DELTA, clip=1.0, noise_multiplier=1.0, sampler="all", clients=4, of=4, rounds=2)
     rng, model = np.random.default_rng(0), np.zeros(50)
-    with TraceWriter(pytester.path / "run", names=["w"], shapes=[(50,)], framework="test", dp_claim=claim) as writer:
+    with TraceWriter(
+        pytester.path / "run", Manifest(weight_names=["w"], shapes=[(50,)], framework="test", dp_claim=claim)
+    ) as writer:
         for _ in range(2):
             after = model + rng.normal(0, 1 / 4, 50)
             writer.round(before=[model], after=[after], clip=1.0, replies=4)

@@ -18,8 +18,8 @@ class AttackP:
     """How rare so small a loss is among records known to be non-members.
 
     The ROC is that of the statistic; what is gained is a threshold with a known false-positive rate: for a
-    non-member drawn like the population, 1 - score is a p-value, so "score ≥ 1 - α" accuses it with probability at
-    most α. With n population records the smallest p-value is 1/(n + 1).
+    non-member drawn like the population, 1 - score is a p-value, so "score ≥ 1 - α" calls it a member with probability
+    at most α. With n population records the smallest p-value is 1/(n + 1).
 
     Args:
         per_class: compare with population records of the same class only.
@@ -63,7 +63,7 @@ class AttackP:
         return scores
 
     def threshold(self, population: Signals, fpr: float) -> float:
-        """The statistic above which a record is accused with a false-positive rate of at most ``fpr``.
+        """The statistic above which a record is called a member with a false-positive rate of at most ``fpr``.
 
         Raises:
             InputError: the population is too small for this rate.

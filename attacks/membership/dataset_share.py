@@ -30,13 +30,13 @@ class Share:
 def dataset_share(
     scores: object, reference_scores: object, reference_member: object, *, threshold: float, confidence: float = 0.95
 ) -> Share:
-    """Share = (accused - FPR) / (TPR - FPR), with both rates from a reference model of known training data.
+    """Share = (called - FPR) / (TPR - FPR), with both rates from a reference model of known training data.
 
     Args:
         scores: of the records in question under the target, shape (records,).
         reference_scores: the same attack's scores under a reference model in place of the target, shape (records,).
         reference_member: which of those the reference was trained on, shape (records,).
-        threshold: at and above it a record is accused; fixed beforehand, for example on the reference.
+        threshold: at and above it a record is called a member; fixed beforehand, for example on the reference.
         confidence: of the interval.
 
     Raises:
@@ -54,11 +54,11 @@ def dataset_share(
     tpr, fpr = float(np.mean(known[member] >= cut)), float(np.mean(known[~member] >= cut))
     if tpr <= fpr:
         raise InputError(f"at threshold {cut:g} the attack has TPR {tpr:.3g} and FPR {fpr:.3g}; it cannot count.")
-    accused = float(np.mean(values >= cut))
-    share = (accused - fpr) / (tpr - fpr)
+    called = float(np.mean(values >= cut))
+    share = (called - fpr) / (tpr - fpr)
     # Delta method: the three observed rates are independent binomials.
     variance = (
-        accused * (1 - accused) / values.size
+        called * (1 - called) / values.size
         + (share**2) * tpr * (1 - tpr) / member.sum()
         + ((1 - share) ** 2) * fpr * (1 - fpr) / (~member).sum()
     ) / (tpr - fpr) ** 2

@@ -28,7 +28,7 @@ def allowed_for_replaced(claim: Claim, delta: float, mechanism: GaussianSteps | 
         claim: under ``add-remove`` or ``zero-out``.
         delta: at which replacing was measured.
         mechanism: what was run, where it is known. Its own accounting is tighter than the conversion by
-            `replaced`, and is used where the claim promises no more than the mechanism's figure.
+            `replaced`, and is used where the claim is no larger than the mechanism's figure.
 
     Returns:
         None when nothing follows: without a mechanism only a δ of (1 + e^ε) times the claim's or more is limited.

@@ -1,4 +1,4 @@
-"""What is promised: an (ε, δ) with its unit, adjacency and sampling, and the mechanism it follows from.
+"""What is claimed: an (ε, δ) with its unit, adjacency and sampling, and the mechanism it follows from.
 
 A claim is a description; `dpaudit.accounting` computes with it. Claims with different units or adjacencies are
 not comparable, so both are part of the value and never defaulted when a result is judged.
@@ -142,11 +142,11 @@ class GaussianSteps:
 
 @dataclass(frozen=True)
 class Claim:
-    """A promise of (ε, δ)-differential privacy.
+    """A claim of (ε, δ)-differential privacy.
 
     Args:
-        epsilon: the promised ε; infinity promises nothing and is what training without noise can claim.
-        delta: the promised δ, in [0, 1).
+        epsilon: the claimed ε; infinity claims nothing and is what training without noise can claim.
+        delta: the claimed δ, in [0, 1).
         unit: whose data is protected: one ``record`` or everything of one ``user``.
         adjacency: what a neighbouring data set is.
         source: where the number comes from, in words fit for a report.
@@ -175,5 +175,5 @@ class Claim:
 
     @property
     def protection(self) -> Protection:
-        """Of what it promises the ε."""
+        """Of what it claims the ε."""
         return Protection(self.unit, self.adjacency, self.delta)

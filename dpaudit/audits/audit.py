@@ -28,7 +28,7 @@ class Subject:
         name: as in the plan.
         trainer: what trained it, and would train a reference model the same way.
         model: the trained model.
-        claim: what it promises; None when it promises nothing.
+        claim: what it claims; None when it claims nothing.
     """
 
     name: str

@@ -34,7 +34,6 @@ from dpaudit.runtime.files import parse_toml, read_text
 from dpaudit.runtime.first_error import first_error
 from dpaudit.training.capabilities import at_epoch, outside_code
 from dpaudit.training.dp_sgd import DpSgd
-from dpaudit.training.function import Function
 from dpaudit.training.sgd import Sgd
 from dpaudit.training.trainer import Trainer
 
@@ -45,7 +44,7 @@ else:
 
 SCHEMA = 1
 MANY = 10**6  # records enough for any batch, to ask a trainer for its noise before the data is read
-NOT_BESIDE_A_TRACE = ("data", "model", "membership", "gradient", "prior", "federated", "ladder")
+NOT_BESIDE_A_TRACE = ("data", "model", "membership", "gradient", "prior", "federated", "ladder", "canaries")
 NOT_FOR_TEXTS = ("gradient", "prior", "federated", "ladder")
 TEXT_ONLY = ("text", "context", "tokenizer")
 RECORDS_ONLY = ("task", "label", "clients", "drop", "features", "encode")
@@ -157,6 +156,21 @@ class AuditSettings(_PlanTable):
     unit: Unit = "record"
 
 
+class ContextSettings(_PlanTable):
+    """``[report.context]``: what dpaudit cannot know, for the tables that ``dpaudit report --evidence`` writes."""
+
+    purpose: str = Field(default="", description="what the model is for.")
+    population: str = Field(default="", description="whose data it was trained on, and who holds them.")
+    deployment: str = Field(default="", description="who may use the model, and how.")
+    trust_model: str = Field(default="", description="who sees the data, and who adds the noise.")
+
+
+class ReportSettings(_PlanTable):
+    """``[report]``: what the report says beside the figures."""
+
+    context: ContextSettings = ContextSettings()
+
+
 class Plan(_PlanTable):
     """A whole plan. Nothing in it depends on what is measured."""
 
@@ -174,6 +188,7 @@ class Plan(_PlanTable):
     federated: FederatedSettings | None = None
     ladder: LadderSettings | None = None
     trace: TraceSettings | None = None
+    report: ReportSettings | None = None
 
     @field_validator("name")
     @classmethod
@@ -323,13 +338,13 @@ def plan_from(table: dict[str, Any], *, where: str = "plan") -> Plan:
                 f"{where}: model {model.name!r} claims ε = {stated.epsilon:g} with noise_multiplier 0: "
                 "without noise ε is infinite."
             )
-        promised = stated.unit if stated is not None else mechanism.unit if mechanism is not None else None
+        claimed = stated.unit if stated is not None else mechanism.unit if mechanism is not None else None
         private = stated is not None or (mechanism is not None and mechanism.noise_multiplier > 0)
-        if private and plan.units() and promised not in plan.units():
+        if private and plan.units() and claimed not in plan.units():
             raise InputError(
-                f"{where}: model {model.name!r} promises privacy per {promised}, and the plan measures per "
+                f"{where}: model {model.name!r} claims privacy per {claimed}, and the plan measures per "
                 f"{' and '.join(sorted(plan.units()))}; "
-                + ("add [federated] with canaries." if promised == "user" else "add [membership].")
+                + ("add [federated] with canaries." if claimed == "user" else "add [membership].")
             )
     _check_texts(plan, where)
     if plan.membership is not None and plan.audit.unit == "user":
@@ -360,19 +375,21 @@ def _check_texts(plan: Plan, where: str) -> None:
     """Refuse what does not go together with texts, and canaries without texts."""
     texts = plan.data is not None and plan.data.kind == "text"
     named = (plan.architecture, *(model.architecture for model in plan.model))
-    decoder = any(architecture is not None and architecture.kind == "decoder" for architecture in named)
+    kinds = {architecture.kind for architecture in named if architecture is not None}
     if not texts:
-        if decoder or plan.canaries is not None:
+        if "decoder" in kinds or plan.canaries is not None:
             what = "[canaries] are" if plan.canaries is not None else "a decoder is"
             raise InputError(f'{where}: {what} for texts: set kind = "text" in [data].')
         return
     beside = [name for name in NOT_FOR_TEXTS if getattr(plan, name) is not None]
     if beside:
         raise InputError(f"{where}: [{beside[0]}] takes no texts; a language model is audited by [membership].")
+    if unfit := sorted(kinds & {"cnn", "keras-json", "mlp"}):
+        raise InputError(f'{where}: the architecture {unfit[0]!r} takes no texts; use kind = "decoder".')
     if plan.membership is not None and plan.membership.queries:
         raise InputError(f"{where}: membership.queries change numbers, and the data are texts; leave them out.")
     for name, trainer in plan.trainers().items():
-        if not isinstance(trainer, DpSgd | Sgd | Function):
+        if not isinstance(trainer, DpSgd | Sgd):
             kind = type(trainer).__name__
             raise InputError(f"{where}: model {name!r}: a {kind} trainer takes no texts; use dp-sgd or sgd.")
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from dpaudit.accounting.accounted_claim import account
 from dpaudit.accounting.claim import GaussianSteps, NoiseKnowledge, Unit
-from dpaudit.accounting.promise import promise
 from dpaudit.audits import federated
 from dpaudit.audits.audit import Audit, Subject
 from dpaudit.audits.cost import AuditCost, audit_cost
@@ -192,14 +192,14 @@ def _run(plan: Plan, prepare: Callable[[], Audit], log: Log) -> Result:
     with progress.task("accounting", len(trained)) as advance:
         for settings in plan.model:
             trainer, model = trainers[settings.name], trained[settings.name]
-            promised = promise(
+            claimed = account(
                 model.mechanism,
                 settings.stated_claim(),
                 delta=audit.delta,
                 adjacency=audit.adjacency,
                 unit=model.mechanism.unit if model.mechanism is not None else audit.unit,
             )
-            claim = promised.claim if promised is not None else None
+            claim = claimed.claim if claimed is not None else None
             subjects.append(Subject(settings.name, trainer, model, claim))
             models.append(
                 ModelResult(
@@ -207,7 +207,7 @@ def _run(plan: Plan, prepare: Callable[[], Audit], log: Log) -> Result:
                     trainer=settings.trainer,
                     parameters=settings.model_extra or {},
                     mechanism=model.mechanism,
-                    promise=promised,
+                    accounted=claimed,
                     utility=_utility_of(model, audit),
                     noise=known_noise(trainer, model.mechanism),
                 )
@@ -288,7 +288,7 @@ def _run_trace(plan: Plan, settings: trace.TraceSettings) -> Result:
                 trainer=recorded.manifest.framework,
                 parameters={},
                 mechanism=mechanism,
-                promise=promise(mechanism, claim, delta=delta, adjacency=adjacency, unit=unit),
+                accounted=account(mechanism, claim, delta=delta, adjacency=adjacency, unit=unit),
                 utility=None,
             )
         ],

@@ -146,7 +146,7 @@ class MechanismFamily:
 
     def __post_init__(self) -> None:
         if self.steps.noise_multiplier == 0:
-            raise InputError("a mechanism without noise promises nothing and cannot be a null hypothesis.")
+            raise InputError("a mechanism without noise claims nothing and cannot be a null hypothesis.")
 
     @property
     def family(self) -> str:

@@ -186,19 +186,19 @@ class ReconstructionVerdict:
     sentence: str
 
 
-def judge_reconstruction(result: Successes, promised: TradeOff, *, confidence: float) -> ReconstructionVerdict:
+def judge_reconstruction(result: Successes, claimed: TradeOff, *, confidence: float) -> ReconstructionVerdict:
     """Test the claim: no attack succeeds with probability above γ(κ).
 
     Args:
         result: what an attack with a fixed success criterion reached.
-        promised: trade-off curve of the claimed mechanism, for the claim's unit and adjacency.
+        claimed: trade-off curve of the claimed mechanism, for the claim's unit and adjacency.
         confidence: that a true claim is not called contradicted.
 
     >>> from dpaudit.accounting import gaussian_trade_off
     >>> judge_reconstruction(Successes(90, 100, 1 / 8), gaussian_trade_off(1.0), confidence=0.95).verdict
     'contradicted'
     """
-    gamma = promised.reconstruction(result.kappa)
+    gamma = claimed.reconstruction(result.kappa)
     lower, share = result.lower(confidence), result.successes / result.trials
     counted = f"{result.successes} of {result.trials} reconstructions succeeded, a success rate certainly at least"
     if lower > gamma:

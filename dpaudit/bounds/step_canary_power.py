@@ -22,7 +22,7 @@ def clips_per_change(adjacency: Adjacency) -> int:
     return 2 if adjacency == "replace-one" else 1
 
 
-def promised_rate(claim: Claim, noise_multiplier: float) -> float:
+def claimed_rate(claim: Claim, noise_multiplier: float) -> float:
     """Largest probability of a right answer under noise of this multiplier."""
     return float(stats.norm.cdf(clips_per_change(claim.adjacency) / (2 * noise_multiplier)))
 
@@ -41,12 +41,12 @@ def visible_to_steps(claim: Claim, trials: int, level: float, *, power: float) -
     5.5
     """
     sigma = noise_of_claim(claim)
-    needed = stats.binom.isf(level, trials, promised_rate(claim, sigma)) + 1
+    needed = stats.binom.isf(level, trials, claimed_rate(claim, sigma)) + 1
     if needed > trials:
         return math.inf
 
     def short(noise_multiplier: float) -> float:
-        return float(stats.binom.sf(needed - 1, trials, promised_rate(claim, noise_multiplier))) - power
+        return float(stats.binom.sf(needed - 1, trials, claimed_rate(claim, noise_multiplier))) - power
 
     least = min(sigma, clips_per_change(claim.adjacency) / LEAST_NOISE)
     return composed_epsilon(claim, float(brentq(short, least, sigma)))

@@ -29,7 +29,7 @@ class Comparison:
 
     Args:
         subject: the model the claim is about.
-        claim: what is promised.
+        claim: what is claimed.
         verdict: ``contradicted``: a bound lies above the claim, arithmetic says so, or a check found a violation.
             ``consistent``: not contradicted by an audit that could have seen more than the claim. ``too weak``: not
             contradicted, and no leak, however large, would have been. ``no verdict``: nothing that was measured says
@@ -165,7 +165,7 @@ def without_noise(claim: Claim, facts: Facts) -> Facts | Comparison:
     if facts.noise != "none" or math.isinf(claim.epsilon):
         return facts
     return _decided(claim, facts, "contradicted", (
-        f"Promised ε ≤ {claim.epsilon:.3g}, but the training added no noise, so that its ε is infinite: the promise "
+        f"Claimed ε ≤ {claim.epsilon:.3g}, but the training added no noise, so that its ε is infinite: the claim "
         "does not hold."
     ))  # fmt: skip
 
@@ -176,7 +176,7 @@ def of_the_unit(claim: Claim, facts: Facts) -> Facts | Comparison:
     unfit = facts.unfit
     if len(kept) < len(facts.bounds):
         other = "user" if claim.unit == "record" else "record"
-        unfit = (*unfit, f"The promise is about one {claim.unit}, what was measured about one {other}.")
+        unfit = (*unfit, f"The claim is about one {claim.unit}, what was measured about one {other}.")
     facts = replace(facts, bounds=kept, unfit=unfit)
     if facts.mechanism is None or facts.mechanism.unit == claim.unit:
         return facts
@@ -205,12 +205,12 @@ def accounts_to_more(claim: Claim, facts: Facts) -> Facts | Comparison:
         least = "" if found.exact else "at least "
         return _decided(claim, facts, "contradicted", (
             f"The training that was run ({ran.in_words}) accounts to {least}ε = {found.certain:.4g} at "
-            f"δ = {claim.delta:g}, more than the promised {claim.epsilon:.4g}."
+            f"δ = {claim.delta:g}, more than the claimed {claim.epsilon:.4g}."
         ))  # fmt: skip
     if too_small(claim.epsilon, found.epsilon):
         kind = "the figure for Poisson batches" if found.optimistic else "an upper bound"
         note = (
-            f"Theory gives ε = {found.epsilon:.4g} for what was run, more than the promised {claim.epsilon:.4g}; that "
+            f"Theory gives ε = {found.epsilon:.4g} for what was run, more than the claimed {claim.epsilon:.4g}; that "
             f"is {kind}, which contradicts nothing. It is certain that ε is at least {found.at_least:.4g}."
         )
         return replace(facts, caveats=(*facts.caveats, note))
@@ -247,7 +247,7 @@ def at_the_delta(claim: Claim, facts: Facts) -> Facts | Comparison:
     """(ε, δ) implies (ε, δ') only for δ' > δ, so that a bound at a smaller δ than the claim's may not contradict it."""
     return _only(facts, [
         each if each.bound.adjacency != claim.adjacency or each.bound.delta >= claim.delta else
-        f"The bound {each.bound.method} holds at δ = {each.bound.delta:g}, smaller than the promised {claim.delta:g}."
+        f"The bound {each.bound.method} holds at δ = {each.bound.delta:g}, smaller than the claimed {claim.delta:g}."
         for each in facts.bounds
     ])  # fmt: skip
 
@@ -265,11 +265,11 @@ def of_the_adjacency(claim: Claim, facts: Facts) -> Facts | Comparison:
         elif bound.adjacency == "replace-one":
             allowed = allowed_for_replaced(claim, bound.delta, claim.mechanism or facts.mechanism)
             found.append(replace(each, allowed=allowed) if allowed is not None else (
-                f"What was measured is about replacing one record, at δ = {bound.delta:g}; the promise under "
+                f"What was measured is about replacing one record, at δ = {bound.delta:g}; the claim under "
                 f"{claim.adjacency} limits that only at a larger δ, (1 + e^ε) times its own."
             ))  # fmt: skip
         else:
-            found.append(f"The promise is about {claim.adjacency} adjacency, the measurement about {bound.adjacency}.")
+            found.append(f"The claim is about {claim.adjacency} adjacency, the measurement about {bound.adjacency}.")
     return _only(facts, found)
 
 
@@ -283,8 +283,8 @@ def bound_above(claim: Claim, facts: Facts) -> Facts | Comparison:
         return facts
     within = f", within: {found.bound.family}" if found.bound.family else ""
     return _decided(claim, facts, "contradicted", (
-        f"{_promised(claim, found)}, measured ε ≥ {found.bound.epsilon:.3g} "
-        f"({found.bound.confidence:.4g} confidence{within}): the promise does not hold."
+        f"{_claimed(claim, found)}, measured ε ≥ {found.bound.epsilon:.3g} "
+        f"({found.bound.confidence:.4g} confidence{within}): the claim does not hold."
     ))  # fmt: skip
 
 
@@ -300,7 +300,7 @@ def nothing_fitting(claim: Claim, facts: Facts) -> Facts | Comparison:
     if facts.bounds or not facts.unfit:
         return facts
     about = " ".join(dict.fromkeys(facts.unfit))
-    return _decided(claim, facts, "no verdict", f"{about} The promise of ε ≤ {claim.epsilon:.3g} was not tested.")
+    return _decided(claim, facts, "no verdict", f"{about} The claim of ε ≤ {claim.epsilon:.3g} was not tested.")
 
 
 def nothing_attacked(claim: Claim, facts: Facts) -> Facts | Comparison:
@@ -308,7 +308,7 @@ def nothing_attacked(claim: Claim, facts: Facts) -> Facts | Comparison:
     if facts.bounds:
         return facts
     return _decided(claim, facts, "too weak", (
-        f"Nothing contradicts the promise of ε ≤ {claim.epsilon:.3g}, but nothing was attacked, so that it was not "
+        f"Nothing contradicts the claim of ε ≤ {claim.epsilon:.3g}, but nothing was attacked, so that it was not "
         "tested."
     ))  # fmt: skip
 
@@ -326,8 +326,8 @@ def blind(claim: Claim, facts: Facts) -> Facts | Comparison:
     if not math.isinf(_seen(claim, facts)[1].epsilon):
         return facts
     return _decided(claim, facts, "too weak", (
-        f"The promise of ε ≤ {claim.epsilon:.3g} was not contradicted, but no leak would have been seen here: even a "
-        f"perfect attack certifies no more than ε = {_ceiling(facts):.3g}, so the audit says nothing about the promise."
+        f"The claim of ε ≤ {claim.epsilon:.3g} was not contradicted, but no leak would have been seen here: even a "
+        f"perfect attack certifies no more than ε = {_ceiling(facts):.3g}, so the audit says nothing about the claim."
     ))  # fmt: skip
 
 
@@ -359,8 +359,8 @@ def _consistent(claim: Claim, facts: Facts) -> Comparison:
     more = within is not None and within.epsilon > measured
     extra = f" (≥ {within.epsilon:.3g} within: {within.family})" if within is not None and more else ""
     return _decided(claim, facts, "consistent", (
-        f"{_promised(claim, strongest)}, measured ε ≥ {measured:.3g}{extra}: nothing contradicts the promise; "
-        f"{_reach_in_words(claim, facts)}. No audit can prove a promise."
+        f"{_claimed(claim, strongest)}, measured ε ≥ {measured:.3g}{extra}: nothing contradicts the claim; "
+        f"{_reach_in_words(claim, facts)}. No audit can prove a claim."
     ))  # fmt: skip
 
 
@@ -405,12 +405,12 @@ def _size(bound: LowerBound) -> float:
     return bound.epsilon
 
 
-def _promised(claim: Claim, found: Measured) -> str:
+def _claimed(claim: Claim, found: Measured) -> str:
     if found.allowed is None:
-        return f"Promised ε ≤ {claim.epsilon:.3g}"
+        return f"Claimed ε ≤ {claim.epsilon:.3g}"
     return (
-        f"Promised ε ≤ {claim.epsilon:.3g} under {claim.adjacency} adjacency. Members were a random split, so that one "
-        f"record in means another out: where one record is replaced the promise allows ε ≤ {found.allowed:.3g}"
+        f"Claimed ε ≤ {claim.epsilon:.3g} under {claim.adjacency} adjacency. Members were a random split, so that one "
+        f"record in means another out: where one record is replaced the claim allows ε ≤ {found.allowed:.3g}"
     )
 
 

@@ -66,7 +66,9 @@ def attack(
     """Attack a trained model: can one tell who was in its training data?"""
     import numpy as np
 
-    from dpaudit.audits.attack import attack_model, attack_predictions
+    from dpaudit.audits.attack import attack_model
+    from dpaudit.audits.predictions import attack_predictions
+    from dpaudit.audits.statement import StatementKeywords
     from dpaudit.cli.output import finish
     from dpaudit.reports.html import write_report
     from dpaudit.runtime.errors import InputError
@@ -74,6 +76,14 @@ def attack(
     from dpaudit.runtime.progress import on_standard_error
 
     progress = on_standard_error(quiet=quiet)
+    stated = StatementKeywords(
+        epsilon=epsilon,
+        delta=delta,
+        confidence=confidence,
+        chosen_by=chosen_by,  # type: ignore[typeddict-item]  # checked there, with the options named
+        probability=probability,
+        seed=seed,
+    )
     if predictions is not None:
         if model is not None or members is not None or nonmembers is not None or recipe is not None:
             raise InputError("--predictions takes the place of --model, --members, --nonmembers and --recipe.")
@@ -82,28 +92,23 @@ def attack(
             _predictions(file, label, beside, drop or []) for file in predictions
         )
         columns = {by: np.concatenate([values, by_other[by]]) for by, values in by_member.items()}
+        stated["name"], stated["users"] = predictions[0].stem, None if user is None else columns[user]
         result = attack_predictions(
             inside,
             outside,
             attacks=attacks or (),
-            users=None if user is None else columns[user],
             features=None if features is None else _features(*features),
             slices={by: columns[by] for by in slices or []},
             task=task or "multiclass",  # type: ignore[arg-type]  # checked there, with the options named
             kind=outputs or "probabilities",  # type: ignore[arg-type]  # likewise
-            epsilon=epsilon,
-            delta=delta,
-            confidence=confidence,
-            chosen_by=chosen_by,  # type: ignore[arg-type]  # likewise
-            probability=probability,
-            name=predictions[0].stem,
-            seed=seed,
+            **stated,
         )
     else:
         if features is not None:
             raise InputError("--features go with --predictions; a model's records are there already.")
         if model is None or members is None or nonmembers is None:
             raise InputError("give --model, --members and --nonmembers, or --predictions MEMBERS NONMEMBERS.")
+        stated["name"], stated["users"] = model.stem, user
         result = attack_model(
             model,
             members,
@@ -112,17 +117,10 @@ def attack(
             references=_references(recipe, reference_data, references),
             attacks=attacks or (),
             task=task,  # type: ignore[arg-type]  # likewise
-            epsilon=epsilon,
-            delta=delta,
-            confidence=confidence,
-            chosen_by=chosen_by,  # type: ignore[arg-type]  # likewise
-            probability=probability,
-            users=user,
+            **stated,
             slices=slices or (),
             label=label or "label",
             drop=drop or (),
-            name=model.stem,
-            seed=seed,
             folder=None if out is None else out / "references",
             progress=progress,
             trust_code=trust_code,

@@ -1,7 +1,7 @@
 """``dpaudit inspect``: a mechanism, or the trace of a federation."""
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,6 +22,7 @@ OF_A_MECHANISM = (
     "fixed_batches",
     "effort",
     "budget",
+    "starts",
     "out",
     "seed",
 )
@@ -64,6 +65,14 @@ def inspect(
     budget: Annotated[
         str | None, typer.Option(help="Time after which only necessary questions are asked (30s, 2m); 10 s per effort.")
     ] = None,
+    starts: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="New processes in which the factory is built, to compare their noise; 0 for none. 1,000 show a seed "
+            "of 16 bits, in about 20 s and 1,000 times what the factory's file takes to load.",
+        ),
+    ] = 0,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder for inspection.html and inspection.json.")
     ] = None,
@@ -91,8 +100,7 @@ def inspect(
     if clip is None or noise_multiplier is None:
         missing = "--clip" if clip is None else "--noise-multiplier"
         raise InputError(f"{missing} is needed for a mechanism such as {subject} (only a trace states its own).")
-    _inspect_mechanism(
-        subject,
+    wanted = _Wanted(
         clip=clip,
         noise_multiplier=noise_multiplier,
         denominator=_denominator(denominator),
@@ -104,12 +112,31 @@ def inspect(
         law=law,
         fixed_batches=fixed_batches,
         effort=effort,
-        budget=budget,
-        out=out,
+        budget=None if budget is None else _seconds(budget),
+        starts=starts,
         seed=seed,
-        json=json,
-        quiet=quiet,
     )
+    _inspect_mechanism(subject, wanted, out=out, json=json, quiet=quiet)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What the mechanism states, and how it is asked: the options of a mechanism."""
+
+    clip: float
+    noise_multiplier: float
+    denominator: float | Literal["batch"]
+    adjacency: str
+    delta: float
+    rate: float
+    steps: int
+    canary_steps: int
+    law: str
+    fixed_batches: bool
+    effort: float
+    budget: float | None
+    starts: int
+    seed: int
 
 
 def _given(context: typer.Context, name: str) -> bool:
@@ -139,11 +166,10 @@ def _inspect_trace(folder: Path, *, json: bool, quiet: bool) -> None:
     elif not quiet:
         out = console()
         out.print(findings_table(findings, title=f"Inspection of {folder.resolve().name}"))
-        promised = "no ε" if claim is None or claim.epsilon is None else f"ε = {claim.epsilon:.3g} per {claim.unit}"
+        claimed = "no ε" if claim is None or claim.epsilon is None else f"ε = {claim.epsilon:.3g} per {claim.unit}"
         out.print(
             plain_text(
-                f"{len(trace.rounds)} rounds of {trace.manifest.framework}, {promised} claimed; "
-                "nothing was attacked yet"
+                f"{len(trace.rounds)} rounds of {trace.manifest.framework}, {claimed} claimed; nothing was attacked yet"
             ),
             soft_wrap=True,
         )
@@ -153,26 +179,7 @@ def _inspect_trace(folder: Path, *, json: bool, quiet: bool) -> None:
         raise typer.Exit(1)
 
 
-def _inspect_mechanism(
-    factory: str,
-    *,
-    clip: float,
-    noise_multiplier: float,
-    denominator: float | Literal["batch"],
-    adjacency: str,
-    delta: float,
-    rate: float,
-    steps: int,
-    canary_steps: int,
-    law: str,
-    fixed_batches: bool,
-    effort: float,
-    budget: str | None,
-    out: Path | None,
-    seed: int,
-    json: bool,
-    quiet: bool,
-) -> None:
+def _inspect_mechanism(factory: str, wanted: _Wanted, *, out: Path | None, json: bool, quiet: bool) -> None:
     from dataclasses import replace
     from typing import cast
 
@@ -189,52 +196,61 @@ def _inspect_mechanism(
     from dpaudit.runtime.progress import on_standard_error
     from dpaudit.runtime.terminal import console, print_json
 
-    noise = law_from(law)
-    stated = Stated(clip, noise_multiplier, denominator, cast(Adjacency, adjacency), noise)
-    mechanism = GaussianSteps(noise_multiplier, steps, Poisson(rate))
-    subject = build_from_factory(factory, seed=seed, partial=not fixed_batches)
+    noise = law_from(wanted.law)
+    stated = Stated(wanted.clip, wanted.noise_multiplier, wanted.denominator, cast(Adjacency, wanted.adjacency), noise)
+    mechanism = GaussianSteps(wanted.noise_multiplier, wanted.steps, Poisson(wanted.rate))
+    subject = build_from_factory(factory, seed=wanted.seed, partial=not wanted.fixed_batches)
     unit: Unit = "user" if isinstance(subject, Server) else "record"
     accounted = mechanism
     if isinstance(noise, TreeNoise):  # which takes part in no sampling
         accounted = replace(mechanism, sampling=Shuffled(max(1, round(1 / mechanism.sampling.rate))))
-    promised = law_epsilon(accounted, noise, delta=delta, adjacency=stated.adjacency).epsilon
+    claimed = law_epsilon(accounted, noise, delta=wanted.delta, adjacency=stated.adjacency).epsilon
     gaussian = isinstance(noise, GaussianNoise)
-    if canary_steps and not gaussian:
-        raise InputError(f"--canary-steps measures Gaussian noise only, got --law {law}.")
+    if wanted.canary_steps and not gaussian:
+        raise InputError(f"--canary-steps measures Gaussian noise only, got --law {wanted.law}.")
     claim = Claim(
-        promised, delta, unit, stated.adjacency, "the mechanism's own parameters", mechanism if gaussian else None
+        claimed,
+        wanted.delta,
+        unit,
+        stated.adjacency,
+        "the mechanism's own parameters",
+        mechanism if gaussian else None,
     )
-    level = LEVEL / 2 if canary_steps else LEVEL
-    asked: dict[str, Any] = {
-        "effort": effort,
-        "budget": None if budget is None else _seconds(budget),
-        "progress": on_standard_error(quiet=quiet),
-    }
-    if isinstance(subject, Server):
-        found = inspect_server(subject, stated, seed=seed, claim=claim, level=level, **asked)
-    else:
-        found = inspect_mechanism(subject, stated, seed=seed, claim=claim, level=level, **asked)
+    level = LEVEL / (1 + bool(wanted.canary_steps) + bool(wanted.starts))
+    ask = inspect_server if isinstance(subject, Server) else inspect_mechanism
+    found = ask(
+        subject,  # type: ignore[arg-type]  # each takes its own kind
+        stated,
+        seed=wanted.seed,
+        claim=claim,
+        level=level,
+        effort=wanted.effort,
+        budget=wanted.budget,
+        progress=on_standard_error(quiet=quiet),
+    )
+    more, sights = _started(factory, subject, stated, wanted, level=level)
+    found = replace(found, findings=(*more, *found.findings), sights=(*found.sights, *sights), level=LEVEL)
     measured = None
-    if canary_steps:
+    if wanted.canary_steps:
         if isinstance(subject, Server):
-            fed, most = subject.canary_rounds(clip), subject.canaries
+            fed, most = subject.canary_rounds(wanted.clip), subject.canaries
         else:
             fed, most = subject, sum(math.prod(shape) for shape in subject.shapes)
-        measured = StepCanaries(canary_steps, min(StepCanaries.canaries, most))(
-            fed, stated, claim, confidence=0.95, seed=seed
+        measured = StepCanaries(wanted.canary_steps, min(StepCanaries.canaries, most))(
+            fed, stated, claim, confidence=0.95, seed=wanted.seed
         )
         more = find_contradiction(measured, stated, claim, level=level)
-        found = replace(found, findings=(*more, *found.findings), level=LEVEL)
-    document = {"schema": 1, "promised_epsilon": promised, **asdict(found)}
+        found = replace(found, findings=(*more, *found.findings))
+    document = {"schema": 1, "claimed_epsilon": claimed, **asdict(found)}
     if measured is not None:
         document["step_canaries"] = asdict(measured)
-    sentence = summary(found, stated, promised=promised, delta=delta, steps=steps, rate=rate)
+    sentence = summary(found, stated, claimed=claimed, delta=wanted.delta, steps=wanted.steps, rate=wanted.rate)
     if out is not None:
         from dpaudit.reports.inspection import write_inspection
         from dpaudit.runtime.files import write_text
         from dpaudit.runtime.terminal import as_json
 
-        says = f"clip norm {clip:g}, {noise.words} noise, {adjacency} adjacency"
+        says = f"clip norm {wanted.clip:g}, {noise.words} noise, {wanted.adjacency} adjacency"
         write_inspection(asdict(found), stated=says, sentence=sentence, folder=out)
         write_text(out / "inspection.json", as_json(document))
     if json:
@@ -253,6 +269,17 @@ def _inspect_mechanism(
             )
     if found.violations:
         raise typer.Exit(1)
+
+
+def _started(factory: str, subject: Any, stated: Any, wanted: _Wanted, *, level: float) -> tuple[list[Any], list[Any]]:
+    """What many starts of the factory show, where they are wanted."""
+    from dpaudit.inspection.sight import Sight
+    from dpaudit.inspection.starts import KIND, check_starts, not_asked
+
+    if wanted.starts:
+        return check_starts(factory, stated, starts=wanted.starts, seed=wanted.seed, level=level)
+    why = not_asked(subject) or "--starts 1000 starts the factory so often, which shows seeds of 16 bits"
+    return [], [Sight(KIND, why, asked=False)]
 
 
 def _seconds(text: str) -> float:

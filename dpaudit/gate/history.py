@@ -22,8 +22,8 @@ class ModelRelease:
         path: where it was read from.
         folder: its folder, as seen from the folder that was searched.
         model: name of the model.
-        verdict: on its promise, or ``no promise``.
-        promised: ε promised; None when nothing is.
+        verdict: on its claim, or ``no claim``.
+        claimed: ε claimed; None when nothing is.
         general: the largest lower bound on ε that holds for every mechanism; None when none was computed.
         within: the largest that holds within a family of mechanisms only; the two are never compared.
         auc: of the attack that separates best, with its interval; None when there was none.
@@ -35,7 +35,7 @@ class ModelRelease:
     folder: str
     model: str
     verdict: str
-    promised: float | None
+    claimed: float | None
     general: LowerBound | None
     within: LowerBound | None
     auc: Interval | None
@@ -91,8 +91,8 @@ def _release(result: Result, path: Path, folder: Path, model: str) -> ModelRelea
         path=path,
         folder=folder.resolve().name if where == "." else where,
         model=model,
-        verdict=found.verdict if found is not None else "no promise",
-        promised=found.claim.epsilon if found is not None else None,
+        verdict=found.verdict if found is not None else "no claim",
+        claimed=found.claim.epsilon if found is not None else None,
         general=max((bound for bound in bounds if not bound.family), key=_epsilon, default=None),
         within=max((bound for bound in bounds if bound.family), key=_epsilon, default=None),
         auc=auc_interval(best, tail=TAIL) if best is not None else None,

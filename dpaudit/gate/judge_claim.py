@@ -32,7 +32,7 @@ class Judgement:
         result: name of the result.
         model: name of the model, or of what the reconstruction claim is about.
         verdict: as in `dpaudit.bounds.verdict.Comparison`.
-        promised: what is claimed, in a few words.
+        claimed: what is claimed, in a few words.
         measured: what was found, in a few words.
         sentence: the verdict in plain words.
     """
@@ -42,7 +42,7 @@ class Judgement:
     result: str
     model: str
     verdict: Verdict
-    promised: str
+    claimed: str
     measured: str
     sentence: str
 
@@ -52,7 +52,7 @@ class Case:
     """A claim beside what it is judged on.
 
     Args:
-        claim: what is promised.
+        claim: what is claimed.
         result: what was measured.
         model: the model it is about; None when it is about reconstruction from what was released.
         baseline: the result that growth is measured from; None for every other claim.
@@ -113,23 +113,23 @@ def number_of_tests(case: Case) -> int:
 
 
 def _epsilon(claim: EpsilonClaim, case: Case) -> Judgement:
-    promised = f"ε ≤ {claim.epsilon:.3g} at δ = {claim.delta:g}"
+    claimed = f"ε ≤ {claim.epsilon:.3g} at δ = {claim.delta:g}"
     ran = case.ran(claim.unit)
     if claim.sampling is not None and ran is not None and SAMPLINGS[type(ran.sampling)] != claim.sampling:
-        return _judged(case, "contradicted", promised, f"{SAMPLINGS[type(ran.sampling)]} sampling", (
+        return _judged(case, "contradicted", claimed, f"{SAMPLINGS[type(ran.sampling)]} sampling", (
             f"The ε was accounted for {claim.sampling} sampling, but the training drew its batches by "
             f"{SAMPLINGS[type(ran.sampling)]} sampling: it does not apply."
         ))  # fmt: skip
-    return _by_bounds(case, claim.claim(), promised)
+    return _by_bounds(case, claim.claim(), claimed)
 
 
 def _mechanism(claim: MechanismClaim, case: Case, tail: float) -> Judgement:
     stated = claim.mechanism()
-    promised = stated.in_words
+    claimed = stated.in_words
     ran = case.ran(claim.unit)
     if ran is not None and type(ran.sampling) is not type(stated.sampling):
-        return _judged(case, "contradicted", promised, f"{SAMPLINGS[type(ran.sampling)]} sampling", (
-            f"Promised {claim.sampling} sampling, the training drew its batches by "
+        return _judged(case, "contradicted", claimed, f"{SAMPLINGS[type(ran.sampling)]} sampling", (
+            f"Claimed {claim.sampling} sampling, the training drew its batches by "
             f"{SAMPLINGS[type(ran.sampling)]} sampling."
         ))  # fmt: skip
     if claim.l2_norm_clip is not None:
@@ -139,46 +139,46 @@ def _mechanism(claim: MechanismClaim, case: Case, tail: float) -> Judgement:
                 f"claim {claim.id!r} states l2_norm_clip = {claim.l2_norm_clip:g}; {case.subject!r} recorded none."
             )
         if clip != claim.l2_norm_clip:
-            return _judged(case, "contradicted", promised, f"clip norm {clip:g}", (
-                f"Promised a clip norm of {claim.l2_norm_clip:g}, the training used {clip:g}."
+            return _judged(case, "contradicted", claimed, f"clip norm {clip:g}", (
+                f"Claimed a clip norm of {claim.l2_norm_clip:g}, the training used {clip:g}."
             ))  # fmt: skip
     curve = trade_off(stated, adjacency=claim.adjacency)
     if ran is not None and (weaker := _less_protection(ran, curve, claim)) is not None:
-        return _judged(case, "contradicted", promised, ran.in_words, weaker)
+        return _judged(case, "contradicted", claimed, ran.in_words, weaker)
     for attack, fpr in _points(claim, case):
         found = measured.tpr_interval(attack, fpr, tail=tail)
         if found.low > curve.tpr_at(fpr):
-            return _judged(case, "contradicted", promised, f"TPR {_shown(found)} at FPR {fpr:g}", (
+            return _judged(case, "contradicted", claimed, f"TPR {_shown(found)} at FPR {fpr:g}", (
                 f"{attack.attack} reaches a true-positive rate of at least {found.low:.3g} at a false-positive rate of "
-                f"{fpr:g}; the promised mechanism allows {curve.tpr_at(fpr):.3g}."
+                f"{fpr:g}; the claimed mechanism allows {curve.tpr_at(fpr):.3g}."
             ))  # fmt: skip
     accounted = epsilon(stated, delta=claim.delta, adjacency=claim.adjacency)
     source = f"{accounted.method} of claim {claim.id}"
     return _by_bounds(
         case,
         Claim(accounted.epsilon, claim.delta, claim.unit, claim.adjacency, source, stated),
-        f"{promised}: ε ≤ {accounted.epsilon:.3g} at δ = {claim.delta:g}",
+        f"{claimed}: ε ≤ {accounted.epsilon:.3g} at δ = {claim.delta:g}",
     )
 
 
-def _less_protection(ran: GaussianSteps, promised: TradeOff, claim: MechanismClaim) -> str | None:
-    """Where what was run allows more than the promised curve, in a sentence; None when it does not."""
+def _less_protection(ran: GaussianSteps, claimed: TradeOff, claim: MechanismClaim) -> str | None:
+    """Where what was run allows more than the claimed curve, in a sentence; None when it does not."""
     if ran.noise_multiplier == 0 or ran == claim.mechanism():
         return None
     other = trade_off(replace(ran, slack=0.0), adjacency=claim.adjacency)
-    excess = np.interp(promised.fpr, other.fpr, other.tpr) - promised.tpr * (1 + TOLERANCE)
-    worst = float(promised.fpr[excess.argmax()])
+    excess = np.interp(claimed.fpr, other.fpr, other.tpr) - claimed.tpr * (1 + TOLERANCE)
+    worst = float(claimed.fpr[excess.argmax()])
     if excess.max() <= 0:
         return None
     return (
-        f"The training that was run ({ran.in_words}) protects less than the promised one: at a false-positive rate of "
-        f"{worst:.3g} it allows a true-positive rate of {other.tpr_at(worst):.3g}, promised "
-        f"{promised.tpr_at(worst):.3g}."
+        f"The training that was run ({ran.in_words}) protects less than the claimed one: at a false-positive rate of "
+        f"{worst:.3g} it allows a true-positive rate of {other.tpr_at(worst):.3g}, claimed "
+        f"{claimed.tpr_at(worst):.3g}."
     )
 
 
 def _points(claim: MechanismClaim, case: Case) -> Iterator[tuple[AttackResult, float]]:
-    """Where the promised curve is tested: only when every score is a trial of its own, so that counts are binomial."""
+    """Where the claimed curve is tested: only when every score is a trial of its own, so that counts are binomial."""
     outcome = case.result.membership
     if outcome is None or outcome.design != "many-runs" or void_reasons(case.facts):
         return
@@ -191,9 +191,9 @@ def _points(claim: MechanismClaim, case: Case) -> Iterator[tuple[AttackResult, f
                 yield attack, check.open_unit("fpr", at.fpr)
 
 
-def _by_bounds(case: Case, claim: Claim, promised: str) -> Judgement:
+def _by_bounds(case: Case, claim: Claim, claimed: str) -> Judgement:
     found = compared(claim, case.facts)
-    return _judged(case, found.verdict, promised, _bound_in_words(found.strongest), found.sentence)
+    return _judged(case, found.verdict, claimed, _bound_in_words(found.strongest), found.sentence)
 
 
 def _ceiling(claim: CeilingClaim, case: Case, tail: float) -> Judgement:
@@ -201,27 +201,27 @@ def _ceiling(claim: CeilingClaim, case: Case, tail: float) -> Judgement:
     found = measured.widest_interval(list(intervals.values()))
     if case.model is not None and (void := void_reasons(case.facts)):
         return _judged(case, "no verdict", f"{claim.metric} ≤ {claim.max:g}", _shown(found), " ".join(void))
-    promised, shown = f"{claim.metric} ≤ {claim.max:g}", _shown(found)
+    claimed, shown = f"{claim.metric} ≤ {claim.max:g}", _shown(found)
     subject = f"{claim.metric} of {_source(intervals, case, 'the strongest')} is {shown}"
     if found.low > claim.max:
-        return _judged(case, "contradicted", promised, shown, f"{subject}, all of it above the allowed {claim.max:g}.")
+        return _judged(case, "contradicted", claimed, shown, f"{subject}, all of it above the allowed {claim.max:g}.")
     if found.high <= claim.max:
-        return _judged(case, "consistent", promised, shown, f"{subject}, all of it within the allowed {claim.max:g}.")
+        return _judged(case, "consistent", claimed, shown, f"{subject}, all of it within the allowed {claim.max:g}.")
     more = "trials" if case.model is None else "records"
     sentence = f"{subject}: more {more} are needed to tell it from the {claim.max:g} allowed."
-    return _judged(case, "too weak", promised, shown, sentence)
+    return _judged(case, "too weak", claimed, shown, sentence)
 
 
 def _growth(claim: NoGrowthClaim, case: Case, tail: float) -> Judgement:
     """Growth of what can be compared; a claim of which a part cannot be is contradicted or too weak."""
     assert case.baseline is not None
-    promised = f"{claim.metric} grows ≤ {claim.tolerance:g}"
+    claimed = f"{claim.metric} grows ≤ {claim.tolerance:g}"
     names = _names(claim, case)
     reasons = _incomparable(case, names)
     missing = " ".join(f"{reason}." for reason in dict.fromkeys(reasons.values()))
     kept = [name for name in names if name not in reasons]
     if not kept:
-        return _judged(case, "too weak", promised, "not comparable", f"Not compared with the baseline: {missing}")
+        return _judged(case, "too weak", claimed, "not comparable", f"Not compared with the baseline: {missing}")
     before = _intervals(claim, case, case.baseline, kept, tail)
     now = _intervals(claim, case, case.result, kept, tail)
     found = measured.widest_interval([now[name].minus(before[name]) for name in kept])
@@ -243,7 +243,7 @@ def _growth(claim: NoGrowthClaim, case: Case, tail: float) -> Judgement:
     said = dict.fromkeys(text for name in kept for text in _likeness(case, name).said)
     if said:
         sentence += f" Beside that the two differ: {'; '.join(said)}."
-    return _judged(case, verdict, promised, shown, sentence)
+    return _judged(case, verdict, claimed, shown, sentence)
 
 
 def _incomparable(case: Case, names: list[str]) -> dict[str, str]:
@@ -316,14 +316,14 @@ def _attacks(claim: CeilingClaim | NoGrowthClaim, result: Result, model: str) ->
     return found
 
 
-def _judged(case: Case, verdict: Verdict, promised: str, found: str, sentence: str) -> Judgement:
+def _judged(case: Case, verdict: Verdict, claimed: str, found: str, sentence: str) -> Judgement:
     return Judgement(
         claim=case.claim.id,
         kind=case.claim.kind,
         result=case.result.name,
         model=case.subject,
         verdict=verdict,
-        promised=promised,
+        claimed=claimed,
         measured=found,
         sentence=sentence,
     )

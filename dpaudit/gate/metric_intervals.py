@@ -86,7 +86,7 @@ def tpr_interval(attack: AttackResult, fpr: float, *, tail: float) -> Interval:
 
     Half of the tail pays for the threshold: the lower edge is read at a threshold whose true rate is at most ``fpr``
     (an order statistic of the non-members, exact for every distribution), the upper edge at one whose true rate is at
-    least ``fpr``. The other half pays for the members accused there (Clopper and Pearson 1934).
+    least ``fpr``. The other half pays for the members above it (Clopper and Pearson 1934).
     """
     level, m, n = _sound(attack, tail)
     xs, ys = _curve(attack)

@@ -1,6 +1,6 @@
 """The gate: results against claims, under one family-wise error level.
 
-Every judgement is one of the verdicts of `dpaudit.bounds.verdict`. The level is a promise about the gate itself: a
+Every judgement is one of the verdicts of `dpaudit.bounds.verdict`. The level holds for the gate itself: a
 model that keeps all its claims is contradicted by chance with at most that probability, whatever the number of claims.
 """
 
@@ -67,7 +67,7 @@ def verify(
 
     Args:
         results: what was measured.
-        claims: what is promised.
+        claims: what is claimed.
         baseline: the result that claims of kind ``no-growth`` compare with.
 
     Raises:

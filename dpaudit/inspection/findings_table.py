@@ -32,7 +32,7 @@ def sights_table(found: Inspection) -> Table:
     return lines
 
 
-def summary(found: Inspection, stated: Stated, *, promised: float, delta: float, steps: int, rate: float) -> str:
+def summary(found: Inspection, stated: Stated, *, claimed: float, delta: float, steps: int, rate: float) -> str:
     """The measured noise with its interval, beside what is stated."""
     if found.noise_multiplier is None or found.interval is None:
         measured = "noise multiplier not measured"
@@ -40,7 +40,7 @@ def summary(found: Inspection, stated: Stated, *, promised: float, delta: float,
         low, high = found.interval
         measured = f"measured noise multiplier {found.noise_multiplier:.3g} (95 %: {low:.3g} to {high:.3g})"
     return (
-        f"{measured}, stated {stated.noise_multiplier:g} (ε = {promised:.3g} at δ = {delta:g} for {steps} "
+        f"{measured}, stated {stated.noise_multiplier:g} (ε = {claimed:.3g} at δ = {delta:g} for {steps} "
         f"{'step' if steps == 1 else 'steps'} at rate {rate:g}); {found.calls:,} calls in {found.seconds:.1f} s, "
         f"false alarms at most {found.level:g}"
     )

@@ -24,7 +24,7 @@ from dpaudit.bounds.accuracy import INDEPENDENCE, accuracy_bound
 from dpaudit.bounds.hypothesis import Gaussian
 from dpaudit.bounds.lower_bound import Finding, LowerBound, Procedure
 from dpaudit.bounds.sequential import Wealth, sequential
-from dpaudit.bounds.step_canary_power import METHOD, clips_per_change, composed_epsilon, promised_rate
+from dpaudit.bounds.step_canary_power import METHOD, claimed_rate, clips_per_change, composed_epsilon
 from dpaudit.inspection.mechanism import Mechanism, Release, Stated
 from dpaudit.inspection.probe import Probe
 from dpaudit.runtime import check
@@ -96,7 +96,7 @@ class StepCanaries:
         if claim.mechanism is None:
             raise InputError("step canaries need a claim with a mechanism: its steps and sampling compose to ε.")
         if claim.mechanism.noise_multiplier == 0:
-            raise InputError("a claim without noise promises nothing that step canaries could refute.")
+            raise InputError("a claim without noise claims nothing that step canaries could refute.")
         if claim.adjacency != stated.adjacency:
             raise InputError(f"claim and mechanism differ in adjacency: {claim.adjacency} and {stated.adjacency}.")
         subject = mechanism if isinstance(mechanism, Mechanism) else Mechanism(mechanism)
@@ -108,9 +108,9 @@ class StepCanaries:
             raise AuditFailed(f"all {pilot_coins.size} coins of the pilot fell alike; use more canaries in a step.")
         threshold = (pilot_answers[pilot_coins].mean() + pilot_answers[~pilot_coins].mean()) / 2
         moved = clips_per_change(claim.adjacency)
-        promised = promised_rate(claim, claim.mechanism.noise_multiplier)
+        claimed = claimed_rate(claim, claim.mechanism.noise_multiplier)
         if self.stop_early:
-            coins, answers = self._until_refuted(probe, directions, threshold, promised, level, rng)
+            coins, answers = self._until_refuted(probe, directions, threshold, claimed, level, rng)
         else:
             coins, answers = _run(probe, directions, self.norm, self.steps, rng)
         right, trials = int(((answers > threshold) == coins).sum()), coins.size
@@ -135,7 +135,7 @@ class StepCanaries:
                 family=FAMILY,
                 procedure=Procedure("sequential" if self.stop_early else "fixed", (threshold,)),
             ),
-            p_value=self._p_value(right, trials, promised),
+            p_value=self._p_value(right, trials, claimed),
             correct=right,
             trials=trials,
             steps=len(coins),
@@ -147,12 +147,12 @@ class StepCanaries:
         probe: Probe,
         directions: FloatArray,
         threshold: float,
-        promised: float,
+        claimed: float,
         level: float,
         rng: np.random.Generator,
     ) -> tuple[BoolArray, FloatArray]:
         """Step by step, until a gambler against the claim is rich enough or the steps are over."""
-        wealth = Wealth(promised)
+        wealth = Wealth(claimed)
         coins: list[BoolArray] = []
         answers: list[FloatArray] = []
         while len(coins) < self.steps and not wealth.refutes(level):
@@ -170,11 +170,11 @@ class StepCanaries:
             epsilon = accuracy_bound(right, trials, _ANY_DELTA, level)
         return gaussian_mu(epsilon, _ANY_DELTA)
 
-    def _p_value(self, right: int, trials: int, promised: float) -> float:
+    def _p_value(self, right: int, trials: int, claimed: float) -> float:
         """Chance of as many right guesses under the claim; with ``stop_early`` one over the gambler's wealth."""
         if self.stop_early:
-            return min(1.0, 1 / Wealth(promised).observe(correct=right, trials=trials).e_value)
-        return float(stats.binom.sf(right - 1, trials, promised))
+            return min(1.0, 1 / Wealth(claimed).observe(correct=right, trials=trials).e_value)
+        return float(stats.binom.sf(right - 1, trials, claimed))
 
     def _directions(self, probe: Probe, rng: np.random.Generator) -> FloatArray:
         """Orthonormal directions, shape (canaries, coordinates)."""

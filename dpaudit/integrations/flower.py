@@ -18,7 +18,7 @@ import numpy as np
 
 from dpaudit.integrations.canaries import canary_model
 from dpaudit.runtime.errors import InputError, MissingDependency
-from dpaudit.trace import DpClaim, ServerStep, TraceWriter
+from dpaudit.trace import DpClaim, Manifest, ServerStep, TraceWriter
 
 try:
     from flwr.common import Array, ArrayRecord, MessageType
@@ -118,14 +118,16 @@ class AuditStrategy(Strategy):  # type: ignore[misc]  # Flower is not installed 
 
         return TraceWriter(
             self.folder,
-            names=list(self.sent),
-            shapes=[array.shape for array in self.sent.to_numpy_ndarrays()],
-            framework=f"flower {flwr.__version__}",
-            dp_claim=self.dp_claim,
-            threat_model="updates" if self.capture_updates else "sum",
-            metrics=self.metrics,
-            canaries=self.canaries,
-            server=self.server,
+            Manifest(
+                weight_names=list(self.sent),
+                shapes=[array.shape for array in self.sent.to_numpy_ndarrays()],
+                framework=f"flower {flwr.__version__}",
+                dp_claim=self.dp_claim,
+                threat_model="updates" if self.capture_updates else "sum",
+                metrics=self.metrics,
+                canaries=self.canaries,
+                server=self.server,
+            ),
         )
 
     def _update(self, message: Any, before: Sequence[Any]) -> list[Any]:

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dpaudit.engine.network import Network
-from dpaudit.trace import DpClaim, ServerStep, TraceWriter
+from dpaudit.trace import DpClaim, Manifest, ServerStep, TraceWriter
 from dpaudit.training.federated.simulation import Moment, Observer
 
 Float32Array = npt.NDArray[np.float32]
@@ -19,14 +19,16 @@ def trace_writer(
     """A trace for a network; ``capture_updates`` says whether its reader sees every client."""
     return TraceWriter(
         folder,
-        names=[variable.name for variable in network.variables],
-        shapes=[variable.shape for variable in network.variables],
-        trainable=[variable.trainable for variable in network.variables],
-        framework="dpaudit",
-        dp_claim=dp_claim,
-        threat_model="updates" if capture_updates else "sum",
-        architecture=network.model.to_json(),
-        server=ServerStep(),
+        Manifest(
+            weight_names=[variable.name for variable in network.variables],
+            shapes=[variable.shape for variable in network.variables],
+            trainable=[variable.trainable for variable in network.variables],
+            framework="dpaudit",
+            dp_claim=dp_claim,
+            threat_model="updates" if capture_updates else "sum",
+            architecture=network.model.to_json(),
+            server=ServerStep(),
+        ),
     )
 
 

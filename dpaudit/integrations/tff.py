@@ -17,7 +17,7 @@ import numpy as np
 
 from dpaudit.runtime import check
 from dpaudit.runtime.errors import InputError
-from dpaudit.trace import DpClaim, ServerStep, TraceWriter
+from dpaudit.trace import DpClaim, Manifest, ServerStep, TraceWriter
 
 
 def trace_writer(
@@ -47,13 +47,15 @@ def trace_writer(
         version = "a process with the interface of tensorflow-federated"
     return TraceWriter(
         folder,
-        names=[f"{'trainable' if flag else 'non_trainable'}/{i}" for i, flag in enumerate(trainable)],
-        shapes=[array.shape for array in arrays],
-        framework=version,
-        trainable=trainable,
-        dp_claim=dp_claim,
-        metrics=metrics,
-        server=server,
+        Manifest(
+            weight_names=[f"{'trainable' if flag else 'non_trainable'}/{i}" for i, flag in enumerate(trainable)],
+            shapes=[array.shape for array in arrays],
+            framework=version,
+            trainable=trainable,
+            dp_claim=dp_claim,
+            metrics=metrics,
+            server=server,
+        ),
     )
 
 

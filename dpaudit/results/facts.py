@@ -36,11 +36,11 @@ def facts(result: Result, model: ModelResult) -> Facts:
 
 
 def with_verdicts(result: Result) -> Result:
-    """The result with a verdict on every promise it records: of its models, and of what records were picked out of."""
+    """The result with a verdict on every claim it records: of its models, and of what records were picked out of."""
     comparisons = []
     for model in result.models:
         known = facts(result, model)
-        claim = model.promise.claim if model.promise is not None else None
+        claim = model.accounted.claim if model.accounted is not None else None
         if claim is None and result.trace is not None and any(each.severity == "violation" for each in known.findings):
             claim = Claim(math.inf, result.delta, result.unit, "add-remove", "the manifest, which claims no ε")
         if claim is not None:
@@ -49,7 +49,7 @@ def with_verdicts(result: Result) -> Result:
 
 
 def why_void(result: Result) -> list[str]:
-    """Why nothing follows from the scores on models that promise nothing, one sentence each; a verdict says it itself.
+    """Why nothing follows from the scores on models that claim nothing, one sentence each; a verdict says it itself.
 
     Without a claim there is no verdict, and a measurement that says nothing is none the less to be told from one that
     does.

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import AliasChoices, BaseModel, Field, model_validator
 
 from dpaudit.accounting.claim import Design
 from dpaudit.bounds.lower_bound import LowerBound
@@ -12,7 +12,7 @@ from dpaudit.data.member_choice import MemberChoice
 from dpaudit.scores.roc import TprAtFpr
 from dpaudit.scores.slices import Slices
 from dpaudit.scores.targets import NullCheck, OverTargets
-from dpaudit.scores.vulnerable_records import Accused, Exposed
+from dpaudit.scores.vulnerable_records import Exposed, RecordRates
 
 
 class RocCurve(BaseModel):
@@ -72,13 +72,13 @@ class PoolResult(BaseModel):
 class ExposedRecords(BaseModel):
     """Records whose membership shows in models trained like this one, by row number in the source of the data.
 
-    ``accused``: for the same records in the same order, how often the attack ``auto`` calls them members.
+    ``rates``: for the same records in the same order, how often the attack ``auto`` calls them members.
     ``trained_on``: which of them were in this model's own training data; None in results that do not say.
     """
 
     model: str
     exposed: Exposed
-    accused: Accused | None = None
+    rates: RecordRates | None = Field(default=None, validation_alias=AliasChoices("rates", "accused"))
     trained_on: tuple[bool, ...] | None = None
 
 

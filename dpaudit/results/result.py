@@ -6,13 +6,13 @@ import sys
 from datetime import datetime, timezone
 from html import escape
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import to_json
 
+from dpaudit.accounting.accounted_claim import AccountedClaim
 from dpaudit.accounting.claim import Adjacency, GaussianSteps, NoiseKnowledge, Unit
-from dpaudit.accounting.promise import Promise
 from dpaudit.bounds.lower_bound import ErrorLevel, Finding, LowerBound
 from dpaudit.bounds.reconstruction import Successes
 from dpaudit.bounds.verdict import Comparison
@@ -84,7 +84,7 @@ class ModelResult(_Part):
     trainer: str
     parameters: dict[str, Any]
     mechanism: GaussianSteps | None
-    promise: Promise | None
+    accounted: Annotated[AccountedClaim | None, Field(validation_alias=AliasChoices("accounted", "promise"))]
     utility: Utility | None
     noise: NoiseKnowledge | None = None
 
@@ -112,7 +112,7 @@ class Result(_Part):
     timing: dict[str, float] = {}
 
     def comparison(self, model: str) -> Comparison | None:
-        """The verdict on one model; None when it promises nothing."""
+        """The verdict on one model; None when it claims nothing."""
         return next((found for found in self.comparisons if found.subject == model), None)
 
     @property
@@ -162,13 +162,13 @@ class Result(_Part):
             strongest = max((bound.epsilon for bound in self.bounds(model.name)), default=None)
             cells = (
                 model.name,
-                found.verdict if found is not None else "no promise",
+                found.verdict if found is not None else "no claim",
                 f"{found.claim.epsilon:.3g}" if found is not None else "–",
                 f"{strongest:.3g}" if strongest is not None else "–",
                 found.sentence if found is not None else "",
             )
             rows.append("".join(f"<td>{escape(cell)}</td>" for cell in cells))
-        head = "".join(f"<th>{word}</th>" for word in ("model", "verdict", "promised ε", "measured ε ≥", "in words"))
+        head = "".join(f"<th>{word}</th>" for word in ("model", "verdict", "claimed ε", "measured ε ≥", "in words"))
         body = "".join(f"<tr>{row}</tr>" for row in rows)
         table = (
             f"<table><caption>{escape(self.title)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

@@ -37,18 +37,18 @@ def nonmembers_needed(fpr: float) -> int:
 class TprAtFpr:
     """The highest TPR an attack reaches while its expected FPR stays at or below ``fpr``.
 
-    A threshold just above the (k + 1)-th highest of n non-members accuses k of them. A new one lies above it with
+    A threshold just above the (k + 1)-th highest of n non-members calls k of them members. A new one lies above it with
     probability (k + 1) / (n + 1) on average, and that, not k / n, is the rate the threshold stands for.
 
     Args:
         fpr: the false-positive rate allowed.
-        tpr: share of members accused there; 0 with fewer than `nonmembers_needed`, where nobody is accused.
+        tpr: share of members called members there; 0 with fewer than `nonmembers_needed`, where nobody is.
         low: lower end of the exact interval (Clopper and Pearson 1934) on the TPR at that threshold.
         high: upper end.
         confidence: of the interval, two-sided; it takes the threshold as given.
-        threshold: score at and above which records are accused; infinite when nobody is.
-        true_positives: members accused.
-        false_positives: non-members accused.
+        threshold: score at and above which records are called members; infinite when none is.
+        true_positives: members called members.
+        false_positives: non-members called members.
         measurable: whether at least ten non-members are expected above the threshold (n ≥ 10 / fpr).
     """
 
@@ -70,7 +70,7 @@ class Roc:
     Args:
         fpr: shape (points,), from 0 to 1.
         tpr: shape (points,), from 0 to 1.
-        thresholds: shape (points,); records scored at or above are accused. The first is infinite.
+        thresholds: shape (points,); records scored at or above are called members. The first is infinite.
         members: number of members.
         nonmembers: number of non-members.
 
@@ -160,7 +160,7 @@ class Roc:
         return low + share * (high - low)
 
     def _point(self, false_positives: int) -> int:
-        """The last point of the curve with at most so many false positives; the first for -1: nobody is accused."""
+        """The last point of the curve with at most so many false positives; the first (no record called) for -1."""
         most = (false_positives + 0.5) / self.nonmembers
         return max(0, int(np.searchsorted(self.fpr, most, side="right")) - 1)
 
@@ -171,7 +171,7 @@ class Roc:
 
 
 def _false_positives(fpr: float, nonmembers: int) -> int:
-    """Non-members that may be accused for the expected rate to stay at or below ``fpr``; -1 when no threshold does."""
+    """Most false positives for which the expected rate stays at or below ``fpr``; -1 when no threshold does."""
     return math.floor(fpr * (nonmembers + 1) * (1 + 1e-12)) - 1
 
 

@@ -15,7 +15,7 @@ MOST_LISTED = 1000  # exposed records that a result names; a result must stay sm
 
 
 @dataclass(frozen=True)
-class Accused:
+class RecordRates:
     """How often an attack calls single records members, over all models of a pool as targets.
 
     Args:
@@ -31,7 +31,7 @@ class Accused:
     fprs: tuple[float, ...]
 
 
-def rates_of_records(scores: object, included: object, records: Sequence[int], *, fpr: float) -> Accused:
+def rates_of_records(scores: object, included: object, records: Sequence[int], *, fpr: float) -> RecordRates:
     """TPR and FPR of single records, each over the models with and without it.
 
     Args:
@@ -41,23 +41,23 @@ def rates_of_records(scores: object, included: object, records: Sequence[int], *
         fpr: false-positive rate of the whole attack on each target.
 
     >>> rates_of_records([[9.0, 1.0, 8.0], [2.0, 9.0, 3.0]], [[1, 0, 1], [0, 1, 0]], [0], fpr=0.5)
-    Accused(fpr=0.5, models=1, tpr=(1.0,), fprs=(0.0,))
+    RecordRates(fpr=0.5, models=1, tpr=(1.0,), fprs=(0.0,))
     """
     check.open_unit("fpr", fpr)
     values = require_finite("scores", scores)
     member = np.asarray(included, bool)
     if member.all(axis=1).any():
-        raise InputError("every model needs a record it was not trained on: its false accusations are counted there.")
+        raise InputError("every model needs a record it was not trained on: its false positives are counted there.")
     chosen = np.asarray(records, np.int64)
     with_record, called = member[:, chosen], np.empty((len(values), chosen.size), bool)
     for row, truth, out in releasing(zip(values, member, called, strict=True), values):
         others = np.sort(row[~truth])[::-1]
-        # Above the first score that would make one false accusation too many; ties with it are not accused.
+        # Above the first score that would make one false positive too many; ties with it are not called members.
         out[:] = row[chosen] > others[int(fpr * others.size + 1e-9)]
     count = len(values) // 2
     if not (with_record.sum(axis=0) == count).all():
         raise InputError("the models must come in complementary pairs: half of them trained with each record.")
-    return Accused(
+    return RecordRates(
         fpr,
         count,
         tuple(((called & with_record).sum(axis=0) / count).tolist()),

@@ -42,7 +42,7 @@ class Method:
         guaranteed: True when it calls itself a lower bound with a confidence; the others are shown, not judged.
         one_run: True when it holds for canaries of one run; otherwise it is judged on independent trials only.
         family: the mechanisms it holds for: any, Gaussian leaks, or those whose own curve it is given.
-        every: it is measured on one audit of so many; above 1 for what is slow and promises nothing.
+        every: it is measured on one audit of so many; above 1 for what is slow and states no level.
     """
 
     name: str

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 LEVEL = 1e-6  # chance that a right run gets a violation, shared among the statistical checks
 LITTLE = 0.02  # noise multiplier below which ε is counted in hundreds: it is then accounted as if all took part
-BEYOND = 700.0  # a claimed ε as large as this promises nothing and is not judged
+BEYOND = 700.0  # a claimed ε as large as this claims nothing and is not judged
 POINTS = 2e6  # of a loss distribution: the grid is no finer than that, whatever noise and rounds a manifest states
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -105,7 +105,7 @@ class Manifest:
         framework: what ran the federation, with its version.
         weight_names: of the model's arrays, in order.
         shapes: their shapes.
-        trainable: which of them are trained; the others are buffers such as moving averages.
+        trainable: which of them are trained; the others are buffers such as moving averages. Empty: all of them.
         architecture: ``model.to_json()`` of a Keras model, when there is one.
         loss: of the clients, in words.
         threat_model: what the trace's reader is taken to see.
@@ -117,14 +117,14 @@ class Manifest:
     """
 
     framework: str
-    weight_names: tuple[str, ...]
-    shapes: tuple[tuple[int, ...], ...]
-    trainable: tuple[bool, ...]
+    weight_names: Sequence[str]
+    shapes: Sequence[Sequence[int]]
+    trainable: Sequence[bool] = ()
     architecture: str | None = None
     loss: str | None = None
     threat_model: ThreatModel = "sum"
     dp_claim: DpClaim | None = None
-    metrics: tuple[str, ...] = ()
+    metrics: Sequence[str] = ()
     canaries: int = 0
     rounds: int | None = None
     server: ServerStep | None = None
@@ -133,6 +133,10 @@ class Manifest:
     def __post_init__(self) -> None:
         if self.schema != SCHEMA:
             raise InputError(f"manifest schema must be {SCHEMA}, got {self.schema!r}.")
+        object.__setattr__(self, "trainable", tuple(self.trainable) or (True,) * len(self.weight_names))
+        object.__setattr__(self, "shapes", tuple(tuple(int(size) for size in shape) for shape in self.shapes))
+        for name in ("weight_names", "metrics"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         if not len(self.weight_names) == len(self.shapes) == len(self.trainable) > 0:
             raise InputError(
                 f"the manifest needs one name, shape and trainable flag per array, got {len(self.weight_names)}, "

@@ -11,8 +11,7 @@ import numpy.typing as npt
 from dpaudit.runtime import check
 from dpaudit.runtime.errors import InputError
 from dpaudit.runtime.files import write_npz, write_text
-from dpaudit.trace.manifest import DpClaim, Manifest, ThreatModel
-from dpaudit.trace.server import ServerStep
+from dpaudit.trace.manifest import Manifest
 
 ArraySequence = Sequence[npt.NDArray[Any]]
 
@@ -21,43 +20,18 @@ class TraceWriter:
     """Writes ``manifest.json`` at once and one NPZ file after every round, each whole or not at all.
 
     >>> import tempfile
-    >>> writer = TraceWriter(Path(tempfile.mkdtemp()) / "trace", names=["w"], shapes=[(2,)], framework="my own loop")
+    >>> manifest = Manifest(framework="my own loop", weight_names=["w"], shapes=[(2,)])
+    >>> writer = TraceWriter(Path(tempfile.mkdtemp()) / "trace", manifest)
     >>> writer.round(before=[np.zeros(2)], after=[np.ones(2)], replies=3)
     >>> writer.close()
     """
 
-    def __init__(
-        self,
-        folder: str | Path,
-        *,
-        names: Sequence[str],
-        shapes: Sequence[tuple[int, ...]],
-        framework: str,
-        trainable: Sequence[bool] | None = None,
-        dp_claim: DpClaim | None = None,
-        threat_model: ThreatModel = "sum",
-        architecture: str | None = None,
-        loss: str | None = None,
-        metrics: Sequence[str] = (),
-        canaries: int = 0,
-        server: ServerStep | None = None,
-    ) -> None:
+    def __init__(self, folder: str | Path, manifest: Manifest) -> None:
         """Open a trace.
 
         Args:
             folder: a new or empty folder.
-            names: of the model's arrays, in order.
-            shapes: their shapes.
-            framework: what runs the federation, with its version.
-            trainable: which arrays are trained; None says all of them.
-            dp_claim: what the run claims.
-            threat_model: what a reader of the trace is taken to see.
-            architecture: ``model.to_json()`` of a Keras model.
-            loss: of the clients, in words.
-            metrics: names of metrics released beside the model.
-            canaries: number of canary clients.
-            server: what the server does with the noisy average; None when it is not known, and then its noise is judged
-                only where the rounds show the updates or the average.
+            manifest: what is recorded; its number of rounds is written at the end.
 
         Raises:
             InputError: the folder holds something already.
@@ -65,19 +39,7 @@ class TraceWriter:
         self.folder = Path(folder)
         if self.folder.exists() and any(self.folder.iterdir()):
             raise InputError(f"{self.folder} is not empty; a trace needs a folder of its own.")
-        self.manifest = Manifest(
-            framework=framework,
-            weight_names=tuple(names),
-            shapes=tuple(tuple(int(size) for size in shape) for shape in shapes),
-            trainable=tuple(trainable) if trainable is not None else (True,) * len(names),
-            architecture=architecture,
-            loss=loss,
-            threat_model=threat_model,
-            dp_claim=dp_claim,
-            metrics=tuple(metrics),
-            canaries=canaries,
-            server=server,
-        )
+        self.manifest = manifest
         self.rounds = 0
         write_text(self.folder / "manifest.json", self.manifest.json())
 

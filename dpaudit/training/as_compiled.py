@@ -72,7 +72,7 @@ class AsCompiled:
         return f"{content} {given} {self.class_weight} {self.loaded.stripped} {self.loaded.kind} {self.loaded.imports}"
 
     def mechanism(self, records: int) -> GaussianSteps | None:
-        """None: there is no noise, so nothing is promised."""
+        """None: there is no noise, so nothing is claimed."""
         return None
 
     def adds_noise(self) -> bool:

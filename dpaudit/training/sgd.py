@@ -53,7 +53,7 @@ class Sgd:
             raise InputError(f"momentum belongs to the sgd optimizer, got {self.momentum} with {self.optimizer}.")
 
     def mechanism(self, records: int) -> GaussianSteps | None:
-        """None: there is no noise, so nothing is promised."""
+        """None: there is no noise, so nothing is claimed."""
         return None
 
     def adds_noise(self) -> bool:

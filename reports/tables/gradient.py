@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dpaudit.reports.drawing import COLOURS, INK, MUTED, PROMISED, Drawing, canvas
+from dpaudit.reports.drawing import CLAIMED, COLOURS, INK, MUTED, Drawing, canvas
 from dpaudit.results.gradient import GradientResult
 from dpaudit.results.prior import PriorResult
 from dpaudit.results.result import Result
@@ -85,7 +85,7 @@ def draw_fidelity(outcome: GradientResult) -> Drawing:
             axes.plot(xs, ys, MARKERS[number % len(MARKERS)], ms=3.5, ls="", label=_named(outcome, key),
                       color=COLOURS[number % len(COLOURS)])  # fmt: skip
         at = np.array(floors)
-        axes.hlines(at[:, 1], at[:, 0] - width / 2, at[:, 0] + width / 2, color=PROMISED, lw=1.5, label="prior alone")
+        axes.hlines(at[:, 1], at[:, 0] - width / 2, at[:, 0] + width / 2, color=CLAIMED, lw=1.5, label="prior alone")
         axes.set_xticks(range(len(defences)), [fill(name, 12) for name in defences], size=9 if len(defences) < 9 else 7)
         _in_decibels(axes.yaxis, ys=[value for cell in outcome.cells for value in cell.psnr])
         axes.set_ylabel("PSNR in dB")
@@ -116,7 +116,7 @@ def utility_rows(outcome: GradientResult) -> Drawing:
             right.plot([min(value, EXACT) for value in medians], rows, MARKERS[number % len(MARKERS)], ls="", ms=5,
                        color=COLOURS[number % len(COLOURS)], label=_named(outcome, key))  # fmt: skip
         floor = median(value for cell in outcome.cells for value in cell.floor)
-        right.axvline(floor, color=PROMISED, lw=1, label="prior alone")
+        right.axvline(floor, color=CLAIMED, lw=1, label="prior alone")
         _in_decibels(right.xaxis, ys=[value for cell in outcome.cells for value in cell.psnr])
         right.set_xlabel("median PSNR in dB")
         for part in (left, right):
@@ -167,7 +167,7 @@ def draw_success(outcome: PriorResult) -> Drawing:
                 label=f"won, {number} candidates",
             )
             axes.plot(
-                x, [c.gamma for c in cells], "_", ms=14, mew=2, color=PROMISED, label=None if index else "bound γ(1/M)"
+                x, [c.gamma for c in cells], "_", ms=14, mew=2, color=CLAIMED, label=None if index else "bound γ(1/M)"
             )
             axes.plot(x, [c.orthogonal for c in cells], "_", ms=9, mew=1, color=MUTED,
                       label=None if index else "orthogonal candidates (not proved)")  # fmt: skip

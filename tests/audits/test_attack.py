@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dpaudit.audits.attack import References, attack_model, attack_predictions, audit_predictions
+from dpaudit.audits.attack import References, attack_model
+from dpaudit.audits.predictions import attack_predictions, audit_predictions
 from dpaudit.data.dataset import Dataset
 from dpaudit.results.result import result_from_json
 from dpaudit.runtime.errors import InputError

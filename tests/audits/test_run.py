@@ -56,7 +56,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, Path]:
     return run(small(), folder=folder), folder
 
 
-def test_a_run_leaves_what_it_promises(finished: tuple[Result, Path]) -> None:
+def test_a_run_leaves_what_it_says(finished: tuple[Result, Path]) -> None:
     """The resolved plan, the result, the report, the figures, the models and the log."""
     result, folder = finished
     assert {"plan.toml", "result.json", "report.html", "figures", "models", "log.jsonl"} <= {
@@ -75,15 +75,15 @@ def test_theory_is_that_of_what_was_trained(finished: tuple[Result, Path]) -> No
     """Steps and rate follow from the number of members; the shuffled figure is called optimistic."""
     result, _ = finished
     plain, private = result.models
-    assert plain.promise is None
+    assert plain.accounted is None
     assert result.comparison("plain") is None
     assert private.mechanism is not None
     assert private.mechanism.steps == result.data.members // 50
-    assert private.promise is not None
-    assert private.promise.optimistic
+    assert private.accounted is not None
+    assert private.accounted.optimistic
     from dpaudit.accounting.mechanism import epsilon
 
-    assert private.promise.claim.epsilon == epsilon(private.mechanism, delta=1e-5).epsilon
+    assert private.accounted.claim.epsilon == epsilon(private.mechanism, delta=1e-5).epsilon
 
 
 def test_error_level_is_shared_among_all_bounds(finished: tuple[Result, Path]) -> None:

@@ -160,6 +160,12 @@ def test_what_does_not_fit_is_refused(more, message) -> None:  # type: ignore[no
         audit_scores(leaking(MANY, 1.0), MANY, **more)
 
 
+def test_a_keyword_that_no_audit_has_is_refused_with_the_nearest() -> None:
+    """A misspelt ε would otherwise claim nothing."""
+    with pytest.raises(TypeError, match="unexpected keyword argument 'epsilon_'"):
+        audit_scores(leaking(MANY, 1.0), MANY, epsilon_=1.0)  # type: ignore[call-arg]
+
+
 def test_many_trainings_assume_nothing_about_the_choice() -> None:
     """Sizes may differ, and a unit of users needs no users: every score is a training of its own."""
     result = audit_scores(leaking(MANY, 3.0), MANY, epsilon=1.0, design="many-runs", unit="user")

@@ -18,7 +18,7 @@ def test_a_strength_far_below_the_claim_is_found() -> None:
 
 
 def test_no_noise_is_no_null() -> None:
-    """A mechanism without noise promises nothing that could be refuted."""
+    """A mechanism without noise claims nothing that could be refuted."""
     with pytest.raises(InputError, match="without noise"):
         MechanismFamily(GaussianSteps(0.0, 1, Poisson(0.5)), "add-remove")
 

@@ -113,7 +113,7 @@ def test_scores_over_thresholds_chosen_afterwards(case: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("method", [*sorted(RATIOS), "clopper-pearson"])
 def test_the_largest_over_all_thresholds_is_tensorflow_privacys(method: str) -> None:
-    """At δ = 0 and without any payment for choosing: above the truth in 3.8 to 42 % of audits where 5 % is promised."""
+    """At δ = 0 and without any payment for choosing: above the truth in 3.8 to 42 % of audits where 5 % is claimed."""
     case = SCORES[1]
     counts = _every_threshold(_scores(case))
     if method == "clopper-pearson":

@@ -71,21 +71,20 @@ def test_the_noise_found_allows_just_the_success() -> None:
 
 def test_verdicts() -> None:
     """Certainly above γ: contradicted. Few trials: too weak. Otherwise consistent."""
-    promised = gaussian_trade_off(1.0)  # γ(1/8) = 0.440
-    assert judge_reconstruction(Successes(90, 100, 1 / 8), promised, confidence=0.95).verdict == "contradicted"
-    assert judge_reconstruction(Successes(40, 100, 1 / 8), promised, confidence=0.95).verdict == "consistent"
-    assert judge_reconstruction(Successes(3, 3, 1 / 8), promised, confidence=0.95).verdict == "too weak"
+    claimed = gaussian_trade_off(1.0)  # γ(1/8) = 0.440
+    assert judge_reconstruction(Successes(90, 100, 1 / 8), claimed, confidence=0.95).verdict == "contradicted"
+    assert judge_reconstruction(Successes(40, 100, 1 / 8), claimed, confidence=0.95).verdict == "consistent"
+    assert judge_reconstruction(Successes(3, 3, 1 / 8), claimed, confidence=0.95).verdict == "too weak"
     assert judge_reconstruction(Successes(1, 1, 1 / 8), gaussian_trade_off(6.0), confidence=0.95).verdict == "too weak"
 
 
 def test_false_alarms_are_at_most_the_level() -> None:
     """An attack exactly at γ is called contradicted in at most 5 % of 4,000 audits, up to the binomial's 99.9 %
     quantile (5.8 %)."""
-    promised = gaussian_trade_off(1.0)
-    wins = np.random.default_rng(0).binomial(100, promised.reconstruction(1 / 8), 4000)
+    claimed = gaussian_trade_off(1.0)
+    wins = np.random.default_rng(0).binomial(100, claimed.reconstruction(1 / 8), 4000)
     verdicts = {
-        int(w): judge_reconstruction(Successes(int(w), 100, 1 / 8), promised, confidence=0.95).verdict
-        for w in set(wins)
+        int(w): judge_reconstruction(Successes(int(w), 100, 1 / 8), claimed, confidence=0.95).verdict for w in set(wins)
     }
     assert np.mean([verdicts[int(w)] == "contradicted" for w in wins]) <= 0.058
 

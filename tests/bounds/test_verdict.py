@@ -124,7 +124,7 @@ def test_a_violation_contradicts_whatever_the_bounds_say() -> None:
     [
         ({"unit": "user"}, "about one record, what was measured about one user"),
         ({"adjacency": "zero-out"}, "about add-remove adjacency, the measurement about zero-out"),
-        ({"delta": 1e-6}, "smaller than the promised"),
+        ({"delta": 1e-6}, "smaller than the claimed"),
     ],
 )
 def test_bounds_of_something_else_give_no_verdict(changes: dict[str, Any], message: str) -> None:
@@ -152,7 +152,7 @@ def test_a_bound_above_its_ceiling_cannot_exist() -> None:
 
 
 def test_no_finite_claim_without_noise() -> None:
-    """Noise 0 promises nothing."""
+    """Noise 0 claims nothing."""
     with pytest.raises(InputError, match="without noise ε is infinite"):
         Claim(
             3.0, 1e-5, unit="record", adjacency="add-remove", source="x", mechanism=GaussianSteps(0.0, 1, Poisson(0.1))

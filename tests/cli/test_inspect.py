@@ -11,11 +11,11 @@ from typer.testing import CliRunner
 from dpaudit.accounting.gaussian import gaussian_epsilon
 from dpaudit.cli import app
 from dpaudit.runtime.errors import InputError
-from dpaudit.trace import DpClaim, TraceWriter
+from dpaudit.trace import DpClaim, Manifest, TraceWriter
 
 RIGHT = """
 import numpy as np
-from dpaudit.self_test.bugs.dp_sgd import BreakableDpSgd, no_clip
+from dpaudit.self_test.faults.dp_sgd import BreakableDpSgd, no_clip
 
 def right():
     return BreakableDpSgd(clip_norm=2.0, seed=np.random.SeedSequence().entropy % 2**32).mechanism()
@@ -24,12 +24,12 @@ def broken():
     return BreakableDpSgd(clip_norm=2.0, clip=no_clip).mechanism()
 
 def server():
-    from dpaudit.self_test.bugs import federated
+    from dpaudit.self_test.faults import federated
     return federated.server(2)
 
 def drop_outs():
-    from dpaudit.self_test.bugs import federated
-    return federated.server(2, fault="divide_by_present")
+    from dpaudit.self_test.faults import federated
+    return federated.server(2, divide_by_present=True)
 
 def number():
     return 3
@@ -68,7 +68,7 @@ def test_a_broken_one_exits_1_and_says_why(factory):
     assert found.exit_code == 1
     document = json.loads(found.stdout)
     assert document["findings"][0]["check"] == "sensitivity"
-    assert document["promised_epsilon"] == pytest.approx(4.377, abs=1e-3)
+    assert document["claimed_epsilon"] == pytest.approx(4.377, abs=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_canary_clients_of_a_server(factory):
     document = json.loads(wrong.stdout)
     assert {finding["rung"] for finding in document["findings"]} == {1, 2}
     assert document["step_canaries"]["bound"]["unit"] == "user"
-    assert document["step_canaries"]["bound"]["epsilon"] > document["promised_epsilon"]
+    assert document["step_canaries"]["bound"]["epsilon"] > document["claimed_epsilon"]
 
 
 @pytest.mark.tf
@@ -128,7 +128,7 @@ def trace(folder, claimed):
         epsilon=claimed, delta=1e-5, clip=0.5, noise_multiplier=1.0, sampler="all", clients=20, of=20, rounds=12
     )
     model = [np.zeros(200)]
-    with TraceWriter(folder, names=["w"], shapes=[(200,)], framework="test", dp_claim=claim) as writer:
+    with TraceWriter(folder, Manifest(weight_names=["w"], shapes=[(200,)], framework="test", dp_claim=claim)) as writer:
         for _ in range(12):
             after = [model[0] + rng.normal(0, 0.5, 200) / 20]
             writer.round(before=model, after=after, clip=0.5, replies=20)
@@ -198,3 +198,20 @@ def test_what_cannot_be_asked_is_refused(factory, words, message):
     found = inspect(factory, "right", *words)
     assert isinstance(found.exception, InputError)
     assert message in str(found.exception)
+
+
+def test_starts_compare_new_processes(tmp_path):
+    """A seed of 6 bits repeats among 60 starts; without --starts the page says that this was not asked."""
+    path = tmp_path / "program.py"
+    path.write_text(
+        "import secrets\nfrom dpaudit.inspection.mechanism import Mechanism\n"
+        "from dpaudit.self_test.faults.dp_sgd import BreakableDpSgd\n"
+        "def build():\n    return Mechanism(BreakableDpSgd(seed=secrets.randbits(6)))\n"
+    )
+    command = ["inspect", f"{path}:build", "--clip", "2", "--noise-multiplier", "1", "--denominator", "32", "--json"]
+    quiet = CliRunner().invoke(app, command)
+    assert quiet.exit_code == 0
+    assert "--starts 1000" in quiet.stdout
+    started = CliRunner().invoke(app, [*command, "--starts", "60"])
+    assert started.exit_code == 1
+    assert [finding["check"] for finding in json.loads(started.stdout)["findings"]] == ["frozen seed"]

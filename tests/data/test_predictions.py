@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy.stats import rankdata
 
-from dpaudit.audits.attack import attack_predictions, audit_predictions
+from dpaudit.audits.predictions import attack_predictions, audit_predictions
 from dpaudit.data.class_columns import class_columns
 from dpaudit.data.predictions import by_class
 from dpaudit.runtime.errors import InputError

@@ -51,7 +51,8 @@ def test_shakespeare_is_whole() -> None:
     """The shipped speeches are as many as its description says, by speakers with at least 20 each, no two alike."""
     plays = shakespeare()
     assert len(plays.texts) == len(set(plays.texts)) == 21267
-    _, speeches = np.unique(plays.users, return_counts=True)  # type: ignore[arg-type]  # they have users
+    assert plays.users is not None
+    _, speeches = np.unique(plays.users, return_counts=True)
     assert speeches.size == 364
     assert "Romeo, Romeo! wherefore art thou Romeo?" in " ".join(plays.texts)
 

@@ -69,7 +69,7 @@ learning_rate = 0.01
 optimizer = "adam"
 standardised = true
 """
-# A reader's own plan: one model with noise, so that there is a promise to measure against.
+# A reader's own plan: one model with noise, so that there is a claim to measure against.
 PLAN = """
 name = "mine"
 seed = 1

@@ -30,31 +30,31 @@ def script(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
 
 
 def test_hello_scores(run_without_tensorflow: Any) -> None:
-    """Fifteen lines without TensorFlow catch a broken promise."""
+    """Fifteen lines without TensorFlow catch a broken claim."""
     text = (ROOT / "examples" / "hello_scores.py").read_text()
     assert len(text.splitlines()) <= 15
-    assert "the promise does not hold" in run_without_tensorflow(text)
+    assert "the claim does not hold" in run_without_tensorflow(text)
 
 
 def test_estimator_and_predictions(tmp_path: Path, script: Callable[..., str]) -> None:
     """A forest that memorises breaks a claim of 2; a file of predictions is enough for any other framework."""
-    assert "the promise does not hold" in script("sklearn_estimator.py")
+    assert "the claim does not hold" in script("sklearn_estimator.py")
     rng = np.random.default_rng(1)
     size = 800
     labels, member = rng.integers(0, 3, size), rng.random(size) < 0.5
     logits = rng.normal(size=(size, 3))
     logits[np.arange(size), labels] += np.where(member, 30.0, 0.0)
     np.savez(tmp_path / "p.npz", logits=logits, labels=labels, member=member)
-    assert "the promise does not hold" in script("pytorch_predictions.py", tmp_path / "p.npz")
+    assert "the claim does not hold" in script("pytorch_predictions.py", tmp_path / "p.npz")
 
 
 @pytest.mark.tf
 def test_tensorflow_privacy_with_three_lines(script: Callable[..., str]) -> None:
-    """The tutorial runs and ends with a verdict: two epochs with much noise do not break the promise."""
+    """The tutorial runs and ends with a verdict: two epochs with much noise do not break the claim."""
     text = (ROOT / "examples" / "dp_sgd_tutorial.py").read_text()
     assert re.findall(r"# (?:audit, )?line (\d)", text) == ["1", "2", "3"]
     said = script("dp_sgd_tutorial.py")
-    assert "promise" in said.lower()
+    assert "claim" in said.lower()
     assert "does not hold" not in said
 
 

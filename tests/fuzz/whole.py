@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from dpaudit.accounting.accounted_claim import account
 from dpaudit.accounting.claim import Claim, GaussianSteps, Poisson
-from dpaudit.accounting.promise import promise
 from dpaudit.accounting.trade_off_curve import gaussian_trade_off
 from dpaudit.bounds.lower_bound import Estimate, Finding
 from dpaudit.bounds.reconstruction import Successes, from_definition, judge_reconstruction, within_family
@@ -28,7 +28,7 @@ from dpaudit.results.ladder import LadderResult, RungResult
 from dpaudit.results.prior import GameCell, PriorResult
 from dpaudit.results.result import Result
 from dpaudit.runtime.files import parse_toml
-from dpaudit.trace import DpClaim, ServerStep, TraceWriter
+from dpaudit.trace import DpClaim, Manifest, ServerStep, TraceWriter
 from tests.small_audits import DELTA, gaussian_audit
 
 ROOT = Path(__file__).parent.parent.parent
@@ -47,7 +47,7 @@ def result() -> dict[str, Any]:
     model = audit.models[0].model_copy(
         update={
             "mechanism": STEPS,
-            "promise": promise(STEPS, CLAIM, delta=DELTA, adjacency="add-remove", unit="record"),
+            "accounted": account(STEPS, CLAIM, delta=DELTA, adjacency="add-remove", unit="record"),
         }
     )
     finding = Finding("scale", "violation", "ones", "no noise", "noise", "add it", 1, 9.0)
@@ -165,10 +165,14 @@ def trace(epsilon: float = 5.0) -> dict[str, bytes]:
     )  # fmt: skip
     rng = np.random.default_rng(1)
     with tempfile.TemporaryDirectory() as folder:
-        with TraceWriter(
-            Path(folder), names=("kernel", "bias"), shapes=[(3, 2), (2,)], framework="test", dp_claim=claim,
+        manifest = Manifest(
+            weight_names=("kernel", "bias"),
+            shapes=[(3, 2), (2,)],
+            framework="test",
+            dp_claim=claim,
             server=ServerStep("momentum", 0.1, 0.9),
-        ) as writer:  # fmt: skip
+        )
+        with TraceWriter(Path(folder), manifest) as writer:
             for _ in range(2):
                 before, after = ([rng.normal(size=shape) for shape in ((3, 2), (2,))] for _ in range(2))
                 updates = {f"c{i}": [rng.normal(size=shape) for shape in ((3, 2), (2,))] for i in range(2)}

@@ -28,7 +28,7 @@ from tests.small_audits import (
 )
 
 DP_SGD = {"noise_multiplier": 1.0, "steps": 400, "sampling": {"rate": 0.05}, "slack": 0.0}
-PROMISED = {
+CLAIMED = {
     "kind": "mechanism", "noise_multiplier": 1.0, "steps": 400, "sampling": "poisson", "rate": 0.05, "delta": DELTA,
     "unit": "record", "adjacency": "add-remove",
 }  # fmt: skip
@@ -241,12 +241,12 @@ def test_mechanism_is_compared_with_what_was_run(many: Result, ran: Any, verdict
 
     The rest is left to the attack, which finds little.
     """
-    assert verdicts(verify(trained(many, ran), claims(PROMISED))) == [verdict]
+    assert verdicts(verify(trained(many, ran), claims(CLAIMED))) == [verdict]
 
 
 def test_clip_norm_of_a_mechanism(many: Result) -> None:
     """A stated clip norm must be the recorded one; where none is recorded the claim cannot be judged."""
-    claim = claims({**PROMISED, "l2_norm_clip": 1.0})
+    claim = claims({**CLAIMED, "l2_norm_clip": 1.0})
     assert verdicts(verify(trained(many, DP_SGD, l2_norm_clip=1.0), claim)) == ["consistent"]
     assert verdicts(verify(trained(many, DP_SGD, l2_norm_clip=2.0), claim)) == ["contradicted"]
     with pytest.raises(InputError, match="recorded none"):
@@ -254,12 +254,12 @@ def test_clip_norm_of_a_mechanism(many: Result) -> None:
 
 
 def test_curve_of_a_mechanism_is_tested_where_counts_are_binomial() -> None:
-    """A TPR above the promised curve contradicts it, but only when every score is a training of its own.
+    """A TPR above the claimed curve contradicts it, but only when every score is a training of its own.
 
-    The promised mechanism allows a TPR of 0.08 at an FPR of 1 %; a Gaussian of μ = 1 has 0.09 there and its ε bound is
-    far below the promise, so that only the curve can see it. Fixed seed.
+    The claimed mechanism allows a TPR of 0.08 at an FPR of 1 %; a Gaussian of μ = 1 has 0.09 there and its ε bound is
+    far below the claim, so that only the curve can see it. Fixed seed.
     """
-    weak = {**PROMISED, "noise_multiplier": 4.0}
+    weak = {**CLAIMED, "noise_multiplier": 4.0}
     many = around([unbounded(gaussian_scores(1.0, seed=5, records=20_000))], design="many-runs")
     gate = verify(many, claims(weak))
     assert verdicts(gate) == ["contradicted"]

@@ -66,8 +66,8 @@ def test_more_steps_than_accounted():
 
 
 def test_figures_that_do_not_follow():
-    """Replace-one for q 0.01, σ 1, T 1,000 is 2.843; the classical formula at σ = 1 promises 4.84 where 4.38 is true,
-    and at σ = 0.5 it promises 9.69 where 10.0 is true."""
+    """Replace-one for q 0.01, σ 1, T 1,000 is 2.843; the classical formula at σ = 1 claims 4.84 where 4.38 is true,
+    and at σ = 0.5 it claims 9.69 where 10.0 is true."""
     swapped = Claim(1.828, 1e-5, "record", "replace-one", "log", STEPS)
     assert checks(swapped)["adjacency"].true_epsilon == pytest.approx(2.843, rel=5e-3)
     one = GaussianSteps(0.5, 1, Poisson(1.0))

@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 
+from dpaudit.accounting.accounted_claim import AccountedClaim
 from dpaudit.accounting.claim import Claim
 from dpaudit.accounting.gaussian import gaussian_epsilon
-from dpaudit.accounting.promise import Promise
 from dpaudit.accounting.trade_off_curve import gaussian_trade_off
 from dpaudit.results.facts import with_verdicts
 from dpaudit.results.membership import AttackResult, ExposedRecords, MembershipResult
 from dpaudit.results.result import ModelResult, Result, Utility
 from dpaudit.scores.slices import Slice, Slices
-from dpaudit.scores.vulnerable_records import Accused, Exposed
+from dpaudit.scores.vulnerable_records import Exposed, RecordRates
 from tests.small_audits import DELTA, around, gaussian_audit, gaussian_scores, unbounded
 
 HOSTILE = {
@@ -30,13 +30,13 @@ HOSTILE = {
 
 
 def small() -> Result:
-    """One model, one attack, no promise."""
+    """One model, one attack, no claim."""
     return gaussian_audit(1.0, seed=1, records=800)
 
 
 @lru_cache(maxsize=4)
 def audit_of(names: tuple[str, ...], *, attacks: int, slices: int) -> Result:
-    """Models of growing leakage; every third promises nothing."""
+    """Models of growing leakage; every third claims nothing."""
     rng = np.random.default_rng(7)
     outcomes: list[AttackResult] = []
     models: list[ModelResult] = []
@@ -47,14 +47,14 @@ def audit_of(names: tuple[str, ...], *, attacks: int, slices: int) -> Result:
         curve = gaussian_trade_off(0.8)
         allowed = np.interp(grid, curve.fpr, curve.tpr).tolist()
         where = "privacy loss distribution of the mechanism"
-        promised = Promise(claim, "PLD", index % 2 == 0, "", grid.tolist(), allowed, where) if index % 3 else None
+        claimed = AccountedClaim(claim, "PLD", index % 2 == 0, "", grid.tolist(), allowed, where) if index % 3 else None
         models.append(
             ModelResult(
                 name=name,
                 trainer="dp-sgd",
                 parameters={"noise_multiplier": 1.0, "epochs": 10},
                 mechanism=None,
-                promise=promised,
+                accounted=claimed,
                 utility=Utility(metric="accuracy", train=0.9, test=0.6 + 0.3 * rng.random()),
             )
         )
@@ -76,8 +76,8 @@ def audit_of(names: tuple[str, ...], *, attacks: int, slices: int) -> Result:
                 )
             )
     three = Exposed((3, 17, 256), (2.0, 1.5, 1.1), (1e-6, 1e-5, 1e-4), 0.05, 1200, 1e-7)
-    cards = Accused(0.1, 8, (1.0, 0.75, 0.625), (0.125, 0.0, 0.25))
-    exposed = ExposedRecords(model=names[0], exposed=three, accused=cards, trained_on=(True, False, True))
+    cards = RecordRates(0.1, 8, (1.0, 0.75, 0.625), (0.125, 0.0, 0.25))
+    exposed = ExposedRecords(model=names[0], exposed=three, rates=cards, trained_on=(True, False, True))
     result = around(outcomes).model_copy(update={"models": models, "name": "audit", "title": "Privacy audit"})
     outcome_ = MembershipResult(design="one-run", attacks=outcomes, exposed=[exposed] if slices else [])
     return with_verdicts(result.model_copy(update={"membership": outcome_}))
@@ -111,8 +111,8 @@ def hostile() -> Result:
     for model in nasty["models"]:
         model["trainer"] = HOSTILE["quotes"]
         model["parameters"] = {HOSTILE["script"]: HOSTILE["quotes"], "long": HOSTILE["long"]}
-        if model["promise"] is not None:
-            model["promise"].update(note=HOSTILE["script"], accountant=HOSTILE["quotes"], curve=HOSTILE["script"])
+        if model["accounted"] is not None:
+            model["accounted"].update(note=HOSTILE["script"], accountant=HOSTILE["quotes"], curve=HOSTILE["script"])
     for attack in nasty["membership"]["attacks"]:
         attack["attack"] += HOSTILE["script"]
         attack["bound"]["assumptions"] = [HOSTILE["script"]]

@@ -47,7 +47,7 @@ def test_markdown_says_what_the_page_says() -> None:
     """Every model with its verdict, what an attacker can do, and what was not tested."""
     text = result_as_markdown(three())
     assert text.count("**contradicted**") == 2
-    assert "dp-low-noise and dp-high-noise leak more than promised." in text
+    assert "dp-low-noise and dp-high-noise leak more than claimed." in text
     assert "#### What was not tested" in text
     assert len(text) < 64_000  # of a comment on a pull request
 
@@ -118,7 +118,7 @@ def test_what_was_not_tested_follows_from_what_ran() -> None:
     gaps = " ".join(not_tested(result))
     for part in ("trained the models clips", "intermediate models", "worst-case record", "reference models"):
         assert part in gaps
-    promised = [model.name for model in result.models if model.promise is not None]
+    claimed = [model.name for model in result.models if model.accounted is not None]
 
     def with_rungs(models: list[str], number: int, skipped: str = "") -> str:
         rungs = [
@@ -126,11 +126,11 @@ def test_what_was_not_tested_follows_from_what_ran() -> None:
         ]
         return " ".join(not_tested(result.model_copy(update={"ladder": LadderResult(rungs=rungs)})))
 
-    assert "clips and adds noise" not in with_rungs(promised, 1)
-    assert f"trained {promised[1]} clips" in with_rungs(promised[:1], 1)
-    assert "trained the models clips" in with_rungs(promised, 1, skipped="it claims nothing")
-    assert "intermediate models" not in with_rungs(promised, 2)
-    assert "worst-case record" not in with_rungs(promised, 3)
+    assert "clips and adds noise" not in with_rungs(claimed, 1)
+    assert f"trained {claimed[1]} clips" in with_rungs(claimed[:1], 1)
+    assert "trained the models clips" in with_rungs(claimed, 1, skipped="it claims nothing")
+    assert "intermediate models" not in with_rungs(claimed, 2)
+    assert "worst-case record" not in with_rungs(claimed, 3)
 
 
 def test_figures_are_files_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,8 +138,8 @@ def test_figures_are_files_of_their_own(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "result.json").write_text(small().json())
     assert run(monkeypatch, "report", str(tmp_path), "--png", "--markdown") == 0
     names = {path.name for path in (tmp_path / "figures").iterdir()}
-    assert names == {"promise.svg", "promise.png", "roc-model.svg", "roc-model.png"}
-    assert (tmp_path / "figures/promise.png").read_bytes().startswith(b"\x89PNG")
+    assert names == {"claim.svg", "claim.png", "roc-model.svg", "roc-model.png"}
+    assert (tmp_path / "figures/claim.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "report.md").read_text().startswith("## Privacy audit")
 
 

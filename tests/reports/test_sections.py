@@ -65,9 +65,9 @@ def test_markdown_has_every_chapter_and_every_row_of_the_page(made) -> None:
 @pytest.mark.parametrize(
     ("chapter", "words"),
     [
-        ("verdicts", "leak more than promised"),
-        ("promise", "could not have been certified"),
-        ("curves", "allowed by the promise"),
+        ("verdicts", "leak more than claimed"),
+        ("claim", "could not have been certified"),
+        ("curves", "allowed by the claim"),
         ("attacks", "TPR at 10 % FPR"),
         ("exposed", "class 3"),
         ("utility", "unseen records rightly"),
@@ -84,13 +84,13 @@ def test_markdown_has_every_chapter_and_every_row_of_the_page(made) -> None:
     ],
 )
 def test_outline(chapter: str, words: str) -> None:
-    """What the report promises to hold is on the page, under a heading the navigation leads to."""
+    """Every chapter is on the page, under a heading the navigation leads to."""
     html = drawn(sections.everything)
     assert f'<a href="#{chapter}">' in html
     start = html.index(f'id="{chapter}"')
     end = html.find("<section", start)
     # The headline stands above the verdicts.
-    part = html[: html.index('id="promise"')] if chapter == "verdicts" else html[start : end if end > 0 else len(html)]
+    part = html[: html.index('id="claim"')] if chapter == "verdicts" else html[start : end if end > 0 else len(html)]
     assert words in unescape(part)
 
 
@@ -121,7 +121,7 @@ def test_ladder_says_which_rung_ran_what_it_costs_and_what_it_found() -> None:
     """One row for each rung on each model in both forms; a skipped one says why, a bound says what it holds within."""
     text = result_as_markdown(sections.ladder())
     rows = [line for line in text.splitlines() if line.startswith("| dp-low-noise | ")]
-    # promise table, what each rung found, choices of the budget (rung 4 was left out), training
+    # claim table, what each rung found, choices of the budget (rung 4 was left out), training
     found = [
         line for line in rows if re.search(r"\| \d (reconcile|forensics|step canaries|one run|many runs) \|", line)
     ]
@@ -145,7 +145,7 @@ def test_labels_carry_an_exact_interval_over_victims() -> None:
     assert "Refused: one image, ε = 50, dense; one image, ε = 8, dense;" in text
 
 
-def test_promises_that_are_no_model_s_have_verdicts_too() -> None:
+def test_claims_that_are_no_model_s_have_verdicts_too() -> None:
     """Each release of the gradient audit is a card or a row, and names with commas in them are told apart."""
     result, html = sections.gradient(), drawn(sections.gradient)
     assert html.count('class="card ') == 9
@@ -265,8 +265,8 @@ def test_the_ceiling_in_the_table_is_the_one_of_the_sentence() -> None:
     assert re.search(r"0\.500 +5\.28 ", console.export_text())
 
 
-def test_only_promises_of_models_are_called_so() -> None:
-    """Two models promise, one claim is about a release; either kind alone is named alone."""
+def test_only_claims_of_models_are_called_so() -> None:
+    """Two models claim, one claim is about a release; either kind alone is named alone."""
 
     def said(*subjects: str, verdict: str = "consistent") -> str:
         judged = [
@@ -277,12 +277,12 @@ def test_only_promises_of_models_are_called_so() -> None:
         return headline(three().model_copy(update={"comparisons": judged}))
 
     assert said("no-dp", "dp-low-noise", "one image") == (
-        "Nothing contradicts the 2 promises and the claim about what was released examined."
+        "Nothing contradicts the 2 claims and the claim about what was released examined."
     )
-    assert said("no-dp", "dp-low-noise") == "Nothing contradicts the 2 promises examined."
+    assert said("no-dp", "dp-low-noise") == "Nothing contradicts the 2 claims examined."
     assert said("one image", "two images") == "Nothing contradicts the 2 claims about what was released examined."
     assert said("no-dp", "dp-low-noise", "one image", verdict="too weak") == (
-        "This audit was too weak to judge no-dp. Nothing contradicts the promise and the claim about what was released."
+        "This audit was too weak to judge no-dp. Nothing contradicts the claim and the claim about what was released."
     )
 
 

@@ -16,12 +16,12 @@ import pytest
 from dp_accounting.pld import privacy_loss_distribution as pld
 
 from dpaudit.accounting import allowed_for_replaced
+from dpaudit.accounting.accounted_claim import account
 from dpaudit.accounting.claim import Claim, FixedSize, GaussianSteps, NoiseKnowledge, Poisson
 from dpaudit.accounting.gaussian import gaussian_epsilon
 from dpaudit.accounting.mechanism import epsilon
-from dpaudit.accounting.promise import promise
-from dpaudit.audits.attack import attack_predictions
 from dpaudit.audits.plan import plan_from
+from dpaudit.audits.predictions import attack_predictions
 from dpaudit.audits.run import run
 from dpaudit.audits.score import audit_scores
 from dpaudit.bounds import verdict
@@ -33,7 +33,7 @@ from dpaudit.results.facts import facts, with_verdicts
 from dpaudit.results.ladder import LadderResult, RungResult
 from dpaudit.results.result import ModelResult, Result, load_result, result_from_json
 from dpaudit.testing import PrivacyViolation, assert_private
-from dpaudit.trace import DpClaim, TraceWriter
+from dpaudit.trace import DpClaim, Manifest, TraceWriter
 from tests.plugin import LOAD
 from tests.small_audits import DELTA, around, claims, gaussian_scores, unbounded
 
@@ -60,7 +60,7 @@ class Row:
 
     Args:
         expected: the verdict.
-        claim: what is promised.
+        claim: what is claimed.
         scored: the bound from scores of members; None where the attacks allow none.
         other: bounds from coins of their own.
         findings: of checks.
@@ -110,7 +110,7 @@ class Row:
         model = ModelResult(
             name="model", trainer="function", parameters={}, mechanism=self.mechanism, utility=None,
             noise=self.noise if self.mechanism is None else "accounted",
-            promise=promise(None, self.claim, delta=DELTA, adjacency=self.claim.adjacency, unit=self.claim.unit),
+            accounted=account(None, self.claim, delta=DELTA, adjacency=self.claim.adjacency, unit=self.claim.unit),
         )  # fmt: skip
         return frame.model_copy(
             update={
@@ -199,7 +199,7 @@ ROWS = {
         chosen=RandomSplit(),
     ),
     "added, under a claim for replaced": Row("no verdict", replace(CLAIM, adjacency="replace-one"), bound(3.0)),
-    "a smaller δ": Row("no verdict", scored=bound(3.0, delta=1e-6), says="smaller than the promised"),
+    "a smaller δ": Row("no verdict", scored=bound(3.0, delta=1e-6), says="smaller than the claimed"),
     "a larger δ": Row("contradicted", scored=bound(3.0, delta=1e-4)),
 }
 
@@ -327,7 +327,9 @@ def test_a_trace_gets_the_verdict_of_the_gate(tmp_path: Path) -> None:
             epsilon=share * true, delta=DELTA, clip=1.0, noise_multiplier=2.0, sampler="all", clients=4, of=4, rounds=2
         )
         folder = tmp_path / str(share)
-        with TraceWriter(folder, names=["w"], shapes=[(50, 1)], framework="test", dp_claim=stated) as writer:
+        with TraceWriter(
+            folder, Manifest(weight_names=["w"], shapes=[(50, 1)], framework="test", dp_claim=stated)
+        ) as writer:
             rng, model = np.random.default_rng(1), np.zeros((50, 1))
             for _ in range(2):
                 after = model + rng.normal(0, 0.5, (50, 1))

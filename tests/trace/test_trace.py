@@ -16,8 +16,17 @@ from dpaudit.accounting.claim import FixedSize, GaussianSteps, Poisson
 from dpaudit.accounting.gaussian import gaussian_epsilon
 from dpaudit.accounting.mechanism import epsilon
 from dpaudit.runtime.errors import InputError
-from dpaudit.self_test.bugs import recorded_federations as recorded
-from dpaudit.trace import DpClaim, ServerStep, TraceWriter, inspect_all, inspect_rounds, inspect_trace, read_trace
+from dpaudit.self_test.faults import recorded_federations as recorded
+from dpaudit.trace import (
+    DpClaim,
+    Manifest,
+    ServerStep,
+    TraceWriter,
+    inspect_all,
+    inspect_rounds,
+    inspect_trace,
+    read_trace,
+)
 from dpaudit.trace.check_sensitivity import times
 
 SHAPES = [(20, 10), (10,)]
@@ -56,7 +65,9 @@ def _write(
     rng = np.random.default_rng(7)
     model = [np.zeros(shape) for shape in SHAPES]
     more = {"server": ServerStep(), **more}
-    with TraceWriter(folder, names=names, shapes=SHAPES, framework="test", dp_claim=claim, **more) as writer:
+    with TraceWriter(
+        folder, Manifest(weight_names=names, shapes=SHAPES, framework="test", dp_claim=claim, **more)
+    ) as writer:
         for number in range(rounds):
             clip = 0.5 if clips is None else clips[number]
             answered = replies if replies is not None else int((rng.random(40) < 0.5).sum()) if sampled else 20
@@ -229,7 +240,7 @@ def test_traces_cut_short_are_used_as_far_as_that_is_sound(tmp_path: Path) -> No
 
 def test_a_run_that_was_killed_says_so(tmp_path: Path) -> None:
     """A trace whose writer never closed it is readable and marked."""
-    writer = TraceWriter(tmp_path / "t", names=["w"], shapes=[(3,)], framework="test", dp_claim=CLAIM)
+    writer = TraceWriter(tmp_path / "t", Manifest(weight_names=["w"], shapes=[(3,)], framework="test", dp_claim=CLAIM))
     writer.round(before=[np.zeros(3)], after=[np.ones(3)])
     assert "trace not closed" in [finding.check for finding in inspect_trace(tmp_path / "t")]
 
@@ -243,7 +254,7 @@ def test_bad_traces_are_refused_in_one_line(tmp_path: Path) -> None:
         read_trace(tmp_path / "empty")
     folder = _write(tmp_path / "t")
     with pytest.raises(InputError, match="is not empty"):
-        TraceWriter(folder, names=["w"], shapes=[(3,)], framework="test")
+        TraceWriter(folder, Manifest(weight_names=["w"], shapes=[(3,)], framework="test"))
     text = (folder / "manifest.json").read_text()
     for old, new, message in (
         ('"noise_multiplier"', '"noise_multiplyer"', "Did you mean 'noise_multiplier'"),
@@ -259,7 +270,7 @@ def test_bad_traces_are_refused_in_one_line(tmp_path: Path) -> None:
     np.savez(folder / "r0000.npz", before_0=np.zeros((2, 2)))
     with pytest.raises(InputError, match=r"before_0 must have shape \(20, 10\), got shape \(2, 2\): another model\?"):
         read_trace(folder)
-    writer = TraceWriter(tmp_path / "w", names=["w"], shapes=[(3,)], framework="test")
+    writer = TraceWriter(tmp_path / "w", Manifest(weight_names=["w"], shapes=[(3,)], framework="test"))
     with pytest.raises(InputError, match="before of round 0 has shapes"):
         writer.round(before=[np.zeros(4)], after=[np.zeros(3)])
 
@@ -387,7 +398,9 @@ def test_a_claim_between_the_bounds_is_a_warning_with_both(tmp_path: Path) -> No
 def test_the_servers_step_and_the_average_come_back(tmp_path: Path) -> None:
     """What is stated of the server and written of a round is read as it was; impossible values are refused."""
     step = ServerStep("momentum", 0.1, 0.9)
-    with TraceWriter(tmp_path / "t", names=["w"], shapes=[(3,)], framework="test", server=step) as writer:
+    with TraceWriter(
+        tmp_path / "t", Manifest(weight_names=["w"], shapes=[(3,)], framework="test", server=step)
+    ) as writer:
         writer.round(before=[np.zeros(3)], after=[np.ones(3)], average=[np.full(3, 10.0)])
     trace = read_trace(tmp_path / "t")
     assert trace.manifest.server == step

@@ -56,7 +56,7 @@ def test_a_stored_model_predicts_the_same() -> None:
         Sgd(Mlp((3,))).restore(model.weights, DIGITS)
 
 
-def test_noise_of_tensorflow_privacy_has_the_promised_size() -> None:
+def test_noise_of_tensorflow_privacy_has_the_claimed_size() -> None:
     """With zero gradients one step moves every weight by learning rate times noise: sd = σ·C·lr / batch.
 
     4,810 weights, so the sample standard deviation has a relative error of 1 %; 5 % fails by chance below 1e-5.

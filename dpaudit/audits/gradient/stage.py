@@ -226,9 +226,9 @@ class Stage:
         mechanism = chosen.build(self.given.delta).mechanism
         verdict = None
         if mechanism is not None:
-            promised = trade_off(GaussianSteps(mechanism.noise_multiplier, 1, FULL_BATCH), adjacency="add-remove")
+            claimed = trade_off(GaussianSteps(mechanism.noise_multiplier, 1, FULL_BATCH), adjacency="add-remove")
             result = Successes(test.identified, test.records, test.kappa)
-            verdict = judge_reconstruction(result, promised, confidence=self.given.confidence)
+            verdict = judge_reconstruction(result, claimed, confidence=self.given.confidence)
         restored = None if scenario.knows_labels else self._labels_restored(views, labels)
         cell = GradientCell(
             scenario=scenario.name,

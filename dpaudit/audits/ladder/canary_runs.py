@@ -25,7 +25,8 @@ from dpaudit.data.source import Records, with_added
 from dpaudit.runtime.check import BoolArray, FloatArray
 from dpaudit.runtime.errors import AuditFailed, InputError
 from dpaudit.scores.scores import Scores
-from dpaudit.training.capabilities import on_engine, reference_trainer
+from dpaudit.training.capabilities import reference_trainer
+from dpaudit.training.on_engine import on_engine
 from dpaudit.training.reference_models.masks import Packed
 from dpaudit.training.reference_models.pool import Pool
 from dpaudit.training.reference_models.task_cache import CachedTask, in_order, missing, run_cached, store_of
@@ -132,7 +133,7 @@ def _until_refuted(
     """A pilot fixes the threshold midway between the two worlds; the other runs bet against the claim."""
     null = _null(subject.claim, audit)
     level = 1 - audit.confidence
-    promised = None if subject.claim is None else _promised_accuracy(subject.claim, null, audit)
+    claimed = None if subject.claim is None else _claimed_accuracy(subject.claim, null, audit)
     pilot = max(AT_A_TIME, round(PILOT * settings.runs))
     scores = np.empty(0)
     threshold, wealth = 0.0, None
@@ -146,10 +147,10 @@ def _until_refuted(
             if known.all() or not known.any():
                 raise AuditFailed(f"all {pilot} coins of the pilot fell alike; use more runs.")
             threshold = float(scores[:pilot][known].mean() + scores[:pilot][~known].mean()) / 2
-            wealth = Wealth(0.5 if promised is None else promised)
+            wealth = Wealth(0.5 if claimed is None else claimed)
         hits = (scores[judged:] > threshold) == coins[judged : scores.size]
         wealth = wealth.observe(correct=int(hits.sum()), trials=hits.size)
-        if promised is not None and wealth.refutes(level):
+        if claimed is not None and wealth.refutes(level):
             break
     if wealth is None:
         raise InputError(f"stop_early needs more than the {pilot} runs of its pilot, got {settings.runs}.")
@@ -165,7 +166,7 @@ def _null(claim: Claim | None, audit: Audit) -> Definition | MechanismFamily:
     return MechanismFamily(steps, audit.adjacency)
 
 
-def _promised_accuracy(claim: Claim, null: Definition | MechanismFamily, audit: Audit) -> float | None:
+def _claimed_accuracy(claim: Claim, null: Definition | MechanismFamily, audit: Audit) -> float | None:
     """Largest share of coins that may be guessed right under the claim; None when it allows all."""
     if math.isinf(claim.epsilon):
         return None

@@ -247,7 +247,7 @@ def find_exposed_records(
     called = rates_of_records(leave_pair_out(Auto(), pool), pool.included, found.records, fpr=FPRS[0])
     rows = list(found.records)
     named = replace(found, records=tuple(names[rows].tolist()))
-    return ExposedRecords(model=model, exposed=named, accused=called, trained_on=tuple(member[rows].tolist()))
+    return ExposedRecords(model=model, exposed=named, rates=called, trained_on=tuple(member[rows].tolist()))
 
 
 def chosen_groups(

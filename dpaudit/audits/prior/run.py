@@ -90,7 +90,7 @@ def audit_reconstruction(settings: PriorSettings, audit: Audit) -> PriorResult:
     with audit.progress.task("reconstruction games", work) as advance:
         for noise, told in zip(settings.noise_multipliers, claimed, strict=True):
             game = Game(contributions, known, noise, settings.steps, settings.learning_rate, settings.rate)
-            promised = GaussianSteps(told, settings.steps, Poisson(settings.rate))
+            steps = GaussianSteps(told, settings.steps, Poisson(settings.rate))
             for number in settings.candidates:
                 rows = slice(settings.records - 1, settings.records - 1 + number)
                 initial = network.initial(seed=audit.seed_for("prior", "initial"))
@@ -98,7 +98,7 @@ def audit_reconstruction(settings: PriorSettings, audit: Audit) -> PriorResult:
                 won = play_games(
                     game, attack, initial, PrivacyUnits(scaled[rows], labels[rows]), runs=settings.runs, seed=seed
                 )
-                cells.append(_cell(settings, audit, promised, noise, number, won.successes, won.mean_norm))
+                cells.append(_cell(settings, audit, steps, noise, number, won.successes, won.mean_norm))
                 advance(1)
     return PriorResult(steps=settings.steps, rate=settings.rate, cells=cells)
 
@@ -112,19 +112,19 @@ def _network(settings: PriorSettings, shape: tuple[int, ...], classes: int) -> A
 
 
 def _cell(
-    settings: PriorSettings, audit: Audit, promised: GaussianSteps, noise: float, number: int, won: int, norm: float
+    settings: PriorSettings, audit: Audit, claimed: GaussianSteps, noise: float, number: int, won: int, norm: float
 ) -> GameCell:
-    curve = trade_off(promised, adjacency="add-remove")
+    curve = trade_off(claimed, adjacency="add-remove")
     gamma = curve.reconstruction(1 / number)
     result = Successes(won, settings.runs, 1 / number)
     # Power and reference curves speak of a Gaussian mechanism; for sampled steps of the one with the same γ.
-    weaker = GaussianSteps(promised.noise_multiplier * settings.suspected, promised.steps, promised.sampling)
+    weaker = GaussianSteps(claimed.noise_multiplier * settings.suspected, claimed.steps, claimed.sampling)
     suspected = trade_off(weaker, adjacency="add-remove").reconstruction(1 / number)
     mu, suspected_mu = (_mu(value, 1 / number) for value in (gamma, suspected))
     return GameCell(
         noise_multiplier=noise,
-        claimed=promised.noise_multiplier,
-        epsilon=epsilon(promised, delta=audit.delta).epsilon,
+        claimed=claimed.noise_multiplier,
+        epsilon=epsilon(claimed, delta=audit.delta).epsilon,
         candidates=number,
         successes=won,
         runs=settings.runs,
@@ -137,7 +137,7 @@ def _cell(
         ),
         verdict=judge_reconstruction(result, curve, confidence=audit.confidence),
         definition=from_definition(result, delta=audit.delta, confidence=audit.confidence),
-        family=within_family(result, promised, delta=audit.delta, confidence=audit.confidence),
+        family=within_family(result, claimed, delta=audit.delta, confidence=audit.confidence),
     )
 
 

@@ -28,7 +28,7 @@ from dpaudit.scores.scores import Scores
 from dpaudit.trace import Trace, inspect_all
 from dpaudit.trace.accountant import claimed_mechanism, true_epsilon
 from dpaudit.training.architecture import Architecture
-from dpaudit.training.federated.trainer import Federated
+from dpaudit.training.federated.trainer import ClientTraining, Federated
 
 
 class TraceCanaries(BaseModel):
@@ -104,9 +104,9 @@ def protection_of_trace(trace: Trace, stated: Mapping[str, object], *, delta: fl
     Raises:
         InputError: the plan states another unit or δ than the trace.
     """
-    promised = trace.manifest.dp_claim
-    unit: Unit = promised.unit if promised is not None else "user"
-    found = promised.delta if promised is not None and promised.delta is not None else delta
+    claimed = trace.manifest.dp_claim
+    unit: Unit = claimed.unit if claimed is not None else "user"
+    found = claimed.delta if claimed is not None and claimed.delta is not None else delta
     for name, of_trace in (("unit", unit), ("delta", found)):
         if stated.get(name, of_trace) != of_trace:
             raise InputError(
@@ -226,9 +226,7 @@ def score_users(trace: Trace, settings: TraceUsers, architecture: Architecture, 
     trainer = Federated(
         architecture,
         rounds=max(one.number for one in trace.rounds) + 1,
-        local_epochs=settings.local_epochs,
-        batch_size=settings.batch_size,
-        learning_rate=settings.learning_rate,
+        local=ClientTraining(settings.local_epochs, settings.batch_size, settings.learning_rate),
     )
     prepared = trainer.prepare(candidates, seed=seed)
     shapes = tuple(tuple(variable.shape) for variable in prepared.network.variables)

@@ -32,7 +32,7 @@ class PlainMean(Strict):
     kind: Literal["mean"] = "mean"
 
     def mechanism(self, sampler: Sampler, rounds: int) -> GaussianSteps | None:
-        """None: nothing is promised."""
+        """None: nothing is claimed."""
         return None
 
 
@@ -152,7 +152,7 @@ class Tree(_Clipped):
 class LocalNoise(_Clipped):
     """Local differential privacy: each client clips its update and adds the noise itself; nobody needs to be trusted.
 
-    The promise is about what one client's messages show, so it composes over all rounds and sampling does not help.
+    The claim is about what one client's messages show, so it composes over all rounds and sampling does not help.
 
     Args:
         clip: L2 norm a client clips its update to.

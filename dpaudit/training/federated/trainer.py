@@ -29,6 +29,67 @@ Decay = Literal["constant", "cosine"]
 
 
 @dataclass(frozen=True)
+class ClientTraining:
+    """What a client does with its records in a round.
+
+    Args:
+        epochs: passes over the records.
+        batch_size: records per step; ``all`` is one step per pass (with one pass: FedSGD).
+        learning_rate: of the first round.
+        learning_rate_decay: over the rounds.
+        momentum: of a round's steps.
+        proximal: μ of FedProx.
+        clip: norm each example's gradient is clipped to: DP-SGD in each client, for records.
+        noise_multiplier: of that DP-SGD.
+    """
+
+    epochs: int = 1
+    batch_size: int | Literal["all"] = 32
+    learning_rate: float = 0.1
+    learning_rate_decay: Decay = "constant"
+    momentum: float = 0.0
+    proximal: float = 0.0
+    clip: float | None = None
+    noise_multiplier: float = 0.0
+
+    def __post_init__(self) -> None:
+        check.integer("epochs", self.epochs, at_least=1)
+        if self.batch_size != "all":
+            check.integer("batch_size", self.batch_size, at_least=1)
+        check.positive("learning_rate", self.learning_rate)
+        check.one_of("learning_rate_decay", self.learning_rate_decay, get_args(Decay))
+        check.probability("momentum", self.momentum)
+        check.nonnegative("proximal", self.proximal)
+        check.nonnegative("noise_multiplier", self.noise_multiplier)
+        if self.clip is not None:
+            check.positive("clip", self.clip)
+        elif self.noise_multiplier:
+            raise InputError(f"a client's noise_multiplier {self.noise_multiplier} needs a clip.")
+
+
+@dataclass(frozen=True)
+class ServerTraining:
+    """What the server does with the average update.
+
+    Args:
+        optimizer: ``sgd`` or ``adam``.
+        learning_rate: 1 with ``sgd`` is FedAvg.
+        momentum: of ``sgd``.
+    """
+
+    optimizer: OptimizerName = "sgd"
+    learning_rate: float = 1.0
+    momentum: float = 0.0
+
+    def __post_init__(self) -> None:
+        check.one_of("optimizer", self.optimizer, get_args(OptimizerName))
+        check.positive("learning_rate", self.learning_rate)
+        check.probability("momentum", self.momentum)
+        if self.momentum and self.optimizer != "sgd":
+            raise InputError("a server's momentum belongs to sgd.")
+
+
+@dataclass(frozen=True)
 class Federated:
     """A server and its clients: FedAvg, FedSGD, FedProx, server momentum or Adam, and DP for users or records.
 
@@ -38,17 +99,8 @@ class Federated:
         rounds: rounds.
         participation: how clients are sampled (`dpaudit.training.federated.participation`).
         aggregator: what the server makes of the updates (`dpaudit.training.federated.aggregation`).
-        local_epochs: passes of a client over its records in a round.
-        batch_size: records per local step; ``all`` is one step per pass (with one pass: FedSGD).
-        learning_rate: of the clients.
-        learning_rate_decay: over the rounds.
-        momentum: of the clients.
-        proximal: μ of FedProx.
-        local_clip: norm each example's gradient is clipped to: DP-SGD in each client, for records.
-        local_noise_multiplier: of that DP-SGD.
-        server_optimizer: ``sgd`` or ``adam``.
-        server_learning_rate: 1 with ``sgd`` is FedAvg.
-        server_momentum: of ``sgd``.
+        local: what a client does (`ClientTraining`).
+        server: what the server does with their average (`ServerTraining`).
         compression: what clients send (`dpaudit.training.federated.compression`).
         trouble: drop-outs and stragglers.
         pretraining: public data to start from; None starts from random weights.
@@ -60,17 +112,8 @@ class Federated:
     rounds: int = 30
     participation: Participation = AllClients()  # noqa: RUF009
     aggregator: NamedAggregator = PlainMean()  # noqa: RUF009
-    local_epochs: int = 1
-    batch_size: int | Literal["all"] = 32
-    learning_rate: float = 0.1
-    learning_rate_decay: Decay = "constant"
-    momentum: float = 0.0
-    proximal: float = 0.0
-    local_clip: float | None = None
-    local_noise_multiplier: float = 0.0
-    server_optimizer: OptimizerName = "sgd"
-    server_learning_rate: float = 1.0
-    server_momentum: float = 0.0
+    local: ClientTraining = ClientTraining()
+    server: ServerTraining = ServerTraining()
     compression: Compression = Whole()  # noqa: RUF009
     trouble: Trouble = Trouble()  # noqa: RUF009
     pretraining: Pretraining | None = None
@@ -78,46 +121,29 @@ class Federated:
 
     def __post_init__(self) -> None:
         check.integer("rounds", self.rounds, at_least=1)
-        check.integer("local_epochs", self.local_epochs, at_least=1)
-        if self.batch_size != "all":
-            check.integer("batch_size", self.batch_size, at_least=1)
-        check.positive("learning_rate", self.learning_rate)
-        check.one_of("learning_rate_decay", self.learning_rate_decay, get_args(Decay))
-        check.probability("momentum", self.momentum)
-        check.nonnegative("proximal", self.proximal)
-        check.nonnegative("local_noise_multiplier", self.local_noise_multiplier)
-        check.one_of("server_optimizer", self.server_optimizer, get_args(OptimizerName))
-        check.positive("server_learning_rate", self.server_learning_rate)
-        check.probability("server_momentum", self.server_momentum)
         check.integer("partition_seed", self.partition_seed, at_least=0)
-        if self.server_momentum and self.server_optimizer != "sgd":
-            raise InputError("server_momentum belongs to the sgd server optimizer.")
-        if self.local_clip is None and self.local_noise_multiplier:
-            raise InputError(f"local_noise_multiplier {self.local_noise_multiplier} needs a local_clip.")
-        if self.local_clip is not None:
-            check.positive("local_clip", self.local_clip)
-            if not isinstance(self.clients, Iid):
-                raise InputError(
-                    "local_clip needs clients of kind 'iid': with other sizes every client has an ε of its own."
-                )
+        if self.local.clip is not None and not isinstance(self.clients, Iid):
+            raise InputError(
+                "a clip of clients needs clients of kind 'iid': with other sizes every client has an ε of its own."
+            )
         # Which pairs of sampling and aggregator can be accounted is known without data.
         self.aggregator.mechanism(self.participation, self.rounds)
 
     def mechanism(self, records: int) -> GaussianSteps | None:
         """What the accountant is told: per user by the aggregator, else per record by the clients' own DP-SGD."""
         by_user = self.aggregator.mechanism(self.participation, self.rounds)
-        if by_user is not None or self.local_clip is None:
+        if by_user is not None or self.local.clip is None:
             return by_user
         assert isinstance(self.clients, Iid)
         size = max(1, records // self.clients.clients)
-        batch = size if self.batch_size == "all" else min(self.batch_size, size)
-        steps = self.rounds * self.local_epochs * -(-size // batch)
-        return GaussianSteps(self.local_noise_multiplier, steps, Poisson(batch / size))
+        batch = size if self.local.batch_size == "all" else min(self.local.batch_size, size)
+        steps = self.rounds * self.local.epochs * -(-size // batch)
+        return GaussianSteps(self.local.noise_multiplier, steps, Poisson(batch / size))
 
     def adds_noise(self) -> bool:
         """Whether the server or the clients add any."""
         by_user = self.aggregator.mechanism(self.participation, self.rounds)
-        return self.local_noise_multiplier > 0 or (by_user is not None and by_user.noise_multiplier > 0)
+        return self.local.noise_multiplier > 0 or (by_user is not None and by_user.noise_multiplier > 0)
 
     def probe(self, dataset: Dataset, *, seed: int) -> "UnderTest | Skipped":
         """Its server, where it protects users, with the clients of the data on its roster."""
@@ -164,22 +190,23 @@ class Federated:
         from dpaudit.training.federated.local import Local
         from dpaudit.training.federated.simulation import FederationRecipe
 
-        rate = Constant if self.learning_rate_decay == "constant" else Cosine
+        own, server = self.local, self.server
+        rate = Constant if own.learning_rate_decay == "constant" else Cosine
         recipe = FederationRecipe(
             rounds=self.rounds,
             participation=self.participation,
             local=Local(
-                epochs=self.local_epochs,
-                batch_size=self.batch_size,
-                optimizer=GradientDescent(self.momentum),
-                proximal=self.proximal,
-                clip=self.local_clip,
-                noise_multiplier=self.local_noise_multiplier,
+                epochs=own.epochs,
+                batch_size=own.batch_size,
+                optimizer=GradientDescent(own.momentum),
+                proximal=own.proximal,
+                clip=own.clip,
+                noise_multiplier=own.noise_multiplier,
             ),
-            learning_rate=rate(self.learning_rate),
+            learning_rate=rate(own.learning_rate),
             aggregator=self.aggregator,
-            server=Adam() if self.server_optimizer == "adam" else GradientDescent(self.server_momentum),
-            server_learning_rate=self.server_learning_rate,
+            server=Adam() if server.optimizer == "adam" else GradientDescent(server.momentum),
+            server_learning_rate=server.learning_rate,
             compression=self.compression,
             trouble=self.trouble,
         )

@@ -12,7 +12,7 @@ from dpaudit.data.bundled import digits
 from dpaudit.data.users import Iid
 from dpaudit.runtime import plugins as registry
 from dpaudit.runtime.progress import Silent
-from dpaudit.training.federated.trainer import Federated
+from dpaudit.training.federated.trainer import ClientTraining, Federated
 
 DATA = Iid(20)
 ARCHITECTURE = registry.build("architectures", "mlp", {"hidden": [16]}, where="test")
@@ -41,4 +41,6 @@ def small_audit(unit: Unit = "user", **more: Any) -> Audit:
 
 def federation(**parameters: Any) -> Federated:
     """Four rounds of a network with 1210 parameters."""
-    return Federated(ARCHITECTURE, **{"rounds": 4, "batch_size": 10, "learning_rate": 0.3, **parameters})
+    return Federated(
+        ARCHITECTURE, **{"rounds": 4, "local": ClientTraining(batch_size=10, learning_rate=0.3), **parameters}
+    )

@@ -13,6 +13,7 @@ from dpaudit.audits.plan import plan_from
 from dpaudit.data.users import user_truth
 from dpaudit.runtime.errors import InputError
 from dpaudit.training.federated.aggregation import FixedClip, LocalNoise
+from dpaudit.training.federated.trainer import ClientTraining
 from tests.audits.federated.federations import federation, small_audit
 
 pytestmark = pytest.mark.tf
@@ -49,7 +50,7 @@ def test_the_one_shot_estimate_is_near_the_truth_and_the_bound_below(epsilon: fl
     truth = gaussian_epsilon(mu, 1e-5)
     assert truth == pytest.approx(epsilon, rel=0.05)
     audit = small_audit()
-    trainer = federation(aggregator=FixedClip(0.05, noise), learning_rate=1e-4)
+    trainer = federation(aggregator=FixedClip(0.05, noise), local=ClientTraining(batch_size=10, learning_rate=1e-4))
     prepared = trainer.prepare(audit.dataset, seed=1)
     owner = trainer.owner(audit.dataset)
     (found,) = canary_audit("dp", prepared, owner, Canary(clients=300, views=["final-model"]), audit)
@@ -146,13 +147,13 @@ PLAN: dict[str, Any] = {
 
 def test_a_user_level_claim_is_never_judged_by_records() -> None:
     """The plan is refused before anything is trained, both ways round."""
-    with pytest.raises(InputError, match="promises privacy per user, and the plan measures per record"):
+    with pytest.raises(InputError, match="claims privacy per user, and the plan measures per record"):
         plan_from({**PLAN, "membership": {"attacks": ["loss"]}})
     with pytest.raises(InputError, match=r"\[membership\] audits records"):
         plan_from({**PLAN, "audit": {"unit": "user"}, "membership": {"attacks": ["loss"]},
                    "federated": {"canaries": {"clients": 10}}})  # fmt: skip
     record = {"name": "m", "trainer": "tf-privacy", "l2_norm_clip": 1.0, "noise_multiplier": 1.0}
-    with pytest.raises(InputError, match="promises privacy per record, and the plan measures per user"):
+    with pytest.raises(InputError, match="claims privacy per record, and the plan measures per user"):
         plan_from({**PLAN, "model": [record], "federated": {"canaries": {"clients": 10}}})
 
 

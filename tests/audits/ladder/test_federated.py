@@ -25,8 +25,8 @@ def climbed(trainer, *, rungs=(0, 1, 2)):
     audit = small_audit()
     mechanism = trainer.mechanism(400)
     adjacency: Adjacency = "zero-out" if isinstance(trainer.participation, FixedClients) else "add-remove"
-    promised = epsilon(mechanism, delta=1e-5, adjacency=adjacency).epsilon
-    claim = Claim(promised, 1e-5, "user", adjacency, "the test", mechanism)
+    claimed = epsilon(mechanism, delta=1e-5, adjacency=adjacency).epsilon
+    claim = Claim(claimed, 1e-5, "user", adjacency, "the test", mechanism)
     model = TrainedModel(lambda features: np.zeros((len(features), 10)), {}, mechanism)
     subject = Subject("model", trainer, model, claim)
     outcome = audit_ladder(LadderSettings(rungs=list(rungs), steps=150), replace(audit, subjects=(subject,)))

@@ -81,7 +81,7 @@ def test_a_claim_that_does_not_follow_from_the_training_is_found(tmp_path):
     assert outcome.findings("model")[0].true_epsilon == pytest.approx(1.828, rel=1e-2)
 
 
-def test_a_promise_that_no_rung_could_test_is_said_to_be_untested(tmp_path):
+def test_a_claim_that_no_rung_could_test_is_said_to_be_untested(tmp_path):
     """A function's step cannot be asked for its noise: its claim is too weakly tested, never without a verdict."""
     clouds = data()
     np.savez(tmp_path / "clouds.npz", features=clouds.features, labels=clouds.labels)
@@ -158,9 +158,9 @@ def test_many_runs_stop_when_the_claim_is_refuted(tmp_path):
     bound = outcome.bounds("model")[0]
     assert (bound.method, bound.epsilon > 1.0) == ("sequential", True)
     assert bound.trials < 100
-    promises_nothing = replace(audit.subjects[0], claim=Claim(np.inf, 1e-5, "record", "add-remove", "the test"))
+    claims_nothing = replace(audit.subjects[0], claim=Claim(np.inf, 1e-5, "record", "add-remove", "the test"))
     settings = LadderSettings(rungs=[4], runs=80, canary="blank", stop_early=True)
-    all_runs = audit_ladder(settings, replace(audit, subjects=(promises_nothing,))).bounds("model")[0]
+    all_runs = audit_ladder(settings, replace(audit, subjects=(claims_nothing,))).bounds("model")[0]
     assert all_runs.trials == 80 - 32
     with pytest.raises(InputError, match="more than the 32 runs of its pilot, got 30"):
         audit_ladder(LadderSettings(rungs=[4], runs=30, stop_early=True), audit)

@@ -21,8 +21,9 @@ from dpaudit.runtime.errors import InputError
 from dpaudit.runtime.progress import Silent
 from dpaudit.scores.from_outputs import log_probabilities
 from dpaudit.training.architecture import Mlp
-from dpaudit.training.capabilities import at_epoch, on_engine, reference_trainer
+from dpaudit.training.capabilities import at_epoch, reference_trainer
 from dpaudit.training.dp_sgd import DpSgd
+from dpaudit.training.on_engine import on_engine
 from dpaudit.training.sgd import Sgd
 from dpaudit.training.tf_privacy import TFPrivacy
 from dpaudit.training.trainer import TrainedModel
@@ -121,9 +122,9 @@ def test_exposed_records_are_named_by_their_row_in_the_source(tmp_path: Path) ->
     assert len(set(found.trained_on)) == 2
     assert len(found.exposed.records) > 80
     assert all(record % 2 == 1 for record in found.exposed.records)
-    assert found.accused is not None
-    assert found.accused.models == 16
-    assert np.mean(found.accused.tpr) > 0.7 > 0.3 > np.mean(found.accused.fprs)
+    assert found.rates is not None
+    assert found.rates.models == 16
+    assert np.mean(found.rates.tpr) > 0.7 > 0.3 > np.mean(found.rates.fprs)
 
 
 def test_slices_by_a_column_and_an_attack_that_spends_truth(tmp_path: Path) -> None:

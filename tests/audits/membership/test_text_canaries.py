@@ -103,6 +103,7 @@ def test_references_have_every_text_and_half_of_the_canaries(tmp_path: Path) -> 
         ({"data": {"source": "digits"}, "canaries": None}, r'a decoder is for texts: set kind = "text" in \[data\]'),
         ({"data": {"kind": "text", "source": "shakespeare", "label": "by"}}, "label is not for data of kind 'text'"),
         ({"data": {"source": "digits", "context": 8}}, "context is not for data of kind 'records'"),
+        ({"architecture": {"kind": "mlp"}}, "the architecture 'mlp' takes no texts; use kind = \"decoder\""),
         ({"ladder": {}}, r"\[ladder\] takes no texts; a language model is audited by \[membership\]"),
         ({"membership": {"attacks": ["loss"], "queries": [{"kind": "flip"}]}}, "queries change numbers"),
         ({"model": [TF_PRIVACY]}, "a TFPrivacy trainer takes no texts; use dp-sgd or sgd"),

@@ -20,7 +20,7 @@ from dpaudit.integrations.canaries import canary_direction
 from dpaudit.reports.html import page
 from dpaudit.runtime import plugins as registry
 from dpaudit.runtime.errors import InputError
-from dpaudit.trace import DpClaim, ServerStep, TraceWriter, read_trace
+from dpaudit.trace import DpClaim, Manifest, ServerStep, TraceWriter, read_trace
 
 ROUNDS, CLIENTS, CLIP, SIZE = 8, 20, 0.5, 3000
 CANARIES = 100
@@ -50,11 +50,13 @@ def federation(folder: Path, stated: DpClaim, *, noise: float, skip: tuple[int, 
     model = [np.zeros((SIZE - 10, 1)), np.zeros(10)]
     with TraceWriter(
         folder,
-        names=["w", "b"],
-        shapes=[(SIZE - 10, 1), (10,)],
-        framework="test",
-        dp_claim=stated,
-        server=ServerStep(),
+        Manifest(
+            weight_names=["w", "b"],
+            shapes=[(SIZE - 10, 1), (10,)],
+            framework="test",
+            dp_claim=stated,
+            server=ServerStep(),
+        ),
     ) as writer:
         for _ in range(ROUNDS):
             clients = rng.normal(size=(CLIENTS, SIZE))
@@ -134,10 +136,10 @@ def test_a_trace_that_claims_no_epsilon_is_held_to_what_it_states(tmp_path: Path
     result = run(plan(folder), folder=tmp_path / "r1")
     assert result.contradicted
     assert "realised noise" in result.comparisons[0].sentence
-    assert "leaks more than promised" in page(result)
+    assert "leaks more than claimed" in page(result)
     none = federation(tmp_path / "none", claim(8.0, epsilon=None, noise_multiplier=0.0), noise=0.0)
     result = run(plan(none), folder=tmp_path / "r2")
-    assert (result.comparisons, result.models[0].promise) == ([], None)
+    assert (result.comparisons, result.models[0].accounted) == ([], None)
 
 
 def test_a_plan_that_contradicts_the_trace_is_refused(tmp_path: Path) -> None:
@@ -187,14 +189,14 @@ def test_what_does_not_fit_a_trace_is_refused(tmp_path: Path) -> None:
 def test_users_are_found_in_a_trace_without_noise(tmp_path: Path) -> None:
     """Twenty users, each there by a coin: their updates explain the releases (AUC above 0.9 has chance 2e-3)."""
     from dpaudit.integrations.simulated import record_rounds, trace_writer
-    from dpaudit.training.federated.trainer import Federated
+    from dpaudit.training.federated.trainer import ClientTraining, Federated
 
     data = digits().take(np.arange(400))
     data = replace(data, users=Iid(20)(data, seed=1))
     owner = np.asarray(data.users)
     member = (np.random.default_rng(5).random(20) < 0.5)[owner]
     architecture = registry.build("architectures", "mlp", {"hidden": [16]}, where="test")
-    trainer = Federated(architecture, rounds=4, batch_size=10, learning_rate=0.3)
+    trainer = Federated(architecture, rounds=4, local=ClientTraining(batch_size=10, learning_rate=0.3))
     prepared = trainer.prepare(data, seed=1)
     with trace_writer(prepared.network, tmp_path / "theirs") as writer:
         prepared([rows_of(owner, included=member)], seed=2, observe=record_rounds(writer, prepared.network))
@@ -240,7 +242,9 @@ def small_run(folder: Path, noise: float, **more: Any) -> tuple[UserContribution
     there = [2, 5, 6, 7]
     taken = PrivacyUnits(users.features[there], users.labels[there])
     weights = network.initial(seed=1).astype(np.float64)
-    with TraceWriter(folder, names=list("abcd"), shapes=shapes, framework="test", dp_claim=stated) as writer:
+    with TraceWriter(
+        folder, Manifest(weight_names=list("abcd"), shapes=shapes, framework="test", dp_claim=stated)
+    ) as writer:
         for _ in range(10):
             each = [
                 contributions.total(
@@ -286,7 +290,9 @@ def test_inversion_reads_a_client_of_a_trace(tmp_path: Path) -> None:
     shown = np.exp(record @ kernel)
     slope = shown / shown.sum() - np.eye(3)[label]
     moved = [-0.1 * np.outer(record, slope), -0.1 * slope]
-    with TraceWriter(tmp_path / "t", names=["k", "b"], shapes=[(6, 3), (3,)], framework="test") as writer:
+    with TraceWriter(
+        tmp_path / "t", Manifest(weight_names=["k", "b"], shapes=[(6, 3), (3,)], framework="test")
+    ) as writer:
         after = [kernel + moved[0], bias + moved[1]]
         writer.round(before=[kernel, bias], after=after, replies=1, updates={"7": moved})
     update = client_update(read_trace(tmp_path / "t"), 0, "7", learning_rate=0.1, epochs=1, local_batch=1, records=1)

@@ -203,7 +203,7 @@ def test_a_broken_update_counts_as_none_under_dp_and_fails_without() -> None:
 
 
 def test_rounds_with_too_few_noise_shares_are_given_up() -> None:
-    """Below the threshold a distributed round releases nothing; at it the realised noise is what was promised."""
+    """Below the threshold a distributed round releases nothing; at it the realised noise is what was claimed."""
     aggregator = Distributed(1.0, 1.0, threshold=0.5)
     aggregation = Aggregation(aggregator, ((50,),), 8.0, AllClients(), seed=5)
     few = aggregation(aggregation.start(), [tf.zeros((3, 50))], np.ones(3), range(3), round_number=0)

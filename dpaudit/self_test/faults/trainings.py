@@ -2,14 +2,14 @@
 
 Each is a function (coins of the canaries, seed) -> their scores. A linear model is trained on the canaries whose coins
 say so and on ordinary records; a canary has a feature of its own and a random label, and its score is how far the model
-believes that label. All promise ε = 0.82 at δ = 1e-5.
+believes that label. All claim ε = 0.82 at δ = 1e-5.
 """
 
 import numpy as np
 
 from dpaudit.accounting.claim import GaussianSteps, Poisson
 from dpaudit.runtime.check import BoolArray, FloatArray, IntArray
-from dpaudit.self_test.bugs.dp_sgd import BreakableDpSgd
+from dpaudit.self_test.faults.dp_sgd import BreakableDpSgd
 
 CANARIES, RECORDS, ORDINARY = 200, 600, 50  # coordinates of ordinary records; each canary has one more of its own
 STEPS, RATE, NOISE, DELTA = 100, 0.05, 2.5, 1e-5

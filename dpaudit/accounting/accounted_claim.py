@@ -1,4 +1,4 @@
-"""What a training promises: its claim, how ε was accounted, and the whole trade-off curve behind it."""
+"""What a training claims: its claim, how ε was accounted, and the whole trade-off curve behind it."""
 
 import math
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ CURVE_POINTS = 200
 
 
 @dataclass(frozen=True)
-class Promise:
+class AccountedClaim:
     """A claim with where it comes from.
 
     Args:
-        claim: what is promised.
+        claim: what is claimed.
         accountant: how ε was computed.
         optimistic: whether the accountant assumed more than what was run, so that the true ε may be larger.
         note: what to know about the number.
         fpr: false-positive rates of the curve, increasing.
-        tpr: the largest true-positive rate the promise allows at each.
+        tpr: the largest true-positive rate the claim allows at each.
         curve: where the curve comes from.
     """
 
@@ -36,13 +36,13 @@ class Promise:
     curve: str
 
     def __post_init__(self) -> None:
-        check.vector("tpr of the promised curve", self.tpr, length=check.vector("fpr of it", self.fpr).size)
+        check.vector("tpr of the claimed curve", self.tpr, length=check.vector("fpr of it", self.fpr).size)
 
 
-def promise(
+def account(
     mechanism: GaussianSteps | None, stated: Claim | None, *, delta: float, adjacency: Adjacency, unit: Unit
-) -> Promise | None:
-    """The promise of a training; None when it makes none (no stated claim, and no noise).
+) -> AccountedClaim | None:
+    """The claim of a training; None when it makes none (no stated claim, and no noise).
 
     A stated claim is judged as it stands; the curve is the mechanism's own where there is one, because a single (ε, δ)
     allows two to three times the true-positive rate that the mechanism does.
@@ -77,7 +77,9 @@ def promise(
     return _with_curve(claim, accounted.method, accounted.optimistic, accounted.note, curve, where)
 
 
-def _with_curve(claim: Claim, accountant: str, optimistic: bool, note: str, curve: TradeOff, where: str) -> Promise:
+def _with_curve(
+    claim: Claim, accountant: str, optimistic: bool, note: str, curve: TradeOff, where: str
+) -> AccountedClaim:
     fpr = np.concatenate([[0.0], np.geomspace(1e-5, 1.0, CURVE_POINTS)])
     tpr = np.interp(fpr, curve.fpr, curve.tpr)
-    return Promise(claim, accountant, optimistic, note, fpr.tolist(), tpr.tolist(), where)
+    return AccountedClaim(claim, accountant, optimistic, note, fpr.tolist(), tpr.tolist(), where)
