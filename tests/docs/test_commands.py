@@ -14,6 +14,7 @@ from dpaudit.audits.plan import load_plan
 from dpaudit.cli import app
 from dpaudit.runtime.errors import MissingDependency
 from dpaudit.runtime.files import parse_toml
+from dpaudit.self_test.faults.efforts import run_efforts
 from dpaudit.self_test.faults.run import run_faults
 from dpaudit.self_test.methods import METHODS
 from dpaudit.self_test.table import selftest
@@ -48,8 +49,10 @@ TYPED = {
     "dpaudit doctor": Typed((TF,)),
     "dpaudit doctor --backend dask=tcp://scheduler:8786": Typed((TF,)),
     "dpaudit epsilon --noise-multiplier 1.1 --rate 0.01 --steps 1000 --delta 1e-5": Typed(),
+    "dpaudit export RUN --csv --latex": Typed(),
     "dpaudit history FOLDER": Typed(),
     "dpaudit init": Typed(),
+    "dpaudit init --claims RESULT.json": Typed(),
     "dpaudit inspect FILE.py:NAME --clip 1 --noise-multiplier 2": Typed((TF,), code=1),  # a bare sum is not private
     "dpaudit inspect TRACE": Typed(),
     "dpaudit inspect trace": Typed(),
@@ -62,6 +65,7 @@ TYPED = {
     "dpaudit power --claimed 2 --suspected 4 --delta 1e-5": Typed(),
     "dpaudit report NEW --baseline OLD": Typed(),
     "dpaudit report RUN --evidence edpb": Typed(),
+    "dpaudit report RUN --model-card": Typed(),
     "dpaudit report RUN --markdown --png --pdf": Typed(),
     "dpaudit report RUN --show-records": Typed(),
     "dpaudit report runs/digits": Typed(),
@@ -83,7 +87,14 @@ TYPED = {
     "dpaudit selftest": Typed(),
     "dpaudit selftest --jobs 2 --out docs/selftest.json --markdown docs/selftest-table.md": Typed(),
     "dpaudit selftest --power": Typed((), "--quick"),
+    "dpaudit selftest --faults": Typed(),
+    "dpaudit selftest --faults --effort 1 --effort 3 --markdown docs/faults-efforts.md": Typed(),
     "dpaudit selftest --faults --markdown docs/faults.md": Typed(),
+    "dpaudit sweep plan.toml --set model.private.noise_multiplier=1,2,4 --seeds 3 --out swept": Typed(
+        (TF,), "--seeds 1"
+    ),
+    "dpaudit sweep plan.toml --set seeds.attack=1,2,3": Typed((TF, SLOW)),
+    "dpaudit sweep plan.toml --set seeds.training=1,2,3": Typed((TF, SLOW)),
     "dpaudit verify": Typed(),
     "dpaudit verify RESULT.json --claims CLAIMS.toml": Typed(),
     "python benchmarks/black_box.py --architecture logistic": Typed((TF, SLOW), "--models 40 --chunk 20"),
@@ -118,6 +129,7 @@ NOT_HERE = {
     "make test-slow": "takes an hour; all tests marked slow",
     "make test-tff": "installs TensorFlow Federated into an environment of its own",
     "pip install 'dpaudit[dask]'": INSTALLS,
+    "pip install 'dpaudit[huggingface]'": INSTALLS,
     "pip install 'dpaudit[pdf]'": INSTALLS,
     "pip install 'dpaudit[text]'": INSTALLS,
     "pip install --no-deps dpaudit": INSTALLS,
@@ -166,7 +178,7 @@ def test_extras_exist() -> None:
     """What pip is asked to install with dpaudit."""
     extras = parse_toml((ROOT / "pyproject.toml").read_text(), "pyproject.toml")["project"]["optional-dependencies"]
     asked = [line.partition("[")[2].rstrip("]'") for line in NOT_HERE if "[" in line]
-    assert sorted(asked) == ["dask", "pdf"]
+    assert sorted(asked) == ["dask", "huggingface", "pdf"]
     assert set(asked) <= set(extras)
 
 
@@ -209,6 +221,8 @@ def test_command(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, req
     # 20 audits a cell of one bound, and the faults that a recipe shows, in place of minutes of all.
     monkeypatch.setattr("dpaudit.self_test.table.selftest", fewer(selftest, quick=True, trials=20, methods=METHODS[:1]))
     monkeypatch.setattr("dpaudit.self_test.faults.run.run_faults", fewer(run_faults, rungs=(0,), right_runs=0))
+    one = fewer(run_efforts, names=("noise broadcast",))
+    monkeypatch.setattr("dpaudit.self_test.faults.efforts.run_efforts", one)
     words = line.replace("tcp://scheduler:8786", request.getfixturevalue("scheduler")) if "scheduler" in line else line
     if "--pdf" in line and find_spec("weasyprint") is None:
         with pytest.raises(MissingDependency, match=re.escape("pip install 'dpaudit[pdf]'")):
