@@ -188,22 +188,20 @@ def reference_signals(subject: Subject, settings: MembershipSettings, audit: Aud
     included = audit.reference_pairs(settings.references)
 
     def pool(trainer: Trainer, others: Dataset | None) -> PoolSignals:
-        return observed_pool(
+        known = others is None or others is audit.population
+        wanted = Pool(
             trainer,
             audit.dataset,
             included,
             others,
             seed=audit.seed_for("references", subject.name),
             folder=audit.folder / "references",
-            progress=audit.progress,
             memory=audit.memory,
             workers=audit.workers,
             # With queries behind the population, which no source knows, the records are sent.
-            records=audit.records(population=others is not None)
-            if others is None or others is audit.population
-            else None,
-            audited=audit.rows if audit.canaries else None,
+            records=audit.records(population=others is not None) if known else None,
         )
+        return observed_pool(wanted, audit.progress, audited=audit.rows if audit.canaries else None)
 
     earlier = [pool(at_epoch(subject.trainer, epochs), None).phi for epochs in settings.checkpoints]
     return replace(queried.pool(pool(subject.trainer, queried.everything)), checkpoints=tuple(earlier))
