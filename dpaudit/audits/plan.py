@@ -33,6 +33,7 @@ from dpaudit.audits.membership.run import MembershipSettings
 from dpaudit.audits.prior.run import PriorSettings
 from dpaudit.audits.trace.run import TraceSettings
 from dpaudit.bounds.lower_bound import ErrorLevel
+from dpaudit.data.csv_file import file_kind
 from dpaudit.data.dataset import RecordTask
 from dpaudit.data.load import SUFFIXES, Encode
 from dpaudit.data.member_choice import Coins
@@ -74,8 +75,8 @@ class DataSettings(_PlanTable):
 
     ``population`` is the share of the records that is set aside: no model is trained on them and they are not audited.
     ``clients`` assigns the records to users, where the data does not say whose they are. Of a table, every column is a
-    feature but ``label``, ``user`` and those of ``drop``, or ``features`` names them; ``encode = "auto"`` makes numbers
-    of words, dates and gaps.
+    feature but ``label``, ``user`` and those of ``drop``, or ``features`` names them; ``label`` is a list where each
+    record has several labels (task ``multilabel``); ``encode = "auto"`` makes numbers of words, dates and gaps.
 
     With ``kind`` ``text`` each record is a text, and a model predicts every token from those before: ``source`` is
     ``shakespeare``, a CSV, Parquet or JSON-lines file with a column ``text``, or a folder of ``.txt`` files. At most
@@ -85,7 +86,7 @@ class DataSettings(_PlanTable):
     kind: Literal["records", "text"] = "records"
     source: str
     task: RecordTask = "multiclass"
-    label: str = "label"
+    label: str | list[str] = "label"
     user: str | None = None
     clients: Clients | None = None
     drop: list[str] = []
@@ -216,7 +217,7 @@ class SeedSettings(_PlanTable):
 
 
 class ContextSettings(_PlanTable):
-    """``[report.context]``: what dpaudit cannot know, for the tables that ``dpaudit report --evidence`` writes."""
+    """``[report.context]``: what dpaudit cannot know, for the tables of evidence."""
 
     purpose: str = Field(default="", description="what the model is for.")
     population: str = Field(default="", description="whose data it was trained on, and who holds them.")
@@ -284,7 +285,7 @@ class Plan(_PlanTable):
         return Source(
             data.source,
             data.task,
-            data.label,
+            data.label if isinstance(data.label, str) else tuple(data.label),
             data.user,
             data.clients,
             data.population,
@@ -372,7 +373,7 @@ def load_plan(path: Path, overrides: Sequence[str] = ()) -> Plan:
         for key, suffixes in (("source", (*SUFFIXES, *TEXT_SUFFIXES)), ("tokenizer", (".json",))):
             named = data.get(key)
             if isinstance(named, str) and (
-                Path(named).suffix in suffixes or (texts and (path.parent / named).is_dir())
+                file_kind(Path(named)) in suffixes or (texts and (path.parent / named).is_dir())
             ):
                 data[key] = str((path.parent / named).resolve())
     trace = table.get("trace")

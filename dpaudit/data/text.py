@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from dpaudit.data.csv_file import file_kind
 from dpaudit.data.dataset import Dataset
 from dpaudit.data.load import column, read_table
 from dpaudit.data.tokens import TextTokenizer, tokenizer_named
@@ -84,8 +85,8 @@ def load_text(
 def read_texts(source: str, text: str = "text", *, user: str | None = None, groups: Sequence[str] = ()) -> Texts:
     """The texts of a source, as for `load_text`."""
     path = Path(source)
-    if path.suffix in TEXT_SUFFIXES:
-        table = _json_lines(path) if path.suffix == ".jsonl" else read_table(path)
+    if file_kind(path) in TEXT_SUFFIXES:
+        table = _json_lines(path) if file_kind(path) == ".jsonl" else read_table(path)
         columns = {name: column(table, name, path).to_numpy() for name in (*groups, *([] if user is None else [user]))}
         users = None if user is None else columns[user]
         values = list(column(table, text, path))
