@@ -8,13 +8,13 @@ from importlib import resources
 
 import numpy as np
 
-from dpaudit.data.text import Texts
+from dpaudit.data.text import NamedTexts
 from dpaudit.runtime.errors import InputError
 
 SHAKESPEARE = "1cdd44f0815333013c3dd5bc96e3b537152242eb6d2a70b0f9b84e6dfac5652d"  # SHA-256 of the table
 
 
-def shakespeare() -> Texts:
+def shakespeare() -> NamedTexts:
     """Shakespeare's plays: 21,267 speeches by the 364 speakers with 20 or more; users are speakers of a play.
 
     From the Project Gutenberg editions in the package shakespeare 0.6. A block of lines after a line with a name is a
@@ -29,4 +29,4 @@ def shakespeare() -> Texts:
         raise InputError("the file with Shakespeare's speeches is damaged; install dpaudit again.")
     _, *rows = csv.reader(io.StringIO(content.decode()))
     speakers, texts = zip(*rows, strict=True)
-    return Texts("shakespeare", list(texts), np.array(speakers), "public domain (Project Gutenberg)")
+    return NamedTexts("shakespeare", list(texts), np.array(speakers), "public domain (Project Gutenberg)")

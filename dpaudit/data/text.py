@@ -43,8 +43,8 @@ class TextRoles:
 
 
 @dataclass(frozen=True)
-class Texts:
-    """Texts, perhaps with whose they are.
+class NamedTexts:
+    """NamedTexts, perhaps with whose they are.
 
     Args:
         name: what the report calls them.
@@ -82,7 +82,7 @@ def load_text(
     return as_records(read_texts(source, roles.text, user=user, groups=groups), roles)
 
 
-def read_texts(source: str, text: str = "text", *, user: str | None = None, groups: Sequence[str] = ()) -> Texts:
+def read_texts(source: str, text: str = "text", *, user: str | None = None, groups: Sequence[str] = ()) -> NamedTexts:
     """The texts of a source, as for `load_text`."""
     path = Path(source)
     if file_kind(path) in TEXT_SUFFIXES:
@@ -90,22 +90,22 @@ def read_texts(source: str, text: str = "text", *, user: str | None = None, grou
         columns = {name: column(table, name, path).to_numpy() for name in (*groups, *([] if user is None else [user]))}
         users = None if user is None else columns[user]
         values = list(column(table, text, path))
-        return Texts(path.stem, _all_texts(values, path), users, groups={by: columns[by] for by in groups})
+        return NamedTexts(path.stem, _all_texts(values, path), users, groups={by: columns[by] for by in groups})
     if user is not None or groups:
         raise InputError(f"{source} has no columns; user and slices by column are for tables and JSON lines.")
     if path.is_dir():
         files = sorted(path.glob("*.txt"))
         if not files:
             raise InputError(f"folder {path} holds no .txt file.")
-        return Texts(path.name, _all_texts([read_text(file) for file in files], path))
+        return NamedTexts(path.name, _all_texts([read_text(file) for file in files], path))
     if path.suffix or "/" in source:
         raise InputError(f"texts {source!r} must be a folder, end in {', '.join(TEXT_SUFFIXES)} or be a known name.")
     found = registry.resolve("texts", source)()
-    assert isinstance(found, Texts)
+    assert isinstance(found, NamedTexts)
     return found
 
 
-def as_records(given: Texts, roles: TextRoles) -> Dataset:
+def as_records(given: NamedTexts, roles: TextRoles) -> Dataset:
     """Texts as records, as for `load_text`."""
     tokenizer = tokenizer_named(roles.tokenizer)
     tokens, counted, cut = rows_of_tokens(tokenizer.encode(given.texts), roles.context, tokenizer)

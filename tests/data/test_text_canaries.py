@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dpaudit.data.dataset import Dataset
-from dpaudit.data.text import TextRoles, Texts, as_records
+from dpaudit.data.text import NamedTexts, TextRoles, as_records
 from dpaudit.data.text_canaries import TextCanaries
 from dpaudit.data.tokens import Bytes
 from dpaudit.runtime.errors import InputError
@@ -13,7 +13,7 @@ CONTEXT = 24
 
 
 def records(texts: list[str]) -> Dataset:
-    return as_records(Texts("some", texts), TextRoles(context=CONTEXT))
+    return as_records(NamedTexts("some", texts), TextRoles(context=CONTEXT))
 
 
 RECORDS = records([f"the {number}th line of a play" for number in range(30)])

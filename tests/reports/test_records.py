@@ -13,7 +13,7 @@ from matplotlib.image import imread
 
 from dpaudit.audits.plan import plan_from
 from dpaudit.data.bundled import digits
-from dpaudit.data.text import TextRoles, Texts, as_records
+from dpaudit.data.text import NamedTexts, TextRoles, as_records
 from dpaudit.data.tokens import Bytes
 from dpaudit.reports.html import page
 from dpaudit.reports.records import show_records
@@ -58,7 +58,7 @@ def table(tmp_path: Path) -> Path:
 
 def test_texts_are_shown_as_texts() -> None:
     """A text comes back from its tokens, with how many of them count; rows that are not there are left out."""
-    data = as_records(Texts("two", ["to be", "or not <b>"]), TextRoles(context=16))
+    data = as_records(NamedTexts("two", ["to be", "or not <b>"]), TextRoles(context=16))
     shown = show_records(data, [0, 1, 7], Bytes())
     assert shown.values == {0: ["to be"], 1: ["or not <b>"]}
     assert shown.labels == {0: "6 tokens", 1: "11 tokens"}
