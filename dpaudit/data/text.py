@@ -44,7 +44,7 @@ class TextRoles:
 
 @dataclass(frozen=True)
 class NamedTexts:
-    """NamedTexts, perhaps with whose they are.
+    """Texts under a name, perhaps with whose they are.
 
     Args:
         name: what the report calls them.
