@@ -133,6 +133,7 @@ NOT_HERE = {
     "make test-tff": "installs TensorFlow Federated into an environment of its own",
     "pip install 'dpaudit[dask]'": INSTALLS,
     "pip install 'dpaudit[huggingface]'": INSTALLS,
+    "pip install '.[tensorflow]'": INSTALLS,
     "pip install 'dpaudit[onnx]'": INSTALLS,
     "pip install 'dpaudit[pdf]'": INSTALLS,
     "pip install 'dpaudit[text]'": INSTALLS,
@@ -183,7 +184,7 @@ def test_extras_exist() -> None:
     """What pip is asked to install with dpaudit."""
     extras = parse_toml((ROOT / "pyproject.toml").read_text(), "pyproject.toml")["project"]["optional-dependencies"]
     asked = [line.partition("[")[2].rstrip("]'") for line in NOT_HERE if "[" in line]
-    assert sorted(asked) == ["dask", "huggingface", "onnx", "pdf", "transformers"]
+    assert sorted(asked) == ["dask", "huggingface", "onnx", "pdf", "tensorflow", "text", "transformers"]
     assert set(asked) <= set(extras)
 
 
