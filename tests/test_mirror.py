@@ -62,6 +62,7 @@ THROUGH = {
         "accounting.law accounting.law_epsilon inspection.after inspection.check_law inspection.check_rare "
         "inspection.microbatches inspection.noise inspection.sight self_test.bugs.unusual"
     ),
+    "tests/inspection/test_opacus_training.py": "runtime.pytorch",
     "tests/inspection/test_reconcile.py": "accounting.composed",
     "tests/integrations/test_simulated.py": "training.federated.ledger",
     "tests/reports/test_forms.py": "gate.history",

@@ -36,8 +36,10 @@ def inspect(
             "or the folder of a trace."
         ),
     ],
-    clip: Annotated[float | None, typer.Option(help="Stated clip norm.")] = None,
-    noise_multiplier: Annotated[float | None, typer.Option(help="Stated noise multiplier.")] = None,
+    clip: Annotated[float | None, typer.Option(help="Stated clip norm; read from what was built with Opacus.")] = None,
+    noise_multiplier: Annotated[
+        float | None, typer.Option(help="Stated noise multiplier; read from what was built with Opacus.")
+    ] = None,
     denominator: Annotated[
         str, typer.Option(help="Divisor of the noisy sum: a number, or 'batch' for the size of the current batch.")
     ] = "batch",
@@ -75,8 +77,9 @@ def inspect(
 
     A mechanism is called with chosen inputs to check that it clips, adds noise and divides as stated. With
     --canary-steps, canary gradients (for a federated server, canary clients) are included with probability 1/2 in each
-    step, and they measure how much noise there really is, as ε. The trace of a federation (a folder with
-    manifest.json) is compared with its own claim.
+    step, and they measure how much noise there really is, as ε. What was built with Opacus states itself: clip, noise,
+    divisor, rate and steps are read from it, and the batches of its loader are compared with the accounted ones. The
+    trace of a federation (a folder with manifest.json) is compared with its own claim.
     """
     from dpaudit.runtime.errors import InputError
 
@@ -88,18 +91,15 @@ def inspect(
             raise InputError(f"{option} is for a mechanism only; the claim of the trace {subject} is in its manifest.")
         _inspect_trace(place if place.is_dir() else place.parent, json=json, quiet=quiet)
         return
-    if clip is None or noise_multiplier is None:
-        missing = "--clip" if clip is None else "--noise-multiplier"
-        raise InputError(f"{missing} is needed for a mechanism such as {subject} (only a trace states its own).")
     _inspect_mechanism(
         subject,
         clip=clip,
         noise_multiplier=noise_multiplier,
-        denominator=_denominator(denominator),
+        denominator=_denominator(denominator) if _given(context, "denominator") else None,
         adjacency=adjacency,
         delta=delta,
-        rate=rate,
-        steps=steps,
+        rate=rate if _given(context, "rate") else None,
+        steps=steps if _given(context, "steps") else None,
         canary_steps=canary_steps,
         law=law,
         fixed_batches=fixed_batches,
@@ -155,13 +155,13 @@ def _inspect_trace(folder: Path, *, json: bool, quiet: bool) -> None:
 def _inspect_mechanism(
     factory: str,
     *,
-    clip: float,
-    noise_multiplier: float,
-    denominator: float | Literal["batch"],
+    clip: float | None,
+    noise_multiplier: float | None,
+    denominator: float | Literal["batch"] | None,
     adjacency: str,
     delta: float,
-    rate: float,
-    steps: int,
+    rate: float | None,
+    steps: int | None,
     canary_steps: int,
     law: str,
     fixed_batches: bool,
@@ -178,20 +178,34 @@ def _inspect_mechanism(
     from dpaudit.accounting.claim import Adjacency, Claim, GaussianSteps, Poisson, Shuffled, Unit
     from dpaudit.accounting.law import GaussianNoise, TreeNoise, law_from
     from dpaudit.accounting.law_epsilon import law_epsilon
+    from dpaudit.bounds.lower_bound import Unchecked
+    from dpaudit.inspection.built_training import BuiltTraining
     from dpaudit.inspection.findings_table import sights_table, summary, tabulate_findings
     from dpaudit.inspection.inspect import LEVEL, inspect_mechanism
     from dpaudit.inspection.load_factory import build_from_factory
-    from dpaudit.inspection.mechanism import Stated
+    from dpaudit.inspection.mechanism import Mechanism, Stated
     from dpaudit.inspection.server import Server, inspect_server
     from dpaudit.inspection.step_canaries import StepCanaries, find_contradiction
     from dpaudit.runtime.errors import InputError
     from dpaudit.runtime.progress import on_standard_error
-    from dpaudit.runtime.terminal import console, print_json
+    from dpaudit.runtime.terminal import console, plain_text, print_json
 
     noise = law_from(law)
-    stated = Stated(clip, noise_multiplier, denominator, cast(Adjacency, adjacency), noise)
+    built = build_from_factory(factory, seed=seed, partial=not fixed_batches)
+    own = built if isinstance(built, BuiltTraining) else None
+    if own is not None:  # what is typed goes before what is read
+        clip = own.stated.clip if clip is None else clip
+        noise_multiplier = own.stated.noise_multiplier if noise_multiplier is None else noise_multiplier
+        denominator = own.stated.denominator if denominator is None else denominator
+        rate = own.accounted.sampling.rate if rate is None else rate
+        steps = own.accounted.steps if steps is None else steps
+    if clip is None or noise_multiplier is None:
+        missing = "--clip" if clip is None else "--noise-multiplier"
+        raise InputError(f"{missing} is needed for a mechanism such as {factory}, which does not state its own.")
+    rate, steps = 1.0 if rate is None else rate, 1 if steps is None else steps
+    subject = own.mechanism if own is not None else cast(Mechanism | Server, built)
+    stated = Stated(clip, noise_multiplier, denominator or "batch", cast(Adjacency, adjacency), noise)
     mechanism = GaussianSteps(noise_multiplier, steps, Poisson(rate))
-    subject = build_from_factory(factory, seed=seed, partial=not fixed_batches)
     unit: Unit = "user" if isinstance(subject, Server) else "record"
     accounted = mechanism
     if isinstance(noise, TreeNoise):  # which takes part in no sampling
@@ -203,7 +217,7 @@ def _inspect_mechanism(
     claim = Claim(
         claimed, delta, unit, stated.adjacency, "the mechanism's own parameters", mechanism if gaussian else None
     )
-    level = LEVEL / 2 if canary_steps else LEVEL
+    level = LEVEL / (1 + bool(canary_steps) + (own is not None))
     asked: dict[str, Any] = {
         "effort": effort,
         "budget": None if budget is None else _seconds(budget),
@@ -213,6 +227,11 @@ def _inspect_mechanism(
         found = inspect_server(subject, stated, seed=seed, claim=claim, level=level, **asked)
     else:
         found = inspect_mechanism(subject, stated, seed=seed, claim=claim, level=level, **asked)
+    unchecked: tuple[Unchecked, ...] = ()
+    if own is not None:
+        read = own.reconciled(claim, level=level)
+        found = replace(found, findings=(*read.findings, *found.findings), level=LEVEL)
+        unchecked = read.not_checked
     measured = None
     if canary_steps:
         if isinstance(subject, Server):
@@ -225,6 +244,8 @@ def _inspect_mechanism(
         more = find_contradiction(measured, stated, claim, level=level)
         found = replace(found, findings=(*more, *found.findings), level=LEVEL)
     document = {"schema": 1, "claimed_epsilon": claimed, **asdict(found)}
+    if own is not None:
+        document["not_checked"] = [asdict(each) for each in unchecked]
     if measured is not None:
         document["step_canaries"] = asdict(measured)
     sentence = summary(found, stated, claimed=claimed, delta=delta, steps=steps, rate=rate)
@@ -242,6 +263,8 @@ def _inspect_mechanism(
         screen = console()
         screen.print(tabulate_findings(found))
         screen.print(sights_table(found))
+        for each in unchecked:
+            screen.print(plain_text(f"not checked: {each.check}: {each.reason}"), soft_wrap=True)
         screen.print(sentence, soft_wrap=True)
         if measured is not None:
             screen.print(
