@@ -70,7 +70,7 @@ def epsilon_of_scales(ratio: float, values: int, delta: float) -> float:
     inf
     """
     wide = max(ratio, 1 / ratio)
-    return max(_epsilon(wide, values, delta), _epsilon(1 / wide, values, delta))
+    return 0.0 if wide == 1 else max(_epsilon(wide, values, delta), _epsilon(1 / wide, values, delta))
 
 
 def _epsilon(ratio: float, values: int, delta: float) -> float:
