@@ -21,49 +21,57 @@ LONGEST = 28  # characters of a name beside an axis
 
 
 def claim_against_measurement(result: Result) -> Drawing:
-    """Bars of the strongest lower bound on each model, its claim, and hatched what the audit could not have seen."""
-    bounds = [(model, strongest_bound(result, model.name)) for model in by_severity(result)]
-    shown = [(model, bound) for model, bound in bounds if bound is not None][:ROWS]
-    allowed = [
-        largest_allowed(m, b) for m, b in shown if m.accounted is not None and m.accounted.claim.epsilon < math.inf
+    """One row for each model: its claim, and what was measured and could have been.
+
+    A bar is the largest bound that holds for every mechanism, a diamond the largest within a family; hatched is what
+    the audit could not have certified.
+    """
+    every = [
+        (model, general_bound(result, model.name), family_bound(result, model.name)) for model in by_severity(result)
     ]
+    shown = [(model, general, family) for model, general, family in every if general or family][:ROWS]
+    allowed = [_allowed(model, general, family) for model, general, family in shown]
+    bounds = [bound.epsilon for _, *both in shown for bound in both if bound is not None]
     # A ceiling far beyond every claim and measurement would leave no room for them.
-    most = max([bound.epsilon for _, bound in shown] + [min(value, 40.0) for value in allowed] + [1.0])
-    highest = max((ceiling(result, model.name) or 0.0 for model, _ in shown), default=0.0)
-    limit = 1.08 * max(most, min(highest, max(ROOMY, 1.15 * most)))
+    most = max([*bounds, *(min(value, 40.0) for value in allowed if value < math.inf), 1.0])
+    ceilings = [largest_certifiable(result, model.name) or 0.0 for model, *_ in shown]
+    limit = 1.08 * max(most, min(max(ceilings, default=0.0), max(ROOMY, 1.15 * most)))
     crowded = len(shown) > CROWDED
 
     def draw() -> Any:
         figure, axes = canvas(7.2, 0.75 + (0.28 if crowded else 0.5) * len(shown))
         rows = range(len(shown))
-        ceilings = [ceiling(result, model.name) or 0.0 for model, _ in shown]
         unseen = [max(0.0, limit - each) for each in ceilings]
         axes.barh(rows, unseen, left=ceilings, height=0.62, color=SHADE, hatch="////", edgecolor=MUTED, lw=0)
-        axes.barh(rows, [bound.epsilon for _, bound in shown], height=0.34, color=COLOURS[0])
+        axes.barh(rows, [0.0 if general is None else general.epsilon for _, general, _ in shown], height=0.34,
+                  color=COLOURS[0])  # fmt: skip
+        within = [(family.epsilon, row) for row, (*_, family) in enumerate(shown) if family is not None]
+        if within:
+            axes.plot([at for at, _ in within], [row for _, row in within], "D", ms=6, color=COLOURS[1], mec=PAPER)
         plate = {"facecolor": PAPER, "edgecolor": "none", "pad": 1}
-        for row, (model, bound) in enumerate(shown):
-            claimed = largest_allowed(model, bound)
-            # Beside the bar, or beyond the claim where the words would cover its line.
-            end = (
-                claimed
-                if bound.epsilon <= claimed <= min(bound.epsilon + 0.12 * limit, 0.88 * limit)
-                else bound.epsilon
-            )
-            axes.text(end + limit * 0.01, row, f"≥ {number(bound.epsilon)}", va="center", color=INK, size=9, bbox=plate)
+        for row, (model, general, family) in enumerate(shown):
+            claimed, marks = allowed[row], [bound for bound in (general, family) if bound is not None]
+            if len(marks) == 2 and abs(marks[0].epsilon - marks[1].epsilon) < 0.15 * limit:  # one label for both
+                marks = [max(marks, key=_size)]
+                labels = [f"≥ {number(general.epsilon)}, ≥ {number(family.epsilon)} within"]  # type: ignore[union-attr]
+            else:
+                labels = [f"≥ {number(bound.epsilon)}{' within' if bound is family else ''}" for bound in marks]
+            for bound, label in zip(marks, labels, strict=True):
+                # On the other side of the mark where the words would cover the line of the claim.
+                left = bound.epsilon > 0.25 * limit and bound.epsilon <= claimed < bound.epsilon + 0.2 * limit
+                end = bound.epsilon if left or not bound.epsilon <= claimed < bound.epsilon + 0.2 * limit else claimed
+                axes.text(end + limit * (-0.015 if left else 0.015), row, label, va="center", color=INK, size=9,
+                          bbox=plate, ha="right" if left else "left")  # fmt: skip
             if model.accounted is not None and not crowded:
                 side = "left" if claimed < 0.1 * limit else "center" if claimed < 0.9 * limit else "right"
                 words = f"claimed {number(model.accounted.claim.epsilon)}"
                 if claimed != model.accounted.claim.epsilon:
                     words += f", {number(claimed)} where one is replaced"
                 axes.text(min(claimed, limit), row - 0.37, words, ha=side, va="bottom", color=CLAIMED, size=8)
-        lines = [
-            (largest_allowed(model, bound), row)
-            for row, (model, bound) in enumerate(shown)
-            if model.accounted is not None and largest_allowed(model, bound) <= limit
-        ]
+        lines = [(at, row) for row, at in enumerate(allowed) if at <= limit]
         axes.vlines([at for at, _ in lines], [row - 0.36 for _, row in lines], [row + 0.36 for _, row in lines],
                     color=CLAIMED, lw=2.5)  # fmt: skip
-        axes.set_yticks(range(len(shown)), [_short(model.name) for model, _ in shown])
+        axes.set_yticks(range(len(shown)), [_short(model.name) for model, *_ in shown])
         axes.set_ylim(len(shown) - 0.45, -0.62)
         axes.set_xlim(0, limit)
         axes.set_xlabel("ε")
@@ -145,6 +153,25 @@ def strongest_bound(result: Result, model: str) -> LowerBound | None:
     return max(result.bounds(model), key=lambda bound: bound.epsilon, default=None)
 
 
+def general_bound(result: Result, model: str) -> LowerBound | None:
+    """The largest lower bound on one model that holds for every mechanism."""
+    return max((bound for bound in result.bounds(model) if not bound.family), key=_size, default=None)
+
+
+def family_bound(result: Result, model: str) -> LowerBound | None:
+    """The largest lower bound on one model that holds within a family of mechanisms."""
+    return max((bound for bound in result.bounds(model) if bound.family), key=_size, default=None)
+
+
+def _size(bound: LowerBound) -> float:
+    return bound.epsilon
+
+
+def _allowed(model: ModelResult, general: LowerBound | None, family: LowerBound | None) -> float:
+    bound = general or family
+    return math.inf if bound is None else largest_allowed(model, bound)
+
+
 def largest_allowed(model: ModelResult, bound: LowerBound) -> float:
     """The largest ε that a model's claim allows a bound to show; infinite without a claim.
 
@@ -165,6 +192,13 @@ def ceiling(result: Result, model: str) -> float | None:
     if strongest is None:
         return None
     return max(bound.ceiling for bound in result.bounds(model) if bound.family == strongest.family)
+
+
+def largest_certifiable(result: Result, model: str) -> float | None:
+    """The same for every mechanism, or within a family where no bound holds for every mechanism."""
+    bounds = result.bounds(model)
+    widest = [bound for bound in bounds if not bound.family] or bounds
+    return max((bound.ceiling for bound in widest), default=None)
 
 
 def slices(result: Result) -> list[tuple[AttackResult, Slice]]:

@@ -17,12 +17,14 @@ from dpaudit.gate.compare import changes
 from dpaudit.reports import figures, words
 from dpaudit.reports.drawing import Drawing
 from dpaudit.reports.records import ShownRecords
+from dpaudit.reports.summary import attackers, plain_verdict, risk, summary_row, would_change
 from dpaudit.reports.tables import gradient
 from dpaudit.results.membership import AttackResult
 from dpaudit.results.result import ModelResult, Result
 from dpaudit.runtime.files import replacing, write_text
 
 CARDS = 9  # verdicts shown as cards, the worst first; the rest are a table
+RISKS = 9  # models whose risk is told
 CURVES = 9  # models whose ROC is drawn
 READ_OFF = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5)
 
@@ -45,6 +47,10 @@ def write_page(result: Result, baseline: Result | None, records: ShownRecords | 
         result=result,
         cards=[_card(result, subject) for subject in subjects[:CARDS]],
         others=[_card(result, subject) for subject in subjects[CARDS:]],
+        summary=[summary_row(result, subject) for subject in subjects],
+        attackers=attackers(result),
+        risks=[found for model in ordered[:RISKS] if (found := risk(result, model)) is not None],
+        changers=would_change(result),
         rows=[_row(result, model) for model in ordered],
         drawn={name: Markup(svg) for name, svg in drawn.items()},  # by us, every name in them escaped
         curves=[_curve(result, model) for model in attacked[:CURVES]],
@@ -109,7 +115,9 @@ def _card(result: Result, subject: str) -> dict[str, Any]:
         "verdict": word,
         "symbol": words.SYMBOLS[word],
         "class": word.replace(" ", "-"),
-        "sentence": words.describe_verdict(result, subject),
+        "sentence": plain_verdict(result, subject),
+        "full": words.describe_verdict(result, subject),
+        "caveats": () if (found := result.comparison(subject)) is None else found.caveats,
         "words": " ".join(sentences),
     }
 

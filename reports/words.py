@@ -4,6 +4,8 @@ import math
 import re
 from collections.abc import Sequence
 
+import numpy as np
+
 from dpaudit.accounting.claim import FixedSize, Poisson, Sampling, Shuffled
 from dpaudit.bounds.lower_bound import LowerBound
 from dpaudit.data.member_choice import Coins, NotRandom, RandomSplit
@@ -16,6 +18,8 @@ from dpaudit.scores.roc import nonmembers_needed
 SYMBOLS = {"contradicted": "✕", "consistent": "✓", "too weak": "?", "no verdict": "!", "no claim": "–"}
 TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")
 WITH_CANARY_RECORDS = (3, 4)  # rungs of the ladder whose attackers look for records made to stand out
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # quantiles in sentences
+LISTED = 10  # exposed records on the page; the rest are in the file
 SEVERITY = ("contradicted", "no verdict", "too weak", "consistent", "no claim")
 
 
@@ -159,6 +163,17 @@ def exposed_parts(listed: ExposedRecords, most: int) -> list[tuple[str, list[int
         for title, wanted in (("In its training data", True), ("Not in its training data", False))
         if (rows := [row for row, member in zip(records, inside, strict=True) if member == wanted])
     ]
+
+
+def found_shares(listed: ExposedRecords) -> str:
+    """How the shares of models in which exposed records are found are distributed; empty where they are not known."""
+    if listed.rates is None or not listed.rates.tpr:
+        return ""
+    low, quarter, middle, upper, high = (percent(float(at)) for at in np.quantile(listed.rates.tpr, SHARES))
+    return (
+        f"The attack finds half of the {len(listed.rates.tpr):,} listed records in {quarter} to {upper} of the "
+        f"reference models trained with them (median {middle}, least {low}, most {high})."
+    )
 
 
 def audited_units(result: Result) -> str:
