@@ -35,11 +35,13 @@ from dpaudit.runtime import check
 from dpaudit.runtime.check import FloatArray
 from dpaudit.runtime.errors import InputError
 from dpaudit.runtime.progress import Progress, Silent
+from dpaudit.runtime.pytorch import is_of_torch
 from dpaudit.runtime.seeds import derive_seed
 from dpaudit.scores.from_outputs import OutputKind
 from dpaudit.training.load_model import LoadedModel, load_model
 from dpaudit.training.model_inputs import one_array
 from dpaudit.training.saved_model import SavedModel, load_saved_model
+from dpaudit.training.torch_module import module_outputs
 from dpaudit.training.trainer import Trainer
 from dpaudit.training.trainer_of_file import trainer_from
 
@@ -107,8 +109,8 @@ def attack_model(
     """Attack a trained model with records it was trained on and records it was not.
 
     Args:
-        model: a Keras file, the folder of a SavedModel, or a function from features (records, ...) to outputs (records,
-            outputs) of any framework, which must predict in inference mode.
+        model: a Keras file, the folder of a SavedModel, a ``torch.nn.Module``, or a function from features
+            (records, ...) to outputs (records, outputs) of any framework, which must predict in inference mode.
         members: records the model was trained on: a `Dataset`, a file, or (features, labels). For a model file with
             several inputs the features are a table of one array per input, in Python or in an NPZ file.
         nonmembers: records from the same source it was not trained on.
@@ -151,8 +153,9 @@ def attack_model(
     recipe = None if references is None else references.recipe
     loaded: LoadedModel | SavedModel | None = None
     predict: Callable[[Any], object]
-    if callable(model):
-        predict, task, made_by = model, task or "multiclass", ""
+    if callable(model) or is_of_torch(model):
+        predict = module_outputs(model) if is_of_torch(model) else model
+        task, made_by = task or "multiclass", ""
         if isinstance(recipe, Mapping):
             raise InputError("a recipe of parameters needs a model file with its architecture; give a trainer instead.")
     else:
