@@ -86,6 +86,7 @@ THROUGH = {
         "training.keras_3_config training.keras_config training.keras_model training.last_activation "
         "training.model_file"
     ),
+    "tests/training/test_function.py": "training.named_function",
     "tests/training/test_trainer_of_file.py": "training.model_inputs",
 }
 
