@@ -9,8 +9,8 @@ PYTHON ?=
 PYTEST := OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 .PHONY: help demo test test-fast test-slow test-browser test-cluster test-flower test-tff test-torch test-jax test-matrix fuzz \
-  docs reference check format selftest zoo bench bench-quick bench-attacks bench-bounds bench-federated bench-gradient \
-  bench-ladder bench-scaling bench-training bench-zoo clean
+  docs reference check format selftest faults bench bench-quick bench-attacks bench-bounds bench-federated bench-gradient \
+  bench-ladder bench-scaling bench-training bench-faults clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -63,8 +63,8 @@ reference: $(STAMP) ## the reference pages that are made from the code: docs/cli
 selftest: $(STAMP) ## how often every bound is wrong, on mechanisms of known ε (minutes)
 	$(BIN)/dpaudit selftest --jobs 2 --out docs/selftest.json --markdown docs/selftest-table.md
 
-zoo: $(STAMP) ## run the ladder on the bug zoo, write docs/zoo.md
-	$(BIN)/dpaudit selftest --zoo --markdown docs/zoo.md
+faults: $(STAMP) ## run the ladder on the known faults, write docs/faults.md
+	$(BIN)/dpaudit selftest --faults --markdown docs/faults.md
 
 bench: $(STAMP) ## every benchmark beside its peers, then docs/peers.md (most of an hour)
 	$(BIN)/python benchmarks/all.py
@@ -97,8 +97,8 @@ bench-scaling: $(STAMP) ## predicted and measured cost of five plans, growth cur
 bench-training: $(STAMP) ## the stacked engine beside TensorFlow Privacy, Opacus and JAX
 	$(BIN)/python benchmarks/training.py
 
-bench-zoo: $(STAMP) ## the time the bug zoo takes
-	$(BIN)/python benchmarks/zoo.py
+bench-faults: $(STAMP) ## the time the known faults take
+	$(BIN)/python benchmarks/faults.py
 
 check: $(STAMP) ## style, types, import contract, doctests, spelling
 	$(BIN)/ruff check .

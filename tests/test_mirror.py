@@ -42,11 +42,11 @@ THROUGH = {
     ),
     "tests/cli/test_dry_run.py": "audits.cost cli.options cli.output runtime.machine",
     "tests/cli/test_init_table.py": "audits.plan_for_table data.look",
-    "tests/cli/test_inspect.py": "cli.epsilon cli.inspect inspection.load_factory reports.inspection",
+    "tests/cli/test_inspect.py": "cli.epsilon cli.inspect reports.inspection",
     "tests/cli/test_verify_command.py": "cli.verify",
     "tests/data/test_blind_baseline.py": "data.columns",
     "tests/data/test_tables.py": "data.table_columns",
-    "tests/docs/test_commands.py": "data.optional self_test.bugs.page",
+    "tests/docs/test_commands.py": "data.optional self_test.faults.page",
     "tests/engine/test_batches.py": "engine.keys",
     "tests/engine/test_gradients.py": "engine.conv_windows engine.layers engine.per_example_clipping engine.shapes",
     "tests/engine/test_network.py": "engine.initial_weights engine.read_keras",
@@ -59,8 +59,9 @@ THROUGH = {
     ),
     "tests/inspection/test_keras_adapters.py": "inspection.coupling",
     "tests/inspection/test_kinds_of_faults.py": (
-        "accounting.law accounting.law_epsilon inspection.after inspection.check_law inspection.check_rare "
-        "inspection.microbatches inspection.noise inspection.sight self_test.bugs.unusual"
+        "accounting.law accounting.law_epsilon inspection.check_law inspection.check_rare "
+        "inspection.after inspection.microbatches inspection.noise inspection.sight inspection.undo "
+        "self_test.faults.hidden self_test.faults.unusual"
     ),
     "tests/inspection/test_opacus_training.py": "runtime.pytorch",
     "tests/inspection/test_reconcile.py": "accounting.composed",
@@ -71,10 +72,11 @@ THROUGH = {
     "tests/results/test_result_types.py": (
         "results.federated results.gradient results.membership results.prior results.trace"
     ),
-    "tests/self_test/bugs/test_zoo.py": (
-        "self_test.bugs.fault self_test.bugs.federated self_test.bugs.pipelines "
-        "self_test.bugs.recorded_federations self_test.bugs.tf_privacy "
-        "self_test.bugs.traces"
+    "tests/self_test/faults/test_run.py": (
+        "self_test.faults.rung_0 self_test.faults.rung_1 self_test.faults.started "
+        "self_test.faults.fault self_test.faults.federated self_test.faults.pipelines "
+        "self_test.faults.recorded_federations self_test.faults.tf_privacy "
+        "self_test.faults.traces"
     ),
     "tests/trace/test_trace.py": (
         "trace.accountant trace.averages trace.check_course trace.check_noise trace.check_participation trace.inspect "

@@ -153,8 +153,10 @@ def attack_model(
     recipe = None if references is None else references.recipe
     loaded: LoadedModel | SavedModel | None = None
     predict: Callable[[Any], object]
-    if callable(model) or is_of_torch(model):
-        predict = module_outputs(model) if is_of_torch(model) else model
+    if is_of_torch(model):
+        model = module_outputs(model)
+    if callable(model):
+        predict = model
         task, made_by = task or "multiclass", ""
         if isinstance(recipe, Mapping):
             raise InputError("a recipe of parameters needs a model file with its architecture; give a trainer instead.")

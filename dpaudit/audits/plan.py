@@ -127,6 +127,21 @@ class AuditSettings(_PlanTable):
     unit: Unit = "record"
 
 
+class ContextSettings(_PlanTable):
+    """``[report.context]``: what dpaudit cannot know, for the tables that ``dpaudit report --evidence`` writes."""
+
+    purpose: str = Field(default="", description="what the model is for.")
+    population: str = Field(default="", description="whose data it was trained on, and who holds them.")
+    deployment: str = Field(default="", description="who may use the model, and how.")
+    trust_model: str = Field(default="", description="who sees the data, and who adds the noise.")
+
+
+class ReportSettings(_PlanTable):
+    """``[report]``: what the report says beside the figures."""
+
+    context: ContextSettings = ContextSettings()
+
+
 class Plan(_PlanTable):
     """A whole plan. Nothing in it depends on what is measured."""
 
@@ -143,6 +158,7 @@ class Plan(_PlanTable):
     federated: FederatedSettings | None = None
     ladder: LadderSettings | None = None
     trace: TraceSettings | None = None
+    report: ReportSettings | None = None
 
     @field_validator("name")
     @classmethod

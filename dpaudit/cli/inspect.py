@@ -1,7 +1,7 @@
 """``dpaudit inspect``: a mechanism, or the trace of a federation."""
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,6 +22,7 @@ OF_A_MECHANISM = (
     "fixed_batches",
     "effort",
     "budget",
+    "starts",
     "out",
     "seed",
 )
@@ -66,6 +67,14 @@ def inspect(
     budget: Annotated[
         str | None, typer.Option(help="Time after which only necessary questions are asked (30s, 2m); 10 s per effort.")
     ] = None,
+    starts: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="New processes in which the factory is built, to compare their noise; 0 for none. 1,000 show a seed "
+            "of 16 bits, in about 20 s and 1,000 times what the factory's file takes to load.",
+        ),
+    ] = 0,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder for inspection.html and inspection.json.")
     ] = None,
@@ -81,6 +90,8 @@ def inspect(
     divisor, rate and steps are read from it, and the batches of its loader are compared with the accounted ones. The
     trace of a federation (a folder with manifest.json) is compared with its own claim.
     """
+    from dpaudit.inspection.built_training import BuiltTraining
+    from dpaudit.inspection.load_factory import build_from_factory
     from dpaudit.runtime.errors import InputError
 
     place = Path(subject)
@@ -91,25 +102,54 @@ def inspect(
             raise InputError(f"{option} is for a mechanism only; the claim of the trace {subject} is in its manifest.")
         _inspect_trace(place if place.is_dir() else place.parent, json=json, quiet=quiet)
         return
-    _inspect_mechanism(
-        subject,
+    divisor, limit = _denominator(denominator), _seconds(budget) if budget is not None else None
+    built = build_from_factory(subject, seed=seed, partial=not fixed_batches)
+    if isinstance(built, BuiltTraining):  # what is typed goes before what is read
+        clip = built.stated.clip if clip is None else clip
+        noise_multiplier = built.stated.noise_multiplier if noise_multiplier is None else noise_multiplier
+        divisor = divisor if _given(context, "denominator") else built.stated.denominator
+        rate = rate if _given(context, "rate") else built.accounted.sampling.rate
+        steps = steps if _given(context, "steps") else built.accounted.steps
+    if clip is None or noise_multiplier is None:
+        missing = "--clip" if clip is None else "--noise-multiplier"
+        raise InputError(f"{missing} is needed for a mechanism such as {subject}, which does not state its own.")
+    wanted = _Wanted(
         clip=clip,
         noise_multiplier=noise_multiplier,
-        denominator=_denominator(denominator) if _given(context, "denominator") else None,
+        denominator=divisor,
         adjacency=adjacency,
         delta=delta,
-        rate=rate if _given(context, "rate") else None,
-        steps=steps if _given(context, "steps") else None,
+        rate=rate,
+        steps=steps,
         canary_steps=canary_steps,
         law=law,
         fixed_batches=fixed_batches,
         effort=effort,
-        budget=budget,
-        out=out,
+        budget=limit,
+        starts=starts,
         seed=seed,
-        json=json,
-        quiet=quiet,
     )
+    _inspect_mechanism(subject, built, wanted, out=out, json=json, quiet=quiet)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What the mechanism states, and how it is asked: the options of a mechanism."""
+
+    clip: float
+    noise_multiplier: float
+    denominator: float | Literal["batch"]
+    adjacency: str
+    delta: float
+    rate: float
+    steps: int
+    canary_steps: int
+    law: str
+    fixed_batches: bool
+    effort: float
+    budget: float | None
+    starts: int
+    seed: int
 
 
 def _given(context: typer.Context, name: str) -> bool:
@@ -152,109 +192,84 @@ def _inspect_trace(folder: Path, *, json: bool, quiet: bool) -> None:
         raise typer.Exit(1)
 
 
-def _inspect_mechanism(
-    factory: str,
-    *,
-    clip: float | None,
-    noise_multiplier: float | None,
-    denominator: float | Literal["batch"] | None,
-    adjacency: str,
-    delta: float,
-    rate: float | None,
-    steps: int | None,
-    canary_steps: int,
-    law: str,
-    fixed_batches: bool,
-    effort: float,
-    budget: str | None,
-    out: Path | None,
-    seed: int,
-    json: bool,
-    quiet: bool,
-) -> None:
+def _inspect_mechanism(factory: str, built: Any, wanted: _Wanted, *, out: Path | None, json: bool, quiet: bool) -> None:
     from dataclasses import replace
     from typing import cast
 
     from dpaudit.accounting.claim import Adjacency, Claim, GaussianSteps, Poisson, Shuffled, Unit
     from dpaudit.accounting.law import GaussianNoise, TreeNoise, law_from
     from dpaudit.accounting.law_epsilon import law_epsilon
-    from dpaudit.bounds.lower_bound import Unchecked
     from dpaudit.inspection.built_training import BuiltTraining
     from dpaudit.inspection.findings_table import sights_table, summary, tabulate_findings
     from dpaudit.inspection.inspect import LEVEL, inspect_mechanism
-    from dpaudit.inspection.load_factory import build_from_factory
-    from dpaudit.inspection.mechanism import Mechanism, Stated
+    from dpaudit.inspection.mechanism import Stated
     from dpaudit.inspection.server import Server, inspect_server
     from dpaudit.inspection.step_canaries import StepCanaries, find_contradiction
     from dpaudit.runtime.errors import InputError
     from dpaudit.runtime.progress import on_standard_error
     from dpaudit.runtime.terminal import console, plain_text, print_json
 
-    noise = law_from(law)
-    built = build_from_factory(factory, seed=seed, partial=not fixed_batches)
+    noise = law_from(wanted.law)
+    stated = Stated(wanted.clip, wanted.noise_multiplier, wanted.denominator, cast(Adjacency, wanted.adjacency), noise)
+    mechanism = GaussianSteps(wanted.noise_multiplier, wanted.steps, Poisson(wanted.rate))
     own = built if isinstance(built, BuiltTraining) else None
-    if own is not None:  # what is typed goes before what is read
-        clip = own.stated.clip if clip is None else clip
-        noise_multiplier = own.stated.noise_multiplier if noise_multiplier is None else noise_multiplier
-        denominator = own.stated.denominator if denominator is None else denominator
-        rate = own.accounted.sampling.rate if rate is None else rate
-        steps = own.accounted.steps if steps is None else steps
-    if clip is None or noise_multiplier is None:
-        missing = "--clip" if clip is None else "--noise-multiplier"
-        raise InputError(f"{missing} is needed for a mechanism such as {factory}, which does not state its own.")
-    rate, steps = 1.0 if rate is None else rate, 1 if steps is None else steps
-    subject = own.mechanism if own is not None else cast(Mechanism | Server, built)
-    stated = Stated(clip, noise_multiplier, denominator or "batch", cast(Adjacency, adjacency), noise)
-    mechanism = GaussianSteps(noise_multiplier, steps, Poisson(rate))
+    subject = built if own is None else own.mechanism
     unit: Unit = "user" if isinstance(subject, Server) else "record"
     accounted = mechanism
     if isinstance(noise, TreeNoise):  # which takes part in no sampling
         accounted = replace(mechanism, sampling=Shuffled(max(1, round(1 / mechanism.sampling.rate))))
-    claimed = law_epsilon(accounted, noise, delta=delta, adjacency=stated.adjacency).epsilon
+    claimed = law_epsilon(accounted, noise, delta=wanted.delta, adjacency=stated.adjacency).epsilon
     gaussian = isinstance(noise, GaussianNoise)
-    if canary_steps and not gaussian:
-        raise InputError(f"--canary-steps measures Gaussian noise only, got --law {law}.")
+    if wanted.canary_steps and not gaussian:
+        raise InputError(f"--canary-steps measures Gaussian noise only, got --law {wanted.law}.")
     claim = Claim(
-        claimed, delta, unit, stated.adjacency, "the mechanism's own parameters", mechanism if gaussian else None
+        claimed,
+        wanted.delta,
+        unit,
+        stated.adjacency,
+        "the mechanism's own parameters",
+        mechanism if gaussian else None,
     )
-    level = LEVEL / (1 + bool(canary_steps) + (own is not None))
-    asked: dict[str, Any] = {
-        "effort": effort,
-        "budget": None if budget is None else _seconds(budget),
-        "progress": on_standard_error(quiet=quiet),
-    }
-    if isinstance(subject, Server):
-        found = inspect_server(subject, stated, seed=seed, claim=claim, level=level, **asked)
-    else:
-        found = inspect_mechanism(subject, stated, seed=seed, claim=claim, level=level, **asked)
-    unchecked: tuple[Unchecked, ...] = ()
-    if own is not None:
-        read = own.reconciled(claim, level=level)
-        found = replace(found, findings=(*read.findings, *found.findings), level=LEVEL)
-        unchecked = read.not_checked
+    level = LEVEL / (1 + bool(wanted.canary_steps) + bool(wanted.starts) + (own is not None))
+    ask = inspect_server if isinstance(subject, Server) else inspect_mechanism
+    found = ask(
+        subject,  # type: ignore[arg-type]  # each takes its own kind
+        stated,
+        seed=wanted.seed,
+        claim=claim,
+        level=level,
+        effort=wanted.effort,
+        budget=wanted.budget,
+        progress=on_standard_error(quiet=quiet),
+    )
+    more, sights = _started(factory, subject, stated, wanted, level=level)
+    found = replace(found, findings=(*more, *found.findings), sights=(*found.sights, *sights), level=LEVEL)
+    read = None if own is None else own.reconciled(claim, level=level)
+    if read is not None:
+        found = replace(found, findings=(*read.findings, *found.findings))
     measured = None
-    if canary_steps:
+    if wanted.canary_steps:
         if isinstance(subject, Server):
-            fed, most = subject.canary_rounds(clip), subject.canaries
+            fed, most = subject.canary_rounds(wanted.clip), subject.canaries
         else:
             fed, most = subject, sum(math.prod(shape) for shape in subject.shapes)
-        measured = StepCanaries(canary_steps, min(StepCanaries.canaries, most))(
-            fed, stated, claim, confidence=0.95, seed=seed
+        measured = StepCanaries(wanted.canary_steps, min(StepCanaries.canaries, most))(
+            fed, stated, claim, confidence=0.95, seed=wanted.seed
         )
         more = find_contradiction(measured, stated, claim, level=level)
-        found = replace(found, findings=(*more, *found.findings), level=LEVEL)
+        found = replace(found, findings=(*more, *found.findings))
     document = {"schema": 1, "claimed_epsilon": claimed, **asdict(found)}
-    if own is not None:
-        document["not_checked"] = [asdict(each) for each in unchecked]
+    if read is not None:
+        document["not_checked"] = [asdict(unchecked) for unchecked in read.not_checked]
     if measured is not None:
         document["step_canaries"] = asdict(measured)
-    sentence = summary(found, stated, claimed=claimed, delta=delta, steps=steps, rate=rate)
+    sentence = summary(found, stated, claimed=claimed, delta=wanted.delta, steps=wanted.steps, rate=wanted.rate)
     if out is not None:
         from dpaudit.reports.inspection import write_inspection
         from dpaudit.runtime.files import write_text
         from dpaudit.runtime.terminal import as_json
 
-        says = f"clip norm {clip:g}, {noise.words} noise, {adjacency} adjacency"
+        says = f"clip norm {wanted.clip:g}, {noise.words} noise, {wanted.adjacency} adjacency"
         write_inspection(asdict(found), stated=says, sentence=sentence, folder=out)
         write_text(out / "inspection.json", as_json(document))
     if json:
@@ -263,8 +278,8 @@ def _inspect_mechanism(
         screen = console()
         screen.print(tabulate_findings(found))
         screen.print(sights_table(found))
-        for each in unchecked:
-            screen.print(plain_text(f"not checked: {each.check}: {each.reason}"), soft_wrap=True)
+        for unchecked in () if read is None else read.not_checked:
+            screen.print(plain_text(f"not checked: {unchecked.check}: {unchecked.reason}"), soft_wrap=True)
         screen.print(sentence, soft_wrap=True)
         if measured is not None:
             screen.print(
@@ -275,6 +290,17 @@ def _inspect_mechanism(
             )
     if found.violations:
         raise typer.Exit(1)
+
+
+def _started(factory: str, subject: Any, stated: Any, wanted: _Wanted, *, level: float) -> tuple[list[Any], list[Any]]:
+    """What many starts of the factory show, where they are wanted."""
+    from dpaudit.inspection.sight import Sight
+    from dpaudit.inspection.starts import KIND, check_starts, not_asked
+
+    if wanted.starts:
+        return check_starts(factory, stated, starts=wanted.starts, seed=wanted.seed, level=level)
+    why = not_asked(subject) or "--starts 1000 starts the factory so often, which shows seeds of 16 bits"
+    return [], [Sight(KIND, why, asked=False)]
 
 
 def _seconds(text: str) -> float:

@@ -9,7 +9,9 @@ from dpaudit.cli.options import Backend, Jobs, Json, Quiet, Seed
 
 
 def selftest(
-    zoo: Annotated[bool, typer.Option("--zoo", help="Test the bug zoo instead: is every fault detected?")] = False,
+    faults: Annotated[
+        bool, typer.Option("--faults", help="Test the inspections instead: is every known fault detected?")
+    ] = False,
     power: Annotated[
         bool, typer.Option("--power", help="Test the power instead: is a violation detected as often as verdicts say?")
     ] = False,
@@ -32,17 +34,17 @@ def selftest(
     from dpaudit.self_test.table import selftest as measure
 
     errors = console(stderr=True)
-    if zoo and power:
-        raise typer.BadParameter("--zoo and --power are different tests; give one of them.")
-    if zoo:
+    if faults and power:
+        raise typer.BadParameter("--faults and --power are different tests; give one of them.")
+    if faults:
         given = [name for name, value in (("--quick", quick), ("--out", out), ("--json", json)) if value]
         if given:
-            raise typer.BadParameter(f"{given[0]} is for the bounds; the zoo takes --markdown for its table.")
-        _zoo(seed=seed, jobs=jobs, backend=backend, markdown=markdown, quiet=quiet)
+            raise typer.BadParameter(f"{given[0]} is for the bounds; --faults takes --markdown for its table.")
+        _faults(seed=seed, jobs=jobs, backend=backend, markdown=markdown, quiet=quiet)
         return
     if power:
         if markdown is not None:
-            raise typer.BadParameter("--markdown is for the tables of bounds and of the zoo; leave it out.")
+            raise typer.BadParameter("--markdown is for the tables of bounds and of --faults; leave it out.")
         _power(quick=quick, seed=seed, jobs=jobs, backend=backend, out=out, json=json, quiet=quiet)
         return
     table = measure(
@@ -93,14 +95,14 @@ def _power(
         raise AuditFailed(f"violations are not detected as often as computed: {cells}.")
 
 
-def _zoo(*, seed: int, jobs: int | None, backend: str, markdown: Path | None, quiet: bool) -> None:
+def _faults(*, seed: int, jobs: int | None, backend: str, markdown: Path | None, quiet: bool) -> None:
     from dpaudit.runtime.errors import AuditFailed
     from dpaudit.runtime.files import write_text
     from dpaudit.runtime.terminal import console
-    from dpaudit.self_test.bugs.page import as_markdown
-    from dpaudit.self_test.bugs.run import run_zoo
+    from dpaudit.self_test.faults.page import as_markdown
+    from dpaudit.self_test.faults.run import run_faults
 
-    report = run_zoo(seed=seed, jobs=jobs, backend=backend)
+    report = run_faults(seed=seed, jobs=jobs, backend=backend)
     if markdown is not None:
         write_text(markdown, as_markdown(report))
     if not quiet:

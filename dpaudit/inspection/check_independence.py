@@ -44,7 +44,7 @@ def sights_of_independence(probe: Probe, noise: NoiseRun) -> list[Sight]:
     pool = compared**2 / (-2 * math.log(1 - POWER))
     step = resolution(level / 2 / LAGS) / math.sqrt((calls - 1) * columns)
     return [
-        Sight("repeated noise", f"a pool of {_rounded(pool)} draws or seeds, by {compared:,} draws"),
+        Sight("repeated noise", f"a pool of {rounded(pool)} draws or seeds, by {compared:,} draws"),
         Sight("noise correlated from step to step", f"a correlation of {step:.2g}"),
     ]
 
@@ -57,8 +57,8 @@ def check_fresh(probe: Probe, builds: int = BUILDS) -> list[Finding]:
     drawn = [probe.anew().releases(zeros, 4).ravel() for _ in range(2)]
     drawn += [np.resize(probe.anew().release(zeros), drawn[0].shape) for _ in range(builds)]
     first = np.array([each[: probe.coordinates] for each in drawn])
-    cosine, pairs, _ = _largest_cosine(first)
-    if not first.any() or _p_of_cosine(cosine, first.shape[1]) * pairs >= probe.level:
+    cosine, pairs, _ = largest_cosine(first)
+    if not first.any() or p_of_cosine(cosine, first.shape[1]) * pairs >= probe.level:
         return []
     return [
         Finding(
@@ -98,14 +98,14 @@ def _between_steps(noise: NoiseRun, level: float) -> list[Finding]:
     draws = draws[np.square(draws).mean(axis=1) > SILENT]  # a step without noise is a matter for its scale
     if len(draws) < 2:
         return []
-    cosine, pairs, alike = _largest_cosine(draws, level)
-    if _p_of_cosine(cosine, draws.shape[1]) * pairs >= level:
+    cosine, pairs, alike = largest_cosine(draws, level)
+    if p_of_cosine(cosine, draws.shape[1]) * pairs >= level:
         return []
     if alike > FROZEN * pairs:
         seen = f"noise correlated by {cosine:.3g} between steps; {_CONSEQUENCE}"
         return [_finding("frozen seed", "two steps", seen)]
     if alike:
-        pool = _rounded(len(draws) ** 2 / 2 / alike)
+        pool = rounded(len(draws) ** 2 / 2 / alike)
         seen = f"{alike} pairs among {len(draws):,} draws are alike, as from a pool of about {pool}; {_CONSEQUENCE}"
     else:
         seen = f"two of {len(draws):,} draws are correlated by {cosine:.3g}"
@@ -122,7 +122,7 @@ def _from_step_to_step(probe: Probe, noise: NoiseRun, level: float) -> list[Find
     for lag in range(1, min(LAGS, len(draws) - 1) + 1):
         a, b = draws[:-lag].ravel(), draws[lag:].ravel()
         cosine = float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
-        if _p_of_cosine(cosine, a.size) * LAGS < level:
+        if p_of_cosine(cosine, a.size) * LAGS < level:
             steps = "one step and the next" if lag == 1 else f"steps {lag} apart"
             law = probe.stated.law.words
             stated = f"as the {law} law that is stated" if correlated(probe.stated.law) is not None else "independent"
@@ -142,7 +142,7 @@ def _from_step_to_step(probe: Probe, noise: NoiseRun, level: float) -> list[Find
 
 def _between_variables(noise: NoiseRun, level: float) -> list[Finding]:
     for (first, second), (cosine, count) in noise.pairs.items():
-        if _p_of_cosine(cosine, count) * len(noise.pairs) < level:
+        if p_of_cosine(cosine, count) * len(noise.pairs) < level:
             seen = f"noise of variables {first} and {second} is correlated; {_CONSEQUENCE}"
             return [_finding("shared seed", "one step", seen)]
     return []
@@ -239,7 +239,7 @@ def _finding(
     )
 
 
-def _largest_cosine(draws: FloatArray, level: float = 0.0) -> tuple[float, int, int]:
+def largest_cosine(draws: FloatArray, level: float = 0.0) -> tuple[float, int, int]:
     """Largest cosine of two rows, the number of pairs, and how many pairs are alike at this level."""
     unit = draws / np.maximum(np.linalg.norm(draws, axis=1, keepdims=True), 1e-300)
     worst, alike, pairs = 0.0, 0, len(unit) * (len(unit) - 1) // 2
@@ -260,11 +260,13 @@ def _cosine_at(level: float, size: int) -> float:
     return quantile / math.sqrt(size - 1 + quantile**2)
 
 
-def _p_of_cosine(cosine: float, size: int) -> float:
+def p_of_cosine(cosine: float, size: int) -> float:
+    """Chance of so large a cosine, on either side, of two independent Gaussian vectors of ``size`` numbers."""
     if abs(cosine) >= 1:
         return 0.0
     return float(2 * stats.t.sf(abs(cosine) * math.sqrt((size - 1) / (1 - cosine**2)), size - 1))
 
 
-def _rounded(number: float) -> str:
+def rounded(number: float) -> str:
+    """To two digits, for a sentence."""
     return f"{float(f'{number:.2g}'):,.0f}"

@@ -10,7 +10,7 @@ from dpaudit.accounting.claim import Claim
 from dpaudit.accounting.composed import EpsilonOf, epsilon_under
 from dpaudit.accounting.law import correlated
 from dpaudit.bounds.lower_bound import Finding
-from dpaudit.inspection.after import Opaque, undone
+from dpaudit.inspection.after import Opaque
 from dpaudit.inspection.check_batch_size import check_denominator, check_empty
 from dpaudit.inspection.check_extremes import check_extremes
 from dpaudit.inspection.check_independence import (
@@ -30,6 +30,7 @@ from dpaudit.inspection.noise import CALLS, LEAST, NoiseRun, listen, smaller
 from dpaudit.inspection.probe import Probe
 from dpaudit.inspection.samples import LEAST_CALLS, Move, measure_moves
 from dpaudit.inspection.sight import Sight
+from dpaudit.inspection.undo import undone
 from dpaudit.runtime import check
 from dpaudit.runtime.check import FloatArray
 from dpaudit.runtime.errors import InputError
@@ -117,6 +118,30 @@ def inspect_mechanism(
     >>> sorted({finding.check for finding in inspect_mechanism(forgot_to_clip, stated, seed=1).violations})
     ['non-finite gradient', 'sensitivity']
     """
+    return inspect_with(
+        mechanism,
+        stated,
+        seed=seed,
+        epsilon_of=epsilon_under(claim),
+        level=level,
+        effort=effort,
+        budget=budget,
+        progress=progress,
+    )
+
+
+def inspect_with(
+    mechanism: Mechanism | Release,
+    stated: Stated,
+    *,
+    seed: int,
+    epsilon_of: EpsilonOf,
+    level: float,
+    effort: float,
+    budget: float | None,
+    progress: Progress | None,
+) -> Inspection:
+    """`inspect_mechanism` with a function from an effective noise multiplier to ε in the place of a claim."""
     start = time.perf_counter()
     subject = mechanism if isinstance(mechanism, Mechanism) else Mechanism(mechanism)
     check.integer("seed", seed, at_least=0)
@@ -136,7 +161,7 @@ def inspect_mechanism(
         if opaque is not None:
             asked = _only_what_outlasts(probe, opaque, effort)
         else:
-            asked = _everything(probe, epsilon_under(claim), effort, seconds, _whole(advance))
+            asked = _everything(probe, epsilon_of, effort, seconds, _whole(advance))
     return Inspection(
         mechanism=subject.name,
         findings=_in_order(asked.findings),

@@ -3,19 +3,17 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from dpaudit.accounting.claim import ADJACENCIES, Adjacency
 from dpaudit.accounting.law import GAUSSIAN, Law, correlated
+from dpaudit.inspection.after import After
 from dpaudit.runtime import check
 from dpaudit.runtime.check import FloatArray
 from dpaudit.runtime.errors import InputError
-
-if TYPE_CHECKING:
-    from dpaudit.inspection.after import After
 
 Array = npt.NDArray[np.floating[Any]]
 Release = Callable[[Sequence[Array]], Sequence[Array]]
@@ -54,7 +52,7 @@ class Mechanism:
     reset: Callable[[], None] | None = None
     state: Callable[[], Sequence[Array]] | None = None
     fresh: Callable[[], "Mechanism"] | None = None
-    after: tuple["After", ...] = ()
+    after: tuple[After, ...] = ()
     name: str = "mechanism"
 
     def __post_init__(self) -> None:

@@ -4,6 +4,7 @@ One client is one example: its update is clipped to C, the server adds noise z·
 """
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -14,16 +15,21 @@ from dpaudit.accounting.claim import Claim
 from dpaudit.accounting.composed import EpsilonOf, epsilon_under
 from dpaudit.bounds.lower_bound import Finding
 from dpaudit.inspection.array_adapters import Aggregate, aggregator
-from dpaudit.inspection.inspect import LEVEL, Inspection, inspect_mechanism
+from dpaudit.inspection.inspect import LEVEL, SECONDS, Inspection, inspect_with
 from dpaudit.inspection.mechanism import SHAPES, Array, Mechanism, Stated
 from dpaudit.inspection.probe import Probe
 from dpaudit.inspection.samples import noise_scale
+from dpaudit.inspection.server_rounds import Rounds, check_count_noise, check_later_rounds, total_multiplier
+from dpaudit.inspection.sight import Sight
+from dpaudit.runtime import check
 from dpaudit.runtime.check import FloatArray
+from dpaudit.runtime.errors import InputError
 from dpaudit.runtime.progress import Progress
 
 ROUNDS = 12
 HEAVY = 10.0
 WEIGHT_CALLS = 64
+FOR_ROUNDS = 0.2  # of the time of an inspection, for questions in later rounds
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,9 @@ class Server:
         weight: number of examples an ordinary client reports.
         reset: makes the next starts repeat those from the first one on, noise included, so that two rounds can be
             compared without their noise. Without it the same questions are answered by repetition.
+        count_noise: standard deviation of the noise on the number of updates below a clip that adapts, as accounted.
+            Where it is stated, the noise multiplier is that of a round as a whole, and the sum's own is larger (Andrew
+            et al. 2021, theorem 1).
     """
 
     start: Callable[[], Aggregate]
@@ -46,6 +55,26 @@ class Server:
     shapes: tuple[tuple[int, ...], ...] = SHAPES
     weight: float = 1.0
     reset: Callable[[], None] | None = None
+    count_noise: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.count_noise is not None:
+            check.positive("count_noise", self.count_noise)
+
+    def sum_multiplier(self, noise_multiplier: float) -> float:
+        """Noise multiplier of the sum in a round of this noise multiplier.
+
+        Raises:
+            InputError: the noise on the count alone costs more than the whole round may.
+        """
+        if self.count_noise is None or noise_multiplier == 0:
+            return noise_multiplier
+        if noise_multiplier >= 2 * self.count_noise:
+            raise InputError(
+                f"noise multiplier {noise_multiplier:g} needs count_noise above {noise_multiplier / 2:g}, got "
+                f"{self.count_noise:g}."
+            )
+        return float((noise_multiplier**-2 - (2 * self.count_noise) ** -2) ** -0.5)
 
     def first_round(self) -> Aggregate:
         """An aggregation that answers as in its first round: started at each call if it adapts or can be reset."""
@@ -118,23 +147,51 @@ def inspect_server(
         level: chance that a right server gets a violation.
         effort: as in `inspect_mechanism`, and so are ``budget`` and ``progress``.
     """
-    found = inspect_mechanism(
+    begin = time.perf_counter()
+    stated = replace(stated, noise_multiplier=server.sum_multiplier(stated.noise_multiplier))
+
+    def total(multiplier: float) -> float:
+        return total_multiplier(multiplier, server.count_noise)
+
+    known = epsilon_under(claim)
+
+    def epsilon_of(multiplier: float) -> float | None:
+        return known(total(multiplier))
+
+    found = inspect_with(
         server.mechanism(),
         stated,
         seed=seed,
-        claim=claim,
+        epsilon_of=epsilon_of,
         level=level / 2,
         effort=effort,
         budget=budget,
         progress=progress,
     )
-    probe = Probe(server.mechanism(), stated, level / 4, seed)
-    epsilon_of = epsilon_under(claim)
+    probe = Probe(server.mechanism(), stated, level / 8, seed)
     more = check_weights(probe, server, epsilon_of)
     if server.adaptive:
         more += check_adaptive_clip(probe, server, epsilon_of)
+    sights: list[Sight] = []
+    if not (found.violations or more):  # what is wrong in the first round is wrong in later ones too
+        rounds = Rounds(server.start, server.clients, server.weight, server.count_noise)
+        seconds = FOR_ROUNDS * (SECONDS * effort if budget is None else budget)
+        more, sights = check_later_rounds(probe, rounds, epsilon_of, effort=effort, seconds=seconds)
+        if server.adaptive:
+            unnoised, seen = check_count_noise(probe, rounds, epsilon_of)
+            more, sights = [*more, *unnoised], [*sights, *seen]
+    else:
+        sights.append(Sight("later rounds", "the first rounds are not as stated", asked=False))
     warnings = [finding for finding in found.findings if finding.severity == "warning"]
-    return replace(found, findings=(*found.violations, *more, *warnings), level=level)
+    return replace(
+        found,
+        findings=(*found.violations, *more, *warnings),
+        level=level,
+        sights=(*found.sights, *sights),
+        noise_multiplier=None if found.noise_multiplier is None else total(found.noise_multiplier),
+        interval=None if found.interval is None else (total(found.interval[0]), total(found.interval[1])),
+        seconds=time.perf_counter() - begin,
+    )
 
 
 def check_weights(probe: Probe, server: Server, epsilon_of: EpsilonOf) -> list[Finding]:

@@ -1,7 +1,8 @@
 """What a trainer may say of itself beside training, and what holds for one that does not.
 
 Each capability is a method that a trainer has or lacks, whoever wrote it. There is nothing to inherit from. The
-functions below are the one place that asks for a method and that says what follows without it.
+functions below, and `dpaudit.training.on_engine`, are the one place that asks for a method and that says what follows
+without it.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +18,6 @@ from dpaudit.training.trainer import TrainedModel, Trainer
 if TYPE_CHECKING:
     from dpaudit.engine.cost import Cost
     from dpaudit.inspection.under_test import UnderTest
-    from dpaudit.training.dp_sgd import DpSgd
 
 
 @runtime_checkable
@@ -69,11 +69,6 @@ class _HasReference(Protocol):
 
 
 @runtime_checkable
-class _HasEngine(Protocol):
-    def stacked(self, dataset: Dataset) -> "DpSgd | Skipped": ...
-
-
-@runtime_checkable
 class _HasCheckpoints(Protocol):
     def at_epoch(self, epochs: int) -> Trainer: ...
 
@@ -110,13 +105,6 @@ def reference_trainer(trainer: Trainer, dataset: Dataset) -> Trainer:
     engine. The audited model itself, and whatever stands in for it, comes from the trainer's own code.
     """
     return trainer.reference(dataset) if isinstance(trainer, _HasReference) else trainer
-
-
-def on_engine(trainer: Trainer, dataset: Dataset) -> "DpSgd | Skipped":
-    """The same training on the stacked engine, whose steps can be watched: ``trainer.stacked(dataset)``."""
-    if isinstance(trainer, _HasEngine):
-        return trainer.stacked(dataset)
-    return Skipped(f"the stacked engine does not run the code of a {_name(trainer)} trainer")
 
 
 def at_epoch(trainer: Trainer, epochs: int) -> Trainer:

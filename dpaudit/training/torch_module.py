@@ -1,6 +1,6 @@
 """A trained module of PyTorch as a function from features to outputs, in inference mode."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,12 +10,13 @@ import numpy.typing as npt
 from dpaudit.runtime.check import FloatArray
 from dpaudit.runtime.errors import InputError
 from dpaudit.runtime.pytorch import checked_parameters, torch_module
+from dpaudit.training.trainer import Predict
 
 BATCH = 2048
 COMPARED = 16  # records that are predicted twice
 
 
-def module_outputs(module: Any) -> Callable[[npt.NDArray[np.float32]], FloatArray]:
+def module_outputs(module: Any) -> Predict:
     """What predicts with a ``torch.nn.Module``: features (records, ...) -> outputs (records, outputs).
 
     The module is asked in inference mode and left in the mode it was in.

@@ -284,7 +284,7 @@ def test_the_power_test_is_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("dpaudit.self_test.power.powertest", lambda **_: wrong)
     done = CliRunner().invoke(app, ["selftest", "--power", "--quiet"])
     assert isinstance(done.exception, AuditFailed)
-    for other in (["--zoo"], ["--markdown", str(tmp_path / "t.md")]):
+    for other in (["--faults"], ["--markdown", str(tmp_path / "t.md")]):
         assert CliRunner().invoke(app, ["selftest", "--power", *other]).exit_code == 2
 
 

@@ -15,7 +15,7 @@ from dpaudit.trace import DpClaim, Manifest, TraceWriter
 
 RIGHT = """
 import numpy as np
-from dpaudit.self_test.bugs.dp_sgd import BreakableDpSgd, no_clip
+from dpaudit.self_test.faults.dp_sgd import BreakableDpSgd, no_clip
 
 def right():
     return BreakableDpSgd(clip_norm=2.0, seed=np.random.SeedSequence().entropy % 2**32).mechanism()
@@ -24,12 +24,12 @@ def broken():
     return BreakableDpSgd(clip_norm=2.0, clip=no_clip).mechanism()
 
 def server():
-    from dpaudit.self_test.bugs import federated
+    from dpaudit.self_test.faults import federated
     return federated.server(2)
 
 def drop_outs():
-    from dpaudit.self_test.bugs import federated
-    return federated.server(2, fault="divide_by_present")
+    from dpaudit.self_test.faults import federated
+    return federated.server(2, divide_by_present=True)
 
 def number():
     return 3
@@ -198,3 +198,20 @@ def test_what_cannot_be_asked_is_refused(factory, words, message):
     found = inspect(factory, "right", *words)
     assert isinstance(found.exception, InputError)
     assert message in str(found.exception)
+
+
+def test_starts_compare_new_processes(tmp_path):
+    """A seed of 6 bits repeats among 60 starts; without --starts the page says that this was not asked."""
+    path = tmp_path / "program.py"
+    path.write_text(
+        "import secrets\nfrom dpaudit.inspection.mechanism import Mechanism\n"
+        "from dpaudit.self_test.faults.dp_sgd import BreakableDpSgd\n"
+        "def build():\n    return Mechanism(BreakableDpSgd(seed=secrets.randbits(6)))\n"
+    )
+    command = ["inspect", f"{path}:build", "--clip", "2", "--noise-multiplier", "1", "--denominator", "32", "--json"]
+    quiet = CliRunner().invoke(app, command)
+    assert quiet.exit_code == 0
+    assert "--starts 1000" in quiet.stdout
+    started = CliRunner().invoke(app, [*command, "--starts", "60"])
+    assert started.exit_code == 1
+    assert [finding["check"] for finding in json.loads(started.stdout)["findings"]] == ["frozen seed"]

@@ -14,7 +14,7 @@ from dpaudit.audits.plan import load_plan
 from dpaudit.cli import app
 from dpaudit.runtime.errors import MissingDependency
 from dpaudit.runtime.files import parse_toml
-from dpaudit.self_test.bugs.run import run_zoo
+from dpaudit.self_test.faults.run import run_faults
 from dpaudit.self_test.methods import METHODS
 from dpaudit.self_test.table import selftest
 from tests.docs.pages import PAGES, ROOT, WHOLE, commands, typed
@@ -61,6 +61,7 @@ TYPED = {
     "dpaudit list gradient": Typed(),
     "dpaudit power --claimed 2 --suspected 4 --delta 1e-5": Typed(),
     "dpaudit report NEW --baseline OLD": Typed(),
+    "dpaudit report RUN --evidence edpb": Typed(),
     "dpaudit report RUN --markdown --png --pdf": Typed(),
     "dpaudit report RUN --show-records": Typed(),
     "dpaudit report runs/digits": Typed(),
@@ -81,7 +82,7 @@ TYPED = {
     "dpaudit selftest": Typed(),
     "dpaudit selftest --jobs 2 --out docs/selftest.json --markdown docs/selftest-table.md": Typed(),
     "dpaudit selftest --power": Typed((), "--quick"),
-    "dpaudit selftest --zoo --markdown docs/zoo.md": Typed(),
+    "dpaudit selftest --faults --markdown docs/faults.md": Typed(),
     "dpaudit verify": Typed(),
     "dpaudit verify RESULT.json --claims CLAIMS.toml": Typed(),
     "python benchmarks/black_box.py --architecture logistic": Typed((TF, SLOW), "--models 40 --chunk 20"),
@@ -93,7 +94,7 @@ TYPED = {
     "python benchmarks/step_canaries.py": Typed(
         (TF, SLOW), "--repeats 1 --steps 30 --short 1 --short-steps 20 --epsilons 4"
     ),
-    "python benchmarks/zoo.py --right-runs 200": Typed((SLOW,), "--right-runs 1 --numpy-only --repeats 1 --jobs 1"),
+    "python benchmarks/quiet.py --seeds 1000:1200": Typed((SLOW,), "--seeds 0:1 --numpy-only"),
     "python examples/attack_table.py": Typed((TF,)),
 }
 PEERS = "installs its peers into environments of their own; `make bench-quick` runs it with tiny sizes"
@@ -203,7 +204,7 @@ def test_command(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, req
             (tmp_path / name).write_bytes(request.getfixturevalue("model").read_bytes())
     # 20 audits a cell of one bound, and the faults that a recipe shows, in place of minutes of all.
     monkeypatch.setattr("dpaudit.self_test.table.selftest", fewer(selftest, quick=True, trials=20, methods=METHODS[:1]))
-    monkeypatch.setattr("dpaudit.self_test.bugs.run.run_zoo", fewer(run_zoo, rungs=(0,), right_runs=0))
+    monkeypatch.setattr("dpaudit.self_test.faults.run.run_faults", fewer(run_faults, rungs=(0,), right_runs=0))
     words = line.replace("tcp://scheduler:8786", request.getfixturevalue("scheduler")) if "scheduler" in line else line
     if "--pdf" in line and find_spec("weasyprint") is None:
         with pytest.raises(MissingDependency, match=re.escape("pip install 'dpaudit[pdf]'")):

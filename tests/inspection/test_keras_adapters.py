@@ -58,7 +58,7 @@ def test_a_right_model_has_no_violation(build, registered):
 def test_only_tensorflow_privacys_optimizers_let_nan_pass(optimizer):
     """NaN, infinite and overflowing gradients: the engine counts them as zero, the optimizers release NaN."""
     from dpaudit.inspection.engine_step import stacked_step
-    from dpaudit.self_test.bugs import tf_privacy
+    from dpaudit.self_test.faults import tf_privacy
 
     theirs = tf_privacy.mechanism(getattr(tf_privacy, optimizer), seed=1)
     found = inspect_mechanism(theirs, tf_privacy.STATED, seed=1)

@@ -14,8 +14,14 @@ from dpaudit.accounting.law_epsilon import law_epsilon
 from dpaudit.inspection.inspect import inspect_mechanism
 from dpaudit.inspection.mechanism import Mechanism, Stated
 from dpaudit.runtime.errors import InputError
-from dpaudit.self_test.bugs import unusual
-from dpaudit.self_test.bugs.dp_sgd import BreakableDpSgd, clip_small_means, divide_by_actual_batch, fresh_noise, no_clip
+from dpaudit.self_test.faults import hidden, unusual
+from dpaudit.self_test.faults.dp_sgd import (
+    BreakableDpSgd,
+    clip_small_means,
+    divide_by_actual_batch,
+    fresh_noise,
+    no_clip,
+)
 
 CHECKS = {
     "noise_cut_off": "noise distribution",
@@ -32,14 +38,14 @@ CHECKS = {
     "noise_but_every_hundredth": "rare steps",
     "noise_but_every_thousandth": "rare steps",
     "noise_at_even_steps": "rare steps",
-} | dict.fromkeys(unusual.PARTS["clip"], "sensitivity")
+} | dict.fromkeys(hidden.PARTS["clip"], "sensitivity")
 STATED = BreakableDpSgd().stated
 
 
 def subject(name: str, seed: int, *, resets: bool = True) -> Mechanism:
     """DP-SGD with one of the faults."""
-    kind = "clip" if name in unusual.PARTS["clip"] else "noise"
-    flags: dict[str, Any] = {kind: getattr(unusual, name)}
+    kind = "clip" if name in hidden.PARTS["clip"] else "noise"
+    flags: dict[str, Any] = {kind: getattr(hidden, name)}
     made = BreakableDpSgd(seed=seed, **flags)
     return made.mechanism() if resets else Mechanism(made)
 
@@ -55,7 +61,7 @@ def test_a_fault_that_hides_is_one_violation_with_its_own_name(name: str, resets
 @pytest.mark.parametrize("fault", ["step", "noise"])
 def test_a_step_skipped_after_an_overflow_is_seen(fault: str) -> None:
     """The step itself is released without noise, or the next one is."""
-    found = inspect_mechanism(unusual.skipped_after_overflow(fault)(3), STATED, seed=5)
+    found = inspect_mechanism(hidden.skipped_after_overflow(fault)(3), STATED, seed=5)
     assert [finding.check for finding in found.violations] == ["skipped step"]
 
 
@@ -207,11 +213,3 @@ def test_what_is_no_law_is_refused(text: str) -> None:
     """The message lists how laws are written, or says which number is wrong."""
     with pytest.raises(InputError):
         law_from(text)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", list(unusual.RIGHT))
-def test_no_alarm_in_200_inspections_of_unusual_right_mechanisms(name: str) -> None:
-    """Level 1e-6 for each of 200 inspections: one alarm would be a 1-in-5,000 event."""
-    alarms = sum(bool(inspect_mechanism(*unusual.RIGHT[name](seed), seed=seed).violations) for seed in range(200))
-    assert alarms == 0

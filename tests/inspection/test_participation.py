@@ -12,7 +12,7 @@ from dpaudit.accounting.mechanism import epsilon
 from dpaudit.inspection.participation import RecordedBatches, inspect_participation, reconcile_trace
 from dpaudit.inspection.together import together
 from dpaudit.runtime.check import IntArray
-from dpaudit.self_test.bugs import traces
+from dpaudit.self_test.faults import traces
 
 Draw = Callable[[np.random.Generator], RecordedBatches]
 

@@ -147,9 +147,9 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("option", [["--quick"], ["--out", "table.json"], ["--json"]])
-def test_the_zoo_refuses_options_of_the_bounds(option: list[str]) -> None:
-    """An option that would do nothing is bad input, said before anything is hunted."""
-    done = CliRunner().invoke(app, ["selftest", "--zoo", *option])
+def test_the_faults_refuse_options_of_the_bounds(option: list[str]) -> None:
+    """An option that would do nothing is bad input, said before anything is inspected."""
+    done = CliRunner().invoke(app, ["selftest", "--faults", *option])
     assert done.exit_code == 2
     assert option[0] in done.output
 

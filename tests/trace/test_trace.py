@@ -16,7 +16,7 @@ from dpaudit.accounting.claim import FixedSize, GaussianSteps, Poisson
 from dpaudit.accounting.gaussian import gaussian_epsilon
 from dpaudit.accounting.mechanism import epsilon
 from dpaudit.runtime.errors import InputError
-from dpaudit.self_test.bugs import recorded_federations as recorded
+from dpaudit.self_test.faults import recorded_federations as recorded
 from dpaudit.trace import (
     DpClaim,
     Manifest,

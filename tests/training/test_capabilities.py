@@ -26,7 +26,6 @@ from dpaudit.training.architecture import Mlp
 from dpaudit.training.capabilities import (
     adds_noise,
     at_epoch,
-    on_engine,
     outside_code,
     probe,
     reference_trainer,
@@ -37,6 +36,7 @@ from dpaudit.training.federated.aggregation import FixedClip, PlainMean
 from dpaudit.training.federated.participation import PoissonClients
 from dpaudit.training.federated.trainer import Federated
 from dpaudit.training.function import Function
+from dpaudit.training.on_engine import on_engine
 from dpaudit.training.sgd import Sgd
 from dpaudit.training.tf_privacy import TFPrivacy
 from dpaudit.training.trainer import TrainedModel

@@ -23,7 +23,7 @@ from dpaudit.bounds.step_canary_power import visible_to_steps
 from dpaudit.inspection.mechanism import Mechanism
 from dpaudit.inspection.step_canaries import PILOT as PILOT_STEPS
 from dpaudit.results.ladder import BudgetChoice
-from dpaudit.training.capabilities import on_engine
+from dpaudit.training.on_engine import on_engine
 from dpaudit.training.reference_models.pool import Pool
 
 GOAL, POWER = 1.25, 0.8

@@ -25,7 +25,8 @@ from dpaudit.data.source import Records, with_added
 from dpaudit.runtime.check import BoolArray, FloatArray
 from dpaudit.runtime.errors import AuditFailed, InputError
 from dpaudit.scores.scores import Scores
-from dpaudit.training.capabilities import on_engine, reference_trainer
+from dpaudit.training.capabilities import reference_trainer
+from dpaudit.training.on_engine import on_engine
 from dpaudit.training.reference_models.masks import Packed
 from dpaudit.training.reference_models.pool import Pool
 from dpaudit.training.reference_models.task_cache import CachedTask, in_order, missing, run_cached, store_of

@@ -13,8 +13,8 @@ from dpaudit.data.dataset import Dataset
 from dpaudit.data.source import Records
 from dpaudit.runtime.check import BoolArray, FloatArray
 from dpaudit.scores.from_outputs import phi
-from dpaudit.training.capabilities import on_engine
 from dpaudit.training.dp_sgd import DpSgd
+from dpaudit.training.on_engine import on_engine
 from dpaudit.training.reference_models.masks import Packed
 from dpaudit.training.reference_models.pool import train_each
 from dpaudit.training.trainer import Predict, Trainer

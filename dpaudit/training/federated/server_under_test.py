@@ -57,10 +57,11 @@ def server_of(
 
         return aggregate
 
+    count_noise = aggregator.count_stddev(expected) if isinstance(aggregator, AdaptiveClip) else None
     adaptive, size = isinstance(aggregator, AdaptiveClip), max(4, round(expected))
     # Rounds of a fixed number of clients have no add-remove accounting.
     adjacency: Adjacency = "zero-out" if isinstance(participation, FixedClients) else "add-remove"
     return UnderTest(
-        Server(start, adaptive, size, SHAPES, reset=reset),
+        Server(start, adaptive, size, SHAPES, reset=reset, count_noise=count_noise),
         Stated(aggregator.clip, aggregator.noise_multiplier, expected, adjacency),
     )

@@ -21,8 +21,9 @@ from dpaudit.runtime.errors import InputError
 from dpaudit.runtime.progress import Silent
 from dpaudit.scores.from_outputs import log_probabilities
 from dpaudit.training.architecture import Mlp
-from dpaudit.training.capabilities import at_epoch, on_engine, reference_trainer
+from dpaudit.training.capabilities import at_epoch, reference_trainer
 from dpaudit.training.dp_sgd import DpSgd
+from dpaudit.training.on_engine import on_engine
 from dpaudit.training.sgd import Sgd
 from dpaudit.training.tf_privacy import TFPrivacy
 from dpaudit.training.trainer import TrainedModel

@@ -3,13 +3,13 @@
 import math
 
 from dpaudit.accounting.composed import epsilon_under
-from dpaudit.self_test.bugs.run import Row, ZooReport
+from dpaudit.self_test.faults.run import FaultsReport, Row
 
-HEAD = """# The bug zoo
+HEAD = """# Known faults
 
-The bug zoo is a set of broken mechanisms and pipelines with known faults. For each one this page gives the claimed ε,
-the true ε, and the rung of the audit ladder that must detect the fault. The page is made by `dpaudit selftest --zoo
---markdown docs/zoo.md`.
+The self-test holds broken mechanisms and pipelines whose faults are known. For each one this page gives the claimed ε,
+the true ε, and the rung of the audit ladder that must detect the fault. The page is made by `dpaudit selftest --faults
+--markdown docs/faults.md`.
 
 The true ε is computed from the fault by the accountant. It is empty where no single number describes it, and ∞ where
 almost no noise is left. For drop-outs it is the ε of half of the clients, and for noise in the update that of whole
@@ -19,7 +19,7 @@ The measured ε̂ is a bound on rungs 3 and 4; on rungs 1 and 2 it is computed f
 """
 
 
-def as_markdown(report: ZooReport) -> str:
+def as_markdown(report: FaultsReport) -> str:
     """The report as a page."""
     lines = [
         HEAD,

@@ -9,7 +9,7 @@ import numpy as np
 
 from dpaudit.accounting.claim import GaussianSteps, Poisson
 from dpaudit.runtime.check import BoolArray, FloatArray, IntArray
-from dpaudit.self_test.bugs.dp_sgd import BreakableDpSgd
+from dpaudit.self_test.faults.dp_sgd import BreakableDpSgd
 
 CANARIES, RECORDS, ORDINARY = 200, 600, 50  # coordinates of ordinary records; each canary has one more of its own
 STEPS, RATE, NOISE, DELTA = 100, 0.05, 2.5, 1e-5

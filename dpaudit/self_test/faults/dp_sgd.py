@@ -74,6 +74,11 @@ def norms(gradients: list[FloatArray]) -> FloatArray:
     return found
 
 
+def only_finite(gradients: list[FloatArray]) -> list[FloatArray]:
+    """Zeros in the place of what is not finite."""
+    return [np.where(np.isfinite(g), g, 0.0) for g in gradients]
+
+
 def weighted(factors: FloatArray, gradients: list[FloatArray]) -> list[FloatArray]:
     """Sum over the batch with one factor for each example."""
     return [(factors @ _rows(g)).reshape(g.shape[1:]) for g in gradients]
@@ -88,7 +93,7 @@ def _rows(gradient: npt.NDArray[Real]) -> npt.NDArray[Real]:
 
 def clip_examples(gradients: list[FloatArray], clip_norm: float) -> list[FloatArray]:
     """Each example clipped over all variables together; what is not finite counts as zero."""
-    finite = [np.where(np.isfinite(g), g, 0.0) for g in gradients]
+    finite = only_finite(gradients)
     return weighted(np.minimum(1.0, clip_norm / np.maximum(norms(finite), 1e-300)), finite)
 
 
@@ -102,7 +107,7 @@ def fresh_noise(mechanism: BreakableDpSgd, sums: list[FloatArray]) -> list[Float
 
 def no_clip(gradients: list[FloatArray], clip_norm: float) -> list[FloatArray]:
     """The clip norm is accepted and ignored (Opacus, fast clipping before pull request 664)."""
-    return weighted(np.ones(len(gradients[0])), [np.where(np.isfinite(g), g, 0.0) for g in gradients])
+    return weighted(np.ones(len(gradients[0])), only_finite(gradients))
 
 
 def clip_each_variable(gradients: list[FloatArray], clip_norm: float) -> list[FloatArray]:
@@ -150,14 +155,14 @@ def clip_by_normalising(gradients: list[FloatArray], clip_norm: float) -> list[F
 
 def clip_largest_variable(gradients: list[FloatArray], clip_norm: float) -> list[FloatArray]:
     """The norm is taken of the largest variable instead of all of them."""
-    finite = [np.where(np.isfinite(g), g, 0.0) for g in gradients]
+    finite = only_finite(gradients)
     largest = np.max([norms([g]) for g in finite], axis=0)
     return weighted(np.minimum(1.0, clip_norm / np.maximum(largest, 1e-300)), finite)
 
 
 def standardised_batch(gradients: list[FloatArray], clip_norm: float) -> list[FloatArray]:
     """Gradients centred on the batch before the clip: every other example answers to the one that is added."""
-    finite = [np.where(np.isfinite(g), g, 0.0) for g in gradients]
+    finite = only_finite(gradients)
     return clip_examples([g - g.mean(axis=0) if len(g) else g for g in finite], clip_norm)
 
 

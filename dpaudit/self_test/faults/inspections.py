@@ -16,13 +16,14 @@ from dpaudit.inspection.mechanism import Mechanism, Stated
 from dpaudit.inspection.participation import RecordedBatches, reconcile_trace
 from dpaudit.inspection.reconcile import Recipe, reconcile
 from dpaudit.inspection.server import inspect_server
+from dpaudit.inspection.starts import check_starts
 from dpaudit.inspection.step_canaries import StepCanaries
 from dpaudit.runtime.check import BoolArray, FloatArray
 from dpaudit.scores.scores import Scores
-from dpaudit.self_test.bugs import federated, pipelines, recorded_federations, trainings
-from dpaudit.self_test.bugs.dp_sgd import BreakableDpSgd
-from dpaudit.self_test.bugs.fault import DP_SGD_CLAIM, FEDERATED_CLAIM, Detection, first_violation
-from dpaudit.self_test.bugs.traces import TRACED
+from dpaudit.self_test.faults import federated, pipelines, recorded_federations, trainings
+from dpaudit.self_test.faults.dp_sgd import BreakableDpSgd
+from dpaudit.self_test.faults.fault import DP_SGD_CLAIM, FEDERATED_CLAIM, Detection, first_violation
+from dpaudit.self_test.faults.traces import TRACED
 from dpaudit.trace import inspect_rounds
 
 LEVEL = 1e-6  # family-wise, for rungs 0 to 2
@@ -54,14 +55,14 @@ def steps(build: Callable[[int], tuple[Mechanism, Stated]], count: int, seed: in
 
 
 def dp_sgd(seed: int, **parts: Any) -> tuple[Mechanism, Stated]:
-    """The zoo's own DP-SGD with some parts replaced, and what it states."""
+    """`BreakableDpSgd` with some parts replaced, and what it states."""
     subject = BreakableDpSgd(seed=seed, **parts)
     return subject.mechanism(), subject.stated
 
 
 def optimizer_steps(name: str, count: int, seed: int) -> Detection:
-    """Step canaries on an optimizer of `dpaudit.self_test.bugs.tf_privacy`."""
-    from dpaudit.self_test.bugs import tf_privacy
+    """Step canaries on an optimizer of `dpaudit.self_test.faults.tf_privacy`."""
+    from dpaudit.self_test.faults import tf_privacy
 
     subject = tf_privacy.mechanism(getattr(tf_privacy, name), seed=seed)
     return steps(lambda _: (subject, tf_privacy.STATED), count, seed)
@@ -83,8 +84,8 @@ def server(flags: dict[str, Any], seed: int) -> Detection:
 
 
 def optimizer(name: str, observe: float | None, seed: int) -> Detection:
-    """Checks of an optimizer of `dpaudit.self_test.bugs.tf_privacy`; ``observe``: learning rate of the update read."""
-    from dpaudit.self_test.bugs import tf_privacy
+    """Checks of an optimizer of `tf_privacy`; ``observe``: learning rate of the update that is read."""
+    from dpaudit.self_test.faults import tf_privacy
 
     subject = tf_privacy.mechanism(getattr(tf_privacy, name), seed=seed, learning_rate=observe)
     found = inspect_mechanism(subject, tf_privacy.STATED, seed=seed, level=LEVEL)
@@ -102,8 +103,8 @@ def stacked(clip: float, noise_multiplier: float, seed: int) -> Detection:
 
 
 def model(name: str, seed: int) -> Detection:
-    """A Keras model of `dpaudit.self_test.bugs.tf_privacy`."""
-    from dpaudit.self_test.bugs import tf_privacy
+    """A Keras model of `dpaudit.self_test.faults.tf_privacy`."""
+    from dpaudit.self_test.faults import tf_privacy
 
     return first_violation(getattr(tf_privacy, name)(seed))
 
@@ -157,3 +158,10 @@ def pipeline(publish: Callable[[bool, int], float], seed: int) -> Detection:
         scores, delta=pipelines.DELTA, confidence=CONFIDENCE, adjacency="add-remove", unit="record"
     )
     return Detection("many runs" if bound.epsilon > pipelines.CLAIMED else "", epsilon=bound.epsilon)
+
+
+def starts(name: str, count: int, seed: int) -> Detection:
+    """So many starts of a factory of `dpaudit.self_test.faults.started`."""
+    factory = f"dpaudit.self_test.faults.started:{name}"
+    findings, _ = check_starts(factory, BreakableDpSgd().stated, starts=count, seed=seed, level=LEVEL)
+    return first_violation(findings)

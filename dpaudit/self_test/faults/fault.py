@@ -1,4 +1,4 @@
-"""One fault of the zoo, and the inspection that must detect it."""
+"""One known fault, and the inspection that must detect it."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -39,7 +39,7 @@ class Fault:
         fault: what is wrong, in one sentence.
         subject: what has the fault.
         rung: rung of the ladder that must detect it.
-        hunt: seed -> what that rung observed.
+        inspect: seed -> what that rung observed.
         claim: the claim on it.
         noise_multiplier: the σ there really is, 0 where there is effectively none; None where it is no single number.
         epsilon: the true ε where it does not follow from ``noise_multiplier``.
@@ -50,7 +50,7 @@ class Fault:
     fault: str
     subject: str
     rung: int
-    hunt: Callable[[int], Detection]
+    inspect: Callable[[int], Detection]
     claim: Claim
     noise_multiplier: float | None = None
     epsilon: float | None = None

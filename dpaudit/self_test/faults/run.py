@@ -1,4 +1,4 @@
-"""Run the ladder on the zoo: does each rung detect its faults, and are there no false alarms on correct mechanisms?"""
+"""Run the ladder on known faults: does each rung detect its own, and are there no false alarms on right mechanisms?"""
 
 import time
 from collections.abc import Callable, Sequence
@@ -10,8 +10,9 @@ from rich.table import Table
 from dpaudit.runtime import check
 from dpaudit.runtime.errors import InputError
 from dpaudit.runtime.jobs import Workers
-from dpaudit.self_test.bugs.catalogue import FAULTS, RIGHT
-from dpaudit.self_test.bugs.fault import Detection, Fault
+from dpaudit.self_test.faults.catalogue import FAULTS
+from dpaudit.self_test.faults.fault import Detection, Fault
+from dpaudit.self_test.faults.right import RIGHT
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,8 @@ class Alarms:
 
 
 @dataclass(frozen=True)
-class ZooReport:
-    """The results on the whole zoo.
+class FaultsReport:
+    """The results on all known faults.
 
     Args:
         rows: one for each fault.
@@ -70,7 +71,7 @@ class ZooReport:
     def table(self) -> Table:
         """As a table for the terminal."""
         caught = sum(row.caught for row in self.rows)
-        table = Table(title=f"Bug zoo: {caught} of {len(self.rows)} faults detected in {self.seconds:.0f} s")
+        table = Table(title=f"Known faults: {caught} of {len(self.rows)} faults detected in {self.seconds:.0f} s")
         for column in ("rung", "fault is in", "fault", "detected by", "σ measured", "CPU s"):
             table.add_column(column, justify="right" if column in ("rung", "σ measured", "CPU s") else "left")
         for row in self.rows:
@@ -90,7 +91,7 @@ class ZooReport:
         return table
 
 
-def run_zoo(
+def run_faults(
     *,
     seed: int,
     rungs: Sequence[int] = (0, 1, 2, 3, 4),
@@ -98,7 +99,7 @@ def run_zoo(
     tensorflow: bool = True,
     jobs: int | None = 1,
     backend: str = "loky",
-) -> ZooReport:
+) -> FaultsReport:
     """Inspect every fault with the rung that must detect it, and every correct mechanism.
 
     Args:
@@ -111,7 +112,7 @@ def run_zoo(
     Raises:
         InputError: no fault belongs to the rungs.
 
-    >>> run_zoo(seed=1, rungs=(0,), right_runs=0).missed
+    >>> run_faults(seed=1, rungs=(0,), right_runs=0).missed
     ()
     """
     check.integer("seed", seed, at_least=0)
@@ -124,29 +125,29 @@ def run_zoo(
         name for name, (_, needs_tensorflow) in RIGHT.items() if right_runs and (tensorflow or not needs_tensorflow)
     ]
     start, workers = time.perf_counter(), Workers(jobs, backend)
-    # TensorFlow starts once in each process, so its hunts stay together.
-    hunts: dict[str, tuple[Any, ...]]
-    hunts = {fault.name: (_hunt, fault.name, seed) for fault in chosen if not fault.tensorflow}
-    hunts |= {f"{name} (right)": (_right, name, seed, right_runs) for name in names if not RIGHT[name][1]}
-    hunts |= {fault.name: (_hunt, fault.name, seed) for fault in chosen if fault.tensorflow}
-    hunts |= {f"{name} (right)": (_right, name, seed, right_runs) for name in names if RIGHT[name][1]}
-    found = dict(workers(_called, hunts))
+    # TensorFlow starts once in each process, so what needs it stays together.
+    inspections: dict[str, tuple[Any, ...]]
+    inspections = {fault.name: (_inspect, fault.name, seed) for fault in chosen if not fault.tensorflow}
+    inspections |= {f"{name} (right)": (_right, name, seed, right_runs) for name in names if not RIGHT[name][1]}
+    inspections |= {fault.name: (_inspect, fault.name, seed) for fault in chosen if fault.tensorflow}
+    inspections |= {f"{name} (right)": (_right, name, seed, right_runs) for name in names if RIGHT[name][1]}
+    found = dict(workers(_called, inspections))
     # Faults hold functions that do not travel between processes: they come back by name.
     rows = {item[0]: Row(_by_name(item[0]), item[1], item[2]) for item in found.values() if isinstance(item, tuple)}
-    return ZooReport(
+    return FaultsReport(
         rows=tuple(rows[fault.name] for fault in chosen),
         right=tuple(found[f"{name} (right)"] for name in names),
         seconds=time.perf_counter() - start,
     )
 
 
-def _called(hunt: Callable[..., Any], *recipe: object) -> Any:
-    return hunt(*recipe)
+def _called(inspect: Callable[..., Any], *recipe: object) -> Any:
+    return inspect(*recipe)
 
 
-def _hunt(name: str, seed: int) -> tuple[str, Detection, float]:
+def _inspect(name: str, seed: int) -> tuple[str, Detection, float]:
     start = time.process_time()
-    seen = _by_name(name).hunt(seed)
+    seen = _by_name(name).inspect(seed)
     return name, seen, time.process_time() - start
 
 
@@ -155,5 +156,5 @@ def _by_name(name: str) -> Fault:
 
 
 def _right(name: str, seed: int, runs: int) -> Alarms:
-    hunt = RIGHT[name][0]
-    return Alarms(name, runs, sum(bool(hunt(seed + run).check) for run in range(runs)))
+    inspect = RIGHT[name][0]
+    return Alarms(name, runs, sum(bool(inspect(seed + run).check) for run in range(runs)))

@@ -120,5 +120,5 @@ def federation(
             )
         )
         model = after
-    manifest = Manifest("zoo", ("w",), ((PARAMETERS,),), (True,), dp_claim=claim, rounds=ROUNDS, server=server)
+    manifest = Manifest("self-test", ("w",), ((PARAMETERS,),), (True,), dp_claim=claim, rounds=ROUNDS, server=server)
     return Trace(manifest, tuple(rounds))

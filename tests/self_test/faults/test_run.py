@@ -8,17 +8,18 @@ from dpaudit.accounting.mechanism import epsilon
 from dpaudit.inspection.inspect import inspect_mechanism
 from dpaudit.inspection.reconcile import Recipe, reconcile
 from dpaudit.runtime.errors import InputError
-from dpaudit.self_test.bugs import hunts, trainings
-from dpaudit.self_test.bugs.catalogue import FAULTS, RIGHT, RUNG_3
-from dpaudit.self_test.bugs.dp_sgd import BreakableDpSgd
-from dpaudit.self_test.bugs.run import run_zoo
+from dpaudit.self_test.faults import inspections, trainings
+from dpaudit.self_test.faults.catalogue import FAULTS, RUNG_3
+from dpaudit.self_test.faults.dp_sgd import BreakableDpSgd
+from dpaudit.self_test.faults.right import RIGHT
+from dpaudit.self_test.faults.run import run_faults
 
 TENSORFLOW = [fault for fault in FAULTS if fault.tensorflow]
 
 
 @pytest.fixture(scope="module")
 def report():
-    return run_zoo(seed=3, right_runs=1, tensorflow=False)
+    return run_faults(seed=3, right_runs=1, tensorflow=False)
 
 
 def test_every_fault_is_caught_by_its_rung(report):
@@ -40,13 +41,13 @@ def test_the_table_has_a_line_for_each(report):
 @pytest.mark.parametrize("fault", RUNG_3, ids=lambda fault: fault.name)
 def test_rung_3_catches_its_faults_nearly_always(fault):
     """At 5 %, in 20 trainings each; measured power 0.98 and more, so 17 or fewer would be a 1-in-100 event."""
-    assert sum(bool(fault.hunt(seed).check) for seed in range(20)) >= 18
+    assert sum(bool(fault.inspect(seed).check) for seed in range(20)) >= 18
 
 
 def test_a_right_training_is_mistaken_for_one_of_them_as_often_as_stated():
     """40 trainings at 5 %: 7 or more alarms would be a 1-in-300 event."""
-    hunt = partial(hunts.training, trainings.private_training)
-    assert sum(bool(hunt(seed).check) for seed in range(40)) <= 6
+    inspect = partial(inspections.training, trainings.private_training)
+    assert sum(bool(inspect(seed).check) for seed in range(40)) <= 6
 
 
 def test_cheaper_rungs_cannot_see_the_faults_of_rung_3():
@@ -67,7 +68,7 @@ def test_cheaper_rungs_cannot_see_the_faults_of_rung_3():
 @pytest.mark.parametrize("fault", TENSORFLOW, ids=lambda fault: fault.name)
 def test_a_fault_in_tensorflow_is_caught(fault):
     """Family-wise level 1e-6; fixed seed."""
-    assert fault.hunt(3).check
+    assert fault.inspect(3).check
 
 
 def test_the_measured_noise_is_the_true_one(report):
@@ -93,7 +94,7 @@ def test_no_alarm_in_200_inspections(name):
     assert sum(bool(RIGHT[name][0](seed).check) for seed in range(200)) == 0
 
 
-def test_the_zoo_has_at_least_thirty_faults_with_names_of_their_own():
+def test_there_are_at_least_thirty_faults_with_names_of_their_own():
     """The catalogue claims thirty."""
     assert len({fault.name for fault in FAULTS}) == len(FAULTS) >= 30
 
@@ -101,4 +102,4 @@ def test_the_zoo_has_at_least_thirty_faults_with_names_of_their_own():
 def test_a_rung_without_faults_is_refused():
     """The message lists the rungs there are."""
     with pytest.raises(InputError, match=r"rungs must hold some of \[0, 1, 2, 3, 4\], got \[7\]"):
-        run_zoo(seed=0, rungs=(7,))
+        run_faults(seed=0, rungs=(7,))
