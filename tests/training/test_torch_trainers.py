@@ -12,7 +12,7 @@ pytest.importorskip("opacus", reason="needs dpaudit[torch]; make test-torch runs
 from dpaudit.accounting.claim import Claim, GaussianSteps, Poisson  # noqa: E402
 from dpaudit.audits.plan import plan_from  # noqa: E402
 from dpaudit.audits.run import run  # noqa: E402
-from dpaudit.data.dataset import Dataset  # noqa: E402
+from dpaudit.data.dataset import Dataset, Task  # noqa: E402
 from dpaudit.inspection.under_test import UnderTest  # noqa: E402
 from dpaudit.runtime import plugins as registry  # noqa: E402
 from dpaudit.runtime.errors import AuditFailed, InputError  # noqa: E402
@@ -59,7 +59,7 @@ def test_opacus_says_what_it_does_and_its_step_agrees(clipping: str) -> None:
                                "batch_size": 20, "clipping": clipping}, where="model")  # fmt: skip
     assert trainer.mechanism(80) == GaussianSteps(1.5, 12, Poisson(0.25))
     assert (adds_noise(trainer), outside_code(trainer)) == (True, f"{HERE}:mlp")
-    assert at_epoch(trainer, 2).mechanism(80).steps == 8
+    assert at_epoch(trainer, 2).mechanism(80) == GaussianSteps(1.5, 8, Poisson(0.25))
     asked = probe(trainer, records(), seed=1)
     assert isinstance(asked, UnderTest)
     found = asked.inspect(seed=1, claim=Claim(3.0, 1e-5, "record", "add-remove", "x", trainer.mechanism(80)))
@@ -108,7 +108,7 @@ def test_a_training_that_diverges_is_no_result() -> None:
 
 def test_every_task_has_its_usual_loss() -> None:
     """By PyTorch's own names; another may be stated."""
-    tasks = ("multiclass", "binary", "multilabel", "regression")
+    tasks: tuple[Task, ...] = ("multiclass", "binary", "multilabel", "regression")
     names = [type(loss_of(None, task)).__name__ for task in tasks]
     assert names == ["CrossEntropyLoss", "BCEWithLogitsLoss", "BCEWithLogitsLoss", "MSELoss"]
     assert type(loss_of("SmoothL1Loss", "regression")).__name__ == "SmoothL1Loss"
