@@ -63,6 +63,7 @@ THROUGH = {
         "inspection.after inspection.microbatches inspection.noise inspection.sight inspection.undo "
         "self_test.faults.hidden self_test.faults.unusual"
     ),
+    "tests/inspection/test_jax_training.py": "runtime.jax",
     "tests/inspection/test_opacus_training.py": "runtime.pytorch",
     "tests/inspection/test_reconcile.py": "accounting.composed",
     "tests/integrations/test_simulated.py": "training.federated.ledger",

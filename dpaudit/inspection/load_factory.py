@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dpaudit.inspection.built_training import BuiltTraining
+from dpaudit.inspection.jax_training import read_jax_training, takes_a_loss
 from dpaudit.inspection.mechanism import Mechanism
 from dpaudit.inspection.opacus_training import is_built_with_torch, read_training
 from dpaudit.inspection.server import Server
@@ -41,7 +42,8 @@ def build_from_factory(name: str, *, seed: int, partial: bool = True) -> Mechani
 
     A factory takes nothing and returns a `Mechanism`, a `Server`, a `BuiltTraining`, a Keras optimizer, an optimizer
     of Opacus or all that its ``make_private`` returns, or the bare callable from per-example gradients to a private
-    one. ``partial``: whether it takes batches of other sizes than the ordinary one.
+    one. One with the parameter ``loss`` returns a clipped gradient of jax-privacy with its privatizer. ``partial``:
+    whether it takes batches of other sizes than the ordinary one.
     """
     if importlib.util.find_spec("tensorflow") is not None:
         _keras_two.keep()  # before the factory's own imports
@@ -50,6 +52,8 @@ def build_from_factory(name: str, *, seed: int, partial: bool = True) -> Mechani
                 "dpaudit.runtime.tensorflow"
             )  # which hushes its start; where none is needed it is slow
     factory = load_factory(name)
+    if takes_a_loss(factory):
+        return read_jax_training(factory, name=name, seed=seed)
     built = factory()
     if isinstance(built, Server | BuiltTraining):
         return built
