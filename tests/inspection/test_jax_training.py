@@ -123,12 +123,12 @@ def test_only_a_factory_of_a_loss_is_of_jax() -> None:
     assert jax_module("jax.numpy").zeros(1).shape == (1,)
 
 
-def test_a_thousand_trainings_by_vmap_are_audited() -> None:
-    """The example's canary is in half of 1000 models: ε is above 0, and no more than the accountant's (95 %)."""
+def test_thousands_of_trainings_by_vmap_are_audited() -> None:
+    """The example's canary is in half of 4000 models: ε is above 0, and no more than the accountant's (95 %)."""
     (comparison,) = _example("jax_function").main().comparisons
     assert comparison.verdict == "consistent"
     assert comparison.strongest is not None
-    assert 0.2 < comparison.strongest.epsilon < comparison.claim.epsilon
+    assert 0.5 < comparison.strongest.epsilon < comparison.claim.epsilon
 
 
 def test_one_of_them_is_trained_by_the_function_door() -> None:
