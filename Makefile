@@ -63,8 +63,9 @@ reference: $(STAMP) ## the reference pages that are made from the code: docs/cli
 selftest: $(STAMP) ## how often every bound is wrong, on mechanisms of known ε (minutes)
 	$(BIN)/dpaudit selftest --jobs 2 --out docs/selftest.json --markdown docs/selftest-table.md
 
-faults: $(STAMP) ## run the ladder on the known faults, write docs/faults.md
+faults: $(STAMP) ## run the ladder on the known faults, write docs/faults.md and docs/faults-efforts.md
 	$(BIN)/dpaudit selftest --faults --markdown docs/faults.md
+	$(BIN)/dpaudit selftest --faults --effort 1 --effort 3 --markdown docs/faults-efforts.md
 
 bench: $(STAMP) ## every benchmark beside its peers, then docs/peers.md (most of an hour)
 	$(BIN)/python benchmarks/all.py

@@ -17,11 +17,20 @@ from typer.main import get_command
 from dpaudit.audits.plan import Plan
 from dpaudit.cli import app
 from dpaudit.gate.claims_file import Claims
+from dpaudit.results.frames import COLUMNS
 from dpaudit.results.result import Result
 from dpaudit.runtime import plugins as registry
 
 DOCS = Path(__file__).parent.parent / "docs"
 MADE = "This page is made from the code by `make reference`."
+TABLES = (
+    "`result.frame(NAME)` gives a table of pandas, and `dpaudit export RUN --csv --latex` writes all of them, one file "
+    "for each. Rates, AUCs and probabilities are between 0 and 1. A missing value is empty.",
+    "",
+    "The scores of single records are not in `result.json` but beside it, in `scores.npz`. Its arrays are `record` and "
+    "`member` (records), `model` and `attack` (attacks), `score` and `judged` (attacks, records). An attack is not "
+    "judged on records whose membership it was told.",
+)
 WORDS = ((Path, "FILE"), (str, "TEXT"), (int, "INTEGER"), (float, "NUMBER"))  # of the value of an option
 PARTS = {
     "Trainers": ("trainers", "A trainer is named in `[[model]]`; its parameters stand beside the name."),
@@ -66,7 +75,11 @@ def plan() -> str:
 def result() -> str:
     """All tables of result.json."""
     lines = ["# Result", "", "`result.json` holds everything that an audit found. `dpaudit.load_result` reads it.", ""]
-    return _joined([*lines, MADE, "", *_model(Result, level=2)])
+    lines += [MADE, "", *_model(Result, level=2), "## Tables of pandas", "", *TABLES, ""]
+    for name, columns in COLUMNS.items():
+        rows = [(f"`{column}`", meaning) for column, meaning in columns.items()]
+        lines += [f"### {name}", "", *_table(("column", "meaning"), rows), ""]
+    return _joined(lines)
 
 
 def _names(kind: str) -> list[str]:

@@ -1,6 +1,9 @@
 from .accounting.claim import Claim as Claim
 from .audits.attack import References as References
 from .audits.attack import attack_model as attack_model
+from .audits.experiment.audit import audit_experiment as audit_experiment
+from .audits.experiment.planted import plant_canaries as plant_canaries
+from .audits.experiment.split import split_data as split_data
 from .audits.plan import Plan as Plan
 from .audits.plan import load_plan as load_plan
 from .audits.predictions import attack_predictions as attack_predictions
@@ -8,6 +11,7 @@ from .audits.predictions import audit_predictions as audit_predictions
 from .audits.run import run as run
 from .audits.score import audit_scores as audit_scores
 from .audits.statement import StatementKeywords as StatementKeywords
+from .audits.sweep import sweep as sweep
 from .bounds.lower_bound import CredibleInterval as CredibleInterval
 from .bounds.lower_bound import Estimate as Estimate
 from .bounds.lower_bound import Finding as Finding
@@ -22,9 +26,11 @@ from .inspection.mechanism import Mechanism as Mechanism
 from .inspection.mechanism import Stated as Stated
 from .results.result import Result as Result
 from .results.result import load_result as load_result
+from .results.sweep import read_sweep as read_sweep
 from .scores.scores import Scores as Scores
 from .scores.signals import Signals as Signals
 from .self_test.table import selftest as selftest
 from .trace.inspect import inspect_trace as inspect_trace
+from .training.function import Function as Function
 
 __version__: str

@@ -7,7 +7,7 @@ Where the model lives, toss the coins, train on the records whose coin fell head
     model.eval()
     with torch.no_grad():
         logits = torch.cat([model(x) for x, _ in loader])       # loader must not shuffle
-    np.savez("predictions.npz", logits=logits.numpy(), labels=labels, member=member)
+    np.savez("predictions.npz", outputs=logits.numpy(), labels=labels, member=member)
 
 Then, anywhere: python pytorch_predictions.py predictions.npz
 """
@@ -19,6 +19,6 @@ import numpy as np
 import dpaudit
 
 with np.load(sys.argv[1], allow_pickle=False) as saved:
-    predictions = saved["logits"], saved["labels"], saved["member"]
+    predictions = saved["outputs"], saved["labels"], saved["member"]
     result = dpaudit.audit_predictions(*predictions, epsilon=2.0, delta=1e-5, chosen_by="coin")
 print(result.comparisons[0].sentence)

@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from dpaudit.accounting.law import Law, law_from
 from dpaudit.runtime import check
 from dpaudit.runtime.errors import InputError
 
@@ -141,6 +142,38 @@ class GaussianSteps:
 
 
 @dataclass(frozen=True)
+class LawSteps:
+    """Steps whose noise has another law than independent Gaussian draws.
+
+    Args:
+        law: as `dpaudit.accounting.law.law_from` reads it: ``laplace``, ``discrete-gaussian:0.01``,
+            ``banded:1,0.5:64``, ``tree:64``.
+        noise_multiplier: scale of the noise over the clip norm (of the L1 norm for Laplace).
+        steps: number of releases.
+        sampling: how the batches were drawn; a tree has none (``Shuffled``), the others Poisson batches.
+    """
+
+    law: str
+    noise_multiplier: float
+    steps: int
+    sampling: Sampling
+
+    def __post_init__(self) -> None:
+        _ = self.noise  # which checks itself
+        object.__setattr__(self, "noise_multiplier", check.positive("noise_multiplier", self.noise_multiplier))
+        check.integer("steps", self.steps, at_least=1)
+
+    @property
+    def noise(self) -> Law:
+        """The law."""
+        return law_from(self.law)
+
+    def with_noise(self, noise_multiplier: float) -> GaussianSteps:
+        """Scale, steps and sampling, as `dpaudit.accounting.law_epsilon.law_epsilon` takes them."""
+        return GaussianSteps(noise_multiplier, self.steps, self.sampling)
+
+
+@dataclass(frozen=True)
 class Claim:
     """A claim of (ε, δ)-differential privacy.
 
@@ -151,6 +184,8 @@ class Claim:
         adjacency: what a neighbouring data set is.
         source: where the number comes from, in words fit for a report.
         mechanism: what was run, when it is known; the whole trade-off curve follows from it.
+        noise: the same for noise of another law, from which ε follows and no curve
+            (`dpaudit.accounting.law_epsilon.claim_of_law` makes such a claim).
 
     >>> Claim(2.0, 1e-5, unit="record", adjacency="add-remove", source="the paper's table 1").epsilon
     2.0
@@ -162,8 +197,11 @@ class Claim:
     adjacency: Adjacency
     source: str
     mechanism: GaussianSteps | None = None
+    noise: LawSteps | None = None
 
     def __post_init__(self) -> None:
+        if self.mechanism is not None and self.noise is not None:
+            raise InputError("a claim has Gaussian steps (mechanism) or steps of another law (noise), not both.")
         _ = self.protection  # which checks itself
         if self.epsilon != math.inf:
             check.nonnegative("epsilon", self.epsilon)

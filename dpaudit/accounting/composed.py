@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 from dpaudit.accounting.claim import Adjacency, Claim, GaussianSteps
+from dpaudit.accounting.law_epsilon import law_epsilon
 from dpaudit.accounting.mechanism import Accounted, epsilon
 
 EpsilonOf = Callable[[float], float | None]
@@ -49,7 +50,7 @@ def epsilon_under(claim: Claim | None) -> EpsilonOf:
             return math.inf
         if math.isinf(noise_multiplier):
             return 0.0
-        if claim is None or claim.mechanism is None:
+        if claim is None or (claim.mechanism is None and claim.noise is None):
             return None
         return _epsilon(claim, noise_multiplier)
 
@@ -58,6 +59,9 @@ def epsilon_under(claim: Claim | None) -> EpsilonOf:
 
 @lru_cache(maxsize=256)
 def _epsilon(claim: Claim, noise_multiplier: float) -> float:
+    if claim.noise is not None:
+        steps = claim.noise.with_noise(noise_multiplier)
+        return law_epsilon(steps, claim.noise.noise, delta=claim.delta, adjacency=claim.adjacency).epsilon
     assert claim.mechanism is not None
     really_run = replace(claim.mechanism, noise_multiplier=noise_multiplier)
     return epsilon_of_steps(really_run, delta=claim.delta, adjacency=claim.adjacency).epsilon

@@ -7,6 +7,7 @@ law, so that one set of tests serves every law.
 import math
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy import special
@@ -54,9 +55,29 @@ class Laplace:
         further = special.ndtri_exp(math.log(0.5) - np.abs(noise) / scale)
         return np.asarray(-np.sign(noise) * further, np.float64)
 
+    def ratio(self, deviation: float) -> float:
+        """Scale of the noise over the stated one, from the root mean square of its scores.
+
+        >>> noise = np.random.default_rng(0).laplace(0.0, 0.5, 100_000)
+        >>> scores = Laplace().scores(noise, 1.0, np.random.default_rng(0))
+        >>> round(Laplace().ratio(float(np.sqrt(np.mean(scores**2)))), 2)
+        0.5
+        """
+        scales, deviations = _laplace_deviations()
+        return float(np.interp(deviation, deviations, scales))
+
     def reach(self, level: float) -> float:
         """As `GaussianNoise.reach`."""
         return -math.log(level)
+
+
+@lru_cache(maxsize=1)
+def _laplace_deviations() -> tuple[FloatArray, FloatArray]:
+    """Scales, and the root mean square of the scores of Laplace noise of each."""
+    scales = np.concatenate([[0.0], np.geomspace(1e-3, 1e3, 400)])
+    size = -np.log1p(-(np.arange(4000) + 0.5) / 4000)  # of a draw, at evenly spaced probabilities
+    scores = special.ndtri_exp(math.log(0.5) - scales[:, None] * size)
+    return scales, np.sqrt(np.mean(scores**2, axis=1))
 
 
 @dataclass(frozen=True)

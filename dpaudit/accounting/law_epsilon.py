@@ -7,7 +7,7 @@ import dp_accounting
 from dp_accounting.pld import PLDAccountant
 from dp_accounting.rdp import RdpAccountant
 
-from dpaudit.accounting.claim import Adjacency, GaussianSteps, Poisson, Shuffled
+from dpaudit.accounting.claim import Adjacency, Claim, GaussianSteps, LawSteps, Poisson, Shuffled, Unit
 from dpaudit.accounting.law import Banded, DiscreteGaussian, GaussianNoise, Laplace, Law, TreeNoise
 from dpaudit.accounting.mechanism import ORDERS, Accounted, epsilon
 from dpaudit.runtime import check
@@ -75,6 +75,21 @@ def law_epsilon(mechanism: GaussianSteps, law: Law, *, delta: float, adjacency: 
             rdp = RdpAccountant(ORDERS, dp_accounting.NeighboringRelation.REPLACE_SPECIAL)
             rdp.compose(dp_accounting.SingleEpochTreeAggregationDpEvent(sigma, steps))
             return Accounted(float(rdp.get_epsilon(delta)), delta, adjacency, "RDP of one tree")
+
+
+def claim_of_law(steps: LawSteps, *, delta: float, adjacency: Adjacency, unit: Unit = "record") -> Claim:
+    """The claim that follows from steps of a law: its ε is the accountant's.
+
+    Raises:
+        InputError: as `law_epsilon`.
+
+    >>> once = LawSteps("laplace", 2.0, 1, Poisson(1.0))
+    >>> round(claim_of_law(once, delta=0.0, adjacency="add-remove").epsilon, 3)
+    0.5
+    """
+    found = law_epsilon(steps.with_noise(steps.noise_multiplier), steps.noise, delta=delta, adjacency=adjacency)
+    source = f"{found.method} of {steps.steps} steps at noise multiplier {steps.noise_multiplier:g}"
+    return Claim(found.epsilon, delta, unit, adjacency, "; ".join(filter(None, [source, found.note])), noise=steps)
 
 
 def _sampled(event: dp_accounting.DpEvent, rate: float, steps: int) -> dp_accounting.DpEvent:

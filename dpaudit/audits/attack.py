@@ -40,6 +40,7 @@ from dpaudit.runtime.seeds import derive_seed
 from dpaudit.scores.from_outputs import OutputKind
 from dpaudit.training.load_model import LoadedModel, load_model
 from dpaudit.training.model_inputs import one_array
+from dpaudit.training.reference_models.pool import Pool
 from dpaudit.training.saved_model import SavedModel, load_saved_model
 from dpaudit.training.torch_module import module_outputs
 from dpaudit.training.trainer import Trainer
@@ -210,15 +211,8 @@ def attack_model(
             assert not isinstance(recipe, Mapping)  # a file made a trainer of it, a function refused it
             included = complementary_pairs(references.models, len(records), seed=derive_seed(seed, "pairs"))
             with nullcontext(folder) if folder is not None else TemporaryDirectory() as kept:
-                pool = observed_pool(
-                    recipe,
-                    records,
-                    included,
-                    population,
-                    seed=derive_seed(seed, "references"),
-                    folder=Path(kept),
-                    progress=progress,
-                )
+                wanted = Pool(recipe, records, included, population, derive_seed(seed, "references"), Path(kept))
+                pool = observed_pool(wanted, progress)
             rows = np.arange(len(records)) < len(audited_records)
     seen = None if population is None else predict_outputs(predict, population)
     signals = target_signals(outputs, audited_records, population, seen, kind=kind, pool=pool, rows=rows)

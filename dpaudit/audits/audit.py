@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dpaudit.accounting.claim import Adjacency, Claim, Design, Protection, Unit
+from dpaudit.audits.by_name import BoundSettings
 from dpaudit.data.dataset import Dataset
 from dpaudit.data.source import Records, Source
 from dpaudit.runtime.check import BoolArray, FloatArray
@@ -47,12 +48,14 @@ class Audit:
         protection: what the membership coins are about, and the δ at which ε is measured.
         design: whether the scores of one model are one experiment (``one-run``) or independent trials.
         confidence: of each single lower bound, so that all bounds of the audit hold together at the plan's confidence.
-        seed: of the audit.
+        seed: of everything but the draw of the members and the training of the subjects.
         folder: the run folder; heavy intermediate results go below it.
         progress: where long steps say how far they are.
         memory: bytes that trainings side by side may use; None is half of what is free.
         workers: where heavy work is done.
         source: builds ``dataset`` and ``population`` again elsewhere; None when nothing can.
+        seed_of_training: of the subjects; None is ``seed``.
+        bound: on the scores of membership inference; None is the default of the design.
         begun: when the audit began, on the monotonic clock, in seconds: a budget counts from there.
     """
 
@@ -69,6 +72,8 @@ class Audit:
     memory: int | None = None
     workers: Workers = Workers()  # noqa: RUF009  # a frozen value
     source: Source | None = None
+    seed_of_training: int | None = None
+    bound: BoundSettings | None = None
     begun: float = field(default_factory=time.monotonic)
 
     @property
@@ -111,7 +116,7 @@ class Audit:
 
     def training_seed(self, name: str) -> int:
         """Seed that a subject is trained with."""
-        return self.seed_for("train", name)
+        return derive_seed(self.seed if self.seed_of_training is None else self.seed_of_training, "train", name)
 
     def logits(self, subject: Subject) -> tuple[FloatArray, FloatArray]:
         """Outputs of a subject on the audited records and on the population, each (records, outputs)."""

@@ -1,6 +1,10 @@
-"""An attack as a plan names it: a name alone, or a table with the name and its parameters."""
+"""An attack or a bound as a plan names it: a name alone, or a table with the name and its parameters."""
 
 from pydantic import BaseModel, ConfigDict
+
+from dpaudit.accounting.claim import Design
+from dpaudit.bounds.default import Bound, named_bound
+from dpaudit.data.member_choice import MemberChoice
 
 
 class ByName(BaseModel):
@@ -8,6 +12,14 @@ class ByName(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True)
     name: str
+
+
+class BoundSettings(ByName):
+    """A bound on ε, by its name in ``dpaudit list bounds`` and its parameters."""
+
+    def build(self, design: Design, chosen: MemberChoice, *, seed: int) -> Bound:
+        """The bound for an audit."""
+        return named_bound(self.name, self.model_extra or {}, design, chosen, seed=seed)
 
 
 def as_table(value: object) -> object:

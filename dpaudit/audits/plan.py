@@ -7,13 +7,25 @@ import sys
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from dpaudit.accounting.claim import Adjacency, Claim, Design, Protection, Unit
+from dpaudit.accounting.claim import (
+    Adjacency,
+    Claim,
+    Design,
+    LawSteps,
+    Poisson,
+    Protection,
+    Sampling,
+    Shuffled,
+    Unit,
+)
+from dpaudit.accounting.law_epsilon import claim_of_law
 from dpaudit.audits.architecture import ArchitectureSettings
+from dpaudit.audits.by_name import BoundSettings, as_table
 from dpaudit.audits.federated import FederatedSettings
 from dpaudit.audits.gradient.settings import GradientSettings
 from dpaudit.audits.ladder.settings import LadderSettings
@@ -23,6 +35,7 @@ from dpaudit.audits.trace.run import TraceSettings
 from dpaudit.bounds.lower_bound import ErrorLevel
 from dpaudit.data.dataset import Task
 from dpaudit.data.load import SUFFIXES, Encode
+from dpaudit.data.member_choice import Coins
 from dpaudit.data.source import Source
 from dpaudit.data.users import Clients
 from dpaudit.runtime import check
@@ -70,13 +83,44 @@ class DataSettings(_PlanTable):
 
 
 class ClaimSettings(_PlanTable):
-    """``[model.claim]``: the claim, where it is not the one computed from the training."""
+    """``[model.claim]``: the claim, where it is not the one computed from the training.
 
-    epsilon: float = Field(ge=0)
+    Either ``epsilon``, or the noise it follows from: ``law`` (``laplace``, ``discrete-gaussian:SPACING``,
+    ``banded:C0,C1,...:STEPS`` or ``tree:STEPS``), ``noise_multiplier``, ``steps`` and ``rate``, the share of the
+    records in a batch.
+    """
+
+    epsilon: float | None = Field(default=None, ge=0)
     delta: float = Field(ge=0, lt=1)
     unit: Unit = "record"
     adjacency: Adjacency = "add-remove"
     source: str = "stated in the plan"
+    law: str | None = None
+    noise_multiplier: float | None = Field(default=None, gt=0)
+    steps: int | None = Field(default=None, ge=1)
+    rate: float | None = Field(default=None, gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _epsilon_or_noise(self) -> "ClaimSettings":
+        of_noise = (self.law, self.noise_multiplier, self.steps, self.rate)
+        given = [each is not None for each in of_noise]
+        if (self.epsilon is None) != any(given) or any(given) != all(given):
+            raise ValueError("give epsilon, or law, noise_multiplier, steps and rate, from which it follows")
+        return self
+
+    def stated(self) -> Claim:
+        """The claim."""
+        if self.epsilon is not None:
+            return Claim(self.epsilon, self.delta, self.unit, self.adjacency, self.source)
+        assert self.law is not None
+        assert self.noise_multiplier is not None
+        assert self.steps is not None
+        assert self.rate is not None
+        sampling: Sampling = Poisson(self.rate)
+        if self.law.startswith("tree"):  # which takes part in no sampling
+            sampling = Shuffled(max(1, round(1 / self.rate)))
+        steps = LawSteps(self.law, self.noise_multiplier, self.steps, sampling)
+        return claim_of_law(steps, delta=self.delta, adjacency=self.adjacency, unit=self.unit)
 
 
 class ModelSettings(BaseModel):
@@ -111,20 +155,35 @@ class ModelSettings(BaseModel):
         """The claim of the plan; None when it should follow from the training."""
         if self.claim is None:
             return None
-        return Claim(**self.claim.model_dump())
+        return self.claim.stated()
 
 
 class AuditSettings(_PlanTable):
-    """``[audit]``: δ, the confidence of all bounds together, the design and the unit.
+    """``[audit]``: δ, the confidence of all bounds together, the design, the unit and the bound.
 
     With ``unit`` ``user``, all records of a user are included together, with probability 1/2. Beside ``[trace]``, unit
-    and δ are those of the trace, and values given here must agree with them.
+    and δ are those of the trace, and values given here must agree with them. ``bound`` judges the scores of
+    ``[membership]``: a name of ``dpaudit list bounds``, your own among them, or a table with parameters; left out, it
+    is the default of the design.
     """
 
     delta: float = Field(default=1e-5, ge=0, lt=1)
     confidence: float = Field(default=0.95, gt=0, lt=1)
     design: Design = "one-run"
     unit: Unit = "record"
+    bound: Annotated[BoundSettings, BeforeValidator(as_table)] | None = None
+
+
+class SeedSettings(_PlanTable):
+    """``[seeds]``: seeds apart from one another; one that is not given is the plan's ``seed``.
+
+    ``split`` draws the members, the population and the clients, ``training`` trains the models under audit, and
+    ``attack`` is of everything else: reference models, canaries, attacks and bounds.
+    """
+
+    split: int | None = Field(default=None, ge=0)
+    training: int | None = Field(default=None, ge=0)
+    attack: int | None = Field(default=None, ge=0)
 
 
 class ContextSettings(_PlanTable):
@@ -148,6 +207,7 @@ class Plan(_PlanTable):
     plan_schema: Literal[1] = Field(default=1, alias="schema")
     name: str
     seed: int = Field(ge=0)
+    seeds: SeedSettings | None = None
     data: DataSettings | None = None
     architecture: ArchitectureSettings | None = None
     model: list[ModelSettings] = []
@@ -198,12 +258,17 @@ class Plan(_PlanTable):
             data.user,
             data.clients,
             data.population,
-            self.seed,
+            self.seed_of("split"),
             groups,
             tuple(data.drop),
             tuple(data.features),
             data.encode,
         )
+
+    def seed_of(self, part: Literal["split", "training", "attack"]) -> int:
+        """Seed of one part of the audit: its own, or the plan's."""
+        own: int | None = None if self.seeds is None else getattr(self.seeds, part)
+        return self.seed if own is None else own
 
     def code(self) -> dict[str, str]:
         """Functions outside the registries that a run would import and call, by model."""
@@ -310,6 +375,10 @@ def plan_from(table: dict[str, Any], *, where: str = "plan") -> Plan:
             )
     if plan.membership is not None and plan.audit.unit == "user":
         raise InputError(f'{where}: [membership] audits records; with audit.unit = "user" use federated.users.')
+    if plan.audit.bound is not None:
+        if plan.membership is None:
+            raise InputError(f"{where}: audit.bound judges the scores of [membership], which the plan has not.")
+        plan.audit.bound.build(plan.audit.design, Coins(), seed=0)  # what it refuses is an error of the plan
     if plan.membership is not None:
         for attack in plan.membership.attacks:
             attack.built  # noqa: B018  # a parameter that it refuses is an error of the plan
@@ -344,10 +413,7 @@ def _override(table: dict[str, Any], text: str) -> None:
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise InputError(f"an override must be key=value, got {text!r}.")
-    try:
-        parsed = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        parsed = value  # a bare word is a string, so that the shell needs no nested quotes
+    parsed = parse_value(value)
     *parents, last = key.strip().split(".")
     place: Any = table
     for step in parents:
@@ -366,6 +432,18 @@ def _override(table: dict[str, Any], text: str) -> None:
     if not isinstance(place, dict):
         raise InputError(f"override {text!r}: {last!r} lies below a value that is no table.")
     place[last] = parsed
+
+
+def parse_value(text: str) -> Any:
+    """A value as TOML; a bare word is a string, so that the shell needs no nested quotes.
+
+    >>> parse_value("1e-5"), parse_value("adam")
+    (1e-05, 'adam')
+    """
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
 
 
 def _file_name(name: str) -> str:

@@ -26,7 +26,6 @@ from dpaudit.audits.trace import run as trace
 from dpaudit.data.dataset import Dataset
 from dpaudit.data.inclusion import fair_coins
 from dpaudit.data.users import Natural, user_coins
-from dpaudit.reports.html import write_report
 from dpaudit.results.facts import with_verdicts
 from dpaudit.results.result import DataSummary, ModelResult, Result, Utility, provenance, summary
 from dpaudit.runtime.check import BoolArray
@@ -77,7 +76,7 @@ def run(
     """
     if not isinstance(plan, Plan):
         plan = load_plan(Path(plan))
-    _find_code(plan, trust)
+    find_code(plan, trust)
     folder = folder if folder is not None else Path("runs") / plan.name
     with alone_in(folder), within(memory, folder):
         prepare = partial(
@@ -100,7 +99,7 @@ def predict_cost(
         plan: as for `run`; so are ``memory``, ``workers`` and ``trust``.
         folder: of the run; what is stored there need not be trained again.
     """
-    _find_code(plan, trust)
+    find_code(plan, trust)
     others = ("gradient", "prior", "federated", "ladder", "trace")
     not_counted = tuple(name for name in others if getattr(plan, name) is not None)
     if plan.trace is not None:
@@ -110,7 +109,7 @@ def predict_cost(
     return audit_cost(plan.trainers(), plan.membership, audit, not_counted=not_counted)
 
 
-def _find_code(plan: Plan, trust: bool) -> None:
+def find_code(plan: Plan, trust: bool) -> None:
     """Look for functions that the plan names in the current folder too; refuse them unless they are trusted."""
     for model, name in plan.code().items():
         if not trust:
@@ -126,7 +125,7 @@ def prepare_audit(plan: Plan, folder: Path, progress: Progress, *, memory: int |
     """The audit of a plan before anything is trained: its records, its coins, its error level."""
     source = plan.source()
     records, population = source()
-    member = membership_coins(records, plan.audit.unit, seed=derive_seed(plan.seed, "coins"))
+    member = membership_coins(records, plan.audit.unit, seed=derive_seed(plan.seed_of("split"), "coins"))
     if not 0 < member.sum() < len(records):
         raise InputError(f"all {len(records)} records of {records.name} fell on one side of the coin; more are needed.")
     return Audit(
@@ -137,7 +136,9 @@ def prepare_audit(plan: Plan, folder: Path, progress: Progress, *, memory: int |
         protection=plan.protection,
         design=plan.audit.design,
         confidence=plan.level.per_bound,
-        seed=plan.seed,
+        seed=plan.seed_of("attack"),
+        seed_of_training=plan.seed_of("training"),
+        bound=plan.audit.bound,
         folder=folder,
         progress=progress,
         memory=memory,
@@ -160,8 +161,7 @@ def _run_in(folder: Path, plan: Plan, prepare: Callable[[], Audit], *, overwrite
         error.log = log.path  # type: ignore[attr-defined]  # the command line names it
         raise
     result = result.model_copy(update={"timing": {**result.timing, "total": round(time.monotonic() - begin, 3)}})
-    write_text(folder / "result.json", result.json())
-    write_report(result, folder)
+    result.write(folder)
     log.event("finished", seconds=result.timing["total"])
     return result
 
@@ -261,7 +261,7 @@ def _run_trace(plan: Plan, settings: trace.TraceSettings) -> Result:
         plan.architecture.build() if plan.architecture is not None else None,
         delta=delta,
         confidence=plan.level.per_bound,
-        seed=plan.seed,
+        seed=plan.seed_of("attack"),
     )
     adjacency = claim.adjacency if claim is not None else plan.protection.adjacency
     mechanism = claim.mechanism if claim is not None else None
@@ -325,7 +325,7 @@ def measure_utility(model: TrainedModel, members: Dataset, nonmembers: Dataset, 
 
 
 RUN_FOLDERS = ("attacks", "figures", "gradient", "ladder", "models", "references")
-RUN_FILES = ("result.json", "report.html", "report.md", "report.pdf", "plan.toml")
+RUN_FILES = ("result.json", "scores.npz", "report.html", "report.md", "report.pdf", "plan.toml")
 
 
 def _claim_folder(folder: Path, plan: Plan, *, overwrite: bool) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 from typing_extensions import Unpack
 
 from dpaudit.accounting.accounted_claim import account
@@ -12,6 +13,7 @@ from dpaudit.accounting.claim import Protection
 from dpaudit.attacks.membership.user_level import user_scores
 from dpaudit.audits.membership import attack_jobs as scoring
 from dpaudit.audits.membership import run as membership
+from dpaudit.audits.record_scores import with_record_scores
 from dpaudit.audits.statement import Statement, StatementKeywords, Users, refuse_unknown, stated
 from dpaudit.bounds.lower_bound import ErrorLevel
 from dpaudit.data.as_data import AsData
@@ -31,6 +33,8 @@ def audit_scores(
     scores: object, member: object, *, lower_is_member: bool = False, **keywords: Unpack[StatementKeywords]
 ) -> Result:
     """Lower bound on ε, ROC and verdict from scores (higher = more likely a member).
+
+    There is no ``task``: a score is all that is asked of a model, whatever it predicts.
 
     Args:
         scores: one per record, shape (records,).
@@ -55,10 +59,12 @@ def audit_scores(
     values = check.vector("scores", scores)
     truth = check.flags("membership", member, length=values.size)
     statement = stated(keywords, truth, name="scores")
-    joined = one_score_each(-values if lower_is_member else values, truth, statement.users)
-    return result_of_scores(
+    values = -values if lower_is_member else values
+    joined = one_score_each(values, truth, statement.users)
+    result = result_of_scores(
         {"scores": (_Given(), joined)}, truth, statement, AboutModel("given scores"), lower_is_member=lower_is_member
     )
+    return with_record_scores(result, {"scores": (values, np.ones(values.size, bool))}, truth, statement.users)
 
 
 class _Given:

@@ -9,6 +9,7 @@ import numpy as np
 from dpaudit.attacks.membership.pools import audited_part
 from dpaudit.audits.membership import attack_jobs as scoring
 from dpaudit.audits.membership import run as membership
+from dpaudit.audits.record_scores import with_record_scores
 from dpaudit.audits.score import AboutModel, one_score_each, result_of_scores
 from dpaudit.audits.statement import Statement
 from dpaudit.data.dataset import Task
@@ -114,7 +115,9 @@ def attack_signals(
             update["slices"] = judge_slices(scores, member[kept], parts, fpr=scoring.FPRS[0])
         found.append(outcome.model_copy(update=update))
     update = {"attacks": found, "skipped": skipped, "floored": {statement.name: signals.floored}}
-    return result.model_copy(update={"membership": result.membership.model_copy(update=update)})
+    result = result.model_copy(update={"membership": result.membership.model_copy(update=update)})
+    seen_by = {one: (scores, kept) for one, (_, scores, kept) in scored.items()}
+    return with_record_scores(result, seen_by, member, users)
 
 
 def _slices(signals: Signals) -> list[str]:

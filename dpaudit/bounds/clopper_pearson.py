@@ -8,6 +8,7 @@
 import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import ClassVar
 
 import numpy as np
 
@@ -38,6 +39,7 @@ class ClopperPearson:
     4.54
     """
 
+    designs: ClassVar = ("many-runs",)
     selection: ThresholdSelection
 
     def __call__(

@@ -8,6 +8,7 @@ At δ = 0 that is a plain binomial; otherwise a tenth of the level pays for a lo
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import ClassVar
 
 from dpaudit.accounting.claim import Adjacency, Unit
 from dpaudit.bounds.certified import BoundTerms, certified
@@ -45,6 +46,7 @@ class Conditional:
     5.809
     """
 
+    designs: ClassVar = ("many-runs",)
     selection: Fixed | Union | HeldOut | CrossFit
     chosen: MemberChoice = FAIR
     seed: int = 0

@@ -1,6 +1,8 @@
 """The one bound on ε that a design of an audit has, wherever the audit comes from."""
 
-from typing import Literal, Protocol, get_args
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol, get_args
 
 from dpaudit.accounting.claim import Adjacency, Unit
 from dpaudit.bounds.choosing import HeldOut
@@ -9,6 +11,7 @@ from dpaudit.bounds.lower_bound import LowerBound
 from dpaudit.bounds.one_run import OneRun
 from dpaudit.data.member_choice import MemberChoice, NotRandom
 from dpaudit.runtime import check
+from dpaudit.runtime import plugins as registry
 from dpaudit.runtime.errors import InputError
 from dpaudit.runtime.seeds import derive_seed
 from dpaudit.scores.scores import Scores
@@ -54,3 +57,52 @@ def default_bound(design: BoundDesign, chosen: MemberChoice, *, seed: int) -> Bo
     if design == "many-runs":
         return ClopperPearson(HeldOut(derive_seed(seed, "threshold"), HELD_OUT))
     return OneRun(HeldOut(derive_seed(seed, "guesses"), HELD_OUT), chosen, derive_seed(seed, "fair coins"))
+
+
+def named_bound(
+    name: str, parameters: Mapping[str, Any], design: BoundDesign, chosen: MemberChoice, *, seed: int
+) -> Bound:
+    """A bound of the registry, with the parts that an audit gives it where it has fields for them.
+
+    These are ``chosen``, ``seed``, and ``selection``, which is then that of `default_bound`.
+
+    Args:
+        name: as in ``dpaudit list bounds``.
+        parameters: of the bound.
+        design: of the audit; the bound's own ``designs`` must hold it.
+        chosen: how members were chosen.
+        seed: of everything drawn.
+
+    Raises:
+        InputError: no such bound or parameter, or a bound that does not hold for the design or does not say so.
+
+    >>> from dpaudit.data.member_choice import Coins
+    >>> named_bound("one-run-trade-off", {}, "one-run", Coins(), seed=0).selection
+    HeldOut(seed=0, fraction=0.3)
+    """
+    where = f"bound {name!r}"
+    known = registry.resolve("bounds", name)
+    designs = getattr(known, "designs", ())
+    if design not in designs:
+        holds = f"holds for {' and '.join(designs)} only" if designs else "does not say for which designs it holds"
+        raise InputError(f"{where} {holds}, and the audit's design is {design}: its class attribute designs says so.")
+    fields = {field.name for field in dataclasses.fields(known)} - set(parameters)
+    parts = {"selection": HeldOut(seed, HELD_OUT), "chosen": chosen, "seed": seed}
+    given = {part: value for part, value in parts.items() if part in fields}
+    bound: Bound = registry.build("bounds", name, parameters, where=where, **given)
+    return bound
+
+
+def check_bound(bound: LowerBound, *, delta: float, unit: Unit, confidence: float) -> None:
+    """Refuse a bound that is about something else than it was asked for: its ε would be taken for what it is not.
+
+    Raises:
+        InputError: another type, δ or unit, or less confidence.
+    """
+    if not isinstance(bound, LowerBound):
+        raise InputError(f"a bound must return a LowerBound, got {type(bound).__name__}.")
+    for name, found, asked in (("δ", bound.delta, delta), ("unit", bound.unit, unit)):
+        if found != asked:
+            raise InputError(f"bound {bound.method!r} was asked for the {name} {asked} and returned {found}.")
+    if bound.confidence < confidence - 1e-12:
+        raise InputError(f"bound {bound.method!r} was asked for confidence {confidence} and holds with less.")

@@ -11,6 +11,7 @@ The bound is where p first exceeds the level. It needs no independence between t
 import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import ClassVar
 
 from scipy.optimize import brentq
 from scipy.special import betainc, betaincinv
@@ -46,6 +47,7 @@ class OneRun:
     5.7823
     """
 
+    designs: ClassVar = ("one-run",)
     selection: GuessSelection
     chosen: MemberChoice = FAIR
     seed: int = 0

@@ -13,6 +13,7 @@ independently of each other.
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
+from typing import ClassVar
 
 from dpaudit.accounting.claim import Adjacency, Unit
 from dpaudit.bounds.certified import BoundTerms, certified
@@ -48,6 +49,7 @@ class OneRunTradeOff:
     12.335
     """
 
+    designs: ClassVar = ("one-run",)
     selection: GuessSelection
     null: Definition | Gaussian | MechanismFamily = field(default_factory=Gaussian)
     chosen: MemberChoice = FAIR

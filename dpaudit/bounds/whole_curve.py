@@ -7,6 +7,7 @@ shared; with a mechanism's own curve the family is the accounted sampler.
 
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
+from typing import ClassVar
 
 import numpy as np
 from scipy.special import ndtri
@@ -36,6 +37,7 @@ class WholeCurve:
     10.88
     """
 
+    designs: ClassVar = ("many-runs",)
     selection: ThresholdSelection
     null: Gaussian | MechanismFamily = field(default_factory=Gaussian)
 

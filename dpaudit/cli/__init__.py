@@ -11,9 +11,11 @@ from pathlib import Path
 import typer
 
 from dpaudit.cli.attack import attack
+from dpaudit.cli.canaries import canaries
 from dpaudit.cli.compare import compare
 from dpaudit.cli.doctor import doctor
 from dpaudit.cli.epsilon import epsilon
+from dpaudit.cli.export import export
 from dpaudit.cli.history import history
 from dpaudit.cli.init import init
 from dpaudit.cli.inspect import inspect
@@ -24,6 +26,8 @@ from dpaudit.cli.run import run
 from dpaudit.cli.schema import schema
 from dpaudit.cli.score import score
 from dpaudit.cli.selftest import selftest
+from dpaudit.cli.split import split
+from dpaudit.cli.sweep import sweep
 from dpaudit.cli.verify import verify
 from dpaudit.runtime.check import printable
 from dpaudit.runtime.errors import AuditFailed, InputError, MissingDependency, SchedulerLost
@@ -43,12 +47,16 @@ app = typer.Typer(
     epilog="Exit codes: 0 consistent, 1 contradicted, 2 bad input, 3 no verdict or too weak, 4 failed.",
 )
 app.command()(run)
+app.command()(sweep)
 app.command()(attack)
 app.command()(score)
+app.command()(split)
+app.command()(canaries)
 app.command()(verify)
 app.command()(compare)
 app.command()(history)
 app.command()(report)
+app.command()(export)
 app.command()(init)
 app.command()(inspect)
 app.command()(epsilon)

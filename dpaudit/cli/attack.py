@@ -12,16 +12,24 @@ if TYPE_CHECKING:
 
 
 def attack(
+    files: Annotated[list[Path] | None, typer.Argument(help="Further files of --predictions.")] = None,
+    experiment: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of dpaudit split or dpaudit canaries: says who was trained on, in place of --members, "
+            "--nonmembers, --chosen-by, --probability and --user."
+        ),
+    ] = None,
     model: Annotated[
         Path | None, typer.Option(help="Keras 2 or 3 model, .keras or .h5, or a SavedModel folder.")
     ] = None,
     members: Annotated[Path | None, typer.Option(help="Records it was trained on: CSV, Parquet or NPZ.")] = None,
     nonmembers: Annotated[Path | None, typer.Option(help="Records of the same kind it was not trained on.")] = None,
     predictions: Annotated[
-        tuple[Path, Path] | None,
+        list[Path] | None,
         typer.Option(
-            help="Instead of a model: its outputs on members and on non-members, in columns named like the classes, "
-            "with the column of labels."
+            help="Instead of a model: two files, its outputs on members and on non-members, in columns named like the "
+            "classes, with the column of labels. With --experiment any number of files, with the column of ids."
         ),
     ] = None,
     features: Annotated[
@@ -67,15 +75,17 @@ def attack(
     import numpy as np
 
     from dpaudit.audits.attack import attack_model
+    from dpaudit.audits.experiment.audit import audit_experiment
     from dpaudit.audits.predictions import attack_predictions
     from dpaudit.audits.statement import StatementKeywords
     from dpaudit.cli.output import finish
-    from dpaudit.reports.html import write_report
     from dpaudit.runtime.errors import InputError
-    from dpaudit.runtime.files import alone_in, write_text
     from dpaudit.runtime.progress import on_standard_error
 
     progress = on_standard_error(quiet=quiet)
+    given = [*(predictions or []), *(files or [])]
+    if files and not predictions:
+        raise InputError(f"{files[0]} has no option before it; outputs of a model go with --predictions.")
     stated = StatementKeywords(
         epsilon=epsilon,
         delta=delta,
@@ -84,15 +94,42 @@ def attack(
         probability=probability,
         seed=seed,
     )
-    if predictions is not None:
+    if experiment is not None:
+        said = (members, nonmembers, chosen_by, probability, user, features)
+        if any(each is not None for each in said):
+            raise InputError(
+                "--experiment says who was trained on and how they were chosen: leave out --members, --nonmembers, "
+                "--chosen-by, --probability, --user and --features."
+            )
+        result = audit_experiment(
+            experiment,
+            given or None,
+            model=model,
+            references=_references(recipe, reference_data, references),
+            attacks=attacks,
+            task=task,  # type: ignore[arg-type]  # checked there, with the options named
+            kind=outputs,  # type: ignore[arg-type]  # likewise
+            slices=slices or (),
+            epsilon=epsilon,
+            delta=delta,
+            confidence=confidence,
+            seed=seed,
+            label=label,
+            drop=drop or (),
+            folder=None if out is None else out / "references",
+            progress=progress,
+            trust_code=trust_code,
+            imports=imports or (),
+        )
+    elif given:
+        if len(given) != 2:
+            raise InputError(f"--predictions takes two files, of members and of non-members, got {len(given)}.")
         if model is not None or members is not None or nonmembers is not None or recipe is not None:
             raise InputError("--predictions takes the place of --model, --members, --nonmembers and --recipe.")
         beside = [*(slices or []), *([] if user is None else [user])]
-        (inside, by_member), (outside, by_other) = (
-            _predictions(file, label, beside, drop or []) for file in predictions
-        )
+        (inside, by_member), (outside, by_other) = (_predictions(file, label, beside, drop or []) for file in given)
         columns = {by: np.concatenate([values, by_other[by]]) for by, values in by_member.items()}
-        stated["name"], stated["users"] = predictions[0].stem, None if user is None else columns[user]
+        stated["name"], stated["users"] = given[0].stem, None if user is None else columns[user]
         result = attack_predictions(
             inside,
             outside,
@@ -127,9 +164,7 @@ def attack(
             imports=imports or (),
         )
     if out is not None:
-        with alone_in(out):  # or the result of one attack could lie beside the report of another
-            write_text(out / "result.json", result.json())
-            write_report(result, out)
+        result.save(out, overwrite=True)
     finish(result, folder=out, json=json, quiet=quiet)
 
 

@@ -9,24 +9,49 @@ import typer
 
 def init(
     path: Annotated[
-        Path, typer.Argument(help="File to write, or a table (CSV, Parquet) to look at and write a plan for.")
-    ] = Path("plan.toml"),
+        Path | None,
+        typer.Argument(
+            help="File to write, or a table (CSV, Parquet) to look at and write a plan for. Default: plan.toml, with "
+            "--claims claims.toml."
+        ),
+    ] = None,
     label: Annotated[str | None, typer.Option(help="With a table: its column of labels.")] = None,
     user: Annotated[str | None, typer.Option(help="With a table: its column that says whose record it is.")] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="With a table: the plan to write.")] = Path("plan.toml"),
+    claims: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RESULT",
+            help="Write a claims file instead: what this result.json, or the one in this folder, claims and measured, "
+            "as claims that it passes.",
+        ),
+    ] = None,
 ) -> None:
-    """Write a plan with comments. It runs as it is."""
+    """Write a plan, or a claims file, with comments. It runs, or passes, as it is."""
     from dpaudit.audits.plan_for_table import plan_for_table
+    from dpaudit.cli.verify import of_run
     from dpaudit.data.look import look
+    from dpaudit.gate.claims_from_result import LEFT_OUT, write_claims
+    from dpaudit.results.result import load_result
     from dpaudit.runtime.errors import InputError
     from dpaudit.runtime.files import write_text
 
+    path = path or Path("plan.toml" if claims is None else "claims.toml")
     table = path.suffix in (".csv", ".parquet")
     if (label is not None or user is not None) and not table:
         raise InputError(f"--label and --user go with a table, CSV or Parquet; {path} is none.")
     written = out if table else path
+    if claims is not None and table:
+        raise InputError(f"--claims writes a claims file, and {path} is a table; give it a name in .toml.")
     if written.exists():
         raise InputError(f"{written} already exists and is not overwritten; give another name{' (--out)' * table}.")
+    if claims is not None:
+        result = of_run(claims)
+        text = write_claims(load_result(result), where=_seen_from(written.parent, result))
+        write_text(written, text)
+        typer.echo("".join(text.partition(LEFT_OUT)[1:]), nl=False)
+        typer.echo(f"{written} written; judge a result by it with: dpaudit verify RESULT --claims {written}")
+        return
     if not table:
         text = resources.files("dpaudit").joinpath("plan_template.toml").read_text(encoding="utf-8")
     else:

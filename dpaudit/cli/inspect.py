@@ -178,7 +178,8 @@ def _inspect_trace(folder: Path, *, json: bool, quiet: bool) -> None:
         print_json(document)
     elif not quiet:
         out = console()
-        out.print(findings_table(findings, title=f"Inspection of {folder.resolve().name}"))
+        title = f"Inspection of {folder.resolve().name}"
+        out.print(findings_table(findings, title=title, not_checked=[each.check for each in found.not_checked]))
         claimed = "no ε" if claim is None or claim.epsilon is None else f"ε = {claim.epsilon:.3g} per {claim.unit}"
         out.print(
             plain_text(
@@ -196,9 +197,10 @@ def _inspect_mechanism(factory: str, built: Any, wanted: _Wanted, *, out: Path |
     from dataclasses import replace
     from typing import cast
 
-    from dpaudit.accounting.claim import Adjacency, Claim, GaussianSteps, Poisson, Shuffled, Unit
+    from dpaudit.accounting import epsilon
+    from dpaudit.accounting.claim import Adjacency, Claim, GaussianSteps, LawSteps, Poisson, Shuffled, Unit
     from dpaudit.accounting.law import GaussianNoise, TreeNoise, law_from
-    from dpaudit.accounting.law_epsilon import law_epsilon
+    from dpaudit.accounting.law_epsilon import claim_of_law
     from dpaudit.inspection.built_training import BuiltTraining
     from dpaudit.inspection.findings_table import sights_table, summary, tabulate_findings
     from dpaudit.inspection.inspect import LEVEL, inspect_mechanism
@@ -211,25 +213,22 @@ def _inspect_mechanism(factory: str, built: Any, wanted: _Wanted, *, out: Path |
 
     noise = law_from(wanted.law)
     stated = Stated(wanted.clip, wanted.noise_multiplier, wanted.denominator, cast(Adjacency, wanted.adjacency), noise)
-    mechanism = GaussianSteps(wanted.noise_multiplier, wanted.steps, Poisson(wanted.rate))
     own = built if isinstance(built, BuiltTraining) else None
     subject = built if own is None else own.mechanism
     unit: Unit = "user" if isinstance(subject, Server) else "record"
-    accounted = mechanism
-    if isinstance(noise, TreeNoise):  # which takes part in no sampling
-        accounted = replace(mechanism, sampling=Shuffled(max(1, round(1 / mechanism.sampling.rate))))
-    claimed = law_epsilon(accounted, noise, delta=wanted.delta, adjacency=stated.adjacency).epsilon
-    gaussian = isinstance(noise, GaussianNoise)
-    if wanted.canary_steps and not gaussian:
+    sampling = Poisson(wanted.rate)
+    if isinstance(noise, GaussianNoise) or wanted.noise_multiplier == 0:
+        mechanism = GaussianSteps(wanted.noise_multiplier, wanted.steps, sampling)
+        claimed = epsilon(mechanism, delta=wanted.delta, adjacency=stated.adjacency).epsilon
+        source = "the mechanism's own parameters"
+        claim = Claim(claimed, wanted.delta, unit, stated.adjacency, source, mechanism)
+    elif wanted.canary_steps:
         raise InputError(f"--canary-steps measures Gaussian noise only, got --law {wanted.law}.")
-    claim = Claim(
-        claimed,
-        wanted.delta,
-        unit,
-        stated.adjacency,
-        "the mechanism's own parameters",
-        mechanism if gaussian else None,
-    )
+    else:
+        # A tree takes part in no sampling.
+        drawn = Shuffled(max(1, round(1 / sampling.rate))) if isinstance(noise, TreeNoise) else sampling
+        steps = LawSteps(wanted.law, wanted.noise_multiplier, wanted.steps, drawn)
+        claim = claim_of_law(steps, delta=wanted.delta, adjacency=stated.adjacency, unit=unit)
     level = LEVEL / (1 + bool(wanted.canary_steps) + bool(wanted.starts) + (own is not None))
     ask = inspect_server if isinstance(subject, Server) else inspect_mechanism
     found = ask(
@@ -258,12 +257,12 @@ def _inspect_mechanism(factory: str, built: Any, wanted: _Wanted, *, out: Path |
         )
         more = find_contradiction(measured, stated, claim, level=level)
         found = replace(found, findings=(*more, *found.findings))
-    document = {"schema": 1, "claimed_epsilon": claimed, **asdict(found)}
+    document = {"schema": 1, "claimed_epsilon": claim.epsilon, **asdict(found)}
     if read is not None:
         document["not_checked"] = [asdict(unchecked) for unchecked in read.not_checked]
     if measured is not None:
         document["step_canaries"] = asdict(measured)
-    sentence = summary(found, stated, claimed=claimed, delta=wanted.delta, steps=wanted.steps, rate=wanted.rate)
+    sentence = summary(found, stated, claimed=claim.epsilon, delta=wanted.delta, steps=wanted.steps, rate=wanted.rate)
     if out is not None:
         from dpaudit.reports.inspection import write_inspection
         from dpaudit.runtime.files import write_text

@@ -34,3 +34,13 @@ Probability = Annotated[
 UserColumn = Annotated[
     str | None, typer.Option(help="Column that says whose record it is; the audit is then about users.")
 ]
+ExperimentOut = Annotated[Path, typer.Option("--out", "-o", help="Folder of the experiment; it must be new or empty.")]
+ExperimentSeed = Annotated[
+    int | None, typer.Option(min=0, help="Seed of what is drawn. Default: one is drawn, and written down.")
+]
+IdColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--id", help="Column of ids, one for each record. Default: dpaudit_id (NPZ: id), which is added where missing."
+    ),
+]

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -10,6 +11,9 @@ from dpaudit.reports.words import first_screen
 from dpaudit.results.facts import why_void
 from dpaudit.results.result import Result
 from dpaudit.runtime.terminal import console, plain_text
+
+if TYPE_CHECKING:
+    from dpaudit.audits.experiment.sealed import Experiment
 
 
 def finish(result: Result, *, folder: Path | None, json: bool, quiet: bool) -> None:
@@ -29,3 +33,24 @@ def finish(result: Result, *, folder: Path | None, json: bool, quiet: bool) -> N
         raise typer.Exit(1)
     if result.no_verdict or why_void(result):
         raise typer.Exit(3)
+
+
+def say_experiment(made: "Experiment", *, quiet: bool) -> None:
+    """What was drawn, what to train on, and what to type afterwards."""
+    if quiet:
+        return
+    known, out = made.manifest, console()
+    feature = "" if known.id == "path" else f" ({known.id} is no feature: leave it out)"
+    lines = [
+        made.sentence[0].upper() + made.sentence[1:],
+        f"train on: {made.train}{feature}",
+        f"never train on: {made.heldout}",
+        *(
+            ["no labels are known: name their column with --label, or have it in the predictions"]
+            * (known.label is None)
+        ),
+        f"afterwards, predict the records of both, with their {known.id}, and judge the model: "
+        f"dpaudit attack --experiment {made.folder} --predictions FILE",
+    ]
+    for line in lines:
+        out.print(plain_text(line), soft_wrap=True)

@@ -22,6 +22,7 @@ def report(
             "be repeated."
         ),
     ] = None,
+    card: Annotated[bool, typer.Option("--model-card", help="Also write model-card.md for Hugging Face.")] = False,
     context: Annotated[
         Path | None,
         typer.Option(help="TOML for --evidence: purpose, population, deployment, trust_model. Default: the plan."),
@@ -39,6 +40,7 @@ def report(
     from dpaudit.reports import markdown as words
     from dpaudit.reports.evidence import evidence_table
     from dpaudit.reports.html import write_pixels, write_report
+    from dpaudit.reports.model_card import model_card
     from dpaudit.reports.pdf import write_pdf
     from dpaudit.reports.records import read_exposed_records
     from dpaudit.results.result import load_result
@@ -64,4 +66,7 @@ def report(
         write_pdf(loaded, folder / "report.pdf", before, records)
     if markdown:
         write_text(folder / "report.md", words.result_as_markdown(loaded, before))
+    if card:
+        write_text(folder / "model-card.md", model_card(loaded))
+        typer.echo(f"model card: {folder / 'model-card.md'}")
     typer.echo(f"report: {folder / 'report.html'}")

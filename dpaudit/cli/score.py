@@ -34,8 +34,6 @@ def score(
     """Audit scores you already have, of a model of any framework."""
     from dpaudit.audits.score import audit_scores
     from dpaudit.cli.output import finish
-    from dpaudit.reports.html import write_report
-    from dpaudit.runtime.files import write_text
 
     scores, member, *users = _columns(file, [score_column, member_column, *([] if user is None else [user])])
     result = audit_scores(
@@ -55,8 +53,7 @@ def score(
         seed=seed,
     )
     if out is not None:
-        write_text(out / "result.json", result.json())
-        write_report(result, out)
+        result.save(out, overwrite=True)
     finish(result, folder=out, json=json, quiet=quiet)
 
 

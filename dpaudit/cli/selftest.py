@@ -15,6 +15,10 @@ def selftest(
     power: Annotated[
         bool, typer.Option("--power", help="Test the power instead: is a violation detected as often as verdicts say?")
     ] = False,
+    effort: Annotated[
+        list[float] | None,
+        typer.Option(help="With --faults, compare what rung 1 detects at these efforts; give it once for each."),
+    ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer audits a cell: seconds to a minute.")] = False,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File for the table as JSON.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="File for the table as Markdown.")] = None,
@@ -40,8 +44,13 @@ def selftest(
         given = [name for name, value in (("--quick", quick), ("--out", out), ("--json", json)) if value]
         if given:
             raise typer.BadParameter(f"{given[0]} is for the bounds; --faults takes --markdown for its table.")
-        _faults(seed=seed, jobs=jobs, backend=backend, markdown=markdown, quiet=quiet)
+        if effort:
+            _efforts(effort, seed=seed, jobs=jobs, backend=backend, markdown=markdown, quiet=quiet)
+        else:
+            _faults(seed=seed, jobs=jobs, backend=backend, markdown=markdown, quiet=quiet)
         return
+    if effort:
+        raise typer.BadParameter("--effort is for --faults; leave it out.")
     if power:
         if markdown is not None:
             raise typer.BadParameter("--markdown is for the tables of bounds and of --faults; leave it out.")
@@ -110,3 +119,21 @@ def _faults(*, seed: int, jobs: int | None, backend: str, markdown: Path | None,
     if not report.passed:
         alarms = [found.mechanism for found in report.right if found.alarms]
         raise AuditFailed(f"faults not detected: {list(report.missed)}; correct mechanisms with an alarm: {alarms}.")
+
+
+def _efforts(
+    efforts: list[float], *, seed: int, jobs: int | None, backend: str, markdown: Path | None, quiet: bool
+) -> None:
+    from dpaudit.runtime.errors import AuditFailed
+    from dpaudit.runtime.files import write_text
+    from dpaudit.runtime.terminal import console
+    from dpaudit.self_test.faults.efforts import run_efforts
+
+    found = run_efforts(efforts, seed=seed, jobs=jobs, backend=backend)
+    if markdown is not None:
+        given = " ".join(f"--effort {effort:g}" for effort in efforts)
+        write_text(markdown, found.markdown(f"dpaudit selftest --faults {given} --markdown {markdown}"))
+    if not quiet:
+        console().print(found.table())
+    if found.wrong:
+        raise AuditFailed(f"known faults missed, or right mechanisms with an alarm: {', '.join(found.wrong)}.")

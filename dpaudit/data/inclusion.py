@@ -1,5 +1,8 @@
 """Who was trained on: masks of records."""
 
+import hashlib
+from collections.abc import Sequence
+
 import numpy as np
 
 from dpaudit.runtime import check
@@ -18,6 +21,30 @@ def fair_coins(records: int, *, seed: int) -> BoolArray:
     """
     check.integer("records", records, at_least=1)
     return np.random.default_rng(seed).random(records) < 0.5
+
+
+def included_by_name(names: Sequence[str], share: float, *, seed: int) -> BoolArray:
+    """Independent inclusion of each unit with probability ``share``, shape (units,); its name decides, not its place.
+
+    A unit is included when the first 64 bits of the SHA-256 of seed and name lie below ``share`` of their range. Any
+    order of the units, any platform and any version gives the same inclusions.
+
+    Args:
+        names: of the units, no two equal.
+        share: the probability, 0 < share < 1.
+        seed: another one gives unrelated inclusions.
+
+    >>> included_by_name(["a", "b", "c"], 0.5, seed=1), included_by_name(["c", "a"], 0.5, seed=1)
+    (array([ True,  True, False]), array([False,  True]))
+    """
+    limit = int(check.open_unit("share", share) * 2**64)
+    begin = hashlib.sha256(f"inclusion {check.integer('seed', seed, at_least=0)} ".encode())
+    included = np.zeros(len(names), bool)
+    for at, name in enumerate(names):
+        each = begin.copy()
+        each.update(name.encode())
+        included[at] = int.from_bytes(each.digest()[:8], "big") < limit
+    return included
 
 
 def complementary_pairs(models: int, records: int, *, seed: int) -> BoolArray:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SUFFIXES = (".csv", ".npz", ".parquet")
+LABEL = "label"  # column of the labels where none is named; an NPZ file has "labels" then
 Encode = Literal["none", "auto"]
 
 
@@ -39,7 +40,7 @@ class ColumnRoles:
         encode: ``auto`` makes numbers of words, dates and gaps (`encoded`); ``none`` refuses them.
     """
 
-    label: str = "label"
+    label: str = LABEL
     user: str | None = None
     groups: tuple[str, ...] = ()
     drop: tuple[str, ...] = ()
@@ -51,7 +52,7 @@ def load(
     source: str,
     *,
     task: Task = "multiclass",
-    label: str = "label",
+    label: str = LABEL,
     user: str | None = None,
     groups: Sequence[str] = (),
     drop: Sequence[str] = (),
@@ -64,7 +65,7 @@ def load(
         source: a registered name such as ``digits``, or a path. NPZ files hold ``features``, ``labels`` and perhaps
             ``users``; tables hold one column per feature. An index without a name is left out.
         task: what is predicted, for files.
-        label: column of the labels, for tables.
+        label: column of the labels; of an NPZ file an array, ``labels`` where it is not stated.
         user: column (of an NPZ file: array) that says whose record it is.
         groups: as in `ColumnRoles`; so are ``drop``, ``features`` and ``encode``, which are for tables.
 
@@ -89,14 +90,18 @@ def load(
             raise InputError(f"{source} has no column {missing[0]!r}; it has {_listed(dataset.groups)}.")
         return replace(dataset, groups={by: dataset.groups[by] for by in groups})
     if path.suffix == ".npz":
-        return _from_npz(path, task, user, groups)
+        return _from_npz(path, task, what)
     if path.suffix == ".parquet" and encode == "none":
         return from_parquet(path, task, what)
     return _from_table(path, task, what)
 
 
-def read_table(path: Path) -> "pd.DataFrame":
+def read_table(path: Path, *, as_written: bool = False) -> "pd.DataFrame":
     """A CSV or Parquet file.
+
+    Args:
+        path: of the file.
+        as_written: leave every cell of a CSV file the text it is, so that it can be written again unchanged.
 
     Raises:
         InputError: it is missing, empty or unreadable, or two columns have one name.
@@ -112,6 +117,8 @@ def read_table(path: Path) -> "pd.DataFrame":
         twice = sorted({name for name in header if name and header.count(name) > 1})
         if twice:  # pandas would call the second one NAME.1
             raise InputError(f"{path} has two columns called {twice[0]!r}.")
+        if as_written:
+            return pd.read_csv(BytesIO(content), dtype=str, keep_default_na=False)
         return pd.read_csv(BytesIO(content))
     except FileNotFoundError as error:
         raise InputError(f"cannot read {path}: no such file.") from error
@@ -152,13 +159,17 @@ def _require_column(names: Sequence[str], name: str, where: object) -> None:
         raise InputError(f"{where} has no column {name!r}; it has {', '.join(names)}.{check.nearest(name, names)}")
 
 
-def _from_npz(path: Path, task: Task, user: str | None, groups: Sequence[str]) -> Dataset:
+def _from_npz(path: Path, task: Task, what: ColumnRoles) -> Dataset:
     arrays = read_npz(path)
-    for needed in ("features", "labels", *groups, *([] if user is None else [user])):
+    labels = "labels" if what.label == LABEL else what.label
+    for needed in ("features", labels, *what.groups, *([] if what.user is None else [what.user])):
         if needed not in arrays:
-            raise InputError(f"{path} has no array {needed!r}; it has {_listed(arrays)}.")
-    sliced_by = {by: arrays[by] for by in groups}
-    return Dataset(path.stem, arrays["features"], arrays["labels"], task, arrays.get(user or "users"), groups=sliced_by)
+            raise InputError(
+                f"{path} has no array {needed!r}; it has {_listed(arrays)}.{check.nearest(needed, arrays)}"
+            )
+    sliced_by = {by: arrays[by] for by in what.groups}
+    users = arrays.get(what.user or "users")
+    return Dataset(path.stem, arrays["features"], arrays[labels], task, users, groups=sliced_by)
 
 
 def _listed(names: Iterable[str]) -> str:

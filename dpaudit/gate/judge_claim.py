@@ -112,6 +112,18 @@ def number_of_tests(case: Case) -> int:
             return 0
 
 
+def claimed_interval(case: Case, tail: float) -> Interval:
+    """What a ceiling is judged by: the widest interval of its metric over the attacks, or releases, that it is about.
+
+    Raises:
+        InputError: the claim is on no metric, or the metric was not measured.
+    """
+    claim = case.claim
+    if not isinstance(claim, CeilingClaim | NoGrowthClaim):
+        raise InputError(f"claim {claim.id!r} is on no metric.")
+    return measured.widest_interval(list(_intervals(claim, case, case.result, _names(claim, case), tail).values()))
+
+
 def _epsilon(claim: EpsilonClaim, case: Case) -> Judgement:
     claimed = f"ε ≤ {claim.epsilon:.3g} at δ = {claim.delta:g}"
     ran = case.ran(claim.unit)
@@ -198,7 +210,7 @@ def _by_bounds(case: Case, claim: Claim, claimed: str) -> Judgement:
 
 def _ceiling(claim: CeilingClaim, case: Case, tail: float) -> Judgement:
     intervals = _intervals(claim, case, case.result, _names(claim, case), tail)
-    found = measured.widest_interval(list(intervals.values()))
+    found = claimed_interval(case, tail)
     if case.model is not None and (void := void_reasons(case.facts)):
         return _judged(case, "no verdict", f"{claim.metric} ≤ {claim.max:g}", _shown(found), " ".join(void))
     claimed, shown = f"{claim.metric} ≤ {claim.max:g}", _shown(found)

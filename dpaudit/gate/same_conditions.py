@@ -107,9 +107,15 @@ def _another_draw(before: Result, after: Result) -> bool:
         isinstance(source, str)
         and not Path(source).suffix
         and was == now
-        and before.provenance.seed != after.provenance.seed
+        and _split_seed(before) != _split_seed(after)
         and before.data.records == after.data.records
     )
+
+
+def _split_seed(result: Result) -> int | None:
+    """Seed that drew the records: its own in the plan, or the plan's only one."""
+    found: int | None = _table(_plan(result), "seeds").get("split", result.provenance.seed)
+    return found
 
 
 def _terms(result: Result, model: str, attack: str) -> dict[str, Any]:

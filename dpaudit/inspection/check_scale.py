@@ -11,6 +11,7 @@ from dataclasses import replace
 from scipy import stats
 
 from dpaudit.accounting.composed import EpsilonOf
+from dpaudit.accounting.law import Laplace
 from dpaudit.bounds.lower_bound import Finding
 from dpaudit.inspection.noise import NoiseRun
 from dpaudit.inspection.probe import Probe
@@ -28,7 +29,8 @@ def check_scale(probe: Probe, noise: NoiseRun, moves: Sequence[Move], epsilon_of
     level, of_moves = probe.level / 3 / (len(rooms) * len(noise.kinds)), probe.level / 3 / len(moves)
     worst: dict[tuple[str, str], tuple[float, Finding]] = {}
     for place, size in rooms:
-        sigma, findings = _judge(probe, place, noise, *_room(noise, moves, place, size, level, of_moves), of_moves)
+        room = _room(probe, noise, moves, place, size, level, of_moves)
+        sigma, findings = _judge(probe, place, noise, *room, of_moves)
         for finding in findings:  # the same fault shows in several variables
             key = (finding.check, finding.severity)
             if key not in worst or sigma < worst[key][0]:
@@ -51,7 +53,7 @@ def effective_noise_multiplier(probe: Probe, noise: NoiseRun, moves: Sequence[Mo
     level = (1 - CONFIDENCE) / 4 / len(rooms)
     found = []
     for place, size in rooms:
-        kinds, worst = _room(noise, moves, place, size, level, probe.level / 3 / len(moves))
+        kinds, worst = _room(probe, noise, moves, place, size, level, probe.level / 3 / len(moves))
         # The largest of many moves is too large by chance: the surest one counts where no other is surely larger.
         surest = min(
             (move for move in moves if (move.variable, move.batch_size) == (worst.variable, size)),
@@ -105,11 +107,11 @@ def _sizes(noise: NoiseRun) -> list[int]:
 
 
 def _room(
-    noise: NoiseRun, moves: Sequence[Move], place: int | None, size: int, level: float, of_moves: float
+    probe: Probe, noise: NoiseRun, moves: Sequence[Move], place: int | None, size: int, level: float, of_moves: float
 ) -> tuple[dict[int, EstimateInterval], Move]:
     """Noise on each kind of batch of one size, in one variable, and the move there that is surely the largest."""
     kinds = {
-        index: _relative(noise, place, index, level)
+        index: _relative(probe, noise, place, index, level)
         for index, kind in enumerate(noise.kinds)
         if len(kind.batch) == size
     }
@@ -119,12 +121,17 @@ def _room(
     return kinds, max(there, key=lambda move: move.interval(of_moves).low)
 
 
-def _relative(noise: NoiseRun, place: int | None, kind: int, level: float) -> EstimateInterval:
+def _relative(probe: Probe, noise: NoiseRun, place: int | None, kind: int, level: float) -> EstimateInterval:
     """Noise on one kind of batch over the stated noise."""
     squares = noise.squares[noise.kind == kind]
     if place is None:
-        return scale_of(float(squares.sum()), len(squares) * int(noise.sizes.sum()), level=level)
-    return scale_of(float(squares[:, place].sum()), len(squares) * int(noise.sizes[place]), level=level)
+        found = scale_of(float(squares.sum()), len(squares) * int(noise.sizes.sum()), level=level)
+    else:
+        found = scale_of(float(squares[:, place].sum()), len(squares) * int(noise.sizes[place]), level=level)
+    law = probe.stated.law
+    if isinstance(law, Laplace):
+        return EstimateInterval(law.ratio(found.low), law.ratio(found.estimate), law.ratio(found.high))
+    return found
 
 
 def _by_content(probe: Probe, noise: NoiseRun, level: float) -> list[Finding]:

@@ -46,8 +46,10 @@ def summary(found: Inspection, stated: Stated, *, claimed: float, delta: float, 
     )
 
 
-def findings_table(findings: Sequence[Finding], *, title: str) -> Table:
-    """Findings with what was fed, what came out, what was expected and how to mend it."""
+def findings_table(findings: Sequence[Finding], *, title: str, not_checked: Sequence[str] = ()) -> Table:
+    """Findings with what was fed, what came out, what was expected and how to mend it; what was not checked on top."""
+    if not_checked:
+        title += f" (not checked: {', '.join(dict.fromkeys(not_checked))})"
     lines = Table(title=plain_text(title, "table.title"), show_lines=True, show_header=False)
     lines.add_column()
     lines.add_column()
@@ -59,5 +61,5 @@ def findings_table(findings: Sequence[Finding], *, title: str) -> Table:
         facts = "\n".join(f"{name + ':':10}{printable(text)}" for name, text in [*rows, ("remedy", finding.remedy)])
         lines.add_row(Text.assemble(plain_text(finding.check, style), f"\n{finding.severity}"), Text(facts))
     if not findings:
-        lines.add_row("all checks", "nothing that is not as stated")
+        lines.add_row("the other checks" if not_checked else "all checks", "nothing that is not as stated")
     return lines

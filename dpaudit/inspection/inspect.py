@@ -8,7 +8,7 @@ import numpy as np
 
 from dpaudit.accounting.claim import Claim
 from dpaudit.accounting.composed import EpsilonOf, epsilon_under
-from dpaudit.accounting.law import correlated
+from dpaudit.accounting.law import DiscreteGaussian, Laplace, correlated
 from dpaudit.bounds.lower_bound import Finding
 from dpaudit.inspection.after import Opaque
 from dpaudit.inspection.check_batch_size import check_denominator, check_empty
@@ -44,6 +44,7 @@ SECONDS = 10.0  # an inspection may take at effort 1, where it is not given; les
 FOR_NOISE = 0.5  # of it
 FOR_CURVE = 0.3
 FOR_BUILDS = 0.1
+PORTFOLIO = 24  # calls that one more repeat of the questions about an example beside others costs, with the curve's
 NEARLY = 0.9  # of the stated noise
 STILL = 0.5  # of what one example may move beside such noise: less is no measurement of a sensitivity
 
@@ -201,7 +202,7 @@ def _everything(
             advance=lambda share: advance(60 * share),
         )
     each = max(time.monotonic() - begin, 1e-9) / noise.calls
-    patience = FOR_CURVE * seconds / each / 8
+    patience = FOR_CURVE * seconds / each / PORTFOLIO
     points, places, repeats = (
         int(np.clip(patience, least, most)) for least, most in ((12, 48), (6, 64), (LEAST_CALLS, 100))
     )
@@ -264,7 +265,9 @@ def _of_the_noise(probe: Probe, noise: NoiseRun, moved: list[Move], epsilon_of: 
     if dependent or noise.missing:
         return findings  # its shape and its directions follow from that
     free = check_directions(probe, noise)
-    other = [] if free else check_law(probe, noise)
+    # Scores of another law follow its shape only where the scale is the stated one.
+    misfit = isinstance(probe.stated.law, Laplace | DiscreteGaussian) and bool(findings)
+    other = [] if free or misfit else check_law(probe, noise)
     if other and float(noise.level.min()) > NEARLY:  # a tail that is cut off takes a little of the deviation along
         findings = [finding for finding in findings if finding.check not in ("noise", "scale")]
     return [*findings, *free, *other]

@@ -21,6 +21,7 @@ from dpaudit.runtime.check import BoolArray, FloatArray, IntArray
 from dpaudit.runtime.errors import InputError
 
 CALLS = 3000
+BLOCK, LEAST_BLOCK = 64, 16  # calls whose releases are taken together
 LEAST = 96  # asked of the slowest mechanism too
 KEPT = 1024  # coordinates of which every draw is kept
 VALUES = 2e7  # numbers kept in all
@@ -193,9 +194,9 @@ def listen(
     weight = np.array([0.4, 0.2, 0.2, 0.1, 0.1][: len(choices)])
     whiten = None if covariance is None else inverse_root(covariance)
     most = max(1, int(2e6) // probe.coordinates)
-    block = min(64, most) if whiten is None else len(whiten)
+    block = min(BLOCK, most) if whiten is None else len(whiten)
     gathered = _Gathered(probe, calls, rng)
-    done = 0
+    done, begin = 0, time.monotonic()
     while done < calls and (done < LEAST or until is None or time.monotonic() < until):
         count = min(block, calls - done)
         if done == 0 and whiten is None:  # of each kind something
@@ -206,6 +207,8 @@ def listen(
         released = asked.sequence([prepared[kind] for kind in drawn])
         gathered.add(choices, drawn, released, None if whiten is None else whiten[:count, :count])
         done += count
+        if until is not None and whiten is None:  # blocks of a slow mechanism end near the moment
+            block = int(np.clip((until - time.monotonic()) / ((time.monotonic() - begin) / done), LEAST_BLOCK, block))
         if advance is not None:
             advance(count / calls)
     return gathered.noise()

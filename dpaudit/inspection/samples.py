@@ -255,6 +255,7 @@ def _by_repetition(
 ) -> list[Move]:
     known = _deviation(probe, noise, size)
     found: list[Move] = []
+    drawn: dict[int, FloatArray] = {}  # groups have one neighbour, whose releases serve all of them
     for question in questions:
         # Where clipped gradients add up, one of them needs to be resolved less finely.
         coarse = bool(found) and abs(found[0].size - 1) < 0.1
@@ -270,13 +271,29 @@ def _by_repetition(
             )
         )
         unit = _dual(probe, question.unit)
-        gaps = (probe.releases(question.one, calls) - probe.releases(question.other, calls)) @ unit / question.allowed
+        gaps = (probe.releases(question.one, calls) - _others_releases(probe, question, calls, drawn)) @ unit
+        gaps /= question.allowed
         # Few calls know their own deviation badly; the long run knows that of its noise well.
         alone = known * float(np.linalg.norm(unit)) * math.sqrt(2) / question.allowed
         error = max(alone, float(gaps.std(ddof=1))) / math.sqrt(calls)
         size_of = abs(float(gaps.mean()))
         found.append(Move(question.words, question.variable, size_of, error, LARGE, size, question.remedy))
     return found
+
+
+def _others_releases(probe: Probe, question: Question, calls: int, drawn: dict[int, FloatArray]) -> FloatArray:
+    """Releases of a question's second batch, (calls, coordinates): those of zeros are asked for once."""
+    if question.other.any():
+        return probe.releases(question.other, calls)
+    key = len(question.other)
+    there = drawn.get(key)
+    missing = calls - (0 if there is None else len(there))
+    if missing > 0:
+        more = probe.releases(question.other, missing)
+        there = more if there is None else np.concatenate([there, more])
+        drawn[key] = there
+    assert there is not None
+    return there[:calls]
 
 
 def _once(probe: Probe, questions: Iterable[Question], size: int, noise: NoiseRun) -> list[Move]:

@@ -2,13 +2,14 @@
 
 from typing import Annotated
 
-from pydantic import AliasChoices, BaseModel, Field, model_validator
+from pydantic import AliasChoices, BaseModel, Field, PrivateAttr, model_validator
 
 from dpaudit.accounting.claim import Design
 from dpaudit.bounds.lower_bound import LowerBound
 from dpaudit.data.blind_baseline import BlindBaseline
 from dpaudit.data.duplicates import Duplicates
 from dpaudit.data.member_choice import MemberChoice
+from dpaudit.results.record_scores import ScoresBeside
 from dpaudit.scores.roc import TprAtFpr
 from dpaudit.scores.slices import Slices
 from dpaudit.scores.targets import NullCheck, OverTargets
@@ -146,6 +147,16 @@ class MembershipResult(BaseModel):
     skipped: list[SkippedAttack] = []
     floored: dict[str, int] = {}
     caveats: list[str] = []
+    _scores: ScoresBeside = PrivateAttr(default_factory=ScoresBeside)
+
+    @property
+    def scores(self) -> ScoresBeside:
+        """Scores of single records, in the order of ``attacks``; they lie beside ``result.json``."""
+        return self._scores
+
+    def keep(self, scores: ScoresBeside) -> None:
+        """Say where the scores of single records are."""
+        self._scores = scores
 
     def bounds(self, model: str) -> list[LowerBound]:
         """Lower bounds on one model's ε."""

@@ -6,7 +6,7 @@ import sys
 from datetime import datetime, timezone
 from html import escape
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import to_json
@@ -22,11 +22,16 @@ from dpaudit.results.gradient import GradientResult
 from dpaudit.results.ladder import LadderResult
 from dpaudit.results.membership import MembershipResult
 from dpaudit.results.prior import PriorResult
+from dpaudit.results.record_scores import FILE as SCORES_FILE
+from dpaudit.results.record_scores import ScoresBeside
 from dpaudit.results.trace import TraceResult
 from dpaudit.runtime.errors import AuditFailed, InputError
-from dpaudit.runtime.files import read_text
+from dpaudit.runtime.files import alone_in, read_text, write_text
 from dpaudit.runtime.first_error import first_error
 from dpaudit.runtime.machine import versions_of
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SCHEMA = 1
 VERSIONS_OF = (
@@ -146,6 +151,59 @@ class Result(_Part):
         """Whether what was measured says nothing about a claim."""
         return any(found.verdict == "no verdict" for found in self.comparisons)
 
+    def frame(self, name: str) -> "pd.DataFrame":
+        """A table of pandas, one row for each thing that was measured.
+
+        Args:
+            name: ``attacks``, ``bounds``, ``models``, ``pools``, ``scores`` (of single records) or ``slices``; the
+                columns and their units are listed in `dpaudit.results.frames.COLUMNS`. A table of what the audit did
+                not measure has no rows.
+
+        Raises:
+            InputError: no such table, or the scores of single records were moved away from the result.
+
+        >>> import dpaudit
+        >>> result = dpaudit.audit_scores([3.0, 2.0, 1.0, 0.0], [True, True, False, False])
+        >>> result.frame("scores")["score"].tolist()
+        [3.0, 2.0, 1.0, 0.0]
+        """
+        from dpaudit.results.frames import frame
+
+        return frame(self, name)
+
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
+        """Write what the commands write: ``result.json``, ``scores.npz``, ``report.html`` and its figures.
+
+        `dpaudit.load_result` reads it, and ``dpaudit report``, ``verify`` and ``export`` work on the folder.
+
+        Args:
+            folder: made if it is not there.
+            overwrite: whether another result in the folder may be replaced; the same result may be saved again.
+
+        Raises:
+            InputError: the folder holds another result, or cannot be written.
+        """
+        folder = Path(folder)
+        with alone_in(folder):  # or the result of one audit could lie beside the report of another
+            there = folder / "result.json"
+            if there.exists() and not overwrite and not _same(there, self):
+                raise InputError(
+                    f"{folder} holds another result and is kept as it is; give another folder, or overwrite=True."
+                )
+            self.write(folder)
+
+    def write(self, folder: Path) -> None:
+        """`save` for a caller that has the folder for itself, whatever lies in it."""
+        from dpaudit.reports.html import write_report
+
+        scores = folder / SCORES_FILE
+        if self.membership is not None and self.membership.scores.known:
+            self.membership.scores.read().write(scores)
+        else:  # those that lie there are of another result
+            scores.unlink(missing_ok=True)
+        write_text(folder / "result.json", self.json())
+        write_report(self, folder)
+
     def _repr_html_(self) -> str:
         """What a notebook shows: one row for each model, and below it the whole report in a frame of its own.
 
@@ -195,13 +253,32 @@ def _nan_in(value: object, place: str = "") -> str | None:
     return next((found for key, part in items if (found := _nan_in(part, f"{place}.{key}".lstrip(".")))), None)
 
 
-def load_result(path: Path) -> Result:
-    """Read a ``result.json``.
+def _same(path: Path, result: Result) -> bool:
+    """Whether a file holds this result, but for when and how fast it was made."""
+
+    def apart_from_time(one: Result) -> str:
+        when = one.provenance.model_copy(update={"created": ""})
+        return one.model_copy(update={"timing": {}, "provenance": when}).json()
+
+    try:
+        return path.exists() and apart_from_time(load_result(path)) == apart_from_time(result)
+    except InputError:  # no result of ours, so another one in any case
+        return False
+
+
+def load_result(path: str | Path) -> Result:
+    """Read a ``result.json``, or the one in a folder.
 
     Raises:
         InputError: it is missing, no JSON, or not a result of this schema.
     """
-    return result_from_json(read_text(path), where=str(path))
+    path = Path(path)
+    if path.is_dir():
+        path = path / "result.json"
+    found = result_from_json(read_text(path), where=str(path))
+    if found.membership is not None:
+        found.membership.keep(ScoresBeside(path=path.with_name(SCORES_FILE)))
+    return found
 
 
 def result_from_json(text: str, *, where: str) -> Result:

@@ -108,8 +108,11 @@ def write_npz(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
     for name, array in arrays.items():
         if array.dtype.hasobject:
             raise InputError(f"{path}: array {name!r} holds Python objects and is not stored.")
-    with replacing(path) as temporary, temporary.open("wb") as stream:
-        np.savez(stream, **arrays)
+    # Not by numpy.savez, which leaves the archive open when the disk is full, and Python then prints a traceback.
+    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
+                np.lib.format.write_array(stream, array, allow_pickle=False)  # type: ignore[no-untyped-call]  # numpy types it not
 
 
 def read_text(path: Path) -> str:

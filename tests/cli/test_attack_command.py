@@ -21,7 +21,7 @@ def table(path: Path, confidence: float) -> Path:
 
 def test_predictions_in_report_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Members sure, others not: every claim of a small ε is contradicted (exit 1); result and report are written."""
-    files = table(tmp_path / "in.csv", 0.99), table(tmp_path / "out.csv", 0.6)
+    files = [table(tmp_path / "in.csv", 0.99), table(tmp_path / "out.csv", 0.6)]
     with pytest.raises(typer.Exit) as end:
         attack(predictions=files, attacks=["loss"], epsilon=0.5, out=tmp_path / "audit")
     assert end.value.exit_code == 1
@@ -36,7 +36,7 @@ def test_arrays_in_json_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     rng = np.random.default_rng(0)
     for name in ("in", "out"):
         np.savez(tmp_path / name, outputs=rng.normal(size=(50, 3)), labels=rng.integers(0, 3, 50))
-    attack(predictions=(tmp_path / "in.npz", tmp_path / "out.npz"), outputs="logits", json=True)
+    attack(predictions=[tmp_path / "in.npz", tmp_path / "out.npz"], outputs="logits", json=True)
     result = json.loads(capsys.readouterr().out)
     assert {one["attack"] for one in result["membership"]["skipped"]} >= {"lira", "attack-p", "quantile"}
 
@@ -49,7 +49,7 @@ def test_slices_by_a_column_of_the_files(tmp_path: Path, capsys: pytest.CaptureF
         first = np.where(town == "here", sure, rng.uniform(0.6, 0.9, 400))
         frame = {"p_0": first, "p_1": 1 - first, "town": town, "age": np.arange(400) % 90, "label": 0}
         pd.DataFrame(frame).to_csv(tmp_path / f"{name}.csv", index=False)
-    files = tmp_path / "in.csv", tmp_path / "out.csv"
+    files = [tmp_path / "in.csv", tmp_path / "out.csv"]
     attack(predictions=files, attacks=["loss"], slices=["town", "age"], json=True)
     found = json.loads(capsys.readouterr().out)["membership"]["attacks"][0]["slices"]["found"]
     aucs = {part["value"]: part["auc"] for part in found if part["by"] == "town"}
@@ -67,7 +67,7 @@ def test_slices_by_an_array_of_the_files(tmp_path: Path, capsys: pytest.CaptureF
         np.savez(
             tmp_path / name, outputs=rng.normal(size=(200, 3)), labels=rng.integers(0, 3, 200), ward=np.arange(200) % 2
         )
-    files = tmp_path / "in.npz", tmp_path / "out.npz"
+    files = [tmp_path / "in.npz", tmp_path / "out.npz"]
     attack(predictions=files, outputs="logits", attacks=["loss"], slices=["ward"], json=True)
     found = json.loads(capsys.readouterr().out)["membership"]["attacks"][0]["slices"]["found"]
     assert {part["value"]: part["members"] for part in found if part["by"] == "ward"} == {"0": 100, "1": 100}
@@ -107,22 +107,22 @@ def test_columns_that_are_no_outputs_are_refused_by_name(tmp_path: Path) -> None
     """A column that numbers the rows, and one of words; probabilities that are said to be logits; one file twice."""
     files = [random_table(tmp_path / f"{i}.csv", 100, i, user_id=np.arange(100)) for i in (0, 1)]
     with pytest.raises(InputError, match=r"0\.csv: no outputs of a model: 'user_id' counts the rows"):
-        attack(predictions=(files[0], files[1]), outputs="logits")
+        attack(predictions=[files[0], files[1]], outputs="logits")
     words = [random_table(tmp_path / f"w{i}.csv", 100, i, town="here") for i in (0, 1)]
     with pytest.raises(InputError, match=r"w0\.csv: no outputs of a model: 'town' holds words \(1 different\)"):
-        attack(predictions=(words[0], words[1]), outputs="logits")
-    shares = table(tmp_path / "in.csv", 0.9), table(tmp_path / "out.csv", 0.8)
+        attack(predictions=[words[0], words[1]], outputs="logits")
+    shares = [table(tmp_path / "in.csv", 0.9), table(tmp_path / "out.csv", 0.8)]
     with pytest.raises(InputError, match="--outputs probabilities"):
         attack(predictions=shares, outputs="logits")
     clean = random_table(tmp_path / "clean.csv", 100, 3)
     with pytest.raises(InputError, match="the same records were given twice"):
-        attack(predictions=(clean, clean), outputs="logits")
+        attack(predictions=[clean, clean], outputs="logits")
 
 
 def test_users_are_a_column_of_predictions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Named, it is no output; the bounds are about users."""
     files = [random_table(tmp_path / f"{i}.csv", 300, i, user_id=np.arange(300) // 3 + 100 * i) for i in (0, 1)]
-    attack(predictions=(files[0], files[1]), outputs="logits", attacks=["loss"], user="user_id", json=True)
+    attack(predictions=[files[0], files[1]], outputs="logits", attacks=["loss"], user="user_id", json=True)
     result = json.loads(capsys.readouterr().out)
     assert result["membership"]["attacks"][0]["bound"]["unit"] == "user"
     assert result["membership"]["attacks"][0]["members"] == 100

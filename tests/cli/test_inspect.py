@@ -143,6 +143,9 @@ def test_a_trace_is_held_against_its_own_claim(tmp_path):
     assert right.exit_code == 0
     assert "12 rounds of test" in right.stdout
     assert "not checked: realised noise: the manifest does not state the server's step" in right.stdout
+    # The headline says so too: this is not all clear.
+    assert "(not checked: realised noise)" in " ".join(right.stdout.split())
+    assert "the other checks" in right.stdout
     wrong = CliRunner().invoke(app, ["inspect", trace(tmp_path / "wrong", 3.0), "--json"])
     assert wrong.exit_code == 1
     assert [each["check"] for each in json.loads(wrong.stdout)["not_checked"]] == ["realised noise"]

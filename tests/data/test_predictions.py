@@ -172,8 +172,8 @@ def test_the_command_reads_them_alike(tmp_path: Path, capsys: pytest.CaptureFixt
         frame.assign(animal=truth).iloc[:, ::-1].to_csv(tmp_path / f"{name}.csv")
     parts[1][0].assign(animal=parts[1][1]).to_parquet(tmp_path / "out.parquet")
     for other in ("out.csv", "out.parquet"):
-        attack(predictions=(tmp_path / "in.csv", tmp_path / other), label="animal", attacks=["loss"], json=True)
+        attack(predictions=[tmp_path / "in.csv", tmp_path / other], label="animal", attacks=["loss"], json=True)
         found = json.loads(capsys.readouterr().out)["membership"]
         assert found["attacks"][0]["auc"] == pytest.approx(right_auc(parts[0][2], parts[1][2]), abs=1e-9)
     with pytest.raises(InputError, match=r"no column 'label'.*--label COLUMN"):
-        attack(predictions=(tmp_path / "in.csv", tmp_path / "out.csv"))
+        attack(predictions=[tmp_path / "in.csv", tmp_path / "out.csv"])

@@ -7,7 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dpaudit.audits.plan import load_plan
+from dpaudit.data.member_choice import Coins
 from dpaudit.runtime import plugins as registry
+from dpaudit.runtime.errors import InputError
 from dpaudit.runtime.files import parse_toml
 from dpaudit.scores.scores import Scores
 from dpaudit.scores.signals import Signals
@@ -46,6 +49,13 @@ def test_guide_to_adding_things_can_be_followed(
     scores = Scores(rng.normal(1.5, 1, 4000), rng.normal(-1.5, 1, 4000))
     found = bound(scores, delta=1e-5, confidence=0.95, adjacency="add-remove", unit="record")
     assert 1 < found.epsilon < found.ceiling
+    with pytest.raises(InputError, match="holds for many-runs only"):
+        load_plan(tmp_path / "plan.toml", ["audit.bound=hoeffding"])
+    planned = load_plan(
+        tmp_path / "plan.toml", ["audit.design=many-runs", 'audit.bound={ name = "hoeffding", threshold = 1.0 }']
+    ).audit.bound
+    assert planned is not None
+    assert planned.build("many-runs", Coins(), seed=0).threshold == 1.0  # type: ignore[attr-defined]  # a field of its own
     for block in blocks("adding"):
         if block.language == "python" and not block.title:
             exec(compile(block.text, "adding", "exec"), {"__name__": "page"})

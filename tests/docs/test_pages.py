@@ -25,11 +25,12 @@ from tests.plugin import LOAD
 from tests.small_audits import gaussian_audit, gaussian_scores
 
 TF = pytest.mark.tf
+OWN_TESTS = ("adding", "four_steps")
 
 
 @pytest.mark.parametrize(
-    "page",  # test_adding.py installs a package too
-    [pytest.param(page, marks=TF) if page == "table" else page for page in WHOLE if page != "adding"],
+    "page",  # test_adding.py installs a package too, and what test_four_steps.py needs may be missing
+    [pytest.param(page, marks=TF) if page == "table" else page for page in WHOLE if page not in OWN_TESTS],
 )
 def test_every_block_of_a_page_runs(page: str, tmp_path: Path) -> None:
     """Python in one namespace, files written as they stand, commands with exit code 0; from top to bottom."""
@@ -118,17 +119,34 @@ def engine(folder: Path) -> dict[str, Any]:
     return {"x": features[:5], "features": features, "labels": labels, "masks": rng.random((16, 300)) < 0.9}
 
 
+def formats(folder: Path) -> dict[str, Any]:
+    rng = np.random.default_rng(1)
+    return {"scores": rng.normal(size=100), "member": rng.random(100) < 0.5}
+
+
+def pytorch(folder: Path) -> dict[str, Any]:
+    pytest.importorskip("opacus", reason="needs dpaudit[torch]; make test-torch runs it")
+    import torch
+
+    x, y = torch.randn(200, 3).numpy(), np.tile([0, 1], 100)
+    named = {"x_in": x[:100], "y_in": y[:100], "x_out": x[100:], "y_out": y[100:]}
+    return {"module": torch.nn.Linear(3, 2), **named}
+
+
 # What a reader has before a page's code, made small.
 NAMES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "bounds": bounds,
     "cluster": cluster,
     "engine": engine,
     "federated": federated,
+    "formats": formats,
     "gradient_leakage": gradient_leakage,
     "keras_model": keras_model,
     "ladder": ladder,
+    "pytorch": pytorch,
 }
 NEED_TF = ("engine", "gradient_leakage")
+NEED_TORCH = ("pytorch",)
 FEWER = {"engine": ("steps=400", "steps=2")}  # in the code itself
 
 
@@ -137,7 +155,14 @@ def code_of(page: str) -> str:
     return "\n".join(block.text for block in blocks(page) if block.language == "python")
 
 
-@pytest.mark.parametrize("page", [pytest.param(page, marks=TF) if page in NEED_TF else page for page in NAMES])
+def marks_of(page: str) -> tuple[pytest.MarkDecorator, ...]:
+    """Of a page whose code needs a framework."""
+    if page in NEED_TORCH:
+        return pytest.mark.torch, pytest.mark.filterwarnings("ignore")
+    return (TF,) if page in NEED_TF else ()
+
+
+@pytest.mark.parametrize("page", [pytest.param(page, marks=marks_of(page)) for page in NAMES])
 def test_code_of_a_page_runs(page: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Its Python in one namespace, from top to bottom, with what a reader has; and says what its comments say."""
     namespace: dict[str, Any] = {"__name__": "page", **NAMES[page](tmp_path)}
@@ -176,7 +201,18 @@ def says_cluster(namespace: dict[str, Any], printed: str) -> None:
     assert namespace["scores"].shape == (30,)
 
 
-SAYS = {"cluster": says_cluster, "engine": says_engine, "federated": says_federated, "ladder": says_ladder}
+def says_formats(namespace: dict[str, Any], printed: str) -> None:
+    assert namespace["table"]["auc"].tolist() == namespace["result"].frame("attacks")["auc"].tolist()
+    assert {path.name for path in Path("mine").iterdir()} >= {"result.json", "scores.npz", "report.html", "figures"}
+
+
+SAYS = {
+    "cluster": says_cluster,
+    "engine": says_engine,
+    "federated": says_federated,
+    "formats": says_formats,
+    "ladder": says_ladder,
+}
 
 MODEL = '[[model]]\nname = "m"\ntrainer = "sgd"\nepochs = 20\nbatch_size = 32\nlearning_rate = 0.1\n'
 DATA = 'name = "p"\nseed = 1\n[data]\nsource = "digits"\n[architecture]\nkind = "mlp"\nhidden = [8]\n'
@@ -185,7 +221,12 @@ AROUND: dict[tuple[str, int], str] = {
     ("attacks", 0): DATA + MODEL,
     ("federated", 0): DATA + '[audit]\nunit = "user"\n[federated]\ncanaries = { clients = 20 }\n',
     ("federated", 1): "",
+    ("pytorch", 0): 'name = "p"\ndata.source = "digits"\nmembership.attacks = ["loss"]\n',
     ("ladder", 0): PLAN.partition("[membership]")[0],
+    ("sweep", 0): (
+        'name = "p"\ndata.source = "digits"\narchitecture.kind = "mlp"\nmembership.attacks = ["loss"]\n'
+        'model = [{ name = "m", trainer = "sgd", epochs = 1 }]\n'
+    ),
 }
 
 
@@ -233,7 +274,7 @@ def test_python_column_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(dpaudit, "selftest", lambda *, seed: selftest(seed=seed, trials=20, methods=METHODS[:1]))
     table = (ROOT / "README.md").read_text().split("## The jobs")[1].split("##")[0]
     calls = re.findall(r"`(dpaudit\.\w+\([^`]*\))`", table)
-    assert len(calls) == 9
+    assert len(calls) == 10
     (tmp_path / "PLAN.toml").write_text(PLAN)
     member = rng.random(200) < 0.5
     for name, content in whole.trace().items():

@@ -1,5 +1,7 @@
 """The Flower strategy and client mod against the real package: `make test-flower`, in an environment of its own."""
 
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +14,21 @@ from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.common import Array
 from flwr.serverapp import Grid, ServerApp
-from flwr.serverapp.strategy import DifferentialPrivacyServerSideFixedClipping, FedAvg
+from flwr.serverapp.strategy import (
+    DifferentialPrivacyServerSideFixedClipping,
+    FedAdagrad,
+    FedAdam,
+    FedAvg,
+    FedAvgM,
+    FedMedian,
+    FedYogi,
+)
 from flwr.simulation import run_simulation
 
 from dpaudit.integrations.canaries import canary_direction
-from dpaudit.integrations.flower import AuditStrategy, canary_mod
+from dpaudit.integrations.flower import AuditStrategy, canary_mod, server_step
 from dpaudit.runtime.errors import InputError
-from dpaudit.trace import DpClaim, inspect_trace, read_trace
+from dpaudit.trace import DpClaim, ServerStep, inspect_trace, read_trace
 
 NODES, ROUNDS, CLIP, NOISE = 4, 3, 0.5, 1.0
 SHAPES = [(10, 10), (10,)]
@@ -112,3 +122,36 @@ def test_several_array_records_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(InputError, match="2 array records"):
         _only_arrays(Fake())
+
+
+def _after(strategy: Any, rounds: int) -> list[float]:
+    """The one parameter after each round, in which the clients' average moves by 1."""
+    now, found = ArrayRecord({"w": Array(np.zeros(1, np.float32))}), []
+    for number in range(1, rounds + 1):
+        strategy.current_arrays = now
+        asked = Message(RecordDict({"arrays": now}), dst_node_id=1, message_type="train")
+        moved = ArrayRecord({"w": Array(now["w"].numpy() + np.float32(1.0))})
+        reply = Message(RecordDict({"arrays": moved, "metrics": MetricRecord({"num-examples": 10})}), reply_to=asked)
+        now, _ = strategy.aggregate_train(number, [reply])
+        found.append(float(now["w"].numpy()[0]))
+    return found
+
+
+def test_flowers_own_steps_are_what_the_trace_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """v = 0.9 v + g and w + 0.5 v: 0.5, 1.45, 2.805 by hand, from the strategy itself; plain averaging adds g."""
+    if find_spec("flwr.supercore.task_identity") is not None:  # later versions want a run before a message
+        identity = import_module("flwr.supercore.task_identity").TaskIdentity
+        for name in ("_task_id", "_run_id", "_node_id"):
+            monkeypatch.setattr(identity, name, 1)
+    strategy = FedAvgM(server_learning_rate=0.5, server_momentum=0.9)
+    assert server_step(strategy) == ServerStep("momentum", 0.5, 0.9)
+    assert _after(strategy, 3) == pytest.approx([0.5, 1.45, 2.805], abs=1e-6)
+    assert server_step(FedAvgM(server_learning_rate=0.5)) == ServerStep("sgd", 0.5)
+    assert _after(FedAvgM(server_learning_rate=0.5), 2) == pytest.approx([0.5, 1.0], abs=1e-6)
+    assert server_step(FedAvg()) == ServerStep()
+    assert _after(FedAvg(), 2) == pytest.approx([1.0, 2.0], abs=1e-6)
+    for adaptive in (FedAdam, FedYogi, FedAdagrad):
+        assert server_step(adaptive(eta=0.05)) == ServerStep("adam", 0.05)
+    wrapped = DifferentialPrivacyServerSideFixedClipping(strategy, NOISE, CLIP, NODES)
+    assert server_step(wrapped) == ServerStep("momentum", 0.5, 0.9)
+    assert server_step(FedMedian()) is None

@@ -37,6 +37,7 @@ from dpaudit.training.federated.participation import PoissonClients
 from dpaudit.training.federated.trainer import Federated
 from dpaudit.training.function import Function
 from dpaudit.training.on_engine import on_engine
+from dpaudit.training.reference_models.pool import Pool
 from dpaudit.training.sgd import Sgd
 from dpaudit.training.tf_privacy import TFPrivacy
 from dpaudit.training.trainer import TrainedModel
@@ -137,7 +138,7 @@ def test_references_come_from_the_trainer_that_is_named(tmp_path: Path) -> None:
     included = complementary_pairs(4, len(dataset), seed=1)
 
     def seen(trainer: Any, name: str) -> Any:
-        pool = observed_pool(trainer, dataset, included, None, seed=1, folder=tmp_path / name, progress=Silent())
+        pool = observed_pool(Pool(trainer, dataset, included, None, seed=1, folder=tmp_path / name), Silent())
         assert pool.log_probabilities is not None
         return pool.phi
 

@@ -1,56 +1,32 @@
 """Reference models: trained like the target, on halves of the records, to know what it would do with and without."""
 
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from dpaudit.data.dataset import Dataset
-from dpaudit.data.source import Records
 from dpaudit.runtime.check import BoolArray, FloatArray
-from dpaudit.runtime.jobs import Workers
 from dpaudit.runtime.out_of_core import current_room, empty, is_mapped, releasing, select_records
 from dpaudit.runtime.progress import Progress
 from dpaudit.scores.from_outputs import OutputKind, log_probabilities, observe, phi
 from dpaudit.scores.signals import PoolSignals, Signals
 from dpaudit.training.capabilities import reference_trainer
 from dpaudit.training.reference_models.pool import Pool
-from dpaudit.training.trainer import Trainer
 
 
-def observed_pool(
-    trainer: Trainer,
-    dataset: Dataset,
-    included: BoolArray,
-    population: Dataset | None,
-    *,
-    seed: int,
-    folder: Path,
-    progress: Progress,
-    memory: int | None = None,
-    workers: Workers | None = None,
-    records: Records | None = None,
-) -> PoolSignals:
-    """Train a pool of models and observe each on all records and on the population.
+def observed_pool(pool: Pool, progress: Progress) -> PoolSignals:
+    """Train a pool of models, those of the trainer's references, and observe each on all records and the population.
 
     Args:
-        trainer: the target's.
-        dataset: the records.
-        included: who is in which model, shape (models, records), in complementary pairs.
-        population: records that no model is trained on.
-        seed: of the pool.
-        folder: what was trained is kept here and not trained again.
+        pool: of the target's trainer, whose rows come in complementary pairs.
         progress: says how many models are trained.
-        memory: bytes the training may use; None is half of what is free.
-        workers: where models are trained; None is this process.
-        records: the records and the population as tasks take them; None sends them.
     """
-    recipe = reference_trainer(trainer, dataset)
-    pool = Pool(recipe, dataset, included, population, seed, folder, memory, workers or Workers(), records)
+    pool = replace(pool, trainer=reference_trainer(pool.trainer, pool.dataset))
     with progress.task("training reference models", pool.missing()) as advance:
         outputs = pool(advance)
-    return pool_signals(outputs.records, outputs.population, included, dataset, population)
+    return pool_signals(outputs.records, outputs.population, pool.included, pool.dataset, pool.population)
 
 
 def pool_signals(

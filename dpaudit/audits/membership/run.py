@@ -13,17 +13,18 @@ from dpaudit.accounting.claim import Design, Protection
 from dpaudit.attacks.membership.auto import Auto
 from dpaudit.attacks.membership.pools import leave_pair_out
 from dpaudit.audits.audit import Audit, Subject
-from dpaudit.audits.by_name import ByName, as_table
+from dpaudit.audits.by_name import BoundSettings, ByName, as_table
 from dpaudit.audits.membership.attack_jobs import FPRS, AttackInputs, Named, resolve_attack, score_attacks
 from dpaudit.audits.membership.reference_models import observed_pool, target_signals
 from dpaudit.audits.membership.views import Queried
-from dpaudit.bounds.default import default_bound
+from dpaudit.bounds.default import check_bound, default_bound
 from dpaudit.data.as_data import AsData
 from dpaudit.data.dataset import Dataset
 from dpaudit.data.inclusion import complementary_pairs
 from dpaudit.data.member_choice import Coins, MemberChoice, NotRandom
 from dpaudit.data.queries import Query
 from dpaudit.results.membership import AttackResult, ExposedRecords, MembershipResult, RocCurve
+from dpaudit.results.record_scores import RecordScores, ScoresBeside
 from dpaudit.runtime import check
 from dpaudit.runtime import plugins as registry
 from dpaudit.runtime.check import BoolArray, FloatArray, IntArray
@@ -48,13 +49,14 @@ STANDARD_SLICES = ("class", "loss", "classified")
 class Terms:
     """On what terms scores are turned into a lower bound.
 
-    ``chosen``: how members were chosen; of `NotRandom` there is no bound.
+    ``chosen``: how members were chosen; of `NotRandom` there is no bound. ``bound``: None is the design's default.
     """
 
     design: Design
     protection: Protection
     confidence: float
     chosen: MemberChoice
+    bound: BoundSettings | None = None
 
     def __post_init__(self) -> None:
         check.one_of("design", self.design, get_args(Design))
@@ -137,7 +139,7 @@ def audit_membership(settings: MembershipSettings, audit: Audit) -> MembershipRe
     attacks = [(item.name, item.built) for item in settings.attacks]
     data = AsData.of(audit.dataset.features, audit.dataset.labels, audit.member, seed=audit.seed_for("as data"))
     chosen_for_bounds = NotRandom() if data.blind.differs else Coins()
-    terms = Terms(audit.design, audit.protection, audit.confidence, chosen_for_bounds)
+    terms = Terms(audit.design, audit.protection, audit.confidence, chosen_for_bounds, audit.bound)
     outcome = MembershipResult(
         design=audit.design,
         chosen=Coins(),
@@ -147,6 +149,7 @@ def audit_membership(settings: MembershipSettings, audit: Audit) -> MembershipRe
         references=settings.references,
     )
     queried = Queried.of(audit.dataset, audit.population, settings.queries, seed=audit.seed_for("queries"))
+    scored: list[tuple[str, str, FloatArray, BoolArray]] = []
     for subject in audit.subjects:
         pool = None
         if settings.references:
@@ -164,6 +167,7 @@ def audit_membership(settings: MembershipSettings, audit: Audit) -> MembershipRe
         )
         for (name, attack), found in zip(attacks, found_by, strict=True):
             scores, kept_rows = found.scores, found.kept
+            scored.append((subject.name, name, scores, kept_rows))
             member = audit.member[kept_rows]
             seed = audit.seed_for("bound", subject.name, name)
             joined = Scores.join(scores, member)
@@ -177,6 +181,7 @@ def audit_membership(settings: MembershipSettings, audit: Audit) -> MembershipRe
             outcome.attacks.append(judgement.model_copy(update=update))
             if found.pool is not None:
                 outcome.pools.append(found.pool)
+    outcome.keep(ScoresBeside(RecordScores.of(audit.dataset.source_rows, audit.member, scored)))
     return outcome
 
 
@@ -185,21 +190,20 @@ def reference_signals(subject: Subject, settings: MembershipSettings, audit: Aud
     included = complementary_pairs(settings.references, len(audit.dataset), seed=audit.seed_for("pairs"))
 
     def pool(trainer: Trainer, others: Dataset | None) -> PoolSignals:
-        return observed_pool(
+        known = others is None or others is audit.population
+        wanted = Pool(
             trainer,
             audit.dataset,
             included,
             others,
             seed=audit.seed_for("references", subject.name),
             folder=audit.folder / "references",
-            progress=audit.progress,
             memory=audit.memory,
             workers=audit.workers,
             # With queries behind the population, which no source knows, the records are sent.
-            records=audit.records(population=others is not None)
-            if others is None or others is audit.population
-            else None,
+            records=audit.records(population=others is not None) if known else None,
         )
+        return observed_pool(wanted, audit.progress)
 
     earlier = [pool(at_epoch(subject.trainer, epochs), None).phi for epochs in settings.checkpoints]
     return replace(queried.pool(pool(subject.trainer, queried.everything)), checkpoints=tuple(earlier))
@@ -274,13 +278,15 @@ def judge_attack(model: str, name: str, attack: Named, scores: Scores, *, terms:
     """Metrics and lower bound of one attack's scores; ``seed`` is of all that the bound draws."""
     roc, bound, about = Roc.of(scores), None, terms.protection
     if not isinstance(terms.chosen, NotRandom):
-        bound = default_bound(terms.design, terms.chosen, seed=seed)(
+        build = default_bound if terms.bound is None else terms.bound.build
+        bound = build(terms.design, terms.chosen, seed=seed)(
             scores,
             delta=about.delta,
             confidence=terms.confidence,
             adjacency=about.adjacency,
             unit=about.unit,
         )
+        check_bound(bound, delta=about.delta, unit=about.unit, confidence=terms.confidence)
     return AttackResult(
         model=model,
         attack=name,

@@ -76,7 +76,7 @@ def divide_by_the_largest(gradients: list[FloatArray], clip_norm: float) -> list
 
 def noise_cut_off(mechanism: BreakableDpSgd, sums: list[FloatArray]) -> list[FloatArray]:
     """Gaussian noise drawn again where it is beyond 3 deviations."""
-    return [s + mechanism.scale * _truncated(mechanism.rng, s.shape, 3.0) for s in sums]
+    return [s + mechanism.scale * truncated(mechanism.rng, s.shape, 3.0) for s in sums]
 
 
 def noise_clipped(mechanism: BreakableDpSgd, sums: list[FloatArray]) -> list[FloatArray]:
@@ -224,7 +224,8 @@ PARTS: dict[str, tuple[str, ...]] = {
 EPSILON = dict.fromkeys(PARTS["noise"], math.inf)
 
 
-def _truncated(rng: np.random.Generator, shape: tuple[int, ...], limit: float) -> FloatArray:
+def truncated(rng: np.random.Generator, shape: tuple[int, ...], limit: float) -> FloatArray:
+    """Standard normal draws, drawn again where they are beyond a limit."""
     drawn = rng.standard_normal(shape)
     while (beyond := np.abs(drawn) > limit).any():
         drawn[beyond] = rng.standard_normal(int(beyond.sum()))

@@ -31,16 +31,16 @@ CONFIDENCE = 0.95  # for rungs 3 and 4
 RUNS = 1000
 
 
-def mechanism(build: Callable[[int], Mechanism], seed: int) -> Detection:
+def mechanism(build: Callable[[int], Mechanism], seed: int, *, effort: float = 1.0) -> Detection:
     """Forensics on a mechanism that states what `BreakableDpSgd` states."""
-    found = inspect_mechanism(build(seed), BreakableDpSgd().stated, seed=seed, level=LEVEL)
+    found = inspect_mechanism(build(seed), BreakableDpSgd().stated, seed=seed, level=LEVEL, effort=effort)
     return first_violation(found.findings, found.noise_multiplier)
 
 
-def unusual(build: Callable[[int], tuple[Mechanism, Stated]], seed: int) -> Detection:
+def unusual(build: Callable[[int], tuple[Mechanism, Stated]], seed: int, *, effort: float = 1.0) -> Detection:
     """Forensics on a mechanism that comes with what it states."""
     subject, stated = build(seed)
-    found = inspect_mechanism(subject, stated, seed=seed, level=LEVEL)
+    found = inspect_mechanism(subject, stated, seed=seed, level=LEVEL, effort=effort)
     return first_violation(found.findings, found.noise_multiplier)
 
 
@@ -76,10 +76,10 @@ def stacked_steps(count: int, seed: int) -> Detection:
     return steps(lambda _: (step, Stated(2.0, 1.0, 16.0, "zero-out")), count, seed)
 
 
-def server(flags: dict[str, Any], seed: int) -> Detection:
+def server(flags: dict[str, Any], seed: int, *, effort: float = 1.0) -> Detection:
     """Forensics on a federated server with these flags."""
     stated = federated.FedAvg(np.random.default_rng(0)).stated
-    found = inspect_server(federated.server(seed, **flags), stated, seed=seed, level=LEVEL)
+    found = inspect_server(federated.server(seed, **flags), stated, seed=seed, level=LEVEL, effort=effort)
     return first_violation(found.findings, found.noise_multiplier)
 
 

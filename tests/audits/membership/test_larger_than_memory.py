@@ -10,6 +10,7 @@ from dpaudit.audits.membership.run import MembershipSettings, audit_membership
 from dpaudit.runtime import out_of_core as blocks
 from dpaudit.runtime.errors import InputError
 from dpaudit.runtime.out_of_core import Rows, empty, is_mapped, over_records, select_records, within
+from dpaudit.training.reference_models.pool import Pool
 from tests.audits.membership.test_reference_models import audit
 
 ATTACKS = [
@@ -49,10 +50,9 @@ def test_a_pools_outputs_are_mapped_from_its_store(tmp_path: Path) -> None:
     """φ and log-probabilities lie on disk, for a pool that was just trained and for one that is read again."""
     given = audit(tmp_path)
     for _ in range(2):
-        pool = observed_pool(
-            given.subjects[0].trainer, given.dataset, np.arange(8)[:, None] % 2 == np.arange(400) % 2, given.population,
-            seed=1, folder=tmp_path, progress=given.progress,
-        )  # fmt: skip
+        included = np.arange(8)[:, None] % 2 == np.arange(400) % 2
+        wanted = Pool(given.subjects[0].trainer, given.dataset, included, given.population, seed=1, folder=tmp_path)
+        pool = observed_pool(wanted, given.progress)
         assert all(isinstance(each, np.memmap) for each in (pool.phi, pool.log_probabilities, pool.population))
         assert is_mapped(pool.target(0).reference)
 
