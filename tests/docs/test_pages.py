@@ -221,7 +221,7 @@ AROUND: dict[tuple[str, int], str] = {
     ("attacks", 0): DATA + MODEL,
     ("federated", 0): DATA + '[audit]\nunit = "user"\n[federated]\ncanaries = { clients = 20 }\n',
     ("federated", 1): "",
-    ("pytorch", 0): 'name = "p"\ndata.source = "digits"\nmembership.attacks = ["loss"]\n',
+    ("pytorch", 0): 'name = "p"\nseed = 1\ndata.source = "digits"\nmembership.attacks = ["loss"]\n',
     ("ladder", 0): PLAN.partition("[membership]")[0],
     ("sweep", 0): (
         'name = "p"\ndata.source = "digits"\narchitecture.kind = "mlp"\nmembership.attacks = ["loss"]\n'
