@@ -50,12 +50,12 @@ def extrapolated_exposure(perplexities: object, reference: object) -> FloatArray
     if others.size < 10 or np.ptp(others) == 0:
         raise InputError(f"a fit needs 10 references that differ, got {others.size}.")
     shape, location, scale = skewnorm.fit(others)
-    tails = [_log_tail(float((value - location) / scale), float(shape)) for value in ppl]
+    tails = [log_tail(float((value - location) / scale), float(shape)) for value in ppl]
     bits: FloatArray = -np.array(tails) / np.log(2)
     return bits
 
 
-def _log_tail(z: float, shape: float) -> float:
+def log_tail(z: float, shape: float) -> float:
     """log P(Z ≤ z) of a standard skew-normal, by integrating the density relative to its value at z."""
     if skewnorm.cdf(z, shape) > 1e-6:
         return float(skewnorm.logcdf(z, shape))

@@ -118,7 +118,7 @@ def audit_cost(
     models = {}
     for name, trainer in trainers.items():
         pool = None if settings is None else membership.predict_reference_cost(settings, trainer, audit, name=name)
-        attacks = 0.0 if settings is None else _attack_seconds(settings, audit)
+        attacks = 0.0 if settings is None else attack_seconds(settings, audit)
         checkpoints = [] if settings is None else settings.checkpoints
         models[name] = ModelCost(_target_seconds(trainer, audit, checkpoints), pool, attacks, len(checkpoints))
     # By now this process has read the same libraries from the disk.
@@ -139,7 +139,7 @@ def _target_seconds(trainer: Trainer, audit: Audit, checkpoints: Sequence[int]) 
     return speed.once + sum(speed.call + speed.epoch * some for some in (trainer.epochs, *checkpoints))
 
 
-def _attack_seconds(settings: membership.MembershipSettings, audit: Audit) -> float | None:
+def attack_seconds(settings: membership.MembershipSettings, audit: Audit) -> float | None:
     """Of all attacks on one model; on its reference models too, each in turn the target."""
     models, classes = settings.references, audit.dataset.outputs
     if not models:
@@ -151,7 +151,7 @@ def _attack_seconds(settings: membership.MembershipSettings, audit: Audit) -> fl
     try:
         seconds = [
             measured_once(
-                partial(_attacked, attacks, _noise(models, records, classes, *views)),
+                partial(attack_pool, attacks, noise_pool(models, records, classes, *views)),
                 *("attacks", described_attacks, models, records, classes, *views),
                 warm=records != FEW,
             )
@@ -163,7 +163,8 @@ def _attack_seconds(settings: membership.MembershipSettings, audit: Audit) -> fl
     return max(seconds[0] + slope * (len(audit.dataset) - FEW), 0.0)
 
 
-def _attacked(attacks: list[Any], pool: PoolSignals) -> None:
+def attack_pool(attacks: list[Any], pool: PoolSignals) -> None:
+    """Attack the first model of a pool with all attacks, to see how long it takes."""
     for attack in attacks:
         attack(audited_part(attack, pool.target(0), pool.included[0])[0])
         if not isinstance(attack, Spending):
@@ -171,7 +172,7 @@ def _attacked(attacks: list[Any], pool: PoolSignals) -> None:
             null_check(attack, pool, seed=0)
 
 
-def _noise(models: int, records: int, classes: int, copies: int, checkpoints: int) -> PoolSignals:
+def noise_pool(models: int, records: int, classes: int, copies: int, checkpoints: int) -> PoolSignals:
     """A pool as the attacks see one, of random numbers: their time does not depend on the values."""
     rng = np.random.default_rng(0)
     labels = np.arange(records) % max(classes, 2)

@@ -72,7 +72,7 @@ def run(
     workers = Workers(jobs, backend)
     if dry_run:
         cost = predict_cost(loaded, folder=folder, memory=room, workers=workers, trust=trust)
-        _print_prediction(cost, json=json, scheduler=workers.scheduler)
+        print_prediction(cost, json=json, scheduler=workers.scheduler)
         return
     progress = on_standard_error(quiet=quiet)
     result = run_plan(
@@ -95,7 +95,8 @@ def _bytes(text: str) -> int:
     return int(size)
 
 
-def _print_prediction(cost: "AuditCost", *, json: bool, scheduler: str = "") -> None:
+def print_prediction(cost: "AuditCost", *, json: bool, scheduler: str = "") -> None:
+    """What a plan would cost, as a table or as JSON."""
     from json import dumps
 
     from rich.table import Table

@@ -221,7 +221,7 @@ def _classifiers(
         values = np.concatenate([beside, _characters(some)], axis=1)
         return {
             "logistic regression": lambda learn, judge: _logistic(matrix, truth, learn, judge),
-            "gradient boosting": lambda learn, judge: _boosting(values, beside.shape[1], truth, learn, judge, seed),
+            "gradient boosting": lambda learn, judge: boosted_trees(values, beside.shape[1], truth, learn, judge, seed),
         }, f"words, pairs of words and kinds of characters{told}"
     shape = np.shape(features)  # type: ignore[arg-type]  # anything has a shape
     if len(shape) >= 3:
@@ -235,7 +235,7 @@ def _classifiers(
     linear = np.concatenate([standardise(values), _one_hot(values)], axis=1)
     return {
         "linear": lambda learn, judge: _linear(linear, truth, learn, judge),
-        "gradient boosting": lambda learn, judge: _boosting(values, beside.shape[1], truth, learn, judge, seed),
+        "gradient boosting": lambda learn, judge: boosted_trees(values, beside.shape[1], truth, learn, judge, seed),
     }, name
 
 
@@ -249,9 +249,10 @@ def _linear(values: FloatArray, truth: BoolArray, learn: IntArray, judge: IntArr
     return np.asarray(model.decision_function(values[np.ix_(judge, kept)]), np.float64)
 
 
-def _boosting(
+def boosted_trees(
     values: FloatArray, always: int, truth: BoolArray, learn: IntArray, judge: IntArray, seed: int
 ) -> FloatArray:
+    """Scores of boosted trees on the rows to judge, learnt on the others, shape (judge,)."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     kept = _most_different(standardise(values[learn]), truth[learn], BOOSTED, always)

@@ -131,7 +131,7 @@ class AuditStrategy(Strategy):  # type: ignore[misc]  # Flower is not installed 
         )
 
     def _update(self, message: Any, before: Sequence[Any]) -> list[Any]:
-        after = _only_arrays(message).to_numpy_ndarrays()
+        after = only_arrays(message).to_numpy_ndarrays()
         return [np.array(new) - old for new, old in zip(after, before, strict=True)]
 
     def _weight(self, message: Any) -> float:
@@ -170,7 +170,7 @@ def canary_mod(*, seed: int, canaries: Iterable[int], norm: float) -> Callable[[
     chosen = frozenset(int(canary) for canary in canaries)
 
     def mod(message: Any, context: Any, call_next: Any) -> Any:
-        sent = _only_arrays(message).to_numpy_ndarrays() if message.metadata.message_type == MessageType.TRAIN else None
+        sent = only_arrays(message).to_numpy_ndarrays() if message.metadata.message_type == MessageType.TRAIN else None
         reply = call_next(message, context)
         node = int(context.node_config.get("partition-id", -1))
         if sent is None or node not in chosen or reply.has_error():
@@ -184,7 +184,8 @@ def canary_mod(*, seed: int, canaries: Iterable[int], norm: float) -> Callable[[
     return mod
 
 
-def _only_arrays(message: Any) -> Any:
+def only_arrays(message: Any) -> Any:
+    """The one record of arrays in a message; a message with more or none is refused."""
     records = list(message.content.array_records.values())
     if len(records) != 1:
         raise InputError(

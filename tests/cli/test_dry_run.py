@@ -10,9 +10,9 @@ import pytest
 from dpaudit.attacks.membership.trajectory import Trajectory
 from dpaudit.audits import cost
 from dpaudit.audits.audit import Audit
-from dpaudit.audits.cost import REPORT_SECONDS, AuditCost, ModelCost, _attack_seconds, _attacked, _noise
+from dpaudit.audits.cost import REPORT_SECONDS, AuditCost, ModelCost, attack_pool, attack_seconds, noise_pool
 from dpaudit.audits.membership.run import MembershipSettings
-from dpaudit.cli.run import _print_prediction
+from dpaudit.cli.run import print_prediction
 from dpaudit.data.bundled import digits
 from dpaudit.runtime.errors import InputError
 from dpaudit.runtime.jobs import PROCESS_BYTES
@@ -26,7 +26,7 @@ COST = AuditCost({"a": ModelCost(4.0, POOL, 2.0), "b": ModelCost(1.0, None, 0.0)
 
 def test_the_sum_is_that_of_the_parts(capsys: pytest.CaptureFixture[str]) -> None:
     """48 references and two models; start, both trainings, the pool, its attacks and the report."""
-    _print_prediction(COST, json=False)
+    print_prediction(COST, json=False)
     text = " ".join(capsys.readouterr().out.split())
     assert COST.seconds == 5 + 4 + 30 + 2 + 1 + REPORT_SECONDS
     assert "50 trainings, about 44 s in all" in text
@@ -38,7 +38,7 @@ def test_the_sum_is_that_of_the_parts(capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_json_has_parts_and_sums(capsys: pytest.CaptureFixture[str]) -> None:
     """For programs."""
-    _print_prediction(COST, json=True)
+    print_prediction(COST, json=True)
     read = json.loads(capsys.readouterr().out)
     assert read["models"]["a"]["pool"]["trainings"] == 48
     assert (read["trainings"], read["seconds"], read["worker_hours"]) == (50, 44.0, 0.02)
@@ -47,7 +47,7 @@ def test_json_has_parts_and_sums(capsys: pytest.CaptureFixture[str]) -> None:
 def test_an_unknown_part_makes_the_sum_unknown(capsys: pytest.CaptureFixture[str]) -> None:
     """A trainer without epochs cannot be predicted, and no sum is shown that leaves it out."""
     unknown = AuditCost({"a": ModelCost(None, None, 0.0)}, 5.0, ())
-    _print_prediction(unknown, json=False)
+    print_prediction(unknown, json=False)
     assert "1 trainings, not predicted in all" in " ".join(capsys.readouterr().out.split())
     assert unknown.seconds is None
     assert unknown.peak_bytes == PROCESS_BYTES
@@ -75,7 +75,7 @@ def test_attacks_that_look_twice_or_are_told_are_timed(
             "queries": [{"kind": "noise", "scale": 0.1, "copies": 2}],
         }
     )
-    seconds = _attack_seconds(settings, cast(Audit, SimpleNamespace(dataset=digits())))
+    seconds = attack_seconds(settings, cast(Audit, SimpleNamespace(dataset=digits())))
     assert (seconds is not None) is predicted
     whole = AuditCost({"a": ModelCost(1.0, None, seconds)}, 1.0, ())
     assert (whole.seconds is not None) is predicted
@@ -83,6 +83,6 @@ def test_attacks_that_look_twice_or_are_told_are_timed(
 
 def test_the_trajectory_is_timed_on_checkpoints() -> None:
     """Random signals hold as many as the plan names."""
-    _attacked([Trajectory(folds=2, rows=40)], _noise(4, 40, 3, copies=0, checkpoints=1))
+    attack_pool([Trajectory(folds=2, rows=40)], noise_pool(4, 40, 3, copies=0, checkpoints=1))
     with pytest.raises(InputError, match="trajectory needs checkpoints"):
-        _attacked([Trajectory()], _noise(4, 40, 3, copies=0, checkpoints=0))
+        attack_pool([Trajectory()], noise_pool(4, 40, 3, copies=0, checkpoints=0))

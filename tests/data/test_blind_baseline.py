@@ -106,7 +106,7 @@ def test_false_alarms_are_rare_for_images_texts_and_users() -> None:
 
 def test_scores_of_records_learned_from_would_raise_alarms(monkeypatch: pytest.MonkeyPatch) -> None:
     """A classifier that judges what it learned from finds a difference where there is none: the halves matter."""
-    honest = module._boosting
+    honest = module.boosted_trees
 
     def leaking(values, always, truth, learn, judge, seed):
         return honest(values, always, truth, judge, judge, seed)
@@ -114,7 +114,7 @@ def test_scores_of_records_learned_from_would_raise_alarms(monkeypatch: pytest.M
     rng = np.random.default_rng(16)
     member, features = rng.random(600) < 0.5, rng.normal(size=(600, 5))
     assert not blind_baseline(features, None, member, seed=1).differs
-    monkeypatch.setattr(module, "_boosting", leaking)
+    monkeypatch.setattr(module, "boosted_trees", leaking)
     assert blind_baseline(features, None, member, seed=1).differs
 
 

@@ -115,13 +115,13 @@ def test_canaries_answer_with_their_direction(tmp_path: Path) -> None:
 
 def test_several_array_records_are_refused(tmp_path: Path) -> None:
     """Flower clips each record by itself, at twice the sensitivity for four; a trace of that is not written."""
-    from dpaudit.integrations.flower import _only_arrays
+    from dpaudit.integrations.flower import only_arrays
 
     class Fake:
         content = RecordDict({"a": ArrayRecord(), "b": ArrayRecord()})
 
     with pytest.raises(InputError, match="2 array records"):
-        _only_arrays(Fake())
+        only_arrays(Fake())
 
 
 def _after(strategy: Any, rounds: int) -> list[float]:

@@ -57,12 +57,12 @@ def allot_budget(
     """
     chosen: dict[str, int] = {}
     choices: list[BudgetChoice] = []
-    per_question = 0.0 if isinstance(mechanism, Skipped) or left <= 0 else _seconds_per_question(mechanism)
+    per_question = 0.0 if isinstance(mechanism, Skipped) or left <= 0 else seconds_per_question(mechanism)
     training: float | None = None
     for rung in settings.rungs:
         if rung in (3, 4) and training is None and left > 0:
             begin = time.monotonic()
-            training = _seconds_per_training(audit, subject)
+            training = seconds_per_training(audit, subject)
             left -= time.monotonic() - begin
         match rung:
             case 0:
@@ -168,7 +168,7 @@ def _visible(access: Access, trials: int, audit: Audit, subject: Subject) -> flo
     return visible(DEFAULTS[access], trials, **terms)
 
 
-def _seconds_per_question(mechanism: Mechanism) -> float:
+def seconds_per_question(mechanism: Mechanism) -> float:
     """Of one call of a mechanism on a batch with nothing in it, after one to warm up."""
     nothing = [np.zeros((mechanism.batch_size, *shape)) for shape in mechanism.shapes]
     mechanism.release(nothing)
@@ -178,7 +178,7 @@ def _seconds_per_question(mechanism: Mechanism) -> float:
     return max((time.monotonic() - begin) / 3, 1e-6)
 
 
-def _seconds_per_training(audit: Audit, subject: Subject) -> float:
+def seconds_per_training(audit: Audit, subject: Subject) -> float:
     """Predicted from what the network costs where many train at once; else of one training, which is timed."""
     trainer = on_engine(subject.trainer, audit.dataset)
     if not isinstance(trainer, Skipped):

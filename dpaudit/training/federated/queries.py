@@ -127,7 +127,7 @@ class Aggregation:
         match self.aggregator:
             case FixedClip(norm, noise):
                 deviations = [tf.constant(norm * noise, tf.float32)] * len(sample)
-                total = _noised(sample, keys, deviations) if noise else sample
+                total = add_noise(sample, keys, deviations) if noise else sample
                 return Released(self._divided(total), clip, noise or None, refused, state)
             case AdaptiveClip() as adaptive:
                 total, state = self._finish(sample, state, keys)  # type: ignore[attr-defined]
@@ -264,7 +264,7 @@ def _finished(query: Any, aggregator: AdaptiveClip, expected: float) -> Any:
         deviations = [multiplier * state.sum_state.l2_norm_clip] * len(sample.sum_state) + [
             tf.constant(count_deviation)
         ]
-        *vectors, count = _noised([*sample.sum_state, sample.quantile_estimator_state], keys, deviations)
+        *vectors, count = add_noise([*sample.sum_state, sample.quantile_estimator_state], keys, deviations)
         total, state, _ = query.get_noised_result(type(sample)(vectors, count), state)
         return total, state
 
@@ -272,7 +272,8 @@ def _finished(query: Any, aggregator: AdaptiveClip, expected: float) -> Any:
 
 
 @tf.function(autograph=False)  # type: ignore[untyped-decorator]  # TensorFlow has no types
-def _noised(values: list[Any], keys: Any, deviations: list[Any]) -> list[Any]:
+def add_noise(values: list[Any], keys: Any, deviations: list[Any]) -> list[Any]:
+    """Values with Gaussian noise of these standard deviations, one stream of random numbers per key."""
     stream = Stream(keys, tf.constant(0))
     return [
         value + deviation * tf.reshape(normal(stream.named(f"{i}"), int(np.prod(value.shape))), value.shape)

@@ -71,7 +71,7 @@ def measured_once(work: Callable[[], object], *what: object, warm: bool = False,
 
 def _remembered(measure: Callable[[], Sequence[float]], what: object, folder: Path | None) -> list[float]:
     store = Store(folder or cache_folder(), "speed-1")
-    key = digest(_this_machine(), what)[:32]
+    key = digest(this_machine(), what)[:32]
     if (found := store.get(key)) is not None:
         return [float(value) for value in found["seconds"]]
     seconds = list(measure())
@@ -102,7 +102,8 @@ def _seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - begin
 
 
-def _this_machine() -> tuple[object, ...]:
+def this_machine() -> tuple[object, ...]:
+    """What a measured speed depends on: processor, cores and versions."""
     processor = Path("/proc/cpuinfo")
     model = platform.processor()
     if processor.exists():

@@ -123,9 +123,9 @@ def test_extrapolated_exposure_of_a_normal_tail() -> None:
     """At zero skew the tail is the normal one: log Φ(-12) from scipy, to 1e-6."""
     from scipy.stats import norm
 
-    from dpaudit.attacks.membership.exposure import _log_tail
+    from dpaudit.attacks.membership.exposure import log_tail
 
-    assert _log_tail(-12.0, 0.0) == pytest.approx(norm.logcdf(-12.0), rel=1e-6)
+    assert log_tail(-12.0, 0.0) == pytest.approx(norm.logcdf(-12.0), rel=1e-6)
 
 
 def test_shapr_is_the_double_loop() -> None:

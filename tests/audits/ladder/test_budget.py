@@ -39,8 +39,8 @@ def subject_of(tmp_path, claim=CLAIM):
 
 def chosen(tmp_path, seconds, *, claim=CLAIM, mechanism=NOISY, monkeypatch, training=0.01):
     """The choices by rung, with trainings of known length."""
-    monkeypatch.setattr(budget, "_seconds_per_training", lambda audit, subject: training)
-    monkeypatch.setattr(budget, "_seconds_per_question", lambda mechanism: 0.001)
+    monkeypatch.setattr(budget, "seconds_per_training", lambda audit, subject: training)
+    monkeypatch.setattr(budget, "seconds_per_question", lambda mechanism: 0.001)
     audit, subject = subject_of(tmp_path, claim)
     allotment = allot_budget(EVERYTHING, audit, subject, mechanism, seconds)
     return allotment.settings, {choice.rung: choice for choice in allotment.choices}

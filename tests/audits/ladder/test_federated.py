@@ -48,8 +48,8 @@ def test_a_right_federation_passes(participation):
 
 def test_half_of_the_noise_is_contradicted(monkeypatch):
     """The project's own server, broken inside: rung 1 finds it, and ε on rung 2 is above the claim."""
-    whole = queries._noised
-    monkeypatch.setattr(queries, "_noised", lambda values, keys, stated: whole(values, keys, [s / 2 for s in stated]))
+    whole = queries.add_noise
+    monkeypatch.setattr(queries, "add_noise", lambda values, keys, stated: whole(values, keys, [s / 2 for s in stated]))
     claim, rungs = climbed(federation(aggregator=FixedClip(0.5, 1.0), participation=PoissonClients(0.8)), rungs=(1, 2))
     assert "noise" in {finding.check for finding in rungs[0].findings}
     assert rungs[1].bound.epsilon > claim.epsilon

@@ -45,7 +45,7 @@ def test_a_speed_is_measured_once_a_recipe(clock: Clock, tmp_path: Path, monkeyp
     assert len(clock.trained) == trained
     measure_training(clock, "another", folder=tmp_path)
     assert len(clock.trained) == 2 * trained
-    monkeypatch.setattr(speed, "_this_machine", lambda: ("another",))
+    monkeypatch.setattr(speed, "this_machine", lambda: ("another",))
     measure_training(clock, "recipe", folder=tmp_path)
     assert len(clock.trained) == 3 * trained
 
