@@ -8,5 +8,6 @@ env=.venv-torch
   "$env/bin/pip" install -q "torch>=2.4" "opacus>=1.5" numpy scipy pandas "pyarrow>=14,<24" scikit-learn \
     "dp-accounting>=0.4.3" pydantic typer rich jinja2 matplotlib joblib threadpoolctl lazy-loader tomli-w pytest
 }
-PYTHONPATH=. OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 "$env/bin/python" -m pytest -q -p no:cacheprovider -m torch \
-  -rs tests "$@"
+# Only the files that have such tests: others import what is not installed here.
+PYTHONPATH=. OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 "$env/bin/python" -m pytest -q -p no:cacheprovider -m torch -rs \
+  "$@" $(grep -rl --include='test_*.py' 'mark\.torch' tests)

@@ -38,7 +38,8 @@ class BuiltTraining:
             claim: at whose δ and adjacency the ε of records drawn too often is given.
             level: chance of a false alarm over all tests on the batches.
         """
-        findings = self.findings if claim.adjacency == "add-remove" else ()  # else the number of records is public
+        public = claim.adjacency != "add-remove"  # the number of records
+        findings = tuple(each for each in self.findings if not (public and each.check == "divisor"))
         if self.batches is None:
             return StatedParticipation(findings, self.not_checked)
         drawn = replace(self.accounted, steps=len(self.batches.batches))

@@ -11,6 +11,7 @@ import numpy as np
 from dpaudit.accounting.claim import GaussianSteps, Poisson
 from dpaudit.bounds.lower_bound import Finding, Unchecked
 from dpaudit.inspection.built_training import BuiltTraining
+from dpaudit.inspection.check_grad_samples import check_grad_samples
 from dpaudit.inspection.mechanism import Mechanism, Stated
 from dpaudit.inspection.neighbouring_build import compare_neighbours
 from dpaudit.inspection.opacus_step import COORDINATES, ghost_step, is_ghost, optimizer_step
@@ -79,6 +80,9 @@ def read_training(factory: Callable[[], Any], built: Any, *, name: str, seed: in
                 values=values,
                 delta=DELTA,
             )
+        different, missing = check_grad_samples(parts.module, loader.dataset, seed=seed)
+        findings += different
+        unread += missing
     mechanism, fed = _mechanism(parts, name, seed=seed)
     every = len(parameters)
     if fed is not None and len(fed) < every:

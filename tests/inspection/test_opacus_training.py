@@ -13,6 +13,7 @@ opacus: Any = pytest.importorskip("opacus", reason="needs dpaudit[torch]; make t
 
 from dpaudit.accounting.claim import Claim  # noqa: E402
 from dpaudit.inspection.built_training import BuiltTraining  # noqa: E402
+from dpaudit.inspection.check_grad_samples import check_grad_samples  # noqa: E402
 from dpaudit.inspection.inspect import Inspection, inspect_mechanism  # noqa: E402
 from dpaudit.inspection.opacus_step import optimizer_step  # noqa: E402
 from dpaudit.inspection.opacus_training import is_built_with_torch, read_training  # noqa: E402
@@ -229,3 +230,38 @@ def test_only_what_is_of_torch_is_read_so() -> None:
     assert is_built_with_torch(torch.nn.Linear(1, 1))
     assert is_built_with_torch((None, torch.zeros(1)))
     assert not is_built_with_torch(np.zeros(1))
+
+
+@pytest.mark.parametrize("mode", ["hooks", "ghost"])
+def test_a_layer_with_a_wrong_gradient_sampler_is_found(mode: str) -> None:
+    """A registered sampler that gives half of each gradient; without it the same layer is right."""
+
+    class Halved(torch.nn.Linear):  # type: ignore[misc]  # PyTorch has no types here
+        pass
+
+    def build() -> Any:
+        module, _, loader = _parts(200, 10)
+        module = torch.nn.Sequential(Halved(12, 3), torch.nn.Dropout(0.5), torch.nn.Linear(3, 3))
+        return opacus.PrivacyEngine().make_private(
+            module=module,
+            optimizer=torch.optim.SGD(module.parameters(), lr=0.1),
+            data_loader=loader,
+            noise_multiplier=1.0,
+            max_grad_norm=1.0,
+            grad_sample_mode=mode,
+        )
+
+    def sampler(layer: Any, activations: Any, backprops: Any) -> Any:
+        found = {layer.weight: torch.einsum("ni,nj->nij", backprops, activations[0]) / 2}
+        return {**found, layer.bias: backprops / 2}
+
+    assert "per-example gradients" not in [each.check for each in _read(build).findings]
+    opacus.grad_sample.register_grad_sampler(Halved)(sampler)
+    assert "per-example gradients" in [each.check for each in _read(build).findings]
+
+
+def test_what_cannot_be_compared_is_said() -> None:
+    """A model that was not wrapped, and records that are no tensors."""
+    assert check_grad_samples(torch.nn.Linear(1, 1), [], seed=0)[1][0].reason == "the model is not wrapped by Opacus"
+    module = _private()[0]
+    assert "TypeError" in check_grad_samples(module, [("a word", 1)] * 4, seed=0)[1][0].reason
