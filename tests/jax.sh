@@ -9,5 +9,5 @@ env=.venv-jax
     "dp-accounting>=0.4.3" pydantic typer rich jinja2 matplotlib joblib threadpoolctl lazy-loader tomli-w pytest
 }
 # Only the files that have such tests: others import what is not installed here.
-PYTHONPATH=. OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 "$env/bin/python" -m pytest -q -p no:cacheprovider -m jax -rs \
+PYTHONPATH=. OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 "$env/bin/python" -m pytest -q -p no:cacheprovider -m "jax and not slow" -rs \
   "$@" $(grep -rl --include='test_*.py' 'mark\.jax' tests)
