@@ -1,5 +1,5 @@
 #!/bin/sh
-# The core without TensorFlow on Python 3.12 and 3.13, and everything on TensorFlow 2.15 with Python 3.11.
+# The core without TensorFlow on Python 3.12 and 3.13, there with TensorFlow a training, and everything on TensorFlow 2.15 with Python 3.11.
 # A Python that is not there is named and left out; with none of them the matrix fails.
 set -eu
 cd "$(dirname "$0")/.."
@@ -30,6 +30,9 @@ for minor in 12 13; do
   echo "core on Python 3.$minor"
   environment "core-3.$minor" "$python" -e '.[test]'
   ".matrix/core-3.$minor/bin/python" -m pytest -q -m "not tf and not slow and not browser"
+  echo "training on Python 3.$minor, without TensorFlow Privacy"
+  environment "core-3.$minor" "$python" -e '.[test,tensorflow]'
+  ".matrix/core-3.$minor/bin/python" -m pytest -q tests/audits/test_without_tensorflow.py
   ran=$((ran + 1))
 done
 

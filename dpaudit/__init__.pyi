@@ -4,6 +4,7 @@ from .audits.attack import attack_model as attack_model
 from .audits.experiment.audit import audit_experiment as audit_experiment
 from .audits.experiment.planted import plant_canaries as plant_canaries
 from .audits.experiment.split import split_data as split_data
+from .audits.extract import audit_extraction as audit_extraction
 from .audits.plan import Plan as Plan
 from .audits.plan import load_plan as load_plan
 from .audits.predictions import attack_predictions as attack_predictions
@@ -12,6 +13,7 @@ from .audits.run import run as run
 from .audits.score import audit_scores as audit_scores
 from .audits.statement import StatementKeywords as StatementKeywords
 from .audits.sweep import sweep as sweep
+from .audits.text.run import audit_text as audit_text
 from .bounds.lower_bound import CredibleInterval as CredibleInterval
 from .bounds.lower_bound import Estimate as Estimate
 from .bounds.lower_bound import Finding as Finding

@@ -13,6 +13,7 @@ from dpaudit.data.member_choice import Coins, RandomSplit
 from dpaudit.reports import words
 from dpaudit.reports.gate import escape_text
 from dpaudit.reports.summary import attackers, plain_verdict, risk, summary_row
+from dpaudit.reports.tables.extraction import extraction_in_words
 from dpaudit.results.result import Result
 from dpaudit.runtime import check
 from dpaudit.runtime.errors import InputError
@@ -160,6 +161,12 @@ def _single_records(result: Result, context: Mapping[str, str]) -> Answer:
     return Answer(" ".join(words.exposed_in_words(each) for each in listed), "report.html, Who is exposed")
 
 
+def _extraction(result: Result, context: Mapping[str, str]) -> Answer:
+    if result.extraction is None:
+        return Answer(f"{NOT_TESTED}: this result holds no extraction; dpaudit extracts from language models")
+    return Answer(" ".join(extraction_in_words(result.extraction)), "report.html, Extraction; dpaudit extract")
+
+
 def _reconstruction(result: Result, context: Mapping[str, str]) -> Answer:
     if not result.reconstructions:
         return Answer(NOT_TESTED)
@@ -274,7 +281,7 @@ STANDARDS = {
             Requirement(
                 "resistance to attacks: exfiltration and regurgitation",
                 "tests of whether training data come out again",
-                _never("this result holds no extraction; dpaudit extracts from language models"),
+                _extraction,
             ),
             Requirement(
                 "resistance to attacks: model inversion and reconstruction",

@@ -60,7 +60,8 @@ def over_time(releases: Sequence[ModelRelease]) -> Drawing:
         step = max(1, len(paths) // 8)
         axes.set_xticks(range(0, len(paths), step), [ticks[path] for path in paths[::step]])
         axes.set_ylabel("AUC of the best attack")
-        figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False, labelcolor=INK)
+        if axes.get_legend_handles_labels()[1]:  # none of results without a membership attack
+            figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False, labelcolor=INK)
         return figure
 
     return Drawing(draw, f"AUC of the best attack on {len(models)} models over {len(paths)} results")

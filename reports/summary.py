@@ -119,7 +119,9 @@ def attackers(result: Result) -> list[str]:
     membership = result.membership
     if membership is not None and membership.attacks:
         knows = "holds a record, sees what the final model answers to it, and asks whether it was in the training data"
-        if membership.references:
+        if membership.text is not None and membership.references:
+            knows += f"; they have {words.count_of(membership.references, 'other language model')} to compare with"
+        elif membership.references:
             knows += f"; they know how the model was trained and train {membership.references} models like it"
         found.append(f"An attacker who {knows}.")
     if result.ladder is not None:
@@ -133,6 +135,8 @@ def attackers(result: Result) -> list[str]:
         found.append("An attacker who sees the gradient or update of a client and makes the records behind it again.")
     if result.prior is not None:
         found.append("An attacker who knows all records but one, sees every noisy step, and has a list of candidates.")
+    if result.extraction is not None:
+        found.append("An attacker who holds the beginning of a text and samples the rest from the model, many times.")
     return found
 
 
@@ -224,6 +228,8 @@ def _attacks(result: Result, subject: str) -> str:
         ran = sorted({rung.rung for rung in result.ladder.rungs if rung.model == subject and not rung.skipped})
         if ran:
             parts.append(f"rung{'s' if len(ran) > 1 else ''} {', '.join(str(rung) for rung in ran)} of the ladder")
+    if result.extraction is not None:
+        parts.append("extraction by sampling")
     others = len(result.bounds(subject)) - number - (0 if result.ladder is None else len(result.ladder.bounds(subject)))
     if others > 0:
         parts.append(words.count_of(others, "other audit"))

@@ -7,7 +7,8 @@ from rich.text import Text
 
 from dpaudit.gate.compare import Change
 from dpaudit.reports.figures import best_attack, ceiling, largest_allowed, strongest_bound
-from dpaudit.reports.words import figure, other_differences, verdict
+from dpaudit.reports.words import figure, other_differences, percent, verdict
+from dpaudit.results.extraction import ExtractionResult
 from dpaudit.results.result import ModelResult, Result
 from dpaudit.runtime.terminal import plain_text
 
@@ -57,6 +58,25 @@ def tabulate_models(result: Result) -> Table:
     caption += "".join(f" † within: {family}." for family in sorted(families - {""}))
     drawn.caption = plain_text(caption, "table.caption")
     drawn.caption_justify = "left"
+    return drawn
+
+
+def tabulate_extraction(found: ExtractionResult) -> Table:
+    """One row for each number of samples, one column for each probability."""
+    levels = list(dict.fromkeys(point.p for point in found.records.points))
+    drawn = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    drawn.add_column("n", justify="right")
+    for p in levels:
+        drawn.add_column(f"p = {p:g}", justify="right")
+        if found.others is not None:
+            drawn.add_column("of others", justify="right")
+    for n in sorted({point.n for point in found.records.points}):
+        row = [f"{n:,}"]
+        for p in levels:
+            for side in (found.records, *([] if found.others is None else [found.others])):
+                point = next(point for point in side.points if (point.n, point.p) == (n, p))
+                row.append(f"{point.extracted:,} ({percent(point.share)})")
+        drawn.add_row(*row)
     return drawn
 
 

@@ -13,6 +13,7 @@ from dpaudit.gate.compare import Change
 from dpaudit.results.facts import why_void
 from dpaudit.results.membership import AttackResult, ExposedRecords, PoolResult
 from dpaudit.results.result import ModelResult, Result
+from dpaudit.results.text import TextResult
 from dpaudit.scores.roc import nonmembers_needed
 
 SYMBOLS = {"contradicted": "✕", "consistent": "✓", "too weak": "?", "no verdict": "!", "no claim": "–"}
@@ -260,6 +261,23 @@ def trials_used(result: Result) -> str:
     return f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
 
 
+def deciding_score(found: TextResult) -> str:
+    """Which score of texts has the bound, and that it was fixed beforehand."""
+    if found.decides == "all":
+        return "Every score has a bound on ε, and they share the error level."
+    how = "named by the caller" if found.stated else "by the rule that is fixed beforehand"
+    return f"The score {found.decides} decides, {how}: it alone has a bound on ε, the others are shown for comparison."
+
+
+def holds_texts(result: Result) -> bool:
+    """Whether raw texts were asked into the result."""
+    text = result.membership.text if result.membership is not None else None
+    found = result.extraction
+    return (text is not None and any(each.text for each in text.telling)) or (
+        found is not None and bool(found.records.texts or (found.reproduced and found.reproduced.shown))
+    )
+
+
 def first_screen(result: Result) -> list[str]:
     """What a reader must know beside the verdicts, the most important first.
 
@@ -271,7 +289,8 @@ def first_screen(result: Result) -> list[str]:
     unstated = found.chosen == RandomSplit(stated=False) and any(attack.bound is not None for attack in found.attacks)
     said = {note for comparison in result.comparisons for note in comparison.caveats}
     caveats = [caveat for caveat in found.caveats if caveat not in said]
-    return [*why_void(result), *([describe_member_choice(result)] if unstated else []), *caveats]
+    decides = [] if found.text is None else [deciding_score(found.text)]
+    return [*why_void(result), *([describe_member_choice(result)] if unstated else []), *decides, *caveats]
 
 
 def assumptions(result: Result) -> list[str]:

@@ -47,6 +47,7 @@ THROUGH = {
     "tests/cli/test_export.py": "cli.export reports.export",
     "tests/cli/test_inspect.py": "cli.epsilon cli.inspect reports.inspection",
     "tests/cli/test_verify_command.py": "cli.verify",
+    "tests/cli/test_text_commands.py": "cli.extract",
     "tests/data/test_blind_baseline.py": "data.columns",
     "tests/data/test_tables.py": "data.table_columns",
     "tests/docs/test_commands.py": "data.optional self_test.faults.page",
@@ -70,7 +71,7 @@ THROUGH = {
     "tests/inspection/test_opacus_training.py": "runtime.pytorch",
     "tests/integrations/test_simulated.py": "training.federated.ledger",
     "tests/reports/test_forms.py": "gate.history",
-    "tests/reports/test_sections.py": "reports.tables.gradient",
+    "tests/reports/test_sections.py": "reports.tables.extraction reports.tables.gradient",
     "tests/results/test_frames.py": "audits.record_scores",
     "tests/results/test_parity.py": "accounting.accounted_claim",
     "tests/results/test_result_types.py": (
@@ -93,6 +94,7 @@ THROUGH = {
         "training.model_file"
     ),
     "tests/training/test_function.py": "training.named_function",
+    "tests/training/test_onnx_model.py": "training.onnx_inputs",
     "tests/training/test_trainer_of_file.py": "training.model_inputs",
 }
 

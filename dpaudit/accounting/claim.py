@@ -6,11 +6,13 @@ not comparable, so both are part of the value and never defaulted when a result 
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
-from dpaudit.accounting.law import Law, law_from
 from dpaudit.runtime import check
 from dpaudit.runtime.errors import InputError
+
+if TYPE_CHECKING:
+    from dpaudit.accounting.law import Law
 
 Adjacency = Literal["add-remove", "replace-one", "zero-out"]
 Unit = Literal["record", "user"]
@@ -164,8 +166,10 @@ class LawSteps:
         check.integer("steps", self.steps, at_least=1)
 
     @property
-    def noise(self) -> Law:
+    def noise(self) -> "Law":
         """The law."""
+        from dpaudit.accounting.law import law_from  # late: it needs scipy, and what writes a trace has numpy only
+
         return law_from(self.law)
 
     def with_noise(self, noise_multiplier: float) -> GaussianSteps:

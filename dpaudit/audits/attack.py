@@ -30,6 +30,7 @@ from dpaudit.data.given import (
 )
 from dpaudit.data.inclusion import complementary_pairs
 from dpaudit.data.load import has_column
+from dpaudit.data.table_columns import named
 from dpaudit.results.result import Result
 from dpaudit.runtime import check
 from dpaudit.runtime.check import FloatArray
@@ -38,10 +39,11 @@ from dpaudit.runtime.progress import Progress, Silent
 from dpaudit.runtime.pytorch import is_of_torch
 from dpaudit.runtime.seeds import derive_seed
 from dpaudit.scores.from_outputs import OutputKind
-from dpaudit.training.load_model import LoadedModel, load_model
+from dpaudit.training.given_model import GivenModel, load_given
+from dpaudit.training.load_model import LoadedModel
 from dpaudit.training.model_inputs import one_array
+from dpaudit.training.onnx_model import OnnxModel
 from dpaudit.training.reference_models.pool import Pool
-from dpaudit.training.saved_model import SavedModel, load_saved_model
 from dpaudit.training.torch_module import module_outputs
 from dpaudit.training.trainer import Trainer
 from dpaudit.training.trainer_of_file import trainer_from
@@ -79,7 +81,8 @@ class ModelKeywords(StatementKeywords, total=False):
     """Keyword arguments of `attack_model`, beside those of `StatementKeywords`.
 
     Args:
-        label: column of the labels in files that are tables. ``label``.
+        label: column of the labels in files that are tables. ``label``. Columns, in the order of the model's outputs,
+            where each record has several labels of 0 and 1.
         drop: columns of such files that are no features.
         folder: where trained reference models are kept and found again; None, the default, keeps nothing.
         progress: where long steps say how far they are.
@@ -87,7 +90,7 @@ class ModelKeywords(StatementKeywords, total=False):
         imports: modules to import first, which register the model's own classes with Keras.
     """
 
-    label: str
+    label: str | Sequence[str]
     drop: Sequence[str]
     folder: Path | None
     progress: Progress | None
@@ -110,10 +113,11 @@ def attack_model(
     """Attack a trained model with records it was trained on and records it was not.
 
     Args:
-        model: a Keras file, the folder of a SavedModel, a ``torch.nn.Module``, or a function from features
+        model: a Keras or ONNX file, the folder of a SavedModel, a ``torch.nn.Module``, or a function from features
             (records, ...) to outputs (records, outputs) of any framework, which must predict in inference mode.
         members: records the model was trained on: a `Dataset`, a file, or (features, labels). For a model file with
-            several inputs the features are a table of one array per input, in Python or in an NPZ file.
+            several inputs the features are a table of one array per input, in Python or in an NPZ file; for an ONNX
+            model also a table with a column of numbers or words for each input.
         nonmembers: records from the same source it was not trained on.
         references: further data and reference models, for the attacks that need them; None trains nothing.
         attacks: names as in the registry; all that can run when empty.
@@ -152,7 +156,8 @@ def attack_model(
     begin = time.monotonic()
     progress = keywords.get("progress") or Silent()
     recipe = None if references is None else references.recipe
-    loaded: LoadedModel | SavedModel | None = None
+    loaded: GivenModel | None = None
+    read = as_dataset
     predict: Callable[[Any], object]
     if is_of_torch(model):
         model = module_outputs(model)
@@ -162,23 +167,25 @@ def attack_model(
         if isinstance(recipe, Mapping):
             raise InputError("a recipe of parameters needs a model file with its architecture; give a trainer instead.")
     else:
-        loaded = (
-            load_saved_model(Path(model), trust_code=trust_code)
-            if Path(model).is_dir()
-            else load_model(Path(model), trust_code=trust_code, imports=keywords.get("imports", ()))
-        )
+        loaded = load_given(Path(model), trust_code=trust_code, imports=keywords.get("imports", ()))
         task, made_by = task or loaded.task, f", {loaded.made_by}"
-        members, nonmembers = (
-            one_array(side, loaded.inputs, what) for side, what in ((members, "members"), (nonmembers, "nonmembers"))
-        )
-        if references is not None and references.data is not None:
-            references = replace(references, data=one_array(references.data, loaded.inputs, "reference data"))
+        if isinstance(loaded, OnnxModel):
+            read = loaded.inputs.dataset
+        else:
+            inputs = loaded.inputs
+            members, nonmembers = (
+                one_array(side, inputs, what) for side, what in ((members, "members"), (nonmembers, "nonmembers"))
+            )
+            if references is not None and references.data is not None:
+                references = replace(references, data=one_array(references.data, inputs, "reference data"))
     columns = () if isinstance(slices, Mapping) else tuple(slices)
     user = users if isinstance(users, str) else None
-    inside = as_dataset(members, "members", task, columns, user, label=label, drop=drop)
-    outside = as_dataset(nonmembers, "nonmembers", task, columns, user, label=label, drop=drop)
-    further = _further(references, task, columns, user, label=label, drop=drop)
+    inside = read(members, "members", task, columns, user, label=label, drop=drop)
+    outside = read(nonmembers, "nonmembers", task, columns, user, label=label, drop=drop)
+    further = _further(references, task, columns, user, label=label, drop=drop, read=read)
     inside, outside, *others = aligned([inside, outside, *([] if further is None else [further])])
+    if isinstance(loaded, OnnxModel):
+        loaded, (inside, outside, *others) = loaded.by_class([inside, outside, *others])
     further = others[0] if others else None
     refuse_overlap(inside, outside, allowed=0.5)
     audited_records = concatenate_datasets(inside, outside, keywords.get("name", "model"))
@@ -192,16 +199,14 @@ def attack_model(
         predict, kind = loaded.predict, loaded.kind
         if isinstance(recipe, Mapping):
             if not isinstance(loaded, LoadedModel):
-                raise InputError(f"{model} is a SavedModel, which does not say how it was trained; give a Keras file.")
+                raise InputError(f"{model} does not say how it was trained; give a Keras file, or a trainer in Python.")
             recipe = trainer_from(recipe, loaded, task)
     kind = kind or "logits"
-    data = AsData.of(
-        audited_records.features,
-        audited_records.labels,
-        member,
-        users=statement.users,
-        seed=derive_seed(seed, "as data"),
-    )
+    seen_as = audited_records.features
+    if isinstance(loaded, OnnxModel):
+        seen_as = loaded.inputs.readable(seen_as)
+    labels = audited_records.labels
+    data = AsData.of(seen_as, labels, member, users=statement.users, seed=derive_seed(seed, "as data"))
     outputs = predict_outputs(predict, audited_records)
     audited_records = _as_many_classes(audited_records, outputs)
     pool, population, rows = None, None, None
@@ -225,7 +230,7 @@ def attack_model(
         utility=utility,
         references=0 if pool is None else len(pool),
         data=data,
-        caveats=[*audited_records.reading, *([] if alike is None else alike.unlike)],
+        caveats=[*audited_records.reading, *_columns_given(loaded, inside), *([] if alike is None else alike.unlike)],
     )
     result = attack_signals(
         signals,
@@ -244,21 +249,29 @@ def attack_model(
     )
 
 
+def _columns_given(loaded: GivenModel | None, records: Dataset) -> list[str]:
+    """In which order a model file got the columns of a table: it does not say which it was trained with."""
+    if loaded is None or not records.columns:
+        return []
+    return [f"The model got the columns in the order of {records.name}: {named(records.columns)}."]
+
+
 def _further(
     references: References | None,
     task: Task,
     columns: Sequence[str],
     user: str | None,
     *,
-    label: str,
+    label: str | Sequence[str],
     drop: Sequence[str],
+    read: Callable[..., Dataset],
 ) -> Dataset | None:
     """The reference data, without the column of users where it has one: nobody is judged by it."""
     if references is None or references.data is None:
         return None
     data = references.data
     beside = user if isinstance(data, str | Path) and user is not None and has_column(Path(data), user) else None
-    return as_dataset(data, "reference data", task, columns, beside, label=label, drop=drop)
+    return read(data, "reference data", task, columns, beside, label=label, drop=drop)
 
 
 def _as_many_classes(records: Dataset, outputs: FloatArray) -> Dataset:

@@ -33,6 +33,7 @@ from dpaudit.audits.membership.run import MembershipSettings
 from dpaudit.audits.prior.run import PriorSettings
 from dpaudit.audits.trace.run import TraceSettings
 from dpaudit.bounds.lower_bound import ErrorLevel
+from dpaudit.data.csv_file import file_kind
 from dpaudit.data.dataset import Task
 from dpaudit.data.load import SUFFIXES, Encode
 from dpaudit.data.member_choice import Coins
@@ -67,13 +68,13 @@ class DataSettings(_PlanTable):
 
     ``population`` is the share of the records that is set aside: no model is trained on them and they are not audited.
     ``clients`` assigns the records to users, where the data does not say whose they are. Of a table, every column is a
-    feature but ``label``, ``user`` and those of ``drop``, or ``features`` names them; ``encode = "auto"`` makes numbers
-    of words, dates and gaps.
+    feature but ``label``, ``user`` and those of ``drop``, or ``features`` names them; ``label`` is a list where each
+    record has several labels (task ``multilabel``); ``encode = "auto"`` makes numbers of words, dates and gaps.
     """
 
     source: str
     task: Task = "multiclass"
-    label: str = "label"
+    label: str | list[str] = "label"
     user: str | None = None
     clients: Clients | None = None
     drop: list[str] = []
@@ -187,7 +188,7 @@ class SeedSettings(_PlanTable):
 
 
 class ContextSettings(_PlanTable):
-    """``[report.context]``: what dpaudit cannot know, for the tables that ``dpaudit report --evidence`` writes."""
+    """``[report.context]``: what dpaudit cannot know, for the tables of evidence."""
 
     purpose: str = Field(default="", description="what the model is for.")
     population: str = Field(default="", description="whose data it was trained on, and who holds them.")
@@ -254,7 +255,7 @@ class Plan(_PlanTable):
         return Source(
             data.source,
             data.task,
-            data.label,
+            data.label if isinstance(data.label, str) else tuple(data.label),
             data.user,
             data.clients,
             data.population,
@@ -335,7 +336,7 @@ def load_plan(path: Path, overrides: Sequence[str] = ()) -> Plan:
     for override in overrides:
         _override(table, override)
     data = table.get("data")
-    if isinstance(data, dict) and isinstance(data.get("source"), str) and Path(data["source"]).suffix in SUFFIXES:
+    if isinstance(data, dict) and isinstance(data.get("source"), str) and file_kind(Path(data["source"])) in SUFFIXES:
         data["source"] = str((path.parent / data["source"]).resolve())
     trace = table.get("trace")
     for part, keys in ((trace, ("path",)), (trace.get("users") if isinstance(trace, dict) else None, USER_FILES)):

@@ -1,20 +1,23 @@
 """A plan for a table that was looked at: it runs as it is, and its comments say what was found."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from dpaudit.data.look import TableLook
 
 
-def plan_for_table(found: TableLook, source: str, label: str) -> str:
+def plan_for_table(found: TableLook, source: str, label: str | Sequence[str]) -> str:
     """A plan in TOML.
 
     Args:
         found: by `look`.
         source: path of the table, as the plan is to name it.
-        label: its column of labels.
+        label: its column or columns of labels.
     """
     name = "".join(c if c.isalnum() and c.isascii() else "-" for c in Path(source).stem).strip("-")[:64] or "table"
+    written = _text(label) if isinstance(label, str) else f"[{', '.join(map(_text, label))}]"
+    attacks = ["loss", *(["modified-entropy"] if found.task == "multiclass" else []), "attack-p"]
     batch = max(8, min(256, found.records // 20))
     lines = [
         f"# Written by dpaudit init after a look at {_comment(source)}: {found.records:,} records.",
@@ -26,8 +29,13 @@ def plan_for_table(found: TableLook, source: str, label: str) -> str:
         "",
         "[data]",
         f"source = {_text(source)}",
-        f"label = {_text(label)} # {_comment(_classes(found))}",
+        f"label = {written} # {_comment(found.target)}",
     ]
+    if found.task == "multilabel":
+        lines.append('task = "multilabel" # the loss of a record is that of all its labels')
+    numbers = found.task == "regression"
+    if numbers:
+        lines.append('task = "regression" # the label is scaled by encode = "auto" as well')
     if found.user is not None:
         lines.append(
             f"user = {_text(found.user)} # no feature; leave the key out if it does not say whose record it is"
@@ -52,7 +60,7 @@ def plan_for_table(found: TableLook, source: str, label: str) -> str:
         'trainer = "sgd"',
         "epochs = 20",
         f"batch_size = {batch}",
-        "learning_rate = 0.1",
+        f"learning_rate = {0.01 if numbers else 0.1}",
         "",
         "[[model]]",
         'name = "dp"',
@@ -61,20 +69,15 @@ def plan_for_table(found: TableLook, source: str, label: str) -> str:
         "noise_multiplier = 1.0",
         "epochs = 5",
         f"batch_size = {batch}",
-        "learning_rate = 0.5",
+        f"learning_rate = {0.1 if numbers else 0.5}",
         "",
         "[membership]",
-        'attacks = ["loss", "modified-entropy", "attack-p"] # dpaudit list membership',
+        f"attacks = [{', '.join(map(_text, attacks))}] # dpaudit list membership",
     ]
-    slices = ["class", *found.slices]
-    lines.append(f"slices = [{', '.join(map(_text, slices))}] # reported separately: is one group more exposed?")
+    slices = [*(["class"] if found.task == "multiclass" else []), *found.slices]
+    if slices:
+        lines.append(f"slices = [{', '.join(map(_text, slices))}] # reported separately: is one group more exposed?")
     return "\n".join(lines) + "\n"
-
-
-def _classes(found: TableLook) -> str:
-    names = found.labels.names or tuple(map(str, range(len(found.counts))))
-    listed = [f"{name} {count / found.records:.1%}" for name, count in zip(names, found.counts, strict=True) if count]
-    return f"{len(listed)} classes: {', '.join(listed[:8])}{', ...' if len(listed) > 8 else ''}"
 
 
 def _text(value: str) -> str:

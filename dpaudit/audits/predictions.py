@@ -9,6 +9,7 @@ from dpaudit.audits.score import AboutModel
 from dpaudit.audits.signals import attack_signals, utility_of
 from dpaudit.audits.statement import StatementKeywords, refuse_unknown, stated
 from dpaudit.data.as_data import AsData
+from dpaudit.data.columns import count_records
 from dpaudit.data.dataset import Task
 from dpaudit.data.predictions import by_class, joined
 from dpaudit.results.result import Result
@@ -85,6 +86,8 @@ def audit_predictions(
     caveat = shared_rows(predictions, labels, truth)
     statement = stated(keywords, truth, name="predictions")
     features = keywords.get("features")
+    if features is not None and count_records(features) != truth.size:
+        raise InputError(f"features must be of the {truth.size} records predicted, got {count_records(features)}.")
     known = AboutModel(
         trained_by=f"given {kind}",
         utility=utility_of(task, signals, predictions, labels, truth),

@@ -16,6 +16,7 @@ from dpaudit.cli.compare import compare
 from dpaudit.cli.doctor import doctor
 from dpaudit.cli.epsilon import epsilon
 from dpaudit.cli.export import export
+from dpaudit.cli.extract import extract
 from dpaudit.cli.history import history
 from dpaudit.cli.init import init
 from dpaudit.cli.inspect import inspect
@@ -52,6 +53,7 @@ app.command()(attack)
 app.command()(score)
 app.command()(split)
 app.command()(canaries)
+app.command()(extract)
 app.command()(verify)
 app.command()(compare)
 app.command()(history)

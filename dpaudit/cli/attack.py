@@ -21,7 +21,8 @@ def attack(
         ),
     ] = None,
     model: Annotated[
-        Path | None, typer.Option(help="Keras 2 or 3 model, .keras or .h5, or a SavedModel folder.")
+        Path | None,
+        typer.Option(help="Keras 2 or 3 model (.keras, .h5), ONNX model of any framework, or a SavedModel folder."),
     ] = None,
     members: Annotated[Path | None, typer.Option(help="Records it was trained on: CSV, Parquet or NPZ.")] = None,
     nonmembers: Annotated[Path | None, typer.Option(help="Records of the same kind it was not trained on.")] = None,
@@ -30,6 +31,20 @@ def attack(
         typer.Option(
             help="Instead of a model: two files, its outputs on members and on non-members, in columns named like the "
             "classes, with the column of labels. With --experiment any number of files, with the column of ids."
+        ),
+    ] = None,
+    token_logprobs: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(
+            help="Instead of a model: log-probabilities of the tokens of members and of others under a language model, "
+            "Parquet, JSON lines or NPZ."
+        ),
+    ] = None,
+    decides: Annotated[
+        str | None,
+        typer.Option(
+            help="With --token-logprobs: the score that gets the bound on ε, or all, which share the error level. "
+            "Default: reference where there are reference models, else perplexity; the first --attack without it."
         ),
     ] = None,
     features: Annotated[
@@ -55,7 +70,12 @@ def attack(
     chosen_by: ChosenByOption = None,
     probability: Probability = None,
     user: UserColumn = None,
-    label: Annotated[str | None, typer.Option(help="Column of the labels. Default: label.")] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--label", help="Column of the labels. Default: label. Repeat it for several labels of 0 and 1 a record."
+        ),
+    ] = None,
     drop: Annotated[list[str] | None, typer.Option("--drop", help="Leave this column out; may be repeated.")] = None,
     task: Annotated[str | None, typer.Option(help="multiclass, binary, multilabel or regression.")] = None,
     epsilon: Annotated[float | None, typer.Option(help="Claimed ε; leave it out to claim nothing.")] = None,
@@ -66,6 +86,10 @@ def attack(
         list[str] | None,
         typer.Option("--import", help="Module that registers the model's own classes with Keras; may be repeated."),
     ] = None,
+    show_records: Annotated[
+        bool,
+        typer.Option("--show-records", help="With --token-logprobs: put the texts that stand out into the result."),
+    ] = False,
     out: Out = None,
     seed: Seed = 0,
     json: Json = False,
@@ -78,11 +102,15 @@ def attack(
     from dpaudit.audits.experiment.audit import audit_experiment
     from dpaudit.audits.predictions import attack_predictions
     from dpaudit.audits.statement import StatementKeywords
+    from dpaudit.audits.text.run import audit_text
     from dpaudit.cli.output import finish
     from dpaudit.runtime.errors import InputError
     from dpaudit.runtime.progress import on_standard_error
 
     progress = on_standard_error(quiet=quiet)
+    labels = label[0] if label and len(label) == 1 else label or None
+    if isinstance(labels, list) and task is None:
+        task = "multilabel"
     given = [*(predictions or []), *(files or [])]
     if files and not predictions:
         raise InputError(f"{files[0]} has no option before it; outputs of a model go with --predictions.")
@@ -94,9 +122,26 @@ def attack(
         probability=probability,
         seed=seed,
     )
-    if experiment is not None:
-        said = (members, nonmembers, chosen_by, probability, user, features)
+    if token_logprobs is not None:
+        said = (model, members, nonmembers, predictions, experiment, features, recipe, outputs, task)
         if any(each is not None for each in said):
+            raise InputError("--token-logprobs takes the place of a model, its records and its predictions.")
+        if slices or drop or label is not None:
+            raise InputError("--slice, --drop and --label are for tables of records, not for --token-logprobs.")
+        stated["name"], stated["users"] = token_logprobs[0].stem, user
+        result = audit_text(
+            *token_logprobs,
+            population=reference_data,
+            attacks=attacks or (),
+            decides=decides,
+            show_records=show_records,
+            **stated,
+        )
+    elif decides is not None or show_records:
+        raise InputError("--decides and --show-records go with --token-logprobs.")
+    elif experiment is not None:
+        known = (members, nonmembers, chosen_by, probability, user, features)
+        if any(each is not None for each in known):
             raise InputError(
                 "--experiment says who was trained on and how they were chosen: leave out --members, --nonmembers, "
                 "--chosen-by, --probability, --user and --features."
@@ -114,7 +159,7 @@ def attack(
             delta=delta,
             confidence=confidence,
             seed=seed,
-            label=label,
+            label=_one(labels),
             drop=drop or (),
             folder=None if out is None else out / "references",
             progress=progress,
@@ -127,7 +172,7 @@ def attack(
         if model is not None or members is not None or nonmembers is not None or recipe is not None:
             raise InputError("--predictions takes the place of --model, --members, --nonmembers and --recipe.")
         beside = [*(slices or []), *([] if user is None else [user])]
-        (inside, by_member), (outside, by_other) = (_predictions(file, label, beside, drop or []) for file in given)
+        (inside, by_member), (outside, by_other) = (_predictions(file, labels, beside, drop or []) for file in given)
         columns = {by: np.concatenate([values, by_other[by]]) for by, values in by_member.items()}
         stated["name"], stated["users"] = given[0].stem, None if user is None else columns[user]
         result = attack_predictions(
@@ -156,7 +201,7 @@ def attack(
             task=task,  # type: ignore[arg-type]  # likewise
             **stated,
             slices=slices or (),
-            label=label or "label",
+            label=labels or "label",
             drop=drop or (),
             folder=None if out is None else out / "references",
             progress=progress,
@@ -166,6 +211,15 @@ def attack(
     if out is not None:
         result.save(out, overwrite=True)
     finish(result, folder=out, json=json, quiet=quiet)
+
+
+def _one(labels: str | list[str] | None) -> str | None:
+    """The column of labels of an experiment, which has one."""
+    from dpaudit.runtime.errors import InputError
+
+    if isinstance(labels, list):
+        raise InputError(f"an experiment has one column of labels, got {len(labels)} (--label).")
+    return labels
 
 
 def _references(recipe: Path | None, data: Path | None, models: int) -> "References | None":
@@ -180,7 +234,7 @@ def _references(recipe: Path | None, data: Path | None, models: int) -> "Referen
 
 
 def _predictions(
-    file: Path, label: str | None, beside: list[str], drop: list[str]
+    file: Path, label: str | list[str] | None, beside: list[str], drop: list[str]
 ) -> tuple[tuple[Any, Any], dict[str, Any]]:
     """Outputs and labels of a file, and columns beside them, which are no outputs.
 
@@ -189,16 +243,16 @@ def _predictions(
     """
     import pandas as pd
 
-    from dpaudit.data.load import SUFFIXES, column, read_table
-    from dpaudit.data.predictions import LEAVE_OUT
+    from dpaudit.data.load import ColumnRoles, column, labels_of, read_table, table_kind
+    from dpaudit.data.predictions import LEAVE_OUT, in_order_of_labels
     from dpaudit.data.table_columns import named, problems, without_index
     from dpaudit.runtime.errors import InputError
     from dpaudit.runtime.files import read_npz
 
-    if file.suffix not in SUFFIXES:
-        raise InputError(f"{file} must end in {', '.join(SUFFIXES)}.")
-    if file.suffix == ".npz":
+    if table_kind(file) == ".npz":
         arrays = read_npz(file)
+        if isinstance(label, list):
+            raise InputError(f"{file}: an NPZ file has all labels in one array: give its name once.")
         for name in ("outputs", label or "labels", *beside):
             if name not in arrays:
                 raise InputError(f"{file} has no array {name!r}; it has {', '.join(sorted(arrays)) or 'none'}.")
@@ -211,17 +265,24 @@ def _predictions(
     table = read_table(file)
     if label is None and "label" not in table.columns:
         raise InputError(f"{file} has no column 'label'; it has {named(table.columns)}: name it with --label COLUMN.")
-    labels = column(table, label or "label", file)
+    roles = ColumnRoles(label or "label")
+    for name in roles.labels:
+        column(table, name, file)
     columns = {by: column(table, by, file).to_numpy() for by in beside}
-    left_out = {label or "label", *columns, *(str(column(table, by, file).name) for by in drop)}
+    left_out = {*roles.labels, *columns, *(str(column(table, by, file).name) for by in drop)}
     plain = without_index(table.drop(columns=list(left_out)), file)
     found = problems(plain.table, plain.table.columns)
-    if labels.isna().any():
-        found.append(f"{labels.name!r}, the label, lacks {int(labels.isna().sum())} of {len(labels)} values")
+    for name in roles.labels:
+        lacking = int(table[name].isna().sum())
+        if lacking:
+            found.append(f"{name!r}, the label, lacks {lacking} of {len(table)} values")
     if found:
         raise InputError(f"{file}: no outputs of a model: {'; '.join(found)}; {LEAVE_OUT}.")
+    if isinstance(label, list):
+        outputs = in_order_of_labels(plain.table, label, file)
+        return (outputs, labels_of(table, file, "multilabel", roles)), columns
     # The index stays for those who say that it was left out.
-    return (table.drop(columns=list(left_out)), labels.to_numpy()), columns
+    return (table.drop(columns=list(left_out)), table[roles.labels[0]].to_numpy()), columns
 
 
 def _features(members: Path, nonmembers: Path) -> Any:
@@ -229,16 +290,14 @@ def _features(members: Path, nonmembers: Path) -> Any:
     import numpy as np
     import pandas as pd
 
-    from dpaudit.data.load import SUFFIXES, read_table
+    from dpaudit.data.load import read_table, table_kind
     from dpaudit.data.table_columns import same_columns, without_index
     from dpaudit.runtime.errors import InputError
     from dpaudit.runtime.files import read_npz
 
     parts: list[Any] = []
     for file in (members, nonmembers):
-        if file.suffix not in SUFFIXES:
-            raise InputError(f"{file} must end in {', '.join(SUFFIXES)}.")
-        if file.suffix != ".npz":
+        if table_kind(file) != ".npz":
             parts.append(read_table(file))
             continue
         arrays = read_npz(file)

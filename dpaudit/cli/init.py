@@ -15,8 +15,14 @@ def init(
             "--claims claims.toml."
         ),
     ] = None,
-    label: Annotated[str | None, typer.Option(help="With a table: its column of labels.")] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(help="With a table: its column of labels; repeat it for several labels of 0 and 1 a record."),
+    ] = None,
     user: Annotated[str | None, typer.Option(help="With a table: its column that says whose record it is.")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="With a table: multiclass or regression. Default: what the labels look like.")
+    ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="With a table: the plan to write.")] = Path("plan.toml"),
     claims: Annotated[
         Path | None,
@@ -30,16 +36,20 @@ def init(
     """Write a plan, or a claims file, with comments. It runs, or passes, as it is."""
     from dpaudit.audits.plan_for_table import plan_for_table
     from dpaudit.cli.verify import of_run
+    from dpaudit.data.csv_file import file_kind
     from dpaudit.data.look import look
     from dpaudit.gate.claims_from_result import LEFT_OUT, write_claims
     from dpaudit.results.result import load_result
+    from dpaudit.runtime.check import one_of
     from dpaudit.runtime.errors import InputError
     from dpaudit.runtime.files import write_text
 
     path = path or Path("plan.toml" if claims is None else "claims.toml")
-    table = path.suffix in (".csv", ".parquet")
-    if (label is not None or user is not None) and not table:
-        raise InputError(f"--label and --user go with a table, CSV or Parquet; {path} is none.")
+    table = file_kind(path) in (".csv", ".parquet")
+    if (label is not None or user is not None or task is not None) and not table:
+        raise InputError(f"--label, --user and --task go with a table, CSV or Parquet; {path} is none.")
+    if task is not None:
+        one_of("task", task, ("multiclass", "regression"))
     written = out if table else path
     if claims is not None and table:
         raise InputError(f"--claims writes a claims file, and {path} is a table; give it a name in .toml.")
@@ -55,8 +65,9 @@ def init(
     if not table:
         text = resources.files("dpaudit").joinpath("plan_template.toml").read_text(encoding="utf-8")
     else:
-        found = look(path, label or "label", user)
-        text = plan_for_table(found, _seen_from(written.parent, path), label or "label")
+        labels = label[0] if label and len(label) == 1 else label or "label"
+        found = look(path, labels, user, task)  # type: ignore[arg-type]  # one of the two
+        text = plan_for_table(found, _seen_from(written.parent, path), labels)
     write_text(written, text)
     if table:
         typer.echo("".join(f"{line}\n" for line in text.splitlines() if line.startswith("#")), nl=False)

@@ -58,14 +58,12 @@ def score(
 
 
 def _columns(file: Path, names: list[str]) -> list[Any]:
-    from dpaudit.data.load import SUFFIXES, column, read_table
+    from dpaudit.data.load import column, read_table, table_kind
     from dpaudit.runtime.check import nearest
     from dpaudit.runtime.errors import InputError
     from dpaudit.runtime.files import read_npz
 
-    if file.suffix not in SUFFIXES:
-        raise InputError(f"{file} must end in {', '.join(SUFFIXES)}.")
-    if file.suffix == ".npz":
+    if table_kind(file) == ".npz":
         arrays = read_npz(file)
         for name in names:
             if name not in arrays:

@@ -10,10 +10,13 @@ from dpaudit.runtime.seeds import derive_seed
 
 @dataclass(frozen=True)
 class AsData:
-    """Whether members can be told from non-members without the model, and which records are there twice."""
+    """Whether members can be told from non-members without the model, and which records are there twice.
+
+    ``duplicates``: None where only sizes of the records are known.
+    """
 
     blind: BlindBaseline
-    duplicates: Duplicates
+    duplicates: Duplicates | None
 
     @classmethod
     def of(cls, features: object, labels: object, member: BoolArray, *, users: object = None, seed: int) -> "AsData":

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dpaudit.data.table_columns import dates, kind
+from dpaudit.data.dates import dates, either_way
+from dpaudit.data.table_columns import either, kind
 from dpaudit.runtime.errors import InputError
 
 MOST_WORDS = 50  # rarer words of a column share one output
@@ -26,6 +27,8 @@ class Encoded:
 
 def column_kinds(table: Any) -> dict[str, str]:
     """What each column is taken for: ``number``, ``flag``, ``codes``, ``dates``, ``words``, ``text`` or ``blank``.
+
+    Dates whose day and month could be either are ``unclear``.
 
     >>> import pandas as pd
     >>> column_kinds(pd.DataFrame({"age": [31.5, 40.0, 22.0], "town": ["a", "b", "a"], "day": ["2024-01-02"] * 3}))
@@ -112,6 +115,8 @@ def _kind(values: Any) -> str:
             return "flag"
         whole = bool((known.astype(float) % 1 == 0).all())
         return "codes" if whole and 2 < different <= FEW_CODES and len(values) > 10 * different else "number"
+    if either_way(values):
+        return "unclear"
     return "text" if different > 20 and different > TEXT * len(values) else "words"
 
 
@@ -122,6 +127,7 @@ def _refuse(table: Any, kinds: dict[str, str], where: object) -> None:
         for name, what in kinds.items()
         if what == "text"
     ]
+    said += [f"{name!r} {either(either_way(table[name]))}" for name, what in kinds.items() if what == "unclear"]
     said += [
         f"{name!r} holds infinite values"
         for name, what in kinds.items()

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dpaudit.data.csv_file import file_kind
 from dpaudit.data.dataset import Dataset, Task
 from dpaudit.data.duplicates import copies
 from dpaudit.data.labels import Labels, recoded, shared_names
@@ -27,7 +28,7 @@ def as_dataset(
     groups: Sequence[str] = (),
     user: str | None = None,
     *,
-    label: str = "label",
+    label: str | Sequence[str] = "label",
     drop: Sequence[str] = (),
 ) -> Dataset:
     """A data set from what a caller has, with columns to slice it by when it has them, and the one of its users.
@@ -38,7 +39,7 @@ def as_dataset(
         InputError: it has no such column.
     """
     if isinstance(data, str | Path):
-        beside = {} if Path(data).suffix not in (".csv", ".parquet") else {"label": label, "drop": drop}
+        beside = {} if file_kind(Path(data)) not in (".csv", ".parquet") else {"label": label, "drop": drop}
         return load(str(data), task=task, groups=groups, user=user, **beside)  # type: ignore[arg-type]  # by keyword
     if user is not None:
         raise InputError(f"{what} have no column {user!r}: give files, or the users themselves.")

@@ -126,6 +126,26 @@ def by_class(outputs: object, labels: object, *, task: Task, kind: str) -> Predi
     return Predictions(array, found.codes, found.names, (*notes, *filter(None, [found.mapping])))
 
 
+def in_order_of_labels(table: Any, labels: Sequence[str], where: object) -> Any:
+    """Outputs of a multilabel model, a column for each label, in the order of the labels by the columns' names.
+
+    Raises:
+        InputError: a label without a column, a column that is no label.
+
+    >>> import pandas as pd
+    >>> list(in_order_of_labels(pd.DataFrame({"p_dog": [0.5], "p_cat": [0.1]}), ["cat", "dog"], "p.csv").columns)
+    ['cat', 'dog']
+    """
+    plain = without_index(table, where).table
+    found = class_columns([str(name) for name in plain.columns], [canonical(label) for label in labels])
+    column_of = dict(zip(found.classes, found.columns, strict=True))
+    wanted = [canonical(label) for label in labels]
+    strangers = [*found.strangers, *(column for name, column in column_of.items() if name not in wanted)]
+    if strangers:
+        raise InputError(f"{where}: {named(strangers)} are outputs of no label ({named(labels)}): {LEAVE_OUT}.")
+    return plain[[column_of[name] for name in wanted]].set_axis(list(labels), axis=1)
+
+
 def _named(table: Any, labels: object, kind: str, notes: tuple[str, ...]) -> Predictions:
     texts = _texts(labels, len(table))
     truth, place = np.unique(texts, return_inverse=True)

@@ -21,7 +21,7 @@ class Source:
     Args:
         name: of a known data set, or a path; for tasks on other machines, a path that they can read too.
         task: what is predicted, for files.
-        label: column of the labels, for tables.
+        label: column or columns of the labels, for tables.
         user: column that says whose record it is, for tables.
         clients: shares the records out among users, where the data does not say whose they are.
         population: share of the records set aside.
@@ -34,7 +34,7 @@ class Source:
 
     name: str
     task: Task
-    label: str
+    label: str | tuple[str, ...]
     user: str | None
     clients: Clients | None
     population: float

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from dpaudit.data.dates import dates, either_way
 from dpaudit.runtime.errors import InputError
 
 UNNAMED = re.compile(r"(Unnamed: \d+(_level_\d+)?(\.\d+)?|__index_level_\d+__|\s*)")
@@ -59,7 +60,7 @@ def without_index(table: Any, where: object, keep: Sequence[str | None] = ()) ->
     >>> list(plain.table.columns), plain.notes
     (['x'], ("t.csv: column 'Unnamed: 0' has no name and numbers the rows; it is left out.",))
     """
-    left_out, notes = [], []
+    left_out, notes = [], list(getattr(table, "attrs", {}).get("reading", ()))
     for name in table.columns:
         if str(name) in keep:
             continue
@@ -121,7 +122,15 @@ def problems(table: Any, names: Sequence[Any]) -> list[str]:
         lacking = int(values.isna().sum())
         said = []
         if what == "words":
-            said.append(f"holds words ({values.nunique()} different)")
+            date = either_way(values)
+            percent = not date and values.dropna().astype(str).str.fullmatch(r"\s*[\d.]+\s*%\s*").all()
+            said.append(
+                either(date)
+                if date
+                else f"holds percentages ({values.dropna().iloc[0]}): write them as 0.123"
+                if percent
+                else f"holds words ({values.nunique()} different)"
+            )
         elif what == "dates":
             said.append("holds dates")
         elif what == "other":
@@ -135,6 +144,11 @@ def problems(table: Any, names: Sequence[Any]) -> list[str]:
         if said:
             found.append(f"{str(name)!r} {' and '.join(said)}")
     return found
+
+
+def either(date: str) -> str:
+    """What is said of a column whose dates can be read in two ways."""
+    return f"holds dates whose day and month could be either ({date}); write them as 2024-12-31"
 
 
 def kind(values: Any) -> str:
@@ -152,28 +166,6 @@ def kind(values: Any) -> str:
         # Python's dates, and True beside a gap, come as objects.
         return "dates" if dates(values) is not None else "words"
     return "other"
-
-
-def dates(values: Any) -> Any:
-    """Days since 1970 of dates and of words such as 2024-03-31, NaN where there is none; None when these are no dates.
-
-    >>> import pandas as pd
-    >>> dates(pd.Series(["1970-01-02", None])).tolist(), dates(pd.Series(["a"])) is None
-    ([1.0, nan], True)
-    """
-    import pandas as pd
-    from pandas.api import types
-
-    known = values.dropna()
-    if not types.is_datetime64_any_dtype(values.dtype):
-        text = known.astype(str)
-        if known.empty or not text.str.fullmatch(r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}.*)?").all():
-            return None
-        values = pd.to_datetime(values.astype(object).where(values.notna(), None), errors="coerce", utc=True)
-        if values.notna().sum() < len(known):
-            return None
-    stamps = pd.to_datetime(values, utc=True)
-    return (stamps - pd.Timestamp("1970-01-01", tz="UTC")) / pd.Timedelta(days=1)
 
 
 def _categorical() -> Any:

@@ -151,7 +151,22 @@ class NoGrowthClaim(_Measured):
     tolerance: float = Field(ge=0, le=1)
 
 
-AnyClaim = Annotated[EpsilonClaim | MechanismClaim | CeilingClaim | NoGrowthClaim, Field(discriminator="kind")]
+class ExtractionClaim(_OnAModel):
+    """``kind = "extraction"``: at most ``max`` of the records of ``dpaudit extract`` are (n, p)-extractable.
+
+    That is: n samples of what follows a record's prefix hold the rest with probability p or more. It is arithmetic on
+    the records that were measured, and says nothing about others.
+    """
+
+    kind: Literal["extraction"]
+    n: int = Field(ge=1)
+    p: float = Field(gt=0, lt=1)
+    max: int = Field(default=0, ge=0)
+
+
+AnyClaim = Annotated[
+    EpsilonClaim | MechanismClaim | CeilingClaim | NoGrowthClaim | ExtractionClaim, Field(discriminator="kind")
+]
 
 
 class Claims(_ClaimsTable):

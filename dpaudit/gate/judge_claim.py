@@ -12,7 +12,15 @@ from dpaudit.bounds.lower_bound import LowerBound
 from dpaudit.bounds.verdict import Facts, Verdict, void_reasons
 from dpaudit.bounds.verdict import judge as compared
 from dpaudit.gate import metric_intervals as measured
-from dpaudit.gate.claims_file import AnyClaim, CeilingClaim, EpsilonClaim, MechanismClaim, NoGrowthClaim, parse_metric
+from dpaudit.gate.claims_file import (
+    AnyClaim,
+    CeilingClaim,
+    EpsilonClaim,
+    ExtractionClaim,
+    MechanismClaim,
+    NoGrowthClaim,
+    parse_metric,
+)
 from dpaudit.gate.metric_intervals import Interval
 from dpaudit.gate.same_conditions import Differences, attacks_alike, releases_alike
 from dpaudit.results.facts import facts
@@ -98,6 +106,8 @@ def judge_case(case: Case, tail: float) -> Judgement:
             return _ceiling(claim, case, tail)
         case NoGrowthClaim() as claim:
             return _growth(claim, case, tail)
+        case ExtractionClaim() as claim:
+            return _extraction(claim, case)
 
 
 def number_of_tests(case: Case) -> int:
@@ -201,6 +211,25 @@ def _points(claim: MechanismClaim, case: Case) -> Iterator[tuple[AttackResult, f
         if (bound.unit, bound.adjacency) == (claim.unit, claim.adjacency):
             for at in attack.tpr_at_fpr:
                 yield attack, check.open_unit("fpr", at.fpr)
+
+
+def _extraction(claim: ExtractionClaim, case: Case) -> Judgement:
+    """Arithmetic on the records that were measured: there is nothing to go wrong by chance."""
+    found = case.result.extraction
+    if found is None:
+        raise InputError(
+            f"claim {claim.id!r}: {case.result.name!r} measured no extraction; `dpaudit extract` makes such a result."
+        )
+    count, of = found.records.extracted(claim.n, claim.p), len(found.records.log_probabilities)
+    what = f"({claim.n:,}, {claim.p:g})-extractable"
+    claimed = f"{'no record is' if not claim.max else f'at most {claim.max:,} records are'} {what}"
+    least = found.records.least_queries(claim.p)
+    sampler = f"temperature {found.temperature:g}" + ("" if found.top_k is None else f", top-k {found.top_k}")
+    sentence = f"{count:,} of {of:,} records {'is' if count == 1 else 'are'} {what} at {sampler}, {claim.max:,} allowed"
+    if not np.isinf(least):
+        sentence += f"; the likeliest needs {max(1.0, 10**least):.3g} samples" if least < 300 else ""
+    verdict: Verdict = "contradicted" if count > claim.max else "consistent"
+    return _judged(case, verdict, claimed, f"{count:,} of {of:,}", f"{sentence}.")
 
 
 def _by_bounds(case: Case, claim: Claim, claimed: str) -> Judgement:

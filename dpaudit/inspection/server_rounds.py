@@ -61,7 +61,7 @@ class Rounds:
 def total_multiplier(sum_multiplier: float, count_noise: float | None) -> float:
     """Noise multiplier of a noisy sum and a noisy count together: theorem 1 of Andrew et al. (2021).
 
-    >>> round(total_multiplier(1.0482848, 1.6), 4)
+    >>> round(total_multiplier(1.05272, 1.6), 4)
     1.0
     """
     if count_noise is None or sum_multiplier == 0:

@@ -10,6 +10,7 @@ from dpaudit.data.blind_baseline import BlindBaseline
 from dpaudit.data.duplicates import Duplicates
 from dpaudit.data.member_choice import MemberChoice
 from dpaudit.results.record_scores import ScoresBeside
+from dpaudit.results.text import TextResult
 from dpaudit.scores.roc import TprAtFpr
 from dpaudit.scores.slices import Slices
 from dpaudit.scores.targets import NullCheck, OverTargets
@@ -37,7 +38,8 @@ class AttackResult(BaseModel):
     Args:
         members: how many records, or users, of those that the scores are about are members.
         nonmembers: how many are not.
-        bound: None when the scores allow no bound on ε, because of how the members were chosen.
+        bound: None when the scores allow no bound on ε, because of how the members were chosen, or when another attack
+            was named beforehand as the one that decides.
         spent: records whose membership the attack was told, and which it was not judged on.
     """
 
@@ -131,6 +133,7 @@ class MembershipResult(BaseModel):
     ``blind`` and ``duplicates``: of the records themselves, where they are known.
     ``likeness``: of a given model and its references, where accuracies can be compared.
     ``caveats``: what a reader must know beside the verdicts, in sentences; they decide nothing.
+    ``text``: of records that are texts; an attack without a bound there did not decide.
     """
 
     design: Design
@@ -147,6 +150,7 @@ class MembershipResult(BaseModel):
     skipped: list[SkippedAttack] = []
     floored: dict[str, int] = {}
     caveats: list[str] = []
+    text: TextResult | None = None
     _scores: ScoresBeside = PrivateAttr(default_factory=ScoresBeside)
 
     @property

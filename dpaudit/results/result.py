@@ -17,6 +17,7 @@ from dpaudit.bounds.lower_bound import ErrorLevel, Finding, LowerBound
 from dpaudit.bounds.reconstruction import Successes
 from dpaudit.bounds.verdict import Comparison
 from dpaudit.data.dataset import Dataset
+from dpaudit.results.extraction import ExtractionResult
 from dpaudit.results.federated import FederatedResult
 from dpaudit.results.gradient import GradientResult
 from dpaudit.results.ladder import LadderResult
@@ -111,6 +112,7 @@ class Result(_Part):
     gradient: GradientResult | None = None
     prior: PriorResult | None = None
     trace: TraceResult | None = None
+    extraction: ExtractionResult | None = None
     timing: dict[str, float] = {}
 
     def comparison(self, model: str) -> Comparison | None:
@@ -120,9 +122,25 @@ class Result(_Part):
     @property
     def outcomes(
         self,
-    ) -> list[MembershipResult | FederatedResult | LadderResult | GradientResult | PriorResult | TraceResult]:
+    ) -> list[
+        MembershipResult
+        | FederatedResult
+        | LadderResult
+        | GradientResult
+        | PriorResult
+        | TraceResult
+        | ExtractionResult
+    ]:
         """What the experiments of this audit found, one entry for each that ran."""
-        every = (self.membership, self.federated, self.ladder, self.gradient, self.prior, self.trace)
+        every = (
+            self.membership,
+            self.federated,
+            self.ladder,
+            self.gradient,
+            self.prior,
+            self.trace,
+            self.extraction,
+        )
         return [outcome for outcome in every if outcome is not None]
 
     def bounds(self, model: str) -> list[LowerBound]:

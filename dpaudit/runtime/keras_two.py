@@ -25,8 +25,8 @@ def tensorflow_version() -> str:
         except metadata.PackageNotFoundError:
             continue
     raise MissingDependency(
-        "this step trains a model and needs TensorFlow, which is not installed; "
-        "on Python 3.10 or 3.11: pip install 'tensorflow>=2.15,<2.22' 'tf-keras>=2.15,<2.22' tensorflow-privacy==0.9.0"
+        "this step trains or runs a Keras model and needs TensorFlow, which is not installed: pip install "
+        "'dpaudit[tensorflow]' (a function of your own, scikit-learn's models and ONNX files need none)"
     )
 
 

@@ -66,6 +66,11 @@ def tensorflow_privacy_module(path: str) -> Any:
         try:
             return import_module(f"tensorflow_privacy.{path}")
         except ImportError as error:
+            if sys.version_info >= (3, 12):
+                raise MissingDependency(
+                    "this step needs TensorFlow Privacy 0.9, which ends at Python 3.11; the trainer 'dp-sgd' trains "
+                    "with DP-SGD without it"
+                ) from error
             raise MissingDependency(
                 f"this step needs TensorFlow Privacy: pip install tensorflow-privacy==0.9.0 ({error})"
             ) from error

@@ -355,7 +355,8 @@ def confidence_from_probabilities(probabilities: FloatArray, labels: IntArray) -
     if off.any():
         raise InputError(
             f"probabilities must sum to 1 for each record; {int(off.sum())} of {off.size} do not, "
-            f"one sums to {total[off][0]:g}. Logits, perhaps?"
+            f"one sums to {total[off][0]:g}. "
+            + ("Rounded? Write more digits." if np.abs(total - 1).max() < 0.1 else "Logits, perhaps?")
         )
     own = np.arange(probabilities.shape[-1]) == labels[:, None]
     return log_odds(np.where(own, probabilities, 0.0).sum(axis=-1), np.where(own, 0.0, probabilities).sum(axis=-1))
@@ -372,7 +373,9 @@ def in_unit_interval(probabilities: FloatArray) -> None:
     """Refuse values that cannot be probabilities."""
     bad = (probabilities < 0) | (probabilities > 1)
     if bad.any():
+        percent = probabilities.min() >= 0 and bool((np.abs(np.atleast_2d(probabilities).sum(axis=-1) - 100) < 5).all())
+        hint = "These are percentages: divide them by 100." if percent else "Logits, perhaps?"
         raise InputError(
             f"probabilities must be in [0, 1]; {int(bad.sum())} of {bad.size} are not, one is "
-            f"{probabilities[bad][0]:g}. Logits, perhaps?"
+            f"{probabilities[bad][0]:g}. {hint}"
         )

@@ -80,11 +80,17 @@ def read_description(path: Path) -> Description:
             import h5py
 
             with h5py.File(path, "r") as file:
+                if "model_config" not in file.attrs:
+                    raise InputError(
+                        f"{path} holds weights without their architecture; save the whole model, with model.save."
+                    )
                 config = json.loads(file.attrs["model_config"])
                 version = str(file.attrs["keras_version"])
                 compiled = json.loads(file.attrs["training_config"]) if "training_config" in file.attrs else None
     except FileNotFoundError as error:
         raise InputError(f"cannot read {path}: no such file.") from error
+    except InputError:
+        raise
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} is not a Keras model with its architecture: {str(error).splitlines()[0]}.") from error
     return Description(config, compiled_from(compiled), version)

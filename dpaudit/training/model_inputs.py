@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dpaudit.data.csv_file import file_kind
 from dpaudit.data.dataset import Dataset
 from dpaudit.data.given import Given
 from dpaudit.runtime.errors import InputError
@@ -105,7 +106,7 @@ def one_array(data: Given, inputs: Inputs, what: str) -> Given:
     """
     if len(inputs.names) == 1:
         return data
-    if isinstance(data, str | Path) and Path(data).suffix == ".npz":
+    if isinstance(data, str | Path) and file_kind(Path(data)) == ".npz":
         arrays = read_npz(Path(data))
         if "labels" not in arrays:
             raise InputError(f"{data} has no array 'labels'; it has {', '.join(sorted(arrays)) or 'none'}.")

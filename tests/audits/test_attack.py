@@ -313,3 +313,12 @@ def test_words_as_labels_of_a_model() -> None:
     fewer = [(x, words[np.arange(len(x)) % 3]) for x, _ in (MEMBERS, OTHERS)]
     with pytest.raises(InputError, match="4 outputs and the labels are ant, bee, cat: which output"):
         attack_model(four_outputs, fewer[0], fewer[1], attacks=["loss"])
+
+
+def test_features_of_other_records_are_counted() -> None:
+    """Records behind the predictions, one too many: the message has both numbers."""
+    outputs = np.tile([0.4, 0.6], (40, 1)) + np.linspace(0, 0.1, 40)[:, None] * [-1, 1]
+    with pytest.raises(InputError, match="features must be of the 40 records predicted, got 41"):
+        audit_predictions(
+            outputs, [0, 1] * 20, np.arange(40) < 20, kind="probabilities", features=np.zeros((41, 2)), attacks=["loss"]
+        )

@@ -31,7 +31,8 @@ pytestmark = [
                        "pip install selenium axe-selenium-python"),
 ]  # fmt: skip
 WIDTHS = {"phone": 390, "laptop": 1366, "wide": 2200}
-PAGES = ("small", "three", "large", "hostile", "ladder", "federated", "gradient", "everything", "records", "history")
+PAGES = ("small", "three", "large", "hostile", "ladder", "federated", "gradient", "texts", "extracted", "everything",
+         "records", "history")  # fmt: skip
 AXE = tuple(name for name in PAGES if name != "large")  # it has the elements of three, and axe needs minutes for it
 OVERLAPS = """
 const overlaps = [];

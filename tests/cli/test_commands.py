@@ -124,7 +124,7 @@ def test_bad_score_files_are_exit_2_with_one_line(dpaudit: Command, scores: Path
         ("nan.csv",): "1 of 2000 values are NaN or infinite, the first at index 7 is nan",
         ("inf.csv",): "the first at index 7 is inf",
         ("onesided.csv",): "are members",
-        ("norows.csv",): "must not be empty",
+        ("norows.csv",): "has no records",
         ("words.csv",): "must be true/false or 1/0",
         ("empty.csv",): "cannot read empty.csv",
         ("missing.csv",): "no such file",

@@ -59,6 +59,48 @@ def test_a_plan_for_a_table_loads_and_says_what_was_found(tmp_path: Path) -> Non
     assert len(records) + len(population) == 401
 
 
+def test_numbers_are_planned_as_a_regression(tmp_path: Path) -> None:
+    """Fractions, and many different whole numbers, are a regression; the label is scaled, and the plan says by what."""
+    rng = np.random.default_rng(1)
+    table = pd.DataFrame({"rooms": rng.normal(size=300), "price": rng.integers(40_000, 90_000, 300)})
+    table.to_csv(tmp_path / "homes.csv", index=False)
+    plan = tmp_path / "plan.toml"
+    result = CliRunner().invoke(app, ["init", str(tmp_path / "homes.csv"), "--label", "price", "--out", str(plan)])
+    assert result.exit_code == 0, result.output
+    loaded = load_plan(plan)
+    assert loaded.data is not None
+    assert loaded.data.task == "regression"
+    assert loaded.membership is not None
+    assert [attack.name for attack in loaded.membership.attacks] == ["loss", "attack-p"]
+    assert loaded.membership.slices == []
+    records, population = loaded.source()()
+    scaled = np.concatenate([records.labels, population.labels])
+    assert (scaled.mean(), scaled.std()) == pytest.approx((0, 1), abs=1e-5)
+    values = table["price"].to_numpy(float)
+    assert f"'price', the label: minus {values.mean():.9g}, divided by {values.std():.9g}" in " ".join(records.notes)
+
+
+def test_several_labels_are_planned_together(tmp_path: Path) -> None:
+    """Two columns of 0 and 1 become the labels (records, 2) of a multilabel plan; other values are refused."""
+    rng = np.random.default_rng(1)
+    table = pd.DataFrame({"x": rng.normal(size=300), "happy": rng.integers(0, 2, 300), "new york": True})
+    table.loc[:99, "new york"] = False
+    table.to_csv(tmp_path / "t.csv", index=False)
+    plan = tmp_path / "plan.toml"
+    words = ["init", str(tmp_path / "t.csv"), "--label", "happy", "--label", "new york", "--out", str(plan)]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    loaded = load_plan(plan)
+    assert loaded.data is not None
+    assert (loaded.data.task, loaded.data.label) == ("multilabel", ["happy", "new york"])
+    records, population = loaded.source()()
+    assert records.columns == ("x",)
+    whole = np.concatenate([records.labels, population.labels])
+    assert whole.sum(axis=0).tolist() == [table["happy"].sum(), 200]
+    plan.unlink()
+    table.assign(happy=2).to_csv(tmp_path / "t.csv", index=False)
+    assert "must be 0 or 1 each" in str(CliRunner().invoke(app, words).exception)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

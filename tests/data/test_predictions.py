@@ -9,8 +9,10 @@ import pytest
 from scipy.stats import rankdata
 
 from dpaudit.audits.predictions import attack_predictions, audit_predictions
+from dpaudit.cli.attack import attack
 from dpaudit.data.class_columns import class_columns
 from dpaudit.data.predictions import by_class
+from dpaudit.results.result import result_from_json
 from dpaudit.runtime.errors import InputError
 
 
@@ -164,16 +166,34 @@ def test_the_command_reads_them_alike(tmp_path: Path, capsys: pytest.CaptureFixt
     """CSV files with the index that pandas writes, one Parquet file, and a label of another name."""
     import json
 
-    from dpaudit.cli.attack import attack
-
     classes, names = CASES["words"]
     parts = [side(boost, classes, names, seed=seed) for boost, seed in ((3.0, 1), (1.0, 2))]
     for (frame, truth, _), name in zip(parts, ("in", "out"), strict=True):
         frame.assign(animal=truth).iloc[:, ::-1].to_csv(tmp_path / f"{name}.csv")
     parts[1][0].assign(animal=parts[1][1]).to_parquet(tmp_path / "out.parquet")
     for other in ("out.csv", "out.parquet"):
-        attack(predictions=[tmp_path / "in.csv", tmp_path / other], label="animal", attacks=["loss"], json=True)
+        attack(predictions=[tmp_path / "in.csv", tmp_path / other], label=["animal"], attacks=["loss"], json=True)
         found = json.loads(capsys.readouterr().out)["membership"]
         assert found["attacks"][0]["auc"] == pytest.approx(right_auc(parts[0][2], parts[1][2]), abs=1e-9)
     with pytest.raises(InputError, match=r"no column 'label'.*--label COLUMN"):
         attack(predictions=[tmp_path / "in.csv", tmp_path / "out.csv"])
+
+
+def test_several_labels_of_a_record(tmp_path: Path) -> None:
+    """Label columns are matched to output columns by name; the AUC is that of summed cross-entropies by numpy."""
+    rng = np.random.default_rng(5)
+    truth = rng.integers(0, 2, (400, 3))
+    outputs = np.where(truth == 1, rng.beta(3, 1, (400, 3)), rng.beta(1, 2, (400, 3)))
+    names = ["sad", "new york", "happy"]
+    table = pd.DataFrame(outputs, columns=[f"p_{name}" for name in names]).join(pd.DataFrame(truth, columns=names))
+    table[:200].to_csv(tmp_path / "in.csv")
+    table[200:][list(reversed(table.columns))].to_csv(tmp_path / "out.csv", index=False)
+    files = [tmp_path / "in.csv", tmp_path / "out.csv"]
+    attack(predictions=files, label=["happy", "sad", "new york"], attacks=["loss"], out=tmp_path / "o", quiet=True)
+    found = result_from_json((tmp_path / "o" / "result.json").read_text(), where="out")
+    loss = -np.log(np.where(truth == 1, outputs, 1 - outputs)).sum(axis=1)
+    expected = (loss[:200, None] < loss[200:]).mean()
+    assert found.membership is not None
+    assert found.membership.attacks[0].auc == pytest.approx(expected, abs=1e-6)
+    with pytest.raises(InputError, match="'new york', 'p_new york' are outputs of no label"):
+        attack(predictions=files, label=["happy", "sad"])

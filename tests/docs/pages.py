@@ -17,7 +17,7 @@ from dpaudit.cli import app
 
 ROOT = Path(__file__).parent.parent.parent
 # Run from top to bottom by test_pages.py; adding and four_steps by tests of their own.
-WHOLE = ("index", "any_framework", "table", "gate", "adding", "four_steps")
+WHOLE = ("index", "any_framework", "language_model", "table", "gate", "adding", "four_steps")
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"]
 TOOLS = "dpaudit|python|make|pip|dask"
 FENCE = re.compile(r'^```(\w*)(?: title="([^"]*)")?\n(.*?)^```', flags=re.S | re.M)

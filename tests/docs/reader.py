@@ -1,5 +1,6 @@
 """A reader's folder: what stands for the files that the documentation names, small enough to be run in a test."""
 
+import json
 import re
 from pathlib import Path
 
@@ -133,6 +134,10 @@ def furnish(folder: Path, line: str) -> None:
         (folder / name).write_text(f"no,yes,label{regions[0]}\n{rows}")
     for name in ("A.npz", "B.npz", "members.npz", "others.npz", "more.npz"):
         np.savez(folder / name, features=rng.normal(size=(60, 4)).astype(np.float32), labels=rng.integers(2, size=60))
+    if "IN.jsonl" in line:
+        for name in ("IN", "OUT"):
+            logprobs = [{"id": f"{name}{row}", "logprobs": rng.uniform(-5, -1, 8).tolist()} for row in range(60)]
+            (folder / f"{name}.jsonl").write_text("".join(f"{json.dumps(each)}\n" for each in logprobs))
     for name in ("FILE.py", "train.py"):
         (folder / name).write_text(MECHANISMS)
     for name in ("TRACE", "trace"):

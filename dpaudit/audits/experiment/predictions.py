@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dpaudit.audits.experiment.sealed import Experiment, JoinedInclusions, join_inclusions
+from dpaudit.audits.experiment.joined import JoinedInclusions, join_inclusions
+from dpaudit.audits.experiment.sealed import Experiment
 from dpaudit.data.formats.record_file import as_words
 from dpaudit.data.load import SUFFIXES, read_table
 from dpaudit.data.table_columns import refuse_other_columns, without_index

@@ -44,11 +44,11 @@ def noisy_counts(made: Experiment, rng: np.random.Generator) -> pd.DataFrame:
     return found
 
 
-CASES: list[tuple[Any, str | None, float]] = [
+CASES: list[Any] = [
     (randomized_response, None, 0.5),
-    (randomized_response, None, 0.8),
     (randomized_response, "who", 0.5),
-    (noisy_counts, None, 0.5),
+    pytest.param(randomized_response, None, 0.8, marks=pytest.mark.slow),
+    pytest.param(noisy_counts, None, 0.5, marks=pytest.mark.slow),
 ]
 
 

@@ -1,0 +1,87 @@
+"""Log-probabilities of texts under a causal language model of ``transformers``, which is imported nowhere else."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dpaudit.data.token_logprobs import TokenLogprobs
+from dpaudit.runtime.check import BoolArray, IntArray
+from dpaudit.runtime.errors import InputError, MissingDependency
+from dpaudit.scores.observe_tokens import NextToken, observe_tokens
+
+
+def hugging_face_token_logprobs(
+    model: Any,
+    tokenizer: Any,
+    texts: Sequence[str],
+    *,
+    context: int | None = None,
+    references: Mapping[str, Any] | None = None,
+    columns: Mapping[str, Any] | None = None,
+    **how: Any,
+) -> TokenLogprobs:
+    """A table of texts under a causal language model, for `dpaudit.audit_text`.
+
+    ::
+
+        table = hugging_face_token_logprobs("gpt2", None, texts, references={"base": "distilgpt2"})
+        write_token_logprobs("members.parquet", table)
+
+    Args:
+        model: an ``AutoModelForCausalLM`` or any model that returns ``logits``, or the folder or name of one.
+        tokenizer: its tokenizer; None loads it from the same place as the model.
+        texts: the records.
+        context: tokens of a text that are read at most; the rest is left out. None reads all.
+        references: other models with the same tokenizer, by name.
+        columns: further ones, as for `observe_tokens`.
+        how: ``given``, ``temperature`` and ``top_k`` of `observe_tokens`.
+
+    Raises:
+        MissingDependency: a name is given and ``transformers`` is not installed.
+        InputError: a text of fewer than two tokens, of which none can be scored.
+    """
+    if tokenizer is None:
+        if not isinstance(model, str | Path):
+            raise InputError("give the tokenizer that belongs to the model.")
+        tokenizer = _transformers().AutoTokenizer.from_pretrained(str(model))
+    sequences = [tokenizer.encode(text)[:context] for text in texts]
+    begin = getattr(tokenizer, "bos_token_id", None)
+    if begin is not None:  # so that the first token is scored too, where the tokenizer puts nothing before it
+        sequences = [row if row[:1] == [begin] else [begin, *row][:context] for row in sequences]
+    every = {
+        "text": list(texts),
+        "tokenizer": [str(getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__)] * len(texts),
+        **(columns or {}),
+    }
+    others = {name: _predict(other) for name, other in (references or {}).items()}
+    return observe_tokens(_predict(model), sequences, columns=every, references=others, **how)
+
+
+def _predict(given: Any) -> NextToken:
+    model = given
+    if isinstance(given, str | Path):
+        model = _transformers().AutoModelForCausalLM.from_pretrained(str(given))
+    model.eval()
+
+    def predict(tokens: IntArray, inside: BoolArray) -> object:
+        import torch
+
+        with torch.inference_mode():
+            device = next(model.parameters()).device
+            outputs = model(
+                input_ids=torch.as_tensor(tokens, device=device),
+                attention_mask=torch.as_tensor(inside.astype("int64"), device=device),
+            )
+        return outputs.logits.float().cpu().numpy()
+
+    return predict
+
+
+def _transformers() -> Any:
+    try:
+        import transformers
+    except ImportError as error:
+        raise MissingDependency(
+            "a model by its name needs transformers: pip install 'dpaudit[transformers]'"
+        ) from error
+    return transformers

@@ -1,0 +1,82 @@
+"""Extraction from a language model: the curves over samples and probabilities, and what was found in sentences."""
+
+import math
+from typing import Any
+
+from dpaudit.reports.drawing import COLOURS, DASHES, INK, Drawing, canvas
+from dpaudit.reports.words import count_of, percent
+from dpaudit.results.extraction import ExtractionPoint, ExtractionResult, ExtractionSide
+from dpaudit.results.result import Result
+
+
+def draw_extraction_figures(result: Result) -> dict[str, Drawing]:
+    """Figures by file name; empty when nothing was to be extracted, or for one number of samples only."""
+    found = result.extraction
+    if found is None or len({point.n for point in found.records.points}) < 2:
+        return {}
+    return {"extraction": curves(found)}
+
+
+def curves(found: ExtractionResult) -> Drawing:
+    """Share of records that n samples hold with probability p, with intervals; of others in a paler line."""
+    levels = list(dict.fromkeys(point.p for point in found.records.points))
+
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    def draw() -> Any:
+        figure, axes = canvas(7.2, 3.4)
+        for number, p in enumerate(levels):
+            colour = COLOURS[number % len(COLOURS)]
+            dashes = DASHES[number % len(DASHES)]
+            points = _at(found.records, p)
+            n = [point.n for point in points]
+            axes.fill_between(n, [point.low for point in points], [point.high for point in points], color=colour,
+                              alpha=0.18, lw=0)  # fmt: skip
+            axes.plot(n, [point.share for point in points], color=colour, ls=dashes, lw=1.8, marker="o", ms=3.5,
+                      label=f"records, p = {p:g}")  # fmt: skip
+            if found.others is not None:
+                shares = [point.share for point in _at(found.others, p)]
+                axes.plot(n, shares, color=colour, ls=dashes, lw=0.9, marker="x", ms=4, label=f"others, p = {p:g}")
+        axes.set(xscale="log", ylim=(-0.02, 1.02))
+        axes.xaxis.set_major_locator(FixedLocator(sorted({point.n for point in found.records.points})))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+        axes.set_xlabel("samples for each record, n")
+        axes.set_ylabel("share extracted")
+        figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8, labelcolor=INK)
+        return figure
+
+    return Drawing(draw, f"Share of records that are extracted, over the number of samples, for {len(levels)} levels")
+
+
+def _at(side: ExtractionSide, p: float) -> list[ExtractionPoint]:
+    return sorted((point for point in side.points if point.p == p), key=lambda point: point.n)
+
+
+def extraction_in_words(found: ExtractionResult) -> list[str]:
+    """What was found, one sentence each."""
+    of = len(found.records.log_probabilities)
+    over = "all tokens" if found.top_k is None else f"the {found.top_k} likeliest tokens"
+    sampler = f"Sampling at temperature {found.temperature:g} from {over}"
+    least = found.records.least_queries(0.5)
+    if math.isinf(least) and least > 0:
+        said = [f"{sampler} never gives any of the {count_of(of, 'record')}."]
+    else:
+        needs = f"{max(1.0, 10**least):,.0f}" if least < 12 else f"10^{least:.0f}"
+        said = [f"{sampler}, the likeliest of {count_of(of, 'record')} is among {needs} samples with probability 1/2."]
+    if found.secrets:
+        first = sum(each.first for each in found.secrets)
+        top = max(each.by_rank for each in found.secrets)
+        said.append(
+            f"{first:,} of {len(found.secrets):,} secrets are likelier than all {found.candidates:,} candidates: their "
+            f"exposure by rank is {math.log2(found.candidates + 1):.1f} bits, the most it can be"
+            + (", and more by the fit." if first else f"; the largest is {top:.1f} bits.")
+        )
+    if found.reproduced is not None:
+        one = found.reproduced
+        said.append(
+            f"Of {one.texts:,} texts, {one.verbatim:,} are in the {one.generations:,} generations word for word, "
+            f"{one.near:,} nearly ({percent(one.near / one.texts)}), and {one.run:,} share {one.words} words in a row "
+            "with one."
+        )
+    return said
