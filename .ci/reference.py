@@ -37,6 +37,7 @@ PARTS = {
     "Architectures": ("architectures", "An architecture is named in `[architecture]` by its `kind`."),
     "Membership attacks": ("membership", "An attack is named in `[membership]`, alone or as a table with parameters."),
     "Data sets": ("datasets", "A data set is named in `[data]` as its `source`."),
+    "Texts": ("texts", 'Texts that ship are named in `[data]` with `kind = "text"` as its `source`.'),
 }
 
 
@@ -88,7 +89,7 @@ def _names(kind: str) -> list[str]:
 
 
 def _fields(kind: str, name: str) -> str:
-    if kind == "datasets":
+    if kind in ("datasets", "texts"):
         return ""
     known = registry.parameters(kind, name, where="reference")
     return ", ".join(f"`{each}`" for each in known)

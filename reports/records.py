@@ -9,6 +9,7 @@ import numpy as np
 from dpaudit.audits.plan import plan_from
 from dpaudit.data.dataset import Dataset
 from dpaudit.data.source import rebuild_records
+from dpaudit.data.tokens import TextTokenizer, tokenizer_named
 from dpaudit.results.result import Result
 from dpaudit.runtime.check import FloatArray
 from dpaudit.runtime.errors import InputError
@@ -52,13 +53,20 @@ def read_exposed_records(result: Result) -> ShownRecords:
         parse_toml(result.provenance.plan, "the plan in the result"), where="the plan in the result"
     ).source()
     audited, _ = rebuild_records(source, result.data.fingerprint)
-    return show_records(audited, wanted)
+    return show_records(audited, wanted, None if source.text is None else tokenizer_named(source.text.tokenizer))
 
 
-def show_records(dataset: Dataset, wanted: list[int]) -> ShownRecords:
-    """Records of a data set by row number: as pictures where they have two dimensions, else as rows of numbers."""
+def show_records(dataset: Dataset, wanted: list[int], tokenizer: TextTokenizer | None = None) -> ShownRecords:
+    """Records of a data set by row number: as pictures where they have two dimensions, else as rows of numbers.
+
+    With a ``tokenizer`` the records are texts.
+    """
     place = {int(row): index for index, row in enumerate(dataset.source_rows)}
     at = {row: place[row] for row in wanted if row in place}
+    if tokenizer is not None:
+        counted = {row: f"{dataset.labels[index].sum():.0f} tokens" for row, index in at.items()}
+        words = {row: [tokenizer.decode(dataset.features[index].astype(int).tolist())] for row, index in at.items()}
+        return ShownRecords(counted, {}, words, ["text"])
     labels = {row: " ".join(f"{value:g}" for value in np.ravel(dataset.labels[index])) for row, index in at.items()}
     shape = dataset.features.shape[1:]
     if len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3, 4)):

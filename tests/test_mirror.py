@@ -52,7 +52,10 @@ THROUGH = {
     "tests/data/test_tables.py": "data.table_columns",
     "tests/docs/test_commands.py": "data.optional self_test.faults.page",
     "tests/engine/test_batches.py": "engine.keys",
-    "tests/engine/test_gradients.py": "engine.conv_windows engine.layers engine.per_example_clipping engine.shapes",
+    "tests/engine/test_gradients.py": (
+        "engine.attention engine.conv_windows engine.layers engine.per_example_clipping engine.sequence_layers "
+        "engine.shapes"
+    ),
     "tests/engine/test_network.py": "engine.initial_weights engine.read_keras",
     "tests/engine/test_training.py": "engine.cost engine.device_arrays engine.randomness",
     "tests/gate/test_verify.py": "gate.judge_claim",
@@ -89,9 +92,9 @@ THROUGH = {
     ),
     "tests/training/federated/test_simulation.py": "training.federated.federation",
     "tests/training/reference_models/test_pool.py": "training.reference_models.masks",
+    "tests/training/test_decoder.py": "training.position_embedding",
     "tests/training/test_load_model.py": (
-        "training.keras_3_config training.keras_config training.keras_model training.last_activation "
-        "training.model_file"
+        "training.keras_3_config training.keras_config training.last_activation training.model_file"
     ),
     "tests/training/test_function.py": "training.named_function",
     "tests/training/test_onnx_model.py": "training.onnx_inputs",

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from dpaudit.accounting.claim import Adjacency, Claim, Design, Protection, Unit
 from dpaudit.audits.by_name import BoundSettings
 from dpaudit.data.dataset import Dataset
+from dpaudit.data.inclusion import complementary_pairs
 from dpaudit.data.source import Records, Source
 from dpaudit.runtime.check import BoolArray, FloatArray
 from dpaudit.runtime.jobs import Workers
@@ -54,6 +56,8 @@ class Audit:
         memory: bytes that trainings side by side may use; None is half of what is free.
         workers: where heavy work is done.
         source: builds ``dataset`` and ``population`` again elsewhere; None when nothing can.
+        canaries: so many records at the end of ``dataset`` are canaries: they are audited, and all other records are
+            members; 0: every record is audited.
         seed_of_training: of the subjects; None is ``seed``.
         bound: on the scores of membership inference; None is the default of the design.
         begun: when the audit began, on the monotonic clock, in seconds: a budget counts from there.
@@ -72,6 +76,7 @@ class Audit:
     memory: int | None = None
     workers: Workers = Workers()  # noqa: RUF009  # a frozen value
     source: Source | None = None
+    canaries: int = 0
     seed_of_training: int | None = None
     bound: BoundSettings | None = None
     begun: float = field(default_factory=time.monotonic)
@@ -90,6 +95,27 @@ class Audit:
     def delta(self) -> float:
         """δ at which ε is measured."""
         return self.protection.delta
+
+    @cached_property
+    def audited(self) -> Dataset:
+        """The records that are there by their own coin."""
+        return self.dataset.take(self.rows) if self.canaries else self.dataset
+
+    @property
+    def audited_member(self) -> BoolArray:
+        """The coins of the audited records."""
+        return self.member[self.rows]
+
+    @property
+    def rows(self) -> BoolArray:
+        """Which records are audited, shape (records,)."""
+        return np.arange(len(self.dataset)) >= (len(self.dataset) - self.canaries if self.canaries else 0)
+
+    def reference_pairs(self, models: int) -> BoolArray:
+        """Who is in which reference model, shape (models, records): halves of the audited records, and all others."""
+        included = np.ones((models, len(self.dataset)), bool)
+        included[:, self.rows] = complementary_pairs(models, len(self.audited), seed=self.seed_for("pairs"))
+        return included
 
     def seed_for(self, *words: object) -> int:
         """A seed for one purpose of this audit."""

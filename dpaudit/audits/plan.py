@@ -34,10 +34,12 @@ from dpaudit.audits.prior.run import PriorSettings
 from dpaudit.audits.trace.run import TraceSettings
 from dpaudit.bounds.lower_bound import ErrorLevel
 from dpaudit.data.csv_file import file_kind
-from dpaudit.data.dataset import Task
+from dpaudit.data.dataset import RecordTask
 from dpaudit.data.load import SUFFIXES, Encode
 from dpaudit.data.member_choice import Coins
 from dpaudit.data.source import Source
+from dpaudit.data.text import TEXT_SUFFIXES, TextRoles
+from dpaudit.data.text_canaries import TextCanaries
 from dpaudit.data.users import Clients
 from dpaudit.runtime import check
 from dpaudit.runtime import plugins as registry
@@ -45,6 +47,8 @@ from dpaudit.runtime.errors import InputError
 from dpaudit.runtime.files import parse_toml, read_text
 from dpaudit.runtime.first_error import first_error
 from dpaudit.training.capabilities import at_epoch, outside_code
+from dpaudit.training.dp_sgd import DpSgd
+from dpaudit.training.sgd import Sgd
 from dpaudit.training.trainer import Trainer
 
 if sys.version_info >= (3, 11):
@@ -54,7 +58,10 @@ else:
 
 SCHEMA = 1
 MANY = 10**6  # records enough for any batch, to ask a trainer for its noise before the data is read
-NOT_BESIDE_A_TRACE = ("data", "model", "membership", "gradient", "prior", "federated", "ladder")
+NOT_BESIDE_A_TRACE = ("data", "model", "membership", "gradient", "prior", "federated", "ladder", "canaries")
+NOT_FOR_TEXTS = ("gradient", "prior", "federated", "ladder")
+TEXT_ONLY = ("text", "context", "tokenizer")
+RECORDS_ONLY = ("task", "label", "clients", "drop", "features", "encode")
 USER_FILES = ("present", "absent")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -70,10 +77,15 @@ class DataSettings(_PlanTable):
     ``clients`` assigns the records to users, where the data does not say whose they are. Of a table, every column is a
     feature but ``label``, ``user`` and those of ``drop``, or ``features`` names them; ``label`` is a list where each
     record has several labels (task ``multilabel``); ``encode = "auto"`` makes numbers of words, dates and gaps.
+
+    With ``kind`` ``text`` each record is a text, and a model predicts every token from those before: ``source`` is
+    ``shakespeare``, a CSV, Parquet or JSON-lines file with a column ``text``, or a folder of ``.txt`` files. At most
+    ``context`` tokens of a text are kept; ``tokenizer`` is ``bytes`` or the path of a ``tokenizer.json``.
     """
 
+    kind: Literal["records", "text"] = "records"
     source: str
-    task: Task = "multiclass"
+    task: RecordTask = "multiclass"
     label: str | list[str] = "label"
     user: str | None = None
     clients: Clients | None = None
@@ -81,6 +93,23 @@ class DataSettings(_PlanTable):
     features: list[str] = []
     encode: Encode = "none"
     population: float = Field(default=0.2, gt=0, lt=1)
+    text: str = "text"
+    context: int = Field(default=64, ge=2)
+    tokenizer: str = "bytes"
+
+    @model_validator(mode="after")
+    def _fits_the_kind(self) -> "DataSettings":
+        others = TEXT_ONLY if self.kind == "records" else RECORDS_ONLY
+        defaults = {name: field.default for name, field in type(self).model_fields.items()}
+        wrong = [name for name in others if getattr(self, name) != defaults[name]]
+        if wrong:
+            raise ValueError(f"{wrong[0]} is not for data of kind {self.kind!r}")
+        return self
+
+    @property
+    def roles(self) -> TextRoles | None:
+        """How texts become records; None where the records are no texts."""
+        return TextRoles(self.text, self.context, self.tokenizer) if self.kind == "text" else None
 
 
 class ClaimSettings(_PlanTable):
@@ -212,6 +241,7 @@ class Plan(_PlanTable):
     data: DataSettings | None = None
     architecture: ArchitectureSettings | None = None
     model: list[ModelSettings] = []
+    canaries: TextCanaries | None = None
     audit: AuditSettings = AuditSettings()
     membership: MembershipSettings | None = None
     gradient: GradientSettings | None = None
@@ -264,6 +294,8 @@ class Plan(_PlanTable):
             tuple(data.drop),
             tuple(data.features),
             data.encode,
+            data.roles,
+            self.canaries,
         )
 
     def seed_of(self, part: Literal["split", "training", "attack"]) -> int:
@@ -336,8 +368,14 @@ def load_plan(path: Path, overrides: Sequence[str] = ()) -> Plan:
     for override in overrides:
         _override(table, override)
     data = table.get("data")
-    if isinstance(data, dict) and isinstance(data.get("source"), str) and file_kind(Path(data["source"])) in SUFFIXES:
-        data["source"] = str((path.parent / data["source"]).resolve())
+    if isinstance(data, dict):
+        texts = data.get("kind") == "text"
+        for key, suffixes in (("source", (*SUFFIXES, *TEXT_SUFFIXES)), ("tokenizer", (".json",))):
+            named = data.get(key)
+            if isinstance(named, str) and (
+                file_kind(Path(named)) in suffixes or (texts and (path.parent / named).is_dir())
+            ):
+                data[key] = str((path.parent / named).resolve())
     trace = table.get("trace")
     for part, keys in ((trace, ("path",)), (trace.get("users") if isinstance(trace, dict) else None, USER_FILES)):
         for key in keys:
@@ -374,6 +412,7 @@ def plan_from(table: dict[str, Any], *, where: str = "plan") -> Plan:
                 f"{' and '.join(sorted(plan.units()))}; "
                 + ("add [federated] with canaries." if claimed == "user" else "add [membership].")
             )
+    _check_texts(plan, where)
     if plan.membership is not None and plan.audit.unit == "user":
         raise InputError(f'{where}: [membership] audits records; with audit.unit = "user" use federated.users.')
     if plan.audit.bound is not None:
@@ -400,6 +439,29 @@ def plan_from(table: dict[str, Any], *, where: str = "plan") -> Plan:
     if plan.gradient is not None:
         plan.gradient.check(plan.audit.delta)
     return plan
+
+
+def _check_texts(plan: Plan, where: str) -> None:
+    """Refuse what does not go together with texts, and canaries without texts."""
+    texts = plan.data is not None and plan.data.kind == "text"
+    named = (plan.architecture, *(model.architecture for model in plan.model))
+    kinds = {architecture.kind for architecture in named if architecture is not None}
+    if not texts:
+        if "decoder" in kinds or plan.canaries is not None:
+            what = "[canaries] are" if plan.canaries is not None else "a decoder is"
+            raise InputError(f'{where}: {what} for texts: set kind = "text" in [data].')
+        return
+    beside = [name for name in NOT_FOR_TEXTS if getattr(plan, name) is not None]
+    if beside:
+        raise InputError(f"{where}: [{beside[0]}] takes no texts; a language model is audited by [membership].")
+    if unfit := sorted(kinds & {"cnn", "keras-json", "mlp"}):
+        raise InputError(f'{where}: the architecture {unfit[0]!r} takes no texts; use kind = "decoder".')
+    if plan.membership is not None and plan.membership.queries:
+        raise InputError(f"{where}: membership.queries change numbers, and the data are texts; leave them out.")
+    for name, trainer in plan.trainers().items():
+        if not isinstance(trainer, DpSgd | Sgd):
+            kind = type(trainer).__name__
+            raise InputError(f"{where}: model {name!r}: a {kind} trainer takes no texts; use dp-sgd or sgd.")
 
 
 def _texts(value: object) -> Iterator[str]:

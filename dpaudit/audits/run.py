@@ -23,11 +23,11 @@ from dpaudit.audits.membership import run as membership
 from dpaudit.audits.plan import Plan, load_plan
 from dpaudit.audits.prior import run as prior
 from dpaudit.audits.trace import run as trace
-from dpaudit.data.dataset import Dataset
+from dpaudit.data.dataset import Dataset, Task
 from dpaudit.data.inclusion import fair_coins
 from dpaudit.data.users import Natural, user_coins
 from dpaudit.results.facts import with_verdicts
-from dpaudit.results.result import DataSummary, ModelResult, Result, Utility, provenance, summary
+from dpaudit.results.result import DataSummary, Metric, ModelResult, Result, Utility, provenance, summary
 from dpaudit.runtime.check import BoolArray
 from dpaudit.runtime.errors import InputError
 from dpaudit.runtime.files import LEFT_OVER, LOCK, alone_in, write_text
@@ -125,8 +125,12 @@ def prepare_audit(plan: Plan, folder: Path, progress: Progress, *, memory: int |
     """The audit of a plan before anything is trained: its records, its coins, its error level."""
     source = plan.source()
     records, population = source()
-    member = membership_coins(records, plan.audit.unit, seed=derive_seed(plan.seed_of("split"), "coins"))
-    if not 0 < member.sum() < len(records):
+    canaries = 0 if plan.canaries is None else plan.canaries.count
+    seed = derive_seed(plan.seed_of("split"), "coins")
+    member = membership_coins(records, plan.audit.unit, seed=seed)
+    if canaries:
+        member = np.concatenate([np.ones(len(records) - canaries, bool), fair_coins(canaries, seed=seed)])
+    if not 0 < member[-canaries:].sum() < len(member[-canaries:]):
         raise InputError(f"all {len(records)} records of {records.name} fell on one side of the coin; more are needed.")
     return Audit(
         dataset=records,
@@ -144,6 +148,7 @@ def prepare_audit(plan: Plan, folder: Path, progress: Progress, *, memory: int |
         memory=memory,
         workers=workers,
         source=source,
+        canaries=canaries,
     )
 
 
@@ -203,7 +208,7 @@ def _run(plan: Plan, prepare: Callable[[], Audit], log: Log) -> Result:
                     parameters=settings.model_extra or {},
                     mechanism=model.mechanism,
                     accounted=claimed,
-                    utility=measure_utility(model, records.take(member), records.take(~member), population),
+                    utility=_utility_of(model, audit),
                     noise=known_noise(trainer, model.mechanism),
                 )
             )
@@ -310,20 +315,29 @@ def membership_coins(records: Dataset, unit: Unit, *, seed: int) -> BoolArray:
     return user_coins(owner, seed=seed)[owner]
 
 
-def measure_utility(model: TrainedModel, members: Dataset, nonmembers: Dataset, population: Dataset) -> Utility:
-    """Accuracy (or mean squared error) on the training records and on records the model never saw."""
+def _utility_of(model: TrainedModel, audit: Audit) -> Utility:
+    """Canaries say nothing of how good a model is: beside them the other records do."""
+    if audit.canaries:
+        return measure_utility(model, audit.dataset.take(~audit.rows), None, audit.population)
+    members, others = audit.dataset.take(audit.member), audit.dataset.take(~audit.member)
+    return measure_utility(model, members, others, audit.population)
+
+
+def measure_utility(model: TrainedModel, members: Dataset, nonmembers: Dataset | None, population: Dataset) -> Utility:
+    """Accuracy, mean squared error or loss per token on the training records and on records the model never saw."""
 
     def measured(*parts: Dataset) -> float:
         hits = np.concatenate([quality(model.predict(part.features), part.labels, task=part.task) for part in parts])
         return round(float(hits.mean()), 6)
 
     return Utility(
-        metric="mean squared error" if members.task == "regression" else "accuracy",
+        metric=METRICS.get(members.task, "accuracy"),
         train=measured(members),
-        test=measured(nonmembers, population),
+        test=measured(*([] if nonmembers is None else [nonmembers]), population),
     )
 
 
+METRICS: dict[Task, Metric] = {"regression": "mean squared error", "next-token": "loss per token"}
 RUN_FOLDERS = ("attacks", "figures", "gradient", "ladder", "models", "references")
 RUN_FILES = ("result.json", "scores.npz", "report.html", "report.md", "report.pdf", "plan.toml")
 

@@ -8,6 +8,9 @@ import numpy as np
 
 from dpaudit.data.dataset import Dataset, Task
 from dpaudit.data.load import Encode, load
+from dpaudit.data.text import TextRoles, load_text
+from dpaudit.data.text_canaries import TextCanaries
+from dpaudit.data.tokens import tokenizer_named
 from dpaudit.data.users import Clients
 from dpaudit.runtime.check import BoolArray
 from dpaudit.runtime.errors import InputError
@@ -30,6 +33,8 @@ class Source:
         drop: columns of a table that are no features.
         features: columns of a table that are features; empty for all others.
         encode: whether words, dates and gaps of a table become numbers.
+        text: how texts become records; None where the records are no texts.
+        canaries: put behind the audited records.
     """
 
     name: str
@@ -43,10 +48,27 @@ class Source:
     drop: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
     encode: Encode = "none"
+    text: TextRoles | None = None
+    canaries: TextCanaries | None = None
 
     def __call__(self) -> tuple[Dataset, Dataset]:
-        """The audited records, and the population."""
-        everything = load(
+        """The records of the trainings, canaries last, and the population."""
+        everything = self._all()
+        if self.clients is not None:
+            everything = replace(everything, users=self.clients(everything, seed=derive_seed(self.seed, "clients")))
+        aside = population_mask(len(everything), self.population, seed=derive_seed(self.seed, "population"))
+        records, population = everything.take(~aside), everything.take(aside)
+        if self.canaries is None or self.text is None:
+            return records, population
+        tokenizer, seed = tokenizer_named(self.text.tokenizer), derive_seed(self.seed, "canaries")
+        made = self.canaries(records, population, tokenizer, seed=seed)
+        records, population = (replace(data, class_count=made.class_count) for data in (records, population))
+        return replace(with_added(records, made), notes=(*records.notes, *made.notes)), population
+
+    def _all(self) -> Dataset:
+        if self.text is not None:
+            return load_text(self.name, self.text, user=self.user, groups=self.groups)
+        return load(
             self.name,
             task=self.task,
             label=self.label,
@@ -56,10 +78,6 @@ class Source:
             features=self.features,
             encode=self.encode,
         )
-        if self.clients is not None:
-            everything = replace(everything, users=self.clients(everything, seed=derive_seed(self.seed, "clients")))
-        aside = population_mask(len(everything), self.population, seed=derive_seed(self.seed, "population"))
-        return everything.take(~aside), everything.take(aside)
 
 
 @lru_cache(maxsize=1)

@@ -13,19 +13,21 @@ BUSY = 5e6
 LARGEST_STACK = 64
 # Of activations in one part of a batch: few enough to stay in a core's cache from one operation to the next.
 PART_BYTES = 1_500_000
+ROWS = 1024  # of a part of a batch of sequences, positions of all examples together
 PREPARED_BYTES = 2**29  # of inputs prepared once for all records, such as the patches of a first convolution
 
 
 @dataclass(frozen=True)
 class Cost:
     """Per example of one copy: ``multiply_adds`` of a training step, ``floats`` held, and ``prepared`` of them that
-    the first layer's weights meet and no copy changes; ``parameters`` per copy.
+    the first layer's weights meet and no copy changes; ``parameters`` per copy; ``positions`` of an output for each.
     """
 
     multiply_adds: int
     floats: int
     prepared: int
     parameters: int
+    positions: int = 0
 
     def stack(self, batch_size: int) -> int:
         """How many copies to train as one program with batches of that length: a power of two."""
@@ -35,7 +37,9 @@ class Cost:
     def part(self, batch_size: int, examples: int, *, at_least: int) -> int:
         """How many of that many examples to take at a time, in ``at_least`` parts."""
         held = 4 * self.floats * self.stack(batch_size) * examples
-        return -(-examples // max(at_least, -(-held // PART_BYTES)))
+        length = -(-examples // max(at_least, -(-held // PART_BYTES)))
+        # The products of a layer over positions are efficient from so many rows on.
+        return length if not self.positions else min(examples, max(length, -(-ROWS // self.positions)))
 
     def data_bytes(self, records: int) -> int:
         """Predicted bytes of the inputs prepared for all records, while they are put together."""
@@ -72,4 +76,6 @@ def cost(network: Network) -> Cost:
         positions = int(tf.size(tap.z)) // int(tap.z.shape[-1])
         multiply_adds += 3 * positions * kernel
     prepared = 0 if network.head is None else int(tf.size(network.prepared(x)))
-    return Cost(multiply_adds, floats, prepared, sum(math.prod(variable.shape) for variable in network.variables))
+    parameters_each = sum(math.prod(variable.shape) for variable in network.variables)
+    positions_each = network.output_shape[0] if len(network.output_shape) == 2 else 0
+    return Cost(multiply_adds, floats, prepared, parameters_each, positions_each)

@@ -25,6 +25,7 @@ def _initialised_by(layer: Any) -> list[tuple[Any, str]]:
         "embeddings": "embeddings_initializer",
         "gamma": "gamma_initializer",
         "beta": "beta_initializer",
+        "position_embeddings": "initializer",
     }
     pairs = [(getattr(layer, variable, None), name) for variable, name in names.items()]
     return [(variable, name) for variable, name in pairs if variable is not None and hasattr(layer, name)]

@@ -11,8 +11,9 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from dpaudit.engine.conv_windows import Window
-from dpaudit.engine.per_example_clipping import Contribution, kernel, lookup, materialised
-from dpaudit.engine.shapes import dynamic_shape, for_models, positions
+from dpaudit.engine.per_example_clipping import Contribution, kernel, materialised
+from dpaudit.engine.sequence_layers import EinsumDense, Embedding, PositionTable
+from dpaudit.engine.shapes import affine, dynamic_shape, for_models, positions, require_settings
 from dpaudit.runtime.errors import InputError
 from dpaudit.runtime.tensorflow import tf
 
@@ -50,7 +51,7 @@ class Dense:
 
     def apply(self, weights: list[Any], a: Any) -> Any:
         """Input times kernel, plus bias."""
-        return _affine(a, weights[0], weights[1] if self.bias else None)
+        return affine(a, weights[0], weights[1] if self.bias else None)
 
     def contribution(self, a: Any, d: Any) -> Contribution:
         """One position for each entry of the middle axes."""
@@ -67,7 +68,7 @@ class Conv2D:
     @classmethod
     def read(cls, layer: Any) -> "Conv2D":
         """From ``keras.layers.Conv2D``."""
-        _require(layer, data_format="channels_last", groups=1)
+        require_settings(layer, data_format="channels_last", groups=1)
         return cls(Window(layer.kernel_size, layer.strides, layer.padding, layer.dilation_rate), layer.use_bias)
 
     def prepare(self, x: Any) -> Any:
@@ -76,7 +77,7 @@ class Conv2D:
 
     def apply(self, weights: list[Any], a: Any) -> Any:
         """Patches times kernel, plus bias."""
-        return _affine(a, self.window.arranged(weights[0]), weights[1] if self.bias else None)
+        return affine(a, self.window.arranged(weights[0]), weights[1] if self.bias else None)
 
     def contribution(self, a: Any, d: Any) -> Contribution:
         """One position for each patch."""
@@ -100,7 +101,7 @@ class DepthwiseConv2D:
     @classmethod
     def read(cls, layer: Any) -> "DepthwiseConv2D":
         """From ``keras.layers.DepthwiseConv2D``."""
-        _require(layer, data_format="channels_last")
+        require_settings(layer, data_format="channels_last")
         return cls(Window(layer.kernel_size, layer.strides, layer.padding, layer.dilation_rate), layer.use_bias)
 
     def prepare(self, x: Any) -> Any:
@@ -206,62 +207,21 @@ class Normalization:
         return tf.reshape(weight, [weight.shape[0], *ones, *weight.shape[1:]])
 
 
-@dataclass(frozen=True)
-class Embedding:
-    """A table looked up by whole numbers."""
-
-    rows: int
-
-    @classmethod
-    def read(cls, layer: Any) -> "Embedding":
-        """From ``keras.layers.Embedding``."""
-        _require(layer, mask_zero=False)
-        return cls(layer.input_dim)
-
-    def prepare(self, x: Any) -> Any:
-        """The ids."""
-        return tf.cast(x, tf.int32)
-
-    def apply(self, weights: list[Any], a: Any) -> Any:
-        """Rows of the table."""
-        return tf.gather(weights[0], for_models(a, weights[0].shape[0]), batch_dims=1)
-
-    def contribution(self, a: Any, d: Any) -> Contribution:
-        """A sum over equal ids."""
-        ids = for_models(a, d.shape[0])
-        return lookup(tf.reshape(ids, [*dynamic_shape(ids)[:2], -1]), positions(d), rows=self.rows)
-
-
 READERS: Mapping[str, Callable[[Any], WeightedLayer]] = MappingProxyType(
     {
         "Conv2D": Conv2D.read,
         "Dense": Dense.read,
         "DepthwiseConv2D": DepthwiseConv2D.read,
+        "EinsumDense": EinsumDense.read,
         "Embedding": Embedding.read,
         "GroupNormalization": Normalization.read_group,
         "LayerNormalization": Normalization.read_layer,
+        "PositionEmbedding": PositionTable.read,
     }
 )
-
-
-def _require(layer: Any, **settings: object) -> None:
-    for name, wanted in settings.items():
-        if getattr(layer, name) != wanted:
-            raise InputError(
-                f"layer {layer.name!r} has {name}={getattr(layer, name)!r}; "
-                f"the stacked engine supports {wanted!r} only."
-            )
 
 
 def _standardised(x: Any, axes: list[int], epsilon: float) -> Any:
     mean = tf.reduce_mean(x, axis=axes, keepdims=True)
     centred = x - mean
     return centred * tf.math.rsqrt(tf.reduce_mean(centred * centred, axis=axes, keepdims=True) + epsilon)
-
-
-def _affine(a: Any, weight: Any, bias: Any) -> Any:
-    flat = a if a.shape.rank == 3 else tf.reshape(a, [a.shape[0], -1, a.shape[-1]])
-    z = tf.matmul(flat, weight)
-    if bias is not None:
-        z += bias[:, None, :]
-    return z if a.shape.rank == 3 else tf.reshape(z, [z.shape[0], *dynamic_shape(a)[1:-1], z.shape[-1]])

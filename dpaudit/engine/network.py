@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dpaudit.engine.initial_weights import initializers
+from dpaudit.engine.losses import token_losses
 from dpaudit.engine.randomness import Stream, uniform
 from dpaudit.engine.read_keras import Node, Variable, read
 from dpaudit.engine.shapes import for_models
@@ -22,6 +23,7 @@ from dpaudit.runtime.tensorflow import tf
 
 Parameters = tuple[Any, ...]
 LayerWatch = Callable[[Any], None]
+TEXTS_AT_A_TIME = 128  # logits of all their positions are held together
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,17 @@ class Network:
         ]
         outputs: FloatArray = np.concatenate(parts, axis=1).astype(np.float64)
         return outputs
+
+    def predict_token_losses(self, parameters: Parameters, tokens: npt.NDArray[np.float32]) -> FloatArray:
+        """The loss of each token but the first, of every copy on shared texts (examples, 1 + positions), float64."""
+        inference = self.inference(int(parameters[0].shape[0]))
+        parts = []
+        for start in range(0, len(tokens), TEXTS_AT_A_TIME):
+            some = tf.constant(tokens[start : start + TEXTS_AT_A_TIME], tf.float32)
+            logits = inference(parameters, some[:, :-1])
+            parts.append(token_losses(logits, tf.broadcast_to(some[None], [logits.shape[0], *some.shape])).numpy())
+        losses: FloatArray = np.concatenate(parts, axis=1).astype(np.float64)
+        return losses
 
     def inference(self, models: int) -> Any:
         """`forward` as a graph for so many copies, traced once for all that are asked one after the other.

@@ -1,8 +1,10 @@
 """A Keras model read into nodes, and what the stacked engine cannot run refused by name."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
+from dpaudit.engine.attention import append_attention
 from dpaudit.engine.conv_windows import Window
 from dpaudit.engine.layers import READERS, WeightedLayer
 from dpaudit.runtime.errors import InputError
@@ -119,6 +121,10 @@ def _append(model: Any, source: int, nodes: list[Node], position: dict[int, int]
         if len(entry["inbound_nodes"]) != 1:
             raise InputError(f"layer {name!r} is used {len(entry['inbound_nodes'])} times; {_ELSEWHERE}")
         inbound = entry["inbound_nodes"][0]
+        if entry["class_name"] == "MultiHeadAttention":
+            append = partial(_append_node, nodes, position)
+            value_of[name] = append_attention(layer, inbound[0], value_of, append)
+            continue
         if any(len(call) > 3 and call[3] for call in inbound) or not all(isinstance(call, list) for call in inbound):
             raise InputError(f"layer {name!r} is called with extra arguments; {_ELSEWHERE}")
         value_of[name] = _append_layer(layer, tuple(value_of[call[0]] for call in inbound), nodes, position)
@@ -139,16 +145,6 @@ def _append_layer(layer: Any, inputs: tuple[int, ...], nodes: list[Node], positi
             "clip, and it keeps averages of the data that no noise covers; use GroupNormalization or "
             "LayerNormalization, or the trainer 'sgd' to train it without DP."
         )
-    for name in ("kernel_regularizer", "bias_regularizer", "activity_regularizer", "embeddings_regularizer"):
-        if getattr(layer, name, None) is not None:
-            raise InputError(
-                f"layer {layer.name!r} has a {name}: that loss is not per example; use the trainer's weight_decay."
-            )
-    for name in ("kernel_constraint", "bias_constraint", "embeddings_constraint"):
-        if getattr(layer, name, None) is not None:
-            raise InputError(
-                f"layer {layer.name!r} has a {name}, which the stacked engine does not apply; {_ELSEWHERE}"
-            )
     weighted, plain, rate, pooling = None, None, 0.0, None
     if kind in READERS:
         weighted = READERS[kind](layer)
@@ -166,7 +162,39 @@ def _append_layer(layer: Any, inputs: tuple[int, ...], nodes: list[Node], positi
         raise InputError(f"layer {layer.name!r} ({kind}) is not supported by the stacked engine; {_ELSEWHERE}")
     else:
         return inputs[0]
-    variables = tuple(position[id(variable)] for variable in layer.weights)
-    trainable = bool(layer.trainable_weights) and len(layer.trainable_weights) == len(layer.weights)
-    nodes.append(Node(layer.name, inputs, variables, weighted, trainable, plain, rate, pooling))
+    return _append_node(nodes, position, layer, inputs, weighted, plain, rate, pooling)
+
+
+def _append_node(
+    nodes: list[Node],
+    position: dict[int, int],
+    layer: Any,
+    inputs: tuple[int, ...],
+    weighted: WeightedLayer | None,
+    plain: Any,
+    rate: float = 0.0,
+    pooling: Window | None = None,
+) -> int:
+    """Append one node; ``layer`` owns its variables. What has no weights may have no layer."""
+    if layer is not None:
+        _require_per_example(layer)
+    weights = [] if layer is None else layer.weights
+    variables = tuple(position[id(variable)] for variable in weights)
+    trainable = bool(weights) and len(layer.trainable_weights) == len(weights)
+    name = "attention" if layer is None else layer.name
+    nodes.append(Node(name, inputs, variables, weighted, trainable, plain, rate, pooling))
     return len(nodes)
+
+
+def _require_per_example(layer: Any) -> None:
+    """Refuse a regulariser, whose loss belongs to no example, and a constraint."""
+    for name in ("kernel_regularizer", "bias_regularizer", "activity_regularizer", "embeddings_regularizer"):
+        if getattr(layer, name, None) is not None:
+            raise InputError(
+                f"layer {layer.name!r} has a {name}: that loss is not per example; use the trainer's weight_decay."
+            )
+    for name in ("kernel_constraint", "bias_constraint", "embeddings_constraint"):
+        if getattr(layer, name, None) is not None:
+            raise InputError(
+                f"layer {layer.name!r} has a {name}, which the stacked engine does not apply; {_ELSEWHERE}"
+            )

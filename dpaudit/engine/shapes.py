@@ -1,7 +1,8 @@
-"""Shapes of stacked tensors (models, examples, ..., channels)."""
+"""Stacked tensors (models, examples, ..., channels): their shapes, and the product with a kernel that layers share."""
 
 from typing import Any
 
+from dpaudit.runtime.errors import InputError
 from dpaudit.runtime.tensorflow import tf
 
 
@@ -20,3 +21,22 @@ def positions(x: Any) -> Any:
 def for_models(x: Any, models: int) -> Any:
     """Shared values (1, ...) repeated for every model; others as they are."""
     return x if x.shape[0] == models else tf.broadcast_to(x, [models, *dynamic_shape(x)[1:]])
+
+
+def affine(a: Any, weight: Any, bias: Any) -> Any:
+    """Every position of ``a`` times a kernel (models, inputs, outputs), plus a bias (models, outputs) or None."""
+    flat = a if a.shape.rank == 3 else tf.reshape(a, [a.shape[0], -1, a.shape[-1]])
+    z = tf.matmul(flat, weight)
+    if bias is not None:
+        z += bias[:, None, :]
+    return z if a.shape.rank == 3 else tf.reshape(z, [z.shape[0], *dynamic_shape(a)[1:-1], z.shape[-1]])
+
+
+def require_settings(layer: Any, **settings: object) -> None:
+    """Refuse a Keras layer with other settings than these."""
+    for name, wanted in settings.items():
+        if getattr(layer, name) != wanted:
+            raise InputError(
+                f"layer {layer.name!r} has {name}={getattr(layer, name)!r}; "
+                f"the stacked engine supports {wanted!r} only."
+            )

@@ -68,10 +68,13 @@ class DataSummary(_Part):
     notes: list[str] = []
 
 
-class Utility(_Part):
-    """How good the model is: accuracy of a classifier, mean squared error of a regression."""
+Metric = Literal["accuracy", "mean squared error", "loss per token"]
 
-    metric: Literal["accuracy", "mean squared error"]
+
+class Utility(_Part):
+    """How good the model is: accuracy of a classifier, mean squared error of a regression, mean loss of a token."""
+
+    metric: Metric
     train: float
     test: float
 

@@ -22,6 +22,7 @@ from dpaudit.runtime.errors import InputError
 KINDS: Mapping[str, Mapping[str, str]] = {
     "architectures": {
         "cnn": "dpaudit.training.architecture:Cnn",
+        "decoder": "dpaudit.training.decoder:Decoder",
         "keras-json": "dpaudit.training.architecture:KerasJson",
         "mlp": "dpaudit.training.architecture:Mlp",
     },
@@ -82,6 +83,9 @@ KINDS: Mapping[str, Mapping[str, str]] = {
         "rmia-offline": "dpaudit.attacks.membership.rmia:RmiaOffline",
         "robustness": "dpaudit.attacks.membership.gap:Robustness",
         "trajectory": "dpaudit.attacks.membership.trajectory:Trajectory",
+    },
+    "texts": {
+        "shakespeare": "dpaudit.data.bundled_texts:shakespeare",
     },
     "trainers": {
         "dp-sgd": "dpaudit.training.dp_sgd:DpSgd",

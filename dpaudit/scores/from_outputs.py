@@ -68,7 +68,8 @@ def phi(outputs: object, labels: object, *, task: Task, kind: OutputKind = "logi
     """φ of outputs (..., records, outputs) with any leading axes, for example one of models.
 
     Several labels per record: φ of the whole vector of labels being predicted right. Regression: the number with
-    softplus(-φ) = mean squared error.
+    softplus(-φ) = mean squared error. Texts: outputs are the losses of all tokens but the first, and φ is the number
+    with softplus(-φ) = their mean over the tokens that count.
     """
     check.one_of("task", task, get_args(Task))
     check.one_of("kind", kind, get_args(OutputKind))
@@ -88,6 +89,8 @@ def phi(outputs: object, labels: object, *, task: Task, kind: OutputKind = "logi
         raise InputError(f"outputs must have {truth.shape[1]} columns like the labels, got {array.shape[-1]}.")
     if task == "regression":
         return from_loss(np.square(array - truth).mean(axis=-1))
+    if task == "next-token":
+        return from_loss(mean_token_loss(array, truth))
     wrong = ~np.isin(truth, (0.0, 1.0))
     if wrong.any():
         raise InputError(f"labels of a multilabel task must be 0 or 1, got {truth[wrong][0]:g}.")
@@ -109,6 +112,15 @@ def from_loss(loss: object) -> Phi:
     return Phi(-held - np.log(-np.expm1(-held)), int(zero.sum()))
 
 
+def mean_token_loss(losses: FloatArray, counted: FloatArray) -> FloatArray:
+    """Mean loss of the tokens that count, shape (..., records), of losses and flags (..., records, tokens).
+
+    >>> mean_token_loss(np.array([[2.0, 4.0, 9.0]]), np.array([[1.0, 1.0, 0.0]]))
+    array([3.])
+    """
+    return np.asarray((losses * counted).sum(axis=-1) / counted.sum(axis=-1), np.float64)
+
+
 def log_probabilities(outputs: FloatArray, *, kind: OutputKind) -> FloatArray:
     """Log-probabilities of a multi-class model's outputs (..., records, classes)."""
     if kind == "logits":
@@ -120,7 +132,8 @@ def log_probabilities(outputs: FloatArray, *, kind: OutputKind) -> FloatArray:
 def losses_of_outputs(outputs: FloatArray, labels: npt.NDArray[np.generic], *, task: Task) -> FloatArray:
     """Loss of each record, shape (records,), from a model's outputs (records, outputs), logits of a classifier.
 
-    Cross-entropy, its mean over several labels, or the squared error, its mean over several outputs.
+    Cross-entropy, its mean over several labels or the tokens of a text, or the squared error, its mean over several
+    outputs.
 
     >>> losses_of_outputs(np.array([[0.0], [0.0]]), np.array([0, 1]), task="binary").round(4)
     array([0.6931, 0.6931])
@@ -128,6 +141,8 @@ def losses_of_outputs(outputs: FloatArray, labels: npt.NDArray[np.generic], *, t
     if task == "multiclass":
         return -np.take_along_axis(log_softmax(outputs, axis=1), labels.astype(np.int64)[:, None], axis=1)[:, 0]
     truth = labels.reshape(len(outputs), -1).astype(np.float64)
+    if task == "next-token":
+        return mean_token_loss(outputs, truth)
     each = np.square(outputs - truth) if task == "regression" else -log_expit(np.where(truth == 1, outputs, -outputs))
     return np.asarray(each.mean(axis=1), np.float64)
 
@@ -135,10 +150,12 @@ def losses_of_outputs(outputs: FloatArray, labels: npt.NDArray[np.generic], *, t
 def quality(outputs: FloatArray, labels: npt.NDArray[np.generic], *, task: Task) -> FloatArray:
     """Whether each record is predicted right (the share of its labels), or its squared error, shape (records,).
 
+    Of a text the mean loss of its tokens.
+
     >>> quality(np.array([[2.0, 1.0], [0.0, 3.0]]), np.array([0, 0]), task="multiclass")
     array([1., 0.])
     """
-    if task == "regression":
+    if task in ("regression", "next-token"):
         return losses_of_outputs(outputs, labels, task=task)
     if task == "multiclass":
         return np.asarray(outputs.argmax(axis=1) == labels, np.float64)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from dpaudit.accounting.claim import GaussianSteps, Sampling, SamplingName, Shuffled
 from dpaudit.bounds.lower_bound import Skipped
-from dpaudit.data.dataset import Dataset
+from dpaudit.data.dataset import Dataset, Task
 from dpaudit.engine.batches import TOLERANCE, longest_batch, sampling_event
 from dpaudit.engine.schedules import Constant, Cosine, Steps
 from dpaudit.runtime import check
@@ -155,7 +155,7 @@ class DpSgd:
         """The model again from stored weights."""
         from dpaudit.training.keras_model import restore_model
 
-        return restore_model(self.architecture(dataset.features.shape[1:], dataset.outputs), weights, None)
+        return restore_model(self.architecture(*dataset.network_shape), weights, None)
 
     def __call__(self, dataset: Dataset, included: BoolArray, *, seed: int) -> TrainedModel:
         """Train one model on the included records.
@@ -188,7 +188,7 @@ class DpSgd:
             watch: sees every step, as in `dpaudit.engine.training.train`; a model's number is its seed.
         """
         from dpaudit.engine.training import Member, train
-        from dpaudit.training.keras_model import keras_targets
+        from dpaudit.training.keras_model import keras_targets, network_inputs
 
         sizes = included.sum(axis=1)
         steps = np.array([self.steps(int(size)) for size in sizes])
@@ -217,14 +217,14 @@ class DpSgd:
             network.initial(seed=FAMILY, models=seeds) if start is None else network.stack([start] * len(seeds)),
             self.recipe(dataset, int(sizes[0])),
             members,
-            features=dataset.features,
+            features=network_inputs(dataset),
             targets=keras_targets(dataset),
             seed=FAMILY,
             progress=progress,
             watch=watch,
         )
         return [
-            self._model(network, tuple(value[i : i + 1] for value in parameters), int(size))
+            self._model(network, tuple(value[i : i + 1] for value in parameters), int(size), dataset.task)
             for i, size in enumerate(sizes)
         ]
 
@@ -238,7 +238,7 @@ class DpSgd:
         """The architecture for a data set, on the stacked engine."""
         architecture: Any = self.architecture  # a value, so it can be looked up
         content = getattr(architecture, "fingerprint", None)  # of one that is read from a file
-        return _network(architecture, content, dataset.features.shape[1:], dataset.outputs)
+        return _network(architecture, content, *dataset.network_shape)
 
     def recipe(self, dataset: Dataset, records: int) -> "TrainingRecipe":
         """What the engine is told for a training on ``records`` records."""
@@ -259,8 +259,10 @@ class DpSgd:
             self.compiled,
         )
 
-    def _model(self, network: "Network", parameters: Any, records: int) -> TrainedModel:
+    def _model(self, network: "Network", parameters: Any, records: int, task: Task) -> TrainedModel:
         def predict(features: npt.NDArray[np.float32]) -> FloatArray:
+            if task == "next-token":
+                return network.predict_token_losses(parameters, features)[0]  # type: ignore[no-any-return]
             return np.asarray(network.predict(parameters, features)[0], np.float64)
 
         weights = {

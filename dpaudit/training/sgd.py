@@ -106,7 +106,7 @@ class Sgd:
         """The model again from stored weights."""
         from dpaudit.training.keras_model import restore_model
 
-        return restore_model(self.architecture(dataset.features.shape[1:], dataset.outputs), weights, None)
+        return restore_model(self.architecture(*dataset.network_shape), weights, None)
 
     def __call__(self, dataset: Dataset, included: BoolArray, *, seed: int) -> TrainedModel:
         """Train on the included records.
@@ -122,7 +122,7 @@ class Sgd:
             raise InputError(f"until_accuracy needs classes; the task of {dataset.name} is {dataset.task}.")
         records = training_records(dataset, included, self.batch_size)
         keras.utils.set_random_seed(seed)
-        model = self.architecture(dataset.features.shape[1:], dataset.outputs)
+        model = self.architecture(*dataset.network_shape)
         optimizer = (
             keras.optimizers.Adam(self.learning_rate)
             if self.optimizer == "adam"

@@ -147,7 +147,7 @@ class TFPrivacy:
         """The model again from stored weights."""
         from dpaudit.training.keras_model import restore_model
 
-        return restore_model(self.architecture(dataset.features.shape[1:], dataset.outputs), weights, None)
+        return restore_model(self.architecture(*dataset.network_shape), weights, None)
 
     def __call__(self, dataset: Dataset, included: BoolArray, *, seed: int) -> TrainedModel:
         """Train on the included records.
@@ -161,7 +161,7 @@ class TFPrivacy:
 
         records = training_records(dataset, included, self.batch_size)
         keras.utils.set_random_seed(seed)
-        model = self.architecture(dataset.features.shape[1:], dataset.outputs)
+        model = self.architecture(*dataset.network_shape)
         if self.optimizer == "dp-sequential":
             model = self.dp_sequential(model)
             model.compile(keras.optimizers.SGD(self.learning_rate), keras_loss(dataset.task))

@@ -38,6 +38,16 @@ SMALLER = {
         'gradient.scenario=[{ name = "one image", batch = 1 }]',
         'gradient.defence=[{ name = "ε = 8", clip = 1.0, epsilon = 8.0 }]',
     ),
+    "language_model.toml": (
+        "data.population=0.995",
+        "model.plain.batch_size=32",
+        "model.private.batch_size=32",
+        "architecture.width=4",
+        "architecture.layers=1",
+        "canaries.count=40",
+        "model.plain.epochs=1",
+        "model.private.epochs=1",
+    ),
     "prior_attack.toml": (
         "prior.candidates=[10]",
         "prior.noise_multipliers=[5.0]",

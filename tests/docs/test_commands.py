@@ -89,6 +89,7 @@ TYPED = {
     "dpaudit run examples/digits.toml": Typed((TF,)),
     "dpaudit run examples/federated_linear.toml": Typed((TF,)),
     "dpaudit run examples/gradient_leakage.toml": Typed((TF,)),
+    "dpaudit run examples/language_model.toml": Typed((TF,)),
     "dpaudit run examples/prior_attack.toml": Typed((TF,)),
     "dpaudit run plan.toml": Typed((TF,)),
     "dpaudit run plan.toml --backend dask=tcp://scheduler:8786": Typed((TF,)),
@@ -113,11 +114,13 @@ TYPED = {
     "dpaudit verify": Typed(),
     "dpaudit verify RESULT.json --claims CLAIMS.toml": Typed(),
     "python benchmarks/black_box.py --architecture logistic": Typed((TF, SLOW), "--models 40 --chunk 20"),
+    "python benchmarks/decoder.py": Typed((TF, SLOW), "--smoke"),
     "python benchmarks/guesses.py": Typed((SLOW,), "--smoke"),
     "python benchmarks/guesses.py --uneven": Typed((SLOW,), "--smoke"),
     "python benchmarks/shuffling.py --trials 4000 --samples 300000": Typed(
         (TF, SLOW), "--noise 2 --epochs 1 --trials 64 --samples 2000"
     ),
+    "python benchmarks/text_canaries.py": Typed((TF, SLOW), "--smoke"),
     "python benchmarks/step_canaries.py": Typed(
         (TF, SLOW), "--repeats 1 --steps 30 --short 1 --short-steps 20 --epsilons 4"
     ),
@@ -148,6 +151,7 @@ NOT_HERE = {
     "pip install 'dpaudit[jax]'": INSTALLS,
     "pip install 'dpaudit[onnx]'": INSTALLS,
     "pip install 'dpaudit[pdf]'": INSTALLS,
+    "pip install 'dpaudit[text]'": INSTALLS,
     "pip install 'dpaudit[torch]'": INSTALLS,
     "pip install 'dpaudit[transformers]'": INSTALLS,
     "pip install --no-deps dpaudit": INSTALLS,

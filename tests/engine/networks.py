@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dpaudit.runtime.tensorflow import keras
+from dpaudit.training.position_embedding import PositionEmbedding
 
 layers = keras.layers
 
@@ -26,6 +27,21 @@ def _tokens() -> Any:
             layers.Dense(3),
         ]
     )
+
+
+def _attention(*, causal: bool = True, key: bool = False) -> Any:
+    inputs = keras.Input((5, 6))
+    seen = layers.Dense(6)(inputs)
+    given = {"key": layers.Dense(4)(inputs)} if key else {}
+    attention = layers.MultiHeadAttention(2, 3, value_dim=4)(seen, inputs, use_causal_mask=causal, **given)
+    return keras.Model(inputs, layers.Dense(3)(layers.Flatten()(layers.Add()([seen, attention]))))
+
+
+def _positions() -> Any:
+    inputs = keras.Input((6,))
+    tokens = layers.Embedding(4, 5)(inputs)
+    both = layers.Dense(4, activation="gelu")(layers.Add()([tokens, PositionEmbedding()(tokens)]))
+    return keras.Model(inputs, layers.Dense(3)(layers.Flatten()(both)))
 
 
 def _residual() -> Any:
@@ -74,6 +90,22 @@ LAYERS: dict[str, Callable[[], Any]] = {
     "group-norm": lambda: _images(layers.Conv2D(4, 3), layers.GroupNormalization(2)),
     "group-norm-per-channel": lambda: _images(layers.Conv2D(2, 3), layers.GroupNormalization(-1, scale=False)),
     "embedding": _tokens,
+    "positions": _positions,
+    "attention": _attention,
+    "attention-over-all": lambda: _attention(causal=False),
+    "attention-with-keys": lambda: _attention(key=True),
+    "einsum-dense": lambda: keras.Sequential(
+        [
+            keras.Input((4, 5)),
+            layers.EinsumDense("abc,cde->abde", (None, 2, 3), bias_axes="de", activation="relu"),
+            layers.EinsumDense("abcd,cde->abe", (None, 2)),
+            layers.Flatten(),
+            layers.Dense(3),
+        ]
+    ),
+    "einsum-dense-many-positions": lambda: keras.Sequential(
+        [keras.Input((30, 2)), layers.EinsumDense("...x,xy->...y", 3, bias_axes="y"), layers.Flatten(), layers.Dense(3)]
+    ),
     "rescaling": lambda: _vectors(layers.Rescaling(0.5, 1.0), layers.Dense(4)),
     "zero-padding": lambda: _images(layers.ZeroPadding2D(1), layers.Conv2D(2, 3)),
     "reshape": lambda: _images(layers.Reshape((6, 12)), layers.Dense(2)),

@@ -20,7 +20,7 @@ def test_forward_equals_keras(name: str) -> None:
     network = Network.from_keras({**LAYERS, **WHOLE}[name]())
     parameters = network.initial(seed=3, models=[4, 9])
     rng = np.random.default_rng(0)
-    tokens = name == "embedding"
+    tokens = name in ("embedding", "positions")
     shared = rng.integers(4, size=(3, *network.input_shape)) if tokens else rng.normal(size=(3, *network.input_shape))
     own = np.stack([shared, shared[::-1]]).astype(np.float32)
     for i in range(2):
@@ -88,9 +88,27 @@ def shared_layer() -> Any:
     return keras.Model(inputs, twice(twice(inputs)))
 
 
+def attention(**settings: Any) -> Any:
+    inputs = keras.Input((4, 3))
+    call = settings.pop("call", {})
+    return keras.Model(inputs, layers.MultiHeadAttention(2, 3, **settings)(inputs, inputs, **call))
+
+
+def masked_attention() -> Any:
+    inputs = keras.Input((4, 4))
+    return keras.Model(inputs, layers.MultiHeadAttention(2, 3)(inputs, inputs, attention_mask=inputs))
+
+
 @pytest.mark.parametrize(
     ("model", "message"),
     [
+        (lambda: attention(dropout=0.1), "has dropout inside or more than one axis of positions"),
+        (masked_attention, "is called with attention_mask; the stacked engine knows attention over all positions"),
+        (lambda: attention(kernel_regularizer="l2"), "that loss is not per example"),
+        (
+            lambda: keras.Sequential([keras.Input((2, 3)), layers.EinsumDense("abc,bcd->abd", (2, 4))]),
+            "has the equation 'abc,bcd->abd'; the stacked engine takes those that contract the last axes",
+        ),
         (lambda: images(layers.BatchNormalization()), "mixes the examples of a batch"),
         (lambda: images(layers.Conv2DTranspose(2, 3)), r"\(Conv2DTranspose\) is not supported .*'tf-privacy'"),
         (lambda: images(layers.Conv2D(2, 3, kernel_regularizer="l2")), "that loss is not per example; .*weight_decay"),

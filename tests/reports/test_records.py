@@ -13,6 +13,8 @@ from matplotlib.image import imread
 
 from dpaudit.audits.plan import plan_from
 from dpaudit.data.bundled import digits
+from dpaudit.data.text import NamedTexts, TextRoles, as_records
+from dpaudit.data.tokens import Bytes
 from dpaudit.reports.html import page
 from dpaudit.reports.records import show_records
 from dpaudit.results.membership import ExposedRecords
@@ -52,6 +54,15 @@ def table(tmp_path: Path) -> Path:
     frame = pd.DataFrame({"age": 7000 + np.arange(40), "income": rng.normal(size=40), "label": np.arange(40) % 2})
     frame.to_csv(tmp_path / "people.csv", index=False)
     return tmp_path / "people.csv"
+
+
+def test_texts_are_shown_as_texts() -> None:
+    """A text comes back from its tokens, with how many of them count; rows that are not there are left out."""
+    data = as_records(NamedTexts("two", ["to be", "or not <b>"]), TextRoles(context=16))
+    shown = show_records(data, [0, 1, 7], Bytes())
+    assert shown.values == {0: ["to be"], 1: ["or not <b>"]}
+    assert shown.labels == {0: "6 tokens", 1: "11 tokens"}
+    assert (shown.columns, shown.pictures) == (["text"], {})
 
 
 def test_no_record_is_shown_unless_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: Path) -> None:

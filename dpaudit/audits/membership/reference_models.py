@@ -16,17 +16,21 @@ from dpaudit.training.capabilities import reference_trainer
 from dpaudit.training.reference_models.pool import Pool
 
 
-def observed_pool(pool: Pool, progress: Progress) -> PoolSignals:
+def observed_pool(pool: Pool, progress: Progress, *, audited: BoolArray | None = None) -> PoolSignals:
     """Train a pool of models, those of the trainer's references, and observe each on all records and the population.
 
     Args:
         pool: of the target's trainer, whose rows come in complementary pairs.
         progress: says how many models are trained.
+        audited: which records are observed, shape (records,); all when None.
     """
     pool = replace(pool, trainer=reference_trainer(pool.trainer, pool.dataset))
     with progress.task("training reference models", pool.missing()) as advance:
         outputs = pool(advance)
-    return pool_signals(outputs.records, outputs.population, pool.included, pool.dataset, pool.population)
+    if audited is None:
+        return pool_signals(outputs.records, outputs.population, pool.included, pool.dataset, pool.population)
+    seen, included = select_records(outputs.records, audited), pool.included[:, audited]
+    return pool_signals(seen, outputs.population, included, pool.dataset.take(audited), pool.population)
 
 
 def pool_signals(

@@ -20,7 +20,6 @@ from dpaudit.audits.membership.views import Queried
 from dpaudit.bounds.default import check_bound, default_bound
 from dpaudit.data.as_data import AsData
 from dpaudit.data.dataset import Dataset
-from dpaudit.data.inclusion import complementary_pairs
 from dpaudit.data.member_choice import Coins, MemberChoice, NotRandom
 from dpaudit.data.queries import Query
 from dpaudit.results.membership import AttackResult, ExposedRecords, MembershipResult, RocCurve
@@ -121,8 +120,8 @@ def predict_reference_cost(
     """What the reference models of one subject would take; None when there are none."""
     if not settings.references:
         return None
-    included = complementary_pairs(settings.references, len(audit.dataset), seed=audit.seed_for("pairs"))
-    queried = Queried.of(audit.dataset, audit.population, settings.queries, seed=audit.seed_for("queries"))
+    included = audit.reference_pairs(settings.references)
+    queried = Queried.of(audit.audited, audit.population, settings.queries, seed=audit.seed_for("queries"))
     seed, folder = audit.seed_for("references", name), audit.folder / "references"
 
     def cost(trainer: Trainer, others: Dataset | None) -> PoolCost:
@@ -135,9 +134,10 @@ def predict_reference_cost(
 
 def audit_membership(settings: MembershipSettings, audit: Audit) -> MembershipResult:
     """Attack every subject; membership is joined to the scores here and nowhere before."""
-    current_room().need(len(audit.dataset), settings.references)
+    dataset, member = audit.audited, audit.audited_member
+    current_room().need(len(dataset), settings.references)
     attacks = [(item.name, item.built) for item in settings.attacks]
-    data = AsData.of(audit.dataset.features, audit.dataset.labels, audit.member, seed=audit.seed_for("as data"))
+    data = AsData.of(dataset.described, dataset.labels, member, seed=audit.seed_for("as data"))
     chosen_for_bounds = NotRandom() if data.blind.differs else Coins()
     terms = Terms(audit.design, audit.protection, audit.confidence, chosen_for_bounds, audit.bound)
     outcome = MembershipResult(
@@ -148,7 +148,7 @@ def audit_membership(settings: MembershipSettings, audit: Audit) -> MembershipRe
         attacks=[],
         references=settings.references,
     )
-    queried = Queried.of(audit.dataset, audit.population, settings.queries, seed=audit.seed_for("queries"))
+    queried = Queried.of(audit.audited, audit.population, settings.queries, seed=audit.seed_for("queries"))
     scored: list[tuple[str, str, FloatArray, BoolArray]] = []
     for subject in audit.subjects:
         pool = None
@@ -156,38 +156,36 @@ def audit_membership(settings: MembershipSettings, audit: Audit) -> MembershipRe
             pool = reference_signals(subject, settings, audit, queried)
             if reference_trainer(subject.trainer, audit.dataset) is not subject.trainer:
                 outcome.stacked.append(subject.name)
-            names, member = audit.dataset.source_rows, audit.member
+            names = dataset.source_rows
             outcome.exposed.append(find_exposed_records(subject.name, pool, names, member, fdr=settings.fdr))
         signals = observe_subject(subject, settings, audit, queried, pool)
         outcome.floored[subject.name] = signals.floored
-        outcome.caveats.extend(filter(None, [learned_nothing(signals, audit.member, subject.name)]))
-        groups = chosen_groups(signals, settings.slices, audit.dataset.groups)
-        found_by = score_attacks(
-            subject.name, attacks, AttackInputs(signals, pool, audit.member, current_room()), audit
-        )
+        outcome.caveats.extend(filter(None, [learned_nothing(signals, member, subject.name)]))
+        groups = chosen_groups(signals, settings.slices, dataset.groups)
+        found_by = score_attacks(subject.name, attacks, AttackInputs(signals, pool, member, current_room()), audit)
         for (name, attack), found in zip(attacks, found_by, strict=True):
             scores, kept_rows = found.scores, found.kept
             scored.append((subject.name, name, scores, kept_rows))
-            member = audit.member[kept_rows]
+            judged = member[kept_rows]
             seed = audit.seed_for("bound", subject.name, name)
-            joined = Scores.join(scores, member)
+            joined = Scores.join(scores, judged)
             judgement = judge_attack(
                 subject.name, name, resolve_attack(attack, signals), joined, terms=terms, seed=seed
             )
             update: dict[str, Any] = {"spent": int((~kept_rows).sum())}
             if groups:
                 parts = {by: values[kept_rows] for by, values in groups.items()}
-                update["slices"] = judge_slices(scores, member, parts, fpr=FPRS[0])
+                update["slices"] = judge_slices(scores, judged, parts, fpr=FPRS[0])
             outcome.attacks.append(judgement.model_copy(update=update))
             if found.pool is not None:
                 outcome.pools.append(found.pool)
-    outcome.keep(ScoresBeside(RecordScores.of(audit.dataset.source_rows, audit.member, scored)))
+    outcome.keep(ScoresBeside(RecordScores.of(dataset.source_rows, member, scored)))
     return outcome
 
 
 def reference_signals(subject: Subject, settings: MembershipSettings, audit: Audit, queried: Queried) -> PoolSignals:
     """Reference models of a subject, seen through all queries and at all checkpoints."""
-    included = complementary_pairs(settings.references, len(audit.dataset), seed=audit.seed_for("pairs"))
+    included = audit.reference_pairs(settings.references)
 
     def pool(trainer: Trainer, others: Dataset | None) -> PoolSignals:
         known = others is None or others is audit.population
@@ -203,7 +201,7 @@ def reference_signals(subject: Subject, settings: MembershipSettings, audit: Aud
             # With queries behind the population, which no source knows, the records are sent.
             records=audit.records(population=others is not None) if known else None,
         )
-        return observed_pool(wanted, audit.progress)
+        return observed_pool(wanted, audit.progress, audited=audit.rows if audit.canaries else None)
 
     earlier = [pool(at_epoch(subject.trainer, epochs), None).phi for epochs in settings.checkpoints]
     return replace(queried.pool(pool(subject.trainer, queried.everything)), checkpoints=tuple(earlier))
@@ -213,7 +211,7 @@ def observe_subject(
     subject: Subject, settings: MembershipSettings, audit: Audit, queried: Queried, pool: PoolSignals | None
 ) -> Signals:
     """What the attacks see of a subject and of all models of its pool."""
-    dataset, predict = audit.dataset, subject.model.predict
+    dataset, predict = audit.audited, subject.model.predict
     others = predict(queried.everything.features)
     plain = target_signals(
         predict(dataset.features), dataset, audit.population, others[: len(audit.population)], pool=pool
@@ -232,7 +230,7 @@ def observe_subject(
         )
         for epochs in settings.checkpoints
     }
-    models = audit.trained(earlier, dataset, audit.records()).values()
+    models = audit.trained(earlier, audit.dataset, audit.records()).values()
     checkpoints = [
         view(model.predict(dataset.features), () if pool is None else pool.checkpoints, index)
         for index, model in enumerate(models)

@@ -17,7 +17,7 @@ from dpaudit.accounting.claim import Claim, FixedSize, Protection, Unit
 from dpaudit.audits.federated.gradient_canaries import cosines, judge_cosines
 from dpaudit.audits.federated.user_bound import user_bound, user_result
 from dpaudit.audits.federated.user_membership import release_alignment
-from dpaudit.data.dataset import Dataset, Task
+from dpaudit.data.dataset import Dataset, RecordTask
 from dpaudit.data.load import load
 from dpaudit.integrations.canaries import canary_direction
 from dpaudit.results.trace import TraceResult
@@ -53,7 +53,7 @@ class TraceUsers(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     present: str
     absent: str
-    task: Task = "multiclass"
+    task: RecordTask = "multiclass"
     user: str = "user"
     local_epochs: int = Field(default=1, ge=1)
     batch_size: int | Literal["all"] = 32

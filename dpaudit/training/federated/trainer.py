@@ -161,7 +161,7 @@ class Federated:
         """The model again from stored weights."""
         from dpaudit.training.keras_model import restore_model
 
-        return restore_model(self.architecture(dataset.features.shape[1:], dataset.outputs), weights, None)
+        return restore_model(self.architecture(*dataset.network_shape), weights, None)
 
     def __call__(self, dataset: Dataset, included: BoolArray, *, seed: int) -> TrainedModel:
         """Train on the included records; a client that is left without records is absent.
@@ -210,6 +210,6 @@ class Federated:
             compression=self.compression,
             trouble=self.trouble,
         )
-        model = self.architecture(dataset.features.shape[1:], dataset.outputs)
+        model = self.architecture(*dataset.network_shape)
         network, start = with_start(model, dataset, self.pretraining, seed=seed)
         return Federation(network, start, recipe, dataset)
