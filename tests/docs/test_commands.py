@@ -200,7 +200,7 @@ def test_extras_exist() -> None:
     """What pip is asked to install with dpaudit."""
     extras = parse_toml((ROOT / "pyproject.toml").read_text(), "pyproject.toml")["project"]["optional-dependencies"]
     asked = [line.partition("[")[2].rstrip("]'") for line in NOT_HERE if "[" in line]
-    assert sorted(asked) == ["dask", "huggingface", "jax", "onnx", "pdf", "torch", "transformers"]
+    assert sorted(asked) == ["dask", "huggingface", "jax", "onnx", "pdf", "text", "torch", "transformers"]
     assert set(asked) <= set(extras)
 
 
