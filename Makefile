@@ -8,7 +8,8 @@ PYTHON ?=
 # Two workers of one thread each; each test file stays in one of them, so that what a file trains once is trained once.
 PYTEST := OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
-.PHONY: help demo test test-fast test-slow test-browser test-cluster test-flower test-tff test-transformers test-matrix fuzz \
+.PHONY: help demo test test-fast test-slow test-browser test-cluster test-flower test-tff test-torch test-jax \
+  test-transformers test-matrix fuzz \
   docs reference check format selftest faults bench bench-quick bench-attacks bench-bounds bench-federated bench-gradient \
   bench-ladder bench-scaling bench-training bench-faults clean
 
@@ -39,6 +40,12 @@ test-flower: ## the Flower integration against the real package, in an environme
 
 test-tff: ## our federations beside TensorFlow Federated's, in an environment of its own
 	sh tests/integrations/tff.sh
+
+test-torch: ## what needs PyTorch and Opacus, in an environment of its own
+	sh tests/torch.sh
+
+test-jax: ## what needs JAX and jax-privacy, in an environment of its own
+	sh tests/jax.sh
 
 test-transformers: ## the reader of Hugging Face models against the real packages, in an environment of its own
 	sh tests/integrations/transformers.sh

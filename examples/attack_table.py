@@ -32,6 +32,7 @@ from dpaudit.scores.signals import PoolSignals
 from dpaudit.scores.targets import Mean, OverTargets, mean_over, over_targets
 from dpaudit.training.architecture import Mlp
 from dpaudit.training.dp_sgd import DpSgd
+from dpaudit.training.reference_models.pool import Pool
 
 FPRS = (0.01, 0.001)
 ROUNDING = 0.001  # of the earlier figures
@@ -57,8 +58,8 @@ def signals(settings: dict[str, Any], folder: Path, *, seed: int) -> PoolSignals
         sampling="shuffled",
     )
     included = complementary_pairs(settings["models"], len(records), seed=seed)
-    progress = on_standard_error(quiet=False)
-    return observed_pool(trainer, records, included, population, seed=seed, folder=folder, progress=progress)
+    pool = Pool(trainer, records, included, population, seed, folder)
+    return observed_pool(pool, on_standard_error(quiet=False))
 
 
 def over_references(attack: Any, pool: PoolSignals, references: int) -> OverTargets:

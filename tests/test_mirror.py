@@ -70,6 +70,8 @@ THROUGH = {
         "inspection.after inspection.microbatches inspection.noise inspection.sight inspection.undo "
         "self_test.faults.hidden self_test.faults.unusual"
     ),
+    "tests/inspection/test_jax_training.py": "runtime.jax",
+    "tests/inspection/test_opacus_training.py": "runtime.pytorch",
     "tests/integrations/test_simulated.py": "training.federated.ledger",
     "tests/reports/test_forms.py": "gate.history",
     "tests/reports/test_sections.py": "reports.tables.extraction reports.tables.gradient",
@@ -94,6 +96,7 @@ THROUGH = {
     "tests/training/test_load_model.py": (
         "training.keras_3_config training.keras_config training.last_activation training.model_file"
     ),
+    "tests/training/test_function.py": "training.named_function",
     "tests/training/test_onnx_model.py": "training.onnx_inputs",
     "tests/training/test_trainer_of_file.py": "training.model_inputs",
 }

@@ -36,6 +36,7 @@ from dpaudit.runtime import check
 from dpaudit.runtime.check import FloatArray
 from dpaudit.runtime.errors import InputError
 from dpaudit.runtime.progress import Progress, Silent
+from dpaudit.runtime.pytorch import is_of_torch
 from dpaudit.runtime.seeds import derive_seed
 from dpaudit.scores.from_outputs import OutputKind
 from dpaudit.training.given_model import GivenModel, load_given
@@ -43,6 +44,7 @@ from dpaudit.training.load_model import LoadedModel
 from dpaudit.training.model_inputs import one_array
 from dpaudit.training.onnx_model import OnnxModel
 from dpaudit.training.reference_models.pool import Pool
+from dpaudit.training.torch_module import module_outputs
 from dpaudit.training.trainer import Trainer
 from dpaudit.training.trainer_of_file import trainer_from
 
@@ -111,8 +113,8 @@ def attack_model(
     """Attack a trained model with records it was trained on and records it was not.
 
     Args:
-        model: a Keras or ONNX file, the folder of a SavedModel, or a function from features (records, ...) to outputs
-            (records, outputs) of any framework, which must predict in inference mode.
+        model: a Keras or ONNX file, the folder of a SavedModel, a ``torch.nn.Module``, or a function from features
+            (records, ...) to outputs (records, outputs) of any framework, which must predict in inference mode.
         members: records the model was trained on: a `Dataset`, a file, or (features, labels). For a model file with
             several inputs the features are a table of one array per input, in Python or in an NPZ file; for an ONNX
             model also a table with a column of numbers or words for each input.
@@ -157,8 +159,11 @@ def attack_model(
     loaded: GivenModel | None = None
     read = as_dataset
     predict: Callable[[Any], object]
+    if is_of_torch(model):
+        model = module_outputs(model)
     if callable(model):
-        predict, task, made_by = model, task or "multiclass", ""
+        predict = model
+        task, made_by = task or "multiclass", ""
         if isinstance(recipe, Mapping):
             raise InputError("a recipe of parameters needs a model file with its architecture; give a trainer instead.")
     else:

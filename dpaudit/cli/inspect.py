@@ -37,8 +37,10 @@ def inspect(
             "or the folder of a trace."
         ),
     ],
-    clip: Annotated[float | None, typer.Option(help="Stated clip norm.")] = None,
-    noise_multiplier: Annotated[float | None, typer.Option(help="Stated noise multiplier.")] = None,
+    clip: Annotated[float | None, typer.Option(help="Stated clip norm; read from what was built with Opacus.")] = None,
+    noise_multiplier: Annotated[
+        float | None, typer.Option(help="Stated noise multiplier; read from what was built with Opacus.")
+    ] = None,
     denominator: Annotated[
         str, typer.Option(help="Divisor of the noisy sum: a number, or 'batch' for the size of the current batch.")
     ] = "batch",
@@ -84,9 +86,12 @@ def inspect(
 
     A mechanism is called with chosen inputs to check that it clips, adds noise and divides as stated. With
     --canary-steps, canary gradients (for a federated server, canary clients) are included with probability 1/2 in each
-    step, and they measure how much noise there really is, as ε. The trace of a federation (a folder with
-    manifest.json) is compared with its own claim.
+    step, and they measure how much noise there really is, as ε. What was built with Opacus states itself: clip, noise,
+    divisor, rate and steps are read from it, and the batches of its loader are compared with the accounted ones. The
+    trace of a federation (a folder with manifest.json) is compared with its own claim.
     """
+    from dpaudit.inspection.built_training import BuiltTraining
+    from dpaudit.inspection.load_factory import build_from_factory
     from dpaudit.runtime.errors import InputError
 
     place = Path(subject)
@@ -97,13 +102,21 @@ def inspect(
             raise InputError(f"{option} is for a mechanism only; the claim of the trace {subject} is in its manifest.")
         _inspect_trace(place if place.is_dir() else place.parent, json=json, quiet=quiet)
         return
+    divisor, limit = _denominator(denominator), _seconds(budget) if budget is not None else None
+    built = build_from_factory(subject, seed=seed, partial=not fixed_batches)
+    if isinstance(built, BuiltTraining):  # what is typed goes before what is read
+        clip = built.stated.clip if clip is None else clip
+        noise_multiplier = built.stated.noise_multiplier if noise_multiplier is None else noise_multiplier
+        divisor = divisor if _given(context, "denominator") else built.stated.denominator
+        rate = rate if _given(context, "rate") else built.accounted.sampling.rate
+        steps = steps if _given(context, "steps") else built.accounted.steps
     if clip is None or noise_multiplier is None:
         missing = "--clip" if clip is None else "--noise-multiplier"
-        raise InputError(f"{missing} is needed for a mechanism such as {subject} (only a trace states its own).")
+        raise InputError(f"{missing} is needed for a mechanism such as {subject}, which does not state its own.")
     wanted = _Wanted(
         clip=clip,
         noise_multiplier=noise_multiplier,
-        denominator=_denominator(denominator),
+        denominator=divisor,
         adjacency=adjacency,
         delta=delta,
         rate=rate,
@@ -112,11 +125,11 @@ def inspect(
         law=law,
         fixed_batches=fixed_batches,
         effort=effort,
-        budget=None if budget is None else _seconds(budget),
+        budget=limit,
         starts=starts,
         seed=seed,
     )
-    _inspect_mechanism(subject, wanted, out=out, json=json, quiet=quiet)
+    _inspect_mechanism(subject, built, wanted, out=out, json=json, quiet=quiet)
 
 
 @dataclass(frozen=True)
@@ -180,7 +193,7 @@ def _inspect_trace(folder: Path, *, json: bool, quiet: bool) -> None:
         raise typer.Exit(1)
 
 
-def _inspect_mechanism(factory: str, wanted: _Wanted, *, out: Path | None, json: bool, quiet: bool) -> None:
+def _inspect_mechanism(factory: str, built: Any, wanted: _Wanted, *, out: Path | None, json: bool, quiet: bool) -> None:
     from dataclasses import replace
     from typing import cast
 
@@ -188,19 +201,20 @@ def _inspect_mechanism(factory: str, wanted: _Wanted, *, out: Path | None, json:
     from dpaudit.accounting.claim import Adjacency, Claim, GaussianSteps, LawSteps, Poisson, Shuffled, Unit
     from dpaudit.accounting.law import GaussianNoise, TreeNoise, law_from
     from dpaudit.accounting.law_epsilon import claim_of_law
+    from dpaudit.inspection.built_training import BuiltTraining
     from dpaudit.inspection.findings_table import sights_table, summary, tabulate_findings
     from dpaudit.inspection.inspect import LEVEL, inspect_mechanism
-    from dpaudit.inspection.load_factory import build_from_factory
     from dpaudit.inspection.mechanism import Stated
     from dpaudit.inspection.server import Server, inspect_server
     from dpaudit.inspection.step_canaries import StepCanaries, find_contradiction
     from dpaudit.runtime.errors import InputError
     from dpaudit.runtime.progress import on_standard_error
-    from dpaudit.runtime.terminal import console, print_json
+    from dpaudit.runtime.terminal import console, plain_text, print_json
 
     noise = law_from(wanted.law)
     stated = Stated(wanted.clip, wanted.noise_multiplier, wanted.denominator, cast(Adjacency, wanted.adjacency), noise)
-    subject = build_from_factory(factory, seed=wanted.seed, partial=not wanted.fixed_batches)
+    own = built if isinstance(built, BuiltTraining) else None
+    subject = built if own is None else own.mechanism
     unit: Unit = "user" if isinstance(subject, Server) else "record"
     sampling = Poisson(wanted.rate)
     if isinstance(noise, GaussianNoise) or wanted.noise_multiplier == 0:
@@ -215,7 +229,7 @@ def _inspect_mechanism(factory: str, wanted: _Wanted, *, out: Path | None, json:
         drawn = Shuffled(max(1, round(1 / sampling.rate))) if isinstance(noise, TreeNoise) else sampling
         steps = LawSteps(wanted.law, wanted.noise_multiplier, wanted.steps, drawn)
         claim = claim_of_law(steps, delta=wanted.delta, adjacency=stated.adjacency, unit=unit)
-    level = LEVEL / (1 + bool(wanted.canary_steps) + bool(wanted.starts))
+    level = LEVEL / (1 + bool(wanted.canary_steps) + bool(wanted.starts) + (own is not None))
     ask = inspect_server if isinstance(subject, Server) else inspect_mechanism
     found = ask(
         subject,  # type: ignore[arg-type]  # each takes its own kind
@@ -229,6 +243,9 @@ def _inspect_mechanism(factory: str, wanted: _Wanted, *, out: Path | None, json:
     )
     more, sights = _started(factory, subject, stated, wanted, level=level)
     found = replace(found, findings=(*more, *found.findings), sights=(*found.sights, *sights), level=LEVEL)
+    read = None if own is None else own.reconciled(claim, level=level)
+    if read is not None:
+        found = replace(found, findings=(*read.findings, *found.findings))
     measured = None
     if wanted.canary_steps:
         if isinstance(subject, Server):
@@ -241,6 +258,8 @@ def _inspect_mechanism(factory: str, wanted: _Wanted, *, out: Path | None, json:
         more = find_contradiction(measured, stated, claim, level=level)
         found = replace(found, findings=(*more, *found.findings))
     document = {"schema": 1, "claimed_epsilon": claim.epsilon, **asdict(found)}
+    if read is not None:
+        document["not_checked"] = [asdict(unchecked) for unchecked in read.not_checked]
     if measured is not None:
         document["step_canaries"] = asdict(measured)
     sentence = summary(found, stated, claimed=claim.epsilon, delta=wanted.delta, steps=wanted.steps, rate=wanted.rate)
@@ -258,6 +277,8 @@ def _inspect_mechanism(factory: str, wanted: _Wanted, *, out: Path | None, json:
         screen = console()
         screen.print(tabulate_findings(found))
         screen.print(sights_table(found))
+        for unchecked in () if read is None else read.not_checked:
+            screen.print(plain_text(f"not checked: {unchecked.check}: {unchecked.reason}"), soft_wrap=True)
         screen.print(sentence, soft_wrap=True)
         if measured is not None:
             screen.print(

@@ -8,7 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from dpaudit.inspection.built_training import BuiltTraining
+from dpaudit.inspection.jax_training import read_jax_training, takes_a_loss
 from dpaudit.inspection.mechanism import Mechanism
+from dpaudit.inspection.opacus_training import is_built_with_torch, read_training
 from dpaudit.inspection.server import Server
 from dpaudit.runtime import keras_two as _keras_two
 from dpaudit.runtime.check import nearest
@@ -34,11 +37,13 @@ def load_factory(name: str) -> Any:
     return factory
 
 
-def build_from_factory(name: str, *, seed: int, partial: bool = True) -> Mechanism | Server:
+def build_from_factory(name: str, *, seed: int, partial: bool = True) -> Mechanism | Server | BuiltTraining:
     """What a factory returns, as something that can be inspected.
 
-    A factory takes nothing and returns a `Mechanism`, a `Server`, a Keras optimizer, or the bare callable from
-    per-example gradients to a private one. ``partial``: whether it takes batches of other sizes than the ordinary one.
+    A factory takes nothing and returns a `Mechanism`, a `Server`, a `BuiltTraining`, a Keras optimizer, an optimizer
+    of Opacus or all that its ``make_private`` returns, or the bare callable from per-example gradients to a private
+    one. One with the parameter ``loss`` returns a clipped gradient of jax-privacy with its privatizer. ``partial``:
+    whether it takes batches of other sizes than the ordinary one.
     """
     if importlib.util.find_spec("tensorflow") is not None:
         _keras_two.keep()  # before the factory's own imports
@@ -47,9 +52,13 @@ def build_from_factory(name: str, *, seed: int, partial: bool = True) -> Mechani
                 "dpaudit.runtime.tensorflow"
             )  # which hushes its start; where none is needed it is slow
     factory = load_factory(name)
+    if takes_a_loss(factory):
+        return read_jax_training(factory, name=name, seed=seed)
     built = factory()
-    if isinstance(built, Server):
+    if isinstance(built, Server | BuiltTraining):
         return built
+    if is_built_with_torch(built):
+        return read_training(factory, built, name=name, seed=seed)
     if isinstance(built, Mechanism):
         return built if partial else replace(built, partial=False)
     if hasattr(built, "apply_gradients") and hasattr(built, "minimize"):
@@ -67,8 +76,8 @@ def build_from_factory(name: str, *, seed: int, partial: bool = True) -> Mechani
             built, name=name, partial=partial, fresh=lambda: Mechanism(factory(), name=name, partial=partial)
         )
     raise InputError(
-        f"{name} must return a mechanism, a server, a Keras optimizer or a function of per-example gradients, "
-        f"got {type(built).__name__}."
+        f"{name} must return a mechanism, a server, a Keras or Opacus optimizer or a function of per-example "
+        f"gradients, got {type(built).__name__}."
     )
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from dpaudit.bounds.lower_bound import Finding
+from dpaudit.inspection.built_training import BuiltTraining
 from dpaudit.inspection.check_independence import largest_cosine, p_of_cosine, rounded
 from dpaudit.inspection.load_factory import build_from_factory, load_factory
 from dpaudit.inspection.mechanism import Mechanism, Stated
@@ -51,7 +52,8 @@ def check_starts(
         InputError: this system cannot fork, or the factory fails.
     """
     check.integer("starts", starts, at_least=2)
-    reason = not_asked(build_from_factory(factory, seed=seed))
+    built = build_from_factory(factory, seed=seed)
+    reason = not_asked(built.mechanism if isinstance(built, BuiltTraining) else built)
     if reason:
         return [], [Sight(KIND, reason, asked=False)]
     if stated.noise_multiplier == 0:

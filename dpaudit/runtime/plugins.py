@@ -91,8 +91,10 @@ KINDS: Mapping[str, Mapping[str, str]] = {
         "dp-sgd": "dpaudit.training.dp_sgd:DpSgd",
         "function": "dpaudit.training.function:Function",
         "federated": "dpaudit.training.federated.trainer:Federated",
+        "opacus": "dpaudit.training.opacus_sgd:Opacus",
         "sgd": "dpaudit.training.sgd:Sgd",
         "tf-privacy": "dpaudit.training.tf_privacy:TFPrivacy",
+        "torch": "dpaudit.training.torch_sgd:Torch",
     },
 }
 

@@ -1,11 +1,8 @@
 """Any framework: a function that trains is a trainer."""
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, partial
-from importlib import import_module
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,7 +12,7 @@ from dpaudit.accounting.claim import GaussianSteps
 from dpaudit.data.dataset import Dataset
 from dpaudit.runtime.check import BoolArray, FloatArray
 from dpaudit.runtime.errors import AuditFailed, InputError
-from dpaudit.training.reference_models.code_fingerprint import code_digest
+from dpaudit.training.named_function import digest_function, find_function, name_function
 from dpaudit.training.trainer import TrainedModel
 
 
@@ -80,7 +77,7 @@ class Function:
             InputError: the function cannot be imported, or returns something that cannot be called.
             AuditFailed: its predictions are not (records, outputs) finite numbers.
         """
-        function = self._resolved()
+        function = find_function(self.train, key="train")
         answer = function(dataset, included, seed=seed)
         if not callable(answer):
             raise InputError(f"{self._name} must return a function from features to logits, got {answer!r}.")
@@ -107,33 +104,9 @@ class Function:
         Raises:
             InputError: it was defined in no file, or holds variables of a function around it.
         """
-        function = self._resolved()
-        while isinstance(function, partial):
-            function = function.func
-        if getattr(function, "__closure__", None):
-            raise InputError(
-                f"{self._name} holds variables of the function that made it, and what is stored of it could be of "
-                "others; define it at the top of a module."
-            )
-        module = self.train.partition(":")[0] if isinstance(self.train, str) else function.__module__
-        source = getattr(sys.modules[module], "__file__", None)
-        if source is None:
-            raise InputError(f"the code of {self._name} cannot be found; define it in a file.")
-        code = code_digest(module, Path(source).resolve())
+        code = digest_function(self.train, key="train")
         return f"{self._name} {code} {self.noise_multiplier} {self.steps} {self.rate}"
 
     @property
     def _name(self) -> str:
-        return self.train if isinstance(self.train, str) else getattr(self.train, "__qualname__", repr(self.train))
-
-    def _resolved(self) -> Callable[..., Any]:
-        if not isinstance(self.train, str):
-            return self.train
-        module, _, attribute = self.train.partition(":")
-        if not module or not attribute:
-            raise InputError(f"train must be given as 'package.module:name', got {self.train!r}.")
-        try:
-            found: Callable[..., Any] = getattr(import_module(module), attribute)
-        except (ImportError, AttributeError) as error:
-            raise InputError(f"train {self.train!r} cannot be imported: {error}") from error
-        return found
+        return name_function(self.train)

@@ -160,14 +160,14 @@ def test_a_trace_is_held_against_its_own_claim(tmp_path):
         (["{trace}", "--clip", "1"], "--clip is for a mechanism"),
         (["{empty}"], "cannot read .*manifest.json"),
         (["{trace}/manifest.json", "--steps", "3"], "--steps is for a mechanism"),
-        (["file.py:name"], "--clip is needed for a mechanism"),
-        (["file.py:name", "--clip", "1"], "--noise-multiplier is needed for a mechanism"),
+        (["{factory}:right"], "--clip is needed for a mechanism"),
+        (["{factory}:right", "--clip", "1"], "--noise-multiplier is needed for a mechanism"),
     ],
 )
-def test_what_is_for_the_other_kind_of_subject_is_refused(tmp_path, words, message):
+def test_what_is_for_the_other_kind_of_subject_is_refused(tmp_path, factory, words, message):
     """One line says which option belongs to what."""
     (tmp_path / "empty").mkdir()
-    places = {"trace": trace(tmp_path / "t", 3.0), "empty": str(tmp_path / "empty")}
+    places = {"trace": trace(tmp_path / "t", 3.0), "empty": str(tmp_path / "empty"), "factory": str(factory)}
     found = CliRunner().invoke(app, ["inspect", *(word.format(**places) for word in words)])
     assert isinstance(found.exception, InputError)
     assert re.search(message, str(found.exception))

@@ -106,7 +106,19 @@ def build_optimizer():
     from tensorflow_privacy.privacy.optimizers.dp_optimizer_keras import DPKerasSGDOptimizer
 
     return DPKerasSGDOptimizer(l2_norm_clip=1.0, noise_multiplier=1.1, learning_rate=0.1)
-"""
+
+
+def build():
+    import runpy
+
+    return runpy.run_path("EXAMPLES/opacus_train.py")["build"]()
+
+
+def build_jax(loss):
+    import runpy
+
+    return runpy.run_path("EXAMPLES/jax_train.py")["build"](loss)
+""".replace("EXAMPLES", str(ROOT / "examples"))
 
 
 def furnish(folder: Path, line: str) -> None:
@@ -150,9 +162,11 @@ def furnish(folder: Path, line: str) -> None:
     for name in re.findall(r"examples/(\w+\.toml)", line):
         plan = load_plan(ROOT / "examples" / name, SMALLER[name])
         (folder / "examples" / name).write_text(plan.toml())
+    for name in re.findall(r"examples/(\w+\.py)", line):
+        (folder / "examples" / name).write_text((ROOT / "examples" / name).read_text())
     if "attack_table" in line:
-        for name in ("attack_table.py", "attack_table_earlier.toml"):
-            (folder / "examples" / name).write_text((ROOT / "examples" / name).read_text())
+        earlier = "attack_table_earlier.toml"
+        (folder / "examples" / earlier).write_text((ROOT / "examples" / earlier).read_text())
         (folder / "examples" / "attack_table.toml").write_text(TABLE)
     (folder / "benchmarks").symlink_to(ROOT / "benchmarks")
 

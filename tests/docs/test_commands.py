@@ -24,6 +24,15 @@ from tests.docs.reader import SMALLER, furnish
 TF, SLOW = pytest.mark.tf, pytest.mark.slow
 
 
+def with_package(mark: pytest.MarkDecorator, package: str) -> tuple[pytest.MarkDecorator, ...]:
+    """Marks of a command that an optional package runs: skipped where it is absent."""
+    reason = f"needs {package}; make test-{mark.name} runs it"
+    return mark, pytest.mark.skipif(find_spec(package) is None, reason=reason), pytest.mark.filterwarnings("ignore")
+
+
+TORCH, JAX = with_package(pytest.mark.torch, "opacus"), with_package(pytest.mark.jax, "jax_privacy")
+
+
 class Typed(NamedTuple):
     """How a command is typed: in a folder of `reader.py`, with ``smaller`` behind it where the sizes are its own.
 
@@ -59,6 +68,9 @@ TYPED = {
     "dpaudit inspect FILE.py:NAME --clip 1 --noise-multiplier 2": Typed((TF,), code=1),  # a bare sum is not private
     "dpaudit inspect TRACE": Typed(),
     "dpaudit inspect trace": Typed(),
+    "dpaudit inspect train.py:build": Typed(TORCH, "--budget 1s"),
+    "dpaudit inspect train.py:build --canary-steps 400": Typed(TORCH, "--budget 1s --canary-steps 20"),
+    "dpaudit inspect train.py:build_jax": Typed(JAX, "--budget 1s"),
     "dpaudit inspect train.py:build_optimizer --clip 1 --noise-multiplier 1.1 --adjacency zero-out": Typed((TF,)),
     "dpaudit inspect train.py:build_optimizer --clip 1 --noise-multiplier 1.1 --adjacency zero-out "
     "--canary-steps 400": Typed((TF,)),
@@ -83,6 +95,7 @@ TYPED = {
     "dpaudit run plan.toml --backend dask=tcp://scheduler:8786": Typed((TF,)),
     "dpaudit run plan.toml --budget 2m": Typed((TF,)),
     "dpaudit run plan.toml --dry-run": Typed((TF, SLOW)),  # measures this machine for some seconds
+    "dpaudit run plan.toml --trust": Typed((TF,)),
     "dpaudit run plan.toml --jobs 4": Typed((TF, SLOW)),  # four more processes import TensorFlow
     "dpaudit schema": Typed(),
     "dpaudit score SCORES.csv --epsilon 2 --delta 1e-5": Typed(),
@@ -113,6 +126,8 @@ TYPED = {
     ),
     "python benchmarks/quiet.py --seeds 1000:1200": Typed((SLOW,), "--seeds 0:1 --numpy-only"),
     "python examples/attack_table.py": Typed((TF,)),
+    "python examples/jax_function.py": Typed(JAX),
+    "python examples/torch_client.py": Typed(TORCH),
 }
 PEERS = "installs its peers into environments of their own; `make bench-quick` runs it with tiny sizes"
 INSTALLS = "changes the environment that the tests run in"
@@ -134,9 +149,11 @@ NOT_HERE = {
     "pip install 'dpaudit[dask]'": INSTALLS,
     "pip install 'dpaudit[huggingface]'": INSTALLS,
     "pip install '.[tensorflow]'": INSTALLS,
+    "pip install 'dpaudit[jax]'": INSTALLS,
     "pip install 'dpaudit[onnx]'": INSTALLS,
     "pip install 'dpaudit[pdf]'": INSTALLS,
     "pip install 'dpaudit[text]'": INSTALLS,
+    "pip install 'dpaudit[torch]'": INSTALLS,
     "pip install 'dpaudit[transformers]'": INSTALLS,
     "pip install --no-deps dpaudit": INSTALLS,
     "pip install .": INSTALLS,
@@ -184,7 +201,7 @@ def test_extras_exist() -> None:
     """What pip is asked to install with dpaudit."""
     extras = parse_toml((ROOT / "pyproject.toml").read_text(), "pyproject.toml")["project"]["optional-dependencies"]
     asked = [line.partition("[")[2].rstrip("]'") for line in NOT_HERE if "[" in line]
-    assert sorted(asked) == ["dask", "huggingface", "onnx", "pdf", "tensorflow", "text", "transformers"]
+    assert sorted(asked) == ["dask", "huggingface", "jax", "onnx", "pdf", "tensorflow", "text", "torch", "transformers"]
     assert set(asked) <= set(extras)
 
 
@@ -264,7 +281,7 @@ def test_plans_that_no_page_names_with_their_command(name: str, tmp_path: Path) 
 
 
 def test_plans_are_plans() -> None:
-    """All of the examples; the one that is not run needs a package that the tests do without."""
+    """All of the examples; the two that are not run need packages that the tests do without."""
     for name in PLANS:
         load_plan(ROOT / "examples" / name)
-    assert sorted({*SMALLER, "federated_movielens.toml"}) == PLANS
+    assert sorted({*SMALLER, "federated_movielens.toml", "opacus_digits.toml"}) == PLANS

@@ -124,6 +124,15 @@ def formats(folder: Path) -> dict[str, Any]:
     return {"scores": rng.normal(size=100), "member": rng.random(100) < 0.5}
 
 
+def pytorch(folder: Path) -> dict[str, Any]:
+    pytest.importorskip("opacus", reason="needs dpaudit[torch]; make test-torch runs it")
+    import torch
+
+    x, y = torch.randn(200, 3).numpy(), np.tile([0, 1], 100)
+    named = {"x_in": x[:100], "y_in": y[:100], "x_out": x[100:], "y_out": y[100:]}
+    return {"module": torch.nn.Linear(3, 2), **named}
+
+
 # What a reader has before a page's code, made small.
 NAMES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "bounds": bounds,
@@ -134,8 +143,10 @@ NAMES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "gradient_leakage": gradient_leakage,
     "keras_model": keras_model,
     "ladder": ladder,
+    "pytorch": pytorch,
 }
 NEED_TF = ("engine", "gradient_leakage")
+NEED_TORCH = ("pytorch",)
 FEWER = {"engine": ("steps=400", "steps=2")}  # in the code itself
 
 
@@ -144,7 +155,14 @@ def code_of(page: str) -> str:
     return "\n".join(block.text for block in blocks(page) if block.language == "python")
 
 
-@pytest.mark.parametrize("page", [pytest.param(page, marks=TF) if page in NEED_TF else page for page in NAMES])
+def marks_of(page: str) -> tuple[pytest.MarkDecorator, ...]:
+    """Of a page whose code needs a framework."""
+    if page in NEED_TORCH:
+        return pytest.mark.torch, pytest.mark.filterwarnings("ignore")
+    return (TF,) if page in NEED_TF else ()
+
+
+@pytest.mark.parametrize("page", [pytest.param(page, marks=marks_of(page)) for page in NAMES])
 def test_code_of_a_page_runs(page: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Its Python in one namespace, from top to bottom, with what a reader has; and says what its comments say."""
     namespace: dict[str, Any] = {"__name__": "page", **NAMES[page](tmp_path)}
@@ -203,6 +221,7 @@ AROUND: dict[tuple[str, int], str] = {
     ("attacks", 0): DATA + MODEL,
     ("federated", 0): DATA + '[audit]\nunit = "user"\n[federated]\ncanaries = { clients = 20 }\n',
     ("federated", 1): "",
+    ("pytorch", 0): 'name = "p"\nseed = 1\ndata.source = "digits"\nmembership.attacks = ["loss"]\n',
     ("ladder", 0): PLAN.partition("[membership]")[0],
     ("sweep", 0): (
         'name = "p"\ndata.source = "digits"\narchitecture.kind = "mlp"\nmembership.attacks = ["loss"]\n'

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from dpaudit.inspection.load_factory import build_from_factory
-from dpaudit.inspection.mechanism import Stated
+from dpaudit.inspection.mechanism import Mechanism, Stated
 from dpaudit.inspection.starts import check_starts
 from dpaudit.runtime.errors import InputError
 
@@ -71,4 +71,6 @@ def test_a_factory_that_fails_in_a_new_process_says_why(tmp_path):
 def test_the_factories_of_the_self_test_are_what_they_say():
     """Each is built, and cannot be reset."""
     for name in ("sixteen_bits", "clock", "system"):
-        assert build_from_factory(f"dpaudit.self_test.faults.started:{name}", seed=1).reset is None
+        built = build_from_factory(f"dpaudit.self_test.faults.started:{name}", seed=1)
+        assert isinstance(built, Mechanism)
+        assert built.reset is None

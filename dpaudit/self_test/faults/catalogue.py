@@ -7,6 +7,7 @@ from typing import Any
 from dpaudit.accounting.claim import Claim
 from dpaudit.self_test.faults import dp_sgd, inspections, pipelines, trainings
 from dpaudit.self_test.faults.fault import DP_SGD_CLAIM, FEDERATED_CLAIM, Fault
+from dpaudit.self_test.faults.opacus import FAULTS_OF_OPACUS, HERE
 from dpaudit.self_test.faults.rung_0 import RUNG_0
 from dpaudit.self_test.faults.rung_1 import RUNG_1
 
@@ -80,4 +81,4 @@ RUNG_4 = (
     _pipeline_fault("private selection", "The best of three models is chosen by an exact private score."),
 )
 
-FAULTS: tuple[Fault, ...] = (*RUNG_0, *RUNG_1, *RUNG_2, *RUNG_3, *RUNG_4)
+FAULTS: tuple[Fault, ...] = (*RUNG_0, *RUNG_1, *RUNG_2, *RUNG_3, *RUNG_4, *(FAULTS_OF_OPACUS if HERE else ()))

@@ -8,6 +8,7 @@ from dpaudit.self_test.faults import inspections, traces, unusual
 from dpaudit.self_test.faults import recorded_federations as recorded
 from dpaudit.self_test.faults.dp_sgd import BreakableDpSgd
 from dpaudit.self_test.faults.fault import DP_SGD_CLAIM, Detection
+from dpaudit.self_test.faults.opacus import HERE, RIGHT_OF_OPACUS
 from dpaudit.self_test.faults.rung_0 import RECIPE
 from dpaudit.trace import ServerStep
 
@@ -82,4 +83,5 @@ RIGHT: dict[str, tuple[Callable[[int], Detection], bool]] = {
     },
     "DP-SGD of the stacked engine, step canaries": (partial(inspections.stacked_steps, CANARY_STEPS), True),
     "layer normalisation and dropout": (partial(inspections.model, "layer_normalisation"), True),
+    **(RIGHT_OF_OPACUS if HERE else {}),
 }

@@ -1,0 +1,116 @@
+"""Plain training with PyTorch, without privacy."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from dpaudit.accounting.claim import GaussianSteps
+from dpaudit.data.dataset import Dataset
+from dpaudit.runtime import check
+from dpaudit.runtime.check import BoolArray
+from dpaudit.runtime.errors import InputError
+from dpaudit.runtime.pytorch import torch_module
+from dpaudit.training.capabilities import checked_epoch
+from dpaudit.training.named_function import digest_function, name_function
+from dpaudit.training.torch_network import (
+    NetworkOf,
+    TorchOptimizerName,
+    as_trained,
+    build_network,
+    loader_of,
+    loss_of,
+    optimizer_of,
+    restored,
+)
+from dpaudit.training.trainer import TrainedModel
+
+
+@dataclass(frozen=True)
+class Torch:
+    """A network of PyTorch trained with SGD or Adam on shuffled batches, on the processor.
+
+    Args:
+        network: what builds it from (input shape, outputs), as ``"package.module:name"`` in a plan.
+        epochs: passes over the training records.
+        batch_size: records per step.
+        learning_rate: step size.
+        momentum: of SGD.
+        optimizer: ``sgd`` or ``adam``.
+        loss: name of a loss of ``torch.nn``; None is the usual one of the task.
+    """
+
+    network: NetworkOf
+    epochs: int = 20
+    batch_size: int = 32
+    learning_rate: float = 0.1
+    momentum: float = 0.0
+    optimizer: TorchOptimizerName = "sgd"
+    loss: str | None = None
+
+    def __post_init__(self) -> None:
+        check.integer("epochs", self.epochs, at_least=1)
+        check.integer("batch_size", self.batch_size, at_least=1)
+        check.positive("learning_rate", self.learning_rate)
+        check.probability("momentum", self.momentum)
+        check.one_of("optimizer", self.optimizer, get_args(TorchOptimizerName))
+        if self.optimizer != "sgd" and self.momentum:
+            raise InputError(f"momentum belongs to the sgd optimizer, got {self.momentum} with {self.optimizer}.")
+
+    def mechanism(self, records: int) -> GaussianSteps | None:
+        """None: there is no noise, so nothing is claimed."""
+        return None
+
+    def adds_noise(self) -> bool:
+        """No."""
+        return False
+
+    def outside_code(self) -> str | None:
+        """Where the network is, when it is named."""
+        return self.network if isinstance(self.network, str) else None
+
+    def records_needed(self) -> int:
+        """One batch."""
+        return self.batch_size
+
+    def with_epochs(self, epochs: int) -> "Torch":
+        """The same training for so many epochs."""
+        return replace(self, epochs=epochs)
+
+    def at_epoch(self, epochs: int) -> "Torch":
+        """The training stopped after so many epochs."""
+        return replace(self, epochs=checked_epoch(self, epochs))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The settings, and a hash of the network's code: results of other code are not used."""
+        rest = (self.epochs, self.batch_size, self.learning_rate, self.momentum, self.optimizer, self.loss)
+        return f"{name_function(self.network)} {digest_function(self.network, key='network')} {rest}"
+
+    def restore(self, weights: dict[str, npt.NDArray[np.float32]], dataset: Dataset) -> TrainedModel:
+        """The model again from stored weights."""
+        return restored(self.network, weights, dataset)
+
+    def __call__(self, dataset: Dataset, included: BoolArray, *, seed: int) -> TrainedModel:
+        """Train on the included records.
+
+        Raises:
+            InputError: the network or the loss is not to be had.
+            AuditFailed: the trained weights are not finite.
+        """
+        torch = torch_module()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed % 2**63)
+            module = build_network(self.network, dataset)
+            criterion = loss_of(self.loss, dataset.task)
+            optimizer = optimizer_of(module, self.optimizer, learning_rate=self.learning_rate, momentum=self.momentum)
+            batches = loader_of(dataset.take(included), self.batch_size, seed=seed)
+            module.train()
+            for _ in range(self.epochs):
+                for features, targets in batches:
+                    optimizer.zero_grad()
+                    criterion(module(features), targets).backward()
+                    optimizer.step()
+        return as_trained(module, None, learning_rate=self.learning_rate)
