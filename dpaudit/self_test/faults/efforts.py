@@ -24,8 +24,8 @@ KINDS = ("fault", "subtle fault", "right mechanism")
 HEAD = """# Faults and effort
 
 What rung 1 detects with more effort (`--effort` of `dpaudit inspect`): the known faults of mechanisms and servers that
-run without TensorFlow, subtle faults made to be near the limit of effort 1, and right mechanisms. One inspection each, at
-level 1e-6. The page is made by `{command}`.
+run without TensorFlow, subtle faults made to be near the limit of effort 1, and right mechanisms. One inspection each,
+at level 1e-6. The page is made by `{command}`.
 """
 
 
