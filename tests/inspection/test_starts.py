@@ -50,6 +50,7 @@ def test_seeds_of_the_system_are_quiet(tmp_path, body):
     assert started(tmp_path, body, 20)[0] == []
 
 
+@pytest.mark.tf  # a factory named by its module may need it, so it is loaded first
 def test_what_the_audit_seeds_is_not_asked(tmp_path):
     """A mechanism that can be reset has a seed that is set, and one without noise has none."""
     findings, sights = started(tmp_path, "return made(1, reset=lambda: None)", 4)
