@@ -39,6 +39,7 @@ THROUGH = {
     "tests/audits/trace/test_run.py": "attacks.gradient.views_of_trace audits.trace.run",
     "tests/bounds/test_power.py": "self_test.power",
     "tests/bounds/test_vacuous.py": "bounds.certified bounds.vacuous",
+    "tests/cli/test_attack_command.py": "data.prediction_files",
     "tests/cli/test_commands.py": (
         "cli.compare cli.doctor cli.history cli.init cli.list cli.power cli.report cli.schema cli.score cli.selftest"
     ),

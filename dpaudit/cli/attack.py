@@ -104,6 +104,7 @@ def attack(
     from dpaudit.audits.statement import StatementKeywords
     from dpaudit.audits.text.run import audit_text
     from dpaudit.cli.output import finish
+    from dpaudit.data.prediction_files import read_features, read_predictions
     from dpaudit.runtime.errors import InputError
     from dpaudit.runtime.progress import on_standard_error
 
@@ -172,14 +173,16 @@ def attack(
         if model is not None or members is not None or nonmembers is not None or recipe is not None:
             raise InputError("--predictions takes the place of --model, --members, --nonmembers and --recipe.")
         beside = [*(slices or []), *([] if user is None else [user])]
-        (inside, by_member), (outside, by_other) = (_predictions(file, labels, beside, drop or []) for file in given)
+        (inside, by_member), (outside, by_other) = (
+            read_predictions(file, labels, beside, drop or []) for file in given
+        )
         columns = {by: np.concatenate([values, by_other[by]]) for by, values in by_member.items()}
         stated["name"], stated["users"] = given[0].stem, None if user is None else columns[user]
         result = attack_predictions(
             inside,
             outside,
             attacks=attacks or (),
-            features=None if features is None else _features(*features),
+            features=None if features is None else read_features(*features),
             slices={by: columns[by] for by in slices or []},
             task=task or "multiclass",  # type: ignore[arg-type]  # checked there, with the options named
             kind=outputs or "probabilities",  # type: ignore[arg-type]  # likewise
@@ -231,83 +234,3 @@ def _references(recipe: Path | None, data: Path | None, models: int) -> "Referen
     table: dict[str, Any] | None = None if recipe is None else parse_toml(read_text(recipe), recipe)
     records = None if table is None else table.pop("records", None)
     return References(table, None if data is None else str(data), models, records)
-
-
-def _predictions(
-    file: Path, label: str | list[str] | None, beside: list[str], drop: list[str]
-) -> tuple[tuple[Any, Any], dict[str, Any]]:
-    """Outputs and labels of a file, and columns beside them, which are no outputs.
-
-    Raises:
-        InputError: columns that are missing, or that are no outputs; all of a file in one message.
-    """
-    import pandas as pd
-
-    from dpaudit.data.load import ColumnRoles, column, labels_of, read_table, table_kind
-    from dpaudit.data.predictions import LEAVE_OUT, in_order_of_labels
-    from dpaudit.data.table_columns import named, problems, without_index
-    from dpaudit.runtime.errors import InputError
-    from dpaudit.runtime.files import read_npz
-
-    if table_kind(file) == ".npz":
-        arrays = read_npz(file)
-        if isinstance(label, list):
-            raise InputError(f"{file}: an NPZ file has all labels in one array: give its name once.")
-        for name in ("outputs", label or "labels", *beside):
-            if name not in arrays:
-                raise InputError(f"{file} has no array {name!r}; it has {', '.join(sorted(arrays)) or 'none'}.")
-        outputs: Any = arrays["outputs"]
-        if "classes" in arrays:  # what its columns are
-            if outputs.ndim != 2 or arrays["classes"].shape != outputs.shape[1:]:
-                raise InputError(f"{file}: classes must name the {outputs.shape[1:]} columns of outputs.")
-            outputs = pd.DataFrame(outputs, columns=arrays["classes"].astype(str))
-        return (outputs, arrays[label or "labels"]), {by: arrays[by] for by in beside}
-    table = read_table(file)
-    if label is None and "label" not in table.columns:
-        raise InputError(f"{file} has no column 'label'; it has {named(table.columns)}: name it with --label COLUMN.")
-    roles = ColumnRoles(label or "label")
-    for name in roles.labels:
-        column(table, name, file)
-    columns = {by: column(table, by, file).to_numpy() for by in beside}
-    left_out = {*roles.labels, *columns, *(str(column(table, by, file).name) for by in drop)}
-    plain = without_index(table.drop(columns=list(left_out)), file)
-    found = problems(plain.table, plain.table.columns)
-    for name in roles.labels:
-        lacking = int(table[name].isna().sum())
-        if lacking:
-            found.append(f"{name!r}, the label, lacks {lacking} of {len(table)} values")
-    if found:
-        raise InputError(f"{file}: no outputs of a model: {'; '.join(found)}; {LEAVE_OUT}.")
-    if isinstance(label, list):
-        outputs = in_order_of_labels(plain.table, label, file)
-        return (outputs, labels_of(table, file, "multilabel", roles)), columns
-    # The index stays for those who say that it was left out.
-    return (table.drop(columns=list(left_out)), table[roles.labels[0]].to_numpy()), columns
-
-
-def _features(members: Path, nonmembers: Path) -> Any:
-    """The records behind predictions, members first: one array, or one table with whatever columns it has."""
-    import numpy as np
-    import pandas as pd
-
-    from dpaudit.data.load import read_table, table_kind
-    from dpaudit.data.table_columns import same_columns, without_index
-    from dpaudit.runtime.errors import InputError
-    from dpaudit.runtime.files import read_npz
-
-    parts: list[Any] = []
-    for file in (members, nonmembers):
-        if table_kind(file) != ".npz":
-            parts.append(read_table(file))
-            continue
-        arrays = read_npz(file)
-        if "features" not in arrays:
-            raise InputError(f"{file} has no array 'features'; it has {', '.join(sorted(arrays)) or 'none'}.")
-        parts.append(arrays["features"])
-    if all(isinstance(part, pd.DataFrame) for part in parts):
-        tables = [without_index(part, file).table for part, file in zip(parts, (members, nonmembers), strict=True)]
-        return pd.concat(same_columns(tables, (members, nonmembers)), ignore_index=True)
-    shapes = [np.shape(part)[1:] for part in parts]
-    if shapes[0] != shapes[1]:
-        raise InputError(f"{members} and {nonmembers} must hold records of the same shape, got {shapes}.")
-    return np.concatenate([np.asarray(part) for part in parts])
