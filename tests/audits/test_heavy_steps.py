@@ -68,7 +68,7 @@ def numbers(result: Result) -> dict[str, Any]:
 def _without_a_report() -> Iterator[None]:
     """Drawing takes longer than these models."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dpaudit.audits.run.write_report", lambda result, folder: None)
+        patch.setattr("dpaudit.reports.html.write_report", lambda result, folder: None)
         yield
 
 

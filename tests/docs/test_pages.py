@@ -217,6 +217,9 @@ SAYS = {
 MODEL = '[[model]]\nname = "m"\ntrainer = "sgd"\nepochs = 20\nbatch_size = 32\nlearning_rate = 0.1\n'
 DATA = 'name = "p"\nseed = 1\n[data]\nsource = "digits"\n[architecture]\nkind = "mlp"\nhidden = [8]\n'
 # What stands around a part of a plan; the block of docs/keras_model.md is a recipe and is used in test_commands.py.
+TEXT_MODEL = 'name = "p"\nseed = 1\nmodel = [{ name = "m", trainer = "sgd", epochs = 1 }]\n'
+MEASURED = 'canaries = { kind = "new-token", count = 10 }\nmembership.attacks = ["loss"]\n'
+TEXTS = 'data = { kind = "text", source = "shakespeare", context = 64, population = 0.5 }\n'
 AROUND: dict[tuple[str, int], str] = {
     ("attacks", 0): DATA + MODEL,
     ("federated", 0): DATA + '[audit]\nunit = "user"\n[federated]\ncanaries = { clients = 20 }\n',
@@ -227,6 +230,9 @@ AROUND: dict[tuple[str, int], str] = {
         'name = "p"\ndata.source = "digits"\narchitecture.kind = "mlp"\nmembership.attacks = ["loss"]\n'
         'model = [{ name = "m", trainer = "sgd", epochs = 1 }]\n'
     ),
+    ("text_training", 0): TEXT_MODEL + 'architecture.kind = "decoder"\n' + MEASURED,
+    ("text_training", 1): TEXT_MODEL + TEXTS + "" + MEASURED,
+    ("text_training", 2): TEXT_MODEL + TEXTS + 'architecture.kind = "decoder"\n',
 }
 
 
