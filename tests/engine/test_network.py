@@ -106,7 +106,7 @@ def masked_attention() -> Any:
         (masked_attention, "is called with attention_mask; the stacked engine knows attention over all positions"),
         (lambda: attention(kernel_regularizer="l2"), "that loss is not per example"),
         (
-            lambda: keras.Sequential([keras.Input((2, 3)), layers.EinsumDense("abc,bcd->abd", (2, 4))]),
+            lambda: keras.Sequential([keras.Input((2, 3)), layers.EinsumDense("abx,bxc->abc", (2, 4))]),
             "has the equation 'abc,bcd->abd'; the stacked engine takes those that contract the last axes",
         ),
         (lambda: images(layers.BatchNormalization()), "mixes the examples of a batch"),
