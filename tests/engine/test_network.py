@@ -107,7 +107,7 @@ def masked_attention() -> Any:
         (lambda: attention(kernel_regularizer="l2"), "that loss is not per example"),
         (
             lambda: keras.Sequential([keras.Input((2, 3)), layers.EinsumDense("abx,bxc->abc", (2, 4))]),
-            "has the equation 'abc,bcd->abd'; the stacked engine takes those that contract the last axes",
+            "has the equation 'abx,bxc->abc'; the stacked engine takes those that contract the last axes",
         ),
         (lambda: images(layers.BatchNormalization()), "mixes the examples of a batch"),
         (lambda: images(layers.Conv2DTranspose(2, 3)), r"\(Conv2DTranspose\) is not supported .*'tf-privacy'"),

@@ -115,7 +115,7 @@ def test_a_bound_of_the_registry_gives_what_it_gives_by_itself(place: Path) -> N
         ("audit.bound=clopper-pearson", "holds for many-runs only"),
         ("audit.bound=silent", "does not say for which designs"),
         ("audit.bound=statde", "Did you mean 'stated'"),
-        ('audit.bound={ name = "stated", vlue = 1.0 }', "Did you mean 'value'"),
+        ('audit.bound={ name = "stated", valu = 1.0 }', "Did you mean 'value'"),
     ],
 )
 def test_a_bound_that_does_not_fit_is_an_error_of_the_plan(place: Path, override: str, said: str) -> None:
