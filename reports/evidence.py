@@ -326,8 +326,8 @@ STANDARDS = {
         (
             Requirement(
                 "11.3.1 (level 2)",
-                "outputs are calibrated so that confidence does not give members away",
-                _never("dpaudit measures what outputs give away, not how they were calibrated"),
+                "outputs are calibrated so that confidence does not reveal members",
+                _never("dpaudit measures what outputs reveal, not how they were calibrated"),
             ),
             Requirement("11.3.2 (level 2)", "training with differential privacy and a documented ε", _claims),
             Requirement(

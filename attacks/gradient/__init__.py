@@ -1,1 +1,1 @@
-"""Gradient leakage: what a gradient, an update, a trace or a released model gives away about the data."""
+"""Gradient leakage: what a gradient, an update, a trace or a released model reveals about the data."""

@@ -33,7 +33,7 @@ class GradientMatching:
 
     Args:
         model: Keras model of the victims, logits out; see `Victims.of`.
-        labels: ``restored`` (iDLG): the view's labels, or those its gradient gives away; ``joint`` (DLG): found with
+        labels: ``restored`` (iDLG): the view's labels, or those its gradient reveals; ``joint`` (DLG): found with
             the records.
         restarts: random starts per victim; going to a bad basin is common, so restarts are part of the attack.
         iterations: of each start.

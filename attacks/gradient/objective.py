@@ -164,7 +164,7 @@ def merged_epochs(x: FloatArray, labels: IntArray, copies: int) -> tuple[FloatAr
 
 
 def restored_labels(view: GradientView) -> IntArray:
-    """The labels a view states, or those that its gradient gives away."""
+    """The labels a view states, or those that its gradient reveals."""
     if isinstance(view, BatchGradient | ClientUpdate) and view.labels is not None:
         return view.labels
     size = view.records if isinstance(view, ClientUpdate) else getattr(view, "batch_size", None)

@@ -57,7 +57,7 @@ def draw_starting_points(
 
 
 def stated_or_restored(victims: Victims, views: Sequence[GradientView], start: StartingPoints) -> FloatArray:
-    """Class probabilities (guesses, slots, classes): the labels the views state, or those their gradients give away."""
+    """Class probabilities (guesses, slots, classes): the labels the views state, or those their gradients reveal."""
     each = one_hot([restored_labels(view) for view in views], victims.classes)
     return np.tile(each, (1, start.setting.copies, 1))[start.victim]
 

@@ -1,4 +1,4 @@
-"""Label-only attacks: what the predicted class alone gives away."""
+"""Label-only attacks: what the predicted class alone reveals."""
 
 from dataclasses import dataclass
 from typing import ClassVar

@@ -323,7 +323,7 @@ def _sentence(counts: list[int], members: int, nonmembers: int, distinct: int, e
         said.append(
             f"{_both(own_m, near_own_m)} of {members:,} members have a copy among the members. Leaving one of them out "
             "does not take its content out of the training, so a claim for single records does not cover what all "
-            "copies give away, and a bound on one of them speaks of that copy only."
+            "copies reveal, and a bound on one of them speaks of that copy only."
         )
     if own_n + near_own_n:
         said.append(

@@ -220,6 +220,6 @@ def _notes(table: Any, rest: Any, owner: str | None, labels: Labels | None, coun
         users = int(rest[owner].nunique())
         notes.append(
             f"Column {owner!r} says whose record it is: {users:,} users with {len(rest) / users:.1f} records each on "
-            "average. This plan is about single records; all records of a user together give away more."
+            "average. This plan is about single records; all records of a user together reveal more."
         )
     return notes

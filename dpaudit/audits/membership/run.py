@@ -241,7 +241,7 @@ def observe_subject(
 def find_exposed_records(
     model: str, pool: PoolSignals, names: IntArray, member: BoolArray, *, fdr: float
 ) -> ExposedRecords:
-    """Records that a pool gives away, under their ``names`` (records,), and how often an attack finds them.
+    """Records that a pool reveals as members, under their ``names`` (records,), and how often an attack finds them.
 
     ``member`` (records,) says which of them the model itself was trained on.
     The attack is the one ``auto`` takes for this pool: chosen before any score is seen.
