@@ -42,10 +42,10 @@ test-tff: ## our federations beside TensorFlow Federated's, in an environment of
 	sh tests/integrations/tff.sh
 
 test-torch: ## what needs PyTorch and Opacus, in an environment of its own
-	sh tests/torch.sh
+	sh tests/framework.sh torch
 
 test-jax: ## what needs JAX and jax-privacy, in an environment of its own
-	sh tests/jax.sh
+	sh tests/framework.sh jax
 
 test-transformers: ## the reader of Hugging Face models against the real packages, in an environment of its own
 	sh tests/integrations/transformers.sh

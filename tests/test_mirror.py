@@ -32,7 +32,7 @@ THROUGH = {
     "tests/audits/membership/test_reference_models.py": "audits.membership.views",
     "tests/audits/test_attack.py": "audits.signals data.as_data",
     "tests/audits/test_heavy_steps.py": "runtime.seeds training.reference_models.task_cache",
-    "tests/audits/test_plan.py": "runtime.first_error runtime.strict",
+    "tests/audits/test_plan.py": "audits.plan_tables runtime.first_error runtime.strict",
     "tests/audits/test_run.py": "runtime.keras_two runtime.log runtime.tensorflow",
     "tests/audits/test_score.py": "accounting.adjacency audits.statement data.member_choice",
     "tests/audits/test_sweep.py": "cli.sweep reports.sweep results.sweep",
@@ -87,6 +87,7 @@ THROUGH = {
         "self_test.faults.recorded_federations self_test.faults.tf_privacy "
         "self_test.faults.traces"
     ),
+    "tests/training/test_torch_trainers.py": "training.torch_trainer",
     "tests/trace/test_trace.py": (
         "trace.accountant trace.averages trace.check_course trace.check_noise trace.check_participation trace.inspect "
         "trace.manifest trace.reader trace.server trace.writer"

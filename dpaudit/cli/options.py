@@ -44,3 +44,7 @@ IdColumn = Annotated[
         "--id", help="Column of ids, one for each record. Default: dpaudit_id (NPZ: id), which is added where missing."
     ),
 ]
+Trust = Annotated[
+    bool,
+    typer.Option("--trust", help="Run functions that the plan names by module. Without this option they are refused."),
+]

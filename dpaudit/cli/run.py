@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dpaudit.cli.options import Backend, Jobs, Json, Quiet
+from dpaudit.cli.options import Backend, Jobs, Json, Quiet, Trust
 
 if TYPE_CHECKING:
     from dpaudit.audits.cost import AuditCost
@@ -43,12 +43,7 @@ def run(
     ] = None,
     jobs: Jobs = None,
     backend: Backend = "loky",
-    trust: Annotated[
-        bool,
-        typer.Option(
-            "--trust", help="Run functions that the plan names by module. Without this option they are refused."
-        ),
-    ] = False,
+    trust: Trust = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Remove what a run of another plan left in the folder.")
     ] = False,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dpaudit.cli.options import Backend, Jobs, Quiet
+from dpaudit.cli.options import Backend, Jobs, Quiet, Trust
 
 
 def sweep(
@@ -25,12 +25,7 @@ def sweep(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the sweep. Default: sweeps/NAME.")] = None,
     jobs: Jobs = None,
     backend: Backend = "loky",
-    trust: Annotated[
-        bool,
-        typer.Option(
-            "--trust", help="Run functions that the plan names by module. Without this option they are refused."
-        ),
-    ] = False,
+    trust: Trust = False,
     json: Annotated[
         bool, typer.Option("--json", help="Print all runs as JSON on standard output, one row for each model.")
     ] = False,

@@ -95,7 +95,7 @@ class Exposed:
 
 
 def find_exposed(phi: object, included: object, *, fdr: float = 0.05) -> Exposed:
-    """Which records a model reveals as members, from a pool in complementary pairs, at a controlled false discovery rate.
+    """Which records a model reveals as members, from a pool in pairs, at a controlled false discovery rate.
 
     Of each pair of models exactly one was trained on the record, by a coin. If training on it made no difference the
     sign of the difference within a pair would be a fair coin too, so Wilcoxon's signed-rank test is exact. The list

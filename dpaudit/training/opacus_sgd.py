@@ -2,12 +2,8 @@
 
 import math
 import warnings
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
-
-import numpy as np
-import numpy.typing as npt
 
 from dpaudit.accounting.claim import GaussianSteps, Poisson
 from dpaudit.data.dataset import Dataset
@@ -15,8 +11,7 @@ from dpaudit.runtime import check
 from dpaudit.runtime.check import BoolArray
 from dpaudit.runtime.errors import InputError
 from dpaudit.runtime.pytorch import opacus_module, torch_module
-from dpaudit.training.capabilities import checked_epoch
-from dpaudit.training.named_function import digest_function, name_function
+from dpaudit.training.named_function import name_function
 from dpaudit.training.torch_network import (
     NetworkOf,
     TorchOptimizerName,
@@ -25,8 +20,8 @@ from dpaudit.training.torch_network import (
     loader_of,
     loss_of,
     optimizer_of,
-    restored,
 )
+from dpaudit.training.torch_trainer import TorchTrainer
 from dpaudit.training.trainer import TrainedModel
 
 if TYPE_CHECKING:
@@ -36,7 +31,7 @@ Clipping = Literal["flat", "per-layer", "ghost"]
 
 
 @dataclass(frozen=True)
-class Opacus:
+class Opacus(TorchTrainer):
     """A network of PyTorch trained with Opacus: Poisson batches, per-example clipping, Gaussian noise.
 
     The noisy sum is divided by ``batch_size``, where Opacus would divide by a number that it computes from the number
@@ -85,29 +80,6 @@ class Opacus:
         """Whether there is a noise multiplier."""
         return self.noise_multiplier > 0
 
-    def outside_code(self) -> str | None:
-        """Where the network is, when it is named."""
-        return self.network if isinstance(self.network, str) else None
-
-    def records_needed(self) -> int:
-        """One batch."""
-        return self.batch_size
-
-    def with_epochs(self, epochs: int) -> "Opacus":
-        """The same training for so many epochs."""
-        return replace(self, epochs=epochs)
-
-    def at_epoch(self, epochs: int) -> "Opacus":
-        """The training stopped after so many epochs."""
-        return replace(self, epochs=checked_epoch(self, epochs))
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """The settings, and a hash of the network's code: results of other code are not used."""
-        rest = (self.l2_norm_clip, self.noise_multiplier, self.epochs, self.batch_size, self.learning_rate,
-                self.optimizer, self.loss, self.clipping)  # fmt: skip
-        return f"{name_function(self.network)} {digest_function(self.network, key='network')} {rest}"
-
     def probe(self, dataset: Dataset, *, seed: int) -> "UnderTest":
         """Its optimizer on this network, with gradients that are chosen; with ghost clipping its model and loss too."""
         from dpaudit.inspection.mechanism import Stated
@@ -123,10 +95,6 @@ class Opacus:
         else:
             step, _ = optimizer_step(optimizer, seed=seed)
         return UnderTest(step, Stated(self.l2_norm_clip, self.noise_multiplier, self.batch_size, "add-remove"))
-
-    def restore(self, weights: dict[str, npt.NDArray[np.float32]], dataset: Dataset) -> TrainedModel:
-        """The model again from stored weights."""
-        return restored(self.network, weights, dataset)
 
     def __call__(self, dataset: Dataset, included: BoolArray, *, seed: int) -> TrainedModel:
         """Train on the included records.

@@ -1,11 +1,7 @@
 """Plain training with PyTorch, without privacy."""
 
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
 from typing import get_args
-
-import numpy as np
-import numpy.typing as npt
 
 from dpaudit.accounting.claim import GaussianSteps
 from dpaudit.data.dataset import Dataset
@@ -13,8 +9,6 @@ from dpaudit.runtime import check
 from dpaudit.runtime.check import BoolArray
 from dpaudit.runtime.errors import InputError
 from dpaudit.runtime.pytorch import torch_module
-from dpaudit.training.capabilities import checked_epoch
-from dpaudit.training.named_function import digest_function, name_function
 from dpaudit.training.torch_network import (
     NetworkOf,
     TorchOptimizerName,
@@ -23,13 +17,13 @@ from dpaudit.training.torch_network import (
     loader_of,
     loss_of,
     optimizer_of,
-    restored,
 )
+from dpaudit.training.torch_trainer import TorchTrainer
 from dpaudit.training.trainer import TrainedModel
 
 
 @dataclass(frozen=True)
-class Torch:
+class Torch(TorchTrainer):
     """A network of PyTorch trained with SGD or Adam on shuffled batches, on the processor.
 
     Args:
@@ -66,32 +60,6 @@ class Torch:
     def adds_noise(self) -> bool:
         """No."""
         return False
-
-    def outside_code(self) -> str | None:
-        """Where the network is, when it is named."""
-        return self.network if isinstance(self.network, str) else None
-
-    def records_needed(self) -> int:
-        """One batch."""
-        return self.batch_size
-
-    def with_epochs(self, epochs: int) -> "Torch":
-        """The same training for so many epochs."""
-        return replace(self, epochs=epochs)
-
-    def at_epoch(self, epochs: int) -> "Torch":
-        """The training stopped after so many epochs."""
-        return replace(self, epochs=checked_epoch(self, epochs))
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """The settings, and a hash of the network's code: results of other code are not used."""
-        rest = (self.epochs, self.batch_size, self.learning_rate, self.momentum, self.optimizer, self.loss)
-        return f"{name_function(self.network)} {digest_function(self.network, key='network')} {rest}"
-
-    def restore(self, weights: dict[str, npt.NDArray[np.float32]], dataset: Dataset) -> TrainedModel:
-        """The model again from stored weights."""
-        return restored(self.network, weights, dataset)
 
     def __call__(self, dataset: Dataset, included: BoolArray, *, seed: int) -> TrainedModel:
         """Train on the included records.

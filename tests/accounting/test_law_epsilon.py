@@ -13,7 +13,7 @@ from scipy import optimize
 from dpaudit.accounting.claim import Claim, GaussianSteps, LawSteps, Poisson, Shuffled
 from dpaudit.accounting.composed import epsilon_under
 from dpaudit.accounting.law_epsilon import claim_of_law
-from dpaudit.audits.plan import ClaimSettings
+from dpaudit.audits.plan_tables import ClaimSettings
 from dpaudit.inspection.inspect import inspect_mechanism
 from dpaudit.inspection.mechanism import Stated
 from dpaudit.runtime.errors import InputError
