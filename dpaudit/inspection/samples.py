@@ -128,9 +128,9 @@ def measure_moves(probe: Probe, batch_size: int, noise: NoiseRun, *, level: floa
         found = _by_repetition(probe, portfolio(), batch_size, level, noise, patience.repeats)
         return [*found, *_once(probe, response((FAR,)), batch_size, noise)]
     if replays(probe, batch_size):
-        return _exactly(probe, lambda: chain(portfolio(), response((1.5, FAR))), batch_size)
+        return _exactly(probe, lambda: chain(portfolio(), response((1.5, FAR))), batch_size, noise.spacing)
     found = _by_repetition(probe, portfolio(), batch_size, level, noise, patience.repeats)
-    return [*found, *_exactly(probe, lambda: response((1.5, FAR)), batch_size)]
+    return [*found, *_exactly(probe, lambda: response((1.5, FAR)), batch_size, noise.spacing)]
 
 
 def noise_along(probe: Probe, noise: FloatArray, variable: int | None) -> FloatArray:
@@ -156,8 +156,12 @@ def _parallel(a: FloatArray, b: FloatArray) -> bool:
     return float(np.linalg.norm(a / lengths[0] - b / lengths[1])) < SAME
 
 
-def _exactly(probe: Probe, questions: Callable[[], Iterator[Question]], size: int) -> list[Move]:
-    """All first batches after one reset, all second ones after another: call by call the noise is the same."""
+def _exactly(probe: Probe, questions: Callable[[], Iterator[Question]], size: int, spacing: float) -> list[Move]:
+    """All first batches after one reset, all second ones after another: call by call the noise is the same.
+
+    Releases that are rounded to a ``spacing`` may differ by that in every coordinate.
+    """
+    rounding = probe.stated.length(np.full(probe.coordinates, spacing))
     half = time.monotonic() + probe.clock.left / 2  # the second batches take as long as the first ones
     probe.reset()
     first: list[Array] = []
@@ -171,7 +175,7 @@ def _exactly(probe: Probe, questions: Callable[[], Iterator[Question]], size: in
     found = []
     # Large batches are not kept but made anew.
     for question, release in zip(questions() if asked is None else asked, first, strict=False):
-        gap = probe.stated.length(release - probe.release(question.other)) / question.allowed
+        gap = max(0.0, probe.stated.length(release - probe.release(question.other)) - rounding) / question.allowed
         found.append(Move(question.words, question.variable, gap, 0.0, 1.0, size, question.remedy))
     return found
 
