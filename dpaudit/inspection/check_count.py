@@ -137,7 +137,11 @@ def check_next_clip(probe: Probe, rounds: Rounds) -> tuple[list[Finding], list[S
             read = []
             for norm in (alone, other):
                 batch = np.append(norms, norm).astype(np.float32)[:, None] * unit.astype(np.float32)
-                read.append(_after(probe, rounds, batch, reading, unit))
+                try:
+                    read.append(_after(probe, rounds, batch, reading, unit))
+                except RAISED as raised:
+                    why = f"a round of {crowd:,} clients is needed, and it raised {raised}"
+                    return [], [Sight(kind, why, asked=False)]
             gap = float(read[0].mean() - read[1].mean())
             spread = math.sqrt(float(read[0].var(ddof=1) + read[1].var(ddof=1)) / 2)
             error = margin * spread * math.sqrt(2 / STARTS)
