@@ -4,28 +4,21 @@ The requirements are paraphrased, with their place and date. A table is evidence
 compliance.
 """
 
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from dpaudit.bounds.power import POWER
 from dpaudit.data.member_choice import Coins, RandomSplit
 from dpaudit.reports import words
+from dpaudit.reports.context import checked_context, context_of
 from dpaudit.reports.gate import escape_text
 from dpaudit.reports.summary import attackers, plain_verdict, risk, summary_row
 from dpaudit.reports.tables.extraction import extraction_in_words
 from dpaudit.results.result import Result
 from dpaudit.runtime import check
-from dpaudit.runtime.errors import InputError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 NOT_TESTED = "not tested"
 OPEN = "open: to be stated by the controller, in [report.context] of the plan or with --context FILE"
-CONTEXT = ("purpose", "population", "deployment", "trust_model")
 
 
 @dataclass(frozen=True)
@@ -89,27 +82,6 @@ def evidence_table(result: Result, standard: str, context: Mapping[str, object] 
             f"| **{each.clause}**: {each.asks} | {escape_text(found.text)} | {escape_text(found.evidence) or '–'} |"
         )
     return "\n".join(lines) + "\n"
-
-
-def context_of(result: Result) -> Mapping[str, str]:
-    """``[report.context]`` of the plan that a result holds; empty without one."""
-    if result.provenance.plan is None:
-        return {}
-    stated = tomllib.loads(result.provenance.plan).get("report", {}).get("context", {})
-    return checked_context({key: value for key, value in stated.items() if value})
-
-
-def checked_context(context: Mapping[str, object]) -> Mapping[str, str]:
-    """The context with known keys and texts.
-
-    Raises:
-        InputError: another key, or a value that is no text.
-    """
-    for key, value in context.items():
-        check.one_of("a key of the context", key, CONTEXT)
-        if not isinstance(value, str) or not value.strip():
-            raise InputError(f"{key} of the context must be text, got {value!r}.")
-    return {key: str(value) for key, value in context.items()}
 
 
 def _stated(key: str) -> Callable[[Result, Mapping[str, str]], Answer]:
