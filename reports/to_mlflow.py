@@ -24,7 +24,7 @@ def log_to_mlflow(result: Result, uri: str) -> str:
         The id of the run.
 
     Raises:
-        MissingDependency: MLflow is not installed.
+        MissingDependency: MLflow is not installed, or not the part of it that such a store needs.
         InputError: the store cannot be written.
     """
     try:
@@ -48,8 +48,10 @@ def log_to_mlflow(result: Result, uri: str) -> str:
         client.log_text(run.run_id, result.json(), "result.json")
         client.log_text(run.run_id, as_csv(result), "numbers.csv")
         client.set_terminated(run.run_id)
+    except ImportError as error:  # of what a store on this machine needs beside the client
+        raise MissingDependency(f"{uri} needs the whole of MLflow: pip install mlflow ({error})") from error
     except (MlflowException, OSError) as error:
-        raise InputError(f"cannot log to MLflow at {uri}: {' '.join(str(error).split())[:300]}") from error
+        raise InputError(f"cannot log to MLflow at {uri}: {' '.join(str(error).split())[:700]}") from error
     return str(run.run_id)
 
 
@@ -71,7 +73,7 @@ def metric_names(result: Result) -> Iterator[tuple[str, float]]:
 def tags_of(result: Result) -> Iterator[tuple[str, str]]:
     """What is no number: verdicts, data, seed and version."""
     for subject in words.ordered_subjects(result):
-        yield _plain(f"verdict/{subject}"), words.verdict(result, subject)
+        yield _plain(f"verdict {subject}"), words.verdict(result, subject)
     yield "headline", words.headline(result)
     yield "dpaudit", result.provenance.versions.get("dpaudit", "")
     yield "data", result.data.name

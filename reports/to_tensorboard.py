@@ -36,7 +36,7 @@ def log_to_tensorboard(result: Result, folder: Path) -> None:
 
 
 def _write(tf: Any, name: str, value: Any, plugin: str) -> None:
-    """What `tf.summary.scalar` and `tf.summary.text` write; these two need the package tensorboard, which only shows."""
+    """What `tf.summary.scalar` and `tf.summary.text` write; those two need the package tensorboard."""
     proto = tf.compat.v1.SummaryMetadata
     metadata = proto(plugin_data=proto.PluginData(plugin_name=plugin))
     metadata.data_class = 1 if plugin == "scalars" else 2  # DATA_CLASS_SCALAR, DATA_CLASS_TENSOR

@@ -26,7 +26,8 @@ def report(
     registry: Annotated[
         bool,
         typer.Option(
-            "--registry", help="Also write registry/NAME.yaml: an entry for the registry of deployments, for each claim."
+            "--registry",
+            help="Also write registry/NAME.yaml: an entry for the registry of deployments, for each claim.",
         ),
     ] = False,
     context: Annotated[
