@@ -1,7 +1,6 @@
 """The small tables of a plan; each experiment's table is in its own folder."""
 
 import re
-import sys
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
@@ -23,14 +22,10 @@ from dpaudit.data.dataset import RecordTask
 from dpaudit.data.load import Encode
 from dpaudit.data.text import TextRoles
 from dpaudit.data.users import Clients
+from dpaudit.reports.context import CONTEXT, checked_context
 from dpaudit.runtime import plugins as registry
 from dpaudit.runtime.errors import InputError
 from dpaudit.training.trainer import Trainer
-
-if sys.version_info >= (3, 11):
-    pass
-else:
-    pass
 
 TEXT_ONLY = ("text", "context", "tokenizer")
 RECORDS_ONLY = ("task", "label", "clients", "drop", "features", "encode")
@@ -190,12 +185,23 @@ class SeedSettings(PlanTable):
 
 
 class ContextSettings(PlanTable):
-    """``[report.context]``: what dpaudit cannot know, for the tables of evidence."""
+    """``[report.context]``: what dpaudit cannot know, for the tables of evidence and the registry entry."""
 
-    purpose: str = Field(default="", description="what the model is for.")
-    population: str = Field(default="", description="whose data it was trained on, and who holds them.")
-    deployment: str = Field(default="", description="who may use the model, and how.")
-    trust_model: str = Field(default="", description="who sees the data, and who adds the noise.")
+    purpose: str = Field(default="", description=CONTEXT["purpose"])
+    population: str = Field(default="", description=CONTEXT["population"])
+    deployment: str = Field(default="", description=CONTEXT["deployment"])
+    trust_model: str = Field(default="", description=CONTEXT["trust_model"])
+    curator: str = Field(default="", description=CONTEXT["curator"])
+    curator_type: str = Field(default="", description=CONTEXT["curator_type"])
+    region: str = Field(default="", description=CONTEXT["region"])
+    sector: str = Field(default="", description=CONTEXT["sector"])
+    published: str = Field(default="", description=CONTEXT["published"])
+    authors: str = Field(default="", description=CONTEXT["authors"])
+
+    @model_validator(mode="after")
+    def _can_be_used(self) -> "ContextSettings":
+        checked_context({key: value for key, value in self if value})
+        return self
 
 
 class ReportSettings(PlanTable):

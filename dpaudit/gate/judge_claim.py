@@ -12,6 +12,7 @@ from dpaudit.bounds.lower_bound import LowerBound
 from dpaudit.bounds.verdict import Facts, Verdict, void_reasons
 from dpaudit.bounds.verdict import judge as compared
 from dpaudit.gate import metric_intervals as measured
+from dpaudit.gate.claim_places import ClaimPlace
 from dpaudit.gate.claims_file import (
     AnyClaim,
     CeilingClaim,
@@ -43,6 +44,7 @@ class Judgement:
         claimed: what is claimed, in a few words.
         measured: what was found, in a few words.
         sentence: the verdict in plain words.
+        place: file and line of the claim; None for one that was not read from a file.
     """
 
     claim: str
@@ -53,6 +55,7 @@ class Judgement:
     claimed: str
     measured: str
     sentence: str
+    place: ClaimPlace | None = None
 
 
 @dataclass(frozen=True)
@@ -367,6 +370,7 @@ def _judged(case: Case, verdict: Verdict, claimed: str, found: str, sentence: st
         claimed=claimed,
         measured=found,
         sentence=sentence,
+        place=case.claim.place,
     )
 
 
