@@ -156,6 +156,6 @@ def checked_answers(name: str, model: Any, dataset: Dataset) -> Predict:
             raise InputError(
                 f"a model of unlearning.method {name!r} answers with logits that are not finite; does it diverge?"
             )
-        return logits.astype(np.float64)
+        return np.asarray(logits, np.float64)
 
     return predict

@@ -128,7 +128,8 @@ def u_lira(phi: FloatArray, asked: BoolArray, *, references: int) -> FloatArray:
     """Scores of the judged models' records, shape (judged models, records): higher where the model once held it.
 
     For each record the likelihood ratio of φ among references that were made to forget it over those that never held
-    it.
+    it. Where the references of a side all say the same of every record there is no law to fit, and the score is how
+    much nearer φ is to one side than to the other.
 
     Args:
         phi: of the records, shape (models, records), the references first.
@@ -140,8 +141,14 @@ def u_lira(phi: FloatArray, asked: BoolArray, *, references: int) -> FloatArray:
     >>> u_lira(phi, asked, references=4).round(1).tolist()
     [[3.4], [-3.4]]
     """
-    attack, known = Lira(), {"reference": phi[:references], "included": asked[:references]}
-    return np.stack([attack(Signals(each, **known)) for each in phi[references:]])
+    known, held, judged = phi[:references], asked[:references], phi[references:]
+    sides = [np.where(side, known, np.nan) for side in (held, ~held)]
+    if any((np.nanmax(side, axis=0) == np.nanmin(side, axis=0)).all() for side in sides):
+        inside, outside = (np.nanmean(side, axis=0) for side in sides)
+        nearer: FloatArray = np.abs(judged - outside) - np.abs(judged - inside)
+        return nearer
+    attack = Lira()
+    return np.stack([attack(Signals(each, reference=known, included=held)) for each in judged])
 
 
 def _named(exposed: Exposed, chosen: ForgetSet) -> Exposed:
