@@ -68,10 +68,16 @@ def headline(result: Result) -> str:
 
 
 def _claims_in_words(result: Result, subjects: Sequence[str]) -> str:
-    """So many claims of models, and so many claims about what was released."""
+    """So many claims of models, of unlearning, and about what was released."""
     models = {model.name for model in result.models}
+    forgetting = {each.subject for each in result.unlearning.found} if result.unlearning is not None else set()
     of_models = sum(subject in models for subject in subjects)
-    parts = {"claim": of_models, "claim about what was released": len(subjects) - of_models}
+    of_unlearning = sum(subject in forgetting for subject in subjects)
+    parts = {
+        "claim": of_models,
+        "claim about unlearning": of_unlearning,
+        "claim about what was released": len(subjects) - of_models - of_unlearning,
+    }
     return " and ".join(
         f"the {noun}" if number == 1 else f"the {number} {noun.replace('claim', 'claims')}"
         for noun, number in parts.items()
@@ -320,6 +326,8 @@ def not_tested(result: Result) -> list[str]:
         and not any(rung in WITH_CANARY_RECORDS for _, rung in ran)
     ):
         gaps.append("The worst-case record: the audited records are ordinary ones, and an outlier may leak more.")
+    if result.unlearning is not None:
+        gaps.append("Whether unlearning exposes records that stay more than before; only forgotten ones were attacked.")
     if result.membership is not None and not result.membership.references:
         gaps.append("Attackers with reference models of their own, who are the strongest known.")
     return gaps

@@ -31,6 +31,7 @@ from dpaudit.audits.plan_tables import (
 )
 from dpaudit.audits.prior.run import PriorSettings
 from dpaudit.audits.trace.run import TraceSettings
+from dpaudit.audits.unlearning.settings import UnlearningSettings
 from dpaudit.bounds.lower_bound import ErrorLevel
 from dpaudit.data.csv_file import file_kind
 from dpaudit.data.load import SUFFIXES
@@ -54,8 +55,8 @@ else:
 
 SCHEMA = 1
 MANY = 10**6  # records enough for any batch, to ask a trainer for its noise before the data is read
-NOT_BESIDE_A_TRACE = ("data", "model", "membership", "gradient", "prior", "federated", "ladder", "canaries")
-NOT_FOR_TEXTS = ("gradient", "prior", "federated", "ladder")
+NOT_FOR_TEXTS = ("gradient", "prior", "federated", "ladder", "unlearning")
+NOT_BESIDE_A_TRACE = ("data", "model", "membership", "canaries", *NOT_FOR_TEXTS)
 USER_FILES = ("present", "absent")
 
 
@@ -76,6 +77,7 @@ class Plan(PlanTable):
     prior: PriorSettings | None = None
     federated: FederatedSettings | None = None
     ladder: LadderSettings | None = None
+    unlearning: UnlearningSettings | None = None
     trace: TraceSettings | None = None
     report: ReportSettings | None = None
 
@@ -132,13 +134,16 @@ class Plan(PlanTable):
         return self.seed if own is None else own
 
     def code(self) -> dict[str, str]:
-        """Functions outside the registries that a run would import and call, by model."""
-        found = {name: outside_code(trainer) for name, trainer in self.trainers().items()}
-        return {name: code for name, code in found.items() if code is not None}
+        """Functions outside the registries that a run would import and call, by what they do."""
+        found = {f"model {name!r} is trained": outside_code(trainer) for name, trainer in self.trainers().items()}
+        if self.unlearning is not None:
+            found["models are made to forget"] = self.unlearning.outside_code
+        return {what: code for what, code in found.items() if code is not None}
 
     def bounds(self) -> int:
         """Lower bounds in the whole audit; its error level is shared among them."""
-        per_model = sum(part.bounds() for part in (self.membership, self.federated, self.ladder) if part is not None)
+        on_models = (self.membership, self.federated, self.ladder, self.unlearning)
+        per_model = sum(part.bounds() for part in on_models if part is not None)
         once = sum(part.bounds() for part in (self.gradient, self.prior, self.trace) if part is not None)
         return per_model * len(self.model) + once
 
@@ -204,8 +209,9 @@ def load_plan(path: Path, overrides: Sequence[str] = ()) -> Plan:
                 file_kind(Path(named)) in suffixes or (texts and (path.parent / named).is_dir())
             ):
                 data[key] = str((path.parent / named).resolve())
-    trace = table.get("trace")
-    for part, keys in ((trace, ("path",)), (trace.get("users") if isinstance(trace, dict) else None, USER_FILES)):
+    trace, unlearning = table.get("trace"), table.get("unlearning")
+    users = trace.get("users") if isinstance(trace, dict) else None
+    for part, keys in ((trace, ("path",)), (users, USER_FILES), (unlearning, ("forget",))):
         for key in keys:
             if isinstance(part, dict) and isinstance(part.get(key), str):
                 part[key] = str((path.parent / part[key]).resolve())
@@ -243,6 +249,10 @@ def plan_from(table: dict[str, Any], *, where: str = "plan") -> Plan:
     _check_texts(plan, where)
     if plan.membership is not None and plan.audit.unit == "user":
         raise InputError(f'{where}: [membership] audits records; with audit.unit = "user" use federated.users.')
+    if plan.unlearning is not None and plan.audit.unit == "user":
+        raise InputError(f"{where}: [unlearning] forgets single records, and audit.unit is user; leave one out.")
+    if plan.unlearning is not None and not plan.model:
+        raise InputError(f"{where}: [unlearning] trains models like those of the plan, and there is no [[model]].")
     if plan.audit.bound is not None:
         if plan.membership is None:
             raise InputError(f"{where}: audit.bound judges the scores of [membership], which the plan has not.")
@@ -256,10 +266,11 @@ def plan_from(table: dict[str, Any], *, where: str = "plan") -> Plan:
                     at_epoch(trainer, epochs)
                 except InputError as error:
                     raise InputError(f"{where}: model {name!r}: {error}") from error
-    if all(part is None for part in (plan.membership, plan.federated, plan.ladder, plan.gradient, plan.prior)):
+    parts = (plan.membership, plan.federated, plan.ladder, plan.unlearning, plan.gradient, plan.prior)
+    if all(part is None for part in parts):
         raise InputError(
-            f"{where}: the plan measures nothing; add a [membership], [federated], [ladder], [gradient], [prior] "
-            "or [trace] table."
+            f"{where}: the plan measures nothing; add a [membership], [federated], [ladder], [unlearning], "
+            "[gradient], [prior] or [trace] table."
         )
     trained = (plan.membership, plan.federated, plan.ladder)
     if any(part is not None for part in trained) and not plan.model:

@@ -23,6 +23,7 @@ from dpaudit.audits.membership import run as membership
 from dpaudit.audits.plan import Plan, load_plan
 from dpaudit.audits.prior import run as prior
 from dpaudit.audits.trace import run as trace
+from dpaudit.audits.unlearning import run as unlearning
 from dpaudit.data.dataset import Dataset, Task
 from dpaudit.data.inclusion import fair_coins
 from dpaudit.data.users import Natural, user_coins
@@ -100,7 +101,7 @@ def predict_cost(
         folder: of the run; what is stored there need not be trained again.
     """
     find_code(plan, trust)
-    others = ("gradient", "prior", "federated", "ladder", "trace")
+    others = ("gradient", "prior", "federated", "ladder", "unlearning", "trace")
     not_counted = tuple(name for name in others if getattr(plan, name) is not None)
     if plan.trace is not None:
         return AuditCost({}, 0.0, not_counted)
@@ -111,10 +112,10 @@ def predict_cost(
 
 def find_code(plan: Plan, trust: bool) -> None:
     """Look for functions that the plan names in the current folder too; refuse them unless they are trusted."""
-    for model, name in plan.code().items():
+    for what, name in plan.code().items():
         if not trust:
             raise InputError(
-                f"model {model!r} is trained by {name!r}, code from outside dpaudit that the run would execute; if you "
+                f"{what} by {name!r}, code from outside dpaudit that the run would execute; if you "
                 "trust it and the plan, give --trust (trust=True)."
             )
         if (here := str(Path.cwd())) not in sys.path:
@@ -231,6 +232,12 @@ def _run(plan: Plan, prepare: Callable[[], Audit], log: Log) -> Result:
         else None
     )
     ladder_outcome = timed("ladder", partial(ladder.audit_ladder, plan.ladder, audit)) if plan.ladder else None
+    settings_of_unlearning = plan.unlearning
+    unlearning_outcome = (
+        timed("unlearning", partial(unlearning.audit_unlearning, settings_of_unlearning, audit))
+        if settings_of_unlearning is not None
+        else None
+    )
     found = Result(
         schema=1,
         name=plan.name,
@@ -246,6 +253,7 @@ def _run(plan: Plan, prepare: Callable[[], Audit], log: Log) -> Result:
         membership=membership_outcome,
         federated=federated_outcome,
         ladder=ladder_outcome,
+        unlearning=unlearning_outcome,
         gradient=gradient_outcome,
         prior=prior_outcome,
         timing=timing,
@@ -338,7 +346,7 @@ def measure_utility(model: TrainedModel, members: Dataset, nonmembers: Dataset |
 
 
 METRICS: dict[Task, Metric] = {"regression": "mean squared error", "next-token": "loss per token"}
-RUN_FOLDERS = ("attacks", "figures", "gradient", "ladder", "models", "references")
+RUN_FOLDERS = ("attacks", "figures", "gradient", "ladder", "models", "references", "unlearning")
 RUN_FILES = ("result.json", "scores.npz", "report.html", "report.md", "report.pdf", "plan.toml")
 
 

@@ -26,6 +26,7 @@ from dpaudit.results.prior import PriorResult
 from dpaudit.results.record_scores import FILE as SCORES_FILE
 from dpaudit.results.record_scores import ScoresBeside
 from dpaudit.results.trace import TraceResult
+from dpaudit.results.unlearning import UnlearningResult
 from dpaudit.runtime.errors import AuditFailed, InputError
 from dpaudit.runtime.files import alone_in, read_text, write_text
 from dpaudit.runtime.first_error import first_error
@@ -112,6 +113,7 @@ class Result(_Part):
     membership: MembershipResult | None = None
     federated: FederatedResult | None = None
     ladder: LadderResult | None = None
+    unlearning: UnlearningResult | None = None
     gradient: GradientResult | None = None
     prior: PriorResult | None = None
     trace: TraceResult | None = None
@@ -129,6 +131,7 @@ class Result(_Part):
         MembershipResult
         | FederatedResult
         | LadderResult
+        | UnlearningResult
         | GradientResult
         | PriorResult
         | TraceResult
@@ -139,6 +142,7 @@ class Result(_Part):
             self.membership,
             self.federated,
             self.ladder,
+            self.unlearning,
             self.gradient,
             self.prior,
             self.trace,

@@ -173,7 +173,7 @@ class DpSgd:
         *,
         seeds: Sequence[int],
         progress: Callable[[int], None] | None = None,
-        start: Sequence[npt.NDArray[np.float32]] | None = None,
+        start: Sequence[Sequence[npt.NDArray[np.float32]]] | None = None,
         watch: "Watch | None" = None,
     ) -> list[TrainedModel]:
         """Train one model per row of ``included`` (models, records); model i depends on its row and seed alone.
@@ -183,8 +183,8 @@ class DpSgd:
             included: who is in which model.
             seeds: one for each model.
             progress: called with the steps done since the last call, summed over the models.
-            start: weights every model starts from, in the order of ``TrainedModel.weights``; drawn from each model's
-                seed when None.
+            start: weights that each model starts from, in the order of ``TrainedModel.weights``; drawn from its seed
+                when None.
             watch: sees every step, as in `dpaudit.engine.training.train`; a model's number is its seed.
         """
         from dpaudit.engine.training import Member, train
@@ -201,7 +201,7 @@ class DpSgd:
                     included[chosen],
                     seeds=[seeds[i] for i in chosen],
                     progress=progress,
-                    start=start,
+                    start=None if start is None else [start[i] for i in chosen],
                     watch=watch,
                 )
                 for i, model in zip(chosen, part, strict=True):
@@ -214,7 +214,7 @@ class DpSgd:
         ]
         parameters = train(
             network,
-            network.initial(seed=FAMILY, models=seeds) if start is None else network.stack([start] * len(seeds)),
+            network.initial(seed=FAMILY, models=seeds) if start is None else network.stack(start),
             self.recipe(dataset, int(sizes[0])),
             members,
             features=network_inputs(dataset),

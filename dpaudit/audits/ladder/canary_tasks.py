@@ -119,7 +119,8 @@ class CanaryRuns:
         trainer = on_engine(self.trainer, together)
         assert not isinstance(trainer, Skipped)
         exposure = Exposure(_measure(self.scoring.along_gradients, trainer, own), self.scoring.every_step)
-        trainer.train_many(together, included, seeds=self.seeds, start=self.start, watch=exposure)
+        start = None if self.start is None else [self.start] * len(self.seeds)
+        trainer.train_many(together, included, seeds=self.seeds, start=start, watch=exposure)
         return CanaryScores(exposure.scores(self.seeds))
 
 
