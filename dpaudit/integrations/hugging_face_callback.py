@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from dpaudit.accounting.claim import GaussianSteps
+from dpaudit.inspection.step_trace import checked_path
 from dpaudit.integrations.hugging_face import next_token
 from dpaudit.integrations.leakage import Leakage
-from dpaudit.inspection.step_trace import checked_path
 from dpaudit.integrations.recorded_loader import RecordedLoader
 from dpaudit.runtime.check import FloatArray
 from dpaudit.runtime.errors import InputError, MissingDependency

@@ -1,6 +1,6 @@
 """Who was in the batch of each step: record numbers taken from a loader of PyTorch while it trains."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ class RecordedLoader:
     def __init__(self, loader: Any) -> None:
         loader = getattr(loader, "base_dataloader", loader)  # the one that a loader of accelerate goes around
         sampler, data = getattr(loader, "batch_sampler", None), getattr(loader, "dataset", None)
-        if sampler is None or not hasattr(data, "__len__"):
+        if sampler is None or not isinstance(data, Sized):
             raise InputError("the loader draws from a stream, whose records have no numbers; give it a data set.")
         self.records = len(data)
         self.steps: list[IntArray] = []
