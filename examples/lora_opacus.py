@@ -99,7 +99,9 @@ def audit(model: torch.nn.Module, claimed: float | None, name: str) -> Any:
     tokens, member = texts()
     ids = np.arange(TEXTS).astype(str)
     inside, outside = (
-        observe_tokens(next_token(model), tokens[side], columns={"id": ids[side], "tokenizer": ["words"] * int(side.sum())})
+        observe_tokens(
+            next_token(model), tokens[side], columns={"id": ids[side], "tokenizer": ["words"] * int(side.sum())}
+        )
         for side in (member, ~member)
     )
     return dpaudit.audit_text(
