@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from dpaudit.engine.network import Network
     from dpaudit.engine.training import TrainingRecipe, Watch
     from dpaudit.inspection.under_test import UnderTest
+    from dpaudit.training.watched import Measure
 
 logger = logging.getLogger(__name__)
 OptimizerName = Literal["sgd", "adam"]
@@ -227,6 +228,12 @@ class DpSgd:
             self._model(network, tuple(value[i : i + 1] for value in parameters), int(size), dataset.task)
             for i, size in enumerate(sizes)
         ]
+
+    def measure(self, records: Dataset, *, along_gradients: bool) -> "Measure":
+        """What an attacker who sees a step learns of some records (`dpaudit.training.engine_scores`)."""
+        from dpaudit.training.engine_scores import measure_steps
+
+        return measure_steps(self.network(records), records, clip=self.l2_norm_clip, along_gradients=along_gradients)
 
     def cost(self, dataset: Dataset) -> "Cost":
         """What one example costs, and what a step of the engine holds."""

@@ -13,7 +13,7 @@ def shares(users: int) -> tuple[float, float]:
     """Shares of the users to guess, both paid for: a fifth, and all whom a perfect attack guesses right.
 
     The number that took part varies with a deviation of √n / 2: an attack that tells everybody apart, and guesses as
-    many members as others, is wrong about nobody, in 95 of 100 audits, where it leaves two such deviations out on either side.
+    many members as others, is wrong about nobody in 95 of 100 audits if it leaves two such deviations out on each side.
 
     >>> shares(400)
     (0.2, 0.9)
