@@ -55,8 +55,8 @@ else:
 
 SCHEMA = 1
 MANY = 10**6  # records enough for any batch, to ask a trainer for its noise before the data is read
-NOT_FOR_TEXTS = ("gradient", "prior", "federated", "ladder", "unlearning")
-NOT_BESIDE_A_TRACE = ("data", "model", "membership", "canaries", *NOT_FOR_TEXTS)
+NOT_FOR_TEXTS = ("prior", "federated", "ladder", "unlearning")
+NOT_BESIDE_A_TRACE = ("data", "model", "membership", "canaries", "gradient", *NOT_FOR_TEXTS)
 USER_FILES = ("present", "absent")
 
 
@@ -276,14 +276,15 @@ def plan_from(table: dict[str, Any], *, where: str = "plan") -> Plan:
     if any(part is not None for part in trained) and not plan.model:
         raise InputError(f"{where}: [membership], [federated] and [ladder] audit trained models; add a [[model]].")
     if plan.gradient is not None:
-        plan.gradient.check(plan.audit.delta)
+        plan.gradient.check(plan.audit.delta, texts=plan.data.kind == "text")
     return plan
 
 
 def _check_texts(plan: Plan, where: str) -> None:
     """Refuse what does not go together with texts, and canaries without texts."""
     texts = plan.data is not None and plan.data.kind == "text"
-    named = (plan.architecture, *(model.architecture for model in plan.model))
+    attacked = None if plan.gradient is None else plan.gradient.architecture
+    named = (plan.architecture, attacked, *(model.architecture for model in plan.model))
     kinds = {architecture.kind for architecture in named if architecture is not None}
     if not texts:
         if "decoder" in kinds or plan.canaries is not None:
