@@ -20,6 +20,7 @@ from dpaudit.audits.cost import AuditCost, audit_cost
 from dpaudit.audits.gradient import run as gradient
 from dpaudit.audits.ladder import run as ladder
 from dpaudit.audits.membership import run as membership
+from dpaudit.audits.membership.rehearsal import refuse_attacks
 from dpaudit.audits.plan import Plan, load_plan
 from dpaudit.audits.prior import run as prior
 from dpaudit.audits.trace import run as trace
@@ -125,6 +126,8 @@ def prepare_audit(plan: Plan, folder: Path, progress: Progress, *, memory: int |
     """The audit of a plan before anything is trained: its records, its coins, its error level."""
     source = plan.source()
     records, population = source()
+    if plan.membership is not None:
+        refuse_attacks(plan.membership, records.task)
     canaries = 0 if plan.canaries is None else plan.canaries.count
     seed = derive_seed(plan.seed_of("split"), "coins")
     member = membership_coins(records, plan.audit.unit, seed=seed)

@@ -93,6 +93,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"id": ["a", "a"]}, "the id 'a' is there twice"),
     ({"mask": [[0], [1]]}, "a mask or weights of zeros only"),
     ({"tokenizer": ["other", "other"]}, "the tokenizer is 'other' in one and 'words' in the other"),
+    ({"tokens": [[5], [7]], "vocabulary": [7, 7]}, "beyond the vocabulary of 7"),
     ({"text": ["", "b"]}, "have no text"),
     ({"text": ["only here", records("out", 0.0)["text"][7]]}, "1 text(s) are in both"),
     ({"user": ["u", "v"]}, "1 user(s) are in both, one is 'v'"),

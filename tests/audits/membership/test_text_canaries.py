@@ -69,6 +69,13 @@ def test_a_leak_is_found_and_noise_hides_it(tmp_path: Path) -> None:
     assert found.models[0].utility.train < found.models[1].utility.train  # type: ignore[union-attr]  # looked at above
 
 
+def test_an_attack_that_needs_classes_is_refused_before_training(tmp_path: Path) -> None:
+    """The folder of the run holds no model when the line is said."""
+    with pytest.raises(InputError, match="'entropy' cannot run on this plan .task next-token."):
+        run(plan(tmp_path, membership={"attacks": ["loss", "entropy"]}), folder=tmp_path / "run")
+    assert not (tmp_path / "run" / "models").exists()
+
+
 def test_references_have_every_text_and_half_of_the_canaries(tmp_path: Path) -> None:
     """Each pair of reference models shares the canaries out between them; nobody is told of the others."""
     membership = {"attacks": ["lira-offline", "loss"], "references": 4}
