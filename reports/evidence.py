@@ -162,9 +162,10 @@ def _single_records(result: Result, context: Mapping[str, str]) -> Answer:
 
 
 def _extraction(result: Result, context: Mapping[str, str]) -> Answer:
-    if result.extraction is None:
+    if not result.extraction:
         return Answer(f"{NOT_TESTED}: this result holds no extraction; dpaudit extracts from language models")
-    return Answer(" ".join(extraction_in_words(result.extraction)), "report.html, Extraction; dpaudit extract")
+    said = [f"{each.model}: ".removeprefix(": ") + " ".join(extraction_in_words(each)) for each in result.extraction]
+    return Answer(" ".join(said), "report.html, Extraction; dpaudit extract")
 
 
 def _reconstruction(result: Result, context: Mapping[str, str]) -> Answer:

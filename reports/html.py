@@ -92,7 +92,7 @@ def write_pixels(result: Result, folder: Path) -> None:
 def draw_figures(result: Result) -> dict[str, Drawing]:
     """Every figure of a report by file name."""
     found = {}
-    if result.models and any(outcome is not result.extraction for outcome in result.outcomes):
+    if result.models and len(result.outcomes) > len(result.extraction):
         found["claim"] = figures.claim_against_measurement(result)
     attacked = [model for model in words.by_severity(result) if figures.attacks_on(result, model.name)]
     for model in attacked[:CURVES]:
@@ -194,4 +194,5 @@ def _environment() -> jinja2.Environment:
     environment.filters.update(percent=words.percent, figure=words.figure)
     environment.globals["words"] = words
     environment.globals["words_of_extraction"] = extraction.extraction_in_words
+    environment.globals["figure_of_extraction"] = extraction.figure_name
     return environment

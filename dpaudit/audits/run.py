@@ -17,6 +17,7 @@ from dpaudit.accounting.claim import GaussianSteps, NoiseKnowledge, Unit
 from dpaudit.audits import federated
 from dpaudit.audits.audit import Audit, Subject
 from dpaudit.audits.cost import AuditCost, audit_cost
+from dpaudit.audits.extraction import run as extraction
 from dpaudit.audits.gradient import run as gradient
 from dpaudit.audits.ladder import run as ladder
 from dpaudit.audits.membership import run as membership
@@ -101,7 +102,7 @@ def predict_cost(
         folder: of the run; what is stored there need not be trained again.
     """
     find_code(plan, trust)
-    others = ("gradient", "prior", "federated", "ladder", "trace")
+    others = ("gradient", "prior", "federated", "ladder", "extraction", "trace")
     not_counted = tuple(name for name in others if getattr(plan, name) is not None)
     if plan.trace is not None:
         return AuditCost({}, 0.0, not_counted)
@@ -234,6 +235,12 @@ def _run(plan: Plan, prepare: Callable[[], Audit], log: Log) -> Result:
         else None
     )
     ladder_outcome = timed("ladder", partial(ladder.audit_ladder, plan.ladder, audit)) if plan.ladder else None
+    settings_of_extraction = plan.extraction
+    extraction_outcome = (
+        timed("extraction", partial(extraction.audit_texts_extracted, settings_of_extraction, audit))
+        if settings_of_extraction is not None
+        else []
+    )
     found = Result(
         schema=1,
         name=plan.name,
@@ -251,6 +258,7 @@ def _run(plan: Plan, prepare: Callable[[], Audit], log: Log) -> Result:
         ladder=ladder_outcome,
         gradient=gradient_outcome,
         prior=prior_outcome,
+        extraction=extraction_outcome,
         timing=timing,
     )
     return with_verdicts(found)

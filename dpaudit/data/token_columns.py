@@ -128,8 +128,8 @@ class _Columns:
             if beyond.any():
                 first, last = str(ids[owner[int(beyond.argmax())]]), f"{flat['tokens'][beyond].max():.0f}"
                 self.wrong.append(
-                    f"'tokens': {int(beyond.sum())} are beyond the vocabulary of {vocabulary} (up to {last}), the first "
-                    f"in {first!r}; make the table with the tokenizer of the model"
+                    f"'tokens': {int(beyond.sum())} are beyond the vocabulary of {vocabulary} (up to {last}), "
+                    f"the first in {first!r}; make the table with the tokenizer of the model"
                 )
         included = self._included([name.removeprefix(REFERENCE) for name in references], lengths.size)
         texts = self._texts(ids)

@@ -169,7 +169,7 @@ def test_a_history_of_results_without_attacks(tmp_path: Path, typed: Typed) -> N
 def test_extraction_as_json(typed: Typed) -> None:
     """What is printed is the result."""
     code, out, _ = typed("extract", "in.npz", "--json", "--n", "5", "--p", "0.5", "--show-records")
-    found = json.loads(out)["extraction"]["records"]
+    found = json.loads(out)["extraction"][0]["records"]
     assert code == 0
     assert [(point["n"], point["p"]) for point in found["points"]] == [(5, 0.5)]
     assert len(found["texts"]) == 20
