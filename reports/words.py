@@ -278,9 +278,8 @@ def deciding_score(found: TextResult) -> str:
 def holds_texts(result: Result) -> bool:
     """Whether raw texts were asked into the result."""
     text = result.membership.text if result.membership is not None else None
-    found = result.extraction
-    return (text is not None and any(each.text for each in text.telling)) or (
-        found is not None and bool(found.records.texts or (found.reproduced and found.reproduced.shown))
+    return (text is not None and any(each.text for each in text.telling)) or any(
+        found.records.texts or (found.reproduced and found.reproduced.shown) for found in result.extraction
     )
 
 

@@ -16,6 +16,7 @@ from dpaudit.accounting.claim import (
     Unit,
 )
 from dpaudit.audits.architecture import ArchitectureSettings
+from dpaudit.audits.extraction.run import ExtractionSettings
 from dpaudit.audits.federated import FederatedSettings
 from dpaudit.audits.gradient.settings import GradientSettings
 from dpaudit.audits.ladder.settings import LadderSettings
@@ -55,8 +56,9 @@ else:
 
 SCHEMA = 1
 MANY = 10**6  # records enough for any batch, to ask a trainer for its noise before the data is read
+AUDITS = ("membership", "gradient", "prior", "federated", "ladder", "unlearning", "extraction")
+NOT_BESIDE_A_TRACE = ("data", "model", *AUDITS, "canaries")
 NOT_FOR_TEXTS = ("prior", "federated", "ladder", "unlearning")
-NOT_BESIDE_A_TRACE = ("data", "model", "membership", "canaries", "gradient", *NOT_FOR_TEXTS)
 USER_FILES = ("present", "absent")
 
 
@@ -78,6 +80,7 @@ class Plan(PlanTable):
     federated: FederatedSettings | None = None
     ladder: LadderSettings | None = None
     unlearning: UnlearningSettings | None = None
+    extraction: ExtractionSettings | None = None
     trace: TraceSettings | None = None
     report: ReportSettings | None = None
 
@@ -266,15 +269,16 @@ def plan_from(table: dict[str, Any], *, where: str = "plan") -> Plan:
                     at_epoch(trainer, epochs)
                 except InputError as error:
                     raise InputError(f"{where}: model {name!r}: {error}") from error
-    parts = (plan.membership, plan.federated, plan.ladder, plan.unlearning, plan.gradient, plan.prior)
-    if all(part is None for part in parts):
+    trained = (plan.membership, plan.federated, plan.ladder, plan.unlearning, plan.extraction)
+    if all(part is None for part in (*trained, plan.gradient, plan.prior)):
         raise InputError(
-            f"{where}: the plan measures nothing; add a [membership], [federated], [ladder], [unlearning], "
+            f"{where}: the plan measures nothing; add a [membership], [federated], [ladder], [unlearning], [extraction], "
             "[gradient], [prior] or [trace] table."
         )
-    trained = (plan.membership, plan.federated, plan.ladder)
     if any(part is not None for part in trained) and not plan.model:
-        raise InputError(f"{where}: [membership], [federated] and [ladder] audit trained models; add a [[model]].")
+        raise InputError(
+            f"{where}: [membership], [federated], [ladder] and [extraction] audit trained models; add a [[model]]."
+        )
     if plan.gradient is not None:
         plan.gradient.check(plan.audit.delta, texts=plan.data.kind == "text")
     return plan
@@ -290,7 +294,15 @@ def _check_texts(plan: Plan, where: str) -> None:
         if "decoder" in kinds or plan.canaries is not None:
             what = "[canaries] are" if plan.canaries is not None else "a decoder is"
             raise InputError(f'{where}: {what} for texts: set kind = "text" in [data].')
+        if plan.extraction is not None:
+            raise InputError(f'{where}: [extraction] is of texts: set kind = "text" in [data].')
         return
+    assert plan.data is not None
+    if plan.extraction is not None:
+        try:
+            plan.extraction.check(canaries=plan.canaries is not None, context=plan.data.context)
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from error
     beside = [name for name in NOT_FOR_TEXTS if getattr(plan, name) is not None]
     if beside:
         raise InputError(f"{where}: [{beside[0]}] takes no texts; a language model is audited by [membership].")

@@ -17,9 +17,11 @@ from dpaudit.accounting.claim import GaussianSteps, NoiseKnowledge, Unit
 from dpaudit.audits import federated
 from dpaudit.audits.audit import Audit, Subject
 from dpaudit.audits.cost import AuditCost, audit_cost
+from dpaudit.audits.extraction import run as extraction
 from dpaudit.audits.gradient import run as gradient
 from dpaudit.audits.ladder import run as ladder
 from dpaudit.audits.membership import run as membership
+from dpaudit.audits.membership.rehearsal import refuse_attacks
 from dpaudit.audits.plan import Plan, load_plan
 from dpaudit.audits.prior import run as prior
 from dpaudit.audits.trace import run as trace
@@ -101,7 +103,7 @@ def predict_cost(
         folder: of the run; what is stored there need not be trained again.
     """
     find_code(plan, trust)
-    others = ("gradient", "prior", "federated", "ladder", "unlearning", "trace")
+    others = ("gradient", "prior", "federated", "ladder", "unlearning", "extraction", "trace")
     not_counted = tuple(name for name in others if getattr(plan, name) is not None)
     if plan.trace is not None:
         return AuditCost({}, 0.0, not_counted)
@@ -126,6 +128,8 @@ def prepare_audit(plan: Plan, folder: Path, progress: Progress, *, memory: int |
     """The audit of a plan before anything is trained: its records, its coins, its error level."""
     source = plan.source()
     records, population = source()
+    if plan.membership is not None:
+        refuse_attacks(plan.membership, records.task)
     canaries = 0 if plan.canaries is None else plan.canaries.count
     seed = derive_seed(plan.seed_of("split"), "coins")
     member = membership_coins(records, plan.audit.unit, seed=seed)
@@ -238,6 +242,12 @@ def _run(plan: Plan, prepare: Callable[[], Audit], log: Log) -> Result:
         if settings_of_unlearning is not None
         else None
     )
+    settings_of_extraction = plan.extraction
+    extraction_outcome = (
+        timed("extraction", partial(extraction.audit_texts_extracted, settings_of_extraction, audit))
+        if settings_of_extraction is not None
+        else []
+    )
     found = Result(
         schema=1,
         name=plan.name,
@@ -256,6 +266,7 @@ def _run(plan: Plan, prepare: Callable[[], Audit], log: Log) -> Result:
         unlearning=unlearning_outcome,
         gradient=gradient_outcome,
         prior=prior_outcome,
+        extraction=extraction_outcome,
         timing=timing,
     )
     return with_verdicts(found)

@@ -159,7 +159,7 @@ class NoGrowthClaim(_Measured):
 
 
 class ExtractionClaim(_OnAModel):
-    """``kind = "extraction"``: at most ``max`` of the records of ``dpaudit extract`` are (n, p)-extractable.
+    """``kind = "extraction"``: at most ``max`` of the records whose extraction was measured are (n, p)-extractable.
 
     That is: n samples of what follows a record's prefix hold the rest with probability p or more. It is arithmetic on
     the records that were measured, and says nothing about others.

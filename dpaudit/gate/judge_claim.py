@@ -221,10 +221,11 @@ def _points(claim: MechanismClaim, case: Case) -> Iterator[tuple[AttackResult, f
 
 def _extraction(claim: ExtractionClaim, case: Case) -> Judgement:
     """Arithmetic on the records that were measured: there is nothing to go wrong by chance."""
-    found = case.result.extraction
+    found = case.result.extraction_from(case.subject)
     if found is None:
         raise InputError(
-            f"claim {claim.id!r}: {case.result.name!r} measured no extraction; `dpaudit extract` makes such a result."
+            f"claim {claim.id!r}: {case.result.name!r} measured no extraction; `dpaudit extract`, or "
+            "[extraction] in a plan, makes such a result."
         )
     count, of = found.records.extracted(claim.n, claim.p), len(found.records.log_probabilities)
     what = f"({claim.n:,}, {claim.p:g})-extractable"

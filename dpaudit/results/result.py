@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import to_json
 
 from dpaudit.accounting.accounted_claim import AccountedClaim
@@ -117,8 +117,18 @@ class Result(_Part):
     gradient: GradientResult | None = None
     prior: PriorResult | None = None
     trace: TraceResult | None = None
-    extraction: ExtractionResult | None = None
+    extraction: list[ExtractionResult] = []
     timing: dict[str, float] = {}
+
+    @field_validator("extraction", mode="before")
+    @classmethod
+    def _of_one_model(cls, given: Any) -> Any:
+        """Results were once of one model, or of none."""
+        return [] if given is None else [given] if isinstance(given, dict) else given
+
+    def extraction_from(self, model: str) -> ExtractionResult | None:
+        """What can be extracted from one model; None where nothing was measured."""
+        return next((found for found in self.extraction if found.model in ("", model)), None)
 
     def comparison(self, model: str) -> Comparison | None:
         """The verdict on one model; None when it claims nothing."""
@@ -146,7 +156,7 @@ class Result(_Part):
             self.gradient,
             self.prior,
             self.trace,
-            self.extraction,
+            *self.extraction,
         )
         return [outcome for outcome in every if outcome is not None]
 
