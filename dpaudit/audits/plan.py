@@ -15,11 +15,12 @@ from dpaudit.accounting.claim import (
     Protection,
     Unit,
 )
-from dpaudit.audits.architecture import ArchitectureSettings
+from dpaudit.audits.architecture import AdapterSettings, ArchitectureSettings
 from dpaudit.audits.federated import FederatedSettings
 from dpaudit.audits.gradient.settings import GradientSettings
 from dpaudit.audits.ladder.settings import LadderSettings
 from dpaudit.audits.membership.run import MembershipSettings
+from dpaudit.audits.plan_paths import resolve_paths
 from dpaudit.audits.plan_tables import (
     AuditSettings,
     DataSettings,
@@ -32,11 +33,8 @@ from dpaudit.audits.plan_tables import (
 from dpaudit.audits.prior.run import PriorSettings
 from dpaudit.audits.trace.run import TraceSettings
 from dpaudit.bounds.lower_bound import ErrorLevel
-from dpaudit.data.csv_file import file_kind
-from dpaudit.data.load import SUFFIXES
 from dpaudit.data.member_choice import Coins
 from dpaudit.data.source import Source
-from dpaudit.data.text import TEXT_SUFFIXES
 from dpaudit.data.text_canaries import TextCanaries
 from dpaudit.runtime import check
 from dpaudit.runtime.errors import InputError
@@ -54,9 +52,8 @@ else:
 
 SCHEMA = 1
 MANY = 10**6  # records enough for any batch, to ask a trainer for its noise before the data is read
-NOT_BESIDE_A_TRACE = ("data", "model", "membership", "gradient", "prior", "federated", "ladder", "canaries")
+NOT_BESIDE_A_TRACE = ("data", "model", "adapter", "membership", "gradient", "prior", "federated", "ladder", "canaries")
 NOT_FOR_TEXTS = ("gradient", "prior", "federated", "ladder")
-USER_FILES = ("present", "absent")
 
 
 class Plan(PlanTable):
@@ -68,6 +65,7 @@ class Plan(PlanTable):
     seeds: SeedSettings | None = None
     data: DataSettings | None = None
     architecture: ArchitectureSettings | None = None
+    adapter: AdapterSettings | None = None
     model: list[ModelSettings] = Field(default=[])
     canaries: TextCanaries | None = None
     audit: AuditSettings = AuditSettings()
@@ -98,7 +96,7 @@ class Plan(PlanTable):
 
     @cached_property
     def _trainers(self) -> dict[str, Trainer]:
-        return {model.name: model.build(self.architecture) for model in self.model}
+        return {model.name: model.build(self.architecture, self.adapter) for model in self.model}
 
     def source(self) -> Source:
         """Where the records come from.
@@ -195,20 +193,7 @@ def load_plan(path: Path, overrides: Sequence[str] = ()) -> Plan:
     table = parse_toml(read_text(path), path)
     for override in overrides:
         _override(table, override)
-    data = table.get("data")
-    if isinstance(data, dict):
-        texts = data.get("kind") == "text"
-        for key, suffixes in (("source", (*SUFFIXES, *TEXT_SUFFIXES)), ("tokenizer", (".json",))):
-            named = data.get(key)
-            if isinstance(named, str) and (
-                file_kind(Path(named)) in suffixes or (texts and (path.parent / named).is_dir())
-            ):
-                data[key] = str((path.parent / named).resolve())
-    trace = table.get("trace")
-    for part, keys in ((trace, ("path",)), (trace.get("users") if isinstance(trace, dict) else None, USER_FILES)):
-        for key in keys:
-            if isinstance(part, dict) and isinstance(part.get(key), str):
-                part[key] = str((path.parent / part[key]).resolve())
+    resolve_paths(table, path.parent)
     return plan_from(table, where=str(path))
 
 
@@ -264,6 +249,8 @@ def plan_from(table: dict[str, Any], *, where: str = "plan") -> Plan:
     trained = (plan.membership, plan.federated, plan.ladder)
     if any(part is not None for part in trained) and not plan.model:
         raise InputError(f"{where}: [membership], [federated] and [ladder] audit trained models; add a [[model]].")
+    if plan.adapter is not None and not plan.model:
+        raise InputError(f"{where}: [adapter] is trained by a [[model]], and the plan has none.")
     if plan.gradient is not None:
         plan.gradient.check(plan.audit.delta)
     return plan

@@ -263,7 +263,7 @@ def _run_trace(plan: Plan, settings: trace.TraceSettings) -> Result:
         settings,
         recorded,
         claim,
-        plan.architecture.build() if plan.architecture is not None else None,
+        plan.architecture.without_start("architecture") if plan.architecture is not None else None,
         delta=delta,
         confidence=plan.level.per_bound,
         seed=plan.seed_of("attack"),

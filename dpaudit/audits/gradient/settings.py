@@ -153,7 +153,7 @@ class GradientSettings(BaseModel):
 
     def check(self, delta: float) -> None:
         """Refuse an architecture, a defence or an attack that cannot be built, before anything is measured."""
-        self.architecture.build("gradient.architecture")
+        self.architecture.without_start("gradient.architecture")
         for chosen in self.defence:
             chosen.build(delta)
         for attack in self.attacks:

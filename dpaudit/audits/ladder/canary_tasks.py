@@ -157,7 +157,7 @@ def _measure(
     features = tf.constant(records.features)
 
     def belief(_: "Parameters", after: "Parameters") -> FloatArray:
-        outputs = network.inference(int(after[0].shape[0]))(after, features).numpy()
+        outputs = network.inference(network.copies(after))(after, features).numpy()
         return phi(outputs, records.labels, task=records.task).values
 
     return belief
