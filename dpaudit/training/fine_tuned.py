@@ -66,6 +66,17 @@ class FineTuned:
             raise InputError("frozen names every layer with weights; leave one out, or nothing is trained.")
         return model
 
+    def said_of(self, name: str) -> str:
+        """What a report says of a model that starts so.
+
+        >>> from dpaudit.training.decoder import Decoder
+        >>> FineTuned(Decoder(), "public.npz", adapter=Adapter(8)).said_of("tuned")
+        'tuned trains adapters of rank 8 beside the weights in public.npz; what those were trained on is not audited.'
+        """
+        how = "starts from" if self.adapter is None else f"trains adapters of rank {self.adapter.rank} beside"
+        kept = f", {', '.join(self.frozen)} frozen" if self.frozen else ""
+        return f"{name} {how} the weights in {Path(self.start).name}{kept}; what those were trained on is not audited."
+
     def network(self, input_shape: tuple[int, ...], outputs: int) -> "Network":
         """Many copies of it for the stacked engine, which all start from the weights of the file."""
         from dpaudit.engine.network import Network
