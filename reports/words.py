@@ -289,13 +289,15 @@ def first_screen(result: Result) -> list[str]:
     Coins and splits that were stated are as they should be; they are said further down.
     """
     found = result.membership
+    judged = {comparison.subject for comparison in result.comparisons}  # whose verdict says it
+    started = [model.start for model in result.models if model.start is not None and model.name not in judged]
     if found is None:
-        return []
+        return started
     unstated = found.chosen == RandomSplit(stated=False) and any(attack.bound is not None for attack in found.attacks)
     said = {note for comparison in result.comparisons for note in comparison.caveats}
     caveats = [caveat for caveat in found.caveats if caveat not in said]
     decides = [] if found.text is None else [deciding_score(found.text)]
-    return [*why_void(result), *([describe_member_choice(result)] if unstated else []), *decides, *caveats]
+    return [*why_void(result), *([describe_member_choice(result)] if unstated else []), *decides, *caveats, *started]
 
 
 def assumptions(result: Result) -> list[str]:

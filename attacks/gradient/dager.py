@@ -129,9 +129,7 @@ def _grown(
     )
 
 
-def _explained(
-    prefixes: list[Prefix], weights: DecoderArrays, slopes: DecoderArrays, threshold: float
-) -> list[Prefix]:
+def _explained(prefixes: list[Prefix], weights: DecoderArrays, slopes: DecoderArrays, threshold: float) -> list[Prefix]:
     """Whole texts, from how the head's gradient says that each prefix goes on.
 
     The head's gradient is Σ h (wπ - Σ_y w_y 1_y) over prefixes, with h what the head meets, π its prediction, w_y the

@@ -44,7 +44,11 @@ class Block(NamedTuple):
         """Queries (scaled), keys and values, (..., heads, size), of what `attention_input` gave."""
         query, key, value = (
             np.tensordot(seen, kernel, axes=1) + bias
-            for kernel, bias in ((self.query, self.query_bias), (self.key, self.key_bias), (self.value, self.value_bias))
+            for kernel, bias in (
+                (self.query, self.query_bias),
+                (self.key, self.key_bias),
+                (self.value, self.value_bias),
+            )
         )
         return query / np.sqrt(self.query.shape[2]), key, value
 

@@ -42,6 +42,7 @@ from dpaudit.runtime.seeds import derive_seed
 from dpaudit.scores.from_outputs import quality
 from dpaudit.trace import read_trace
 from dpaudit.training.capabilities import adds_noise
+from dpaudit.training.fine_tuned import FineTuned
 from dpaudit.training.reference_models.trained_model import Wanted
 from dpaudit.training.trainer import TrainedModel, Trainer
 
@@ -215,6 +216,7 @@ def _run(plan: Plan, prepare: Callable[[], Audit], log: Log) -> Result:
                     accounted=claimed,
                     utility=_utility_of(model, audit),
                     noise=known_noise(trainer, model.mechanism),
+                    start=_start_of(settings.name, trainer),
                 )
             )
             advance(1)
@@ -282,7 +284,7 @@ def _run_trace(plan: Plan, settings: trace.TraceSettings) -> Result:
         settings,
         recorded,
         claim,
-        plan.architecture.build() if plan.architecture is not None else None,
+        plan.architecture.without_start("architecture") if plan.architecture is not None else None,
         delta=delta,
         confidence=plan.level.per_bound,
         seed=plan.seed_of("attack"),
@@ -324,6 +326,12 @@ def known_noise(trainer: Trainer, mechanism: GaussianSteps | None) -> NoiseKnowl
     if mechanism is not None and mechanism.noise_multiplier > 0:
         return "accounted"
     return "none" if adds is False or (adds is None and mechanism is not None) else "unknown"
+
+
+def _start_of(name: str, trainer: Trainer) -> str | None:
+    """What a report says of the weights that a model started from."""
+    architecture = getattr(trainer, "architecture", None)
+    return architecture.said_of(name) if isinstance(architecture, FineTuned) else None
 
 
 def membership_coins(records: Dataset, unit: Unit, *, seed: int) -> BoolArray:

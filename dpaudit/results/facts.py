@@ -33,7 +33,7 @@ def facts(result: Result, model: ModelResult) -> Facts:
         attacks=tuple(map(_separation, attacks)),
         chosen=chosen,
         differ="" if found is None else _differ(result, found),
-        caveats=_caveats(result, name),
+        caveats=(*_caveats(result, name), *([] if model.start is None else [model.start])),
     )
 
 

@@ -84,7 +84,7 @@ class ModelResult(_Part):
     """One model under audit.
 
     ``noise``: what is known of the noise of its training; None in results that did not record it, where the trainer and
-    the mechanism say it.
+    the mechanism say it. ``start``: the weights it started from, in a sentence; None where they were drawn at random.
     """
 
     name: str
@@ -94,6 +94,7 @@ class ModelResult(_Part):
     accounted: Annotated[AccountedClaim | None, Field(validation_alias=AliasChoices("accounted", "promise"))]
     utility: Utility | None
     noise: NoiseKnowledge | None = None
+    start: str | None = None
 
 
 class Result(_Part):

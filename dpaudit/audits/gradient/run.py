@@ -88,9 +88,7 @@ def _shown(given: StageInputs, audit: Audit, read: Mapping[tuple[str, str, str],
         for chosen in settings.defence:
             recovered = any(read[scenario.name, chosen.name, attack.name] for attack in settings.attacks)
             shown.append(
-                ShownText(
-                    scenario=scenario.name, defence=chosen.name, text=text, found=text if recovered else None
-                )
+                ShownText(scenario=scenario.name, defence=chosen.name, text=text, found=text if recovered else None)
             )
     return shown
 

@@ -164,12 +164,14 @@ class GradientSettings(BaseModel):
 
     def check(self, delta: float, *, texts: bool) -> None:
         """Refuse an architecture, a defence or an attack that cannot be built or is for other data than the plan's."""
-        self.architecture.build("gradient.architecture")
+        self.architecture.without_start("gradient.architecture")
         for chosen in self.defence:
             chosen.build(delta)
         for attack in self.attacks:
             if isinstance(attack.build(model=None, seed=0), TextAttack) is not texts:
-                others = "takes no texts; use 'bag-of-words' or 'dager'" if texts else "reads texts, and the data are none"
+                others = (
+                    "takes no texts; use 'bag-of-words' or 'dager'" if texts else "reads texts, and the data are none"
+                )
                 raise InputError(f"gradient.attacks: {attack.name!r} {others}.")
         if texts and "decoys" in self.model_fields_set:
             raise InputError("gradient.decoys: a text is recovered word for word or not, without decoys; leave it out.")

@@ -20,7 +20,11 @@ from dpaudit.runtime.check import BoolArray, FloatArray, IntArray
 from dpaudit.runtime.errors import AuditFailed, InputError
 
 Text = tuple[int, ...]
-COST_RATE, COST_BATCH, COST_TEXTS = 0.5, 32, 256  # of the training that a defence is priced by, and texts it is tested on
+COST_RATE, COST_BATCH, COST_TEXTS = (
+    0.5,
+    32,
+    256,
+)  # of the training that a defence is priced by, and texts it is tested on
 
 
 @dataclass(frozen=True)

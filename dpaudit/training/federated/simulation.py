@@ -142,7 +142,7 @@ def simulate(
         InputError: rosters of different lengths, a federation without any record, rows beyond the data.
         AuditFailed: a model's weights are no longer finite.
     """
-    federations = models[0].shape[0]
+    federations = network.copies(models)
     roster = _checked(rows, federations, len(features), len(targets))
     added = _canaries_of_each(canaries, federations)
     total = roster + (len(added[0].present) if added[0] is not None else 0)
