@@ -157,7 +157,8 @@ def simulate(
     server = [recipe.server.start(models[i]) for i in network.trainable]
     rates = recipe.learning_rate(recipe.rounds)
     ledgers: list[list[Entry]] = [[] for _ in range(federations)]
-    lengths = [0.0] * federations
+    lengths = [own.norm or 0.0 if own is not None else 0.0 for own in added]
+    coordinates = sum(int(np.prod(shape)) for shape in shapes)
     for number in range(recipe.rounds):
         turns = [_turn(recipe, f, rows[f], added[f], total, seeds[f], number) for f in range(federations)]
         tasks = [task for turn in turns for task in turn.tasks]
@@ -168,9 +169,9 @@ def simulate(
             aggregation = aggregations[f]
             own = slice(at, at + len(turn.tasks))
             clip = aggregation.clip(states[f])
-            if added[f] is not None and clip is None:
-                lengths[f] = _unclipped(added[f], lengths[f], flat[own] if turn.tasks else None)
-            sent = _sent(flat, own, turn, added[f], lengths[f] if clip is None else clip, shapes)
+            honest = flat[own] if flat is not None else tf.zeros((0, coordinates))
+            lengths[f] = _unclipped(added[f], lengths[f], honest) if clip is None else clip
+            sent = _sent(honest, turn, added[f], lengths[f])
             at += len(turn.tasks)
             keys = Stream.start(seeds[f], turn.clients, f"compression {number}").keys
             decoded = sent if isinstance(recipe.compression, Whole) else recipe.compression(sent, keys=keys)
@@ -232,31 +233,22 @@ def _turn(
     return _Turn(int(asked.sum()), clients, weights, tasks, extra)
 
 
-def _sent(
-    flat: Any,
-    own: slice,
-    turn: _Turn,
-    canaries: CanaryClients | None,
-    length: float,
-    shapes: Sequence[tuple[int, ...]],
-) -> Any:
+def _sent(honest: Any, turn: _Turn, canaries: CanaryClients | None, length: float) -> Any:
     """What the clients of a round send, shape (clients, coordinates); canaries send updates of one length."""
-    coordinates = sum(int(np.prod(shape)) for shape in shapes)
-    parts = [flat[own] if flat is not None else tf.zeros((0, coordinates))]
-    if canaries is not None:
-        if canaries.directions.shape[1] != coordinates:
-            raise InputError(
-                f"canary directions have {canaries.directions.shape[1]} coordinates, the model trains {coordinates}."
-            )
-        parts.append(tf.constant(length * canaries.directions[turn.canaries], tf.float32))
-    return tf.concat(parts, axis=0)
+    if canaries is None:
+        return honest
+    if canaries.directions.shape[1] != honest.shape[1]:
+        raise InputError(
+            f"canary directions have {canaries.directions.shape[1]} coordinates, the model trains {honest.shape[1]}."
+        )
+    return tf.concat([honest, tf.constant(length * canaries.directions[turn.canaries], tf.float32)], axis=0)
 
 
-def _unclipped(canaries: CanaryClients, before: float, honest: Any | None) -> float:
+def _unclipped(canaries: CanaryClients | None, before: float, honest: Any) -> float:
     """Length of the canaries' updates for a server that does not clip."""
-    if canaries.norm is not None:
-        return canaries.norm
-    return before if honest is None else max(before, float(tf.reduce_max(tf.norm(honest, axis=1))))
+    if canaries is None or not honest.shape[0]:
+        return before
+    return canaries.norm or max(before, float(tf.reduce_max(tf.norm(honest, axis=1))))
 
 
 def _served(
