@@ -36,7 +36,7 @@ from dpaudit.runtime.check import FloatArray
 from dpaudit.runtime.errors import InputError
 
 SECONDS = 10.0  # planned for an inspection at effort 1, where no budget is given; less where the mechanism is fast
-AT_MOST = 6.0  # times that, on a machine that is busy with other work
+BUSY, AT_MOST = 3.0, 6.0  # times that are planned, and taken, on a machine that is busy with other work
 # Shares of that time at which each stage ends: the run, the moves in batches of each size, the rest but for new builds.
 UNTIL_NOISE, UNTIL_MOVES, UNTIL_LAST = 0.5, (0.75, 0.83, 0.88), 0.95
 FOR_CURVE = 0.3
@@ -77,7 +77,8 @@ def everything(
         advance: told by how many hundredths the inspection is further.
     """
     clock = probe.clock
-    each = _speed(probe)
+    each, busy = _speed(probe)
+    clock.planned = min(clock.seconds, clock.planned * busy)
     clock.stage(UNTIL_NOISE * 0.2)
     denominator, of_the_mean = check_denominator(probe)
     asked = probe
@@ -177,13 +178,14 @@ def larger(probe: Probe, planned: int) -> tuple[int | None, list[Sight]]:
     return size, [Sight(f"batches of more than {size} examples", "Mechanism(batch_size=...) asks them", asked=False)]
 
 
-def _speed(probe: Probe) -> float:
-    """Seconds of one call; the first one may build something."""
+def _speed(probe: Probe) -> tuple[float, float]:
+    """Seconds of one call (the first one may build something), and how much longer that is for other work."""
     zeros = probe.zeros(probe.batch_size)
     probe.releases(zeros, 1)
-    begin = time.monotonic()
-    probe.releases(zeros, 1)
-    return max(time.monotonic() - begin, 1e-9)
+    begin, used = time.monotonic(), time.process_time()
+    calls = len(probe.releases(zeros, 3, least=1))
+    used, wall = time.process_time() - used, time.monotonic() - begin
+    return max(wall / calls, 1e-9), float(np.clip(wall / max(used, 1e-9), 1.0, BUSY))
 
 
 def _of_the_noise(probe: Probe, noise: NoiseRun, moved: list[Move], epsilon_of: EpsilonOf) -> list[Finding]:

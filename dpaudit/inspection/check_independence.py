@@ -93,9 +93,12 @@ def sights_of_directions(probe: Probe, noise: NoiseRun) -> list[Sight]:
     columns = _columns(noise)
     whole = "any direction" if columns == probe.coordinates else f"any direction among {columns} coordinates"
     margin = 1 - math.sqrt(columns / calls) - math.sqrt(2 * math.log(3 / probe.level) / calls)
+    kind = "a direction left free"
     return [
         Sight("noise in a coordinate or a mean", f"{one:.2g} times the noise of the others, by {calls:,} draws"),
-        Sight("a direction left free", f"{whole} with {max(margin, 0.0):.2g} times the noise of the others"),
+        Sight(kind, f"{whole} with {margin:.2g} times the noise of the others")
+        if margin > 0
+        else Sight(kind, f"{calls:,} calls are too few: a longer budget makes more (--budget)", asked=False),
     ]
 
 

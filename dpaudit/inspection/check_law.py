@@ -59,8 +59,11 @@ def sights_of_law(probe: Probe, noise: NoiseRun) -> list[Sight]:
         grid = "any value off the lattice that is stated"
     calls = int(noise.sound.sum())
     of_a_step = (math.sqrt(-math.log(probe.level / 6 / (1 + len(noise.sizes))) / 2) + 0.5) / math.sqrt(calls)
+    kind = "noise of one size, or of a size that changes"
     return [
-        Sight("noise of one size, or of a size that changes", f"a distance of {of_a_step:.2g} between distributions"),
+        Sight(kind, f"a distance of {of_a_step:.2g} between distributions")
+        if of_a_step < 1
+        else Sight(kind, f"{calls:,} calls are too few: a longer budget makes more (--budget)", asked=False),
         Sight("shape of the noise", f"a distance of {distance:.2g} between distributions"),
         Sight("tails of the noise", tails),
         Sight("spacing of the noise", grid),

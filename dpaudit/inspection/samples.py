@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, zip_longest
 
 import numpy as np
 from scipy import stats
@@ -120,9 +120,10 @@ def measure_moves(probe: Probe, batch_size: int, noise: NoiseRun, *, level: floa
         yield from others(probe, batch_size)
 
     def response(norms: tuple[float, ...]) -> Iterator[Question]:
-        if batch_size <= probe.batch_size:
-            yield from curve(probe, batch_size, patience.points)
-        yield from positions(probe, batch_size, norms, patience.places)
+        points = patience.points if batch_size <= probe.batch_size else 0
+        # In turn, so that some of each are asked where there is no time for all.
+        for both in zip_longest(curve(probe, batch_size, points), positions(probe, batch_size, norms, patience.places)):
+            yield from (question for question in both if question is not None)
 
     if probe.mechanism.reset is None:
         found = _by_repetition(probe, portfolio(), batch_size, level, noise, patience.repeats)
@@ -131,11 +132,6 @@ def measure_moves(probe: Probe, batch_size: int, noise: NoiseRun, *, level: floa
         return _exactly(probe, lambda: chain(portfolio(), response((1.5, FAR))), batch_size, noise.spacing)
     found = _by_repetition(probe, portfolio(), batch_size, level, noise, patience.repeats)
     return [*found, *_exactly(probe, lambda: response((1.5, FAR)), batch_size, noise.spacing)]
-
-
-def noise_along(probe: Probe, noise: FloatArray, variable: int | None) -> FloatArray:
-    """The part of noise samples (calls, coordinates) that hides a canary of one variable, or of all of them."""
-    return noise if variable is None else noise[:, probe.slices[variable]]
 
 
 def replays(probe: Probe, batch_size: int) -> bool:
