@@ -69,10 +69,13 @@ THROUGH = {
     "tests/inspection/test_keras_adapters.py": "inspection.coupling",
     "tests/inspection/test_kinds_of_faults.py": (
         "accounting.law inspection.check_law inspection.check_rare "
-        "inspection.after inspection.microbatches inspection.noise inspection.sight inspection.undo "
+        "inspection.after inspection.listen inspection.microbatches inspection.noise inspection.questions "
+        "inspection.sight inspection.undo "
         "self_test.faults.hidden self_test.faults.unusual"
     ),
     "tests/inspection/test_jax_training.py": "runtime.jax",
+    "tests/inspection/test_participation.py": "inspection.epochs",
+    "tests/inspection/test_server_rounds.py": "inspection.check_count",
     "tests/inspection/test_opacus_training.py": "runtime.pytorch",
     "tests/integrations/test_simulated.py": "training.federated.ledger",
     "tests/reports/test_forms.py": "gate.history",
