@@ -138,9 +138,10 @@ def _row(result: Result, model: ModelResult) -> dict[str, Any]:
     claimed = None if model.accounted is None else model.accounted.claim.epsilon
     return {
         "model": model,
-        "bound": bound,
         "allowed": claimed if bound is None else figures.largest_allowed(model, bound),
-        "ceiling": figures.ceiling(result, model.name),
+        "ceiling": figures.largest_certifiable(result, model.name),
+        "general": figures.general_bound(result, model.name),
+        "family": figures.family_bound(result, model.name),
         "verdict": words.verdict(result, model.name),
         "best": figures.best_attack(result, model.name),
     }

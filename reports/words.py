@@ -63,7 +63,7 @@ def headline(result: Result) -> str:
         rest = f" Nothing contradicts {_claims_in_words(result, fine)}." if fine else ""
         return f"This audit was too weak to judge {several(weak)}.{rest}"
     if judged:
-        return f"Nothing contradicts {_claims_in_words(result, [found.subject for found in judged])} examined."
+        return f"Nothing contradicts {_claims_in_words(result, [found.subject for found in judged])}."
     return "No claim was made; this is what an attacker can find out."
 
 
@@ -71,12 +71,14 @@ def _claims_in_words(result: Result, subjects: Sequence[str]) -> str:
     """So many claims of models, and so many claims about what was released."""
     models = {model.name for model in result.models}
     of_models = sum(subject in models for subject in subjects)
-    parts = {"claim": of_models, "claim about what was released": len(subjects) - of_models}
-    return " and ".join(
-        f"the {noun}" if number == 1 else f"the {number} {noun.replace('claim', 'claims')}"
-        for noun, number in parts.items()
-        if number
-    )
+    others = len(subjects) - of_models
+    if not others:
+        return "the claim that was examined" if of_models == 1 else f"the {of_models} claims that were examined"
+    about = "about what was released"
+    if not of_models:
+        return f"the claim {about}" if others == 1 else f"the {others} claims {about}"
+    claims = "the claim of a model" if of_models == 1 else f"the {of_models} claims of models"
+    return f"{claims} and the {'one' if others == 1 else others} {about}"
 
 
 def describe_verdict(result: Result, subject: str) -> str:

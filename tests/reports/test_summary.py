@@ -54,7 +54,12 @@ def test_a_large_claim_is_said_to_protect_little() -> None:
     [
         (4.0, 0.5, "contradicted", "It leaks at least ε = "),
         (0.0, 0.5, "consistent", "Nothing contradicts the claim of ε ≤ 0.5."),
-        (0.0, 12.0, "too weak", "This audit could not have contradicted the claim of ε ≤ 12."),
+        (
+            0.0,
+            12.0,
+            "too weak",
+            "This audit could not have contradicted the claim of ε ≤ 12: even a perfect attack certifies",
+        ),
         (-4.0, 0.5, "no verdict", "Nothing that was measured says anything about the claim of ε ≤ 0.5."),
         (4.0, None, "no claim", "It claims nothing, so there is nothing to contradict; it leaks at least ε = "),
     ],
