@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from dpaudit.bounds.power import POWER
 from dpaudit.data.member_choice import Coins, RandomSplit
 from dpaudit.reports import words
-from dpaudit.reports.summary import attackers, plain_verdict, risk, summary_row
+from dpaudit.reports.attackers import attackers
+from dpaudit.reports.summary import plain_verdict, risk, summary_row
 from dpaudit.reports.tables.extraction import extraction_in_words
 from dpaudit.results.result import Result
 
@@ -80,9 +81,10 @@ def single_records(result: Result, context: Mapping[str, str]) -> Answer:
 
 def extraction(result: Result, context: Mapping[str, str]) -> Answer:
     """What was extracted from a language model."""
-    if result.extraction is None:
+    if not result.extraction:
         return Answer(f"{NOT_TESTED}: this result holds no extraction; dpaudit extracts from language models")
-    return Answer(" ".join(extraction_in_words(result.extraction)), "report.html, Extraction; dpaudit extract")
+    said = [f"{each.model}: ".removeprefix(": ") + " ".join(extraction_in_words(each)) for each in result.extraction]
+    return Answer(" ".join(said), "report.html, Extraction; dpaudit extract")
 
 
 def reconstruction(result: Result, context: Mapping[str, str]) -> Answer:

@@ -154,11 +154,14 @@ def _of_pool(pool: PoolResult) -> Iterator[ReportedNumber]:
 
 
 def _of_extraction(result: Result) -> Iterator[ReportedNumber]:
-    if result.extraction is None:
-        return
-    for side, found in (("records", result.extraction.records), ("others", result.extraction.others)):
+    sides = (
+        (each.model or result.name, side, found)
+        for each in result.extraction
+        for side, found in (("records", each.records), ("others", each.others))
+    )
+    for model, side, found in sides:
         for point in () if found is None else found.points:
             yield ReportedNumber(
-                result.name, f"extraction of {side}", f"share at n={point.n}, p={point.p:g}", point.share, point.low,
+                model, f"extraction of {side}", f"share at n={point.n}, p={point.p:g}", point.share, point.low,
                 point.high, 0.95,
             )  # fmt: skip

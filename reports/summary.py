@@ -10,7 +10,6 @@ from dpaudit.bounds.lower_bound import LowerBound
 from dpaudit.data.member_choice import RandomSplit
 from dpaudit.reports import figures, words
 from dpaudit.results.facts import why_void
-from dpaudit.results.federated import FederatedResult
 from dpaudit.results.frames import bound_rows
 from dpaudit.results.result import ModelResult, Result
 
@@ -18,21 +17,7 @@ PEOPLE = 1000  # in sentences on risk
 CANDIDATES = 10  # records that one of is reconstructed, in sentences on risk
 LITTLE = 0.9  # a claim that allows an attacker to be right this often protects little
 MOST = 3  # sentences on what would change the decision
-RUNGS = {
-    0: "reads the recipe of the training",
-    1: "feeds the mechanism gradients of their choice and sees what it releases",
-    2: "sees every noisy step and puts gradients of their choice into it",
-    3: "sees every intermediate model and puts records of their choice into the data",
-    4: "starts the training from the worst weights, puts a record of their choice into the data and sees the model",
-}
-
 ELSEWHERE = ("membership", "rung ", "reconstruction")  # sources of bounds that are told in other words
-VIEWS = {  # of a federation, from the attacker who sees least to the one who sees most
-    "final-model": "sees the final model of a federation",
-    "every-round": "sees the model of every round of a federation",
-    "releases": "sees what the server of a federation releases after every round",
-    "clients": "sees what single clients of a federation send",
-}
 
 
 @dataclass(frozen=True)
@@ -111,6 +96,13 @@ def plain_verdict(result: Result, subject: str) -> str:
         return f"It claims nothing, so there is nothing to contradict{leaks}."
     claim = f"the claim of ε ≤ {found.claim.epsilon:.3g}"
     tried = _tried(result, subject)
+    if _forgets(result, subject) and found.verdict == "contradicted":
+        measured = figures.general_bound(result, subject)
+        assert measured is not None  # which is what contradicts it
+        return (
+            "Forgotten records are told from records that were never there: ε is at least "
+            f"{measured.epsilon:.3g}, more than {claim}."
+        )
     match found.verdict:
         case "contradicted" if found.strongest is not None:
             return f"It leaks at least ε = {found.strongest.epsilon:.3g}, more than {claim}."
@@ -142,41 +134,6 @@ def _protects_little(result: Result, subject: str) -> str:
     if told is None or not told.little:
         return ""
     return f", which protects little: it allows an attacker to be right about {told.allowed} of 1,000 {result.unit}s"
-
-
-def attackers(result: Result) -> list[str]:
-    """Who the attackers of this audit are and what they know, one sentence each."""
-    found = []
-    membership = result.membership
-    if membership is not None and membership.attacks:
-        knows = "holds a record, sees what the final model answers to it, and asks whether it was in the training data"
-        if membership.text is not None and membership.references:
-            knows += f"; they have {words.count_of(membership.references, 'other language model')} to compare with"
-        elif membership.references:
-            knows += f"; they know how the model was trained and train {membership.references} models like it"
-        found.append(f"An attacker who {knows}.")
-    if result.ladder is not None:
-        ran = sorted({rung.rung for rung in result.ladder.rungs if not rung.skipped} - {0})
-        found += [f"An attacker who {RUNGS[rung]} (rung {rung})." for rung in ran]
-    if result.federated is not None:
-        found += [f"An attacker who {VIEWS[view]}." for view in VIEWS if view in _views(result.federated)]
-    if result.trace is not None:
-        found.append("A reader of the recorded rounds of a federation.")
-    if result.gradient is not None:
-        found.append("An attacker who sees the gradient or update of a client and makes the records behind it again.")
-    if result.prior is not None:
-        found.append("An attacker who knows all records but one, sees every noisy step, and has a list of candidates.")
-    if result.extraction is not None:
-        found.append("An attacker who holds the beginning of a text and samples the rest from the model, many times.")
-    return found
-
-
-def _views(found: FederatedResult) -> set[str]:
-    """What the attackers of a federation saw."""
-    views = {each.view for each in (*found.canaries, *found.users)}
-    if found.crafted or found.sources or found.properties:
-        views.add("clients")
-    return views | ({"final-model"} if found.lifted else set())
 
 
 def risk(result: Result, model: ModelResult) -> Risk | None:
@@ -258,9 +215,15 @@ def _after_contradiction(result: Result, subjects: list[str]) -> list[str]:
         return ["Another training: what contradicts the claim is arithmetic or a check, and no chance."]
     worst = max(strongest, key=lambda found: _epsilon(found.strongest))
     assert worst.strongest is not None
+    if _forgets(result, worst.subject):
+        first = "Another method of unlearning, or training again without the records."
+    else:
+        first = (
+            f"A claim for {words.short(worst.subject)} of at least ε = {worst.strongest.epsilon:.3g}, or a training "
+            "that leaks less: more noise, fewer steps, more records."
+        )
     return [
-        f"A claim for {words.short(worst.subject)} of at least ε = {worst.strongest.epsilon:.3g}, or a training that "
-        "leaks less: more noise, fewer steps, more records.",
+        first,
         f"Chance: a true claim is contradicted in at most {words.percent(1 - result.level.confidence)} of such audits. "
         "A second audit with newly chosen members tells.",
     ]
@@ -277,11 +240,18 @@ def _attacks(result: Result, subject: str) -> str:
         ran = sorted({rung.rung for rung in result.ladder.rungs if rung.model == subject and not rung.skipped})
         if ran:
             parts.append(f"rung{'s' if len(ran) > 1 else ''} {', '.join(str(rung) for rung in ran)} of the ladder")
-    if result.extraction is not None:
+    if result.extraction_from(subject) is not None:
         parts.append("extraction by sampling")
+    if _forgets(result, subject):
+        return "U-LiRA"
     sources = (row["source"] for row in bound_rows(result) if row["model"] == subject)
     parts += dict.fromkeys(each for each in sources if not each.startswith(ELSEWHERE))
     return "; ".join(parts) or "none"
+
+
+def _forgets(result: Result, subject: str) -> bool:
+    """Whether a verdict is about unlearning."""
+    return result.unlearning is not None and any(each.subject == subject for each in result.unlearning.found)
 
 
 def _of_thousand(advantage: float) -> str:

@@ -68,17 +68,24 @@ def headline(result: Result) -> str:
 
 
 def _claims_in_words(result: Result, subjects: Sequence[str]) -> str:
-    """So many claims of models, and so many claims about what was released."""
+    """So many claims of models, of unlearning, and about what was released."""
     models = {model.name for model in result.models}
+    forgetting = {each.subject for each in result.unlearning.found} if result.unlearning is not None else set()
     of_models = sum(subject in models for subject in subjects)
-    others = len(subjects) - of_models
-    if not others:
+    of_unlearning = sum(subject in forgetting for subject in subjects)
+    if of_models == len(subjects):
         return "the claim that was examined" if of_models == 1 else f"the {of_models} claims that were examined"
-    about = "about what was released"
-    if not of_models:
-        return f"the claim {about}" if others == 1 else f"the {others} claims {about}"
-    claims = "the claim of a model" if of_models == 1 else f"the {of_models} claims of models"
-    return f"{claims} and the {'one' if others == 1 else others} {about}"
+    kinds = {
+        "of a model" if of_models == 1 else "of models": of_models,
+        "about unlearning": of_unlearning,
+        "about what was released": len(subjects) - of_models - of_unlearning,
+    }
+    parts: list[str] = []
+    for kind, number in kinds.items():
+        if number:
+            one, several = ("one", f"{number}") if parts else ("claim", f"{number} claims")
+            parts.append(f"the {one if number == 1 else several} {kind}")
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
 def describe_verdict(result: Result, subject: str) -> str:
@@ -274,9 +281,8 @@ def deciding_score(found: TextResult) -> str:
 def holds_texts(result: Result) -> bool:
     """Whether raw texts were asked into the result."""
     text = result.membership.text if result.membership is not None else None
-    found = result.extraction
-    return (text is not None and any(each.text for each in text.telling)) or (
-        found is not None and bool(found.records.texts or (found.reproduced and found.reproduced.shown))
+    return (text is not None and any(each.text for each in text.telling)) or any(
+        found.records.texts or (found.reproduced and found.reproduced.shown) for found in result.extraction
     )
 
 
@@ -286,13 +292,15 @@ def first_screen(result: Result) -> list[str]:
     Coins and splits that were stated are as they should be; they are said further down.
     """
     found = result.membership
+    judged = {comparison.subject for comparison in result.comparisons}  # whose verdict says it
+    started = [model.start for model in result.models if model.start is not None and model.name not in judged]
     if found is None:
-        return []
+        return started
     unstated = found.chosen == RandomSplit(stated=False) and any(attack.bound is not None for attack in found.attacks)
     said = {note for comparison in result.comparisons for note in comparison.caveats}
     caveats = [caveat for caveat in found.caveats if caveat not in said]
     decides = [] if found.text is None else [deciding_score(found.text)]
-    return [*why_void(result), *([describe_member_choice(result)] if unstated else []), *decides, *caveats]
+    return [*why_void(result), *([describe_member_choice(result)] if unstated else []), *decides, *caveats, *started]
 
 
 def assumptions(result: Result) -> list[str]:
@@ -322,6 +330,8 @@ def not_tested(result: Result) -> list[str]:
         and not any(rung in WITH_CANARY_RECORDS for _, rung in ran)
     ):
         gaps.append("The worst-case record: the audited records are ordinary ones, and an outlier may leak more.")
+    if result.unlearning is not None:
+        gaps.append("Whether unlearning exposes records that stay more than before; only forgotten ones were attacked.")
     if result.membership is not None and not result.membership.references:
         gaps.append("Attackers with reference models of their own, who are the strongest known.")
     return gaps

@@ -159,7 +159,7 @@ class NoGrowthClaim(_Measured):
 
 
 class ExtractionClaim(_OnAModel):
-    """``kind = "extraction"``: at most ``max`` of the records of ``dpaudit extract`` are (n, p)-extractable.
+    """``kind = "extraction"``: at most ``max`` of the records whose extraction was measured are (n, p)-extractable.
 
     That is: n samples of what follows a record's prefix hold the rest with probability p or more. It is arithmetic on
     the records that were measured, and says nothing about others.
@@ -171,8 +171,24 @@ class ExtractionClaim(_OnAModel):
     max: int = Field(default=0, ge=0)
 
 
+class UnlearningClaim(_OnAModel):
+    """``kind = "unlearning"``: a record that was forgotten is within ε of one that was never there.
+
+    It is about the method of ``[unlearning]`` on models like this one, and is judged by the lower bound measured there.
+    """
+
+    kind: Literal["unlearning"]
+    epsilon: float = Field(ge=0)
+    delta: float = Field(ge=0, lt=1)
+
+    def claim(self) -> Claim:
+        """The claim as it is judged."""
+        return Claim(self.epsilon, self.delta, unit="record", adjacency="add-remove", source=f"claim {self.id}")
+
+
 AnyClaim = Annotated[
-    EpsilonClaim | MechanismClaim | CeilingClaim | NoGrowthClaim | ExtractionClaim, Field(discriminator="kind")
+    EpsilonClaim | MechanismClaim | CeilingClaim | NoGrowthClaim | ExtractionClaim | UnlearningClaim,
+    Field(discriminator="kind"),
 ]
 
 

@@ -153,6 +153,10 @@ def bound_rows(result: "Result") -> Iterator[FrameRow]:
     for rung in result.ladder.rungs if result.ladder is not None else ():
         if rung.bound is not None:
             yield _bound(rung.model, f"rung {rung.rung}, {rung.name}", rung.bound)
+    for unlearned in result.unlearning.found if result.unlearning is not None else ():
+        for each in unlearned.states:
+            if each.attack.bound is not None:
+                yield _bound(unlearned.model, f"unlearning, {each.state}", each.attack.bound)
     for game in result.prior.cells if result.prior is not None else ():
         assert result.prior is not None
         for bound in (game.definition, game.family):

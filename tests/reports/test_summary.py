@@ -7,8 +7,9 @@ import pytest
 from scipy.stats import norm
 
 from dpaudit import Result, audit_scores
+from dpaudit.reports.attackers import attackers
 from dpaudit.reports.html import page
-from dpaudit.reports.summary import attackers, plain_verdict, risk, summary_row, would_change
+from dpaudit.reports.summary import plain_verdict, risk, summary_row, would_change
 from dpaudit.reports.words import found_shares
 from tests.reports import sections
 from tests.reports.results import three
