@@ -54,7 +54,7 @@ def attackers(result: Result) -> list[str]:
 
 def _views(found: FederatedResult) -> set[str]:
     """What the attackers of a federation saw."""
-    views = {each.view for each in (*found.canaries, *found.users)}
+    views: set[str] = {each.view for each in found.canaries} | {each.view for each in found.users}
     if found.crafted or found.sources or found.properties:
         views.add("clients")
     return views | ({"final-model"} if found.lifted else set())

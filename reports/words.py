@@ -9,6 +9,7 @@ import numpy as np
 from dpaudit.accounting.claim import FixedSize, Poisson, Sampling, Shuffled
 from dpaudit.bounds.lower_bound import LowerBound
 from dpaudit.data.member_choice import Coins, NotRandom, RandomSplit
+from dpaudit.data.text_canaries import AUDITED
 from dpaudit.gate.compare import Change
 from dpaudit.results.facts import why_void
 from dpaudit.results.membership import AttackResult, ExposedRecords, PoolResult
@@ -20,6 +21,7 @@ SYMBOLS = {"contradicted": "✕", "consistent": "✓", "too weak": "?", "no verd
 TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")
 WITH_CANARY_RECORDS = (3, 4)  # rungs of the ladder whose attackers look for records made to stand out
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # quantiles in sentences
+OF_CANARIES = "The figures are about canaries, texts made to stand out; ordinary texts usually leak less."
 LISTED = 10  # exposed records on the page; the rest are in the file
 SEVERITY = ("contradicted", "no verdict", "too weak", "consistent", "no claim")
 
@@ -300,7 +302,15 @@ def first_screen(result: Result) -> list[str]:
     said = {note for comparison in result.comparisons for note in comparison.caveats}
     caveats = [caveat for caveat in found.caveats if caveat not in said]
     decides = [] if found.text is None else [deciding_score(found.text)]
-    return [*why_void(result), *([describe_member_choice(result)] if unstated else []), *decides, *caveats, *started]
+    planted = [f"{note} {OF_CANARIES}" for note in result.data.notes if note.startswith(AUDITED)]
+    return [
+        *why_void(result),
+        *planted,
+        *([describe_member_choice(result)] if unstated else []),
+        *decides,
+        *caveats,
+        *started,
+    ]
 
 
 def assumptions(result: Result) -> list[str]:
