@@ -15,6 +15,7 @@ from dpaudit.runtime.strict import Strict
 
 TextCanaryKind = Literal["new-token", "random-tokens", "secret"]
 DIGIT = "#"
+AUDITED = "Audited are"  # how the note begins that says which records are canaries
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class TextCanaries(Strict):
     def _said(self) -> str:
         what = "" if self.format is None else f" ({self.format!r}: {self.candidates:,} candidates)"
         return (
-            f"Audited are {self.count} canaries of kind {self.kind!r}{what}, each there with probability 1/2; every "
+            f"{AUDITED} {self.count} canaries of kind {self.kind!r}{what}, each there with probability 1/2; every "
             "other text is always there."
         )
 

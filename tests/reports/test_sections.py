@@ -283,7 +283,7 @@ def test_the_ceiling_in_the_table_is_the_one_of_the_sentence() -> None:
     measured = tuple(Measured(bound) for bound in several.bounds("model")[:2])
     found = judge(Claim(9.0, 1e-5, "record", "add-remove", "the plan"), Facts("model", measured))
     assert "ε = 5.28" in found.sentence
-    assert "| 0.500 | 5.28 | any mechanism |" in result_as_markdown(several)
+    assert "| 0.500 | 5.28 | 0.300 | Gaussian noise |" in result_as_markdown(several)
     console = Console(width=120, record=True, file=io.StringIO())
     console.print(tabulate_models(several))
     assert re.search(r"0\.500 +5\.28 ", console.export_text())
@@ -301,12 +301,13 @@ def test_only_claims_of_models_are_called_so() -> None:
         return headline(three().model_copy(update={"comparisons": judged}))
 
     assert said("no-dp", "dp-low-noise", "one image") == (
-        "Nothing contradicts the 2 claims and the claim about what was released examined."
+        "Nothing contradicts the 2 claims of models and the one about what was released."
     )
-    assert said("no-dp", "dp-low-noise") == "Nothing contradicts the 2 claims examined."
-    assert said("one image", "two images") == "Nothing contradicts the 2 claims about what was released examined."
+    assert said("no-dp", "dp-low-noise") == "Nothing contradicts the 2 claims that were examined."
+    assert said("one image", "two images") == "Nothing contradicts the 2 claims about what was released."
     assert said("no-dp", "dp-low-noise", "one image", verdict="too weak") == (
-        "This audit was too weak to judge no-dp. Nothing contradicts the claim and the claim about what was released."
+        "This audit was too weak to judge no-dp. "
+        "Nothing contradicts the claim of a model and the one about what was released."
     )
 
 
