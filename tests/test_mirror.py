@@ -36,6 +36,7 @@ THROUGH = {
     "tests/audits/test_run.py": "runtime.keras_two runtime.log runtime.tensorflow",
     "tests/audits/test_score.py": "accounting.adjacency audits.statement data.member_choice",
     "tests/audits/test_sweep.py": "cli.sweep reports.sweep results.sweep",
+    "tests/audits/unlearning/test_run.py": "audits.unlearning.tasks",
     "tests/audits/trace/test_run.py": "attacks.gradient.views_of_trace audits.trace.run",
     "tests/bounds/test_power.py": "self_test.power",
     "tests/bounds/test_vacuous.py": "bounds.certified bounds.vacuous",
