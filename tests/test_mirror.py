@@ -75,7 +75,7 @@ THROUGH = {
     "tests/inspection/test_jax_training.py": "runtime.jax",
     "tests/inspection/test_opacus_training.py": "runtime.pytorch",
     "tests/integrations/test_simulated.py": "training.federated.ledger",
-    "tests/reports/test_forms.py": "gate.history",
+    "tests/reports/test_forms.py": "gate.history gate.plan_changes gate.release_answers",
     "tests/reports/test_sections.py": "reports.tables.extraction reports.tables.gradient",
     "tests/results/test_frames.py": "audits.record_scores",
     "tests/results/test_parity.py": "accounting.accounted_claim",
