@@ -93,7 +93,8 @@ def write_pixels(result: Result, folder: Path) -> None:
 def draw_figures(result: Result) -> dict[str, Drawing]:
     """Every figure of a report by file name."""
     found = {}
-    if result.models and any(outcome not in (result.extraction, result.unlearning) for outcome in result.outcomes):
+    apart = [result.unlearning, *result.extraction]
+    if result.models and any(all(outcome is not each for each in apart) for outcome in result.outcomes):
         found["claim"] = figures.claim_against_measurement(result)
     attacked = [model for model in words.by_severity(result) if figures.attacks_on(result, model.name)]
     for model in attacked[:CURVES]:
@@ -196,4 +197,5 @@ def _environment() -> jinja2.Environment:
     environment.globals["words"] = words
     environment.globals["words_of_extraction"] = extraction.extraction_in_words
     environment.globals["name_state"] = name_state
+    environment.globals["figure_of_extraction"] = extraction.figure_name
     return environment

@@ -147,7 +147,7 @@ def attackers(result: Result) -> list[str]:
         found.append("An attacker who sees the gradient or update of a client and makes the records behind it again.")
     if result.prior is not None:
         found.append("An attacker who knows all records but one, sees every noisy step, and has a list of candidates.")
-    if result.extraction is not None:
+    if result.extraction:
         found.append("An attacker who holds the beginning of a text and samples the rest from the model, many times.")
     return found
 
@@ -246,7 +246,7 @@ def _attacks(result: Result, subject: str) -> str:
         ran = sorted({rung.rung for rung in result.ladder.rungs if rung.model == subject and not rung.skipped})
         if ran:
             parts.append(f"rung{'s' if len(ran) > 1 else ''} {', '.join(str(rung) for rung in ran)} of the ladder")
-    if result.extraction is not None:
+    if result.extraction_from(subject) is not None:
         parts.append("extraction by sampling")
     if _forgets(result, subject):
         return "U-LiRA"

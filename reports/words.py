@@ -278,9 +278,8 @@ def deciding_score(found: TextResult) -> str:
 def holds_texts(result: Result) -> bool:
     """Whether raw texts were asked into the result."""
     text = result.membership.text if result.membership is not None else None
-    found = result.extraction
-    return (text is not None and any(each.text for each in text.telling)) or (
-        found is not None and bool(found.records.texts or (found.reproduced and found.reproduced.shown))
+    return (text is not None and any(each.text for each in text.telling)) or any(
+        found.records.texts or (found.reproduced and found.reproduced.shown) for found in result.extraction
     )
 
 
@@ -290,13 +289,15 @@ def first_screen(result: Result) -> list[str]:
     Coins and splits that were stated are as they should be; they are said further down.
     """
     found = result.membership
+    judged = {comparison.subject for comparison in result.comparisons}  # whose verdict says it
+    started = [model.start for model in result.models if model.start is not None and model.name not in judged]
     if found is None:
-        return []
+        return started
     unstated = found.chosen == RandomSplit(stated=False) and any(attack.bound is not None for attack in found.attacks)
     said = {note for comparison in result.comparisons for note in comparison.caveats}
     caveats = [caveat for caveat in found.caveats if caveat not in said]
     decides = [] if found.text is None else [deciding_score(found.text)]
-    return [*why_void(result), *([describe_member_choice(result)] if unstated else []), *decides, *caveats]
+    return [*why_void(result), *([describe_member_choice(result)] if unstated else []), *decides, *caveats, *started]
 
 
 def assumptions(result: Result) -> list[str]:

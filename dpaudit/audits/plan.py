@@ -15,11 +15,13 @@ from dpaudit.accounting.claim import (
     Protection,
     Unit,
 )
-from dpaudit.audits.architecture import ArchitectureSettings
+from dpaudit.audits.architecture import AdapterSettings, ArchitectureSettings
+from dpaudit.audits.extraction.run import ExtractionSettings
 from dpaudit.audits.federated import FederatedSettings
 from dpaudit.audits.gradient.settings import GradientSettings
 from dpaudit.audits.ladder.settings import LadderSettings
 from dpaudit.audits.membership.run import MembershipSettings
+from dpaudit.audits.plan_paths import resolve_paths
 from dpaudit.audits.plan_tables import (
     AuditSettings,
     DataSettings,
@@ -33,11 +35,8 @@ from dpaudit.audits.prior.run import PriorSettings
 from dpaudit.audits.trace.run import TraceSettings
 from dpaudit.audits.unlearning.settings import UnlearningSettings
 from dpaudit.bounds.lower_bound import ErrorLevel
-from dpaudit.data.csv_file import file_kind
-from dpaudit.data.load import SUFFIXES
 from dpaudit.data.member_choice import Coins
 from dpaudit.data.source import Source
-from dpaudit.data.text import TEXT_SUFFIXES
 from dpaudit.data.text_canaries import TextCanaries
 from dpaudit.runtime import check
 from dpaudit.runtime.errors import InputError
@@ -55,9 +54,9 @@ else:
 
 SCHEMA = 1
 MANY = 10**6  # records enough for any batch, to ask a trainer for its noise before the data is read
-NOT_FOR_TEXTS = ("gradient", "prior", "federated", "ladder", "unlearning")
-NOT_BESIDE_A_TRACE = ("data", "model", "membership", "canaries", *NOT_FOR_TEXTS)
-USER_FILES = ("present", "absent")
+AUDITS = ("membership", "gradient", "prior", "federated", "ladder", "unlearning", "extraction")
+NOT_BESIDE_A_TRACE = ("data", "model", "adapter", *AUDITS, "canaries")
+NOT_FOR_TEXTS = ("prior", "federated", "ladder", "unlearning")
 
 
 class Plan(PlanTable):
@@ -69,6 +68,7 @@ class Plan(PlanTable):
     seeds: SeedSettings | None = None
     data: DataSettings | None = None
     architecture: ArchitectureSettings | None = None
+    adapter: AdapterSettings | None = None
     model: list[ModelSettings] = Field(default=[])
     canaries: TextCanaries | None = None
     audit: AuditSettings = AuditSettings()
@@ -78,6 +78,7 @@ class Plan(PlanTable):
     federated: FederatedSettings | None = None
     ladder: LadderSettings | None = None
     unlearning: UnlearningSettings | None = None
+    extraction: ExtractionSettings | None = None
     trace: TraceSettings | None = None
     report: ReportSettings | None = None
 
@@ -100,7 +101,7 @@ class Plan(PlanTable):
 
     @cached_property
     def _trainers(self) -> dict[str, Trainer]:
-        return {model.name: model.build(self.architecture) for model in self.model}
+        return {model.name: model.build(self.architecture, self.adapter) for model in self.model}
 
     def source(self) -> Source:
         """Where the records come from.
@@ -200,21 +201,7 @@ def load_plan(path: Path, overrides: Sequence[str] = ()) -> Plan:
     table = parse_toml(read_text(path), path)
     for override in overrides:
         _override(table, override)
-    data = table.get("data")
-    if isinstance(data, dict):
-        texts = data.get("kind") == "text"
-        for key, suffixes in (("source", (*SUFFIXES, *TEXT_SUFFIXES)), ("tokenizer", (".json",))):
-            named = data.get(key)
-            if isinstance(named, str) and (
-                file_kind(Path(named)) in suffixes or (texts and (path.parent / named).is_dir())
-            ):
-                data[key] = str((path.parent / named).resolve())
-    trace, unlearning = table.get("trace"), table.get("unlearning")
-    users = trace.get("users") if isinstance(trace, dict) else None
-    for part, keys in ((trace, ("path",)), (users, USER_FILES), (unlearning, ("forget",))):
-        for key in keys:
-            if isinstance(part, dict) and isinstance(part.get(key), str):
-                part[key] = str((path.parent / part[key]).resolve())
+    resolve_paths(table, path.parent)
     return plan_from(table, where=str(path))
 
 
@@ -266,30 +253,43 @@ def plan_from(table: dict[str, Any], *, where: str = "plan") -> Plan:
                     at_epoch(trainer, epochs)
                 except InputError as error:
                     raise InputError(f"{where}: model {name!r}: {error}") from error
-    parts = (plan.membership, plan.federated, plan.ladder, plan.unlearning, plan.gradient, plan.prior)
-    if all(part is None for part in parts):
+    trained = (plan.membership, plan.federated, plan.ladder, plan.unlearning, plan.extraction)
+    if all(part is None for part in (*trained, plan.gradient, plan.prior)):
         raise InputError(
             f"{where}: the plan measures nothing; add a [membership], [federated], [ladder], [unlearning], "
-            "[gradient], [prior] or [trace] table."
+            "[extraction], [gradient], [prior] or [trace] table."
         )
-    trained = (plan.membership, plan.federated, plan.ladder)
     if any(part is not None for part in trained) and not plan.model:
-        raise InputError(f"{where}: [membership], [federated] and [ladder] audit trained models; add a [[model]].")
+        raise InputError(
+            f"{where}: [membership], [federated], [ladder], [unlearning] and [extraction] audit trained models; "
+            "add a [[model]]."
+        )
+    if plan.adapter is not None and not plan.model:
+        raise InputError(f"{where}: [adapter] is trained by a [[model]], and the plan has none.")
     if plan.gradient is not None:
-        plan.gradient.check(plan.audit.delta)
+        plan.gradient.check(plan.audit.delta, texts=plan.data.kind == "text")
     return plan
 
 
 def _check_texts(plan: Plan, where: str) -> None:
     """Refuse what does not go together with texts, and canaries without texts."""
     texts = plan.data is not None and plan.data.kind == "text"
-    named = (plan.architecture, *(model.architecture for model in plan.model))
+    attacked = None if plan.gradient is None else plan.gradient.architecture
+    named = (plan.architecture, attacked, *(model.architecture for model in plan.model))
     kinds = {architecture.kind for architecture in named if architecture is not None}
     if not texts:
         if "decoder" in kinds or plan.canaries is not None:
             what = "[canaries] are" if plan.canaries is not None else "a decoder is"
             raise InputError(f'{where}: {what} for texts: set kind = "text" in [data].')
+        if plan.extraction is not None:
+            raise InputError(f'{where}: [extraction] is of texts: set kind = "text" in [data].')
         return
+    assert plan.data is not None
+    if plan.extraction is not None:
+        try:
+            plan.extraction.check(canaries=plan.canaries is not None, context=plan.data.context)
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from error
     beside = [name for name in NOT_FOR_TEXTS if getattr(plan, name) is not None]
     if beside:
         raise InputError(f"{where}: [{beside[0]}] takes no texts; a language model is audited by [membership].")

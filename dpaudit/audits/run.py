@@ -17,9 +17,11 @@ from dpaudit.accounting.claim import GaussianSteps, NoiseKnowledge, Unit
 from dpaudit.audits import federated
 from dpaudit.audits.audit import Audit, Subject
 from dpaudit.audits.cost import AuditCost, audit_cost
+from dpaudit.audits.extraction import run as extraction
 from dpaudit.audits.gradient import run as gradient
 from dpaudit.audits.ladder import run as ladder
 from dpaudit.audits.membership import run as membership
+from dpaudit.audits.membership.rehearsal import refuse_attacks
 from dpaudit.audits.plan import Plan, load_plan
 from dpaudit.audits.prior import run as prior
 from dpaudit.audits.trace import run as trace
@@ -40,6 +42,7 @@ from dpaudit.runtime.seeds import derive_seed
 from dpaudit.scores.from_outputs import quality
 from dpaudit.trace import read_trace
 from dpaudit.training.capabilities import adds_noise
+from dpaudit.training.fine_tuned import FineTuned
 from dpaudit.training.reference_models.trained_model import Wanted
 from dpaudit.training.trainer import TrainedModel, Trainer
 
@@ -101,7 +104,7 @@ def predict_cost(
         folder: of the run; what is stored there need not be trained again.
     """
     find_code(plan, trust)
-    others = ("gradient", "prior", "federated", "ladder", "unlearning", "trace")
+    others = ("gradient", "prior", "federated", "ladder", "unlearning", "extraction", "trace")
     not_counted = tuple(name for name in others if getattr(plan, name) is not None)
     if plan.trace is not None:
         return AuditCost({}, 0.0, not_counted)
@@ -126,6 +129,8 @@ def prepare_audit(plan: Plan, folder: Path, progress: Progress, *, memory: int |
     """The audit of a plan before anything is trained: its records, its coins, its error level."""
     source = plan.source()
     records, population = source()
+    if plan.membership is not None:
+        refuse_attacks(plan.membership, records.task)
     canaries = 0 if plan.canaries is None else plan.canaries.count
     seed = derive_seed(plan.seed_of("split"), "coins")
     member = membership_coins(records, plan.audit.unit, seed=seed)
@@ -211,6 +216,7 @@ def _run(plan: Plan, prepare: Callable[[], Audit], log: Log) -> Result:
                     accounted=claimed,
                     utility=_utility_of(model, audit),
                     noise=known_noise(trainer, model.mechanism),
+                    start=_start_of(settings.name, trainer),
                 )
             )
             advance(1)
@@ -238,6 +244,12 @@ def _run(plan: Plan, prepare: Callable[[], Audit], log: Log) -> Result:
         if settings_of_unlearning is not None
         else None
     )
+    settings_of_extraction = plan.extraction
+    extraction_outcome = (
+        timed("extraction", partial(extraction.audit_texts_extracted, settings_of_extraction, audit))
+        if settings_of_extraction is not None
+        else []
+    )
     found = Result(
         schema=1,
         name=plan.name,
@@ -256,6 +268,7 @@ def _run(plan: Plan, prepare: Callable[[], Audit], log: Log) -> Result:
         unlearning=unlearning_outcome,
         gradient=gradient_outcome,
         prior=prior_outcome,
+        extraction=extraction_outcome,
         timing=timing,
     )
     return with_verdicts(found)
@@ -271,7 +284,7 @@ def _run_trace(plan: Plan, settings: trace.TraceSettings) -> Result:
         settings,
         recorded,
         claim,
-        plan.architecture.build() if plan.architecture is not None else None,
+        plan.architecture.without_start("architecture") if plan.architecture is not None else None,
         delta=delta,
         confidence=plan.level.per_bound,
         seed=plan.seed_of("attack"),
@@ -313,6 +326,12 @@ def known_noise(trainer: Trainer, mechanism: GaussianSteps | None) -> NoiseKnowl
     if mechanism is not None and mechanism.noise_multiplier > 0:
         return "accounted"
     return "none" if adds is False or (adds is None and mechanism is not None) else "unknown"
+
+
+def _start_of(name: str, trainer: Trainer) -> str | None:
+    """What a report says of the weights that a model started from."""
+    architecture = getattr(trainer, "architecture", None)
+    return architecture.said_of(name) if isinstance(architecture, FineTuned) else None
 
 
 def membership_coins(records: Dataset, unit: Unit, *, seed: int) -> BoolArray:

@@ -12,6 +12,7 @@ from dpaudit.bounds.lower_bound import LowerBound
 from dpaudit.bounds.verdict import Facts, Verdict, void_reasons
 from dpaudit.bounds.verdict import judge as compared
 from dpaudit.gate import metric_intervals as measured
+from dpaudit.gate.claim_places import ClaimPlace
 from dpaudit.gate.claims_file import (
     AnyClaim,
     CeilingClaim,
@@ -44,6 +45,7 @@ class Judgement:
         claimed: what is claimed, in a few words.
         measured: what was found, in a few words.
         sentence: the verdict in plain words.
+        place: file and line of the claim; None for one that was not read from a file.
     """
 
     claim: str
@@ -54,6 +56,7 @@ class Judgement:
     claimed: str
     measured: str
     sentence: str
+    place: ClaimPlace | None = None
 
 
 @dataclass(frozen=True)
@@ -218,10 +221,11 @@ def _points(claim: MechanismClaim, case: Case) -> Iterator[tuple[AttackResult, f
 
 def _extraction(claim: ExtractionClaim, case: Case) -> Judgement:
     """Arithmetic on the records that were measured: there is nothing to go wrong by chance."""
-    found = case.result.extraction
+    found = case.result.extraction_from(case.subject)
     if found is None:
         raise InputError(
-            f"claim {claim.id!r}: {case.result.name!r} measured no extraction; `dpaudit extract` makes such a result."
+            f"claim {claim.id!r}: {case.result.name!r} measured no extraction; `dpaudit extract`, or "
+            "[extraction] in a plan, makes such a result."
         )
     count, of = found.records.extracted(claim.n, claim.p), len(found.records.log_probabilities)
     what = f"({claim.n:,}, {claim.p:g})-extractable"
@@ -383,6 +387,7 @@ def _judged(case: Case, verdict: Verdict, claimed: str, found: str, sentence: st
         claimed=claimed,
         measured=found,
         sentence=sentence,
+        place=case.claim.place,
     )
 
 

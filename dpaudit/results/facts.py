@@ -33,7 +33,7 @@ def facts(result: Result, model: ModelResult) -> Facts:
         attacks=tuple(map(_separation, attacks)),
         chosen=chosen,
         differ="" if found is None else _differ(result, found),
-        caveats=_caveats(result, name),
+        caveats=(*_caveats(result, name), *([] if model.start is None else [model.start])),
     )
 
 
@@ -83,7 +83,7 @@ def why_void(result: Result) -> list[str]:
 def _reconstructions(result: Result) -> list[Comparison]:
     """Verdicts on releases: of gradients, and of the games against a mechanism."""
     found = []
-    for cell in result.gradient.cells if result.gradient is not None else ():
+    for cell in (*result.gradient.cells, *result.gradient.texts) if result.gradient is not None else ():
         if cell.verdict is not None and cell.epsilon is not None:
             assert result.gradient is not None
             claim = Claim(cell.epsilon, result.gradient.delta, "record", "add-remove", "accounted")

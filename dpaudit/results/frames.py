@@ -135,7 +135,8 @@ def _attacks(result: "Result") -> Iterator[FrameRow]:
         }
 
 
-def _bounds(result: "Result") -> Iterator[FrameRow]:
+def bound_rows(result: "Result") -> Iterator[FrameRow]:
+    """Every lower bound on ε, with the experiment it is from."""
     for model, name, attack in _named(result):
         if attack.bound is not None:
             yield {**_bound(model, "membership", attack.bound), "attack": name}
@@ -272,7 +273,7 @@ def _auc(attack: AttackResult) -> float:
 
 _ROWS: Mapping[str, Callable[["Result"], Iterator[FrameRow]]] = {
     "attacks": _attacks,
-    "bounds": _bounds,
+    "bounds": bound_rows,
     "models": _models,
     "pools": _pools,
     "slices": _slices,
