@@ -125,7 +125,9 @@ def test_chapter_of_unlearning() -> None:
     assert 'id="claim"' not in html  # nothing was measured of the model's own claim
     assert headline(forgetting()) == "unlearning from model leaks more than claimed."
     assert headline(forgetting(after=0.5)) == "Nothing contradicts the claim about unlearning examined."
-    (said,) = unlearning_in_words(forgetting().unlearning)
+    found = forgetting().unlearning
+    assert found is not None
+    (said,) = unlearning_in_words(found)
     assert "before unlearning ε ≥ 2 (AUC 0.9" in said
     assert "after finetune ε ≥ 1.5" in said
     assert "2 of 10 records still show by themselves" in said

@@ -19,7 +19,7 @@ class Memory:
     def __call__(self, features: Any) -> FloatArray:
         distance = ((features[:, None] - self.features[None]) ** 2).sum(axis=2)
         near = [np.where(self.labels == c, -distance, -np.inf).max(axis=1, initial=-50) for c in range(self.classes)]
-        return np.stack(near, axis=1) + self.offset
+        return np.asarray(np.stack(near, axis=1) + self.offset, np.float64)
 
 
 def train(dataset: Dataset, included: BoolArray, *, seed: int) -> Memory:
@@ -73,4 +73,4 @@ def written(path: Path) -> Path:
 def clouds(records: int = 120) -> Dataset:
     """Labels that only memory explains."""
     rng = np.random.default_rng(5)
-    return Dataset("clouds", rng.normal(size=(records, 4)), rng.integers(2, size=records))
+    return Dataset("clouds", rng.normal(size=(records, 4)).astype(np.float32), rng.integers(2, size=records))

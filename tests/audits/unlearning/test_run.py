@@ -18,6 +18,7 @@ from dpaudit.data.source import population_mask
 from dpaudit.results.facts import judge_unlearning
 from dpaudit.results.result import load_result
 from dpaudit.results.unlearning import UnlearningResult
+from dpaudit.runtime.check import BoolArray, FloatArray
 from dpaudit.runtime.errors import InputError
 from dpaudit.runtime.progress import Silent
 from dpaudit.scores.scores import Scores
@@ -98,15 +99,15 @@ def test_a_run_goes_on_from_what_is_stored(tmp_path: Path) -> None:
     assert found(tmp_path, "nothing").found[0].after != first.found[0].after
 
 
-def null(rng: np.random.Generator, asked: np.ndarray) -> np.ndarray:
+def null(rng: np.random.Generator, asked: BoolArray) -> FloatArray:
     """φ that does not depend on the choices, one large offset for all records of a model."""
     return rng.normal(size=asked.shape) + 10 * rng.normal(size=(len(asked), 1))
 
 
-def flipped(rng: np.random.Generator, asked: np.ndarray) -> np.ndarray:
+def flipped(rng: np.random.Generator, asked: BoolArray) -> FloatArray:
     """φ of randomised response with ε = 1: the choice is told rightly with probability e / (1 + e)."""
     right = rng.random(asked.shape) < np.e / (1 + np.e)
-    return np.where(asked == right, 1.0, -1.0) + 0.01 * rng.normal(size=asked.shape)
+    return np.asarray(np.where(asked == right, 1.0, -1.0) + 0.01 * rng.normal(size=asked.shape), np.float64)
 
 
 @pytest.mark.parametrize(("mechanism", "truth"), [(null, 0.0), (flipped, 1.0)])
@@ -122,8 +123,8 @@ def test_the_bound_is_below_the_truth_however_records_depend_on_each_other(mecha
         scores = u_lira(mechanism(rng, asked), asked, references=16)
         bound = default_bound("one-run", Coins(), seed=seed)
         joined = Scores.join(scores.ravel(), asked[16:].ravel())
-        terms = {"delta": 1e-5, "confidence": 0.95, "adjacency": "add-remove", "unit": "record"}
-        bounds.append(bound(joined, **terms).epsilon)
+        judged = bound(joined, delta=1e-5, confidence=0.95, adjacency="add-remove", unit="record")
+        bounds.append(judged.epsilon)
     assert sum(each > truth for each in bounds) <= 5
     assert np.median(bounds) >= 0.6 * truth
 
