@@ -55,6 +55,15 @@ SMALLER = {
         "prior.records=50",
         "prior.steps=3",
     ),
+    "unlearning.toml": (
+        "data.population=0.9",
+        "architecture.hidden=[4]",
+        "model.mlp.epochs=1",
+        "unlearning.forget=10",
+        "unlearning.models=4",
+        "unlearning.references=4",
+        "unlearning.epsilon=9.0",
+    ),
 }
 # Of examples/attack_table.py: one small data set, networks of four neurons, few epochs.
 TABLE = """

@@ -95,6 +95,8 @@ TYPED = {
     "dpaudit run examples/gradient_leakage.toml": Typed((TF,)),
     "dpaudit run examples/language_model.toml": Typed((TF,)),
     "dpaudit run examples/prior_attack.toml": Typed((TF,)),
+    "dpaudit run examples/unlearning.toml": Typed((TF,)),
+    "dpaudit run examples/unlearning.toml --set unlearning.method=retrain": Typed((TF, SLOW)),
     "dpaudit run plan.toml": Typed((TF,)),
     "dpaudit run plan.toml --backend dask=tcp://scheduler:8786": Typed((TF,)),
     "dpaudit run plan.toml --budget 2m": Typed((TF,)),
