@@ -34,7 +34,7 @@ def measure_steps(network: "Network", records: Dataset, *, clip: float | None, a
     features = tf.constant(records.features)
 
     def belief(_: Sequence[Any], after: Sequence[Any]) -> FloatArray:
-        outputs = network.inference(int(after[0].shape[0]))(tuple(after), features).numpy()
+        outputs = network.inference(network.copies(tuple(after)))(tuple(after), features).numpy()
         return phi(outputs, records.labels, task=records.task).values
 
     return belief

@@ -49,12 +49,13 @@ class TorchTrainer:
         included: BoolArray,
         *,
         seeds: Sequence[int],
-        start: Sequence[npt.NDArray[np.float32]] | None = None,
+        start: Sequence[Sequence[npt.NDArray[np.float32]]] | None = None,
         watch: StepWatch | None = None,
     ) -> list[TrainedModel]:
         """Train one model per row of ``included`` (models, records), one after the other."""
-        rows = zip(included, seeds, strict=True)
-        return [self.trained(dataset, row, seed=seed, start=start, watch=watch) for row, seed in rows]
+        own = [None] * len(seeds) if start is None else list(start)
+        rows = zip(included, seeds, own, strict=True)
+        return [self.trained(dataset, row, seed=seed, start=first, watch=watch) for row, seed, first in rows]
 
     def measure(self, records: Dataset, *, along_gradients: bool) -> Measure:
         """What an attacker who sees a step learns of some records (`dpaudit.training.torch_scores`)."""

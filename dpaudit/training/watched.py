@@ -28,7 +28,7 @@ class WatchedTrainer(Trainer, Protocol):
         included: BoolArray,
         *,
         seeds: Sequence[int],
-        start: Sequence[npt.NDArray[np.float32]] | None = None,
+        start: Sequence[Sequence[npt.NDArray[np.float32]]] | None = None,
         watch: StepWatch | None = None,
     ) -> list[TrainedModel]:
         """Train one model per row of ``included``, from given weights where there are any."""

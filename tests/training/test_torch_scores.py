@@ -129,11 +129,11 @@ def test_a_start_is_taken_and_a_plain_twin_exists() -> None:
     trainer = Opacus(f"{HERE}:mlp", 1.0, 0.0, epochs=1, batch_size=20, learning_rate=1e-9)
     data, everyone = line(), np.ones((1, 60), bool)
     start = [value for _, value in sorted(trainer.without_privacy()(data, everyone[0], seed=3).weights.items())]
-    again = trainer.train_many(data, everyone, seeds=[4], start=start)[0]
+    again = trainer.train_many(data, everyone, seeds=[4], start=[start])[0]
     for own, given in zip(sorted(again.weights), start, strict=True):
         np.testing.assert_allclose(again.weights[own], given, atol=1e-6)
     with pytest.raises(InputError, match="do not fit the network"):
-        trainer.train_many(data, everyone, seeds=[4], start=start[1:])
+        trainer.train_many(data, everyone, seeds=[4], start=[start[1:]])
     assert isinstance(watched(Function(lambda *_, **__: None), data), Skipped)
     assert watched(trainer, data) is trainer
 

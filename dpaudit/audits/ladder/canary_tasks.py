@@ -120,7 +120,8 @@ class CanaryRuns:
         assert not isinstance(trainer, Skipped)
         measure = trainer.measure(own.records, along_gradients=self.scoring.along_gradients)
         exposure = Exposure(measure, self.scoring.every_step)
-        trainer.train_many(together, included, seeds=self.seeds, start=self.start, watch=exposure)
+        start = None if self.start is None else [self.start] * len(self.seeds)
+        trainer.train_many(together, included, seeds=self.seeds, start=start, watch=exposure)
         return CanaryScores(exposure.scores(self.seeds))
 
 
