@@ -6,7 +6,8 @@ import numpy as np
 
 from dpaudit.audits.audit import Audit
 from dpaudit.audits.gradient.settings import GradientSettings
-from dpaudit.audits.gradient.stage import Invert, Inverted, Paid, Price, StageInputs, draw_victims, victim_rows
+from dpaudit.audits.gradient.stage import Invert, Inverted, Paid, Price
+from dpaudit.audits.gradient.stage_inputs import StageInputs, draw_victims, victim_rows
 from dpaudit.audits.gradient.texts import PaidInText, PriceInText, ReadTexts, TextsRead, text_of
 from dpaudit.data.tokens import tokenizer_named
 from dpaudit.results.gradient import GradientResult, Picture
@@ -88,9 +89,7 @@ def _shown(given: StageInputs, audit: Audit, read: Mapping[tuple[str, str, str],
         for chosen in settings.defence:
             recovered = any(read[scenario.name, chosen.name, attack.name] for attack in settings.attacks)
             shown.append(
-                ShownText(
-                    scenario=scenario.name, defence=chosen.name, text=text, found=text if recovered else None
-                )
+                ShownText(scenario=scenario.name, defence=chosen.name, text=text, found=text if recovered else None)
             )
     return shown
 
