@@ -164,7 +164,7 @@ class GradientSettings(BaseModel):
 
     def check(self, delta: float, *, texts: bool) -> None:
         """Refuse an architecture, a defence or an attack that cannot be built or is for other data than the plan's."""
-        self.architecture.build("gradient.architecture")
+        self.architecture.without_start("gradient.architecture")
         for chosen in self.defence:
             chosen.build(delta)
         for attack in self.attacks:

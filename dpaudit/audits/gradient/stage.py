@@ -98,7 +98,7 @@ class Stage:
         self.dataset, population = given.records()
         assert population is not None
         keras.utils.set_random_seed(given.seed_for("model"))
-        build = self.settings.architecture.build("gradient.architecture")
+        build = self.settings.architecture.without_start("gradient.architecture")
         self.victims = Victims.of(build(self.dataset.features.shape[1:], self.dataset.outputs))
         features = self.dataset.features.astype(np.float64)
         self.box = (min(0.0, float(features.min())), max(1.0, float(features.max())))

@@ -101,7 +101,7 @@ class TextStage:
         self.population = population
         _refuse_short(self.dataset)
         keras.utils.set_random_seed(given.seed_for("model"))
-        build = self.settings.architecture.build("gradient.architecture")
+        build = self.settings.architecture.without_start("gradient.architecture")
         self.victims = text_victims(build(*self.dataset.network_shape))
         self.attacks: dict[str, TextAttack] = {
             item.name: item.build(model=self.victims.model, seed=given.seed_for("attack", item.name))
