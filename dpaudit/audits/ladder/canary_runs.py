@@ -10,7 +10,15 @@ from dpaudit.accounting.claim import Claim, Poisson
 from dpaudit.attacks.membership.lira import Lira
 from dpaudit.attacks.membership.rmia import Rmia
 from dpaudit.audits.audit import Audit, Subject
-from dpaudit.audits.ladder.canary_tasks import Canaried, CanaryRuns, CanaryScores, GradientCanaries, Scoring
+from dpaudit.audits.ladder.canary_tasks import (
+    Canaried,
+    CanaryRuns,
+    CanaryScores,
+    DecorrelatedCanaries,
+    GradientCanaries,
+    Scoring,
+)
+from dpaudit.audits.ladder.decorrelated import cannot_decorrelate
 from dpaudit.audits.ladder.settings import PILOT, LadderSettings, RungFindings
 from dpaudit.audits.membership.reference_models import pool_signals, target_signals
 from dpaudit.bounds.choosing import Fixed
@@ -42,6 +50,7 @@ def audit_one_run(settings: LadderSettings, audit: Audit, subject: Subject) -> R
     if reason is not None:
         return reason
     coins = fair_coins(settings.canaries, seed=audit.seed_for("ladder coins", subject.name))
+    coins = audit.audited_member if audit.canaries else coins  # those of the plan, in its own training
     scores = _scores(settings, audit, subject, coins, seed=audit.seed_for("one run", subject.name))
     bound = default_bound("one-run", Coins(0.5), seed=audit.seed_for("ladder bound", subject.name))
     return RungFindings(bound=_bound(bound, Scores.join(scores, coins), audit))
@@ -56,7 +65,13 @@ def _scores(settings: LadderSettings, audit: Audit, subject: Subject, coins: Boo
         task = GradientCanaries(trainer, records, coins, every_step, seed)
         return _one(audit, f"train gradient canaries for {subject.name}", task)
     canaried = _with_canaries(settings, audit, subject, settings.canaries)
-    included = np.concatenate([audit.member, coins])
+    included = audit.member if audit.canaries else np.concatenate([audit.member, coins])
+    seed = audit.training_seed(subject.name) if audit.canaries else seed
+    if settings.score == "decorrelated":
+        trainer = on_engine(subject.trainer, canaried.together)
+        assert not isinstance(trainer, Skipped)
+        decorrelated = DecorrelatedCanaries(trainer, canaried.sent, coins.size, included, seed)
+        return _one(audit, f"see every step of {subject.name}", decorrelated)
     if _watching(settings):
         runs = _runs(settings, subject, canaried, included[None], [seed], None)
         watched: FloatArray = _one(audit, f"train canaries for {subject.name}", runs)[0]
@@ -186,17 +201,21 @@ def _refused(settings: LadderSettings, audit: Audit, subject: Subject) -> Skippe
             f"the steps of a {type(subject.trainer).__name__} trainer cannot be watched, because {trainer.reason}; "
             "score by loss, lira or rmia and observe the final model"
         )
+    if settings.score == "decorrelated":
+        return cannot_decorrelate(trainer)
     if settings.canary == "gradient" and trainer.l2_norm_clip is None:
         return Skipped("gradients that are not clipped have no size a canary could have")
     return None
 
 
 def _watching(settings: LadderSettings) -> bool:
-    return settings.score == "white-box" or settings.observe == "all-steps"
+    return settings.score in ("white-box", "decorrelated") or settings.observe == "all-steps"
 
 
 def _with_canaries(settings: LadderSettings, audit: Audit, subject: Subject, count: int) -> Canaried:
     """They come from records no model was trained on, or only the public model that finds them."""
+    if audit.canaries:
+        return Canaried(audit.audited, audit.dataset, audit.records())
     if audit.dataset.task not in ("multiclass", "binary"):
         raise InputError(
             f"the canaries of the ladder need classes, and the task of {audit.dataset.name} is "

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from dpaudit.audits.ladder.decorrelated import decorrelated_scores
 from dpaudit.audits.ladder.gradient_canaries import gradient_canary_scores
 from dpaudit.bounds.lower_bound import Skipped
 from dpaudit.data.dataset import Dataset
@@ -140,19 +141,35 @@ class GradientCanaries:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class DecorrelatedCanaries:
+    """A task: scores of `decorrelated_scores`."""
+
+    trainer: DpSgd
+    records: Records
+    canaries: int
+    included: BoolArray
+    seed: int
+
+    def __call__(self) -> CanaryScores:
+        """Scores, shape (canaries,)."""
+        data, _ = self.records()
+        return CanaryScores(decorrelated_scores(self.trainer, data, self.included, self.canaries, seed=self.seed))
+
+
 def _measure(
     along_gradients: bool, trainer: DpSgd, canaried: Canaried
 ) -> Callable[["Parameters", "Parameters"], FloatArray]:
     """How the canaries are scored: along their gradients, or by how far they are believed afterwards."""
     from dpaudit.engine.dot_products import dot_products
     from dpaudit.runtime.tensorflow import tf
-    from dpaudit.training.keras_model import keras_targets
+    from dpaudit.training.keras_model import keras_targets, network_inputs
 
     network, records = trainer.network(canaried.together), canaried.records
     if along_gradients:
         along = dot_products(network, records.task, trainer.l2_norm_clip)
         return lambda before, after: np.asarray(
-            along(before, after, records.features, keras_targets(records)), np.float64
+            along(before, after, network_inputs(records), keras_targets(records)), np.float64
         )
     features = tf.constant(records.features)
 
