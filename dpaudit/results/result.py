@@ -26,6 +26,7 @@ from dpaudit.results.prior import PriorResult
 from dpaudit.results.record_scores import FILE as SCORES_FILE
 from dpaudit.results.record_scores import ScoresBeside
 from dpaudit.results.trace import TraceResult
+from dpaudit.results.unlearning import UnlearningResult
 from dpaudit.runtime.errors import AuditFailed, InputError
 from dpaudit.runtime.files import alone_in, read_text, write_text
 from dpaudit.runtime.first_error import first_error
@@ -83,7 +84,7 @@ class ModelResult(_Part):
     """One model under audit.
 
     ``noise``: what is known of the noise of its training; None in results that did not record it, where the trainer and
-    the mechanism say it.
+    the mechanism say it. ``start``: the weights it started from, in a sentence; None where they were drawn at random.
     """
 
     name: str
@@ -93,6 +94,7 @@ class ModelResult(_Part):
     accounted: Annotated[AccountedClaim | None, Field(validation_alias=AliasChoices("accounted", "promise"))]
     utility: Utility | None
     noise: NoiseKnowledge | None = None
+    start: str | None = None
 
 
 class Result(_Part):
@@ -112,6 +114,7 @@ class Result(_Part):
     membership: MembershipResult | None = None
     federated: FederatedResult | None = None
     ladder: LadderResult | None = None
+    unlearning: UnlearningResult | None = None
     gradient: GradientResult | None = None
     prior: PriorResult | None = None
     trace: TraceResult | None = None
@@ -139,6 +142,7 @@ class Result(_Part):
         MembershipResult
         | FederatedResult
         | LadderResult
+        | UnlearningResult
         | GradientResult
         | PriorResult
         | TraceResult
@@ -149,6 +153,7 @@ class Result(_Part):
             self.membership,
             self.federated,
             self.ladder,
+            self.unlearning,
             self.gradient,
             self.prior,
             self.trace,
