@@ -2,7 +2,7 @@
 
     python benchmarks/text_canaries.py            1000 canaries (about ten minutes on two idle cores)
     python benchmarks/text_canaries.py --smoke    100 canaries and few steps
-    python benchmarks/text_canaries.py --only with-privacy --canaries 500 --seeds 1 2 3
+    python benchmarks/text_canaries.py --only with-privacy --canaries 300 --texts 300 --steps 4 --seeds 1 2 3
 
 **Without DP**: new tokens, 0.73 million parameters, the attack by loss. To reach: a true-positive rate of 0.9 at a
 false-positive rate of 1 %, and ε ≥ 3.
@@ -36,7 +36,7 @@ from dpaudit.scores.scores import Scores
 from dpaudit.training.decoder import Decoder
 from dpaudit.training.dp_sgd import DpSgd
 
-DELTA = 1e-5
+DELTA, SPEECHES = 1e-5, 21267
 
 
 def records(count: int, context: int, population: float) -> Dataset:
@@ -78,9 +78,9 @@ def without_privacy(count: int, epochs: int) -> None:
     judge(f"without DP, {count} canaries, loss", seen, coins)
 
 
-def with_privacy(count: int, steps: int, claim: float, seeds: list[int]) -> None:
-    """New tokens, of one training on full batches for each seed, whose every step is seen."""
-    data = records(count, 24, 0.96)
+def with_privacy(count: int, texts: int, steps: int, claim: float, seeds: list[int]) -> None:
+    """New tokens beside texts, of one training on full batches for each seed, whose every step is seen."""
+    data = records(count, 24, 1 - texts / SPEECHES)
     found = []
     for seed in seeds:
         coins = fair_coins(count, seed=derive_seed(seed, "coins"))
@@ -112,6 +112,8 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="small: 100 canaries and few steps")
     parser.add_argument("--only", choices=["without-privacy", "with-privacy"], help="one of the two parts")
     parser.add_argument("--canaries", type=int, default=1000)
+    parser.add_argument("--texts", type=int, default=850, help="beside the canaries, with DP; default 850")
+    parser.add_argument("--steps", type=int, default=10, help="with DP; default 10")
     parser.add_argument("--claims", type=float, nargs="+", default=[8.0, 4.0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     given = parser.parse_args()
@@ -119,7 +121,7 @@ def main() -> None:
     if given.only != "with-privacy":
         without_privacy(count, 1 if given.smoke else 8)
     for claim in [] if given.only == "without-privacy" else given.claims:
-        with_privacy(count, 2 if given.smoke else 10, claim, given.seeds)
+        with_privacy(count, given.texts, 2 if given.smoke else given.steps, claim, given.seeds)
 
 
 if __name__ == "__main__":

@@ -109,7 +109,8 @@ class EveryStep:
         from dpaudit.engine.gradients import plain_sum
         from dpaudit.runtime.tensorflow import tf
 
-        copies = tuple(tf.repeat(value, len(x), axis=0) for value in parameters)
+        trained = self.network.trainable  # what an adapter leaves as it is has one copy for all
+        copies = tuple(tf.repeat(v, len(x), axis=0) if i in trained else v for i, v in enumerate(parameters))
         sums, _ = plain_sum(self.network, copies, x[:, None], y[:, None], loss=self.loss)
         flat = tf.concat([tf.reshape(value, [len(x), -1]) for value in sums], axis=1)
         norms = tf.norm(flat, axis=1, keepdims=True)
