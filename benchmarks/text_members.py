@@ -1,8 +1,9 @@
 """Real texts: how much reference models find that the public model alone does not.
 
-    python benchmarks/text_members.py                   4 references (about six CPU minutes)
-    python benchmarks/text_members.py --references 16   the same with 16 (about fifteen)
-    python benchmarks/text_members.py --smoke           few texts
+    python benchmarks/text_members.py                   4 references
+    python benchmarks/text_members.py --references 16   the same with 16
+    python benchmarks/text_members.py --texts 1500      fewer texts
+    python benchmarks/text_members.py --smoke           300 texts, one epoch
 
 A small model is trained on public speeches of Shakespeare and then fine-tuned without DP on half of 4,000 others. The
 usual attack compares the loss of a text with that under the public model. The stronger one compares it with models that
@@ -105,10 +106,11 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--references", type=int, default=4, help="an even number; default 4")
+    parser.add_argument("--texts", type=int, default=4000, help="half of them for each model; default 4000")
     parser.add_argument("--epochs", type=int, default=8, help="of the fine-tuning; default 8")
     parser.add_argument("--smoke", action="store_true", help="300 texts, one epoch")
     given = parser.parse_args()
-    measure(300 if given.smoke else 4000, given.references, 1 if given.smoke else given.epochs)
+    measure(300 if given.smoke else given.texts, given.references, 1 if given.smoke else given.epochs)
 
 
 if __name__ == "__main__":
