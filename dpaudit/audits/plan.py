@@ -56,7 +56,7 @@ SCHEMA = 1
 MANY = 10**6  # records enough for any batch, to ask a trainer for its noise before the data is read
 AUDITS = ("membership", "gradient", "prior", "federated", "ladder", "unlearning", "extraction")
 NOT_BESIDE_A_TRACE = ("data", "model", "adapter", *AUDITS, "canaries")
-NOT_FOR_TEXTS = ("prior", "federated", "ladder", "unlearning")
+NOT_FOR_TEXTS = ("prior", "federated", "unlearning")
 
 
 class Plan(PlanTable):
@@ -285,11 +285,13 @@ def _check_texts(plan: Plan, where: str) -> None:
             raise InputError(f'{where}: [extraction] is of texts: set kind = "text" in [data].')
         return
     assert plan.data is not None
-    if plan.extraction is not None:
-        try:
+    try:
+        if plan.extraction is not None:
             plan.extraction.check(canaries=plan.canaries is not None, context=plan.data.context)
-        except InputError as error:
-            raise InputError(f"{where}: {error}") from error
+        if plan.ladder is not None:
+            plan.ladder.refuse_texts(canaries=plan.canaries is not None)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
     beside = [name for name in NOT_FOR_TEXTS if getattr(plan, name) is not None]
     if beside:
         raise InputError(f"{where}: [{beside[0]}] takes no texts; a language model is audited by [membership].")
