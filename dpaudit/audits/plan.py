@@ -280,9 +280,7 @@ def _check_texts(plan: Plan, where: str) -> None:
             what = "inference.classes needs" if classes else "crafted needs"
             raise InputError(f"{where}: federated.{what} records of numbers with classes, and the data are texts.")
         if plan.canaries is not None:
-            raise InputError(
-                f"{where}: [canaries] are single texts; a federation has canary users, federated.canaries."
-            )
+            raise InputError(f"{where}: [canaries] are single texts; canary users are in federated.canaries.")
     for name, trainer in plan.trainers().items():
         if not isinstance(trainer, DpSgd | Sgd | Federated):
             kind = type(trainer).__name__
