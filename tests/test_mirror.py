@@ -32,7 +32,7 @@ THROUGH = {
     "tests/audits/membership/test_reference_models.py": "audits.membership.views",
     "tests/audits/test_attack.py": "audits.signals data.as_data",
     "tests/audits/test_heavy_steps.py": "runtime.seeds training.reference_models.task_cache",
-    "tests/audits/test_plan.py": "audits.plan_tables runtime.first_error runtime.strict",
+    "tests/audits/test_plan.py": "audits.plan_paths audits.plan_tables runtime.first_error runtime.strict",
     "tests/audits/test_run.py": "runtime.keras_two runtime.log runtime.tensorflow",
     "tests/audits/test_score.py": "accounting.adjacency audits.statement data.member_choice",
     "tests/audits/test_sweep.py": "cli.sweep reports.sweep results.sweep",

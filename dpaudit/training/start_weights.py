@@ -18,7 +18,12 @@ from dpaudit.training.model_file import arrays_in
 SUFFIXES = (".npz", ".safetensors", ".weights.h5", ".keras")
 Arrays = dict[str, npt.NDArray[Any]]
 # Of safetensors; numpy has no bfloat16, whose bits are the upper half of a float32.
-DTYPES = {"F64": np.dtype("<f8"), "F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
+DTYPES: dict[str, np.dtype[Any]] = {
+    "F64": np.dtype("<f8"),
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "BF16": np.dtype("<u2"),
+}
 LONGEST_HEADER = 10**8  # bytes, as the format itself limits it
 STORED = re.compile(r"^weights/\d{3,}:")
 
