@@ -22,7 +22,7 @@ THROUGH = {
         "attacks.membership._log_surprise attacks.membership.confidence attacks.membership.entropy"
     ),
     "tests/audits/federated/test_attacks.py": "audits.federated.watched",
-    "tests/audits/federated/test_run.py": "audits.federated.course audits.federated.run data.synthetic",
+    "tests/audits/federated/test_run.py": "audits.federated.course audits.federated.run data.synthetic results.metric",
     "tests/audits/experiment/test_audit.py": "audits.experiment.heldout audits.experiment.predictions",
     "tests/audits/gradient/test_settings.py": "audits.architecture",
     "tests/audits/ladder/test_run.py": (
@@ -57,8 +57,9 @@ THROUGH = {
         "engine.attention engine.conv_windows engine.layers engine.per_example_clipping engine.sequence_layers "
         "engine.shapes"
     ),
+    "tests/engine/test_low_rank.py": "engine.low_rank",
     "tests/engine/test_network.py": "engine.initial_weights engine.read_keras",
-    "tests/engine/test_training.py": "engine.cost engine.device_arrays engine.randomness",
+    "tests/engine/test_training.py": "engine.device_arrays engine.randomness",
     "tests/gate/test_verify.py": "gate.judge_claim",
     "tests/inspection/test_federated_rounds.py": "inspection.under_test training.federated.server_under_test",
     "tests/inspection/test_inspection.py": (
