@@ -31,6 +31,13 @@ SMALLER = {
         "federated.canaries.clients=20",
     ),
     "federated_linear.toml": ("model.fedavg.rounds=2", "model.dp-fedavg.rounds=2"),
+    "federated_text.toml": (
+        "data.population=0.97",
+        "data.context=4",
+        "architecture.width=4",
+        *(f"model.{name}.rounds=1" for name in ("plain", "dp")),
+        "federated.canaries.clients=20",
+    ),
     "gradient_leakage.toml": (
         "gradient.victims=2",
         'gradient.attacks=[{ name = "matching", iterations = 2 }]',
