@@ -204,8 +204,12 @@ def load_plan(path: Path, overrides: Sequence[str] = ()) -> Plan:
                 file_kind(Path(named)) in suffixes or (texts and (path.parent / named).is_dir())
             ):
                 data[key] = str((path.parent / named).resolve())
-    trace = table.get("trace")
-    for part, keys in ((trace, ("path",)), (trace.get("users") if isinstance(trace, dict) else None, USER_FILES)):
+    trace, canaries = table.get("trace"), table.get("canaries")
+    for part, keys in (
+        (canaries, ("samples",)),
+        (trace, ("path",)),
+        (trace.get("users") if isinstance(trace, dict) else None, USER_FILES),
+    ):
         for key in keys:
             if isinstance(part, dict) and isinstance(part.get(key), str):
                 part[key] = str((path.parent / part[key]).resolve())
