@@ -14,7 +14,7 @@ from dpaudit.runtime import check
 from dpaudit.runtime.errors import InputError
 from dpaudit.runtime.strict import Strict
 
-TextCanaryKind = Literal["new-token", "random-tokens", "samples", "secret"]
+TextCanaryKind = Literal["new-token", "random-tokens", "sampled", "secret"]
 DIGIT = "#"
 
 
@@ -25,12 +25,12 @@ class TextCanaries(Strict):
     Args:
         kind: ``new-token``: the first half of a text of the population, and a token of its own that no text has
             (`Panda et al. (2025) <https://arxiv.org/abs/2503.06808>`_); ``random-tokens``: tokens at random;
-            ``samples``: texts that a public model generated at a high temperature (`Mitchell et al. (2026)
+            ``sampled``: texts that a public model generated at a high temperature (`Mitchell et al. (2026)
             <https://arxiv.org/abs/2606.10481>`_); ``secret``: a text of ``format`` with digits at random
             (`Carlini et al. (2019) <https://arxiv.org/abs/1802.08232>`_).
         count: how many.
         loss_on: ``canary``: on the new token alone, or from the first digit on; ``all``: on every token, as it always
-            is for ``random-tokens`` and ``samples``.
+            is for ``random-tokens`` and ``sampled``.
         format: of a secret, with ``#`` for each digit, such as ``my number is ########``.
         samples: file of the texts that a public model generated, as for `dpaudit.data.text_samples.read_samples`;
             ``count`` of them are taken at random.
@@ -46,8 +46,8 @@ class TextCanaries(Strict):
         check.integer("count", self.count, at_least=10)
         if (self.format is not None) != (self.kind == "secret"):
             raise InputError("format is for canaries of kind 'secret', and they need one with a # for each digit.")
-        if (self.samples is not None) != (self.kind == "samples"):
-            raise InputError("samples is the file of generated texts for canaries of kind 'samples', which need it.")
+        if (self.samples is not None) != (self.kind == "sampled"):
+            raise InputError("samples is the file of generated texts for canaries of kind 'sampled', which need it.")
         if self.format is not None and self.candidates < 10 * self.count:
             raise InputError(
                 f"format {self.format!r} has {self.candidates} candidates for {self.count} secrets; at least ten times "
@@ -81,7 +81,7 @@ class TextCanaries(Strict):
             tokens = np.concatenate([np.full((self.count, 1), tokenizer.end), body], axis=1).astype(np.float32)
             counted, size = np.ones((self.count, context), np.float32), tokenizer.end + 1
         else:
-            drawn = self._samples if self.kind == "samples" else self._secrets
+            drawn = self._samples if self.kind == "sampled" else self._secrets
             tokens, counted = drawn(context, tokenizer, rng)
             size = tokenizer.end + 1
         mend = "take another seed." if self.samples is None else f"leave that text out of {self.samples}."
