@@ -50,6 +50,8 @@ from dpaudit.data.text import read_texts
 from dpaudit.data.token_files import write_token_logprobs
 from dpaudit.integrations.hugging_face import hugging_face_token_logprobs
 from dpaudit.runtime.check import BoolArray, FloatArray, IntArray
+from dpaudit.scores.roc import Roc
+from dpaudit.scores.scores import Scores
 
 FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 LAYERS, HEAD = 30, 64
@@ -212,6 +214,7 @@ def without_privacy(tokenizer: Any, texts: Texts, coins: BoolArray, epochs: int)
 
 def audit_tables(model: Any, tokenizer: Any, texts: Texts, coins: BoolArray, *, epsilon: float | None) -> None:
     """Write the log-probabilities of the new tokens and audit them as a user would."""
+    seen = np.zeros(len(coins))
     with tempfile.TemporaryDirectory() as folder:
         for name, side in (("members", coins), ("others", ~coins)):
             rows = np.flatnonzero(side)
@@ -223,8 +226,16 @@ def audit_tables(model: Any, tokenizer: Any, texts: Texts, coins: BoolArray, *, 
                 columns={"id": [f"canary {row}" for row in rows]},
             )
             assert np.array_equal(table.tokens, texts.tokens[rows, -1].numpy()), "the reader saw other tokens"
+            seen[rows] = table.logprobs
             write_token_logprobs(Path(folder, f"{name}.parquet"), table)
+        say_roc("log-probability of the new token", seen, coins)
         dpaudit(folder, "attack", "--token-logprobs", "members.parquet", "others.parquet", *_claim(epsilon))
+
+
+def say_roc(what: str, scores: FloatArray, coins: BoolArray) -> None:
+    """Print how well scores tell canaries that were in from those that were not."""
+    roc = Roc.of(Scores.join(scores, coins))
+    print(f"{what}: AUC {roc.auc:.3f}, TPR at 1 % FPR {roc.tpr_at(0.01).tpr:.3f}", flush=True)
 
 
 class GradientsOfRecords:
@@ -288,6 +299,7 @@ def with_privacy(tokenizer: Any, texts: Texts, coins: BoolArray, steps: int, rat
     audit_tables(watched.model._module, tokenizer, texts, coins, epsilon=EPSILON)
     with tempfile.TemporaryDirectory() as folder:
         lines = [f"{score},{int(inside)}" for score, inside in zip(watched.scores(sigma), coins, strict=True)]
+        say_roc("every step, decorrelated", watched.scores(sigma), coins)
         Path(folder, "scores.csv").write_text("\n".join(["score,member", *lines]))
         dpaudit(folder, "score", "scores.csv", *_claim(EPSILON))
 
@@ -325,9 +337,11 @@ def main() -> None:
     torch.set_num_threads(1)
     disable_progress_bar()
     tokenizer = AutoTokenizer.from_pretrained(weights(), gguf_file=FILE)
-    count, speeches, epochs, steps = (40, 20, 1, 1) if chosen.smoke else (300, 40, 6, 3)
+    count, speeches, epochs, steps = (40, 20, 1, 1) if chosen.smoke else (300, 40, 6, 2)
     texts, coins = Texts(tokenizer, count, speeches, seed=1), fair_coins(count, seed=2)
-    print(f"{count} canaries, {int(coins.sum())} of them in, {speeches} speeches; {minutes():.1f} CPU minutes")
+    print(
+        f"{count} canaries, {int(coins.sum())} of them in, {speeches} speeches; {minutes():.1f} CPU minutes", flush=True
+    )
     if chosen.only in (None, "perplexity"):
         model = AutoModelForCausalLM.from_pretrained(weights(), gguf_file=FILE, dtype=torch.float32)
         model.eval()
