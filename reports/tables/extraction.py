@@ -69,21 +69,18 @@ def extraction_in_words(found: ExtractionResult) -> list[str]:
         first = sum(each.first for each in found.secrets)
         top = max(each.by_rank for each in found.secrets)
         fits = [each.by_fit for each in found.secrets if each.first]
+        fit = f". The fit, which extrapolates, gives these {_range(fits)} bits." if first else ""
         said.append(
             f"{first:,} of {len(found.secrets):,} secrets are likelier than all {found.candidates:,} candidates: their "
             f"exposure by rank is {math.log2(found.candidates + 1):.1f} bits, the most it can be"
-            + (
-                f". The fit, which extrapolates, gives these {_range(fits)} bits."
-                if first
-                else f"; the largest is {top:.1f} bits."
-            )  # fmt: skip
+            + (fit or f"; the largest is {top:.1f} bits.")
         )
     if found.reproduced is not None:
         one = found.reproduced
         said.append(
-            f"Found in {count_of(one.generations, 'generation')}: {one.verbatim:,} of {count_of(one.texts, 'text')} word "
-            f"for word, {one.near:,} at least nearly ({percent(one.near / one.texts)}), {one.run:,} with {one.words} "
-            "words in a row."
+            f"Found in {count_of(one.generations, 'generation')}: {one.verbatim:,} of {count_of(one.texts, 'text')} "
+            f"word for word, {one.near:,} at least nearly ({percent(one.near / one.texts)}), {one.run:,} with "
+            f"{one.words} words in a row."
         )
     return said
 
