@@ -19,6 +19,7 @@ from dpaudit.reports.drawing import Drawing
 from dpaudit.reports.records import ShownRecords
 from dpaudit.reports.summary import attackers, plain_verdict, risk, summary_row, would_change
 from dpaudit.reports.tables import extraction, gradient
+from dpaudit.reports.tables.unlearning import name_state
 from dpaudit.results.membership import AttackResult
 from dpaudit.results.result import ModelResult, Result
 from dpaudit.runtime.files import replacing, write_text
@@ -92,7 +93,8 @@ def write_pixels(result: Result, folder: Path) -> None:
 def draw_figures(result: Result) -> dict[str, Drawing]:
     """Every figure of a report by file name."""
     found = {}
-    if result.models and any(outcome is not result.extraction for outcome in result.outcomes):
+    apart = [result.unlearning, *result.extraction]
+    if result.models and any(all(outcome is not each for each in apart) for outcome in result.outcomes):
         found["claim"] = figures.claim_against_measurement(result)
     attacked = [model for model in words.by_severity(result) if figures.attacks_on(result, model.name)]
     for model in attacked[:CURVES]:
@@ -194,4 +196,6 @@ def _environment() -> jinja2.Environment:
     environment.filters.update(percent=words.percent, figure=words.figure)
     environment.globals["words"] = words
     environment.globals["words_of_extraction"] = extraction.extraction_in_words
+    environment.globals["name_state"] = name_state
+    environment.globals["figure_of_extraction"] = extraction.figure_name
     return environment

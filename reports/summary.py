@@ -100,6 +100,13 @@ def plain_verdict(result: Result, subject: str) -> str:
         leaks = f"; it leaks at least ε = {bound.epsilon:.3g}" if bound is not None and bound.epsilon > 0 else ""
         return f"It claims nothing, so there is nothing to contradict{leaks}."
     claim = f"the claim of ε ≤ {found.claim.epsilon:.3g}"
+    if _forgets(result, subject) and found.verdict == "contradicted":
+        measured = figures.general_bound(result, subject)
+        assert measured is not None  # which is what contradicts it
+        return (
+            "Forgotten records are told from records that were never there: ε is at least "
+            f"{measured.epsilon:.3g}, more than {claim}."
+        )
     match found.verdict:
         case "contradicted" if found.strongest is not None:
             return f"It leaks at least ε = {found.strongest.epsilon:.3g}, more than {claim}."
@@ -131,11 +138,16 @@ def attackers(result: Result) -> list[str]:
         found.append("An attacker who watches a federation: its final model, its rounds, or what single clients send.")
     if result.trace is not None:
         found.append("A reader of the recorded rounds of a federation.")
+    if result.unlearning is not None:
+        found.append(
+            "An attacker who holds a record, sees what the model answers after unlearning, trains and unlearns "
+            f"{result.unlearning.references} models like it, and asks whether the record was ever there."
+        )
     if result.gradient is not None:
         found.append("An attacker who sees the gradient or update of a client and makes the records behind it again.")
     if result.prior is not None:
         found.append("An attacker who knows all records but one, sees every noisy step, and has a list of candidates.")
-    if result.extraction is not None:
+    if result.extraction:
         found.append("An attacker who holds the beginning of a text and samples the rest from the model, many times.")
     return found
 
@@ -210,9 +222,15 @@ def _after_contradiction(result: Result, subjects: list[str]) -> list[str]:
         return ["Another training: what contradicts the claim is arithmetic or a check, and no chance."]
     worst = max(strongest, key=lambda found: _epsilon(found.strongest))
     assert worst.strongest is not None
+    if _forgets(result, worst.subject):
+        first = "Another method of unlearning, or training again without the records."
+    else:
+        first = (
+            f"A claim for {words.short(worst.subject)} of at least ε = {worst.strongest.epsilon:.3g}, or a training "
+            "that leaks less: more noise, fewer steps, more records."
+        )
     return [
-        f"A claim for {words.short(worst.subject)} of at least ε = {worst.strongest.epsilon:.3g}, or a training that "
-        "leaks less: more noise, fewer steps, more records.",
+        first,
         f"Chance: a true claim is contradicted in at most {words.percent(1 - result.level.confidence)} of such audits. "
         "A second audit with newly chosen members tells.",
     ]
@@ -228,12 +246,19 @@ def _attacks(result: Result, subject: str) -> str:
         ran = sorted({rung.rung for rung in result.ladder.rungs if rung.model == subject and not rung.skipped})
         if ran:
             parts.append(f"rung{'s' if len(ran) > 1 else ''} {', '.join(str(rung) for rung in ran)} of the ladder")
-    if result.extraction is not None:
+    if result.extraction_from(subject) is not None:
         parts.append("extraction by sampling")
+    if _forgets(result, subject):
+        return "U-LiRA"
     others = len(result.bounds(subject)) - number - (0 if result.ladder is None else len(result.ladder.bounds(subject)))
     if others > 0:
         parts.append(words.count_of(others, "other audit"))
     return ", ".join(parts) or "none"
+
+
+def _forgets(result: Result, subject: str) -> bool:
+    """Whether a verdict is about unlearning."""
+    return result.unlearning is not None and any(each.subject == subject for each in result.unlearning.found)
 
 
 def _of_thousand(advantage: float) -> str:

@@ -37,7 +37,10 @@ def tabulate_models(result: Result) -> Table:
     for model in result.models:
         drawn.add_row(*_row(result, model))
     shuffled = any(model.accounted is not None and model.accounted.optimistic for model in result.models)
-    bounds = [bound for model in result.models for bound in result.bounds(model.name)]
+    subjects = [model.name for model in result.models]
+    if result.unlearning is not None:
+        subjects += [each.subject for each in result.unlearning.found]
+    bounds = [bound for subject in subjects for bound in result.bounds(subject)]
     measured = {(bound.delta, bound.adjacency, bound.unit) for bound in bounds}
     # Of bounds that differ each says its own in the result; the caption then says the audit's.
     delta, adjacency, unit = measured.pop() if len(measured) == 1 else (result.delta, result.adjacency, result.unit)

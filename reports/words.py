@@ -68,10 +68,16 @@ def headline(result: Result) -> str:
 
 
 def _claims_in_words(result: Result, subjects: Sequence[str]) -> str:
-    """So many claims of models, and so many claims about what was released."""
+    """So many claims of models, of unlearning, and about what was released."""
     models = {model.name for model in result.models}
+    forgetting = {each.subject for each in result.unlearning.found} if result.unlearning is not None else set()
     of_models = sum(subject in models for subject in subjects)
-    parts = {"claim": of_models, "claim about what was released": len(subjects) - of_models}
+    of_unlearning = sum(subject in forgetting for subject in subjects)
+    parts = {
+        "claim": of_models,
+        "claim about unlearning": of_unlearning,
+        "claim about what was released": len(subjects) - of_models - of_unlearning,
+    }
     return " and ".join(
         f"the {noun}" if number == 1 else f"the {number} {noun.replace('claim', 'claims')}"
         for noun, number in parts.items()
@@ -272,9 +278,8 @@ def deciding_score(found: TextResult) -> str:
 def holds_texts(result: Result) -> bool:
     """Whether raw texts were asked into the result."""
     text = result.membership.text if result.membership is not None else None
-    found = result.extraction
-    return (text is not None and any(each.text for each in text.telling)) or (
-        found is not None and bool(found.records.texts or (found.reproduced and found.reproduced.shown))
+    return (text is not None and any(each.text for each in text.telling)) or any(
+        found.records.texts or (found.reproduced and found.reproduced.shown) for found in result.extraction
     )
 
 
@@ -284,13 +289,15 @@ def first_screen(result: Result) -> list[str]:
     Coins and splits that were stated are as they should be; they are said further down.
     """
     found = result.membership
+    judged = {comparison.subject for comparison in result.comparisons}  # whose verdict says it
+    started = [model.start for model in result.models if model.start is not None and model.name not in judged]
     if found is None:
-        return []
+        return started
     unstated = found.chosen == RandomSplit(stated=False) and any(attack.bound is not None for attack in found.attacks)
     said = {note for comparison in result.comparisons for note in comparison.caveats}
     caveats = [caveat for caveat in found.caveats if caveat not in said]
     decides = [] if found.text is None else [deciding_score(found.text)]
-    return [*why_void(result), *([describe_member_choice(result)] if unstated else []), *decides, *caveats]
+    return [*why_void(result), *([describe_member_choice(result)] if unstated else []), *decides, *caveats, *started]
 
 
 def assumptions(result: Result) -> list[str]:
@@ -320,6 +327,8 @@ def not_tested(result: Result) -> list[str]:
         and not any(rung in WITH_CANARY_RECORDS for _, rung in ran)
     ):
         gaps.append("The worst-case record: the audited records are ordinary ones, and an outlier may leak more.")
+    if result.unlearning is not None:
+        gaps.append("Whether unlearning exposes records that stay more than before; only forgotten ones were attacked.")
     if result.membership is not None and not result.membership.references:
         gaps.append("Attackers with reference models of their own, who are the strongest known.")
     return gaps

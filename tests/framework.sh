@@ -6,8 +6,8 @@ cd "$(dirname "$0")/.."
 framework=$1
 shift
 case "$framework" in
-  torch) packages='torch>=2.4 opacus>=1.5' ;;
-  jax) packages='jax>=0.4.30 jax-privacy>=1.0' ;;
+  torch) packages='torch>=2.4 opacus>=1.5 transformers>=4.46 accelerate lightning>=2.2' ;;
+  jax) packages='jax>=0.4.30 jax-privacy>=1.0 flax>=0.8' ;;
   *) echo "usage: tests/framework.sh torch|jax" >&2; exit 2 ;;
 esac
 env=".venv-$framework"

@@ -26,7 +26,8 @@ THROUGH = {
     "tests/audits/experiment/test_audit.py": "audits.experiment.heldout audits.experiment.predictions",
     "tests/audits/gradient/test_settings.py": "audits.architecture",
     "tests/audits/ladder/test_run.py": (
-        "audits.ladder.canary_runs audits.ladder.canary_tasks audits.ladder.trainer_under_test data.canaries"
+        "audits.ladder.canary_runs audits.ladder.canary_tasks audits.ladder.trainer_under_test data.canaries "
+        "training.engine_scores"
     ),
     "tests/audits/membership/test_larger_than_memory.py": "runtime.out_of_core",
     "tests/audits/membership/test_reference_models.py": "audits.membership.views",

@@ -50,6 +50,11 @@ class Defence:
         """Standard deviation of the noise on a sum."""
         return self.noise_multiplier * self.clip if self.noise_multiplier else 0.0
 
+    @property
+    def published_clip(self) -> float | None:
+        """The clip norm; None where nothing is clipped."""
+        return self.clip if np.isfinite(self.clip) else None
+
     def mean(self, each: Arrays, rng: np.random.Generator) -> Arrays:
         """Mean of per-record contributions (records, ...), each clipped as a whole, with noise on their sum."""
         records = len(each[0])

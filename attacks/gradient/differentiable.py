@@ -11,8 +11,12 @@ from dpaudit.runtime.tensorflow import keras, tf
 TRIES, STEP = 3, 1e-5  # of finite differences, in units of the box
 
 
-def in_double(model: Any) -> Any:
+def in_double(model: Any, *, twice: bool = True) -> Any:
     """A copy of a Keras model with every layer in float64 and the same weights.
+
+    Args:
+        model: a Keras model.
+        twice: whether layers that do not differentiate twice are replaced by those that do.
 
     Raises:
         InputError: the model has no input shape yet, no configuration to copy it from, or fails in double precision.
@@ -51,7 +55,7 @@ def in_double(model: Any) -> Any:
                 f"layer {layer.name!r} ({type(layer).__name__}) stays in {layer.compute_dtype}: it must take dtype "
                 "from its configuration, as def __init__(self, **kwargs): super().__init__(**kwargs) does."
             )
-        if type(layer) is keras.layers.LayerNormalization:
+        if twice and type(layer) is keras.layers.LayerNormalization:
             layer.__class__ = TwiceLayerNormalization
     return copy
 

@@ -1,10 +1,14 @@
 """The victims' side: what a client computes and sends. It knows the records; what it hands out is a view."""
 
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 
 from dpaudit.attacks.gradient.defences import Defence
+from dpaudit.attacks.gradient.dense_objective import ByLayer
+from dpaudit.attacks.gradient.differentiable import in_double
+from dpaudit.attacks.gradient.losses import cross_entropy
 from dpaudit.attacks.gradient.victims import Victims
 from dpaudit.attacks.gradient.view import BatchGradient, ClientUpdate
 from dpaudit.runtime import check
@@ -14,6 +18,23 @@ from dpaudit.runtime.tensorflow import tf
 
 NONE = Defence()
 Knows = Literal["labels", "order"]
+
+
+@dataclass(frozen=True)
+class LocalSteps:
+    """Plain SGD of a FedAvg client.
+
+    Args:
+        learning_rate: of every step.
+        epochs: passes over the client's records.
+        batch: records per step.
+        in_order: whether it goes through its records in order instead of shuffling.
+    """
+
+    learning_rate: float
+    epochs: int
+    batch: int
+    in_order: bool = False
 
 
 def batch_gradient(
@@ -38,12 +59,24 @@ def batch_gradient(
         seed: of the defence's noise.
     """
     x, targets = _checked(victims, records, labels, box)
-    parameters = victims.at(victims.weights)
-    each = tuple(g.numpy() for g in victims.gradients(parameters, x[:, None], targets[:, None]))
-    arrays, sent = defence.compressed(defence.mean(each, np.random.default_rng(seed)))
     shown = labels if "labels" in knows else None
-    clip = defence.clip if np.isfinite(defence.clip) else None
-    return BatchGradient(victims.weights, arrays, len(x), shown, box, sent, defence.deviation / len(x), clip)
+    return replace(_gradient(victims, x, targets, defence, seed), labels=shown, box=box)
+
+
+def text_gradient(
+    victims: Victims, tokens: FloatArray, counted: FloatArray, *, defence: Defence = NONE, seed: int = 0
+) -> BatchGradient:
+    """The gradient of a batch of texts, each with the mean loss over its tokens that count.
+
+    Args:
+        victims: the language model; see `text_victims`.
+        tokens: shape (texts, 1 + positions); the first of each is given, the others are predicted.
+        counted: 1 where the loss of a token counts and 0 behind the end of a text, shape (texts, positions).
+        defence: what the client does before sending.
+        seed: of the defence's noise.
+    """
+    x, targets = next_tokens(victims, tokens, counted)
+    return _gradient(victims, x, targets, defence, seed)
 
 
 def fedavg_update(
@@ -74,20 +107,66 @@ def fedavg_update(
         seed: of the client's shuffles and of the noise.
     """
     x, targets = _checked(victims, records, labels, box)
-    check.integer("local_batch", local_batch, at_least=1, at_most=len(x))
+    local = LocalSteps(learning_rate, epochs, local_batch, in_order="order" in knows)
+    shown = labels if "labels" in knows else None
+    return replace(_update(victims, x, targets, local, defence, seed), labels=shown, box=box)
+
+
+def text_update(
+    victims: Victims,
+    tokens: FloatArray,
+    counted: FloatArray,
+    local: LocalSteps,
+    *,
+    defence: Defence = NONE,
+    seed: int = 0,
+) -> ClientUpdate:
+    """What a FedAvg client with texts sends after local SGD; arguments as in `text_gradient`."""
+    x, targets = next_tokens(victims, tokens, counted)
+    return _update(victims, x, targets, local, defence, seed)
+
+
+def text_victims(model: Any) -> Victims:
+    """A language model in double precision, from tokens (positions,) to logits (positions, vocabulary)."""
+    return Victims(ByLayer.of(in_double(model, twice=False), cross_entropy))
+
+
+def _gradient(victims: Victims, x: FloatArray, targets: FloatArray, defence: Defence, seed: int) -> BatchGradient:
+    each = tuple(g.numpy() for g in victims.gradients(victims.at(victims.weights), x[:, None], targets[:, None]))
+    arrays, sent = defence.compressed(defence.mean(each, np.random.default_rng(seed)))
+    return BatchGradient(
+        victims.weights, arrays, len(x), sent=sent, noise=defence.deviation / len(x), clip=defence.published_clip
+    )
+
+
+def _update(
+    victims: Victims, x: FloatArray, targets: FloatArray, local: LocalSteps, defence: Defence, seed: int
+) -> ClientUpdate:
+    check.integer("local_batch", local.batch, at_least=1, at_most=len(x))
     rng = np.random.default_rng(seed)
     steps = []
-    for _ in range(epochs):
-        order = np.arange(len(x)) if "order" in knows or local_batch == len(x) else rng.permutation(len(x))
-        for start in range(0, len(x), local_batch):
-            rows = order[start : start + local_batch]
+    for _ in range(local.epochs):
+        order = np.arange(len(x)) if local.in_order or local.batch == len(x) else rng.permutation(len(x))
+        for start in range(0, len(x), local.batch):
+            rows = order[start : start + local.batch]
             steps.append((tf.constant(x[None, rows]), tf.constant(targets[None, rows])))
-    update = tuple(u.numpy() for u in victims.updates(victims.at(victims.weights), steps, learning_rate))
-    arrays, sent = defence.compressed(defence.mean(update, rng))
+    moved = victims.updates(victims.at(victims.weights), steps, local.learning_rate)
+    arrays, sent = defence.compressed(defence.mean(tuple(u.numpy() for u in moved), rng))
     return ClientUpdate(
-        victims.weights, arrays, learning_rate, epochs, local_batch, len(x), labels if "labels" in knows else None,
-        order_known="order" in knows, box=box, sent=sent, clip=defence.clip if np.isfinite(defence.clip) else None,
+        victims.weights, arrays, local.learning_rate, local.epochs, local.batch, len(x), order_known=local.in_order,
+        sent=sent, clip=defence.published_clip, noise=defence.deviation,
     )  # fmt: skip
+
+
+def next_tokens(victims: Victims, tokens: FloatArray, counted: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Tokens (texts, positions), and the next ones as probabilities times their weight in the mean of their text."""
+    x = check.finite("tokens", tokens)
+    if x.shape[1:] != (1 + victims.record_shape[0],):
+        raise InputError(f"texts have {x.shape[1:]} tokens, the model takes {victims.record_shape[0]} and the next.")
+    if counted.shape != (len(x), x.shape[1] - 1) or not counted.any(1).all():
+        raise InputError("counted must say of every token but the first whether it counts, and one of each text must.")
+    weight = counted / counted.sum(1, keepdims=True)
+    return x[:, :-1], np.eye(victims.classes)[x[:, 1:].astype(int)] * weight[..., None]
 
 
 def _checked(

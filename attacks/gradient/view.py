@@ -73,6 +73,7 @@ class ClientUpdate:
         box: smallest and largest value a feature can take.
         sent: which coordinates were transmitted when the update was compressed.
         clip: norm the whole update was clipped to, when the defence is published; None when it was not.
+        noise: standard deviation of the noise on every coordinate, when the defence is published.
     """
 
     weights: Arrays
@@ -86,8 +87,10 @@ class ClientUpdate:
     box: tuple[float, float] | None = None
     sent: tuple[BoolArray, ...] | None = None
     clip: float | None = None
+    noise: float = 0.0
 
     def __post_init__(self) -> None:
+        check.nonnegative("noise", self.noise)
         if self.clip is not None:
             check.positive("clip", self.clip)
         if self.learning_rate is not None:
@@ -112,8 +115,9 @@ class ClientUpdate:
             require_known("learning_rate", self.learning_rate, "reading an update as a gradient") * self.steps
         )
         return BatchGradient(
-            self.weights, tuple(scale * u for u in self.update), self.records, self.labels, self.box, self.sent
-        )
+            self.weights, tuple(scale * u for u in self.update), self.records, self.labels, self.box, self.sent,
+            noise=abs(scale) * self.noise,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

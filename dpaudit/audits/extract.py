@@ -1,7 +1,7 @@
 """Can training texts be got out of a language model by sampling from it?"""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +65,7 @@ def audit_extraction(
 
     >>> from dpaudit.data.token_columns import token_logprobs
     >>> table = token_logprobs({"id": ["a", "b"], "logprobs": [[-0.1, -0.2], [-9.0, -8.0]]})
-    >>> found = audit_extraction(table, n=[100], p=[0.9]).extraction
+    >>> (found,) = audit_extraction(table, n=[100], p=[0.9]).extraction
     >>> found.records.points[0].extracted, found.records.extracted(10**9, 0.9)
     (1, 2)
     """
@@ -78,24 +78,11 @@ def audit_extraction(
         if each is not None
     }
     refuse_unlike(tables)
-    if not n or not p:
-        raise InputError("give at least one n and one p.")
-    for number in n:
-        check.integer("n", number, at_least=1)
-    for level in p:
-        check.open_unit("p", level)
+    outcome = measure_extraction(tables, n, p, show_records=show_records)
     own = tables["records"]
-    if show_records and own.texts is None:
-        raise InputError("the file of records has no column 'text', so there is no record to show.")
-    outcome = ExtractionResult(
-        temperature=own.temperature,
-        top_k=own.top_k,
-        records=_side(own, n, p, show_records=show_records),
-        others=_side(tables["others"], n, p) if "others" in tables else None,
-        candidates=len(tables["candidates"]) if "candidates" in tables else 0,
-        secrets=_secrets(own, tables["candidates"]) if "candidates" in tables else [],
-        reproduced=None if generations is None else _reproduced(own, generations, run, show_records=show_records),
-    )
+    if generations is not None:
+        seen = _reproduced(own, generations, run, show_records=show_records)
+        outcome = outcome.model_copy(update={"reproduced": seen})
     return Result(
         schema=1,
         name=name,
@@ -125,8 +112,37 @@ def audit_extraction(
             )
         ],
         comparisons=[],
-        extraction=outcome,
+        extraction=[outcome],
         timing={"total": round(time.monotonic() - begin, 3)},
+    )
+
+
+def measure_extraction(
+    tables: Mapping[str, TokenLogprobs], n: Sequence[int], p: Sequence[float], *, show_records: bool = False
+) -> ExtractionResult:
+    """What can be extracted of ``records``, beside ``others`` and among ``candidates`` where these are given.
+
+    >>> from dpaudit.data.token_columns import token_logprobs
+    >>> table = token_logprobs({"id": ["a", "b"], "logprobs": [[-0.1, -0.2], [-9.0, -8.0]]})
+    >>> measure_extraction({"records": table}, [100], [0.9]).records.points[0].extracted
+    1
+    """
+    if not n or not p:
+        raise InputError("give at least one n and one p.")
+    for number in n:
+        check.integer("n", number, at_least=1)
+    for level in p:
+        check.open_unit("p", level)
+    own, others, candidates = tables["records"], tables.get("others"), tables.get("candidates")
+    if show_records and own.texts is None:
+        raise InputError("the file of records has no column 'text', so there is no record to show.")
+    return ExtractionResult(
+        temperature=own.temperature,
+        top_k=own.top_k,
+        records=_side(own, n, p, show_records=show_records),
+        others=None if others is None else _side(others, n, p),
+        candidates=0 if candidates is None else len(candidates),
+        secrets=[] if candidates is None else _secrets(own, candidates),
     )
 
 

@@ -15,11 +15,13 @@ from dpaudit.accounting.claim import (
     Protection,
     Unit,
 )
-from dpaudit.audits.architecture import ArchitectureSettings
+from dpaudit.audits.architecture import AdapterSettings, ArchitectureSettings
+from dpaudit.audits.extraction.run import ExtractionSettings
 from dpaudit.audits.federated import FederatedSettings
 from dpaudit.audits.gradient.settings import GradientSettings
 from dpaudit.audits.ladder.settings import LadderSettings
 from dpaudit.audits.membership.run import MembershipSettings
+from dpaudit.audits.plan_paths import resolve_paths
 from dpaudit.audits.plan_tables import (
     AuditSettings,
     DataSettings,
@@ -31,12 +33,10 @@ from dpaudit.audits.plan_tables import (
 )
 from dpaudit.audits.prior.run import PriorSettings
 from dpaudit.audits.trace.run import TraceSettings
+from dpaudit.audits.unlearning.settings import UnlearningSettings
 from dpaudit.bounds.lower_bound import ErrorLevel
-from dpaudit.data.csv_file import file_kind
-from dpaudit.data.load import SUFFIXES
 from dpaudit.data.member_choice import Coins
 from dpaudit.data.source import Source
-from dpaudit.data.text import TEXT_SUFFIXES
 from dpaudit.data.text_canaries import TextCanaries
 from dpaudit.runtime import check
 from dpaudit.runtime.errors import InputError
@@ -54,9 +54,9 @@ else:
 
 SCHEMA = 1
 MANY = 10**6  # records enough for any batch, to ask a trainer for its noise before the data is read
-NOT_BESIDE_A_TRACE = ("data", "model", "membership", "gradient", "prior", "federated", "ladder", "canaries")
-NOT_FOR_TEXTS = ("gradient", "prior", "federated", "ladder")
-USER_FILES = ("present", "absent")
+AUDITS = ("membership", "gradient", "prior", "federated", "ladder", "unlearning", "extraction")
+NOT_BESIDE_A_TRACE = ("data", "model", "adapter", *AUDITS, "canaries")
+NOT_FOR_TEXTS = ("prior", "federated", "ladder", "unlearning")
 
 
 class Plan(PlanTable):
@@ -68,6 +68,7 @@ class Plan(PlanTable):
     seeds: SeedSettings | None = None
     data: DataSettings | None = None
     architecture: ArchitectureSettings | None = None
+    adapter: AdapterSettings | None = None
     model: list[ModelSettings] = Field(default=[])
     canaries: TextCanaries | None = None
     audit: AuditSettings = AuditSettings()
@@ -76,6 +77,8 @@ class Plan(PlanTable):
     prior: PriorSettings | None = None
     federated: FederatedSettings | None = None
     ladder: LadderSettings | None = None
+    unlearning: UnlearningSettings | None = None
+    extraction: ExtractionSettings | None = None
     trace: TraceSettings | None = None
     report: ReportSettings | None = None
 
@@ -98,7 +101,7 @@ class Plan(PlanTable):
 
     @cached_property
     def _trainers(self) -> dict[str, Trainer]:
-        return {model.name: model.build(self.architecture) for model in self.model}
+        return {model.name: model.build(self.architecture, self.adapter) for model in self.model}
 
     def source(self) -> Source:
         """Where the records come from.
@@ -132,13 +135,16 @@ class Plan(PlanTable):
         return self.seed if own is None else own
 
     def code(self) -> dict[str, str]:
-        """Functions outside the registries that a run would import and call, by model."""
-        found = {name: outside_code(trainer) for name, trainer in self.trainers().items()}
-        return {name: code for name, code in found.items() if code is not None}
+        """Functions outside the registries that a run would import and call, by what they do."""
+        found = {f"model {name!r} is trained": outside_code(trainer) for name, trainer in self.trainers().items()}
+        if self.unlearning is not None:
+            found["models are made to forget"] = self.unlearning.outside_code
+        return {what: code for what, code in found.items() if code is not None}
 
     def bounds(self) -> int:
         """Lower bounds in the whole audit; its error level is shared among them."""
-        per_model = sum(part.bounds() for part in (self.membership, self.federated, self.ladder) if part is not None)
+        on_models = (self.membership, self.federated, self.ladder, self.unlearning)
+        per_model = sum(part.bounds() for part in on_models if part is not None)
         once = sum(part.bounds() for part in (self.gradient, self.prior, self.trace) if part is not None)
         return per_model * len(self.model) + once
 
@@ -195,24 +201,7 @@ def load_plan(path: Path, overrides: Sequence[str] = ()) -> Plan:
     table = parse_toml(read_text(path), path)
     for override in overrides:
         _override(table, override)
-    data = table.get("data")
-    if isinstance(data, dict):
-        texts = data.get("kind") == "text"
-        for key, suffixes in (("source", (*SUFFIXES, *TEXT_SUFFIXES)), ("tokenizer", (".json",))):
-            named = data.get(key)
-            if isinstance(named, str) and (
-                file_kind(Path(named)) in suffixes or (texts and (path.parent / named).is_dir())
-            ):
-                data[key] = str((path.parent / named).resolve())
-    trace, canaries = table.get("trace"), table.get("canaries")
-    for part, keys in (
-        (canaries, ("samples",)),
-        (trace, ("path",)),
-        (trace.get("users") if isinstance(trace, dict) else None, USER_FILES),
-    ):
-        for key in keys:
-            if isinstance(part, dict) and isinstance(part.get(key), str):
-                part[key] = str((path.parent / part[key]).resolve())
+    resolve_paths(table, path.parent)
     return plan_from(table, where=str(path))
 
 
@@ -247,6 +236,10 @@ def plan_from(table: dict[str, Any], *, where: str = "plan") -> Plan:
     _check_texts(plan, where)
     if plan.membership is not None and plan.audit.unit == "user":
         raise InputError(f'{where}: [membership] audits records; with audit.unit = "user" use federated.users.')
+    if plan.unlearning is not None and plan.audit.unit == "user":
+        raise InputError(f"{where}: [unlearning] forgets single records, and audit.unit is user; leave one out.")
+    if plan.unlearning is not None and not plan.model:
+        raise InputError(f"{where}: [unlearning] trains models like those of the plan, and there is no [[model]].")
     if plan.audit.bound is not None:
         if plan.membership is None:
             raise InputError(f"{where}: audit.bound judges the scores of [membership], which the plan has not.")
@@ -260,29 +253,43 @@ def plan_from(table: dict[str, Any], *, where: str = "plan") -> Plan:
                     at_epoch(trainer, epochs)
                 except InputError as error:
                     raise InputError(f"{where}: model {name!r}: {error}") from error
-    if all(part is None for part in (plan.membership, plan.federated, plan.ladder, plan.gradient, plan.prior)):
+    trained = (plan.membership, plan.federated, plan.ladder, plan.unlearning, plan.extraction)
+    if all(part is None for part in (*trained, plan.gradient, plan.prior)):
         raise InputError(
-            f"{where}: the plan measures nothing; add a [membership], [federated], [ladder], [gradient], [prior] "
-            "or [trace] table."
+            f"{where}: the plan measures nothing; add a [membership], [federated], [ladder], [unlearning], "
+            "[extraction], [gradient], [prior] or [trace] table."
         )
-    trained = (plan.membership, plan.federated, plan.ladder)
     if any(part is not None for part in trained) and not plan.model:
-        raise InputError(f"{where}: [membership], [federated] and [ladder] audit trained models; add a [[model]].")
+        raise InputError(
+            f"{where}: [membership], [federated], [ladder], [unlearning] and [extraction] audit trained models; "
+            "add a [[model]]."
+        )
+    if plan.adapter is not None and not plan.model:
+        raise InputError(f"{where}: [adapter] is trained by a [[model]], and the plan has none.")
     if plan.gradient is not None:
-        plan.gradient.check(plan.audit.delta)
+        plan.gradient.check(plan.audit.delta, texts=plan.data.kind == "text")
     return plan
 
 
 def _check_texts(plan: Plan, where: str) -> None:
     """Refuse what does not go together with texts, and canaries without texts."""
     texts = plan.data is not None and plan.data.kind == "text"
-    named = (plan.architecture, *(model.architecture for model in plan.model))
+    attacked = None if plan.gradient is None else plan.gradient.architecture
+    named = (plan.architecture, attacked, *(model.architecture for model in plan.model))
     kinds = {architecture.kind for architecture in named if architecture is not None}
     if not texts:
         if "decoder" in kinds or plan.canaries is not None:
             what = "[canaries] are" if plan.canaries is not None else "a decoder is"
             raise InputError(f'{where}: {what} for texts: set kind = "text" in [data].')
+        if plan.extraction is not None:
+            raise InputError(f'{where}: [extraction] is of texts: set kind = "text" in [data].')
         return
+    assert plan.data is not None
+    if plan.extraction is not None:
+        try:
+            plan.extraction.check(canaries=plan.canaries is not None, context=plan.data.context)
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from error
     beside = [name for name in NOT_FOR_TEXTS if getattr(plan, name) is not None]
     if beside:
         raise InputError(f"{where}: [{beside[0]}] takes no texts; a language model is audited by [membership].")

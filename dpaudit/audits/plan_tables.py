@@ -1,7 +1,6 @@
 """The small tables of a plan; each experiment's table is in its own folder."""
 
 import re
-import sys
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
@@ -17,21 +16,18 @@ from dpaudit.accounting.claim import (
     Unit,
 )
 from dpaudit.accounting.law_epsilon import claim_of_law
-from dpaudit.audits.architecture import ArchitectureSettings
+from dpaudit.audits.architecture import AdapterSettings, ArchitectureSettings
 from dpaudit.audits.by_name import BoundSettings, as_table
 from dpaudit.data.dataset import RecordTask
 from dpaudit.data.load import Encode
 from dpaudit.data.text import TextRoles
 from dpaudit.data.users import Clients
+from dpaudit.reports.context import CONTEXT, checked_context
 from dpaudit.runtime import plugins as registry
 from dpaudit.runtime.errors import InputError
 from dpaudit.training.trainer import Trainer
 
-if sys.version_info >= (3, 11):
-    pass
-else:
-    pass
-
+ADAPTING = ("dp-sgd", "sgd", "federated")  # trainers that the stacked engine runs
 TEXT_ONLY = ("text", "context", "tokenizer")
 RECORDS_ONLY = ("task", "label", "clients", "drop", "features", "encode")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -134,21 +130,28 @@ class ModelSettings(BaseModel):
     trainer: str
     claim: ClaimSettings | None = None
     architecture: ArchitectureSettings | None = None
+    adapter: AdapterSettings | None = None
 
     @field_validator("name")
     @classmethod
     def _name_is_a_file_name(cls, name: str) -> str:
         return file_name(name)
 
-    def build(self, shared: ArchitectureSettings | None) -> Trainer:
-        """The trainer, with the model's own architecture or the plan's where it takes one."""
+    def build(self, shared: ArchitectureSettings | None, adapter: AdapterSettings | None = None) -> Trainer:
+        """The trainer, with the model's own architecture and adapter or the plan's where it takes them."""
         where = f"model {self.name!r}"
+        adapter = self.adapter or adapter
+        if adapter is not None and self.trainer not in ADAPTING:
+            raise InputError(
+                f"{where}: [adapter] is trained on the stacked engine, by {', '.join(ADAPTING)}; the trainer is "
+                f"{self.trainer!r}."
+            )
         parts: dict[str, Any] = {}
         if "architecture" in registry.parameters("trainers", self.trainer, where=where):
             settings = self.architecture or shared
             if settings is None:
                 raise InputError(f"{where}: there is no [architecture] in the plan and none in the model.")
-            parts["architecture"] = settings.build()
+            parts["architecture"] = settings.build(where, adapter)
         elif self.architecture is not None:
             raise InputError(f"{where}: a trainer of kind {self.trainer!r} takes no architecture.")
         trainer: Trainer = registry.build("trainers", self.trainer, self.model_extra or {}, where=where, **parts)
@@ -190,12 +193,23 @@ class SeedSettings(PlanTable):
 
 
 class ContextSettings(PlanTable):
-    """``[report.context]``: what dpaudit cannot know, for the tables of evidence."""
+    """``[report.context]``: what dpaudit cannot know, for the tables of evidence and the registry entry."""
 
-    purpose: str = Field(default="", description="what the model is for.")
-    population: str = Field(default="", description="whose data it was trained on, and who holds them.")
-    deployment: str = Field(default="", description="who may use the model, and how.")
-    trust_model: str = Field(default="", description="who sees the data, and who adds the noise.")
+    purpose: str = Field(default="", description=CONTEXT["purpose"])
+    population: str = Field(default="", description=CONTEXT["population"])
+    deployment: str = Field(default="", description=CONTEXT["deployment"])
+    trust_model: str = Field(default="", description=CONTEXT["trust_model"])
+    curator: str = Field(default="", description=CONTEXT["curator"])
+    curator_type: str = Field(default="", description=CONTEXT["curator_type"])
+    region: str = Field(default="", description=CONTEXT["region"])
+    sector: str = Field(default="", description=CONTEXT["sector"])
+    published: str = Field(default="", description=CONTEXT["published"])
+    authors: str = Field(default="", description=CONTEXT["authors"])
+
+    @model_validator(mode="after")
+    def _can_be_used(self) -> "ContextSettings":
+        checked_context({key: value for key, value in self if value})
+        return self
 
 
 class ReportSettings(PlanTable):

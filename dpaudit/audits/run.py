@@ -17,12 +17,15 @@ from dpaudit.accounting.claim import GaussianSteps, NoiseKnowledge, Unit
 from dpaudit.audits import federated
 from dpaudit.audits.audit import Audit, Subject
 from dpaudit.audits.cost import AuditCost, audit_cost
+from dpaudit.audits.extraction import run as extraction
 from dpaudit.audits.gradient import run as gradient
 from dpaudit.audits.ladder import run as ladder
 from dpaudit.audits.membership import run as membership
+from dpaudit.audits.membership.rehearsal import refuse_attacks
 from dpaudit.audits.plan import Plan, load_plan
 from dpaudit.audits.prior import run as prior
 from dpaudit.audits.trace import run as trace
+from dpaudit.audits.unlearning import run as unlearning
 from dpaudit.data.dataset import Dataset, Task
 from dpaudit.data.inclusion import fair_coins
 from dpaudit.data.users import Natural, user_coins
@@ -39,6 +42,7 @@ from dpaudit.runtime.seeds import derive_seed
 from dpaudit.scores.from_outputs import quality
 from dpaudit.trace import read_trace
 from dpaudit.training.capabilities import adds_noise
+from dpaudit.training.fine_tuned import FineTuned
 from dpaudit.training.reference_models.trained_model import Wanted
 from dpaudit.training.trainer import TrainedModel, Trainer
 
@@ -100,7 +104,7 @@ def predict_cost(
         folder: of the run; what is stored there need not be trained again.
     """
     find_code(plan, trust)
-    others = ("gradient", "prior", "federated", "ladder", "trace")
+    others = ("gradient", "prior", "federated", "ladder", "unlearning", "extraction", "trace")
     not_counted = tuple(name for name in others if getattr(plan, name) is not None)
     if plan.trace is not None:
         return AuditCost({}, 0.0, not_counted)
@@ -111,10 +115,10 @@ def predict_cost(
 
 def find_code(plan: Plan, trust: bool) -> None:
     """Look for functions that the plan names in the current folder too; refuse them unless they are trusted."""
-    for model, name in plan.code().items():
+    for what, name in plan.code().items():
         if not trust:
             raise InputError(
-                f"model {model!r} is trained by {name!r}, code from outside dpaudit that the run would execute; if you "
+                f"{what} by {name!r}, code from outside dpaudit that the run would execute; if you "
                 "trust it and the plan, give --trust (trust=True)."
             )
         if (here := str(Path.cwd())) not in sys.path:
@@ -125,6 +129,8 @@ def prepare_audit(plan: Plan, folder: Path, progress: Progress, *, memory: int |
     """The audit of a plan before anything is trained: its records, its coins, its error level."""
     source = plan.source()
     records, population = source()
+    if plan.membership is not None:
+        refuse_attacks(plan.membership, records.task)
     canaries = 0 if plan.canaries is None else plan.canaries.count
     seed = derive_seed(plan.seed_of("split"), "coins")
     member = membership_coins(records, plan.audit.unit, seed=seed)
@@ -210,6 +216,7 @@ def _run(plan: Plan, prepare: Callable[[], Audit], log: Log) -> Result:
                     accounted=claimed,
                     utility=_utility_of(model, audit),
                     noise=known_noise(trainer, model.mechanism),
+                    start=_start_of(settings.name, trainer),
                 )
             )
             advance(1)
@@ -231,6 +238,18 @@ def _run(plan: Plan, prepare: Callable[[], Audit], log: Log) -> Result:
         else None
     )
     ladder_outcome = timed("ladder", partial(ladder.audit_ladder, plan.ladder, audit)) if plan.ladder else None
+    settings_of_unlearning = plan.unlearning
+    unlearning_outcome = (
+        timed("unlearning", partial(unlearning.audit_unlearning, settings_of_unlearning, audit))
+        if settings_of_unlearning is not None
+        else None
+    )
+    settings_of_extraction = plan.extraction
+    extraction_outcome = (
+        timed("extraction", partial(extraction.audit_texts_extracted, settings_of_extraction, audit))
+        if settings_of_extraction is not None
+        else []
+    )
     found = Result(
         schema=1,
         name=plan.name,
@@ -246,8 +265,10 @@ def _run(plan: Plan, prepare: Callable[[], Audit], log: Log) -> Result:
         membership=membership_outcome,
         federated=federated_outcome,
         ladder=ladder_outcome,
+        unlearning=unlearning_outcome,
         gradient=gradient_outcome,
         prior=prior_outcome,
+        extraction=extraction_outcome,
         timing=timing,
     )
     return with_verdicts(found)
@@ -263,7 +284,7 @@ def _run_trace(plan: Plan, settings: trace.TraceSettings) -> Result:
         settings,
         recorded,
         claim,
-        plan.architecture.build() if plan.architecture is not None else None,
+        plan.architecture.without_start("architecture") if plan.architecture is not None else None,
         delta=delta,
         confidence=plan.level.per_bound,
         seed=plan.seed_of("attack"),
@@ -307,6 +328,12 @@ def known_noise(trainer: Trainer, mechanism: GaussianSteps | None) -> NoiseKnowl
     return "none" if adds is False or (adds is None and mechanism is not None) else "unknown"
 
 
+def _start_of(name: str, trainer: Trainer) -> str | None:
+    """What a report says of the weights that a model started from."""
+    architecture = getattr(trainer, "architecture", None)
+    return architecture.said_of(name) if isinstance(architecture, FineTuned) else None
+
+
 def membership_coins(records: Dataset, unit: Unit, *, seed: int) -> BoolArray:
     """Who is trained on, shape (records,): one fair coin per record, or one per user for all of their records."""
     if unit == "record" or records.users is None:
@@ -338,7 +365,7 @@ def measure_utility(model: TrainedModel, members: Dataset, nonmembers: Dataset |
 
 
 METRICS: dict[Task, Metric] = {"regression": "mean squared error", "next-token": "loss per token"}
-RUN_FOLDERS = ("attacks", "figures", "gradient", "ladder", "models", "references")
+RUN_FOLDERS = ("attacks", "figures", "gradient", "ladder", "models", "references", "unlearning")
 RUN_FILES = ("result.json", "scores.npz", "report.html", "report.md", "report.pdf", "plan.toml")
 
 

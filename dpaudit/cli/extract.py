@@ -67,11 +67,11 @@ def extract(
     if json:
         sys.stdout.write(result.json())
     elif not quiet:
-        assert result.extraction is not None
+        (found,) = result.extraction
         screen = console()
         screen.print("Share of records that n samples hold with probability p or more, with 95 % intervals in %:")
-        screen.print(tabulate_extraction(result.extraction))
-        for line in extraction_in_words(result.extraction):
+        screen.print(tabulate_extraction(found))
+        for line in extraction_in_words(found):
             screen.print(plain_text(line), soft_wrap=True)
         if out is not None:
             screen.print(f"report: {out / 'report.html'}", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""``dpaudit inspect``: a mechanism, or the trace of a federation."""
+"""``dpaudit inspect``: a mechanism, the trace of a federation, or the trace of a training's steps."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -26,6 +26,7 @@ OF_A_MECHANISM = (
     "out",
     "seed",
 )
+OF_STEPS = ("noise_multiplier", "rate", "steps", "adjacency", "delta")  # what a trace of steps takes of them
 
 
 def inspect(
@@ -34,7 +35,7 @@ def inspect(
         str,
         typer.Argument(
             help="A function that builds the optimizer or mechanism, as module:name or file.py:name; "
-            "or the folder of a trace."
+            "the folder of a federation's trace; or the .npz file of a training's steps."
         ),
     ],
     clip: Annotated[float | None, typer.Option(help="Stated clip norm; read from what was built with Opacus.")] = None,
@@ -88,7 +89,9 @@ def inspect(
     --canary-steps, canary gradients (for a federated server, canary clients) are included with probability 1/2 in each
     step, and they measure how much noise there really is, as ε. What was built with Opacus states itself: clip, noise,
     divisor, rate and steps are read from it, and the batches of its loader are compared with the accounted ones. The
-    trace of a federation (a folder with manifest.json) is compared with its own claim.
+    trace of a federation (a folder with manifest.json) is compared with its own claim. The trace of a training's steps
+    (an .npz file that says who was in which batch) is compared with the accounted sampling: what the file says, or
+    --noise-multiplier, --rate and --steps.
     """
     from dpaudit.inspection.built_training import BuiltTraining
     from dpaudit.inspection.load_factory import build_from_factory
@@ -101,6 +104,19 @@ def inspect(
             option = "--" + given[0].replace("_", "-")
             raise InputError(f"{option} is for a mechanism only; the claim of the trace {subject} is in its manifest.")
         _inspect_trace(place if place.is_dir() else place.parent, json=json, quiet=quiet)
+        return
+    if place.suffix == ".npz":
+        given = [name for name in OF_A_MECHANISM if name not in OF_STEPS and _given(context, name)]
+        if given:
+            option = "--" + given[0].replace("_", "-")
+            raise InputError(f"{option} is for a mechanism only; {subject} says who was in which step.")
+        typed = rate if _given(context, "rate") else None
+        _inspect_steps(
+            place,
+            _Accounted(noise_multiplier, typed, steps if _given(context, "steps") else None, adjacency, delta),
+            json=json,
+            quiet=quiet,
+        )
         return
     divisor, limit = _denominator(denominator), _seconds(budget) if budget is not None else None
     built = build_from_factory(subject, seed=seed, partial=not fixed_batches)
@@ -152,6 +168,17 @@ class _Wanted:
     seed: int
 
 
+@dataclass(frozen=True)
+class _Accounted:
+    """What is typed beside a trace of steps."""
+
+    noise_multiplier: float | None
+    rate: float | None
+    steps: int | None
+    adjacency: str
+    delta: float
+
+
 def _given(context: typer.Context, name: str) -> bool:
     source = context.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"
@@ -190,6 +217,38 @@ def _inspect_trace(folder: Path, *, json: bool, quiet: bool) -> None:
         for unchecked in found.not_checked:
             out.print(plain_text(f"not checked: {unchecked.check}: {unchecked.reason}"), soft_wrap=True)
     if any(finding.severity == "violation" for finding in findings):
+        raise typer.Exit(1)
+
+
+def _inspect_steps(path: Path, typed: _Accounted, *, json: bool, quiet: bool) -> None:
+    from typing import cast
+
+    from dpaudit.accounting.claim import Adjacency, Claim
+    from dpaudit.inspection.findings_table import findings_table
+    from dpaudit.inspection.participation import LEVEL, inspect_participation
+    from dpaudit.inspection.step_trace import read_steps, with_stated
+    from dpaudit.runtime.terminal import console, plain_text, print_json
+
+    batches, held = read_steps(path)
+    accounted = with_stated(
+        held, noise_multiplier=typed.noise_multiplier, rate=typed.rate, steps=typed.steps, ran=len(batches.batches)
+    )
+    # It says at which δ and adjacency the ε of a record is given that is drawn too often; no ε is judged here.
+    claim = Claim(math.inf, typed.delta, "record", cast(Adjacency, typed.adjacency), "the trace of steps", accounted)
+    found = inspect_participation(accounted, batches, claim=claim)
+    if json:
+        facts = {"steps": len(batches.batches), "records": batches.records, "accounted": accounted.in_words}
+        print_json({"schema": 1, **facts, **asdict(found), "level": LEVEL})
+    elif not quiet:
+        out = console()
+        names = [each.check for each in found.not_checked]
+        out.print(findings_table(found.findings, title=f"Inspection of {path.name}", not_checked=names))
+        drew = f"{len(batches.batches)} steps on {batches.records} records"
+        told = f"{drew}, accounted as {accounted.in_words}; false alarms at most {LEVEL:g}"
+        out.print(plain_text(told), soft_wrap=True)
+        for unchecked in found.not_checked:
+            out.print(plain_text(f"not checked: {unchecked.check}: {unchecked.reason}"), soft_wrap=True)
+    if any(finding.severity == "violation" for finding in found.findings):
         raise typer.Exit(1)
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from dpaudit.reports.tables.unlearning import unlearning_in_words
 from dpaudit.reports.terminal import choices, tabulate_models
 from dpaudit.reports.words import first_screen
 from dpaudit.results.facts import why_void
@@ -24,8 +25,9 @@ def finish(result: Result, *, folder: Path | None, json: bool, quiet: bool) -> N
         out = console()
         if result.models:
             out.print(tabulate_models(result))
+        unlearned = [] if result.unlearning is None else unlearning_in_words(result.unlearning)
         verdicts = (f"{found.subject}: {found.sentence}" for found in result.comparisons)
-        for line in [*choices(result), *first_screen(result), *verdicts]:
+        for line in [*choices(result), *first_screen(result), *unlearned, *verdicts]:
             out.print(plain_text(line), soft_wrap=True)
         if folder is not None:
             out.print(f"report: {folder / 'report.html'}", soft_wrap=True)

@@ -24,6 +24,18 @@ def verify(
     markdown: Annotated[
         Path | None, typer.Option(help="Also append a Markdown table to this file, e.g. $GITHUB_STEP_SUMMARY.")
     ] = None,
+    code_quality: Annotated[
+        Path | None, typer.Option(help="Also write a code quality report of GitLab to this file.")
+    ] = None,
+    annotate: Annotated[
+        bool,
+        typer.Option(
+            "--annotate/--no-annotate",
+            envvar="GITHUB_ACTIONS",
+            help="Write annotations at the lines of the claims to standard error, as GitHub reads them. Default: where "
+            "GITHUB_ACTIONS is true.",
+        ),
+    ] = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -36,6 +48,7 @@ def verify(
 
     from dpaudit.gate.claims_file import find_claims, load_claims
     from dpaudit.gate.verify import verify as judge
+    from dpaudit.reports import annotations
     from dpaudit.reports import gate as report
     from dpaudit.results.result import load_result
     from dpaudit.runtime.errors import InputError
@@ -57,6 +70,11 @@ def verify(
     if markdown is not None:
         with alone_in(markdown.parent):  # or one of two gates that append to it at once would be lost
             write_text(markdown, (read_text(markdown) if markdown.exists() else "") + report.gate_as_markdown(gate))
+    if code_quality is not None:
+        write_text(code_quality, annotations.gitlab_code_quality(gate, require_power=require_power))
+    if annotate:  # not to standard output, which --json is alone on
+        for line in annotations.github_annotations(gate, require_power=require_power):
+            typer.echo(line, err=True)
     if json:
         document = {
             "schema": 1, "exit_code": code, "false_alarms": gate.false_alarms,

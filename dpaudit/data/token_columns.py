@@ -31,7 +31,7 @@ def token_logprobs(columns: Mapping[str, Any], where: str = "the table", *, user
 
     Raises:
         InputError: a column is missing or has another length, an id is there twice, a log-probability is above 0, NaN,
-            or -inf without ``top_k``, a mask leaves nothing, a text is empty.
+            or -inf without ``top_k``, a token is beyond the vocabulary, a mask leaves nothing, a text is empty.
 
     >>> table = token_logprobs({"id": ["a", "b"], "logprobs": [[-1.0, -2.0], [-0.5]]})
     >>> table.lengths, table.logprobs
@@ -121,8 +121,16 @@ class _Columns:
             self.wrong.append("'deviation' must be finite and at least 0")
         if "top" in flat:
             self._flags("top", flat["top"])
+        vocabulary = self._one("vocabulary")
         if "tokens" in flat:
             self._whole("tokens", flat["tokens"])
+            beyond = flat["tokens"] >= (np.inf if vocabulary is None else vocabulary)
+            if beyond.any():
+                first, last = str(ids[owner[int(beyond.argmax())]]), f"{flat['tokens'][beyond].max():.0f}"
+                self.wrong.append(
+                    f"'tokens': {int(beyond.sum())} are beyond the vocabulary of {vocabulary} (up to {last}), "
+                    f"the first in {first!r}; make the table with the tokenizer of the model"
+                )
         included = self._included([name.removeprefix(REFERENCE) for name in references], lengths.size)
         texts = self._texts(ids)
         sizes = {name: self._size(name) for name in ("bytes", "zlib")}
@@ -144,6 +152,7 @@ class _Columns:
             sizes["zlib"],
             sequences,
             tokenizer="" if tokenizer is None else str(tokenizer),
+            vocabulary=None if vocabulary is None else int(vocabulary),
             top_k=None if top_k is None else int(top_k),
             temperature=1.0 if temperature is None else float(temperature),
             notes=tuple(self.notes),
@@ -220,7 +229,7 @@ class _Columns:
         if value is None or name == "tokenizer":
             return value
         try:
-            return check.integer(name, value, at_least=1) if name == "top_k" else check.positive(name, value)
+            return check.positive(name, value) if name == "temperature" else check.integer(name, value, at_least=1)
         except InputError as error:
             self.wrong.append(str(error).rstrip("."))
             return None

@@ -85,6 +85,7 @@ def columns_of(table: TokenLogprobs) -> dict[str, Any]:
         columns |= {} if value is None else {name: value.tolist()}
     said: tuple[tuple[str, Any], ...] = (
         ("tokenizer", table.tokenizer or None),
+        ("vocabulary", table.vocabulary),
         ("top_k", table.top_k),
         ("temperature", table.temperature if table.temperature != 1.0 else None),
     )

@@ -17,7 +17,7 @@ from dpaudit.runtime.errors import InputError
 
 OF_TOKENS = ("logprobs", "mask", "weights", "mean", "deviation", "top", "tokens")
 OF_RECORDS = ("id", "user", "text", "bytes", "zlib")
-OF_ALL = ("tokenizer", "top_k", "temperature")
+OF_ALL = ("tokenizer", "vocabulary", "top_k", "temperature")
 REFERENCE, INCLUDED = "reference.", "included."
 NOT_AMONG_TOP = -9999.0  # what some interfaces answer for a token outside the k likeliest
 ROUNDING = 1e-6  # a log-probability of a certain token, computed in float32, may lie so far above 0
@@ -48,6 +48,7 @@ class TokenLogprobs:
         sequences: all token numbers of each record as words, those that a mask leaves out too; the record itself where
             there is no text.
         tokenizer: its name; empty where nothing says so.
+        vocabulary: how many tokens there are, which the numbers of tokens lie below; None where nothing says so.
         top_k: how many of the likeliest tokens have a probability above 0; None for all.
         temperature: that of the predictions.
         notes: how it was read, in sentences.
@@ -69,6 +70,7 @@ class TokenLogprobs:
     zlib: IntArray | None = None
     sequences: tuple[str, ...] | None = None
     tokenizer: str = ""
+    vocabulary: int | None = None
     top_k: int | None = None
     temperature: float = 1.0
     notes: tuple[str, ...] = ()
@@ -145,10 +147,10 @@ def _unlike(one: TokenLogprobs, other: TokenLogprobs) -> list[str]:
     if set(one.references) != set(other.references):
         only = sorted(set(one.references) ^ set(other.references))
         wrong.append(f"the column {REFERENCE + only[0]!r} is in one only")
-    for what, name in (("tokenizer", "tokenizer"), ("top_k", "top_k"), ("temperature", "temperature")):
+    for name in OF_ALL:
         mine, theirs = getattr(one, name), getattr(other, name)
         if mine != theirs:
-            wrong.append(f"the {what} is {mine!r} in one and {theirs!r} in the other")
+            wrong.append(f"the {name} is {mine!r} in one and {theirs!r} in the other")
     both = sorted(set(one.ids.tolist()) & set(other.ids.tolist()))
     if both:
         wrong.append(f"{len(both)} id(s) are in both, one is {both[0]!r}")

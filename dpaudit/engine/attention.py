@@ -25,7 +25,7 @@ class Attention:
         query, key, value = (tf.transpose(each, [0, 2, 1, 3]) for each in inputs)
         scores = tf.matmul(query * (1 / math.sqrt(query.shape[-1])), key, transpose_b=True)
         if self.causal:
-            seen = tf.linalg.band_part(tf.ones(scores.shape[-2:]), -1, 0)
+            seen = tf.linalg.band_part(tf.ones(scores.shape[-2:], scores.dtype), -1, 0)
             scores += (1.0 - seen) * MASKED
         return tf.transpose(tf.matmul(tf.nn.softmax(scores), value), [0, 2, 1, 3])
 

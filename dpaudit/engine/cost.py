@@ -1,7 +1,7 @@
 """What a network costs per example: multiply-adds, and numbers held between the forward and the backward pass."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from dpaudit.engine.network import Network
@@ -20,7 +20,8 @@ PREPARED_BYTES = 2**29  # of inputs prepared once for all records, such as the p
 @dataclass(frozen=True)
 class Cost:
     """Per example of one copy: ``multiply_adds`` of a training step, ``floats`` held, and ``prepared`` of them that
-    the first layer's weights meet and no copy changes; ``parameters`` per copy; ``positions`` of an output for each.
+    the first layer's weights meet and no copy changes; trained ``parameters`` per copy; ``positions`` of an output for
+    each; and ``frozen`` parameters that all copies share.
     """
 
     multiply_adds: int
@@ -28,6 +29,7 @@ class Cost:
     prepared: int
     parameters: int
     positions: int = 0
+    frozen: int = 0
 
     def stack(self, batch_size: int) -> int:
         """How many copies to train as one program with batches of that length: a power of two."""
@@ -53,7 +55,7 @@ class Cost:
     def step_bytes(self, batch_size: int) -> int:
         """Predicted peak of one step of one program: activations and slopes, gradients, noise and state."""
         length = self.part(batch_size, batch_size, at_least=1)
-        return 4 * self.stack(batch_size) * (3 * self.floats * length + 6 * self.parameters)
+        return 4 * self.stack(batch_size) * (3 * self.floats * length + 6 * self.parameters) + 4 * 2 * self.frozen
 
 
 def is_prepared(cost: Cost, records: int) -> bool:
@@ -66,7 +68,9 @@ def cost(network: Network) -> Cost:
     """Measured on the shapes of one example."""
     parameters = tuple(tf.zeros([1, *variable.shape]) for variable in network.variables)
     x = tf.zeros([1, 1, *network.input_shape])
-    _, taps = network.traced(parameters, x, None, lambda _: None)
+    # Frozen layers too: they are run forwards, and the gradient passes through them.
+    every = replace(network, nodes=tuple(replace(node, trainable=node.weighted is not None) for node in network.nodes))
+    _, taps = every.traced(parameters, x, None, lambda _: None)
     floats = multiply_adds = 0
     for tap in taps:
         floats += int(tf.size(tap.a)) + int(tf.size(tap.z))
@@ -74,8 +78,12 @@ def cost(network: Network) -> Cost:
         shapes = [network.variables[i].shape for i in tap.node.variables]
         kernel = int(tap.z.shape[-1]) if looked_up else max(math.prod(shape) for shape in shapes)
         positions = int(tf.size(tap.z)) // int(tap.z.shape[-1])
-        multiply_adds += 3 * positions * kernel
+        is_trained = network.variables[tap.node.variables[0]].trainable
+        multiply_adds += (3 if is_trained else 2) * positions * kernel
     prepared = 0 if network.head is None else int(tf.size(network.prepared(x)))
-    parameters_each = sum(math.prod(variable.shape) for variable in network.variables)
+    trained, frozen = (
+        sum(math.prod(variable.shape) for variable in network.variables if variable.trainable is kind)
+        for kind in (True, False)
+    )
     positions_each = network.output_shape[0] if len(network.output_shape) == 2 else 0
-    return Cost(multiply_adds, floats, prepared, parameters_each, positions_each)
+    return Cost(multiply_adds, floats, prepared, trained, positions_each, frozen)

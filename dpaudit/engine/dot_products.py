@@ -35,7 +35,7 @@ def dot_products(network: Network, task: Task, clip: float | None) -> Callable[[
     @tf.function(autograph=False)  # type: ignore[untyped-decorator]  # TensorFlow has no types
     def products(before: Parameters, after: Parameters, x: Any, targets: Any) -> Any:
         targets = tf.convert_to_tensor(targets)
-        targets = tf.repeat(targets[None], before[0].shape[0], axis=0)
+        targets = tf.repeat(targets[None], network.copies(before), axis=0)
         moved = [old - new for old, new in zip(before, after, strict=True)]
         with tf.autodiff.ForwardAccumulator(primals=list(before), tangents=moved) as forward:
             losses = loss(network.forward(before, x), targets)

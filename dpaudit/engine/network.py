@@ -1,19 +1,22 @@
 """A Keras model read into a program that runs many copies of it.
 
 Parameters are a tuple of float32 tensors, one per Keras variable and in the order of ``model.weights``, each with a
-leading model axis. Everything a copy computes depends on its own slice only.
+leading model axis; those of adapters follow. A frozen variable is held once, with an axis of 1, where all copies have
+the same. Everything a copy computes depends on its own slice only.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from dpaudit.engine.adapter import Adapter
 from dpaudit.engine.initial_weights import initializers
 from dpaudit.engine.losses import token_losses
+from dpaudit.engine.low_rank import Factors, with_adapters
 from dpaudit.engine.randomness import Stream, uniform
 from dpaudit.engine.read_keras import Node, Variable, read
 from dpaudit.engine.shapes import for_models
@@ -51,59 +54,117 @@ class Network:
     input_shape: tuple[int, ...]
     output_shape: tuple[int, ...]
     model: Any
+    is_started: bool = False
+    factors: tuple[Factors, ...] = ()
 
     @classmethod
-    def from_keras(cls, model: Any) -> "Network":
+    def from_keras(cls, model: Any, *, is_started: bool = False) -> "Network":
         """Read a Sequential or acyclic Functional model with one input and one output.
+
+        Args:
+            model: the Keras model.
+            is_started: whether every copy starts from the weights it has; otherwise they are drawn anew.
 
         Raises:
             InputError: a layer the stacked engine cannot run or that mixes examples, a regulariser, a layer used
                 twice, or no trainable weights; the message names the layer and the trainer that can take it.
         """
-        return cls(*read(model), model)
+        return cls(*read(model), model, is_started)
+
+    def adapted(self, adapter: Adapter) -> "Network":
+        """The network with its weights frozen and low-rank adapters beside its kernels, which alone are trained.
+
+        Raises:
+            InputError: no such layer with a kernel, or a rank above the smaller side of one.
+        """
+        nodes, variables, factors = with_adapters(self.nodes, self.variables, adapter)
+        return replace(self, nodes=nodes, variables=variables, factors=factors)
 
     @property
     def trainable(self) -> tuple[int, ...]:
         """Positions of the variables that are trained."""
         return tuple(i for i, variable in enumerate(self.variables) if variable.trainable)
 
+    def copies(self, parameters: Parameters) -> int:
+        """How many copies parameters are of."""
+        return int(parameters[self.trainable[0]].shape[0])
+
+    def trained(self, parameters: Parameters) -> Parameters:
+        """Values of the variables that are trained."""
+        return tuple(parameters[i] for i in self.trainable)
+
+    def with_trained(self, parameters: Parameters, trained: Sequence[Any]) -> Parameters:
+        """Parameters with other values of the variables that are trained."""
+        changed = list(parameters)
+        for position, value in zip(self.trainable, trained, strict=True):
+            changed[position] = value
+        return tuple(changed)
+
+    def of_copies(self, parameters: Parameters, change: Callable[[Any], Any]) -> Parameters:
+        """Parameters with a change of their model axis; a frozen variable that is held once stays as it is."""
+        return tuple(
+            value if value.shape[0] == 1 and not variable.trainable else change(value)
+            for variable, value in zip(self.variables, parameters, strict=True)
+        )
+
     def initial(self, *, seed: int, models: Sequence[int]) -> Parameters:
-        """Freshly initialised copies, each from (seed, model) alone; frozen variables keep the model's own values.
+        """Copies at their start, each from (seed, model) alone; frozen variables keep the model's own values.
+
+        So do all others where the network `is_started`; adapters begin at zero.
 
         Args:
             seed: of the whole family of models.
             models: number of each model in that family, for example ``range(64)`` or a part of it.
         """
-        draws = initializers(self.model)
+        draws = [*initializers(self.model), *(draw for pair in self.factors for draw in pair.draws)]
+        held = len(self.model.weights)
         values = []
         for position, variable in enumerate(self.variables):
-            copies = [
-                draws[position](variable.shape, seed, model, position)
-                if variable.trainable
-                else self.model.weights[position]
-                for model in models
-            ]
+            if position < held and (self.is_started or not variable.trainable):
+                own = tf.convert_to_tensor(self.model.weights[position])[None]
+                values.append(tf.repeat(own, len(models), axis=0) if variable.trainable else own)
+                continue
+            copies = [draws[position](variable.shape, seed, model, position) for model in models]
             values.append(tf.stack([tf.convert_to_tensor(copy) for copy in copies]))
         return tuple(values)
 
     def stack(self, weights: Sequence[Sequence[npt.NDArray[np.float32]]]) -> Parameters:
-        """Parameters from each copy's weights, in the order of ``model.get_weights()``."""
+        """Parameters from each copy's weights, in the order of ``variables``."""
         for i, copy in enumerate(weights):
             shapes = [np.shape(value) for value in copy]
             wanted = [variable.shape for variable in self.variables]
             if shapes != wanted:
                 raise InputError(f"weights of model {i} must have shapes {wanted}, got {shapes}.")
-        return tuple(tf.constant(np.stack(column), tf.float32) for column in zip(*weights, strict=True))
+        columns = list(zip(*weights, strict=True))
+        for i, variable in enumerate(self.variables):
+            if not variable.trainable and all(value is columns[i][0] for value in columns[i]):
+                columns[i] = columns[i][:1]
+        return tuple(tf.constant(np.stack(column), tf.float32) for column in columns)
+
+    def started(
+        self, weights: Sequence[Sequence[npt.NDArray[np.float32]]], seed: int, models: Sequence[int]
+    ) -> Parameters:
+        """Copies that start from given weights, each in the order of ``model.get_weights()``; adapters as in `initial`."""
+        drawn = self.initial(seed=seed, models=models)[len(self.model.weights) :]
+        own = [[*given, *(value[i].numpy() for value in drawn)] for i, given in enumerate(weights)]
+        return self.stack(own)
 
     def weights(self, parameters: Parameters, index: int) -> list[npt.NDArray[np.float32]]:
-        """Weights of one copy, in the order of ``model.get_weights()``."""
-        return [np.asarray(value[index]) for value in parameters]
+        """Weights of one copy, in the order of ``variables``."""
+        return [np.asarray(value[0]) for value in self.of_copies(parameters, lambda value: value[index][None])]
+
+    def merged(self, parameters: Parameters, index: int) -> list[npt.NDArray[np.float32]]:
+        """Weights of one copy in the order of ``model.get_weights()``, each adapter added to its kernel."""
+        weights = self.weights(parameters, index)
+        for pair in self.factors:
+            weights[pair.kernel] = pair.added(weights)
+        return weights[: len(self.model.weights)]
 
     def to_keras(self, parameters: Parameters, index: int) -> Any:
         """One copy as a new Keras model."""
         copy = self.model.__class__.from_config(self.model.get_config())
         copy.build((None, *self.input_shape))
-        copy.set_weights(self.weights(parameters, index))
+        copy.set_weights(self.merged(parameters, index))
         return copy
 
     def forward(self, parameters: Parameters, x: Any, *, dropout: Stream | None = None) -> Any:
@@ -118,7 +179,7 @@ class Network:
 
     def predict(self, parameters: Parameters, x: npt.NDArray[np.float32], *, batch_size: int = 1024) -> FloatArray:
         """Outputs of every copy on shared inputs (examples, ...), float64, in batches."""
-        inference = self.inference(int(parameters[0].shape[0]))
+        inference = self.inference(self.copies(parameters))
         parts = [
             inference(parameters, tf.constant(x[start : start + batch_size], tf.float32)).numpy()
             for start in range(0, len(x), batch_size)
@@ -128,7 +189,7 @@ class Network:
 
     def predict_token_losses(self, parameters: Parameters, tokens: npt.NDArray[np.float32]) -> FloatArray:
         """The loss of each token but the first, of every copy on shared texts (examples, 1 + positions), float64."""
-        inference = self.inference(int(parameters[0].shape[0]))
+        inference = self.inference(self.copies(parameters))
         parts = []
         for start in range(0, len(tokens), TEXTS_AT_A_TIME):
             some = tf.constant(tokens[start : start + TEXTS_AT_A_TIME], tf.float32)
@@ -193,7 +254,7 @@ class Network:
 
         With ``is_prepared``, x is what `prepared` gave.
         """
-        models = parameters[0].shape[0]
+        models = self.copies(parameters)
         first = self.head if is_prepared else 0
         values = [x] * ((first or 0) + 1)
         taps = []

@@ -28,6 +28,8 @@ class Embedding:
 
     def apply(self, weights: list[Any], a: Any) -> Any:
         """Rows of the table."""
+        if weights[0].shape[0] == 1:  # one table for all models
+            return tf.gather(weights[0][0], a)
         return tf.gather(weights[0], for_models(a, weights[0].shape[0]), batch_dims=1)
 
     def contribution(self, a: Any, d: Any) -> Contribution:

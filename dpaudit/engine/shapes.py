@@ -24,12 +24,17 @@ def for_models(x: Any, models: int) -> Any:
 
 
 def affine(a: Any, weight: Any, bias: Any) -> Any:
-    """Every position of ``a`` times a kernel (models, inputs, outputs), plus a bias (models, outputs) or None."""
-    flat = a if a.shape.rank == 3 else tf.reshape(a, [a.shape[0], -1, a.shape[-1]])
+    """Every position of ``a`` times a kernel (models, inputs, outputs), plus a bias (models, outputs) or None.
+
+    A kernel that the models share (models = 1) meets the positions of all of them in one product.
+    """
+    folded = weight.shape[0] == 1 < a.shape[0]
+    plain = a.shape.rank == 3 and not folded
+    flat = a if plain else tf.reshape(a, [1 if folded else a.shape[0], -1, a.shape[-1]])
     z = tf.matmul(flat, weight)
     if bias is not None:
         z += bias[:, None, :]
-    return z if a.shape.rank == 3 else tf.reshape(z, [z.shape[0], *dynamic_shape(a)[1:-1], z.shape[-1]])
+    return z if plain else tf.reshape(z, [max(a.shape[0], z.shape[0]), *dynamic_shape(a)[1:-1], z.shape[-1]])
 
 
 def require_settings(layer: Any, **settings: object) -> None:

@@ -135,7 +135,7 @@ def train(
         InputError: the numbers of copies disagree.
         AuditFailed: a copy's weights are no longer finite.
     """
-    copies = parameters[0].shape[0]
+    copies = network.copies(parameters)
     if len(members) != copies:
         raise InputError(f"{copies} copies need as many members, got {len(members)}.")
     _require_logits(network)
@@ -157,7 +157,7 @@ def train(
 
     def run(first: int) -> Parameters:
         chosen = slice(first, first + size)
-        return group(tuple(value[chosen] for value in parameters), members[chosen])
+        return group(network.of_copies(parameters, lambda value: value[chosen]), members[chosen])
 
     starts = range(0, copies, size)
     with ThreadPoolExecutor(max_workers=min(len(starts), workers())) as pool:
@@ -165,7 +165,8 @@ def train(
             trained = list(pool.map(run, starts))
         finally:
             stopped.set()  # when one group failed or the user interrupts, the others end with their block
-    whole = tuple(tf.concat(columns, axis=0) for columns in zip(*trained, strict=True))
+    together = [tf.concat(columns, axis=0) for columns in zip(*trained, strict=True)]
+    whole = network.with_trained(parameters, together)
     _refuse_divergence(network, whole, [member.model for member in members])
     return whole
 
@@ -187,7 +188,7 @@ def workers() -> int:
 
 @dataclass(frozen=True)
 class _Group:
-    """Trains up to ``size`` copies as one program; called from several threads.
+    """Trains up to ``size`` copies as one program and gives their trained variables; called from several threads.
 
     The program always has ``size`` copies: fewer are filled up with repetitions of the last. A copy is therefore
     computed by the same instructions whichever others it was stacked with.
@@ -208,12 +209,14 @@ class _Group:
     def __call__(self, parameters: Parameters, members: Sequence[Member]) -> Parameters:
         network, recipe, copies = self.network, self.recipe, len(members)
         filled_up = np.minimum(np.arange(self.size), copies - 1)
-        parameters = tuple(tf.gather(value, filled_up) for value in parameters)
+        parameters = network.of_copies(parameters, lambda value: tf.gather(value, filled_up))
+        trained = network.trained(parameters)
+        frozen = network.with_trained(parameters, [None] * len(trained))
         models = [members[i].model for i in filled_up]
         rates = recipe.learning_rate(recipe.steps).astype(np.float32)
         noise = Stream.start(self.seed, models, "noise")
         dropout = Stream.start(self.seed, models, "dropout")
-        state = tuple(recipe.optimizer.start(parameters[i]) for i in network.trainable)
+        state = tuple(recipe.optimizer.start(value) for value in trained)
         drawn = max(1, min(recipe.steps, LONGEST_BLOCK, BLOCK_BYTES // (4 * self.width * self.size)))
         at_a_time = drawn if self.watch is None else 1
         for start in range(0, recipe.steps, drawn):
@@ -221,13 +224,14 @@ class _Group:
             rows, filled = self._batches(members, steps, drawn)
             for first in steps[::at_a_time]:
                 if self.stopped.is_set():
-                    return tuple(value[:copies] for value in parameters)
+                    return tuple(value[:copies] for value in trained)
                 now = slice(first - start, first - start + at_a_time)
                 count = min(at_a_time, steps.stop - first)
                 padded = np.zeros(at_a_time, np.float32)
                 padded[:count] = rates[first : first + count]
-                before, state_before = parameters, state
+                before, state_before = trained, state
                 given = (
+                    frozen,
                     self.held.inputs,
                     self.held.targets,
                     tf.constant(rows[now, filled_up]),
@@ -238,17 +242,20 @@ class _Group:
                     noise.keys,
                     dropout.keys,
                 )
-                parameters, state = self.block(before, state_before, *given)
-                kept = _finite(parameters)
+                trained, state = self.block(before, state_before, *given)
+                kept = _finite(trained)
                 if recipe.clip is not None and not kept.all():
                     # Some example's gradient was not finite, which is rare: the same steps again, leaving such out.
                     again = self.bounded_block(before, state_before, *given)
-                    parameters, state = _either(kept, (parameters, state), again)
+                    trained, state = _either(kept, (trained, state), again)
                 if self.watch is not None:
-                    real = [tuple(value[:copies] for value in some) for some in (before, parameters)]
+                    real = [
+                        network.of_copies(network.with_trained(frozen, some), lambda value: value[:copies])
+                        for some in (before, trained)
+                    ]
                     self.watch(models[:copies], first, *real)
                 self.report(count * copies)
-        return tuple(value[:copies] for value in parameters)
+        return tuple(value[:copies] for value in trained)
 
     def _batches(
         self, members: Sequence[Member], steps: range, size: int
@@ -287,10 +294,9 @@ def _block(
         counted = tf.reduce_sum(present * tf.cast(tf.math.is_finite(clipped.norms), tf.float32), axis=1)
         return [*clipped.gradients, counted]
 
-    def update(parameters: Any, state: Any, sums: list[Any], filled: Any, rate: Any, noise: Stream) -> Any:
+    def update(trained: Any, state: Any, sums: list[Any], filled: Any, rate: Any, noise: Stream) -> Any:
         *totals, counted = sums
-        trainable = network.trainable
-        sizes = [int(np.prod(network.variables[i].shape)) for i in trainable]
+        sizes = [int(np.prod(network.variables[i].shape)) for i in network.trainable]
         if recipe.clip is not None and recipe.noise_multiplier:
             drawn = tf.split(recipe.clip * recipe.noise_multiplier * normal(noise, sum(sizes)), sizes, axis=1)
             totals = [total + tf.reshape(part, total.shape) for total, part in zip(totals, drawn, strict=True)]
@@ -300,20 +306,21 @@ def _block(
             divisor = tf.constant([float(recipe.batch_size)])
         # One example without a finite gradient counts as zero. Where no example has one, the training has diverged.
         divisor = tf.where((filled > 0) & (counted == 0), math.nan, divisor)
-        changed, states = list(parameters), []
-        for position, total, own in zip(trainable, totals, state, strict=True):
+        changed, states = [], []
+        for value, total, own in zip(trained, totals, state, strict=True):
             gradient = total / tf.reshape(divisor, [-1] + [1] * (total.shape.rank - 1))
             change, new = recipe.optimizer(gradient, own, rate, noise.step)
             if recipe.weight_decay:
-                change -= rate * recipe.weight_decay * parameters[position]
-            changed[position] = parameters[position] + change
+                change -= rate * recipe.weight_decay * value
+            changed.append(value + change)
             states.append(new)
         return tuple(changed), tuple(states)
 
     @tf.function(jit_compile=recipe.compiled, autograph=False)  # type: ignore[untyped-decorator]  # TensorFlow has no types
     def block(
-        parameters: Any,
+        trained: Any,
         state: Any,
+        frozen: Any,
         inputs: Any,
         targets: Any,
         rows: Any,
@@ -324,8 +331,9 @@ def _block(
         noise: Any,
         dropout: Any,
     ) -> Any:
-        def body(t: Any, parameters: Any, state: Any) -> Any:
+        def body(t: Any, trained: Any, state: Any) -> Any:
             at = start + t
+            parameters = network.with_trained(frozen, trained)
 
             def part(number: Any) -> Any:
                 first = number * length
@@ -342,14 +350,14 @@ def _block(
             else:
                 # A part that some copy fills adds exact zeros to the others; one that no copy fills is left out.
                 parts = -(-tf.reduce_max(filled[t]) // length)
-                zeros = [tf.zeros_like(parameters[i]) for i in network.trainable]
+                zeros = [tf.zeros_like(value) for value in trained]
                 zeros.append(tf.zeros(tf.shape(filled)[1:]))
                 _, totals = tf.while_loop(lambda number, _: number < parts, add, (tf.constant(0), zeros))
-            parameters, state = update(parameters, state, totals, filled[t], rates[t], Stream(noise, at))
-            return t + 1, parameters, state
+            trained, state = update(trained, state, totals, filled[t], rates[t], Stream(noise, at))
+            return t + 1, trained, state
 
-        _, parameters, state = tf.while_loop(lambda t, *_: t < count, body, (tf.constant(0), parameters, state))
-        return parameters, state
+        _, trained, state = tf.while_loop(lambda t, *_: t < count, body, (tf.constant(0), trained, state))
+        return trained, state
 
     return block  # type: ignore[no-any-return]  # tf.function has no types
 

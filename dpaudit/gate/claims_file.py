@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from dpaudit.accounting.claim import (
     Adjacency,
@@ -21,6 +21,7 @@ from dpaudit.accounting.claim import (
     Shuffled,
     Unit,
 )
+from dpaudit.gate.claim_places import ClaimPlace, claim_places
 from dpaudit.runtime import check
 from dpaudit.runtime.errors import InputError
 from dpaudit.runtime.files import parse_toml, read_text
@@ -38,6 +39,12 @@ class _OnAModel(_ClaimsTable):
 
     id: str = Field(min_length=1, max_length=200)
     model: str | None = None
+    _place: ClaimPlace | None = PrivateAttr(default=None)
+
+    @property
+    def place(self) -> ClaimPlace | None:
+        """Where it stands; None for one that was not read from a file."""
+        return self._place
 
 
 class EpsilonClaim(_OnAModel):
@@ -152,7 +159,7 @@ class NoGrowthClaim(_Measured):
 
 
 class ExtractionClaim(_OnAModel):
-    """``kind = "extraction"``: at most ``max`` of the records of ``dpaudit extract`` are (n, p)-extractable.
+    """``kind = "extraction"``: at most ``max`` of the records whose extraction was measured are (n, p)-extractable.
 
     That is: n samples of what follows a record's prefix hold the rest with probability p or more. It is arithmetic on
     the records that were measured, and says nothing about others.
@@ -164,8 +171,24 @@ class ExtractionClaim(_OnAModel):
     max: int = Field(default=0, ge=0)
 
 
+class UnlearningClaim(_OnAModel):
+    """``kind = "unlearning"``: a record that was forgotten is within ε of one that was never there.
+
+    It is about the method of ``[unlearning]`` on models like this one, and is judged by the lower bound measured there.
+    """
+
+    kind: Literal["unlearning"]
+    epsilon: float = Field(ge=0)
+    delta: float = Field(ge=0, lt=1)
+
+    def claim(self) -> Claim:
+        """The claim as it is judged."""
+        return Claim(self.epsilon, self.delta, unit="record", adjacency="add-remove", source=f"claim {self.id}")
+
+
 AnyClaim = Annotated[
-    EpsilonClaim | MechanismClaim | CeilingClaim | NoGrowthClaim | ExtractionClaim, Field(discriminator="kind")
+    EpsilonClaim | MechanismClaim | CeilingClaim | NoGrowthClaim | ExtractionClaim | UnlearningClaim,
+    Field(discriminator="kind"),
 ]
 
 
@@ -199,7 +222,8 @@ def load_claims(path: Path) -> Claims:
         InputError: the file is missing or no TOML, holds no claim, a key is unknown (the nearest known one is offered),
             or a value has the wrong type or is out of range.
     """
-    table = parse_toml(read_text(path), path)
+    text = read_text(path)
+    table = parse_toml(text, path)
     if path.name == "pyproject.toml":
         tool = table.get("tool", {})
         found = tool.get("dpaudit") if isinstance(tool, dict) else None
@@ -207,6 +231,8 @@ def load_claims(path: Path) -> Claims:
             raise InputError(f"{path} has no [tool.dpaudit] table with claims.")
         table = found
     claims = claims_from(table, where=str(path))
+    for claim, place in zip(claims.claim, claim_places(text, path.as_posix(), len(claims.claim)), strict=True):
+        claim._place = place  # of the file, not of what is claimed
     beside = {
         key: str(path.parent / value)
         for key, value in {"result": claims.result, "baseline": claims.baseline}.items()

@@ -18,6 +18,7 @@ from dpaudit.runtime.errors import InputError
 LEFT_OUT = "# Left out:"
 HINTS = {
     "epsilon": "The ε is the one that the model claims.",
+    "unlearning": "The ε is the one that the plan claims of its method of unlearning.",
     "ceiling": "The ceiling is the upper edge of the interval, rounded up.",
 }
 Candidate = dict[str, Any]
@@ -102,6 +103,11 @@ def _candidates(result: Result, left_out: list[str]) -> Iterator[Candidate]:
             }
         else:
             left_out.append(f"{model.name}-epsilon: nothing is claimed of its ε.")
+        unlearned = None if result.unlearning is None else result.unlearning.epsilon
+        if unlearned is not None:
+            name = f"{model.name}-unlearning"
+            about = {"epsilon": unlearned, "delta": result.delta}
+            yield {"id": name, "kind": "unlearning", "model": model.name, **about}
         attacks = list(result.membership.by_name(model.name).values()) if result.membership is not None else []
         if attacks:
             yield _ceiling(f"{model.name}-auc", "auc", model=model.name)

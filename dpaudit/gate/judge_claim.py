@@ -12,6 +12,7 @@ from dpaudit.bounds.lower_bound import LowerBound
 from dpaudit.bounds.verdict import Facts, Verdict, void_reasons
 from dpaudit.bounds.verdict import judge as compared
 from dpaudit.gate import metric_intervals as measured
+from dpaudit.gate.claim_places import ClaimPlace
 from dpaudit.gate.claims_file import (
     AnyClaim,
     CeilingClaim,
@@ -19,11 +20,12 @@ from dpaudit.gate.claims_file import (
     ExtractionClaim,
     MechanismClaim,
     NoGrowthClaim,
+    UnlearningClaim,
     parse_metric,
 )
 from dpaudit.gate.metric_intervals import Interval
 from dpaudit.gate.same_conditions import Differences, attacks_alike, releases_alike
-from dpaudit.results.facts import facts
+from dpaudit.results.facts import facts, judge_unlearning
 from dpaudit.results.membership import AttackResult
 from dpaudit.results.result import ModelResult, Result
 from dpaudit.runtime import check
@@ -43,6 +45,7 @@ class Judgement:
         claimed: what is claimed, in a few words.
         measured: what was found, in a few words.
         sentence: the verdict in plain words.
+        place: file and line of the claim; None for one that was not read from a file.
     """
 
     claim: str
@@ -53,6 +56,7 @@ class Judgement:
     claimed: str
     measured: str
     sentence: str
+    place: ClaimPlace | None = None
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,8 @@ def judge_case(case: Case, tail: float) -> Judgement:
             return _growth(claim, case, tail)
         case ExtractionClaim() as claim:
             return _extraction(claim, case)
+        case UnlearningClaim() as claim:
+            return _unlearning(claim, case)
 
 
 def number_of_tests(case: Case) -> int:
@@ -215,10 +221,11 @@ def _points(claim: MechanismClaim, case: Case) -> Iterator[tuple[AttackResult, f
 
 def _extraction(claim: ExtractionClaim, case: Case) -> Judgement:
     """Arithmetic on the records that were measured: there is nothing to go wrong by chance."""
-    found = case.result.extraction
+    found = case.result.extraction_from(case.subject)
     if found is None:
         raise InputError(
-            f"claim {claim.id!r}: {case.result.name!r} measured no extraction; `dpaudit extract` makes such a result."
+            f"claim {claim.id!r}: {case.result.name!r} measured no extraction; `dpaudit extract`, or "
+            "[extraction] in a plan, makes such a result."
         )
     count, of = found.records.extracted(claim.n, claim.p), len(found.records.log_probabilities)
     what = f"({claim.n:,}, {claim.p:g})-extractable"
@@ -230,6 +237,19 @@ def _extraction(claim: ExtractionClaim, case: Case) -> Judgement:
         sentence += f"; the likeliest needs {max(1.0, 10**least):.3g} samples" if least < 300 else ""
     verdict: Verdict = "contradicted" if count > claim.max else "consistent"
     return _judged(case, verdict, claimed, f"{count:,} of {of:,}", f"{sentence}.")
+
+
+def _unlearning(claim: UnlearningClaim, case: Case) -> Judgement:
+    found, name = case.result.unlearning, case.subject
+    unlearned = None if found is None else found.of(name)
+    if found is None or unlearned is None:
+        raise InputError(
+            f"claim {claim.id!r}: {case.result.name!r} measured no unlearning from {name!r}; a plan with [unlearning] "
+            "does."
+        )
+    judged = judge_unlearning(claim.claim(), unlearned.subject, found.bounds(unlearned.subject))
+    claimed = f"forgotten by {found.method} within ε ≤ {claim.epsilon:.3g} at δ = {claim.delta:g}"
+    return _judged(case, judged.verdict, claimed, _bound_in_words(judged.strongest), judged.sentence)
 
 
 def _by_bounds(case: Case, claim: Claim, claimed: str) -> Judgement:
@@ -367,6 +387,7 @@ def _judged(case: Case, verdict: Verdict, claimed: str, found: str, sentence: st
         claimed=claimed,
         measured=found,
         sentence=sentence,
+        place=case.claim.place,
     )
 
 

@@ -7,9 +7,18 @@ model that keeps all its claims is contradicted by chance with at most that prob
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from dpaudit.gate.claims_file import AnyClaim, CeilingClaim, Claims, EpsilonClaim, MechanismClaim, NoGrowthClaim
+from dpaudit.gate.claims_file import (
+    AnyClaim,
+    CeilingClaim,
+    Claims,
+    EpsilonClaim,
+    MechanismClaim,
+    NoGrowthClaim,
+    UnlearningClaim,
+)
 from dpaudit.gate.judge_claim import Case, Judgement, judge_case, number_of_tests
 from dpaudit.results.result import Result
+from dpaudit.results.unlearning import unlearning_from
 from dpaudit.runtime import check
 from dpaudit.runtime.errors import InputError
 
@@ -161,9 +170,10 @@ def _tail(files: Sequence[Claims], spent: float, tests: int) -> float:
 
 def _spent_on_bounds(cases: Sequence[Case]) -> float:
     """What the lower bounds behind the claims on ε may go wrong, each bound counted once however many claims use it."""
-    used = {
-        (id(case.result), case.subject): sum(1 - bound.confidence for bound in case.result.bounds(case.subject))
+    subjects = {
+        (id(case.result), name): case.result.bounds(name)
         for case in cases
-        if isinstance(case.claim, EpsilonClaim | MechanismClaim)
+        if isinstance(case.claim, EpsilonClaim | MechanismClaim | UnlearningClaim)
+        for name in [unlearning_from(case.subject) if isinstance(case.claim, UnlearningClaim) else case.subject]
     }
-    return sum(used.values())
+    return sum(1 - bound.confidence for bounds in subjects.values() for bound in bounds)

@@ -11,6 +11,8 @@ from dpaudit.runtime.check import FloatArray
 from dpaudit.runtime.errors import InputError
 
 VALUES = 4000  # of noise for each batch, in 8 to 48 calls
+LEAST = 2  # calls, of the slowest mechanism
+EMPTY = "batches of no example"
 
 
 def check_denominator(probe: Probe) -> tuple[list[Finding], bool]:
@@ -18,8 +20,8 @@ def check_denominator(probe: Probe) -> tuple[list[Finding], bool]:
     if probe.stated.adjacency != "add-remove":
         return [], False
     size, level = probe.batch_size, probe.level / 2
-    full, single = (probe.releases(probe.zeros(n), _calls(probe)) for n in (size, 1))
-    one = 10 * probe.stated.clip * probe.direction(None)[None]
+    full, single = (probe.releases(probe.zeros(n), _calls(probe), least=LEAST) for n in (size, 1))
+    one = probe.alike(1, 10 * probe.stated.clip, probe.direction(None))
     if full.any():
         ratio, of_what = _differs(full, single, level), "the noise"
     elif len(np.unique(probe.releases(one, 2), axis=0)) == 2:
@@ -49,14 +51,19 @@ def check_denominator(probe: Probe) -> tuple[list[Finding], bool]:
 
 def check_empty(probe: Probe, noise: FloatArray) -> list[Finding]:
     """Noise of empty batches against that of an ordinary one (calls, coordinates)."""
-    return _empty(probe, noise, probe.level / 2) if probe.stated.adjacency == "add-remove" else []
+    if probe.stated.adjacency != "add-remove" or not probe.clock.allows(EMPTY):
+        return []
+    return _empty(probe, noise, probe.level / 2)
 
 
 def _empty(probe: Probe, noise: FloatArray, level: float) -> list[Finding]:
     fed = "an empty batch, which Poisson sampling draws now and then"
     expected = "noise alone, as in every other batch"
     try:
-        releases = np.stack([probe.raw(probe.zeros(0)) for _ in range(_calls(probe))])
+        found = [probe.raw(probe.zeros(0)) for _ in range(LEAST)]
+        while len(found) < _calls(probe) and probe.clock.left > 0:
+            found.append(probe.raw(probe.zeros(0)))
+        releases = np.stack(found)
     except InputError as error:
         remedy = "accept a batch of zero examples and release noise; never skip or redraw it"
         return [Finding("empty batch", "violation", fed, str(error), expected, remedy, rung=1)]

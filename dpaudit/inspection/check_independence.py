@@ -24,6 +24,8 @@ SAME = 0.95  # cosine of draws that are one draw, but for rounding or a scale
 FROZEN = 0.1  # share of pairs of steps that are alike, from which on one seed is the cause
 COLUMNS = 256  # coordinates whose covariance is looked at
 BUILDS = 64
+OF_A_BUILD = 65_536  # numbers of each one's noise
+AGAIN = "noise of mechanisms built one after the other"
 
 
 def check_independence(probe: Probe, noise: NoiseRun) -> list[Finding]:
@@ -53,10 +55,13 @@ def check_fresh(probe: Probe, builds: int = BUILDS) -> list[Finding]:
     """Noise of mechanisms built one after the other: a seed written into the code gives all of them the same."""
     if probe.mechanism.fresh is None or probe.stated.noise_multiplier == 0:
         return []
+    if not probe.clock.allows(AGAIN):
+        return []
     zeros = probe.zeros(probe.batch_size)
-    drawn = [probe.anew().releases(zeros, 4).ravel() for _ in range(2)]
-    drawn += [np.resize(probe.anew().release(zeros), drawn[0].shape) for _ in range(builds)]
-    first = np.array([each[: probe.coordinates] for each in drawn])
+    drawn = [probe.anew().release(zeros)[:OF_A_BUILD] for _ in range(2)]
+    while len(drawn) < builds + 2 and probe.clock.allows(AGAIN):
+        drawn.append(probe.anew().release(zeros)[:OF_A_BUILD])
+    first = np.array(drawn)
     cosine, pairs, _ = largest_cosine(first)
     if not first.any() or p_of_cosine(cosine, first.shape[1]) * pairs >= probe.level:
         return []

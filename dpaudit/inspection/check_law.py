@@ -88,7 +88,8 @@ def _grid(probe: Probe, noise: NoiseRun) -> list[Finding]:
     rng = np.random.default_rng([probe.seed, 33])
     batch = probe.zeros(probe.batch_size)
     batch[0] = 0.3 * probe.stated.clip * probe.random_direction(rng)
-    with_sum = _coincidences(probe.releases(batch, min(CALLS, len(values))).ravel()[:VALUES])
+    calls = max(2, min(CALLS, len(values), -(-VALUES // probe.coordinates)))
+    with_sum = _coincidences(probe.releases(batch, calls).ravel()[:VALUES])
     bits = -math.log2(seen)
     if with_sum > seen / 8:
         return [

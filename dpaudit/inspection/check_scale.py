@@ -15,7 +15,8 @@ from dpaudit.accounting.law import Laplace
 from dpaudit.bounds.lower_bound import Finding
 from dpaudit.inspection.noise import NoiseRun
 from dpaudit.inspection.probe import Probe
-from dpaudit.inspection.samples import ANYWHERE, CLIP, OF_ITS_OWN, EstimateInterval, Move, scale_of
+from dpaudit.inspection.questions import ANYWHERE, CLIP, OF_ITS_OWN
+from dpaudit.inspection.samples import EstimateInterval, Move, scale_of
 from dpaudit.inspection.sight import Sight, least_ratio, resolution
 
 # Smallest relative deviation worth a word: with three digits a smaller one reads as 1.
@@ -56,7 +57,7 @@ def effective_noise_multiplier(probe: Probe, noise: NoiseRun, moves: Sequence[Mo
         kinds, worst = _room(probe, noise, moves, place, size, level, probe.level / 3 / len(moves))
         # The largest of many moves is too large by chance: the surest one counts where no other is surely larger.
         surest = min(
-            (move for move in moves if (move.variable, move.batch_size) == (worst.variable, size)),
+            (move for move in moves if (move.variable, move.batch_size) == (worst.variable, worst.batch_size)),
             key=lambda move: (move.error, -move.size),
         )
         larger = worst.interval(probe.level / 3 / len(moves)).low > surest.size
@@ -89,6 +90,9 @@ def sights_of_scale(probe: Probe, noise: NoiseRun, moves: Sequence[Move]) -> lis
     ]
     for kind, remedy in (*kinds, ("an example that changes what others count", OF_ITS_OWN)):
         asked = [move for move in moves if move.remedy == remedy]
+        if not asked:
+            sights.append(Sight(kind, "no time was left for it: a longer budget asks it (--budget)", asked=False))
+            continue
         low, high = (1 + TOLERANCE + steps * pick(move.error for move in asked) for pick in (min, max))
         far = (
             f"{low:.4g} times" if high - low < 0.01 else f"{low:.4g} (a whole batch) to {high:.3g} times (one example)"
@@ -118,6 +122,7 @@ def _room(
     # In a smaller batch a slow mechanism is not asked in every variable; what moves over all of them stands in for it.
     there = [move for move in moves if move.variable == place and move.batch_size == size]
     there = there or [move for move in moves if move.variable is None and move.batch_size == size]
+    there = there or [move for move in moves if move.variable is None and move.batch_size == probe.batch_size]
     return kinds, max(there, key=lambda move: move.interval(of_moves).low)
 
 
@@ -167,6 +172,7 @@ def _judge(
     where = "over all variables" if place is None else f"in variable {place}"
     sigma = probe.stated.noise_multiplier
     least = min(kinds.values(), key=lambda interval: interval.high)
+    size = len(noise.kinds[next(iter(kinds))].batch)
     moved = move.interval(level)
     ratio = least.high / moved.low if moved.low > 0 else math.inf
     if sigma == 0:
@@ -180,9 +186,9 @@ def _judge(
                 Finding(
                     check="noise",
                     severity="violation",
-                    fed=f"one batch of {move.batch_size} gradients, again and again",
+                    fed=f"one batch of {size} gradients, again and again",
                     observed=f"{least.estimate:.3g} times the stated noise {where}{_only(noise, kinds)}: {truth}",
-                    expected=f"standard deviation {probe.stated.noise(move.batch_size):.4g} in every coordinate",
+                    expected=f"standard deviation {probe.stated.noise(size):.4g} in every coordinate",
                     remedy="add noise of noise_multiplier x clip / denominator to every variable, at every step",
                     rung=1,
                 )
@@ -214,7 +220,7 @@ def _judge(
             Finding(
                 check="scale",
                 severity="warning",
-                fed=f"batches of {move.batch_size} gradients",
+                fed=f"batches of {size} gradients",
                 observed=f"{shown.estimate:.3g} times the stated noise {where}, {moved.estimate:.3g} times the "
                 f"stated sensitivity: {why}, and privacy does not suffer",
                 expected="noise and sensitivity as stated",

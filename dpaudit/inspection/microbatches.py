@@ -3,8 +3,6 @@
 import math
 from dataclasses import replace
 
-import numpy as np
-
 from dpaudit.bounds.lower_bound import Finding
 from dpaudit.inspection.probe import Probe
 
@@ -33,12 +31,14 @@ def name_microbatches(probe: Probe, findings: list[Finding]) -> list[Finding]:
 def clipped_together(probe: Probe) -> int | None:
     """How many neighbours in the batch share one clip; None where each has its own, or nothing is clipped alike."""
     size, unit = probe.batch_size, probe.direction(None)
-    one, all_of_them = probe.zeros(size), np.tile(1e4 * probe.stated.clip * unit, (size, 1))
+    one, all_of_them = probe.zeros(size), probe.alike(size, 1e4 * probe.stated.clip, unit)
     one[0] = 1e4 * size * probe.stated.clip * unit  # beyond the clip, in a mean of all too
     if probe.mechanism.reset is not None:
         zeros, *rest = (probe.release(batch, reset=True) for batch in (probe.zeros(size), one, all_of_them))
     else:
-        zeros, *rest = (probe.releases(batch, CALLS).mean(axis=0) for batch in (probe.zeros(size), one, all_of_them))
+        zeros, *rest = (
+            probe.releases(batch, CALLS, least=2).mean(axis=0) for batch in (probe.zeros(size), one, all_of_them)
+        )
     alone, together = (float((release - zeros) @ unit) for release in rest)
     unclipped = alone * probe.stated.divisor(size) > 2 * size * probe.stated.clip
     if alone <= 0 or together <= 0 or unclipped:

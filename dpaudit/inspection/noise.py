@@ -5,27 +5,16 @@ whatever the clip does. Noise is kept as normal scores of the law that is stated
 the noise of its own kind of batch, so that a learning rate or a wrong denominator does not show in its shape.
 """
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import combinations
 
 import numpy as np
 from scipy import stats
 
-from dpaudit.accounting.law import correlated, inverse_root
-from dpaudit.inspection.mechanism import Mechanism
+from dpaudit.inspection.mechanism import Array
 from dpaudit.inspection.probe import Probe
 from dpaudit.runtime.check import BoolArray, FloatArray, IntArray
-from dpaudit.runtime.errors import InputError
 
-CALLS = 3000
-BLOCK, LEAST_BLOCK = 64, 16  # calls whose releases are taken together
-LEAST = 96  # asked of the slowest mechanism too
-KEPT = 1024  # coordinates of which every draw is kept
-VALUES = 2e7  # numbers kept in all
-PAIRS = 28  # of variables whose noise is compared
 FAR = 1e-9  # chance with which a kind of batch is left out of the checks because its releases have a mean
 
 
@@ -34,7 +23,8 @@ class Kind:
     """A batch whose clipped gradients sum to zero."""
 
     words: str
-    batch: FloatArray
+    batch: Array
+    share: float  # of the run
 
     @property
     def empty(self) -> bool:
@@ -68,6 +58,8 @@ class NoiseRun:
             draws, relative to the variable's own, on batches of zeros; and the number of means.
         pairs: cosine between the draws of two variables on batches of zeros, and how many numbers it is made from.
         sizes: coordinates of each variable.
+        shifted: sums of products of coordinates at each distance within one call, over some calls on batches of zeros.
+        shifts: how many calls those were.
     """
 
     kinds: tuple[Kind, ...]
@@ -82,6 +74,8 @@ class NoiseRun:
     axes: dict[tuple[int, int], tuple[float, int]]
     pairs: dict[tuple[int, int], tuple[float, int]]
     sizes: IntArray
+    shifted: FloatArray
+    shifts: int
 
     @property
     def calls(self) -> int:
@@ -143,24 +137,25 @@ class NoiseRun:
         return bool((self.level == 0).any())
 
 
-def kinds(probe: Probe) -> list[Kind]:
-    """The batches of the run."""
+def kinds(probe: Probe, large: int | None = None) -> list[Kind]:
+    """The batches of the run; ``large``: size of batches that are larger than the ordinary ones."""
     rng = np.random.default_rng([probe.seed, 31])
     size = probe.batch_size
     made = [
-        Kind("gradients of zeros", probe.zeros(size)),
-        Kind("gradients of norm 0.3 C", _pairs(probe, size, np.full(size // 2, 0.3), rng)),
-        Kind("gradients of norms from C/100 to 100 C", _pairs(probe, size, _spread(size // 2), rng)),
+        Kind("gradients of zeros", probe.zeros(size), 0.36),
+        Kind("gradients of norm 0.3 C", _pairs(probe, size, np.full(size // 2, 0.3), rng), 0.15),
+        Kind("gradients of norms from C/100 to 100 C", _pairs(probe, size, _spread(size // 2), rng), 0.15),
+        Kind("gradients of norm 10 C", _pairs(probe, size, np.full(size // 2, 10.0), rng), 0.15),
     ]
     if probe.mechanism.partial:
         small = smaller(probe)
+        spread = _pairs(probe, small, _spread(small // 2), rng)
         made += [
-            Kind(f"a batch of {small} gradients of zeros", probe.zeros(small)),
-            Kind(
-                f"a batch of {small} gradients of norms from C/100 to 100 C",
-                _pairs(probe, small, _spread(small // 2), rng),
-            ),
+            Kind(f"a batch of {small} gradients of zeros", probe.zeros(small), 0.08),
+            Kind(f"a batch of {small} gradients of norms from C/100 to 100 C", spread, 0.08),
         ]
+    if large is not None:
+        made.append(Kind(f"a batch of {large} gradients of zeros", probe.zeros(large), 0.03))
     return made
 
 
@@ -169,172 +164,11 @@ def smaller(probe: Probe) -> int:
     return max(5, probe.batch_size // 4) | 1
 
 
-def listen(
-    probe: Probe, *, calls: int = CALLS, until: float | None = None, advance: Callable[[float], None] | None = None
-) -> NoiseRun:
-    """Run the mechanism and keep its noise.
-
-    Args:
-        calls: how often it is called.
-        until: moment of `time.monotonic` after which only the least number of calls is made.
-        advance: told what share of the calls has been made.
-
-    Raises:
-        InputError: its noise is correlated over the steps and it cannot be built anew.
-    """
-    covariance = correlated(probe.stated.law)
-    if covariance is not None and probe.mechanism.fresh is None:
-        raise InputError(
-            f"{probe.mechanism.name} states noise that is correlated over the steps, which can only be judged from its "
-            "first step on: give Mechanism(fresh=...), which builds it anew."
-        )
-    rng = np.random.default_rng([probe.seed, 32])
-    choices = kinds(probe)
-    prepared = [probe.arrays(kind.batch) for kind in choices]
-    weight = np.array([0.4, 0.2, 0.2, 0.1, 0.1][: len(choices)])
-    whiten = None if covariance is None else inverse_root(covariance)
-    most = max(1, int(2e6) // probe.coordinates)
-    block = min(BLOCK, most) if whiten is None else len(whiten)
-    gathered = _Gathered(probe, calls, rng)
-    done, begin = 0, time.monotonic()
-    while done < calls and (done < LEAST or until is None or time.monotonic() < until):
-        count = min(block, calls - done)
-        if done == 0 and whiten is None:  # of each kind something
-            drawn = np.resize(np.arange(len(choices)), count)
-        else:
-            drawn = rng.choice(len(choices), count, p=weight / weight.sum())
-        asked = probe if whiten is None else replace(probe, mechanism=_fresh(probe))
-        released = asked.sequence([prepared[kind] for kind in drawn])
-        gathered.add(choices, drawn, released, None if whiten is None else whiten[:count, :count])
-        done += count
-        if until is not None and whiten is None:  # blocks of a slow mechanism end near the moment
-            block = int(np.clip((until - time.monotonic()) / ((time.monotonic() - begin) / done), LEAST_BLOCK, block))
-        if advance is not None:
-            advance(count / calls)
-    return gathered.noise()
-
-
-def _fresh(probe: Probe) -> Mechanism:
-    assert probe.mechanism.fresh is not None
-    return probe.mechanism.fresh()
-
-
-class _Gathered:
-    """Sums over the blocks of a run, so that large variables need no more memory than small ones."""
-
-    def __init__(self, probe: Probe, calls: int, rng: np.random.Generator) -> None:
-        self.probe, self.rng = probe, rng
-        self.sizes = np.array([part.stop - part.start for part in probe.slices])
-        self.where = _chosen(probe, int(min(KEPT, max(64, VALUES / calls))), rng)
-        self.directions = _directions(probe, rng)
-        self.matrix = np.array([direction.unit for direction in self.directions]).T
-        self.kinds: list[Kind] = []
-        self.drawn: list[IntArray] = []
-        self.parts: dict[str, list[FloatArray]] = {"squares": [], "kept": [], "values": [], "projections": []}
-        self.coordinates = np.zeros((0, probe.coordinates))
-        self.axis_squares: dict[tuple[int, int], list[float]] = {}
-        equal = [
-            pair
-            for pair in combinations(range(len(self.sizes)), 2)
-            if self.sizes[pair[0]] >= 2 and self.sizes[pair[1]] >= 2
-        ]
-        self.pair_sums: dict[tuple[int, int], FloatArray] = {pair: np.zeros(4) for pair in equal[:PAIRS]}
-
-    def add(self, kinds: list[Kind], drawn: IntArray, released: FloatArray, whiten: FloatArray | None) -> None:
-        """Releases of some calls, (calls, coordinates), and which kinds of batches they got."""
-        stated, slices = self.probe.stated, self.probe.slices
-        if not self.kinds:
-            self.kinds, self.coordinates = kinds, np.zeros((len(kinds), self.probe.coordinates))
-        divisor = np.array([stated.divisor(len(kind.batch)) for kind in kinds])[drawn, None]
-        scale = stated.noise_multiplier * stated.clip
-        if whiten is None:
-            scores = getattr(stated.law, "scores")(released * divisor, scale, self.rng)  # noqa: B009  # correlated have none
-        else:
-            scores = whiten @ (released * divisor / scale)
-        self.drawn.append(drawn)
-        squared = scores**2
-        starts = [part.start for part in slices]
-        self.parts["squares"].append(np.add.reduceat(squared, starts, axis=1))
-        self.parts["kept"].append(scores[:, self.where])
-        self.parts["values"].append(released[:, self.where])
-        self.parts["projections"].append(scores @ self.matrix)
-        for index in range(len(kinds)):
-            self.coordinates[index] += squared[drawn == index].sum(axis=0)
-        scores = scores[drawn == 0]
-        for index, (part, shape) in enumerate(zip(slices, self.probe.mechanism.shapes, strict=True)):
-            if part.stop - part.start < 2:
-                continue
-            shaped = scores[:, part].reshape(len(scores), *shape)
-            for axis in range(1, shaped.ndim):
-                if shaped.shape[axis] > 1:
-                    means = shaped.mean(axis=axis)
-                    total = self.axis_squares.setdefault((index, axis - 1), [0.0, 0.0])
-                    total[0] += float(np.square(means).sum()) * shaped.shape[axis]
-                    total[1] += means.size
-        for (first, second), sums in self.pair_sums.items():
-            length = min(self.sizes[first], self.sizes[second])
-            a = scores[:, slices[first].start : slices[first].start + length]
-            b = scores[:, slices[second].start : slices[second].start + length]
-            sums += float((a * b).sum()), float((a * a).sum()), float((b * b).sum()), a.size
-
-    def noise(self) -> NoiseRun:
-        """Everything that was gathered."""
-        parts = {name: np.concatenate(blocks) for name, blocks in self.parts.items()}
-        kind = np.concatenate(self.drawn)
-        own = parts["squares"][kind == 0].mean(axis=0) / self.sizes  # mean square of each variable on zeros
-        axes = {
-            place: (total / count / own[place[0]] if own[place[0]] > 0 else 0.0, int(count))
-            for place, (total, count) in self.axis_squares.items()
-        }
-        pairs = {
-            pair: (float(sums[0] / np.sqrt(sums[1] * sums[2])), int(sums[3]))
-            for pair, sums in self.pair_sums.items()
-            if sums[1] > 0 and sums[2] > 0
-        }
-        return NoiseRun(
-            kinds=tuple(self.kinds),
-            kind=kind,
-            where=self.where,
-            coordinates=self.coordinates,
-            directions=self.directions,
-            axes=axes,
-            pairs=pairs,
-            sizes=self.sizes,
-            **parts,
-        )
-
-
-def _chosen(probe: Probe, most: int, rng: np.random.Generator) -> IntArray:
-    """The first and the last coordinate of each variable and others at random, about ``most``."""
-    if probe.coordinates <= most:
-        return np.arange(probe.coordinates)
-    ends = {end for part in probe.slices for end in (part.start, part.stop - 1)}
-    share = max(2, most // len(probe.slices))
-    for part in probe.slices:
-        size = part.stop - part.start
-        ends |= (
-            set((part.start + rng.choice(size, min(size, share - 2), replace=False)).tolist()) if share > 2 else set()
-        )
-    return np.array(sorted(ends))
-
-
-def _directions(probe: Probe, rng: np.random.Generator) -> tuple[Projection, ...]:
-    """Directions a fault would choose, and some that nobody knows."""
-    found = []
-    for index, part in enumerate(probe.slices[:PAIRS]):
-        unit = np.zeros(probe.coordinates)
-        unit[part] = 1.0
-        found.append(Projection(f"the mean of variable {index}", unit))
-    found.append(Projection("the mean over all variables", np.ones(probe.coordinates)))
-    found += [Projection("a random direction", rng.standard_normal(probe.coordinates)) for _ in range(4)]
-    return tuple(replace(each, unit=each.unit / np.linalg.norm(each.unit)) for each in found)
-
-
 def _spread(pairs: int) -> FloatArray:
     return np.geomspace(0.01, 100.0, pairs)
 
 
-def _pairs(probe: Probe, size: int, norms: FloatArray, rng: np.random.Generator) -> FloatArray:
+def _pairs(probe: Probe, size: int, norms: FloatArray, rng: np.random.Generator) -> Array:
     """Gradients of these norms over C and their opposites, neighbours in the batch; what is left over is zero."""
     batch = probe.zeros(size)
     for index, norm in enumerate(norms):

@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 
 from dpaudit.accounting.law import correlated
+from dpaudit.inspection.clock import Clock
 from dpaudit.inspection.mechanism import Array, Mechanism, Stated
 from dpaudit.runtime.check import FloatArray
 from dpaudit.runtime.errors import InputError
@@ -32,6 +33,7 @@ class Probe:
     Args:
         level: chance that one check raises a false alarm.
         seed: seed of the canaries' directions.
+        clock: of all questions together.
 
     Gradients travel as one matrix (batch, coordinates) here; the mechanism gets them as a list of float32 arrays.
     """
@@ -40,6 +42,7 @@ class Probe:
     stated: Stated
     level: float
     seed: int
+    clock: Clock = field(default_factory=Clock)
 
     @cached_property
     def slices(self) -> list[slice]:
@@ -59,12 +62,26 @@ class Probe:
         """Examples in an ordinary batch."""
         return self.mechanism.batch_size
 
-    def zeros(self, batch_size: int) -> FloatArray:
+    def zeros(self, batch_size: int) -> Array:
         """A batch with nothing to protect."""
-        return np.zeros((batch_size, self.coordinates))
+        return np.zeros((batch_size, self.coordinates), np.float32)
+
+    def alike(self, batch_size: int, norm: float, unit: FloatArray) -> Array:
+        """A batch of so many gradients of this norm along one direction."""
+        with np.errstate(over="ignore"):
+            return np.tile((norm * unit).astype(np.float32), (batch_size, 1))
+
+    @cached_property
+    def _made(self) -> dict[int | None, FloatArray]:
+        return {}
 
     def direction(self, variable: int | None) -> FloatArray:
         """A vector of norm 1 within one variable, or over all of them with an equal share of the norm for each."""
+        if variable not in self._made:
+            self._made[variable] = self._direction(variable)
+        return self._made[variable]
+
+    def _direction(self, variable: int | None) -> FloatArray:
         rng = np.random.default_rng([self.seed, 0 if variable is None else variable + 1])
         unit = np.zeros(self.coordinates)
         for index, part in enumerate(self.slices):
@@ -79,7 +96,7 @@ class Probe:
         drawn = rng.standard_normal(self.coordinates)
         return drawn / self.stated.length(drawn)
 
-    def arrays(self, batch: FloatArray) -> list[Array]:
+    def arrays(self, batch: Array) -> list[Array]:
         """A matrix of gradients as the list the mechanism takes."""
         with np.errstate(over="ignore"):  # a canary beyond float32 is meant to be infinite there
             single = batch.astype(np.float32)
@@ -94,7 +111,7 @@ class Probe:
             raise InputError("this question needs a mechanism that can be reset.")
         self.mechanism.reset()
 
-    def raw(self, batch: FloatArray, *, reset: bool = False) -> FloatArray:
+    def raw(self, batch: Array, *, reset: bool = False) -> FloatArray:
         """One release as a vector (coordinates,), NaN and infinities included.
 
         Raises:
@@ -123,7 +140,7 @@ class Probe:
             ) from error
         return self._vector(release)
 
-    def release(self, batch: FloatArray, *, reset: bool = False) -> FloatArray:
+    def release(self, batch: Array, *, reset: bool = False) -> FloatArray:
         """One release as a vector (coordinates,).
 
         Raises:
@@ -131,10 +148,17 @@ class Probe:
         """
         return self._finite(self.raw(batch, reset=reset), len(batch))
 
-    def releases(self, batch: FloatArray, calls: int) -> FloatArray:
-        """Several releases of one batch, shape (calls, coordinates)."""
+    def releases(self, batch: Array, calls: int, *, least: int | None = None) -> FloatArray:
+        """Several releases of one batch, shape (calls, coordinates); no more than ``least`` when the time is over."""
         gradients = self.arrays(batch)
-        return np.stack([self._finite(self.answer(gradients, from_start=True), len(batch)) for _ in range(calls)])
+        found: list[FloatArray] = []
+        while len(found) < calls and (least is None or len(found) < least or self.clock.left > 0):
+            found.append(self.finite_answer(gradients))
+        return np.stack(found)
+
+    def finite_answer(self, gradients: list[Array]) -> FloatArray:
+        """One release of prepared gradients, by a new mechanism where steps depend on each other."""
+        return self._finite(self.answer(gradients, from_start=True), len(gradients[0]))
 
     def sequence(self, batches: Sequence[list[Array]]) -> FloatArray:
         """Releases of prepared batches, one after another, shape (calls, coordinates)."""

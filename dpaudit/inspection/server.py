@@ -15,7 +15,8 @@ from dpaudit.accounting.claim import Claim
 from dpaudit.accounting.composed import EpsilonOf, epsilon_under
 from dpaudit.bounds.lower_bound import Finding
 from dpaudit.inspection.array_adapters import Aggregate, aggregator
-from dpaudit.inspection.inspect import LEVEL, SECONDS, Inspection, inspect_with
+from dpaudit.inspection.ask import SECONDS
+from dpaudit.inspection.inspect import LEVEL, Inspection, inspect_with
 from dpaudit.inspection.mechanism import SHAPES, Array, Mechanism, Stated
 from dpaudit.inspection.probe import Probe
 from dpaudit.inspection.samples import noise_scale

@@ -54,11 +54,12 @@ def hugging_face_token_logprobs(
         "tokenizer": [str(getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__)] * len(texts),
         **(columns or {}),
     }
-    others = {name: _predict(other) for name, other in (references or {}).items()}
-    return observe_tokens(_predict(model), sequences, columns=every, references=others, **how)
+    others = {name: next_token(other) for name, other in (references or {}).items()}
+    return observe_tokens(next_token(model), sequences, columns=every, references=others, **how)
 
 
-def _predict(given: Any) -> NextToken:
+def next_token(given: Any) -> NextToken:
+    """What predicts the next token, of a causal model or the name of one."""
     model = given
     if isinstance(given, str | Path):
         model = _loaded("AutoModelForCausalLM", given)

@@ -1,5 +1,7 @@
 """What can be extracted from a language model: by sampling, by ranking secrets, and as seen in what it wrote."""
 
+from typing import Literal
+
 import numpy as np
 from pydantic import BaseModel, Field, model_validator
 
@@ -101,6 +103,8 @@ class ExtractionResult(BaseModel):
     """What can be extracted.
 
     Args:
+        model: what is sampled from, as among the models of the result.
+        of: which records: of a file, canaries or texts of a plan.
         temperature: of the sampler.
         top_k: how many of the likeliest tokens the sampler draws from; None for all.
         records: that the model was trained on.
@@ -110,6 +114,8 @@ class ExtractionResult(BaseModel):
         reproduced: in generations; None without a file of them.
     """
 
+    model: str = ""
+    of: Literal["records", "canaries", "texts"] = "records"
     temperature: float
     top_k: int | None
     records: ExtractionSide

@@ -1,10 +1,12 @@
 """From a result to the facts that the judge asks for, and to the verdicts that a result holds."""
 
 import math
+from collections.abc import Sequence
 
 from scipy.stats import binomtest
 
 from dpaudit.accounting.claim import Claim, GaussianSteps, NoiseKnowledge, Poisson
+from dpaudit.bounds.lower_bound import LowerBound
 from dpaudit.bounds.verdict import Comparison, Facts, Measured, Separation, judge, judge_release, void_reasons
 from dpaudit.data.member_choice import REFUTED
 from dpaudit.results.membership import AttackResult, MembershipResult
@@ -31,12 +33,12 @@ def facts(result: Result, model: ModelResult) -> Facts:
         attacks=tuple(map(_separation, attacks)),
         chosen=chosen,
         differ="" if found is None else _differ(result, found),
-        caveats=_caveats(result, name),
+        caveats=(*_caveats(result, name), *([] if model.start is None else [model.start])),
     )
 
 
 def with_verdicts(result: Result) -> Result:
-    """The result with a verdict on every claim it records: of its models, and of what records were picked out of."""
+    """The result with a verdict on every claim it records: of its models, of unlearning, and of what was released."""
     comparisons = []
     for model in result.models:
         known = facts(result, model)
@@ -45,7 +47,27 @@ def with_verdicts(result: Result) -> Result:
             claim = Claim(math.inf, result.delta, result.unit, "add-remove", "the manifest, which claims no ε")
         if claim is not None:
             comparisons.append(judge(claim, known))
-    return result.model_copy(update={"comparisons": [*comparisons, *_reconstructions(result)]})
+    return result.model_copy(update={"comparisons": [*comparisons, *_unlearning(result), *_reconstructions(result)]})
+
+
+def judge_unlearning(claim: Claim, subject: str, bounds: Sequence[LowerBound]) -> Comparison:
+    """The verdict on a claim that forgotten records are within ε of records that were never there.
+
+    Args:
+        claim: with that ε.
+        subject: what it is about.
+        bounds: on the ε of what was forgotten.
+    """
+    return judge(claim, Facts(subject, tuple(Measured(bound) for bound in bounds)))
+
+
+def _unlearning(result: Result) -> list[Comparison]:
+    """Verdicts on what unlearning leaves, where the plan claims how much that is."""
+    found = result.unlearning
+    if found is None or found.epsilon is None:
+        return []
+    claim = Claim(found.epsilon, result.delta, "record", "add-remove", "[unlearning] of the plan")
+    return [judge_unlearning(claim, each.subject, found.bounds(each.subject)) for each in found.found]
 
 
 def why_void(result: Result) -> list[str]:
@@ -61,7 +83,7 @@ def why_void(result: Result) -> list[str]:
 def _reconstructions(result: Result) -> list[Comparison]:
     """Verdicts on releases: of gradients, and of the games against a mechanism."""
     found = []
-    for cell in result.gradient.cells if result.gradient is not None else ():
+    for cell in (*result.gradient.cells, *result.gradient.texts) if result.gradient is not None else ():
         if cell.verdict is not None and cell.epsilon is not None:
             assert result.gradient is not None
             claim = Claim(cell.epsilon, result.gradient.delta, "record", "add-remove", "accounted")

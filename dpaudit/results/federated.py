@@ -10,13 +10,14 @@ UserView = Literal["final-model", "every-round", "releases"]
 
 
 class CanaryResult(BaseModel):
-    """What the canary clients of one model showed in one view."""
+    """What the canary clients of one model showed in one view; ``longest`` is the norm of their longest update."""
 
     model: str
     view: str
     canaries: int
     present: int
     dimension: int
+    longest: float | None = None
     mean_cosine: float
     estimate: Estimate
     bound: LowerBound

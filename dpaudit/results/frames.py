@@ -135,7 +135,8 @@ def _attacks(result: "Result") -> Iterator[FrameRow]:
         }
 
 
-def _bounds(result: "Result") -> Iterator[FrameRow]:
+def bound_rows(result: "Result") -> Iterator[FrameRow]:
+    """Every lower bound on ε, with the experiment it is from."""
     for model, name, attack in _named(result):
         if attack.bound is not None:
             yield {**_bound(model, "membership", attack.bound), "attack": name}
@@ -152,6 +153,10 @@ def _bounds(result: "Result") -> Iterator[FrameRow]:
     for rung in result.ladder.rungs if result.ladder is not None else ():
         if rung.bound is not None:
             yield _bound(rung.model, f"rung {rung.rung}, {rung.name}", rung.bound)
+    for unlearned in result.unlearning.found if result.unlearning is not None else ():
+        for each in unlearned.states:
+            if each.attack.bound is not None:
+                yield _bound(unlearned.model, f"unlearning, {each.state}", each.attack.bound)
     for game in result.prior.cells if result.prior is not None else ():
         assert result.prior is not None
         for bound in (game.definition, game.family):
@@ -268,7 +273,7 @@ def _auc(attack: AttackResult) -> float:
 
 _ROWS: Mapping[str, Callable[["Result"], Iterator[FrameRow]]] = {
     "attacks": _attacks,
-    "bounds": _bounds,
+    "bounds": bound_rows,
     "models": _models,
     "pools": _pools,
     "slices": _slices,

@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field, FiniteFloat, model_validator
 
 from dpaudit.bounds.lower_bound import LowerBound
 from dpaudit.bounds.reconstruction import ReconstructionVerdict, Successes
+from dpaudit.results.text_gradient import ShownText, TextCell
 from dpaudit.scores.intervals import interval, median_interval
 
 SHOWN = 0.95  # confidence of the intervals beside a similarity; no claim is judged by them
@@ -120,28 +121,39 @@ class GradientResult(BaseModel):
     """What was leaked.
 
     A low PSNR is no evidence for a small ε: without a prior, pixels are safe far above any ε anyone claims, so only
-    identification among decoys is compared with the bound.
+    identification among decoys is compared with the bound; of texts, what is recovered word for word.
     """
 
-    cells: list[GradientCell] = Field(min_length=1)
+    cells: list[GradientCell]
     gallery: list[Picture]
     costs: list[DefenceCost]
     delta: float
+    texts: list[TextCell] = []
+    shown: list[ShownText] = []
+
+    @model_validator(mode="after")
+    def _something_was_attacked(self) -> "GradientResult":
+        if not self.cells and not self.texts:
+            raise ValueError("cells or texts must say what was attacked")
+        return self
 
     @model_validator(mode="after")
     def _costs_are_of_these_defences(self) -> "GradientResult":
-        unknown = {cell.defence for cell in self.cells} - {cost.defence for cost in self.costs}
+        unknown = {cell.defence for cell in (*self.cells, *self.texts)} - {cost.defence for cost in self.costs}
         if self.costs and unknown:
             raise ValueError(f"costs must cover every defence, and there is none of {min(unknown)!r}")
         return self
 
     def reconstructions(self) -> list[tuple[str, Successes]]:
-        """Victims whose record was picked out, by release; an attack that refused a release measured nothing on it."""
+        """Victims whose record was picked out or whose texts were recovered, by release.
+
+        An attack that refused a release of records measured nothing on it. One on texts read nothing.
+        """
         return [
             (cell.name, Successes(cell.identified, cell.victims, 1 / (cell.decoys + 1)))
             for cell in self.cells
             if cell.refused is None
-        ]
+        ] + [(cell.name, cell.successes) for cell in self.texts if cell.successes is not None]
 
     def bounds(self, model: str) -> list[LowerBound]:
         """None: the victims' model is no model of the plan."""

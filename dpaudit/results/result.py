@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import to_json
 
 from dpaudit.accounting.accounted_claim import AccountedClaim
@@ -26,6 +26,7 @@ from dpaudit.results.prior import PriorResult
 from dpaudit.results.record_scores import FILE as SCORES_FILE
 from dpaudit.results.record_scores import ScoresBeside
 from dpaudit.results.trace import TraceResult
+from dpaudit.results.unlearning import UnlearningResult
 from dpaudit.runtime.errors import AuditFailed, InputError
 from dpaudit.runtime.files import alone_in, read_text, write_text
 from dpaudit.runtime.first_error import first_error
@@ -83,7 +84,7 @@ class ModelResult(_Part):
     """One model under audit.
 
     ``noise``: what is known of the noise of its training; None in results that did not record it, where the trainer and
-    the mechanism say it.
+    the mechanism say it. ``start``: the weights it started from, in a sentence; None where they were drawn at random.
     """
 
     name: str
@@ -93,6 +94,7 @@ class ModelResult(_Part):
     accounted: Annotated[AccountedClaim | None, Field(validation_alias=AliasChoices("accounted", "promise"))]
     utility: Utility | None
     noise: NoiseKnowledge | None = None
+    start: str | None = None
 
 
 class Result(_Part):
@@ -112,11 +114,22 @@ class Result(_Part):
     membership: MembershipResult | None = None
     federated: FederatedResult | None = None
     ladder: LadderResult | None = None
+    unlearning: UnlearningResult | None = None
     gradient: GradientResult | None = None
     prior: PriorResult | None = None
     trace: TraceResult | None = None
-    extraction: ExtractionResult | None = None
+    extraction: list[ExtractionResult] = []
     timing: dict[str, float] = {}
+
+    @field_validator("extraction", mode="before")
+    @classmethod
+    def _of_one_model(cls, given: Any) -> Any:
+        """Results were once of one model, or of none."""
+        return [] if given is None else [given] if isinstance(given, dict) else given
+
+    def extraction_from(self, model: str) -> ExtractionResult | None:
+        """What can be extracted from one model; None where nothing was measured."""
+        return next((found for found in self.extraction if found.model in ("", model)), None)
 
     def comparison(self, model: str) -> Comparison | None:
         """The verdict on one model; None when it claims nothing."""
@@ -129,6 +142,7 @@ class Result(_Part):
         MembershipResult
         | FederatedResult
         | LadderResult
+        | UnlearningResult
         | GradientResult
         | PriorResult
         | TraceResult
@@ -139,10 +153,11 @@ class Result(_Part):
             self.membership,
             self.federated,
             self.ladder,
+            self.unlearning,
             self.gradient,
             self.prior,
             self.trace,
-            self.extraction,
+            *self.extraction,
         )
         return [outcome for outcome in every if outcome is not None]
 

@@ -52,6 +52,8 @@ KINDS: Mapping[str, Mapping[str, str]] = {
         "ratio": "dpaudit.bounds.ratios:Ratio",
     },
     "gradient": {
+        "bag-of-words": "dpaudit.attacks.gradient.bag_of_words:BagOfWords",
+        "dager": "dpaudit.attacks.gradient.dager:Dager",
         "dense": "dpaudit.attacks.gradient.linear_layer:DenseInversion",
         "inverting": "dpaudit.attacks.gradient.inverting_gradients:InvertingGradients",
         "matching": "dpaudit.attacks.gradient.gradient_matching:GradientMatching",

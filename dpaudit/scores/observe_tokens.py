@@ -77,6 +77,8 @@ def observe_tokens(
         if tokens.ndim != 1 or not 1 <= start < tokens.size:
             raise InputError(f"record {row} has {tokens.size} token(s), and {start} are given: none is left to score.")
 
+    sizes: list[int] = []  # of the vocabularies; the first is the model's own
+
     def seen(model: NextToken) -> list[OfTokens]:
         found = []
         for at, end in _batches([len(row) for row in rows]):
@@ -90,6 +92,7 @@ def observe_tokens(
                     f"the model must return (records, positions, vocabulary) for tokens {padded.shape} up to "
                     f"{padded.max()}, got {outputs.shape}."
                 )
+            sizes.append(outputs.shape[2])
             for row, tokens in enumerate(part):
                 start = int(first[at + row])
                 logits = outputs[row, start - 1 : len(tokens) - 1]
@@ -105,6 +108,7 @@ def observe_tokens(
     if top_k is not None:
         table["top_k"] = [top_k] * len(rows)
     table["temperature"] = [temperature] * len(rows)
+    table["vocabulary"] = [sizes[0]] * len(rows)
     return token_logprobs(table, "what the model predicts")
 
 

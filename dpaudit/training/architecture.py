@@ -40,8 +40,7 @@ class Mlp:
         layers = [keras.Input(input_shape)]
         if len(input_shape) > 1:
             layers.append(keras.layers.Flatten())
-        layers += [keras.layers.Dense(width, activation=self.activation) for width in self.hidden]
-        return keras.Sequential([*layers, keras.layers.Dense(outputs)])
+        return keras.Sequential([*layers, *_dense(self.hidden, self.activation, outputs)])
 
 
 @dataclass(frozen=True)
@@ -82,15 +81,23 @@ class Cnn:
         if len(input_shape) != 3:
             raise InputError(f"a cnn needs images of shape (height, width, channels), got {input_shape}.")
         layers = [keras.Input(input_shape)]
-        for count, kernel, stride in zip(self.filters, self.kernels, self.strides, strict=True):
-            layers.append(
-                keras.layers.Conv2D(count, kernel, strides=stride, padding="same", activation=self.activation)
-            )
+        sizes = zip(self.filters, self.kernels, self.strides, strict=True)
+        for number, (count, kernel, stride) in enumerate(sizes):
+            name, given = f"conv_{number}", {"padding": "same", "activation": self.activation}
+            layers.append(keras.layers.Conv2D(count, kernel, strides=stride, name=name, **given))
             if self.pool > 1:
                 layers.append(keras.layers.MaxPooling2D(self.pool, padding="same"))
         layers.append(keras.layers.Flatten())
-        layers += [keras.layers.Dense(width, activation=self.activation) for width in self.hidden]
-        return keras.Sequential([*layers, keras.layers.Dense(outputs)])
+        return keras.Sequential([*layers, *_dense(self.hidden, self.activation, outputs)])
+
+
+def _dense(hidden: tuple[int, ...], activation: str, outputs: int) -> list[Any]:
+    """Dense layers called ``dense_0``, ``dense_1`` ... and ``head``: always the same names in one process."""
+    from dpaudit.runtime.tensorflow import keras
+
+    dense = keras.layers.Dense
+    inner = [dense(width, activation=activation, name=f"dense_{number}") for number, width in enumerate(hidden)]
+    return [*inner, dense(outputs, name="head")]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,9 @@ class Decoder:
 
     Blocks of causal attention and a dense layer of four times the width, each behind a layer normalisation (`Radford et
     al. (2019) <https://cdn.openai.com/better-language-models/language_models.pdf>`_).
-    The number of positions and the vocabulary are those of the data. The head is not tied to the embedding.
+    The number of positions and the vocabulary are those of the data. The head is not tied to the embedding. Layers are
+    called ``embedding``, ``positions``, ``block_0_attention``, ``block_0_dense_up`` and ``block_0_dense_down`` with a
+    ``_norm`` before each part, and ``head``.
 
     Args:
         width: channels of every position.
@@ -44,12 +46,14 @@ class Decoder:
         layers = keras.layers
         tokens = keras.Input(input_shape)
         spread = keras.initializers.RandomNormal(stddev=SPREAD)
-        embedded = layers.Embedding(outputs, self.width, embeddings_initializer=spread)(tokens)
-        x = layers.Add()([embedded, PositionEmbedding()(embedded)])
-        for _ in range(self.layers):
-            seen = layers.LayerNormalization(epsilon=1e-5)(x)
-            attention = layers.MultiHeadAttention(self.heads, self.width // self.heads)
+        embedded = layers.Embedding(outputs, self.width, embeddings_initializer=spread, name="embedding")(tokens)
+        x = layers.Add()([embedded, PositionEmbedding(name="positions")(embedded)])
+        for block in (f"block_{number}" for number in range(self.layers)):
+            seen = layers.LayerNormalization(epsilon=1e-5, name=f"{block}_attention_norm")(x)
+            attention = layers.MultiHeadAttention(self.heads, self.width // self.heads, name=f"{block}_attention")
             x = layers.Add()([x, attention(seen, seen, use_causal_mask=True)])
-            hidden = layers.Dense(4 * self.width, activation="gelu")(layers.LayerNormalization(epsilon=1e-5)(x))
-            x = layers.Add()([x, layers.Dense(self.width)(hidden)])
-        return keras.Model(tokens, layers.Dense(outputs)(layers.LayerNormalization(epsilon=1e-5)(x)))
+            seen = layers.LayerNormalization(epsilon=1e-5, name=f"{block}_dense_norm")(x)
+            hidden = layers.Dense(4 * self.width, activation="gelu", name=f"{block}_dense_up")(seen)
+            x = layers.Add()([x, layers.Dense(self.width, name=f"{block}_dense_down")(hidden)])
+        seen = layers.LayerNormalization(epsilon=1e-5, name="head_norm")(x)
+        return keras.Model(tokens, layers.Dense(outputs, name="head")(seen))

@@ -19,13 +19,15 @@ from dpaudit.runtime.check import BoolArray, FloatArray
 from dpaudit.runtime.errors import InputError
 from dpaudit.training.architecture import Architecture
 from dpaudit.training.capabilities import checked_epoch, no_probe
+from dpaudit.training.fine_tuned import network_of
 from dpaudit.training.trainer import TrainedModel
 
 if TYPE_CHECKING:
     from dpaudit.engine.cost import Cost
-    from dpaudit.engine.network import Network
+    from dpaudit.engine.network import Network, Parameters
     from dpaudit.engine.training import TrainingRecipe, Watch
     from dpaudit.inspection.under_test import UnderTest
+    from dpaudit.training.watched import Measure
 
 logger = logging.getLogger(__name__)
 OptimizerName = Literal["sgd", "adam"]
@@ -173,7 +175,7 @@ class DpSgd:
         *,
         seeds: Sequence[int],
         progress: Callable[[int], None] | None = None,
-        start: Sequence[npt.NDArray[np.float32]] | None = None,
+        start: Sequence[Sequence[npt.NDArray[np.float32]]] | None = None,
         watch: "Watch | None" = None,
     ) -> list[TrainedModel]:
         """Train one model per row of ``included`` (models, records); model i depends on its row and seed alone.
@@ -183,8 +185,8 @@ class DpSgd:
             included: who is in which model.
             seeds: one for each model.
             progress: called with the steps done since the last call, summed over the models.
-            start: weights every model starts from, in the order of ``TrainedModel.weights``; drawn from each model's
-                seed when None.
+            start: weights that each model starts from, in the order of ``TrainedModel.weights``; drawn from its seed
+                when None.
             watch: sees every step, as in `dpaudit.engine.training.train`; a model's number is its seed.
         """
         from dpaudit.engine.training import Member, train
@@ -201,7 +203,7 @@ class DpSgd:
                     included[chosen],
                     seeds=[seeds[i] for i in chosen],
                     progress=progress,
-                    start=start,
+                    start=None if start is None else [start[i] for i in chosen],
                     watch=watch,
                 )
                 for i, model in zip(chosen, part, strict=True):
@@ -214,7 +216,7 @@ class DpSgd:
         ]
         parameters = train(
             network,
-            network.initial(seed=FAMILY, models=seeds) if start is None else network.stack([start] * len(seeds)),
+            network.initial(seed=FAMILY, models=seeds) if start is None else network.started(start, FAMILY, seeds),
             self.recipe(dataset, int(sizes[0])),
             members,
             features=network_inputs(dataset),
@@ -223,10 +225,17 @@ class DpSgd:
             progress=progress,
             watch=watch,
         )
-        return [
-            self._model(network, tuple(value[i : i + 1] for value in parameters), int(size), dataset.task)
-            for i, size in enumerate(sizes)
-        ]
+
+        def one(i: int) -> "Parameters":
+            return network.of_copies(parameters, lambda value: value[i : i + 1])
+
+        return [self._model(network, one(i), int(size), dataset.task) for i, size in enumerate(sizes)]
+
+    def measure(self, records: Dataset, *, along_gradients: bool) -> "Measure":
+        """What an attacker who sees a step learns of some records (`dpaudit.training.engine_scores`)."""
+        from dpaudit.training.engine_scores import measure_steps
+
+        return measure_steps(self.network(records), records, clip=self.l2_norm_clip, along_gradients=along_gradients)
 
     def cost(self, dataset: Dataset) -> "Cost":
         """What one example costs, and what a step of the engine holds."""
@@ -267,7 +276,7 @@ class DpSgd:
 
         weights = {
             f"{i:03d}:{variable.name}": value
-            for i, (variable, value) in enumerate(zip(network.variables, network.weights(parameters, 0), strict=True))
+            for i, (variable, value) in enumerate(zip(network.variables, network.merged(parameters, 0), strict=False))
         }
         return TrainedModel(predict, weights, self.mechanism(records))
 
@@ -285,6 +294,4 @@ def readable(together: DpSgd, dataset: Dataset) -> DpSgd | Skipped:
 @lru_cache(maxsize=16)
 def _network(architecture: Any, content: str | None, input_shape: tuple[int, ...], outputs: int) -> "Network":
     """The same object whenever it is asked for, so that chunks of a pool share compiled programs."""
-    from dpaudit.engine.network import Network
-
-    return Network.from_keras(architecture(input_shape, outputs))
+    return network_of(architecture, input_shape, outputs)

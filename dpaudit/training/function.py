@@ -17,6 +17,34 @@ from dpaudit.training.trainer import TrainedModel
 
 
 @dataclass(frozen=True)
+class CheckedPredict:
+    """Predictions of a function's model, refused where they are no logits.
+
+    Args:
+        answer: what the function returned: features (records, ...) -> logits (records, outputs).
+        name: of the function.
+    """
+
+    answer: Callable[..., Any]
+    name: str
+
+    def __call__(self, features: npt.NDArray[np.float32]) -> FloatArray:
+        """Logits of features (records, ...), shape (records, outputs).
+
+        Raises:
+            AuditFailed: they have another shape, or are not finite.
+        """
+        logits = np.asarray(self.answer(features), np.float64)
+        if logits.ndim != 2 or len(logits) != len(features):
+            raise AuditFailed(
+                f"predictions of {self.name} must have shape ({len(features)}, outputs), got {logits.shape}."
+            )
+        if not np.isfinite(logits).all():
+            raise AuditFailed(f"predictions of {self.name} are not finite.")
+        return logits
+
+
+@dataclass(frozen=True)
 class Function:
     """Trains with ``train(dataset, included, *, seed) -> predict`` of any framework.
 
@@ -82,17 +110,7 @@ class Function:
         if not callable(answer):
             raise InputError(f"{self._name} must return a function from features to logits, got {answer!r}.")
 
-        def predict(features: npt.NDArray[np.float32]) -> FloatArray:
-            logits = np.asarray(answer(features), np.float64)
-            if logits.ndim != 2 or len(logits) != len(features):
-                raise AuditFailed(
-                    f"predictions of {self._name} must have shape ({len(features)}, outputs), got {logits.shape}."
-                )
-            if not np.isfinite(logits).all():
-                raise AuditFailed(f"predictions of {self._name} are not finite.")
-            return logits
-
-        return TrainedModel(predict, {}, self.mechanism(int(included.sum())))
+        return TrainedModel(CheckedPredict(answer, self._name), {}, self.mechanism(int(included.sum())))
 
     @cached_property
     def fingerprint(self) -> str:

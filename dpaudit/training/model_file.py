@@ -96,17 +96,49 @@ def read_description(path: Path) -> Description:
     return Description(config, compiled_from(compiled), version)
 
 
+def arrays_in(path: Path) -> int:
+    """Weights of the layers in a ``.weights.h5`` or ``.keras`` file.
+
+    Raises:
+        InputError: the file holds no weights as Keras saves them.
+    """
+    import h5py
+
+    found: list[str] = []
+
+    def note(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset) and "vars" in name.split("/") and not name.startswith("optimizer"):
+            found.append(name)
+
+    try:
+        content = _weights_of(path)
+        if content is not None:
+            with h5py.File(content, "r") as file:
+                file.visititems(note)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise InputError(f"cannot read {path}: {str(error).splitlines()[0]}.") from error
+    if not found:
+        raise InputError(f"{path} holds no weights as model.save_weights or model.save of Keras write them.")
+    return len(found)
+
+
+def _weights_of(path: Path) -> Any:
+    """The HDF5 file in a ``.keras`` archive, None where there is none; any other path as it is."""
+    if path.suffix != ".keras":
+        return path
+    with zipfile.ZipFile(path) as archive:
+        if "model.weights.h5" not in archive.namelist():
+            return None
+        return io.BytesIO(archive.read("model.weights.h5"))
+
+
 def steps_made(path: Path) -> int | None:
     """Steps that the optimizer in a Keras file had made; None where the file holds no optimizer state."""
     import h5py
 
-    if path.suffix == ".keras":
-        with zipfile.ZipFile(path) as archive:
-            if "model.weights.h5" not in archive.namelist():
-                return None
-            content: Any = io.BytesIO(archive.read("model.weights.h5"))
-    else:
-        content = path
+    content = _weights_of(path)
+    if content is None:
+        return None
     with h5py.File(content, "r") as file:
         if "optimizer/vars/0" in file:
             counted = file["optimizer/vars/0"]

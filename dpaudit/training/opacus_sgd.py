@@ -2,8 +2,12 @@
 
 import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
 
 from dpaudit.accounting.claim import GaussianSteps, Poisson
 from dpaudit.data.dataset import Dataset
@@ -17,12 +21,16 @@ from dpaudit.training.torch_network import (
     TorchOptimizerName,
     as_trained,
     build_network,
+    fit,
+    load_weights,
     loader_of,
     loss_of,
     optimizer_of,
 )
+from dpaudit.training.torch_sgd import Torch
 from dpaudit.training.torch_trainer import TorchTrainer
 from dpaudit.training.trainer import TrainedModel
+from dpaudit.training.watched import StepWatch
 
 if TYPE_CHECKING:
     from dpaudit.inspection.under_test import UnderTest
@@ -96,8 +104,20 @@ class Opacus(TorchTrainer):
             step, _ = optimizer_step(optimizer, seed=seed)
         return UnderTest(step, Stated(self.l2_norm_clip, self.noise_multiplier, self.batch_size, "add-remove"))
 
-    def __call__(self, dataset: Dataset, included: BoolArray, *, seed: int) -> TrainedModel:
-        """Train on the included records.
+    def without_privacy(self) -> Torch:
+        """The same network trained on shuffled batches, without clipping and noise."""
+        return Torch(self.network, self.epochs, self.batch_size, self.learning_rate, 0.0, self.optimizer, self.loss)
+
+    def trained(
+        self,
+        dataset: Dataset,
+        included: BoolArray,
+        *,
+        seed: int,
+        start: Sequence[npt.NDArray[np.float32]] | None = None,
+        watch: StepWatch | None = None,
+    ) -> TrainedModel:
+        """Train on the included records, from given weights where there are any, and let every step be watched.
 
         Raises:
             InputError: the network or the loss is not to be had, Opacus cannot clip one of its layers, or there are
@@ -110,20 +130,19 @@ class Opacus(TorchTrainer):
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the insecure generator, which an audit wants, and of hooks
             torch.manual_seed(seed % 2**63)
-            module, optimizer, criterion, batches = self._private(records, seed=seed)
-            module.train()
-            for _ in range(self.epochs):
-                for features, targets in batches:
-                    optimizer.zero_grad()
-                    criterion(module(features), targets).backward()
-                    optimizer.step()
+            module, optimizer, criterion, batches = self._private(records, seed=seed, start=start)
+            fit(module, optimizer, criterion, batches, epochs=self.epochs, seed=seed, watch=watch)
             network = module.to_standard_module()
         return as_trained(network, mechanism, learning_rate=self.learning_rate)
 
-    def _private(self, records: Dataset, *, seed: int) -> tuple[Any, Any, Any, Any]:
+    def _private(
+        self, records: Dataset, *, seed: int, start: Sequence[npt.NDArray[np.float32]] | None = None
+    ) -> tuple[Any, Any, Any, Any]:
         """Model, optimizer, criterion and loader, as ``make_private`` returns them."""
         opacus = opacus_module()
         module = build_network(self.network, records)
+        if start is not None:
+            load_weights(module, start)
         optimizer = optimizer_of(module, self.optimizer, learning_rate=self.learning_rate)
         criterion = loss_of(self.loss, records.task)
         clip: float | list[float] = self.l2_norm_clip

@@ -29,3 +29,7 @@ class PositionEmbedding(keras.layers.Layer):  # type: ignore[misc]  # Keras has 
     def call(self, inputs: Any) -> Any:
         """The table, once for each example of ``inputs`` (examples, positions, channels)."""
         return tf.broadcast_to(self.position_embeddings, tf.shape(inputs))
+
+    def get_config(self) -> dict[str, Any]:
+        """Name and number format; a copy of the layer has them too."""
+        return dict(super().get_config())

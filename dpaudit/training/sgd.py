@@ -15,6 +15,7 @@ from dpaudit.runtime.errors import AuditFailed, InputError
 from dpaudit.training.architecture import Architecture
 from dpaudit.training.capabilities import checked_epoch
 from dpaudit.training.dp_sgd import DpSgd, OptimizerName, readable
+from dpaudit.training.fine_tuned import adapter_of
 from dpaudit.training.trainer import TrainedModel, Trainer
 
 
@@ -115,6 +116,11 @@ class Sgd:
             InputError: fewer records than one batch, or ``until_accuracy`` for a task without classes.
             AuditFailed: ``until_accuracy`` was not reached within ``epochs``, or the loss is not finite.
         """
+        if adapter_of(self.architecture) is not None:  # which Keras does not have
+            together = self.stacked(dataset)
+            if isinstance(together, Skipped):
+                raise InputError(f"[adapter] is trained on the stacked engine: {together.reason}.")
+            return together(dataset, included, seed=seed)
         from dpaudit.runtime.tensorflow import keras
         from dpaudit.training.keras_model import as_trained_model, mean_loss, shuffled_batches, training_records
 

@@ -54,7 +54,7 @@ def module_outputs(module: Any) -> Predict:
         return np.asarray(answer.cpu().numpy(), np.float64)
 
     def predict(features: npt.NDArray[np.float32]) -> FloatArray:
-        with torch.no_grad(), _in_inference_mode(module):
+        with torch.no_grad(), in_inference_mode(module):
             found = [ask(features[start : start + BATCH]) for start in range(0, max(len(features), 1), BATCH)]
             again = ask(features[:COMPARED])
         if not np.allclose(found[0][:COMPARED], again, rtol=1e-4, atol=1e-5, equal_nan=True):
@@ -80,7 +80,7 @@ def _refuse_training_mode(module: Any, name: str) -> None:
 
 
 @contextmanager
-def _in_inference_mode(module: Any) -> Iterator[None]:
+def in_inference_mode(module: Any) -> Iterator[None]:
     """All parts in inference mode, and each back in its own mode afterwards."""
     modes = [(part, part.training) for part in module.modules()]
     module.eval()

@@ -1,6 +1,6 @@
 """What the trainers of PyTorch share: the network of a plan, its loss, its optimizer, and the weights it leaves."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -13,6 +13,7 @@ from dpaudit.runtime.pytorch import checked_parameters, torch_module
 from dpaudit.training.named_function import find_function, name_function
 from dpaudit.training.torch_module import module_outputs
 from dpaudit.training.trainer import TrainedModel
+from dpaudit.training.watched import StepWatch
 
 TorchOptimizerName = Literal["sgd", "adam"]
 NetworkOf = str | Callable[[tuple[int, ...], int], Any]
@@ -80,16 +81,52 @@ def optimizer_of(module: Any, name: TorchOptimizerName, *, learning_rate: float,
     return torch.optim.SGD(module.parameters(), lr=learning_rate, momentum=momentum)
 
 
+def targets_of(records: Dataset) -> Any:
+    """Labels as the losses of PyTorch take them."""
+    labels = torch_module().as_tensor(np.ascontiguousarray(records.labels))
+    return labels.long() if records.task == "multiclass" else labels.float().reshape(len(records), -1)
+
+
 def loader_of(records: Dataset, batch_size: int, *, seed: int) -> Any:
     """Records as a loader that shuffles them anew in each epoch."""
     torch = torch_module()
     data = torch_module("torch.utils.data")
-    labels = torch.as_tensor(np.ascontiguousarray(records.labels))
-    targets = labels.long() if records.task == "multiclass" else labels.float().reshape(len(records), -1)
-    pairs = data.TensorDataset(torch.as_tensor(np.ascontiguousarray(records.features)), targets)
+    pairs = data.TensorDataset(torch.as_tensor(np.ascontiguousarray(records.features)), targets_of(records))
     return data.DataLoader(
         pairs, batch_size=batch_size, shuffle=True, generator=torch.Generator().manual_seed(seed % 2**63)
     )
+
+
+def weights_of(module: Any) -> tuple[npt.NDArray[np.float32], ...]:
+    """A copy of the trained weights, each (1, ...): a stack of one model."""
+    return tuple(value.detach().cpu().numpy()[None].copy() for value in module.parameters() if value.requires_grad)
+
+
+def fit(
+    module: Any, optimizer: Any, criterion: Any, batches: Any, *, epochs: int, seed: int, watch: StepWatch | None
+) -> None:
+    """The training loop, with or without Opacus around its parts.
+
+    Args:
+        module: what is trained.
+        optimizer: of its weights.
+        criterion: its loss.
+        batches: a loader, passed over once an epoch.
+        epochs: passes.
+        seed: of the model, by which it is told apart.
+        watch: sees [seed], the step, and the trained weights before and after it; None watches nothing.
+    """
+    module.train()
+    step = 0
+    for _ in range(epochs):
+        for features, targets in batches:
+            before = weights_of(module) if watch is not None else ()
+            optimizer.zero_grad()
+            criterion(module(features), targets).backward()
+            optimizer.step()
+            if watch is not None:
+                watch([seed], step, before, weights_of(module))
+            step += 1
 
 
 def as_trained(module: Any, mechanism: GaussianSteps | None, *, learning_rate: float) -> TrainedModel:
@@ -110,11 +147,19 @@ def restored(network: NetworkOf, weights: dict[str, npt.NDArray[np.float32]], da
     Raises:
         InputError: they are of another network.
     """
-    torch = torch_module()
     module = build_network(network, dataset)
-    values = [weights[key] for key in sorted(weights)]
+    load_weights(module, [weights[key] for key in sorted(weights)])
+    return TrainedModel(module_outputs(module.eval()), weights, None)
+
+
+def load_weights(module: Any, values: Sequence[npt.NDArray[np.float32]]) -> None:
+    """Give a module stored weights, in the order of its state.
+
+    Raises:
+        InputError: they are of another network.
+    """
+    torch = torch_module()
     own = module.state_dict()
     if [value.shape for value in values] != [tuple(value.shape) for value in own.values()]:
         raise InputError("the stored weights do not fit the network of the plan.")
     module.load_state_dict({name: torch.as_tensor(value) for name, value in zip(own, values, strict=True)})
-    return TrainedModel(module_outputs(module.eval()), weights, None)

@@ -1,7 +1,11 @@
 """Plain training with PyTorch, without privacy."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
+
+import numpy as np
+import numpy.typing as npt
 
 from dpaudit.accounting.claim import GaussianSteps
 from dpaudit.data.dataset import Dataset
@@ -14,12 +18,15 @@ from dpaudit.training.torch_network import (
     TorchOptimizerName,
     as_trained,
     build_network,
+    fit,
+    load_weights,
     loader_of,
     loss_of,
     optimizer_of,
 )
 from dpaudit.training.torch_trainer import TorchTrainer
 from dpaudit.training.trainer import TrainedModel
+from dpaudit.training.watched import StepWatch
 
 
 @dataclass(frozen=True)
@@ -61,8 +68,20 @@ class Torch(TorchTrainer):
         """No."""
         return False
 
-    def __call__(self, dataset: Dataset, included: BoolArray, *, seed: int) -> TrainedModel:
-        """Train on the included records.
+    def without_privacy(self) -> "Torch":
+        """Itself: it has none."""
+        return self
+
+    def trained(
+        self,
+        dataset: Dataset,
+        included: BoolArray,
+        *,
+        seed: int,
+        start: Sequence[npt.NDArray[np.float32]] | None = None,
+        watch: StepWatch | None = None,
+    ) -> TrainedModel:
+        """Train on the included records, from given weights where there are any, and let every step be watched.
 
         Raises:
             InputError: the network or the loss is not to be had.
@@ -72,13 +91,10 @@ class Torch(TorchTrainer):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed % 2**63)
             module = build_network(self.network, dataset)
+            if start is not None:
+                load_weights(module, start)
             criterion = loss_of(self.loss, dataset.task)
             optimizer = optimizer_of(module, self.optimizer, learning_rate=self.learning_rate, momentum=self.momentum)
             batches = loader_of(dataset.take(included), self.batch_size, seed=seed)
-            module.train()
-            for _ in range(self.epochs):
-                for features, targets in batches:
-                    optimizer.zero_grad()
-                    criterion(module(features), targets).backward()
-                    optimizer.step()
+            fit(module, optimizer, criterion, batches, epochs=self.epochs, seed=seed, watch=watch)
         return as_trained(module, None, learning_rate=self.learning_rate)

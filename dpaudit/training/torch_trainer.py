@@ -1,5 +1,6 @@
 """What the trainers of PyTorch have in common."""
 
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from functools import cached_property
 from typing import Any
@@ -9,10 +10,13 @@ import numpy.typing as npt
 from typing_extensions import Self
 
 from dpaudit.data.dataset import Dataset
+from dpaudit.runtime.check import BoolArray
 from dpaudit.training.capabilities import checked_epoch
 from dpaudit.training.named_function import digest_function, name_function
-from dpaudit.training.torch_network import NetworkOf, restored
+from dpaudit.training.torch_network import NetworkOf, build_network, loss_of, restored
+from dpaudit.training.torch_scores import along_gradients_of, beliefs_after
 from dpaudit.training.trainer import TrainedModel
+from dpaudit.training.watched import Measure, StepWatch
 
 
 class TorchTrainer:
@@ -21,6 +25,45 @@ class TorchTrainer:
     network: NetworkOf
     epochs: int
     batch_size: int
+    loss: str | None
+
+    def __call__(self, dataset: Dataset, included: BoolArray, *, seed: int) -> TrainedModel:
+        """Train on the included records; raises as ``trained`` does."""
+        return self.trained(dataset, included, seed=seed)
+
+    def trained(
+        self,
+        dataset: Dataset,
+        included: BoolArray,
+        *,
+        seed: int,
+        start: Sequence[npt.NDArray[np.float32]] | None = None,
+        watch: StepWatch | None = None,
+    ) -> TrainedModel:
+        """Train on the included records, from given weights where there are any, and let every step be watched."""
+        raise NotImplementedError
+
+    def train_many(
+        self,
+        dataset: Dataset,
+        included: BoolArray,
+        *,
+        seeds: Sequence[int],
+        start: Sequence[Sequence[npt.NDArray[np.float32]]] | None = None,
+        watch: StepWatch | None = None,
+    ) -> list[TrainedModel]:
+        """Train one model per row of ``included`` (models, records), one after the other."""
+        own = [None] * len(seeds) if start is None else list(start)
+        rows = zip(included, seeds, own, strict=True)
+        return [self.trained(dataset, row, seed=seed, start=first, watch=watch) for row, seed, first in rows]
+
+    def measure(self, records: Dataset, *, along_gradients: bool) -> Measure:
+        """What an attacker who sees a step learns of some records (`dpaudit.training.torch_scores`)."""
+        clip, per_layer = getattr(self, "l2_norm_clip", None), getattr(self, "clipping", "flat") == "per-layer"
+        module = build_network(self.network, records)
+        if not along_gradients:
+            return beliefs_after(module, records)
+        return along_gradients_of(module, loss_of(self.loss, records.task), records, clip=clip, per_layer=per_layer)
 
     def outside_code(self) -> str | None:
         """Where the network is, when it is named."""

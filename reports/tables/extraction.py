@@ -11,10 +11,16 @@ from dpaudit.results.result import Result
 
 def draw_extraction_figures(result: Result) -> dict[str, Drawing]:
     """Figures by file name; empty when nothing was to be extracted, or for one number of samples only."""
-    found = result.extraction
-    if found is None or len({point.n for point in found.records.points}) < 2:
-        return {}
-    return {"extraction": curves(found)}
+    return {
+        figure_name(found): curves(found)
+        for found in result.extraction
+        if len({point.n for point in found.records.points}) > 1
+    }
+
+
+def figure_name(found: ExtractionResult) -> str:
+    """Of the file with the curves of one model."""
+    return f"extraction-{found.model}" if found.model else "extraction"
 
 
 def curves(found: ExtractionResult) -> Drawing:
@@ -55,16 +61,17 @@ def _at(side: ExtractionSide, p: float) -> list[ExtractionPoint]:
 
 def extraction_in_words(found: ExtractionResult) -> list[str]:
     """What was found, one sentence each."""
-    of = len(found.records.log_probabilities)
+    number = len(found.records.log_probabilities)
+    of = f"{number} canaries" if found.of == "canaries" else count_of(number, found.of.removesuffix("s"))
     over = "all tokens" if found.top_k is None else f"the {found.top_k} likeliest tokens"
     sampler = f"Sampling at temperature {found.temperature:g} from {over}"
     least = found.records.least_queries(0.5)
     if math.isinf(least) and least > 0:
-        said = [f"{sampler} never gives any of the {count_of(of, 'record')}."]
+        said = [f"{sampler} never gives any of the {of}."]
     else:
-        number = max(1, math.ceil(10**least - 1e-9)) if least < 12 else 0
-        needs = f"{number:,} sample{'s' * (number > 1)}" if number else f"10^{least:.0f} samples"
-        said = [f"{sampler}, the likeliest of {count_of(of, 'record')} is among {needs} with probability 1/2."]
+        samples = max(1, math.ceil(10**least - 1e-9)) if least < 12 else 0
+        needs = f"{samples:,} sample{'s' * (samples > 1)}" if samples else f"10^{least:.0f} samples"
+        said = [f"{sampler}, the likeliest of {of} is among {needs} with probability 1/2."]
     if found.secrets:
         first = sum(each.first for each in found.secrets)
         top = max(each.by_rank for each in found.secrets)

@@ -24,8 +24,9 @@ def draw_gradient_figures(result: Result) -> dict[str, Drawing]:
     if result.gradient is not None:
         if result.gradient.gallery:
             found["gradient-gallery"] = gallery(result.gradient)
-        found["gradient-fidelity"] = draw_fidelity(result.gradient)
-        if result.gradient.costs:
+        if result.gradient.cells:
+            found["gradient-fidelity"] = draw_fidelity(result.gradient)
+        if result.gradient.cells and result.gradient.costs:
             found["gradient-utility"] = utility_rows(result.gradient)
     if result.prior is not None:
         found["reconstruction"] = draw_success(result.prior)

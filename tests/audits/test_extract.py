@@ -25,8 +25,7 @@ def table(name: str, logs: object, **more: object) -> TokenLogprobs:
 
 
 def found(*args: object, **more: object) -> ExtractionResult:
-    outcome = audit_extraction(*args, **more).extraction  # type: ignore[arg-type]
-    assert outcome is not None
+    (outcome,) = audit_extraction(*args, **more).extraction  # type: ignore[arg-type]
     return outcome
 
 

@@ -94,6 +94,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"id": ["a", "a"]}, "the id 'a' is there twice"),
     ({"mask": [[0], [1]]}, "a mask or weights of zeros only"),
     ({"tokenizer": ["other", "other"]}, "the tokenizer is 'other' in one and 'words' in the other"),
+    ({"tokens": [[5], [7]], "vocabulary": [7, 7]}, "beyond the vocabulary of 7"),
     ({"text": ["", "b"]}, "have no text"),
     ({"text": ["only here", records("out", 0.0)["text"][7]]}, "1 text(s) are in both"),
     ({"user": ["u", "v"]}, "1 user(s) are in both, one is 'v'"),
@@ -172,7 +173,7 @@ def test_a_history_of_results_without_attacks(tmp_path: Path, typed: Typed) -> N
 def test_extraction_as_json(typed: Typed) -> None:
     """What is printed is the result."""
     code, out, _ = typed("extract", "in.npz", "--json", "--n", "5", "--p", "0.5", "--show-records")
-    found = json.loads(out)["extraction"]["records"]
+    found = json.loads(out)["extraction"][0]["records"]
     assert code == 0
     assert [(point["n"], point["p"]) for point in found["points"]] == [(5, 0.5)]
     assert len(found["texts"]) == 20

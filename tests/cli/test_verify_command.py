@@ -110,3 +110,27 @@ def test_result_named_in_the_claims_file(folder: Path, dpaudit: Callable[..., Do
     """With ``result = ...`` in claims.toml the bare command is the gate."""
     (folder / "claims.toml").write_text('result = "leaky/result.json"\n' + CLAIM.replace("EPSILON", "2.0"))
     assert dpaudit("verify").returncode == 1
+
+
+def test_claims_are_annotated_where_github_runs_them(
+    dpaudit: Callable[..., Done], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At their line, on standard error, so that --json is alone on standard output; and not elsewhere."""
+    monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
+    assert "::error" not in dpaudit("verify", "leaky").stderr
+    assert "::error file=claims.toml,line=2," in dpaudit("verify", "leaky", "--annotate").stderr
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    done = dpaudit("verify", "leaky", "--json")
+    assert done.returncode == 1
+    assert done.stderr.startswith("::error file=claims.toml,line=2,title=eps%3A contradicted::leaky / model: ")
+    assert json.loads(done.stdout)["judgements"][0]["place"] == {"file": "claims.toml", "line": 2}
+    assert "::error" not in dpaudit("verify", "leaky", "--no-annotate").stderr
+
+
+def test_a_code_quality_report_is_written(dpaudit: Callable[..., Done], folder: Path) -> None:
+    """One entry for the broken claim; an empty list when nothing is to be said, for GitLab to take the marks away."""
+    assert dpaudit("verify", "leaky", "--code-quality", "q/report.json").returncode == 1
+    (entry,) = json.loads((folder / "q" / "report.json").read_text())
+    assert entry["location"] == {"path": "claims.toml", "lines": {"begin": 2}}
+    assert dpaudit("verify", "leaky", "--claims", "weak.toml", "--code-quality", "report.json").returncode == 0
+    assert [each["severity"] for each in json.loads((folder / "report.json").read_text())] in ([], ["minor"])

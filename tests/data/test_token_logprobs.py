@@ -30,6 +30,7 @@ GOOD: dict[str, Any] = {
     "bytes": [8, 3],
     "zlib": [16, 11],
     "tokenizer": ["words", "words"],
+    "vocabulary": [8, 8],
 }
 
 
@@ -89,6 +90,8 @@ def test_a_token_outside_the_likeliest_is_never_drawn() -> None:
         ({"deviation": [[-0.5, 1.0, 1.0], [1.0]]}, "'deviation' must be finite and at least 0"),
         ({"top": [[2, 0, 1], [0]]}, "'top' must be true/false or 1/0"),
         ({"tokens": [[1.5, 0, 1], [0]]}, "'tokens' must be whole numbers"),
+        ({"tokens": [[8, 0, 9], [7]]}, r"2 are beyond the vocabulary of 8 .up to 9., the first in 'a'"),
+        ({"vocabulary": [0, 0]}, "vocabulary must be at least 1, got 0"),
         ({"text": ["to be", " "]}, r"1 record\(s\) have no text, the first is 'b'"),
         ({"tokenizer": ["words", "bytes"]}, "'tokenizer' must be the same in all records"),
         ({"included.bsae": [True, False]}, "'included.bsae' has no column 'reference.bsae' beside it"),
@@ -127,6 +130,7 @@ def test_a_column_that_nobody_reads_is_named() -> None:
         ({"text": ["to be or", "else"]}, r"1 text\(s\) are in both, one is that of 'a'"),
         ({"user": ["y", "z"]}, r"1 user\(s\) are in both, one is 'y'"),
         ({"tokenizer": ["bytes", "bytes"]}, "the tokenizer is 'words' in one and 'bytes' in the other"),
+        ({"vocabulary": [9, 9]}, "the vocabulary is 8 in one and 9 in the other"),
         ({"mean": None}, "the column 'mean' is in one only"),
         ({"reference.other": None}, "the column 'reference.other' is in one only"),
         ({"temperature": [0.5, 0.5]}, "the temperature is 1.0 in one and 0.5 in the other"),

@@ -132,6 +132,9 @@ def furnish(folder: Path, line: str) -> None:
     if "--show-records" in line:
         (folder / "RUN" / "result.json").write_text(audited("digits").json())
     (folder / "CLAIMS.toml").write_text(CEILING)
+    if "--registry" in line:
+        (folder / "RUN" / "result.json").write_text(audited("digits").json())
+        (folder / "context.toml").write_text('purpose = "sorts letters"\n')
     (folder / "pyproject.toml").write_text(
         '[tool.dpaudit]\nresult = "RESULT.json"\n' + CEILING.replace("[[claim]]", "[[tool.dpaudit.claim]]")
     )

@@ -10,10 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml  # type: ignore[import-untyped]
 from typer.main import get_command
 
+from dpaudit.accounting.mechanism import epsilon
+from dpaudit.audits.plan import load_plan
 from dpaudit.cli import app
-from tests.docs.pages import ROOT
+from dpaudit.gate.claims_file import EpsilonClaim, MechanismClaim, load_claims
+from tests.docs.pages import ROOT, typed
 
 
 @pytest.fixture
@@ -74,8 +78,42 @@ def test_workflows_name_commands_and_options_that_exist(name: str) -> None:
     """A workflow that was copied does not fail on a misspelt option."""
     known = get_command(app).commands  # type: ignore[attr-defined]
     text = (ROOT / "examples" / "ci" / name).read_text()
-    lines = re.findall(r"dpaudit (run|verify)([^|#\n]*)", text)
-    assert {command for command, _ in lines} == {"run", "verify"}
+    lines = re.findall(r"(?:run: |- )dpaudit (run|verify|report)([^|#\n]*)", text)
+    assert {command for command, _ in lines} >= {"run", "verify"}
     for command, rest in lines:
         options = {option for parameter in known[command].params for option in parameter.opts}
         assert set(re.findall(r"--[a-z-]+", rest)) <= options
+
+
+def test_the_claims_of_the_demo_are_about_its_models() -> None:
+    """Each names a model of the plan, and the recipe that is claimed gives the ε that is claimed."""
+    claims = load_claims(ROOT / "examples" / "digits.claims.toml").claim
+    plan = load_plan(ROOT / "examples" / "digits.toml")
+    assert {claim.model for claim in claims} - {None} == {model.name for model in plan.model}
+    (recipe,) = (claim for claim in claims if isinstance(claim, MechanismClaim))
+    (stated,) = (claim for claim in claims if isinstance(claim, EpsilonClaim) and claim.model == recipe.model)
+    accounted = epsilon(recipe.mechanism(), delta=stated.delta, adjacency=stated.adjacency)
+    assert stated.epsilon - 0.05 < accounted.epsilon <= stated.epsilon
+
+
+@pytest.mark.tf
+@pytest.mark.slow
+def test_the_demo_passes_its_claims(tmp_path: Path) -> None:
+    """The two commands at the head of the claims file, as they stand: 0, and no audit was too weak."""
+    (tmp_path / "examples").mkdir()
+    for name in ("digits.toml", "digits.claims.toml"):
+        (tmp_path / "examples" / name).write_text((ROOT / "examples" / name).read_text())
+    assert typed("dpaudit run examples/digits.toml", tmp_path) == 0
+    assert typed("dpaudit verify --claims examples/digits.claims.toml --require-power", tmp_path) == 0
+
+
+def test_workflows_judge_and_mark_the_lines() -> None:
+    """Both say which files to copy for a first try; GitLab's collects the code quality report that the gate writes."""
+    for name in ("github.yml", "gitlab.yml"):
+        text = (ROOT / "examples" / "ci" / name).read_text()
+        assert "digits.toml" in text
+        assert "digits.claims.toml" in text
+    gitlab = yaml.safe_load((ROOT / "examples" / "ci" / "gitlab.yml").read_text())["privacy"]
+    (command,) = (line for line in gitlab["script"] if line.startswith("dpaudit verify"))
+    assert f"--code-quality {gitlab['artifacts']['reports']['codequality']}" in command
+    assert f"--junit {gitlab['artifacts']['reports']['junit']}" in command

@@ -56,11 +56,11 @@ def test_every_step_of_every_model_is_watched():
             seen[model, step] = [(b[position].numpy(), a[position].numpy()) for b, a in zip(before, after, strict=True)]
 
     included = np.ones((3, 60), bool)
-    trained = trainer.train_many(data, included, seeds=[5, 6, 7], start=start, watch=watch)
+    trained = trainer.train_many(data, included, seeds=[5, 6, 7], start=[start] * 3, watch=watch)
     assert set(seen) == {(model, step) for model in (5, 6, 7) for step in range(6)}
     np.testing.assert_array_equal(seen[5, 0][0][0], start[0])
     np.testing.assert_array_equal(seen[6, 0][0][1], seen[6, 1][0][0])
-    alone = trainer.train_many(data, included[:1], seeds=[7], start=start)[0]
+    alone = trainer.train_many(data, included[:1], seeds=[7], start=[start])[0]
     for (_, after), together, single in zip(
         seen[7, 5], trained[2].weights.values(), alone.weights.values(), strict=True
     ):

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from dpaudit import Result
-from dpaudit.reports.evidence import CONTEXT, NOT_TESTED, STANDARDS, evidence_table
+from dpaudit.reports.context import CHOICES, CONTEXT
+from dpaudit.reports.evidence import STANDARDS, evidence_table
+from dpaudit.reports.evidence_answers import NOT_TESTED
 from dpaudit.runtime.errors import InputError
 from tests.reports import sections
 from tests.reports.results import HOSTILE, hostile, three
@@ -58,7 +60,7 @@ def test_what_did_not_run_is_not_tested() -> None:
 def test_what_dpaudit_cannot_know_is_left_open_or_stated() -> None:
     """Trust model and deployment come from the controller; an unknown key and an empty text are refused."""
     assert answer(three(), "nist-800-226", "trust model").startswith("open:")
-    stated = {key: f"the {key}" for key in CONTEXT}
+    stated = {key: f"the {key}" for key in CONTEXT if key not in (*CHOICES, "published")}
     assert answer(three(), "nist-800-226", "trust model", stated) == "the trust\\_model"
     with pytest.raises(InputError, match="a key of the context must be one of"):
         evidence_table(three(), "edpb", {"purposes": "x"})

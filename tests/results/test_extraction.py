@@ -1,10 +1,15 @@
 """What a result says of texts and of extraction is checked when it is read."""
 
+import json
+
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from dpaudit.audits.extract import audit_extraction
+from dpaudit.data.token_columns import token_logprobs
 from dpaudit.results.extraction import ExtractionResult, ExtractionSide
+from dpaudit.results.result import result_from_json
 from dpaudit.results.text import TextResult
 
 
@@ -22,6 +27,17 @@ def test_least_samples_are_a_power_of_ten() -> None:
         0.0, abs=1e-12
     )
     assert ExtractionSide(log_probabilities=[-np.inf], points=[]).least_queries(0.5) == np.inf
+
+
+def test_a_result_of_one_model_alone_is_still_read() -> None:
+    """Before plans could have several, the field held an object or null, and no name of a model."""
+    table = token_logprobs({"id": ["a"], "logprobs": [[-1.0]]})
+    result = audit_extraction(table)
+    old = json.loads(result.json())
+    (old["extraction"],) = old["extraction"]
+    del old["extraction"]["model"], old["extraction"]["of"]
+    assert result_from_json(json.dumps(old), where="here").extraction_from("text") == result.extraction[0]
+    assert result_from_json(json.dumps({**old, "extraction": None}), where="here").extraction == []
 
 
 def test_extraction_bounds_no_epsilon() -> None:

@@ -29,3 +29,11 @@ def narrow(input_shape: tuple[int, ...], outputs: int) -> Any:
 
 def number(input_shape: tuple[int, ...], outputs: int) -> int:
     return outputs
+
+
+def flat(input_shape: tuple[int, ...], outputs: int) -> Any:
+    from math import prod
+
+    from torch import nn
+
+    return nn.Sequential(nn.Flatten(), nn.Linear(prod(input_shape), outputs))

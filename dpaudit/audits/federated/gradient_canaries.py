@@ -20,13 +20,14 @@ from dpaudit.scores.scores import Scores
 class Canary(BaseModel):
     """``[federated.canaries]``: clients that send random unit vectors, each included with probability 1/2.
 
-    ``norm`` is the norm of their updates for a server that does not clip.
+    ``norm`` is the norm of their updates for a server that does not clip; without it that of the longest update that an
+    honest client has sent so far.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     clients: int = Field(ge=10)
     views: list[Literal["final-model", "every-round"]] = Field(default=["final-model", "every-round"], min_length=1)
-    norm: float = Field(default=1.0, gt=0)
+    norm: float | None = Field(default=None, gt=0)
 
 
 def canary_audit(name: str, prepared: Any, owner: IntArray, settings: Canary, audit: Audit) -> list[CanaryResult]:
@@ -43,11 +44,19 @@ def canary_audit(name: str, prepared: Any, owner: IntArray, settings: Canary, au
             f"{name!r} trains {dimension} parameters: {settings.clients} canary clients would not be told apart; "
             f"at most {dimension // 2} would."
         )
-    directions = random_directions(settings.clients, dimension, seed=audit.seed_for("canary directions", name))
+    directions = orthogonal(
+        random_directions(settings.clients, dimension, seed=audit.seed_for("canary directions", name))
+    )
     present = np.random.default_rng(audit.seed_for("canary coins", name)).random(settings.clients) < 0.5
     every = np.full(settings.clients, -np.inf)
+    roster = len(rows_of(owner, included=audit.member))
+    lengths: list[float] = []
 
     def observe(moment: Any) -> None:
+        canaries = np.array(moment.clients) >= roster
+        if canaries.any():
+            sent = np.concatenate([part[canaries].reshape(canaries.sum(), -1) for part in moment.updates], axis=1)
+            lengths.append(float(np.linalg.norm(sent, axis=1).max()))
         if moment.mean is not None:
             release = np.concatenate([np.ravel(part) for part in moment.mean]).astype(np.float64)
             np.maximum(every, cosines(directions, release), out=every)
@@ -68,6 +77,7 @@ def canary_audit(name: str, prepared: Any, owner: IntArray, settings: Canary, au
             dimension,
             audit.protection,
             audit.confidence,
+            longest=max(lengths, default=0.0),
             seed=audit.seed_for("canaries", name, view),
         )
         for view in settings.views
@@ -81,8 +91,26 @@ def random_directions(count: int, dimension: int, *, seed: int) -> FloatArray:
     return directions
 
 
+def orthogonal(directions: FloatArray) -> FloatArray:
+    """The nearest that these directions have to an orthonormal frame in their order (Gram-Schmidt).
+
+    Canaries that are orthogonal do not hide each other, `Xiang et al. (2025) <https://arxiv.org/abs/2503.07199>`_; a
+    random frame keeps each direction uniform on the sphere.
+    """
+    frame, triangle = np.linalg.qr(directions.T)
+    return np.asarray((frame * np.sign(np.diag(triangle))).T)
+
+
 def judge_cosines(
-    name: str, view: str, scores: Scores, dimension: int, protection: Protection, confidence: float, *, seed: int
+    name: str,
+    view: str,
+    scores: Scores,
+    dimension: int,
+    protection: Protection,
+    confidence: float,
+    *,
+    seed: int,
+    longest: float | None = None,
 ) -> CanaryResult:
     """Estimate and bound from the cosines of canaries that took part by coins, and of those that did not."""
     return CanaryResult(
@@ -91,6 +119,7 @@ def judge_cosines(
         canaries=len(scores),
         present=scores.member.size,
         dimension=dimension,
+        longest=longest,
         mean_cosine=float(scores.member.mean()),
         estimate=canary_estimate(view, scores.member, scores.nonmember, dimension, delta=protection.delta),
         bound=user_bound(scores, protection, confidence, seed=seed),

@@ -25,14 +25,15 @@ class Lifted(BaseModel):
 
     A canary is taken as present when its cosine with the change of the model is above that of all but ``alarm_rate``
     of unused directions. The cosine of those is N(0, 1/d), so the test is fixed before any score is seen. ``norm`` is
-    the norm of the canaries' updates for a server that does not clip.
+    the norm of the canaries' updates for a server that does not clip; without it that of the longest update that an
+    honest client has sent so far.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     federations: int = Field(default=64, ge=20)
     canaries: int = Field(default=8, ge=2)
     alarm_rate: float = Field(default=0.05, gt=0, lt=0.5)
-    norm: float = Field(default=1.0, gt=0)
+    norm: float | None = Field(default=None, gt=0)
 
     @field_validator("federations")
     @classmethod

@@ -1,13 +1,14 @@
 """What a plan says about gradient leakage: scenarios, defences and attacks."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Protocol, runtime_checkable
+from typing import Annotated, Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from dpaudit.accounting.gaussian import gaussian_mu
 from dpaudit.attacks.gradient.defences import Defence
+from dpaudit.attacks.gradient.found_texts import FoundTexts
 from dpaudit.attacks.gradient.view import Arrays, GradientView, Reconstruction
 from dpaudit.audits.architecture import ArchitectureSettings
 from dpaudit.audits.by_name import ByName, as_table
@@ -35,16 +36,26 @@ class ForSomeModels(GradientAttack, Protocol):
         ...
 
 
+@runtime_checkable
+class TextAttack(Protocol):
+    """The same for language models: it draws tokens, or whole texts, from what a victim sent."""
+
+    whole_texts: ClassVar[bool]
+
+    def read(self, view: GradientView) -> FoundTexts:
+        """Of one victim; `AuditFailed` where its answer would not be exact."""
+        ...
+
+
 class GradientAttackSettings(ByName):
     """An attack on gradients."""
 
-    def build(self, model: Any, seed: int) -> GradientAttack:
-        """The attack on one model; its parameters are checked."""
+    def build(self, model: Any, seed: int) -> Any:
+        """The `GradientAttack` or `TextAttack` on one model; its parameters are checked."""
         given, where = self.model_extra or {}, f"gradient.attacks: {self.name!r}"
         fields = registry.parameters("gradient", self.name, where="gradient.attacks")
         parts = {key: value for key, value in (("model", model), ("seed", seed)) if key in fields and key not in given}
-        built: GradientAttack = registry.build("gradient", self.name, given, where=where, **parts)
-        return built
+        return registry.build("gradient", self.name, given, where=where, **parts)
 
 
 class Scenario(BaseModel):
@@ -121,9 +132,9 @@ class GradientSettings(BaseModel):
         scenario: what is sent.
         defence: what is done about it; the first is the one without defence in the gallery.
         attacks: names of the registry, such as ``matching`` (DLG, iDLG), ``inverting`` (cosine), ``dense`` and
-            ``spear``, each with its parameters beside it.
+            ``spear``, for texts ``bag-of-words`` and ``dager``, each with its parameters beside it.
         victims: independent victims per scenario.
-        decoys: records a victim's first record is hidden among.
+        decoys: records a victim's first record is hidden among; texts are compared word for word instead.
         utility_steps: rounds of training with the same defence, to see what it costs; 0 leaves it out.
         show_records: whether the report shows a record and its reconstructions; raw records are shown only when asked.
     """
@@ -151,13 +162,21 @@ class GradientSettings(BaseModel):
         private = sum(d.epsilon is not None or bool(d.noise_multiplier) for d in self.defence)
         return len(self.scenario) * private * len(self.attacks)
 
-    def check(self, delta: float) -> None:
-        """Refuse an architecture, a defence or an attack that cannot be built, before anything is measured."""
-        self.architecture.build("gradient.architecture")
+    def check(self, delta: float, *, texts: bool) -> None:
+        """Refuse an architecture, a defence or an attack that cannot be built or is for other data than the plan's."""
+        self.architecture.without_start("gradient.architecture")
         for chosen in self.defence:
             chosen.build(delta)
         for attack in self.attacks:
-            attack.build(model=None, seed=0)
+            if isinstance(attack.build(model=None, seed=0), TextAttack) is not texts:
+                others = (
+                    "takes no texts; use 'bag-of-words' or 'dager'" if texts else "reads texts, and the data are none"
+                )
+                raise InputError(f"gradient.attacks: {attack.name!r} {others}.")
+        if texts and "decoys" in self.model_fields_set:
+            raise InputError("gradient.decoys: a text is recovered word for word or not, without decoys; leave it out.")
+        if texts and any(scenario.knows_labels for scenario in self.scenario):
+            raise InputError("gradient.scenario: texts have no labels to know; leave knows_labels out.")
 
 
 def noise_for(target: float, delta: float) -> float:

@@ -21,6 +21,7 @@ from dpaudit.audits.gradient.settings import (
     Scenario,
     under_defence,
 )
+from dpaudit.audits.gradient.training import train_under
 from dpaudit.bounds.reconstruction import Successes, judge_reconstruction
 from dpaudit.data.dataset import Dataset
 from dpaudit.data.source import Records
@@ -129,13 +130,18 @@ def draw_victims(dataset: Dataset, scenario: Scenario, victims: int, *, seed: in
 
     A victim's first record is the same whatever the batch, so that defences are compared on the same records.
     """
+    rows = victim_rows(dataset, scenario, victims, seed=seed)
+    return dataset.features[rows].astype(np.float64), dataset.classes[rows]
+
+
+def victim_rows(dataset: Dataset, scenario: Scenario, victims: int, *, seed: int) -> IntArray:
+    """Rows of the records of `draw_victims`, (victims, batch)."""
     number = victims * scenario.batch
     if number > len(dataset):
         raise InputError(f"scenario {scenario.name!r} needs {number} records, {dataset.name} has {len(dataset)}.")
     order = np.random.default_rng(seed).permutation(len(dataset))
     firsts, others = order[:victims, None], order[victims:number]
-    rows = np.concatenate([firsts, others.reshape(victims, scenario.batch - 1)], axis=1)
-    return dataset.features[rows].astype(np.float64), dataset.classes[rows]
+    return np.concatenate([firsts, others.reshape(victims, scenario.batch - 1)], axis=1)
 
 
 class Stage:
@@ -149,7 +155,7 @@ class Stage:
         self.dataset, population = given.records()
         assert population is not None
         keras.utils.set_random_seed(given.seed_for("model"))
-        build = self.settings.architecture.build("gradient.architecture")
+        build = self.settings.architecture.without_start("gradient.architecture")
         self.victims = Victims.of(build(self.dataset.features.shape[1:], self.dataset.outputs))
         features = self.dataset.features.astype(np.float64)
         self.box = (min(0.0, float(features.min())), max(1.0, float(features.max())))
@@ -274,29 +280,16 @@ class Stage:
 
         A defence that asks for a larger batch or for local epochs gets them.
         """
-        from dpaudit.runtime.tensorflow import tf
+        rng, data = np.random.default_rng(self.given.seed_for("cost")), self.dataset
+        size, targets = min(max(batch, chosen.batch or 0), len(data)), np.eye(self.victims.classes)
 
-        rng = np.random.default_rng(self.given.seed_for("cost"))
-        defence, data = chosen.build(self.given.delta), self.dataset
-        size = min(max(batch, chosen.batch or 0), len(data))
-        parameters = self.victims.at(self.victims.weights)
-        gradients = tf.function(self.victims.gradients, autograph=self.victims.runs_keras)
-        targets = np.eye(self.victims.classes)
-        for _ in range(self.settings.utility_steps):
+        def draw() -> tuple[FloatArray, FloatArray]:
             rows = rng.choice(len(data), size, replace=False)
-            x, y = data.features[rows].astype(np.float64), targets[data.classes[rows]]
-            if chosen.epochs:
-                local = parameters
-                for _ in range(chosen.epochs):
-                    slopes = gradients(local, tf.constant(x[None]), tf.constant(y[None]))
-                    local = tuple(p - rate * g for p, g in zip(local, slopes, strict=True))
-                moved = tuple((after - before).numpy() for after, before in zip(local, parameters, strict=True))
-                sent, _ = defence.compressed(defence.mean(moved, rng))
-                parameters = tuple(p + u[None] for p, u in zip(parameters, sent, strict=True))
-                continue
-            each = tuple(g.numpy() for g in gradients(parameters, tf.constant(x[:, None]), tf.constant(y[:, None])))
-            sent, _ = defence.compressed(defence.mean(each, rng))
-            parameters = tuple(p - rate * g[None] for p, g in zip(parameters, sent, strict=True))
+            return data.features[rows].astype(np.float64), targets[data.classes[rows]]
+
+        parameters = train_under(
+            self.victims, chosen, self.given.delta, draw, rng, rate=rate, steps=self.settings.utility_steps
+        )
         logits = self.victims.logits(parameters, self.auxiliary[None]).numpy()[0]
         right = float((logits.argmax(1) == self.auxiliary_labels).mean())
         return DefenceCost(defence=chosen.name, accuracy=round(right, 6))

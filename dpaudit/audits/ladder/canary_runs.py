@@ -32,6 +32,7 @@ from dpaudit.training.reference_models.pool import Pool
 from dpaudit.training.reference_models.task_cache import CachedTask, in_order, missing, run_cached, store_of
 from dpaudit.training.reference_models.trained_model import Wanted
 from dpaudit.training.trainer import Predict
+from dpaudit.training.watched import watched
 
 AT_A_TIME = 32  # runs trained together, and between two looks at whether the claim is refuted
 
@@ -180,13 +181,14 @@ def _refused(settings: LadderSettings, audit: Audit, subject: Subject) -> Skippe
         return Skipped("its canaries are records, and the audit is about users")
     if not _watching(settings):
         return None
-    trainer = on_engine(subject.trainer, audit.dataset)
+    of_gradients = settings.canary == "gradient"  # they are trained on the engine only
+    trainer = (on_engine if of_gradients else watched)(subject.trainer, audit.dataset)
     if isinstance(trainer, Skipped):
         return Skipped(
             f"the steps of a {type(subject.trainer).__name__} trainer cannot be watched, because {trainer.reason}; "
             "score by loss, lira or rmia and observe the final model"
         )
-    if settings.canary == "gradient" and trainer.l2_norm_clip is None:
+    if of_gradients and getattr(trainer, "l2_norm_clip", None) is None:
         return Skipped("gradients that are not clipped have no size a canary could have")
     return None
 
@@ -251,7 +253,7 @@ def _against_references(
 
 def _worst_case(audit: Audit, subject: Subject) -> list[npt.NDArray[np.float32]] | Skipped:
     """Weights of the same network trained without DP on the population; why there are none for other trainers."""
-    trainer = on_engine(subject.trainer, audit.dataset)
+    trainer = watched(subject.trainer, audit.dataset)
     if isinstance(trainer, Skipped):
         return Skipped(
             f"a {type(subject.trainer).__name__} trainer cannot be started from a worst-case initialisation, because "
@@ -274,9 +276,9 @@ def _runs(
 ) -> CanaryRuns:
     """The task that trains models with some of the canaries."""
     scoring = Scoring(settings.score == "white-box", settings.observe == "all-steps")
-    engine = on_engine(subject.trainer, canaried.together)
+    shown = watched(subject.trainer, canaried.together)
     return CanaryRuns(
-        subject.trainer if isinstance(engine, Skipped) else engine,
+        subject.trainer if isinstance(shown, Skipped) else shown,
         canaried.sent,
         len(canaried.records),
         Packed.of(included),

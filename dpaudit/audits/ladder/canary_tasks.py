@@ -14,10 +14,10 @@ from dpaudit.data.source import Records
 from dpaudit.runtime.check import BoolArray, FloatArray
 from dpaudit.scores.from_outputs import phi
 from dpaudit.training.dp_sgd import DpSgd
-from dpaudit.training.on_engine import on_engine
 from dpaudit.training.reference_models.masks import Packed
 from dpaudit.training.reference_models.pool import train_each
 from dpaudit.training.trainer import Predict, Trainer
+from dpaudit.training.watched import watched
 
 if TYPE_CHECKING:
     from dpaudit.engine.network import Parameters
@@ -116,10 +116,12 @@ class CanaryRuns:
         if self.scoring is None:
             models = train_each(self.trainer, together, included, self.seeds)
             return CanaryScores(np.stack([own.belief(model.predict) for model in models]))
-        trainer = on_engine(self.trainer, together)
+        trainer = watched(self.trainer, together)
         assert not isinstance(trainer, Skipped)
-        exposure = Exposure(_measure(self.scoring.along_gradients, trainer, own), self.scoring.every_step)
-        trainer.train_many(together, included, seeds=self.seeds, start=self.start, watch=exposure)
+        measure = trainer.measure(own.records, along_gradients=self.scoring.along_gradients)
+        exposure = Exposure(measure, self.scoring.every_step)
+        start = None if self.start is None else [self.start] * len(self.seeds)
+        trainer.train_many(together, included, seeds=self.seeds, start=start, watch=exposure)
         return CanaryScores(exposure.scores(self.seeds))
 
 
@@ -138,26 +140,3 @@ class GradientCanaries:
         return CanaryScores(
             gradient_canary_scores(self.trainer, self.records, self.coins, every_step=self.every_step, seed=self.seed)
         )
-
-
-def _measure(
-    along_gradients: bool, trainer: DpSgd, canaried: Canaried
-) -> Callable[["Parameters", "Parameters"], FloatArray]:
-    """How the canaries are scored: along their gradients, or by how far they are believed afterwards."""
-    from dpaudit.engine.dot_products import dot_products
-    from dpaudit.runtime.tensorflow import tf
-    from dpaudit.training.keras_model import keras_targets
-
-    network, records = trainer.network(canaried.together), canaried.records
-    if along_gradients:
-        along = dot_products(network, records.task, trainer.l2_norm_clip)
-        return lambda before, after: np.asarray(
-            along(before, after, records.features, keras_targets(records)), np.float64
-        )
-    features = tf.constant(records.features)
-
-    def belief(_: "Parameters", after: "Parameters") -> FloatArray:
-        outputs = network.inference(int(after[0].shape[0]))(after, features).numpy()
-        return phi(outputs, records.labels, task=records.task).values
-
-    return belief

@@ -108,7 +108,7 @@ def _network(settings: PriorSettings, shape: tuple[int, ...], classes: int) -> A
         return DenseNetwork((shape[0], *settings.hidden, classes))
     from dpaudit.attacks.gradient.keras_network import KerasNetwork
 
-    return KerasNetwork.of(settings.architecture.build("prior.architecture")(shape, classes))
+    return KerasNetwork.of(settings.architecture.without_start("prior.architecture")(shape, classes))
 
 
 def _cell(

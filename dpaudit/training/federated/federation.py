@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -51,7 +50,7 @@ class Federation:
         task = self.dataset.task
         return simulate(
             self.network,
-            tuple(tf.repeat(value, len(rows), axis=0) for value in self.start),
+            self.network.of_copies(self.start, lambda value: tf.repeat(value, len(rows), axis=0)),
             self.recipe,
             features=self.dataset.features,
             targets=keras_targets(self.dataset),
@@ -96,14 +95,14 @@ class Federation:
 
 
 def with_start(
-    model: Any, dataset: Dataset, pretraining: Pretraining | None, *, seed: int
+    network: Network, dataset: Dataset, pretraining: Pretraining | None, *, seed: int
 ) -> tuple[Network, Parameters]:
-    """A Keras model as a network, and the weights a federation starts from: random ones, or trained on public data.
+    """A network and the weights a federation starts from: its own start, or what is trained on public data.
 
     Raises:
         InputError: the public data does not fit, or the pretraining leaves nothing to train.
     """
-    network = Network.from_keras(model)
+    model = network.model
     start = network.initial(seed=seed, models=range(1))
     if pretraining is None:
         return network, start

@@ -154,7 +154,7 @@ class Trainees:
             Stream.start(self.seed, clients, f"local {what} {round_number}") for what in ("noise", "drop")
         )
         updates = self._program(  # type: ignore[attr-defined]  # set in __post_init__, not a parameter
-            tuple(tf.gather(value, start) for value in models),
+            self.network.of_copies(models, lambda value: tf.gather(value, start)),
             self.held.inputs,
             self.held.targets,
             tf.constant(indices),

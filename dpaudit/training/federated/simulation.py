@@ -59,17 +59,19 @@ class FederationRecipe:
 
 @dataclass(frozen=True)
 class CanaryClients:
-    """Clients that send a chosen update instead of training: the clip norm times a unit vector.
+    """Clients that send a chosen update instead of training: a unit vector times the clip of the round.
 
     Args:
         directions: unit vectors over the trained variables, shape (canaries, coordinates).
         present: which of them are on the roster, shape (canaries,). The others keep their place and send nothing.
-        norm: what they send without clipping at the server; with it they send the clip of the round.
+        norm: length of their updates for a server without clipping. None: that of the longest update that an honest
+            client has sent so far. Where the server weighs clients, a canary weighs as much as the heaviest honest
+            client of the round: nothing stops a client from either.
     """
 
     directions: npt.NDArray[np.float32]
     present: BoolArray
-    norm: float = 1.0
+    norm: float | None = None
 
     def __post_init__(self) -> None:
         directions = check.finite("canary directions", self.directions, ndim=2).astype(np.float32)
@@ -77,7 +79,8 @@ class CanaryClients:
             raise InputError("canary directions must be unit vectors.")
         object.__setattr__(self, "directions", directions)
         object.__setattr__(self, "present", check.flags("present canaries", self.present, length=len(directions)))
-        check.positive("norm", self.norm)
+        if self.norm is not None:
+            check.positive("norm", self.norm)
 
 
 class Moment(NamedTuple):
@@ -139,7 +142,7 @@ def simulate(
         InputError: rosters of different lengths, a federation without any record, rows beyond the data.
         AuditFailed: a model's weights are no longer finite.
     """
-    federations = models[0].shape[0]
+    federations = network.copies(models)
     roster = _checked(rows, federations, len(features), len(targets))
     added = _canaries_of_each(canaries, federations)
     total = roster + (len(added[0].present) if added[0] is not None else 0)
@@ -154,6 +157,8 @@ def simulate(
     server = [recipe.server.start(models[i]) for i in network.trainable]
     rates = recipe.learning_rate(recipe.rounds)
     ledgers: list[list[Entry]] = [[] for _ in range(federations)]
+    lengths = [own.norm or 0.0 if own is not None else 0.0 for own in added]
+    coordinates = sum(int(np.prod(shape)) for shape in shapes)
     for number in range(recipe.rounds):
         turns = [_turn(recipe, f, rows[f], added[f], total, seeds[f], number) for f in range(federations)]
         tasks = [task for turn in turns for task in turn.tasks]
@@ -162,7 +167,11 @@ def simulate(
         at = 0
         for f, turn in enumerate(turns):
             aggregation = aggregations[f]
-            sent = _sent(flat, slice(at, at + len(turn.tasks)), turn, added[f], aggregation.clip(states[f]), shapes)
+            own = slice(at, at + len(turn.tasks))
+            clip = aggregation.clip(states[f])
+            honest = flat[own] if flat is not None else tf.zeros((0, coordinates))
+            lengths[f] = _unclipped(added[f], lengths[f], honest) if clip is None else clip
+            sent = _sent(honest, turn, added[f], lengths[f])
             at += len(turn.tasks)
             keys = Stream.start(seeds[f], turn.clients, f"compression {number}").keys
             decoded = sent if isinstance(recipe.compression, Whole) else recipe.compression(sent, keys=keys)
@@ -219,29 +228,27 @@ def _turn(
     tasks = [ClientWork(federation, federation * total + int(c), rows[c], float(answers.share[c])) for c in real]
     extra = np.flatnonzero(there[len(rows) :])
     clients = [int(c) for c in np.flatnonzero(there)]
-    weights = np.array([float(rows[c].size) for c in real] + [1.0] * extra.size)
+    honest = [float(rows[c].size) for c in real]
+    weights = np.array(honest + [max(honest, default=1.0)] * extra.size)
     return _Turn(int(asked.sum()), clients, weights, tasks, extra)
 
 
-def _sent(
-    flat: Any,
-    own: slice,
-    turn: _Turn,
-    canaries: CanaryClients | None,
-    clip: float | None,
-    shapes: Sequence[tuple[int, ...]],
-) -> Any:
-    """What the clients of a round send, shape (clients, coordinates)."""
-    coordinates = sum(int(np.prod(shape)) for shape in shapes)
-    parts = [flat[own] if flat is not None else tf.zeros((0, coordinates))]
-    if canaries is not None:
-        if canaries.directions.shape[1] != coordinates:
-            raise InputError(
-                f"canary directions have {canaries.directions.shape[1]} coordinates, the model trains {coordinates}."
-            )
-        length = canaries.norm if clip is None else clip
-        parts.append(tf.constant(length * canaries.directions[turn.canaries], tf.float32))
-    return tf.concat(parts, axis=0)
+def _sent(honest: Any, turn: _Turn, canaries: CanaryClients | None, length: float) -> Any:
+    """What the clients of a round send, shape (clients, coordinates); canaries send updates of one length."""
+    if canaries is None:
+        return honest
+    if canaries.directions.shape[1] != honest.shape[1]:
+        raise InputError(
+            f"canary directions have {canaries.directions.shape[1]} coordinates, the model trains {honest.shape[1]}."
+        )
+    return tf.concat([honest, tf.constant(length * canaries.directions[turn.canaries], tf.float32)], axis=0)
+
+
+def _unclipped(canaries: CanaryClients | None, before: float, honest: Any) -> float:
+    """Length of the canaries' updates for a server that does not clip."""
+    if canaries is None or not honest.shape[0]:
+        return before
+    return canaries.norm or max(before, float(tf.reduce_max(tf.norm(honest, axis=1))))
 
 
 def _served(

@@ -20,6 +20,7 @@ from dpaudit.training.federated.aggregation import NamedAggregator, PlainMean
 from dpaudit.training.federated.compression import Compression, Whole
 from dpaudit.training.federated.participation import AllClients, Participation, Trouble
 from dpaudit.training.federated.public_data import Pretraining
+from dpaudit.training.fine_tuned import FineTuned, network_of
 from dpaudit.training.trainer import TrainedModel
 
 if TYPE_CHECKING:
@@ -128,6 +129,8 @@ class Federated:
             )
         # Which pairs of sampling and aggregator can be accounted is known without data.
         self.aggregator.mechanism(self.participation, self.rounds)
+        if self.pretraining is not None and isinstance(self.architecture, FineTuned):
+            raise InputError("a federation starts from pretraining or from start weights; leave one of them out.")
 
     def mechanism(self, records: int) -> GaussianSteps | None:
         """What the accountant is told: per user by the aggregator, else per record by the clients' own DP-SGD."""
@@ -210,6 +213,6 @@ class Federated:
             compression=self.compression,
             trouble=self.trouble,
         )
-        model = self.architecture(*dataset.network_shape)
-        network, start = with_start(model, dataset, self.pretraining, seed=seed)
+        network = network_of(self.architecture, *dataset.network_shape)
+        network, start = with_start(network, dataset, self.pretraining, seed=seed)
         return Federation(network, start, recipe, dataset)

@@ -188,3 +188,10 @@ def test_the_other_examples_run(name: str, tmp_path: Path) -> None:
     result = run_plan(Path(__file__).parents[3] / "examples" / f"{name}.toml", folder=tmp_path / "run")
     assert {found.claim.unit for found in result.comparisons} == {"user"}
     assert {found.subject for found in result.comparisons} == {m.name for m in result.models if "dp" in m.name}
+    if name == "federated_digits":  # what its first comment says
+        assert result.federated is not None
+        bounds = {(found.model, found.view): found.bound for found in result.federated.canaries}
+        for model in ("iid", "skewed"):
+            bound = bounds[model, "final-model"]
+            assert bound.epsilon == pytest.approx(bound.ceiling)
+        assert {found.verdict for found in result.comparisons} == {"consistent"}

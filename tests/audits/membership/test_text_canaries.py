@@ -9,6 +9,10 @@ import pytest
 from dpaudit.audits.membership.run import audit_membership
 from dpaudit.audits.plan import Plan, plan_from
 from dpaudit.audits.run import prepare_audit, run
+from dpaudit.gate.claims_file import claims_from
+from dpaudit.gate.verify import verify
+from dpaudit.reports.html import page
+from dpaudit.results.result import Result
 from dpaudit.runtime.errors import InputError
 from dpaudit.runtime.jobs import Workers
 from dpaudit.runtime.progress import Silent
@@ -42,17 +46,23 @@ def plan(folder: Path, **tables: Any) -> Plan:
             {"name": "private", "trainer": "dp-sgd", "noise_multiplier": 4.0, "batch_size": 20, "epochs": 2},
         ],
         "membership": {"attacks": ["loss"]},
+        "extraction": {"n": [1, 100], "p": [0.5], "show_records": True},
     }
     return plan_from({**table, **tables})
 
 
-def test_a_leak_is_found_and_noise_hides_it(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Result:
+    folder = tmp_path_factory.mktemp("texts")
+    return run(plan(folder), folder=folder / "run")
+
+
+def test_a_leak_is_found_and_noise_hides_it(found: Result) -> None:
     """Without DP the loss of the new token tells members; with much noise nothing is contradicted (seeds fixed).
 
     That a bound above 0 appears without DP is all but certain at these sizes; under DP it would be wrong in at most 5 %
     of runs.
     """
-    found = run(plan(tmp_path), folder=tmp_path / "run")
     assert found.membership is not None
     plain, private = found.membership.attacks
     assert plain.members + plain.nonmembers == private.members + private.nonmembers == COUNT
@@ -67,6 +77,29 @@ def test_a_leak_is_found_and_noise_hides_it(tmp_path: Path) -> None:
         assert model.utility.metric == "loss per token"
         assert 0 < model.utility.train < np.log(257 + COUNT) + 1
     assert found.models[0].utility.train < found.models[1].utility.train  # type: ignore[union-attr]  # looked at above
+
+
+def test_remembered_canaries_are_extracted_and_claims_on_them_are_judged(found: Result) -> None:
+    """Without DP most new tokens are the likeliest of 317 after their prefix; no token of an excluded canary is."""
+    plain, private = found.extraction
+    assert [(each.model, each.of) for each in found.extraction] == [("plain", "canaries"), ("private", "canaries")]
+    assert plain.others is not None
+    members = len(plain.records.log_probabilities)
+    assert members + len(plain.others.log_probabilities) == COUNT
+    assert plain.records.extracted(10, 0.5) > 0.8 * members
+    assert plain.others.extracted(10, 0.5) == private.records.extracted(10, 0.5) == 0
+    assert len(plain.records.texts) == len(plain.records.rows)
+    claim = {"kind": "extraction", "n": 10, "p": 0.5}
+    claims = claims_from({"claim": [{"id": name, "model": name, **claim} for name in ("plain", "private")]})
+    assert [each.verdict for each in verify(found, claims).judgements] == ["contradicted", "consistent"]
+    assert "Canaries, from plain" in page(found)
+
+
+def test_an_attack_that_needs_classes_is_refused_before_training(tmp_path: Path) -> None:
+    """The folder of the run holds no model when the line is said."""
+    with pytest.raises(InputError, match="'entropy' cannot run on this plan"):
+        run(plan(tmp_path, membership={"attacks": ["loss", "entropy"]}), folder=tmp_path / "run")
+    assert not (tmp_path / "run" / "models").exists()
 
 
 def test_references_have_every_text_and_half_of_the_canaries(tmp_path: Path) -> None:

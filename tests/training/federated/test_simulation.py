@@ -88,6 +88,25 @@ def test_canaries_send_the_clip_times_their_direction() -> None:
     assert seen[0].clients == [*range(8), 8]
 
 
+def test_canaries_of_a_server_without_clipping_are_as_long_and_heavy_as_its_clients() -> None:
+    """Nothing bounds a client there: the canary has the norm of the longest honest update so far and its weight.
+
+    A norm that is asked for is sent as it is.
+    """
+    direction = np.eye(39, dtype=np.float32)[:1]
+    recipe = FederationRecipe(3, AllClients(), WHOLE, Constant(0.3))
+    for norm in (None, 0.125):
+        seen: list[Moment] = []
+        train(recipe, clients(4, 8, 12), observe=seen.append, canaries=CanaryClients(direction, np.ones(1, bool), norm))
+        lengths = [
+            np.linalg.norm(np.concatenate([u.reshape(4, -1) for u in moment.updates], axis=1), axis=1)
+            for moment in seen
+        ]
+        longest = np.maximum.accumulate([own[:3].max() for own in lengths])
+        np.testing.assert_allclose([own[3] for own in lengths], longest if norm is None else norm, rtol=1e-5)
+        assert [moment.weights.tolist() for moment in seen] == [[4, 8, 12, 12]] * 3
+
+
 def test_bad_federations_are_refused_in_one_line() -> None:
     """Rosters without data or of other lengths, foreign rows, wrong rates and rosters, canaries of another model."""
     plain = FederationRecipe(1, local=WHOLE)
