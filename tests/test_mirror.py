@@ -53,6 +53,7 @@ THROUGH = {
     "tests/cli/test_text_commands.py": "cli.extract",
     "tests/data/test_blind_baseline.py": "data.columns",
     "tests/data/test_tables.py": "data.table_columns",
+    "tests/data/test_text_canaries.py": "data.text_samples",
     "tests/docs/test_commands.py": "data.optional self_test.faults.page",
     "tests/engine/test_batches.py": "engine.keys",
     "tests/engine/test_gradients.py": (
