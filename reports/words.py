@@ -316,8 +316,8 @@ def first_screen(result: Result) -> list[str]:
 def assumptions(result: Result) -> list[str]:
     """What must be true for the bounds to hold, each once."""
     found: list[str] = []
-    for model in result.models:
-        for bound in result.bounds(model.name):
+    for subject in ordered_subjects(result):
+        for bound in result.bounds(subject):
             found += [text for text in bound.assumptions if text not in found]
     return found
 
