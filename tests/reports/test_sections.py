@@ -25,8 +25,8 @@ from tests.reports import sections
 from tests.reports.results import large, small, three
 
 RESULTS = [
-    small, three, sections.ladder, sections.federated, sections.gradient, sections.read_texts, sections.texts, sections.extracted,
-    sections.everything,
+    small, three, sections.ladder, sections.federated, sections.gradient, sections.read_texts, sections.texts,
+    sections.extracted, sections.everything,
 ]  # fmt: skip
 each_result = pytest.mark.parametrize("made", RESULTS, ids=lambda made: made.__name__)
 
