@@ -92,10 +92,13 @@ TYPED = {
     "dpaudit run PLAN.toml --budget 2m": Typed((TF,)),
     "dpaudit run examples/digits.toml": Typed((TF,)),
     "dpaudit run examples/federated_linear.toml": Typed((TF,)),
+    "dpaudit run examples/federated_text.toml": Typed((TF,)),
     "dpaudit run examples/gradient_leakage.toml": Typed((TF,)),
     "dpaudit run examples/language_model.toml": Typed((TF,)),
     "dpaudit run examples/prior_attack.toml": Typed((TF,)),
     "dpaudit run examples/text_gradient.toml": Typed((TF,)),
+    "dpaudit run examples/unlearning.toml": Typed((TF,)),
+    "dpaudit run examples/unlearning.toml --set unlearning.method=retrain": Typed((TF, SLOW)),
     "dpaudit run plan.toml": Typed((TF,)),
     "dpaudit run plan.toml --backend dask=tcp://scheduler:8786": Typed((TF,)),
     "dpaudit run plan.toml --budget 2m": Typed((TF,)),
@@ -126,6 +129,10 @@ TYPED = {
         (TF, SLOW), "--noise 2 --epochs 1 --trials 64 --samples 2000"
     ),
     "python benchmarks/text_canaries.py": Typed((TF, SLOW), "--smoke"),
+    "python benchmarks/text_canaries.py --only with-privacy --canaries 300 --texts 300 --steps 4 --seeds 1 2 3": Typed(
+        (TF, SLOW), "--smoke --seeds 1"
+    ),
+    "python benchmarks/text_members.py --texts 1500": Typed((TF, SLOW), "--smoke"),
     "python benchmarks/step_canaries.py": Typed(
         (TF, SLOW), "--repeats 1 --steps 30 --short 1 --short-steps 20 --epsilons 4"
     ),
