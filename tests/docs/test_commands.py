@@ -100,6 +100,7 @@ TYPED = {
     "dpaudit run examples/gradient_leakage.toml": Typed((TF,)),
     "dpaudit run examples/language_model.toml": Typed((TF,)),
     "dpaudit run examples/prior_attack.toml": Typed((TF,)),
+    "dpaudit run examples/text_gradient.toml": Typed((TF,)),
     "dpaudit run examples/unlearning.toml": Typed((TF,)),
     "dpaudit run examples/unlearning.toml --set unlearning.method=retrain": Typed((TF, SLOW)),
     "dpaudit run plan.toml": Typed((TF,)),
@@ -185,6 +186,7 @@ NOT_HERE = {
     "python benchmarks/bounds.py --markdown TABLE.md": PEERS,
     "python benchmarks/federated.py": PEERS,
     "python benchmarks/gradient.py": PEERS,
+    "python benchmarks/gradient.py --texts": "two minutes, and its figures are on the page",
     "python benchmarks/training.py": PEERS,
 }
 COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
