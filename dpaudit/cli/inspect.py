@@ -66,7 +66,11 @@ def inspect(
         float, typer.Option(help="Factor on the questions: 10 sees rarer faults, in 10 times as long.")
     ] = 1,
     budget: Annotated[
-        str | None, typer.Option(help="Time after which only necessary questions are asked (30s, 2m); 10 s per effort.")
+        str | None,
+        typer.Option(
+            help="Time that the questions may take (30s, 2m); what it does not suffice for is listed. Without it about "
+            "10 s per effort are planned."
+        ),
     ] = None,
     starts: Annotated[
         int,

@@ -11,7 +11,7 @@ from dpaudit.accounting.composed import EpsilonOf
 from dpaudit.accounting.law import DiscreteGaussian, Laplace, correlated
 from dpaudit.bounds.lower_bound import Finding
 from dpaudit.inspection.after import Opaque
-from dpaudit.inspection.check_batch_size import check_denominator, check_empty
+from dpaudit.inspection.check_batch_size import check_denominator, check_empty, check_sizes
 from dpaudit.inspection.check_extremes import check_extremes
 from dpaudit.inspection.check_independence import (
     check_directions,
@@ -24,6 +24,7 @@ from dpaudit.inspection.check_law import check_law, sights_of_law
 from dpaudit.inspection.check_rare import check_excited, check_rare, rare_steps, sights_of_rare
 from dpaudit.inspection.check_scale import check_scale, effective_noise_multiplier, sights_of_scale
 from dpaudit.inspection.check_state import check_beyond_clip, check_repeats, check_state
+from dpaudit.inspection.clock import Clock
 from dpaudit.inspection.listen import CALLS, OF_EACH, listen
 from dpaudit.inspection.mechanism import Mechanism
 from dpaudit.inspection.microbatches import name_microbatches
@@ -35,7 +36,7 @@ from dpaudit.runtime.check import FloatArray
 from dpaudit.runtime.errors import InputError
 
 SECONDS = 10.0  # planned for an inspection at effort 1, where no budget is given; less where the mechanism is fast
-AT_MOST = 2.0  # times that, on a machine that is busy with other work
+BUSY, AT_MOST = 3.0, 6.0  # times that are planned, and taken, on a machine that is busy with other work
 # Shares of that time at which each stage ends: the run, the moves in batches of each size, the rest but for new builds.
 UNTIL_NOISE, UNTIL_MOVES, UNTIL_LAST = 0.5, (0.75, 0.83, 0.88), 0.95
 FOR_CURVE = 0.3
@@ -46,6 +47,11 @@ FEWEST = 8  # examples of such a batch
 PORTFOLIO = 24  # calls that one more repeat of the questions about an example beside others costs, with the curve's
 NEARLY = 0.9  # of the stated noise
 STILL = 0.5  # of what one example may move beside such noise: less is no measurement of a sensitivity
+
+
+def clock_of(effort: float, budget: float | None) -> Clock:
+    """The time of an inspection that begins now."""
+    return Clock(AT_MOST * SECONDS * effort, SECONDS * effort) if budget is None else Clock(budget)
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,8 @@ def everything(
         advance: told by how many hundredths the inspection is further.
     """
     clock = probe.clock
-    each = _speed(probe)
+    each, busy = _speed(probe)
+    clock.planned = min(clock.seconds, clock.planned * busy)
     clock.stage(UNTIL_NOISE * 0.2)
     denominator, of_the_mean = check_denominator(probe)
     asked = probe
@@ -122,6 +129,12 @@ def everything(
     findings += [*check_extremes(asked, zeros), *check_state(asked)]
     if probe.stated.noise_multiplier:
         findings += [] if now_and_then else check_excited(asked, noise)
+        if (
+            large is not None
+            and not any(each.severity == "violation" for each in findings)
+            and correlated(asked.stated.law) is None
+        ):
+            findings += check_sizes(asked, noise, large)
         clock.stage(1.0)
         findings += check_fresh(asked, builds)
     measured = effective_noise_multiplier(asked, noise, moved)
@@ -165,13 +178,14 @@ def larger(probe: Probe, planned: int) -> tuple[int | None, list[Sight]]:
     return size, [Sight(f"batches of more than {size} examples", "Mechanism(batch_size=...) asks them", asked=False)]
 
 
-def _speed(probe: Probe) -> float:
-    """Seconds of one call; the first one may build something."""
+def _speed(probe: Probe) -> tuple[float, float]:
+    """Seconds of one call (the first one may build something), and how much longer that is for other work."""
     zeros = probe.zeros(probe.batch_size)
     probe.releases(zeros, 1)
-    begin = time.monotonic()
-    probe.releases(zeros, 1)
-    return max(time.monotonic() - begin, 1e-9)
+    begin, used = time.monotonic(), time.process_time()
+    calls = len(probe.releases(zeros, 3, least=1))
+    used, wall = time.process_time() - used, time.monotonic() - begin
+    return max(wall / calls, 1e-9), float(np.clip(wall / max(used, 1e-9), 1.0, BUSY))
 
 
 def _of_the_noise(probe: Probe, noise: NoiseRun, moved: list[Move], epsilon_of: EpsilonOf) -> list[Finding]:

@@ -6,11 +6,16 @@ import numpy as np
 from scipy import stats
 
 from dpaudit.bounds.lower_bound import Finding
+from dpaudit.inspection.noise import NoiseRun
 from dpaudit.inspection.probe import Probe
 from dpaudit.runtime.check import FloatArray
 from dpaudit.runtime.errors import InputError
 
 VALUES = 4000  # of noise for each batch, in 8 to 48 calls
+NOTHING = 1e-6  # of the mean square of noise
+SIZES = 64  # of batches that are asked once
+ROOM = 1.02  # by which the noise of the others may be known wrongly
+EVERY_SIZE = "batches of every size"
 LEAST = 2  # calls, of the slowest mechanism
 EMPTY = "batches of no example"
 
@@ -47,6 +52,41 @@ def check_denominator(probe: Probe) -> tuple[list[Finding], bool]:
             rung=1,
         )
     ], mean
+
+
+def check_sizes(probe: Probe, noise: NoiseRun, largest: int) -> list[Finding]:
+    """One batch of zeros of every size, up to a largest one: each must have noise like the others."""
+    if noise.missing:
+        return []
+    asked: dict[int, float] = {}
+    order = np.random.default_rng([probe.seed, 38]).permutation(np.arange(2, largest + 1))[:SIZES]
+    for size in (int(size) for size in [2, 3, probe.batch_size + 1, *order]):
+        if size in asked or size > largest or not probe.clock.allows(EVERY_SIZE):
+            continue
+        scores = probe.scores(probe.release(probe.zeros(size)), size)
+        asked[size] = float(np.square(scores).sum()) / probe.coordinates
+    level = probe.level / 2 / max(1, len(asked))
+    law = stats.chi2(probe.coordinates)
+    own = float(noise.squares[noise.kind == 0].sum(axis=1).mean()) / probe.coordinates
+    for size, square in asked.items():
+        ratio = square / own
+        if 2 * min(law.cdf(ratio * probe.coordinates / ROOM), law.sf(ratio * probe.coordinates * ROOM)) >= level:
+            continue
+        if probe.stated.adjacency != "add-remove" and ratio > NOTHING:  # a public size may scale the whole release
+            continue
+        return [
+            Finding(
+                check="batch size",
+                severity="violation",
+                fed=f"{len(asked)} batches of zeros, of sizes from {min(asked)} to {max(asked)}",
+                observed=f"{math.sqrt(ratio):.3g} times the noise of the others in a batch of {size}",
+                expected="the same noise in a batch of every size",
+                remedy="compute noise and denominator from fixed numbers only, for batches of every size",
+                rung=1,
+                true_epsilon=math.inf if ratio < NOTHING else None,
+            )
+        ]
+    return []
 
 
 def check_empty(probe: Probe, noise: FloatArray) -> list[Finding]:

@@ -9,10 +9,12 @@ import numpy as np
 from dpaudit.accounting.law import GaussianNoise, Laplace
 from dpaudit.bounds.lower_bound import Finding
 from dpaudit.inspection.probe import Probe
+from dpaudit.inspection.questions import FAR
 from dpaudit.runtime.check import FloatArray
 from dpaudit.runtime.errors import InputError
 
 KIND = "gradients that float32 cannot hold"
+TOLERANCE = 5e-3
 OVERFLOW = 1e30  # finite in float32; its square is not
 TINY = 1e-30  # above zero in float32; its square is not
 
@@ -37,7 +39,37 @@ def check_extremes(probe: Probe, noise: FloatArray) -> list[Finding]:
     limit = 2 * probe.stated.sensitivity(probe.batch_size) + scale * (reach + 8)
     asked = (extreme for extreme in _extremes(probe) if probe.clock.allows(KIND))
     found = [finding for extreme in asked for finding in _fed(probe, extreme, limit)]
-    return [*_worst(found, "non-finite gradient"), *_worst(found, "tiny gradient")]
+    return [*_worst(found, "non-finite gradient"), *_worst(found, "tiny gradient"), *_beside_nan(probe)]
+
+
+def _beside_nan(probe: Probe) -> list[Finding]:
+    """What stands in for a gradient that is NaN may not be made from the others. Needs a reset."""
+    if probe.mechanism.reset is None or not probe.clock.allows(KIND):
+        return []
+    batch = probe.zeros(probe.batch_size)
+    batch[1] = math.nan
+    releases = []
+    for factor in (0.0, FAR):
+        batch[0] = factor * probe.stated.clip * probe.direction(None)
+        try:
+            with np.errstate(all="ignore"):
+                releases.append(probe.raw(batch, reset=True))
+        except InputError:  # it refuses such a batch
+            return []
+    moved = probe.stated.length(releases[1] - releases[0]) / probe.stated.sensitivity(probe.batch_size)
+    if not moved > 1 + TOLERANCE:  # NaN is reported already
+        return []
+    return [
+        Finding(
+            check="sensitivity",
+            severity="violation",
+            fed=f"one gradient of norm {FAR:g} C beside one that is NaN",
+            observed=f"it moves the release {moved:.3g} times as far as allowed: the other one takes its part",
+            expected="a gradient that is NaN counts as zero, whatever the others are",
+            remedy="set non-finite gradients to zero; never put a mean or a median of the others in their place",
+            rung=1,
+        )
+    ]
 
 
 def _extremes(probe: Probe) -> list[Extreme]:

@@ -29,19 +29,20 @@ AGAIN = "noise of mechanisms built one after the other"
 
 
 def check_independence(probe: Probe, noise: NoiseRun) -> list[Finding]:
-    """Noise against independent draws, by four tests."""
-    level = probe.level / 4
+    """Noise against independent draws, by five tests."""
+    level = probe.level / 5
     repeated = _between_steps(noise, level)
     if any(finding.check == "frozen seed" for finding in repeated):
         return repeated
     # Each of these makes what is counted after it less sure, so one finding is enough.
     shared = [*_between_variables(noise, level), *_within_variables(noise, level)]
+    shared = shared or _at_a_distance(noise, level)
     return shared or _from_step_to_step(probe, noise, level) or repeated
 
 
 def sights_of_independence(probe: Probe, noise: NoiseRun) -> list[Sight]:
     """What those tests would have found."""
-    level, (calls, columns) = probe.level / 4, noise.scaled.shape
+    level, (calls, columns) = probe.level / 5, noise.scaled.shape
     compared = min(calls, ROWS)
     pool = compared**2 / (-2 * math.log(1 - POWER))
     step = resolution(level / 2 / LAGS) / math.sqrt((calls - 1) * columns)
@@ -92,16 +93,20 @@ def sights_of_directions(probe: Probe, noise: NoiseRun) -> list[Sight]:
     columns = _columns(noise)
     whole = "any direction" if columns == probe.coordinates else f"any direction among {columns} coordinates"
     margin = 1 - math.sqrt(columns / calls) - math.sqrt(2 * math.log(3 / probe.level) / calls)
+    kind = "a direction left free"
     return [
         Sight("noise in a coordinate or a mean", f"{one:.2g} times the noise of the others, by {calls:,} draws"),
-        Sight("a direction left free", f"{whole} with {max(margin, 0.0):.2g} times the noise of the others"),
+        Sight(kind, f"{whole} with {margin:.2g} times the noise of the others")
+        if margin > 0
+        else Sight(kind, f"{calls:,} calls are too few: a longer budget makes more (--budget)", asked=False),
     ]
 
 
 def _between_steps(noise: NoiseRun, level: float) -> list[Finding]:
     draws = noise.scaled[:ROWS]
     draws = draws[np.square(draws).mean(axis=1) > SILENT]  # a step without noise is a matter for its scale
-    if len(draws) < 2:
+    draws = draws[:, draws.any(axis=0)]  # and so is a coordinate
+    if len(draws) < 2 or draws.shape[1] < 2:
         return []
     cosine, pairs, alike = largest_cosine(draws, level)
     if p_of_cosine(cosine, draws.shape[1]) * pairs >= level:
@@ -160,6 +165,26 @@ def _within_variables(noise: NoiseRun, level: float) -> list[Finding]:
             seen = f"noise of variable {variable} is shared along axis {axis}; {_CONSEQUENCE}"
             return [_finding("shared seed", "one step", seen)]
     return []
+
+
+def _at_a_distance(noise: NoiseRun, level: float) -> list[Finding]:
+    """Coordinates that repeat others at any distance from them, by the tail of Σ xᵢ xᵢ₊ₖ (Laurent, Massart 2000).
+
+    With the matrix of a shift, whose norm is at most 1, it exceeds √(2nu) + 2u with probability e⁻ᵘ at most.
+    """
+    lags = np.arange(1, len(noise.shifted))
+    if not noise.shifts or not len(lags) or noise.missing:
+        return []
+    most = float(np.square(noise.level[0]).max())
+    number = noise.shifts * (len(noise.shifted) - lags)
+    tail = math.log(2 * len(lags) / level)
+    excess = np.abs(noise.shifted[1:]) / most - np.sqrt(2 * number * tail) - 2 * tail
+    worst = int(np.argmax(excess))
+    if excess[worst] <= 0:
+        return []
+    share = abs(float(noise.shifted[1 + worst])) / most / number[worst]
+    seen = f"coordinates {lags[worst]} apart are correlated by {share:.2g} in one step; {_CONSEQUENCE}"
+    return [_finding("shared seed", "one step", seen)]
 
 
 def _coordinates(probe: Probe, noise: NoiseRun, level: float) -> list[Finding]:

@@ -7,16 +7,13 @@ from scipy import stats
 
 from dpaudit.accounting.law import DiscreteGaussian
 from dpaudit.bounds.lower_bound import Finding
-from dpaudit.inspection.noise import NoiseRun
+from dpaudit.inspection.noise import COINCIDENCE, OF_VALUES, NoiseRun, coincidences
 from dpaudit.inspection.probe import Probe
 from dpaudit.inspection.sight import POWER, Sight
 from dpaudit.runtime.check import FloatArray
 
 THRESHOLDS = (2.5, 3.0, 3.5, 4.0)  # deviations beyond which the draws are counted
 DRAWS = 1_000_000
-VALUES = 100_000
-# Two float32 draws are equal with probability 2^-23 or so; on a grid of 1/40,000 of the deviation with 2^-17.
-COINCIDENCE = 2.0**-17
 LATTICE = 1e-3  # of the spacing: what rounding a float32 leaves
 CALLS = 32
 
@@ -25,8 +22,11 @@ def check_law(probe: Probe, noise: NoiseRun) -> list[Finding]:
     """Shape and tails, then the grid. Dividing by the measured deviation makes the tests conservative."""
     if noise.missing:
         return []
-    draws = _draws(noise)
-    level = probe.level / 2
+    level = probe.level / 3
+    found = _of_a_step(noise, level)
+    if found is not None:
+        return [_other(probe, noise, found)]
+    draws = _jittered(probe, noise)
     shape = stats.kstest(draws, "norm")
     if shape.pvalue < level:
         return [
@@ -46,9 +46,9 @@ def check_law(probe: Probe, noise: NoiseRun) -> list[Finding]:
 def sights_of_law(probe: Probe, noise: NoiseRun) -> list[Sight]:
     """What those tests would have found, and what no finite number of draws excludes."""
     draws = _draws(noise).size
-    mass = -math.log(probe.level / 2 / len(THRESHOLDS)) / draws
+    mass = -math.log(probe.level / 3 / len(THRESHOLDS)) / draws
     furthest = max((t for t in THRESHOLDS if 2 * stats.norm.sf(t) > mass), default=None)
-    distance = (math.sqrt(-math.log(probe.level / 4) / 2) + stats.norm.ppf(POWER) / 2) / math.sqrt(draws)
+    distance = (math.sqrt(-math.log(probe.level / 6) / 2) + stats.norm.ppf(POWER) / 2) / math.sqrt(draws)
     tails = (
         "tails were not looked at: too few draws"
         if furthest is None
@@ -57,11 +57,40 @@ def sights_of_law(probe: Probe, noise: NoiseRun) -> list[Sight]:
     grid = "a grid of 1/40,000 of a deviation"
     if isinstance(probe.stated.law, DiscreteGaussian):
         grid = "any value off the lattice that is stated"
+    calls = int(noise.sound.sum())
+    of_a_step = (math.sqrt(-math.log(probe.level / 6 / (1 + len(noise.sizes))) / 2) + 0.5) / math.sqrt(calls)
+    kind = "noise of one size, or of a size that changes"
     return [
+        Sight(kind, f"a distance of {of_a_step:.2g} between distributions")
+        if of_a_step < 1
+        else Sight(kind, f"{calls:,} calls are too few: a longer budget makes more (--budget)", asked=False),
         Sight("shape of the noise", f"a distance of {distance:.2g} between distributions"),
         Sight("tails of the noise", tails),
         Sight("spacing of the noise", grid),
     ]
+
+
+def _of_a_step(noise: NoiseRun, level: float) -> str | None:
+    """The sum of squares of each step is χ²: noise of one norm, or of a scale that is drawn, is not Gaussian."""
+    squares = (noise.squares / noise.relative**2)[noise.sound]
+    whole = [squares.sum(axis=1), *squares.T]
+    sizes = [noise.sizes.sum(), *noise.sizes]
+    for values, size in zip(whole, sizes, strict=True):
+        found = stats.kstest(stats.chi2.cdf(values, size), "uniform")
+        if found.pvalue < level / len(whole):
+            spread = float(values.std()) / math.sqrt(2 * size)
+            return f"the norm of a step's noise varies {spread:.2g} times as much as that of independent Gaussian draws"
+    return None
+
+
+def _jittered(probe: Probe, noise: NoiseRun) -> FloatArray:
+    """Draws, made even within the spacing of releases that are rounded."""
+    draws = _draws(noise)
+    step = noise.spacing * probe.stated.divisor(probe.batch_size) / (probe.stated.noise_multiplier * probe.stated.clip)
+    if step == 0 or isinstance(probe.stated.law, DiscreteGaussian):
+        return draws
+    rng = np.random.default_rng([probe.seed, 37])
+    return draws + step * (rng.random(draws.shape) - 0.5)
 
 
 def _draws(noise: NoiseRun) -> FloatArray:
@@ -81,15 +110,15 @@ def _grid(probe: Probe, noise: NoiseRun) -> list[Finding]:
         if not off.any():
             return []
         return [_other(probe, noise, f"{off.mean():.0%} of the values are not multiples of {law.spacing:g}")]
-    seen = _coincidences(values.ravel()[:VALUES])
+    seen = coincidences(values.ravel()[:OF_VALUES])
     if seen < COINCIDENCE:
         return []
     # A sum that differs in every coordinate moves noise off its grid, and not what was rounded together with it.
     rng = np.random.default_rng([probe.seed, 33])
     batch = probe.zeros(probe.batch_size)
     batch[0] = 0.3 * probe.stated.clip * probe.random_direction(rng)
-    calls = max(2, min(CALLS, len(values), -(-VALUES // probe.coordinates)))
-    with_sum = _coincidences(probe.releases(batch, calls).ravel()[:VALUES])
+    calls = max(2, min(CALLS, len(values), -(-OF_VALUES // probe.coordinates)))
+    with_sum = coincidences(probe.releases(batch, calls).ravel()[:OF_VALUES])
     bits = -math.log2(seen)
     if with_sum > seen / 8:
         return [
@@ -116,15 +145,6 @@ def _grid(probe: Probe, noise: NoiseRun) -> list[Finding]:
             true_epsilon=math.inf,
         )
     ]
-
-
-def _coincidences(values: FloatArray) -> float:
-    """Share of pairs of values that are equal; zeros are no draws."""
-    values = values[values != 0]
-    if values.size < 2:
-        return 0.0
-    counts = np.unique(values, return_counts=True)[1].astype(np.float64)
-    return float((counts * (counts - 1)).sum() / (values.size * (values.size - 1.0)))
 
 
 def _law(probe: Probe) -> str:

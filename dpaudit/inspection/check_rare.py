@@ -6,7 +6,6 @@ from collections.abc import Iterable
 import numpy as np
 from scipy import stats
 
-from dpaudit.accounting.law import DiscreteGaussian, Laplace
 from dpaudit.bounds.lower_bound import Finding
 from dpaudit.inspection.check_extremes import OVERFLOW
 from dpaudit.inspection.mechanism import Array
@@ -88,7 +87,10 @@ def check_excited(probe: Probe, noise: NoiseRun) -> list[Finding]:
         for place, release in _releases(probe, batch, zeros):
             if not np.isfinite(release).all():
                 continue  # `check_extremes` says so
-            squares = np.array([np.square(_scores(probe, release)[part]).sum() for part in probe.slices]) / scale**2
+            squares = (
+                np.array([np.square(probe.scores(release, probe.batch_size)[part]).sum() for part in probe.slices])
+                / scale**2
+            )
             if float(np.min(stats.chi2.cdf(squares, noise.sizes))) >= level:
                 continue
             worst = math.sqrt(float((squares / noise.sizes).min()))
@@ -106,16 +108,6 @@ def check_excited(probe: Probe, noise: NoiseRun) -> list[Finding]:
                 )
             ]
     return []
-
-
-def _scores(probe: Probe, release: FloatArray) -> FloatArray:
-    stated = probe.stated
-    if isinstance(stated.law, Laplace | DiscreteGaussian):
-        scale = stated.noise_multiplier * stated.clip
-        rng = np.random.default_rng([probe.seed, 34])
-        return stated.law.scores(release * stated.divisor(probe.batch_size), scale, rng)
-    scores: FloatArray = release / stated.first_noise(probe.batch_size)
-    return scores
 
 
 def _releases(probe: Probe, batch: Array, zeros: Array) -> Iterable[tuple[int, FloatArray]]:

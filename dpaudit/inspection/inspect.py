@@ -8,7 +8,7 @@ from dpaudit.accounting.claim import Claim
 from dpaudit.accounting.composed import EpsilonOf, epsilon_under
 from dpaudit.bounds.lower_bound import Finding
 from dpaudit.inspection.after import Opaque
-from dpaudit.inspection.ask import AT_MOST, SECONDS, everything, handy, only_what_outlasts
+from dpaudit.inspection.ask import clock_of, everything, handy, only_what_outlasts
 from dpaudit.inspection.check_state import check_determinism
 from dpaudit.inspection.clock import Clock
 from dpaudit.inspection.mechanism import Array, Mechanism, Release, Stated
@@ -21,8 +21,8 @@ from dpaudit.runtime.progress import Progress, Silent
 
 LEVEL = 1e-6
 # Statistical checks that share the level: denominator, scale, independence, directions, law, rare steps, excited steps,
-# fresh noise, empty batches, extremes.
-SHARES = 10
+# fresh noise, empty batches, extremes, batch sizes.
+SHARES = 11
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def inspect_mechanism(
         level: chance, over the mechanism's noise, that a right one gets a violation.
         effort: factor on the number of calls: more of them see rarer steps, smaller pools and further tails.
         budget: seconds that the questions may take; those that there was no time for are listed. Without it about 10
-            times ``effort`` are planned, and 20 times ``effort`` are the limit.
+            times ``effort`` are planned; on a busy machine it may take up to 60 times ``effort``.
         progress: where it says how far it is.
 
     Raises:
@@ -96,6 +96,9 @@ def inspect_mechanism(
     >>> sorted({finding.check for finding in inspect_mechanism(forgot_to_clip, stated, seed=1).violations})
     ['non-finite gradient', 'sensitivity']
     """
+    check.positive("effort", effort)
+    if budget is not None:
+        check.positive("budget", budget)
     return inspect_with(
         mechanism,
         stated,
@@ -103,7 +106,7 @@ def inspect_mechanism(
         epsilon_of=epsilon_under(claim),
         level=level,
         effort=effort,
-        budget=budget,
+        clock=clock_of(effort, budget),
         progress=progress,
     )
 
@@ -116,7 +119,7 @@ def inspect_with(
     epsilon_of: EpsilonOf,
     level: float,
     effort: float,
-    budget: float | None,
+    clock: Clock,
     progress: Progress | None,
 ) -> Inspection:
     """`inspect_mechanism` with a function from an effective noise multiplier to ε in the place of a claim."""
@@ -124,10 +127,6 @@ def inspect_with(
     subject = mechanism if isinstance(mechanism, Mechanism) else Mechanism(mechanism)
     check.integer("seed", seed, at_least=0)
     check.open_unit("level", level)
-    check.positive("effort", effort)
-    if budget is not None:
-        check.positive("budget", budget)
-    clock = Clock(AT_MOST * SECONDS * effort, SECONDS * effort) if budget is None else Clock(budget)
     count = [0]
     probe = Probe(_counted(undone(handy(subject)), count), stated, level / SHARES, seed, clock)
     check_determinism(probe)

@@ -15,6 +15,9 @@ from dpaudit.inspection.mechanism import Array
 from dpaudit.inspection.probe import Probe
 from dpaudit.runtime.check import BoolArray, FloatArray, IntArray
 
+# Two float32 draws are equal with probability 2^-23 or so; on a grid of 1/40,000 of the deviation with 2^-17.
+COINCIDENCE = 2.0**-17
+OF_VALUES = 100_000  # whose equal pairs are counted
 FAR = 1e-9  # chance with which a kind of batch is left out of the checks because its releases have a mean
 
 
@@ -118,6 +121,14 @@ class NoiseRun:
         kept = self.kept[self.sound]
         return np.divide(kept, scale, out=np.zeros_like(kept), where=scale > 0)
 
+    @cached_property
+    def spacing(self) -> float:
+        """Smallest distance of two values that are released, where they repeat as on a grid; 0 where they do not."""
+        values = self.values[self.kind == 0].ravel()[:OF_VALUES]
+        if coincidences(values) < COINCIDENCE:
+            return 0.0
+        return float(np.diff(np.unique(values)).min(initial=np.inf)) if np.ptp(values) else 0.0
+
     def without(self, calls: BoolArray) -> "NoiseRun":
         """The run without these calls."""
         left = ~calls
@@ -175,3 +186,12 @@ def _pairs(probe: Probe, size: int, norms: FloatArray, rng: np.random.Generator)
         batch[2 * index] = norm * probe.stated.clip * probe.random_direction(rng)
         batch[2 * index + 1] = -batch[2 * index]
     return batch
+
+
+def coincidences(values: FloatArray) -> float:
+    """Share of pairs of values that are equal; zeros are no draws."""
+    values = values[values != 0]
+    if values.size < 2:
+        return 0.0
+    counts = np.unique(values, return_counts=True)[1].astype(np.float64)
+    return float((counts * (counts - 1)).sum() / (values.size * (values.size - 1.0)))

@@ -15,6 +15,7 @@ from dpaudit.accounting.claim import Claim, FixedSize, GaussianSteps, Poisson, S
 from dpaudit.accounting.composed import epsilon_of_steps
 from dpaudit.accounting.gaussian import gaussian_epsilon
 from dpaudit.bounds.lower_bound import Finding, Unchecked
+from dpaudit.inspection.over_time import dependent, repeats
 from dpaudit.inspection.together import MOST_RECORDS, together
 from dpaudit.runtime import check
 from dpaudit.runtime.check import IntArray
@@ -23,7 +24,9 @@ from dpaudit.scores.binomial_tails import CountSpread, found_with, spread, too_l
 
 LEVEL = 1e-6
 MOST_PLACES = 10_000_000  # records times batches of an epoch, whose counts are held in memory
-TESTS = 6  # that share the level: the total, counts twice, batch sizes twice, pairs (or places in an epoch)
+# That share the level: the total, counts twice, batch sizes twice, pairs (or places in an epoch), repeated batches,
+# batches that depend on earlier ones.
+TESTS = 8
 
 
 @dataclass(frozen=True)
@@ -105,9 +108,10 @@ def inspect_participation(
     else:
         drawn = _rate(seen)
         drawn += _spread(seen, of_rate=not drawn)
-    return StatedParticipation(
-        (*_counted(assumed, trace), *_repeated(trace), *drawn, *_pairs(seen)), _not_checked(seen)
-    )
+    drawn = [*_repeated(seen), *drawn]
+    if not drawn:  # each of these makes batches depend on each other
+        drawn = _over_time(seen)
+    return StatedParticipation((*_counted(assumed, trace), *drawn, *_pairs(seen)), _not_checked(seen))
 
 
 @dataclass(frozen=True)
@@ -166,18 +170,36 @@ def _counted(assumed: GaussianSteps, trace: RecordedBatches) -> list[Finding]:
     return findings
 
 
-def _repeated(trace: RecordedBatches) -> list[Finding]:
-    """Whether whole batches come back: one partition of the data used again and again."""
+def _repeated(seen: _Seen) -> list[Finding]:
+    """Whether whole batches come back: one partition of the data used again and again, or steps that are replayed."""
+    trace = seen.trace
     keys = [np.sort(np.asarray(batch, np.int64)).tobytes() for batch in trace.batches if len(batch) > 3]
-    if len(keys) - len(set(keys)) <= len(keys) // 4:
+    if len(keys) - len(set(keys)) > len(keys) // 4:
+        what = f"only {len(set(keys))} different ones: the data is cut once and never shuffled"
+        remedy = "draw each batch by Poisson coins; a fixed cut has no amplification by sampling"
+        return [_finding("fixed batches", f"{len(keys)} batches", what, "fresh batches at every step", remedy)]
+    again = repeats(trace.batches, trace.records, seen.assumed.sampling, seen.level) if seen.rate < 1 else 0
+    if not again:
+        return []
+    what = f"{again} of them are the same as an earlier one"
+    remedy = "draw each batch afresh, also when a training is resumed"
+    return [_finding("repeated batch", f"{seen.steps} batches", what, "fresh batches at every step", remedy)]
+
+
+def _over_time(seen: _Seen) -> list[Finding]:
+    """Batches that share too many or too few records with earlier ones."""
+    if seen.rate == 1:
+        return []
+    found = dependent(seen.trace.batches, seen.trace.records, seen.assumed.sampling, seen.level)
+    if found is None:
         return []
     return [
         _finding(
-            "fixed batches",
-            f"{len(keys)} batches",
-            f"only {len(set(keys))} different ones: the data is cut once and never shuffled",
-            "fresh batches at every step",
-            "draw each batch by Poisson coins; a fixed cut has no amplification by sampling",
+            "dependent batches",
+            f"{seen.steps} batches",
+            f"{found.what}: {found.seen} records are shared",
+            f"about {found.expected:.3g} of batches that are drawn independently",
+            "draw each batch from all of the data, independently of the ones before: no buffer, no order, no shards",
         )
     ]
 
@@ -354,6 +376,8 @@ def _not_checked(seen: _Seen) -> tuple[Unchecked, ...]:
     if seen.rate == 1:
         found.append(Unchecked("who takes part", "every record is accounted in every step; none can be drawn more"))
         return tuple(found)
+    reason = "the trace does not say which records are a group"
+    found.append(Unchecked("groups of records drawn in fixed numbers", reason))
     if trace.records > MOST_RECORDS:
         reason = f"{trace.records} records have too many pairs; only those that always go together were looked for"
         found.append(Unchecked("records that mostly go together", reason))

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from dpaudit.accounting.law import correlated
+from dpaudit.accounting.law import DiscreteGaussian, Laplace, correlated
 from dpaudit.inspection.clock import Clock
 from dpaudit.inspection.mechanism import Array, Mechanism, Stated
 from dpaudit.runtime.check import FloatArray
@@ -172,6 +172,16 @@ class Probe:
                 f"for a batch of {size} finite gradients."
             )
         return vector
+
+    def scores(self, release: FloatArray, batch_size: int) -> FloatArray:
+        """Normal scores of a release of zeros, at the first step where steps depend on each other."""
+        stated = self.stated
+        if isinstance(stated.law, Laplace | DiscreteGaussian):
+            rng = np.random.default_rng([self.seed, 34])
+            scale = stated.noise_multiplier * stated.clip
+            return stated.law.scores(release * stated.divisor(batch_size), scale, rng)
+        scores: FloatArray = release / stated.first_noise(batch_size)
+        return scores
 
     def anew(self) -> "Probe":
         """The same questions to the mechanism built again."""

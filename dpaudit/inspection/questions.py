@@ -53,10 +53,11 @@ def others(probe: Probe, size: int) -> Iterator[Question]:
     """One example that decides what a norm, a quantile or a count of the others would be."""
     unit = probe.direction(None)
     half = (size - 1) // 2
-    for short, long in ((0.2, 0.9), (2.0, 9.0)):
-        norms = np.repeat([short, long], [half, size - 1 - half])
+    for short, long, fewer in ((0.2, 0.9, half), (2.0, 9.0, half), (0.05, 5.0, size - 1 - half)):
+        norms = np.repeat([short, long], [fewer, size - 1 - fewer])
         words = (
-            f"one gradient of norm {FAR:g} C beside {half} of norm {short:g} C and {size - 1 - half} of norm {long:g} C"
+            f"one gradient of norm {FAR:g} C beside {fewer} of norm {short:g} C and {size - 1 - fewer} of norm "
+            f"{long:g} C"
         )
         yield _beside(probe, norms, unit, words, size)
     yield _beside(

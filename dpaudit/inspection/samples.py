@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, zip_longest
 
 import numpy as np
 from scipy import stats
@@ -120,22 +120,18 @@ def measure_moves(probe: Probe, batch_size: int, noise: NoiseRun, *, level: floa
         yield from others(probe, batch_size)
 
     def response(norms: tuple[float, ...]) -> Iterator[Question]:
-        if batch_size <= probe.batch_size:
-            yield from curve(probe, batch_size, patience.points)
-        yield from positions(probe, batch_size, norms, patience.places)
+        points = patience.points if batch_size <= probe.batch_size else 0
+        # In turn, so that some of each are asked where there is no time for all.
+        for both in zip_longest(curve(probe, batch_size, points), positions(probe, batch_size, norms, patience.places)):
+            yield from (question for question in both if question is not None)
 
     if probe.mechanism.reset is None:
         found = _by_repetition(probe, portfolio(), batch_size, level, noise, patience.repeats)
         return [*found, *_once(probe, response((FAR,)), batch_size, noise)]
     if replays(probe, batch_size):
-        return _exactly(probe, lambda: chain(portfolio(), response((1.5, FAR))), batch_size)
+        return _exactly(probe, lambda: chain(portfolio(), response((1.5, FAR))), batch_size, noise.spacing)
     found = _by_repetition(probe, portfolio(), batch_size, level, noise, patience.repeats)
-    return [*found, *_exactly(probe, lambda: response((1.5, FAR)), batch_size)]
-
-
-def noise_along(probe: Probe, noise: FloatArray, variable: int | None) -> FloatArray:
-    """The part of noise samples (calls, coordinates) that hides a canary of one variable, or of all of them."""
-    return noise if variable is None else noise[:, probe.slices[variable]]
+    return [*found, *_exactly(probe, lambda: response((1.5, FAR)), batch_size, noise.spacing)]
 
 
 def replays(probe: Probe, batch_size: int) -> bool:
@@ -156,8 +152,12 @@ def _parallel(a: FloatArray, b: FloatArray) -> bool:
     return float(np.linalg.norm(a / lengths[0] - b / lengths[1])) < SAME
 
 
-def _exactly(probe: Probe, questions: Callable[[], Iterator[Question]], size: int) -> list[Move]:
-    """All first batches after one reset, all second ones after another: call by call the noise is the same."""
+def _exactly(probe: Probe, questions: Callable[[], Iterator[Question]], size: int, spacing: float) -> list[Move]:
+    """All first batches after one reset, all second ones after another: call by call the noise is the same.
+
+    Releases that are rounded to a ``spacing`` may differ by that in every coordinate.
+    """
+    rounding = probe.stated.length(np.full(probe.coordinates, spacing))
     half = time.monotonic() + probe.clock.left / 2  # the second batches take as long as the first ones
     probe.reset()
     first: list[Array] = []
@@ -171,7 +171,7 @@ def _exactly(probe: Probe, questions: Callable[[], Iterator[Question]], size: in
     found = []
     # Large batches are not kept but made anew.
     for question, release in zip(questions() if asked is None else asked, first, strict=False):
-        gap = probe.stated.length(release - probe.release(question.other)) / question.allowed
+        gap = max(0.0, probe.stated.length(release - probe.release(question.other)) - rounding) / question.allowed
         found.append(Move(question.words, question.variable, gap, 0.0, 1.0, size, question.remedy))
     return found
 

@@ -15,12 +15,14 @@ from dpaudit.accounting.claim import Claim
 from dpaudit.accounting.composed import EpsilonOf, epsilon_under
 from dpaudit.bounds.lower_bound import Finding
 from dpaudit.inspection.array_adapters import Aggregate, aggregator
-from dpaudit.inspection.ask import SECONDS
+from dpaudit.inspection.ask import clock_of
+from dpaudit.inspection.check_count import check_count_noise, check_next_clip
+from dpaudit.inspection.clock import Clock
 from dpaudit.inspection.inspect import LEVEL, Inspection, inspect_with
 from dpaudit.inspection.mechanism import SHAPES, Array, Mechanism, Stated
 from dpaudit.inspection.probe import Probe
 from dpaudit.inspection.samples import noise_scale
-from dpaudit.inspection.server_rounds import Rounds, check_count_noise, check_later_rounds, total_multiplier
+from dpaudit.inspection.server_rounds import Rounds, check_later_rounds, total_multiplier
 from dpaudit.inspection.sight import Sight
 from dpaudit.runtime import check
 from dpaudit.runtime.check import FloatArray
@@ -30,7 +32,9 @@ from dpaudit.runtime.progress import Progress
 ROUNDS = 12
 HEAVY = 10.0
 WEIGHT_CALLS = 64
-FOR_ROUNDS = 0.2  # of the time of an inspection, for questions in later rounds
+WEIGHTS = "client weights"
+FIRST_ROUND = 0.6  # of the time of an inspection
+FOR_ROUNDS = 0.2  # for questions in later rounds
 
 
 @dataclass(frozen=True)
@@ -159,6 +163,10 @@ def inspect_server(
     def epsilon_of(multiplier: float) -> float | None:
         return known(total(multiplier))
 
+    check.positive("effort", effort)
+    if budget is not None:
+        check.positive("budget", budget)
+    clock = clock_of(effort, budget)
     found = inspect_with(
         server.mechanism(),
         stated,
@@ -166,21 +174,22 @@ def inspect_server(
         epsilon_of=epsilon_of,
         level=level / 2,
         effort=effort,
-        budget=budget,
+        clock=Clock(FIRST_ROUND * clock.seconds, FIRST_ROUND * clock.planned),
         progress=progress,
     )
-    probe = Probe(server.mechanism(), stated, level / 8, seed)
+    probe = Probe(server.mechanism(), stated, level / 8, seed, clock)
     more = check_weights(probe, server, epsilon_of)
     if server.adaptive:
         more += check_adaptive_clip(probe, server, epsilon_of)
     sights: list[Sight] = []
     if not (found.violations or more):  # what is wrong in the first round is wrong in later ones too
         rounds = Rounds(server.start, server.clients, server.weight, server.count_noise)
-        seconds = FOR_ROUNDS * (SECONDS * effort if budget is None else budget)
+        seconds = FOR_ROUNDS * clock.planned
         more, sights = check_later_rounds(probe, rounds, epsilon_of, effort=effort, seconds=seconds)
         if server.adaptive:
-            unnoised, seen = check_count_noise(probe, rounds, epsilon_of)
-            more, sights = [*more, *unnoised], [*sights, *seen]
+            moved, seen = check_next_clip(probe, rounds)
+            unnoised, counted = ([], []) if moved else check_count_noise(probe, rounds, epsilon_of)
+            more, sights = [*more, *moved, *unnoised], [*sights, *seen, *counted]
     else:
         sights.append(Sight("later rounds", "the first rounds are not as stated", asked=False))
     warnings = [finding for finding in found.findings if finding.severity == "warning"]
@@ -188,7 +197,7 @@ def inspect_server(
         found,
         findings=(*found.violations, *more, *warnings),
         level=level,
-        sights=(*found.sights, *sights),
+        sights=(*found.sights, *sights, *clock.sights()),
         noise_multiplier=None if found.noise_multiplier is None else total(found.noise_multiplier),
         interval=None if found.interval is None else (total(found.interval[0]), total(found.interval[1])),
         seconds=time.perf_counter() - begin,
@@ -197,6 +206,8 @@ def inspect_server(
 
 def check_weights(probe: Probe, server: Server, epsilon_of: EpsilonOf) -> list[Finding]:
     """A client that reports ten times the examples must not move the model further."""
+    if not probe.clock.allows(WEIGHTS):
+        return []
     unit = probe.direction(None)
     aggregate = server.first_round()
     first_half = np.arange(server.clients) < server.clients // 2
@@ -231,6 +242,8 @@ def check_weights(probe: Probe, server: Server, epsilon_of: EpsilonOf) -> list[F
 
 def check_adaptive_clip(probe: Probe, server: Server, epsilon_of: EpsilonOf) -> list[Finding]:
     """Over rounds of long and of short updates the noise must follow the clip, and the clip the updates."""
+    if not probe.clock.allows("noise that follows the clip"):
+        return []
     findings: list[Finding] = []
     clips, noises = _rounds(probe, server, 1e3)
     ratio = noises / clips / probe.stated.noise_multiplier

@@ -1,8 +1,7 @@
-"""A federated server in later rounds, after its clip has moved: the same questions again, and the noise on its count.
+"""A federated server in later rounds, after its clip has moved: the same questions again.
 
 A clip that adapts follows the number of updates below it, which is released too
-(`Andrew et al. (2021) <https://arxiv.org/abs/1905.03871>`_). In a round of very many clients the clip can be read off
-the release nearly without noise, so the noise on the count shows in how differently it moves from start to start.
+(`Andrew et al. (2021) <https://arxiv.org/abs/1905.03871>`_).
 """
 
 import math
@@ -18,7 +17,7 @@ from dpaudit.accounting.law import GaussianNoise
 from dpaudit.bounds.lower_bound import Finding
 from dpaudit.inspection.array_adapters import Aggregate
 from dpaudit.inspection.mechanism import Array
-from dpaudit.inspection.probe import RAISED, Probe
+from dpaudit.inspection.probe import Probe
 from dpaudit.inspection.sight import POWER, Sight
 from dpaudit.runtime.check import FloatArray
 
@@ -27,11 +26,6 @@ WARM = 5  # rounds before the questions
 STARTS = 24
 LEAST_STARTS = 12  # of the slowest server too
 TOLERANCE = 0.05
-CROWD = 64  # times the planned clients, where memory allows
-NUMBERS = 4e6  # in the updates of a crowd
-COUNTS = 48  # starts for the noise of the count
-INCREMENTS = 4  # rounds over which the clip is followed
-STATE_IT = "Server(count_noise=...) states it"
 
 
 @dataclass(frozen=True)
@@ -85,6 +79,8 @@ def check_later_rounds(
     clip = probe.stated.clip
     fixed = np.tile(FACTOR * clip * unit, (held, 1))
     pairs = max(1, (rounds.clients - held) // 2)
+    if not probe.clock.allows(kind):
+        return [], []
     others = {
         f"{2 * pairs} others with short updates": np.full(pairs, 1 / FACTOR),
         f"{2 * pairs} others with long updates": np.full(pairs, FACTOR),
@@ -105,6 +101,8 @@ def check_later_rounds(
         fed = f"{WARM} rounds of {name} updates, then {held} clients with long updates beside "
         first: FloatArray | None = None
         for words, norms in others.items():
+            if not probe.clock.allows(kind):
+                continue
             batch = np.concatenate([fixed, clip * np.concatenate([norms, -norms])[:, None] * across])
             shares, noises = _measured(probe, rounds, warm, batch, starts, unit, across)
             ratio = shares / held / noises * probe.stated.noise_multiplier
@@ -120,79 +118,6 @@ def check_later_rounds(
     blur = (margin + stats.norm.ppf(POWER)) * probe.stated.noise_multiplier / held / math.sqrt(starts)
     seen = f"{1 + TOLERANCE + blur:.3g} times as far as allowed, after {WARM} rounds, by {starts} starts"
     return findings[:1], [Sight(kind, seen)]
-
-
-def check_count_noise(probe: Probe, rounds: Rounds, epsilon_of: EpsilonOf) -> tuple[list[Finding], list[Sight]]:
-    """Noise on the number of clients below the clip: how differently the clip moves from start to start."""
-    kind = "noise on the count that moves the clip"
-    crowd = int(min(CROWD * rounds.clients, max(rounds.clients, NUMBERS // probe.coordinates)))
-    sigma = probe.stated.noise_multiplier
-    stated = rounds.count_noise if rounds.count_noise is not None else sigma / 2
-    if stated == 0:
-        return [], [Sight(kind, "nothing is claimed that it could cost", asked=False)]
-    try:
-        long, mixed = (_increments(probe, rounds, crowd, short) for short in (0, rounds.clients))
-    except RAISED as error:
-        return [], [Sight(kind, f"a round of {crowd:,} clients is needed, and it raised {error}", asked=False)]
-    gaps = (long.mean(axis=0) - mixed.mean(axis=0)) / rounds.clients  # of the clip's logarithm, for one client
-    errors = np.sqrt((long.var(axis=0, ddof=1) + mixed.var(axis=0, ddof=1)) / COUNTS) / rounds.clients
-    level = probe.level / (2 * INCREMENTS)
-    per_client = np.abs(gaps) - stats.t.isf(level, COUNTS - 1) * errors
-    read = math.sqrt(2) * sigma / crowd  # the deviation of an increment that reading the clip leaves
-    clear = per_client * stated > 2 * read
-    if not clear.any():
-        why = f"a round of {crowd:,} clients shows the clip to {read:.2g} of its size, and one client moves it less"
-        return [], [Sight(kind, why, asked=False)]
-    p_values = np.maximum(_p_of_spread(long, per_client * stated), _p_of_spread(mixed, per_client * stated))
-    spread = np.sqrt(np.maximum(np.maximum(long.var(axis=0, ddof=1), mixed.var(axis=0, ddof=1)) - read**2, 0.0))
-    measured = spread / np.maximum(np.abs(gaps), 1e-300)
-    worst = int(np.argmin(np.where(clear, p_values, 1.0)))
-    figure = f"{measured[clear].min():.3g} clients are measured, in {int(clear.sum())} rounds of {crowd:,} clients"
-    sights = [Sight(kind, figure if rounds.count_noise is not None else f"{figure}; {STATE_IT}")]
-    if p_values[worst] >= level:
-        return [], sights
-    raw = max(float(found[:, worst].var(ddof=1)) for found in (long, mixed))
-    none = stats.chi2.sf(raw / read**2 * (COUNTS - 1), COUNTS - 1) > 1e-3  # what reading the clip leaves explains it
-    seen = "without noise" if none else f"as with noise of {measured[worst]:.2g}"
-    says = (
-        f"{rounds.count_noise:.3g}, as stated"
-        if rounds.count_noise is not None
-        else f"{stated:.3g} or more, for else the count alone costs more than the updates; {STATE_IT}"
-    )
-    return [
-        Finding(
-            check="count noise",
-            severity="violation",
-            fed=f"{COUNTS} starts, {INCREMENTS + 1} rounds each of {crowd:,} clients with long updates",
-            observed=f"after round {worst + 1} the clip moves {seen} on the number of updates below it, which it tells",
-            expected=f"noise of standard deviation {says}",
-            remedy="add noise to the count in every round before the clip moves, and account for it",
-            rung=1,
-            true_epsilon=math.inf if none else epsilon_of(total_multiplier(sigma, float(measured[worst]))),
-        )
-    ], sights
-
-
-def _p_of_spread(increments: FloatArray, least: FloatArray) -> FloatArray:
-    """Chance of so little spread in each round, where its deviation is ``least`` or more."""
-    squares = increments.var(axis=0, ddof=1) * (len(increments) - 1)
-    found: FloatArray = stats.chi2.cdf(squares / np.maximum(least, 1e-300) ** 2, len(increments) - 1)
-    return found
-
-
-def _increments(probe: Probe, rounds: Rounds, crowd: int, short: int) -> FloatArray:
-    """By how much the clip's logarithm grew after each round, (starts, rounds)."""
-    unit = probe.direction(None)
-    norms = np.full(crowd + short, FACTOR * probe.stated.clip)
-    norms[crowd:] = probe.stated.clip / FACTOR**2  # so short that the sum is that of the long ones
-    updates = norms[:, None] * unit
-    found = np.empty((COUNTS, INCREMENTS + 1))
-    for start in range(COUNTS):
-        aggregate = rounds.start()
-        for number in range(INCREMENTS + 1):
-            along = float(rounds.play(probe, aggregate, updates) @ unit)
-            found[start, number] = math.log(max(along, 1e-300))
-    return np.diff(found, axis=1)
 
 
 def _two_directions(probe: Probe) -> tuple[FloatArray, FloatArray]:

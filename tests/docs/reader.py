@@ -31,6 +31,13 @@ SMALLER = {
         "federated.canaries.clients=20",
     ),
     "federated_linear.toml": ("model.fedavg.rounds=2", "model.dp-fedavg.rounds=2"),
+    "federated_text.toml": (
+        "data.population=0.97",
+        "data.context=4",
+        "architecture.width=4",
+        *(f"model.{name}.rounds=1" for name in ("plain", "dp")),
+        "federated.canaries.clients=20",
+    ),
     "gradient_leakage.toml": (
         "gradient.victims=2",
         'gradient.attacks=[{ name = "matching", iterations = 2 }]',
@@ -54,6 +61,15 @@ SMALLER = {
         "prior.runs=20",
         "prior.records=50",
         "prior.steps=3",
+    ),
+    "unlearning.toml": (
+        "data.population=0.9",
+        "architecture.hidden=[4]",
+        "model.mlp.epochs=1",
+        "unlearning.forget=10",
+        "unlearning.models=4",
+        "unlearning.references=4",
+        "unlearning.epsilon=9.0",
     ),
 }
 # Of examples/attack_table.py: one small data set, networks of four neurons, few epochs.

@@ -12,6 +12,8 @@ import pytest
 
 import dpaudit
 from dpaudit.audits.plan import plan_from
+from dpaudit.data.text_samples import read_samples
+from dpaudit.data.tokens import Bytes
 from dpaudit.runtime.files import parse_toml
 from dpaudit.scores.signal_files import store_signals
 from dpaudit.scores.signals import Signals
@@ -144,6 +146,7 @@ NAMES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "keras_model": keras_model,
     "ladder": ladder,
     "pytorch": pytorch,
+    "text_training": lambda folder: {},
 }
 NEED_TF = ("engine", "gradient_leakage")
 NEED_TORCH = ("pytorch",)
@@ -206,12 +209,18 @@ def says_formats(namespace: dict[str, Any], printed: str) -> None:
     assert {path.name for path in Path("mine").iterdir()} >= {"result.json", "scores.npz", "report.html", "figures"}
 
 
+def says_text_training(namespace: dict[str, Any], printed: str) -> None:
+    samples = read_samples("samples.jsonl", Bytes(), context=64)
+    assert len(samples) == 200  # none twice, and all are tokens
+
+
 SAYS = {
     "cluster": says_cluster,
     "engine": says_engine,
     "federated": says_federated,
     "formats": says_formats,
     "ladder": says_ladder,
+    "text_training": says_text_training,
 }
 
 MODEL = '[[model]]\nname = "m"\ntrainer = "sgd"\nepochs = 20\nbatch_size = 32\nlearning_rate = 0.1\n'
@@ -233,6 +242,7 @@ AROUND: dict[tuple[str, int], str] = {
     ("text_training", 0): TEXT_MODEL + 'architecture.kind = "decoder"\n' + MEASURED,
     ("text_training", 1): TEXT_MODEL + TEXTS + "" + MEASURED,
     ("text_training", 2): TEXT_MODEL + TEXTS + 'architecture.kind = "decoder"\n',
+    ("text_training", 3): TEXT_MODEL + TEXTS + 'architecture.kind = "decoder"\nmembership.attacks = ["loss"]\n',
 }
 
 

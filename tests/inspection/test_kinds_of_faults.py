@@ -17,6 +17,7 @@ from dpaudit.runtime.errors import InputError
 from dpaudit.self_test.faults import hidden, unusual
 from dpaudit.self_test.faults.dp_sgd import (
     BreakableDpSgd,
+    clip_examples,
     clip_small_means,
     divide_by_actual_batch,
     fresh_noise,
@@ -27,6 +28,9 @@ CHECKS = {
     "noise_cut_off": "noise distribution",
     "noise_clipped": "noise distribution",
     "noise_triangular": "noise distribution",
+    "noise_of_one_norm": "noise distribution",
+    "noise_of_a_drawn_scale": "noise distribution",
+    "noise_of_two_shards": "shared seed",
     "noise_in_float16": "noise lattice",
     "noise_on_a_fixed_grid": "noise lattice",
     "noise_from_a_pool": "repeated noise",
@@ -40,6 +44,7 @@ CHECKS = {
     "noise_at_even_steps": "rare steps",
 } | dict.fromkeys(hidden.PARTS["clip"], "sensitivity")
 STATED = BreakableDpSgd().stated
+TIGHTER = ("clip of the L1 norm", "long gradients dropped")
 
 
 def subject(name: str, seed: int, *, resets: bool = True) -> Mechanism:
@@ -65,13 +70,48 @@ def test_a_step_skipped_after_an_overflow_is_seen(fault: str) -> None:
     assert [finding.check for finding in found.violations] == ["skipped step"]
 
 
+def test_a_batch_of_one_size_without_noise_is_seen() -> None:
+    """Batches of every size from 2 to 65 are asked once: that of two examples has none."""
+    found = inspect_mechanism(hidden.quiet_at(2)(3), STATED, seed=5)
+    assert [finding.check for finding in found.violations] == ["batch size"]
+    assert "0 times the noise of the others in a batch of 2" in found.violations[0].observed
+
+
+def test_a_mean_in_the_place_of_a_nan_moves_twice_as_far() -> None:
+    """The example moves the sum by C, and the one that is NaN takes its direction and moves it by C again."""
+
+    def imputed(gradients: list[Any], clip_norm: float) -> list[Any]:
+        bad = np.any([~np.isfinite(g).all(axis=tuple(range(1, g.ndim))) for g in gradients], axis=0)
+        good = [g[~bad].sum(axis=0) / max(1, int((~bad).sum())) for g in gradients]
+        filled = [np.where(bad.reshape(-1, *[1] * (g.ndim - 1)), m, g) for g, m in zip(gradients, good, strict=True)]
+        return clip_examples(filled, clip_norm)
+
+    found = inspect_mechanism(BreakableDpSgd(seed=3, clip=imputed).mechanism(), STATED, seed=5)
+    assert [finding.check for finding in found.violations] == ["sensitivity"]
+    assert "2 times as far" in found.violations[0].observed
+
+
+def test_rounding_that_is_not_stated_is_a_warning_only() -> None:
+    """Releases rounded at random to 1/64 of the deviation: private, and said in one warning."""
+    private = BreakableDpSgd(seed=3)
+    step = private.scale / private.denominator / 64
+
+    def release(gradients: Any) -> list[Any]:
+        return [step * np.floor(noisy / step + private.rng.random(noisy.shape)) for noisy in private(gradients)]
+
+    found = inspect_mechanism(Mechanism(release, reset=private.__post_init__), STATED, seed=5)
+    assert [(finding.check, finding.severity) for finding in found.findings] == [("rounded release", "warning")]
+
+
 @pytest.mark.parametrize("name", list(unusual.RIGHT))
 def test_a_right_mechanism_of_an_unusual_kind_is_quiet(name: str) -> None:
     """No violation, and the stated noise multiplier 1 in the 95 % interval where it is measured; fixed seed."""
     found = inspect_mechanism(*unusual.RIGHT[name](3), seed=5)
     assert found.findings == ()
     if found.interval is not None:
-        assert found.interval[0] <= 1 <= found.interval[1]
+        # A clip that is tighter than stated shows as more noise.
+        assert found.interval[1] >= 1
+        assert found.interval[0] <= 1 or name in TIGHTER
     else:
         assert any(not sight.asked and "the release comes after" in sight.smallest for sight in found.sights)
 

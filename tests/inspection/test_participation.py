@@ -73,6 +73,10 @@ def test_epochs_with_a_remainder_are_right(records: int) -> None:
         (traces.upsampled, traces.IN_EPOCHS, "repeated record"),
         (traces.poisson, traces.IN_EPOCHS, "batch size"),
         (traces.first_in_epoch, traces.IN_EPOCHS, "fixed place"),
+        (traces.replayed, traces.TRACED, "repeated batch"),
+        (traces.one_half_after_the_other, traces.TRACED, "dependent batches"),
+        (traces.shards_in_turn, traces.TRACED, "dependent batches"),
+        (traces.shuffle_buffer, traces.IN_EPOCHS, "dependent batches"),
     ],
 )
 def test_other_samplers_are_caught(draw: Draw, assumed: GaussianSteps, check: str) -> None:

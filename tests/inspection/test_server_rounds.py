@@ -1,6 +1,7 @@
 """Federated servers in later rounds, after the clip has moved: level 1e-6 an inspection, fixed seeds."""
 
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,8 @@ def inspected(**flags: Any) -> Inspection:
     [
         ({"count_noise": 0.0}, "count noise"),
         ({"count_noise": 0.0, "states_count": False}, "count noise"),
+        ({"count_noise": 0.8}, "count noise"),
+        ({"follow_largest": True}, "next clip"),
         ({"counts_noised": 2}, "count noise"),
         ({"follow_median": True}, "stale clip"),
         ({"follow_median": True, "noise_follows": True}, "later rounds"),
@@ -39,7 +42,9 @@ def test_a_fault_of_later_rounds_is_one_violation(flags: dict[str, Any], check: 
     """Each shows in no first round."""
     found = inspected(adapt=0.2, **flags)
     assert [finding.check for finding in found.violations] == [check]
-    if check == "count noise":
+    if check == "count noise" and flags.get("count_noise") == 0.8:
+        assert float(found.violations[0].observed.split("noise of ")[1].split()[0]) == pytest.approx(0.8, rel=0.1)
+    elif check == "count noise":
         assert found.violations[0].true_epsilon == math.inf
 
 
@@ -55,8 +60,15 @@ def test_a_right_server_is_quiet_in_later_rounds_too(adapt: float) -> None:
 def test_the_noise_of_the_count_is_measured_where_it_is_not_stated() -> None:
     """1.6 clients within a tenth, and the message says how to state it."""
     sight = inspected(adapt=0.2, states_count=False).sights[-1]
-    assert float(sight.smallest.split()[0]) == pytest.approx(1.6, rel=0.15)
+    share, measured = re.findall(r"([0-9.]+) (?:times the noise|clients are measured)", sight.smallest)
+    assert float(measured) == pytest.approx(1.6, rel=0.15)
+    assert 0.5 < float(share) < 1
     assert "Server(count_noise=...)" in sight.smallest
+
+
+def test_a_share_that_is_limited_is_quiet() -> None:
+    """A noisy share that is cut to [0, 1] loses half of its noise where no client is below the clip: right as it is."""
+    assert inspected(adapt=0.2, limit_count=True).findings == ()
 
 
 def test_a_clip_at_its_upper_limit_is_quiet() -> None:

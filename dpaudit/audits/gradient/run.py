@@ -6,7 +6,8 @@ import numpy as np
 
 from dpaudit.audits.audit import Audit
 from dpaudit.audits.gradient.settings import GradientSettings
-from dpaudit.audits.gradient.stage import Invert, Inverted, Paid, Price, StageInputs, draw_victims, victim_rows
+from dpaudit.audits.gradient.stage import Invert, Inverted, Paid, Price
+from dpaudit.audits.gradient.stage_inputs import StageInputs, draw_victims, victim_rows
 from dpaudit.audits.gradient.texts import PaidInText, PriceInText, ReadTexts, TextsRead, text_of
 from dpaudit.data.tokens import tokenizer_named
 from dpaudit.results.gradient import GradientResult, Picture

@@ -36,6 +36,8 @@ class FedAvg:
         follow_median: after the first round updates are clipped at the round's median norm.
         noise_follows: and the noise is made for that median.
         present_later: after the first round the sum is divided by the clients that answered.
+        follow_largest: the clip of a round is the largest norm of the round before.
+        limit_count: the noisy share of updates below the clip is limited to what a share can be, which is right.
     """
 
     rng: np.random.Generator
@@ -53,6 +55,8 @@ class FedAvg:
     follow_median: bool = False
     noise_follows: bool = False
     present_later: bool = False
+    follow_largest: bool = False
+    limit_count: bool = False
 
     def __post_init__(self) -> None:
         self.first_clip, self.round = self.clip_norm, 0
@@ -92,10 +96,14 @@ class FedAvg:
 
     def _adapt(self, deltas: list[FloatArray]) -> None:
         """Towards the median norm: `Andrew et al. (2021) <https://arxiv.org/abs/1905.03871>`_, with a noisy count."""
-        if self.adapt:
+        if self.follow_largest:
+            self.clip_norm = float(np.clip(norms(deltas).max(initial=0.0), 0.01, 100.0))
+        elif self.adapt:
             noise = self.rng.normal(0.0, self.count_noise) if self.round <= self.counts_noised else 0.0
-            below = float((norms(deltas) <= self.clip_norm).sum()) + noise
-            self.clip_norm *= math.exp(-self.adapt * (below / PLANNED - 0.5))
+            share = (float((norms(deltas) <= self.clip_norm).sum()) + noise) / PLANNED
+            if self.limit_count:
+                share = min(max(share, 0.0), 1.0)
+            self.clip_norm *= math.exp(-self.adapt * (share - 0.5))
 
     @property
     def stated(self) -> Stated:

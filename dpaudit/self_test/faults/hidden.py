@@ -47,6 +47,14 @@ def clip_full_batches(gradients: list[FloatArray], clip_norm: float) -> list[Flo
     return weighted(factors, finite)
 
 
+def clip_the_first_planned(gradients: list[FloatArray], clip_norm: float) -> list[FloatArray]:
+    """What a batch holds beyond the planned 32 examples is not clipped."""
+    finite = only_finite(gradients)
+    factors = _scaled(finite, clip_norm)
+    factors[32:] = 1.0
+    return weighted(factors, finite)
+
+
 # Clips and denominators that depend on the other examples.
 
 
@@ -101,6 +109,19 @@ def noise_on_a_fixed_grid(mechanism: BreakableDpSgd, sums: list[FloatArray]) -> 
     return [s + step * np.rint(mechanism.rng.normal(0.0, mechanism.scale, s.shape) / step) for s in sums]
 
 
+def noise_of_one_norm(mechanism: BreakableDpSgd, sums: list[FloatArray]) -> list[FloatArray]:
+    """Gaussian noise that is scaled to the norm it has on average."""
+    drawn = [mechanism.rng.standard_normal(s.shape) for s in sums]
+    norm = math.sqrt(sum(float(np.square(d).sum()) for d in drawn) / sum(s.size for s in sums))
+    return [s + mechanism.scale / norm * d for s, d in zip(sums, drawn, strict=True)]
+
+
+def noise_of_a_drawn_scale(mechanism: BreakableDpSgd, sums: list[FloatArray]) -> list[FloatArray]:
+    """Each step draws its deviation, from 0.9 to 1.1 of the stated one."""
+    scale = mechanism.rng.uniform(0.9, 1.1) * mechanism.scale
+    return [s + mechanism.rng.normal(0.0, scale, s.shape) for s in sums]
+
+
 # Noise with little entropy.
 
 
@@ -119,6 +140,13 @@ def noise_of_opposite_pairs(mechanism: BreakableDpSgd, sums: list[FloatArray]) -
     sign = 1.0 if mechanism.calls % 2 else -1.0
     rng = np.random.default_rng([mechanism.seed, (mechanism.calls + 1) // 2])
     return [s + sign * rng.normal(0.0, mechanism.scale, s.shape) for s in sums]
+
+
+def noise_of_two_shards(mechanism: BreakableDpSgd, sums: list[FloatArray]) -> list[FloatArray]:
+    """Two workers hold one half of the coordinates each, and draw from generators of one seed."""
+    half = mechanism.rng.normal(0.0, mechanism.scale, sum(s.size for s in sums) // 2)
+    ends = np.cumsum([s.size for s in sums])[:-1]
+    return [s + part.reshape(s.shape) for s, part in zip(sums, np.split(np.tile(half, 2), ends), strict=True)]
 
 
 # Noise that leaves a direction free.
@@ -193,12 +221,31 @@ def skipped_after_overflow(fault: str) -> Callable[[int], Mechanism]:
     return build
 
 
+def quiet_at(size: int) -> Callable[[int], Mechanism]:
+    """Batches of one size are without noise, as where a compiled step is kept for each size."""
+
+    def build(seed: int) -> Mechanism:
+        private = BreakableDpSgd(seed=seed)
+
+        def release(gradients: Sequence[Array]) -> list[FloatArray]:
+            noisy = private(gradients)
+            if len(gradients[0]) != size:
+                return noisy
+            finite = [np.asarray(g, np.float64) for g in gradients]
+            return [total / private.denominator for total in clip_examples(finite, private.clip_norm)]
+
+        return Mechanism(release, reset=private.__post_init__, name="DP-SGD compiled for each size")
+
+    return build
+
+
 PARTS: dict[str, tuple[str, ...]] = {
     "clip": (
         "clip_all_but_the_last",
         "clip_beyond_twice",
         "clip_outside_a_band",
         "clip_full_batches",
+        "clip_the_first_planned",
         "clip_at_the_median",
         "clip_at_the_median_or_less",
         "divide_by_the_largest",
@@ -207,11 +254,14 @@ PARTS: dict[str, tuple[str, ...]] = {
         "noise_cut_off",
         "noise_clipped",
         "noise_triangular",
+        "noise_of_one_norm",
+        "noise_of_a_drawn_scale",
         "noise_in_float16",
         "noise_on_a_fixed_grid",
         "noise_from_a_pool",
         "noise_of_short_seeds",
         "noise_of_opposite_pairs",
+        "noise_of_two_shards",
         "noise_without_its_mean",
         "noise_but_for_the_last",
         "noise_in_a_subspace",
@@ -221,7 +271,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     ),
 }
 # What is released without noise, or with noise that can be drawn again or taken off, has no finite ε.
-EPSILON = dict.fromkeys(PARTS["noise"], math.inf)
+EPSILON = {name: math.inf for name in PARTS["noise"] if name != "noise_of_a_drawn_scale"}
 
 
 def truncated(rng: np.random.Generator, shape: tuple[int, ...], limit: float) -> FloatArray:

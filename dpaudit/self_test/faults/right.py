@@ -26,6 +26,10 @@ RIGHT: dict[str, tuple[Callable[[int], Detection], bool]] = {
     "DP-FedAvg, adaptive clip": (partial(inspections.server, {"adapt": 0.2}), False),
     "DP-FedAvg, slow adaptive clip": (partial(inspections.server, {"adapt": 0.02}), False),
     "DP-FedAvg, fast adaptive clip": (partial(inspections.server, {"adapt": 0.5}), False),
+    "DP-FedAvg, adaptive clip, limited share": (
+        partial(inspections.server, {"adapt": 0.2, "limit_count": True}),
+        False,
+    ),
     "DP-FedAvg, adaptive clip, noise of the count not stated": (
         partial(inspections.server, {"adapt": 0.2, "states_count": False}),
         False,

@@ -111,6 +111,19 @@ RUNG_0 = (
     _trace_fault("one coin for two", "Of twenty records every two are drawn by one coin.", traces.paired),
     _trace_fault("blocks", "Blocks of 25 records are drawn by one coin.", traces.in_blocks),
     _trace_fault("large and empty", "Every second batch is empty, the others twice as large.", traces.large_and_empty),
+    _trace_fault("replayed", "A resume draws the last five batches once more.", traces.replayed),
+    _trace_fault(
+        "one half after the other",
+        "The first half of the steps sees the first half of the records, at twice the rate.",
+        traces.one_half_after_the_other,
+    ),
+    _trace_fault("shards in turn", "Two workers hold half of the records each and take turns.", traces.shards_in_turn),
+    _trace_fault(
+        "shuffle buffer",
+        "Records are shuffled within a buffer of a hundred, accounted as shuffled.",
+        traces.shuffle_buffer,
+        traces.IN_EPOCHS,
+    ),
     _trace_fault("fixed size", "Batches of fixed size, accounted as Poisson.", traces.fixed_size),
     _trace_fault(
         "three times the size",

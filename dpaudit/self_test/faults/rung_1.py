@@ -7,8 +7,10 @@ from typing import Any
 from dpaudit.self_test.faults import dp_sgd, hidden, inspections
 from dpaudit.self_test.faults.dp_sgd import BreakableDpSgd
 from dpaudit.self_test.faults.fault import DP_SGD_CLAIM, FEDERATED_CLAIM, Fault
+from dpaudit.self_test.faults.federated import COUNT_NOISE
 
 ROOT2, ROOT3 = math.sqrt(2), math.sqrt(3)
+SUM_MULTIPLIER = (1 - (2 * COUNT_NOISE) ** -2) ** -0.5  # of the sum, where the round as a whole has 1
 
 
 def _part(name: str, fault_noise: float | None, kind: str, epsilon: float | None = None) -> Fault:
@@ -99,6 +101,15 @@ RUNG_1 = (
         for name, words in (("step", "step"), ("noise", "noise of the step"))
     ),
     Fault(
+        "no noise at one size",
+        "Batches of two examples are without noise: a step compiled for that size has lost it.",
+        "DP-SGD",
+        1,
+        partial(inspections.mechanism, hidden.quiet_at(2)),
+        DP_SGD_CLAIM,
+        epsilon=math.inf,
+    ),
+    Fault(
         "raw momentum",
         "A momentum is computed before clipping and noise, and published.",
         "DP-SGD",
@@ -161,6 +172,23 @@ RUNG_1 = (
         adapt=0.2,
         count_noise=0.0,
         states_count=False,
+    ),
+    *(
+        _server_fault(
+            f"count with {words} of its noise",
+            f"The noise on the number of updates below the clip is {words} of the stated one.",
+            (SUM_MULTIPLIER**-2 + (2 * share * COUNT_NOISE) ** -2) ** -0.5,
+            adapt=0.2,
+            count_noise=share * COUNT_NOISE,
+        )
+        for words, share in (("half", 0.5), ("a quarter", 0.25))
+    ),
+    _server_fault(
+        "clip at the largest norm",
+        "The clip of a round is the largest norm of the round before, without noise.",
+        None,
+        adapt=0.2,
+        follow_largest=True,
     ),
     _server_fault(
         "count without noise later",

@@ -6,6 +6,7 @@ import numpy as np
 
 from dpaudit.accounting.claim import FixedSize, GaussianSteps, Poisson, Shuffled
 from dpaudit.inspection.participation import RecordedBatches
+from dpaudit.runtime.check import IntArray
 
 TRACED = GaussianSteps(1.0, 200, Poisson(0.05))
 TRACED_RECORDS = 1000
@@ -102,6 +103,45 @@ def first_in_epoch(rng: np.random.Generator) -> RecordedBatches:
     """One record is in the first batch of every epoch."""
     epochs = [np.append(0, 1 + rng.permutation(TRACED_RECORDS - 1)) for _ in range(TRACED.steps // 20)]
     return RecordedBatches(TRACED_RECORDS, [batch for epoch in epochs for batch in np.split(epoch, 20)])
+
+
+def replayed(rng: np.random.Generator) -> RecordedBatches:
+    """A resume draws the last five batches once more."""
+    drawn = list(poisson(rng).batches)
+    return RecordedBatches(TRACED_RECORDS, [*drawn[:100], *drawn[95:100], *drawn[105:]])
+
+
+def one_half_after_the_other(rng: np.random.Generator) -> RecordedBatches:
+    """The first half of the steps sees the first half of the records, at twice the rate."""
+    early = np.arange(TRACED.steps) < TRACED.steps // 2
+    first = np.arange(TRACED_RECORDS) < TRACED_RECORDS // 2
+    return RecordedBatches(
+        TRACED_RECORDS, [np.flatnonzero((rng.random(TRACED_RECORDS) < 0.1) & (first == part)) for part in early]
+    )
+
+
+def shards_in_turn(rng: np.random.Generator) -> RecordedBatches:
+    """Two workers hold half of the records each and take turns."""
+    of_worker = np.arange(TRACED_RECORDS) % 2
+    return RecordedBatches(
+        TRACED_RECORDS,
+        [np.flatnonzero((rng.random(TRACED_RECORDS) < 0.1) & (of_worker == step % 2)) for step in range(TRACED.steps)],
+    )
+
+
+def shuffle_buffer(rng: np.random.Generator) -> RecordedBatches:
+    """Records are read in their order and shuffled within a buffer of a hundred."""
+    batches: list[IntArray] = []
+    for _ in range(TRACED.steps // 20):
+        held, order = list(range(100)), []
+        for record in range(100, TRACED_RECORDS + 100):
+            place = int(rng.integers(len(held)))
+            order.append(held[place])
+            held[place] = record
+            if record >= TRACED_RECORDS:
+                held.pop(place)
+        batches += np.split(np.array(order), 20)
+    return RecordedBatches(TRACED_RECORDS, batches)
 
 
 def resumed(rng: np.random.Generator) -> RecordedBatches:

@@ -164,6 +164,24 @@ def clip_smoothly(gradients: list[FloatArray], clip_norm: float) -> list[FloatAr
     return weighted(clip_norm / (norms(finite) + 0.01 * clip_norm), finite)
 
 
+def clip_by_l1(gradients: list[FloatArray], clip_norm: float) -> list[FloatArray]:
+    """A right clip that is tighter than stated: the L1 norm is at least the L2 norm."""
+    finite = only_finite(gradients)
+    found = sum(np.abs(g).reshape(len(g), math.prod(g.shape[1:])).sum(axis=1) for g in finite)
+    return weighted(np.minimum(1.0, clip_norm / np.maximum(found, 1e-300)), finite)
+
+
+def drop_beyond(gradients: list[FloatArray], clip_norm: float) -> list[FloatArray]:
+    """A right clip that is not continuous: gradients beyond C are left out."""
+    finite = only_finite(gradients)
+    return weighted(np.where(norms(finite) <= clip_norm, 1.0, 0.0), finite)
+
+
+def noise_of_workers(mechanism: BreakableDpSgd, sums: list[FloatArray]) -> list[FloatArray]:
+    """Right noise, the sum of what eight workers draw with σC / √8 each."""
+    return [s + mechanism.rng.normal(0.0, mechanism.scale / math.sqrt(8), (8, *s.shape)).sum(axis=0) for s in sums]
+
+
 def noise_by_counter(mechanism: BreakableDpSgd, sums: list[FloatArray]) -> list[FloatArray]:
     """Right noise, keyed by a seed and the number of the step."""
     rng = np.random.default_rng([mechanism.seed, mechanism.calls])
@@ -184,6 +202,18 @@ RIGHT: dict[str, BuildStated] = {
     "permuted batches": permuting,
     "fixed rotation": rotating,
     "smooth clip": lambda seed: (BreakableDpSgd(seed=seed, clip=clip_smoothly).mechanism(), BreakableDpSgd().stated),
+    "clip of the L1 norm": lambda seed: (
+        BreakableDpSgd(seed=seed, clip=clip_by_l1).mechanism(),
+        BreakableDpSgd().stated,
+    ),
+    "long gradients dropped": lambda seed: (
+        BreakableDpSgd(seed=seed, clip=drop_beyond).mechanism(),
+        BreakableDpSgd().stated,
+    ),
+    "noise of eight workers": lambda seed: (
+        BreakableDpSgd(seed=seed, noise=noise_of_workers).mechanism(),
+        BreakableDpSgd().stated,
+    ),
     "noise by counter": lambda seed: (
         BreakableDpSgd(seed=seed, noise=noise_by_counter).mechanism(),
         BreakableDpSgd().stated,

@@ -153,9 +153,12 @@ def test_references_have_every_text_and_half_of_the_canaries(tmp_path: Path) -> 
         ({"data": {"kind": "text", "source": "shakespeare", "label": "by"}}, "label is not for data of kind 'text'"),
         ({"data": {"source": "digits", "context": 8}}, "context is not for data of kind 'records'"),
         ({"architecture": {"kind": "mlp"}}, "the architecture 'mlp' takes no texts; use kind = \"decoder\""),
-        ({"ladder": {}}, r"\[ladder\] takes no texts; a language model is audited by \[membership\]"),
+        ({"ladder": {}}, r"\[ladder\] takes no texts; use \[membership\] or \[federated\]"),
+        ({"federated": {"crafted": {}}}, "federated.crafted needs records of numbers with classes"),
+        ({"federated": {"inference": {"classes": [1]}}}, "federated.inference.classes needs records of numbers"),
+        ({"federated": {"canaries": {"clients": 10}}}, r"\[canaries\] are single texts; canary users are in federated"),
         ({"membership": {"attacks": ["loss"], "queries": [{"kind": "flip"}]}}, "queries change numbers"),
-        ({"model": [TF_PRIVACY]}, "a TFPrivacy trainer takes no texts; use dp-sgd or sgd"),
+        ({"model": [TF_PRIVACY]}, "a TFPrivacy trainer takes no texts; use dp-sgd, sgd or federated"),
     ],
 )
 def test_what_does_not_go_together_is_refused(tables: dict[str, Any], message: str, tmp_path: Path) -> None:
