@@ -136,7 +136,7 @@ TYPED = {
     "python benchmarks/text_canaries.py --only with-privacy --canaries 300 --texts 300 --steps 4 --seeds 1 2 3": Typed(
         (TF, SLOW), "--smoke --seeds 1"
     ),
-    "python benchmarks/text_members.py --texts 1500": Typed((TF, SLOW), "--smoke"),
+    "python benchmarks/text_members.py --texts 1000": Typed((TF, SLOW), "--smoke"),
     "python benchmarks/step_canaries.py": Typed(
         (TF, SLOW), "--repeats 1 --steps 30 --short 1 --short-steps 20 --epsilons 4"
     ),
