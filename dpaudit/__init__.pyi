@@ -21,6 +21,7 @@ from .bounds.lower_bound import LowerBound as LowerBound
 from .bounds.power import power as power
 from .bounds.verdict import Comparison as Comparison
 from .data.dataset import Dataset as Dataset
+from .data.formats.canary_records import SampledTexts as SampledTexts
 from .gate.claims_file import load_claims as load_claims
 from .gate.verify import verify as verify
 from .inspection.inspect import inspect_mechanism as inspect_mechanism

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from dpaudit.bounds.power import POWER
 from dpaudit.data.member_choice import Coins, RandomSplit
 from dpaudit.reports import words
-from dpaudit.reports.summary import attackers, plain_verdict, risk, summary_row
+from dpaudit.reports.attackers import attackers
+from dpaudit.reports.summary import plain_verdict, risk, summary_row
 from dpaudit.reports.tables.extraction import extraction_in_words
 from dpaudit.results.result import Result
 

@@ -135,12 +135,12 @@ def attacks_on(result: Result, model: str) -> list[AttackResult]:
 
 
 def strongest_attack(result: Result, model: str) -> AttackResult | None:
-    """The attack with the largest lower bound on one model; among equals the one with the largest AUC."""
-    return max(
-        attacks_on(result, model),
-        key=lambda attack: (attack.bound.epsilon if attack.bound is not None else 0.0, attack.auc),
-        default=None,
-    )
+    """The attack on one model that is right most often, at its best threshold; among equals the largest AUC.
+
+    Not the one with the largest bound: a bound says for certain how much leaks at least, and an attack with a smaller
+    one can find more of the members.
+    """
+    return max(attacks_on(result, model), key=lambda attack: (attack.advantage, attack.auc), default=None)
 
 
 def best_attack(result: Result, model: str) -> AttackResult | None:

@@ -1,23 +1,36 @@
 """Leakage over releases as a page."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
 from dpaudit.gate.history import ModelRelease, runs
+from dpaudit.gate.release_answers import ReleaseAnswer, chance_of_any
 from dpaudit.reports.drawing import COLOURS, INK, MUTED, Drawing, canvas
 from dpaudit.reports.html import render
 from dpaudit.reports.words import short
 from dpaudit.runtime.files import write_text
 
+CHANGES = 40  # keys of a plan that are listed for one step
+GATE_CLASS = {"passes": "consistent", "stopped": "contradicted", "no verdict": "no-verdict", "refused": "no-verdict"}
 LINES = len(COLOURS)  # models drawn; all of them are in the table
 
 
-def write_history(releases: Sequence[ModelRelease], folder: Path) -> None:
-    """Write ``history.html``."""
+def write_history(
+    releases: Sequence[ModelRelease], folder: Path, answers: Mapping[Path, ReleaseAnswer] | None = None
+) -> None:
+    """Write ``history.html``.
+
+    Args:
+        releases: oldest first.
+        folder: to write into.
+        answers: of the gate, by the path of a result; none where there were no claims.
+    """
     drawing = over_time(releases)
+    results = {each.path: each.result for each in releases}
+    levels = [result.level for result in results.values() if result.level.bounds]
     audits = len({each.path for each in releases})
     models = len({each.model for each in releases})
     write_text(
@@ -28,9 +41,26 @@ def write_history(releases: Sequence[ModelRelease], folder: Path) -> None:
             audits=audits,
             models=models,
             drawn=LINES,
+            answers=answers or {},
+            folders={each.path: each.folder for each in releases},
+            steps=_steps(releases),
+            bounded=len(levels),
+            by_chance=min(1.0, sum(1 - level.confidence for level in levels)),
+            CHANGES=CHANGES,
+            GATE_CLASS=GATE_CLASS,
+            stopped_by_chance=chance_of_any(answers or {}),
             figure=Markup(drawing.svg()),  # drawn by us, names escaped
         ),
     )
+
+
+def _steps(releases: Sequence[ModelRelease]) -> list[tuple[ModelRelease, list[str]]]:
+    """The first release of each step from one result to another, with the models that took it."""
+    found: dict[tuple[str, str], tuple[ModelRelease, list[str]]] = {}
+    for each in releases:
+        if each.before and each.before != each.folder:
+            found.setdefault((each.before, each.folder), (each, []))[1].append(each.model)
+    return list(found.values())
 
 
 def over_time(releases: Sequence[ModelRelease]) -> Drawing:

@@ -15,9 +15,10 @@ from markupsafe import Markup
 
 from dpaudit.gate.compare import changes
 from dpaudit.reports import figures, words
+from dpaudit.reports.attackers import attackers
 from dpaudit.reports.drawing import Drawing
 from dpaudit.reports.records import ShownRecords
-from dpaudit.reports.summary import attackers, plain_verdict, risk, summary_row, would_change
+from dpaudit.reports.summary import plain_verdict, risk, summary_row, would_change
 from dpaudit.reports.tables import extraction, gradient
 from dpaudit.reports.tables.unlearning import name_state
 from dpaudit.results.membership import AttackResult
@@ -140,9 +141,10 @@ def _row(result: Result, model: ModelResult) -> dict[str, Any]:
     claimed = None if model.accounted is None else model.accounted.claim.epsilon
     return {
         "model": model,
-        "bound": bound,
         "allowed": claimed if bound is None else figures.largest_allowed(model, bound),
-        "ceiling": figures.ceiling(result, model.name),
+        "ceiling": figures.largest_certifiable(result, model.name),
+        "general": figures.general_bound(result, model.name),
+        "family": figures.family_bound(result, model.name),
         "verdict": words.verdict(result, model.name),
         "best": figures.best_attack(result, model.name),
     }

@@ -87,9 +87,9 @@ def _of_subject(result: Result, subject: str) -> Iterator[ReportedNumber]:
     for name, value in (("largest certifiable epsilon", row.ceiling), ("minimum detectable epsilon", row.reach)):
         if value is not None:
             yield ReportedNumber(subject, "summary", name, value)
-    for bound in bound_rows(result):
-        if bound["model"] == subject:
-            yield from _of_bound(bound)
+    for found in bound_rows(result):
+        if found["model"] == subject:
+            yield from _of_bound(found)
 
 
 def _of_bound(bound: FrameRow) -> Iterator[ReportedNumber]:

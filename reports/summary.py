@@ -10,19 +10,14 @@ from dpaudit.bounds.lower_bound import LowerBound
 from dpaudit.data.member_choice import RandomSplit
 from dpaudit.reports import figures, words
 from dpaudit.results.facts import why_void
+from dpaudit.results.frames import bound_rows
 from dpaudit.results.result import ModelResult, Result
 
 PEOPLE = 1000  # in sentences on risk
 CANDIDATES = 10  # records that one of is reconstructed, in sentences on risk
 LITTLE = 0.9  # a claim that allows an attacker to be right this often protects little
 MOST = 3  # sentences on what would change the decision
-RUNGS = {
-    0: "reads the recipe of the training",
-    1: "feeds the mechanism gradients of their choice and sees what it releases",
-    2: "sees every noisy step and puts gradients of their choice into it",
-    3: "sees every intermediate model and puts records of their choice into the data",
-    4: "starts the training from the worst weights, puts a record of their choice into the data and sees the model",
-}
+ELSEWHERE = ("membership", "rung ", "reconstruction")  # sources of bounds that are told in other words
 
 
 @dataclass(frozen=True)
@@ -56,7 +51,7 @@ class Risk:
 
     Args:
         model: its name.
-        attack: the one with the largest bound; empty when none ran.
+        attack: the one that is right most often; empty when none ran.
         right: of 1,000 records of which half are members, how many it judges rightly; guessing 500.
         advantage: its true-positive minus its false-positive rate, at the threshold where that is largest.
         found: its true-positive rate at the smallest false-positive rate that can be shown, in words.
@@ -100,6 +95,7 @@ def plain_verdict(result: Result, subject: str) -> str:
         leaks = f"; it leaks at least ε = {bound.epsilon:.3g}" if bound is not None and bound.epsilon > 0 else ""
         return f"It claims nothing, so there is nothing to contradict{leaks}."
     claim = f"the claim of ε ≤ {found.claim.epsilon:.3g}"
+    tried = _tried(result, subject)
     if _forgets(result, subject) and found.verdict == "contradicted":
         measured = figures.general_bound(result, subject)
         assert measured is not None  # which is what contradicts it
@@ -111,45 +107,33 @@ def plain_verdict(result: Result, subject: str) -> str:
         case "contradicted" if found.strongest is not None:
             return f"It leaks at least ε = {found.strongest.epsilon:.3g}, more than {claim}."
         case "contradicted":
-            return f"What was found contradicts {claim}."
+            return f"{tried}What was found contradicts {claim}."
         case "consistent":
-            return f"Nothing contradicts {claim}."
+            return f"{tried}Nothing contradicts {claim}{_protects_little(result, subject)}."
         case "too weak":
-            return f"This audit could not have contradicted {claim}."
+            most = figures.largest_certifiable(result, subject)
+            why = f": even a perfect attack certifies no more than ε = {most:.3g}" if most is not None else ""
+            why = why if most is not None and most <= found.claim.epsilon else ""
+            return f"{tried}This audit could not have contradicted {claim}{why}."
         case _:
             return f"Nothing that was measured says anything about {claim}."
 
 
-def attackers(result: Result) -> list[str]:
-    """Who the attackers of this audit are and what they know, one sentence each."""
-    found = []
-    membership = result.membership
-    if membership is not None and membership.attacks:
-        knows = "holds a record, sees what the final model answers to it, and asks whether it was in the training data"
-        if membership.text is not None and membership.references:
-            knows += f"; they have {words.count_of(membership.references, 'other language model')} to compare with"
-        elif membership.references:
-            knows += f"; they know how the model was trained and train {membership.references} models like it"
-        found.append(f"An attacker who {knows}.")
-    if result.ladder is not None:
-        ran = sorted({rung.rung for rung in result.ladder.rungs if not rung.skipped} - {0})
-        found += [f"An attacker who {RUNGS[rung]} (rung {rung})." for rung in ran]
-    if result.federated is not None:
-        found.append("An attacker who watches a federation: its final model, its rounds, or what single clients send.")
-    if result.trace is not None:
-        found.append("A reader of the recorded rounds of a federation.")
-    if result.unlearning is not None:
-        found.append(
-            "An attacker who holds a record, sees what the model answers after unlearning, trains and unlearns "
-            f"{result.unlearning.references} models like it, and asks whether the record was ever there."
-        )
-    if result.gradient is not None:
-        found.append("An attacker who sees the gradient or update of a client and makes the records behind it again.")
-    if result.prior is not None:
-        found.append("An attacker who knows all records but one, sees every noisy step, and has a list of candidates.")
-    if result.extraction:
-        found.append("An attacker who holds the beginning of a text and samples the rest from the model, many times.")
-    return found
+def _tried(result: Result, subject: str) -> str:
+    """What was tried on a release, which has no bound of its own to show."""
+    tried = result.reconstructions.get(subject)
+    if tried is None:
+        return ""
+    were = "was" if tried.successes == 1 else "were"
+    return f"{tried.successes} of {words.count_of(tried.trials, 'hidden record')} {were} picked out. "
+
+
+def _protects_little(result: Result, subject: str) -> str:
+    model = next((model for model in result.models if model.name == subject), None)
+    told = None if model is None else risk(result, model)
+    if told is None or not told.little:
+        return ""
+    return f", which protects little: it allows an attacker to be right about {told.allowed} of 1,000 {result.unit}s"
 
 
 def risk(result: Result, model: ModelResult) -> Risk | None:
@@ -192,7 +176,16 @@ def would_change(result: Result) -> list[str]:
         )
     if "too weak" in by_verdict:
         whose = words.several(by_verdict["too weak"])
-        sentences.append(f"More records, canaries or trainings: with these, no attack could contradict {whose}.")
+        sentences.append(
+            "More records, canaries or trainings: with as many as here no attack could contradict the claim of "
+            f"{whose}. dpaudit power says how many it takes."
+        )
+    optimistic = [model.name for model in result.models if model.accounted is not None and model.accounted.optimistic]
+    if optimistic:
+        sentences.append(
+            f"How batches were drawn: the claimed ε of {words.several(optimistic)} is for another way than that of the "
+            "training, and the true one may be larger."
+        )
     membership = result.membership
     if membership is not None and membership.chosen == RandomSplit(stated=False) and membership.attacks:
         sentences.append(
@@ -239,7 +232,8 @@ def _after_contradiction(result: Result, subjects: list[str]) -> list[str]:
 def _attacks(result: Result, subject: str) -> str:
     parts = []
     if subject in result.reconstructions:
-        parts.append(words.count_of(result.reconstructions[subject].trials, "reconstruction"))
+        tried = result.reconstructions[subject]
+        parts.append(f"{words.count_of(tried.trials, 'reconstruction')}, {tried.successes} right")
     if number := len(figures.attacks_on(result, subject)):
         parts.append(words.count_of(number, "membership attack"))
     if result.ladder is not None:
@@ -250,10 +244,9 @@ def _attacks(result: Result, subject: str) -> str:
         parts.append("extraction by sampling")
     if _forgets(result, subject):
         return "U-LiRA"
-    others = len(result.bounds(subject)) - number - (0 if result.ladder is None else len(result.ladder.bounds(subject)))
-    if others > 0:
-        parts.append(words.count_of(others, "other audit"))
-    return ", ".join(parts) or "none"
+    sources = (row["source"] for row in bound_rows(result) if row["model"] == subject)
+    parts += dict.fromkeys(each for each in sources if not each.startswith(ELSEWHERE))
+    return "; ".join(parts) or "none"
 
 
 def _forgets(result: Result, subject: str) -> bool:

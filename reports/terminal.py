@@ -65,20 +65,21 @@ def tabulate_models(result: Result) -> Table:
 
 
 def tabulate_extraction(found: ExtractionResult) -> Table:
-    """One row for each number of samples, one column for each probability."""
+    """One row for each number of samples, one column of shares for each probability; 80 columns hold three of them."""
     levels = list(dict.fromkeys(point.p for point in found.records.points))
-    drawn = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    drawn = Table(box=None, header_style="bold", padding=(0, 1, 0, 0))
     drawn.add_column("n", justify="right")
     for p in levels:
-        drawn.add_column(f"p = {p:g}", justify="right")
+        drawn.add_column(f"p = {p:g}", justify="right", no_wrap=True)
         if found.others is not None:
-            drawn.add_column("of others", justify="right")
+            drawn.add_column("others", justify="right", no_wrap=True)
     for n in sorted({point.n for point in found.records.points}):
         row = [f"{n:,}"]
         for p in levels:
             for side in (found.records, *([] if found.others is None else [found.others])):
                 point = next(point for point in side.points if (point.n, point.p) == (n, p))
-                row.append(f"{point.extracted:,} ({percent(point.share)})")
+                interval = f" {100 * point.low:.0f}-{100 * point.high:.0f}" if side is found.records else ""
+                row.append(percent(point.share) + interval)
         drawn.add_row(*row)
     return drawn
 

@@ -9,6 +9,7 @@ import numpy as np
 from dpaudit.accounting.claim import FixedSize, Poisson, Sampling, Shuffled
 from dpaudit.bounds.lower_bound import LowerBound
 from dpaudit.data.member_choice import Coins, NotRandom, RandomSplit
+from dpaudit.data.text_canaries import AUDITED
 from dpaudit.gate.compare import Change
 from dpaudit.results.facts import why_void
 from dpaudit.results.membership import AttackResult, ExposedRecords, PoolResult
@@ -20,6 +21,7 @@ SYMBOLS = {"contradicted": "✕", "consistent": "✓", "too weak": "?", "no verd
 TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")
 WITH_CANARY_RECORDS = (3, 4)  # rungs of the ladder whose attackers look for records made to stand out
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # quantiles in sentences
+OF_CANARIES = "The figures are about canaries, texts made to stand out; ordinary texts usually leak less."
 LISTED = 10  # exposed records on the page; the rest are in the file
 SEVERITY = ("contradicted", "no verdict", "too weak", "consistent", "no claim")
 
@@ -63,7 +65,7 @@ def headline(result: Result) -> str:
         rest = f" Nothing contradicts {_claims_in_words(result, fine)}." if fine else ""
         return f"This audit was too weak to judge {several(weak)}.{rest}"
     if judged:
-        return f"Nothing contradicts {_claims_in_words(result, [found.subject for found in judged])} examined."
+        return f"Nothing contradicts {_claims_in_words(result, [found.subject for found in judged])}."
     return "No claim was made; this is what an attacker can find out."
 
 
@@ -73,16 +75,19 @@ def _claims_in_words(result: Result, subjects: Sequence[str]) -> str:
     forgetting = {each.subject for each in result.unlearning.found} if result.unlearning is not None else set()
     of_models = sum(subject in models for subject in subjects)
     of_unlearning = sum(subject in forgetting for subject in subjects)
-    parts = {
-        "claim": of_models,
-        "claim about unlearning": of_unlearning,
-        "claim about what was released": len(subjects) - of_models - of_unlearning,
+    if of_models == len(subjects):
+        return "the claim that was examined" if of_models == 1 else f"the {of_models} claims that were examined"
+    kinds = {
+        "of a model" if of_models == 1 else "of models": of_models,
+        "about unlearning": of_unlearning,
+        "about what was released": len(subjects) - of_models - of_unlearning,
     }
-    return " and ".join(
-        f"the {noun}" if number == 1 else f"the {number} {noun.replace('claim', 'claims')}"
-        for noun, number in parts.items()
-        if number
-    )
+    parts: list[str] = []
+    for kind, number in kinds.items():
+        if number:
+            one, several = ("one", f"{number}") if parts else ("claim", f"{number} claims")
+            parts.append(f"the {one if number == 1 else several} {kind}")
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
 def describe_verdict(result: Result, subject: str) -> str:
@@ -297,14 +302,22 @@ def first_screen(result: Result) -> list[str]:
     said = {note for comparison in result.comparisons for note in comparison.caveats}
     caveats = [caveat for caveat in found.caveats if caveat not in said]
     decides = [] if found.text is None else [deciding_score(found.text)]
-    return [*why_void(result), *([describe_member_choice(result)] if unstated else []), *decides, *caveats, *started]
+    planted = [f"{note} {OF_CANARIES}" for note in result.data.notes if note.startswith(AUDITED)]
+    return [
+        *why_void(result),
+        *planted,
+        *([describe_member_choice(result)] if unstated else []),
+        *decides,
+        *caveats,
+        *started,
+    ]
 
 
 def assumptions(result: Result) -> list[str]:
     """What must be true for the bounds to hold, each once."""
     found: list[str] = []
-    for model in result.models:
-        for bound in result.bounds(model.name):
+    for subject in ordered_subjects(result):
+        for bound in result.bounds(subject):
             found += [text for text in bound.assumptions if text not in found]
     return found
 

@@ -22,7 +22,7 @@ THROUGH = {
         "attacks.membership._log_surprise attacks.membership.confidence attacks.membership.entropy"
     ),
     "tests/audits/federated/test_attacks.py": "audits.federated.watched",
-    "tests/audits/federated/test_run.py": "audits.federated.course audits.federated.run data.synthetic",
+    "tests/audits/federated/test_run.py": "audits.federated.course audits.federated.run data.synthetic results.metric",
     "tests/audits/experiment/test_audit.py": "audits.experiment.heldout audits.experiment.predictions",
     "tests/audits/gradient/test_settings.py": "audits.architecture",
     "tests/audits/ladder/test_run.py": (
@@ -33,10 +33,11 @@ THROUGH = {
     "tests/audits/membership/test_reference_models.py": "audits.membership.views",
     "tests/audits/test_attack.py": "audits.signals data.as_data",
     "tests/audits/test_heavy_steps.py": "runtime.seeds training.reference_models.task_cache",
-    "tests/audits/test_plan.py": "audits.plan_tables runtime.first_error runtime.strict",
+    "tests/audits/test_plan.py": "audits.plan_paths audits.plan_tables runtime.first_error runtime.strict",
     "tests/audits/test_run.py": "runtime.keras_two runtime.log runtime.tensorflow",
     "tests/audits/test_score.py": "accounting.adjacency audits.statement data.member_choice",
     "tests/audits/test_sweep.py": "cli.sweep reports.sweep results.sweep",
+    "tests/audits/unlearning/test_run.py": "audits.unlearning.tasks",
     "tests/audits/trace/test_run.py": "attacks.gradient.views_of_trace audits.trace.run",
     "tests/bounds/test_power.py": "self_test.power",
     "tests/bounds/test_vacuous.py": "bounds.certified bounds.vacuous",
@@ -52,14 +53,16 @@ THROUGH = {
     "tests/cli/test_text_commands.py": "cli.extract",
     "tests/data/test_blind_baseline.py": "data.columns",
     "tests/data/test_tables.py": "data.table_columns",
+    "tests/data/test_text_canaries.py": "data.text_samples",
     "tests/docs/test_commands.py": "data.optional self_test.faults.page",
     "tests/engine/test_batches.py": "engine.keys",
     "tests/engine/test_gradients.py": (
         "engine.attention engine.conv_windows engine.layers engine.per_example_clipping engine.sequence_layers "
         "engine.shapes"
     ),
+    "tests/engine/test_low_rank.py": "engine.low_rank",
     "tests/engine/test_network.py": "engine.initial_weights engine.read_keras",
-    "tests/engine/test_training.py": "engine.cost engine.device_arrays engine.randomness",
+    "tests/engine/test_training.py": "engine.device_arrays engine.randomness",
     "tests/gate/test_verify.py": "gate.judge_claim",
     "tests/inspection/test_federated_rounds.py": "inspection.under_test training.federated.server_under_test",
     "tests/inspection/test_inspection.py": (
@@ -78,12 +81,12 @@ THROUGH = {
     "tests/inspection/test_server_rounds.py": "inspection.check_count",
     "tests/inspection/test_opacus_training.py": "runtime.pytorch",
     "tests/integrations/test_simulated.py": "training.federated.ledger",
-    "tests/reports/test_forms.py": "gate.history",
+    "tests/reports/test_forms.py": "gate.history gate.plan_changes gate.release_answers",
     "tests/reports/test_sections.py": "reports.tables.extraction reports.tables.gradient",
     "tests/results/test_frames.py": "audits.record_scores",
     "tests/results/test_parity.py": "accounting.accounted_claim",
     "tests/results/test_result_types.py": (
-        "results.federated results.gradient results.membership results.prior results.trace"
+        "results.federated results.gradient results.membership results.prior results.text_gradient results.trace"
     ),
     "tests/self_test/faults/test_run.py": (
         "self_test.faults.rung_0 self_test.faults.rung_1 self_test.faults.started "

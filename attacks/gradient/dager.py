@@ -23,6 +23,10 @@ from dpaudit.runtime.check import FloatArray, IntArray
 from dpaudit.runtime.errors import AuditFailed
 
 Prefix = tuple[int, ...]
+UNEXPLAINED = (
+    "DAGER: no texts explain the gradient exactly: it carries noise, was compressed, is of several local steps, or of "
+    "another model."
+)
 
 
 class _Level(NamedTuple):
@@ -35,7 +39,7 @@ class _Level(NamedTuple):
 
 @dataclass(frozen=True)
 class Dager:
-    """All texts of a batch, exact, while different beginnings of texts are fewer than channels: B(T - 1) below the width.
+    """All texts of a batch, exact, while their different beginnings are fewer than channels: B(T - 1) below the width.
 
     It reads a plain gradient, or an update of one local step. Clipping changes no column space, so it hides nothing.
 
@@ -65,13 +69,13 @@ class Dager:
         self.require(gradient.weights)
         weights, slopes = DecoderArrays.of(gradient.weights), DecoderArrays.of(gradient.gradient)
         first = len(weights.tokens) - 1 if self.first is None else self.first
-        prefixes, threshold = self._prefixes(gradient, weights, slopes, first)
-        return FoundTexts.of(_explained(prefixes, weights, slopes, threshold))
+        prefixes, exactness = self._prefixes(gradient, weights, slopes, first)
+        return FoundTexts.of(_explained(prefixes, weights, slopes, exactness**0.5))
 
     def _prefixes(
         self, gradient: BatchGradient, weights: DecoderArrays, slopes: DecoderArrays, first: int
     ) -> tuple[list[Prefix], float]:
-        """Beginnings of texts that pass all checks, every length, and the threshold of the last check."""
+        """Beginnings of texts that pass all checks, every length, and the gap's ratio in the last check."""
         block, moved = weights.blocks[0], slopes.blocks[0]
         width = len(block.wide)
         behind = Span.of([moved.wide], [moved.wide_bias])
@@ -98,12 +102,11 @@ class Dager:
             found += [tuple(row) for row in level.tokens.tolist()]
             if not len(level.tokens):
                 break
-            if len(found) > width:
-                raise AuditFailed(
-                    f"DAGER: more than {width} beginnings of texts pass the checks, as many as the model has channels: "
-                    "the gradient is not exact (noise, compression, several local steps), or of another model."
-                )
-        return found, behind.threshold
+            if len(found) > width:  # more than can be told apart
+                raise AuditFailed(UNEXPLAINED)
+        if not found:
+            raise AuditFailed(UNEXPLAINED)
+        return found, behind.ratio
 
 
 def _grown(
@@ -129,11 +132,12 @@ def _grown(
     )
 
 
-def _explained(prefixes: list[Prefix], weights: DecoderArrays, slopes: DecoderArrays, threshold: float) -> list[Prefix]:
+def _explained(prefixes: list[Prefix], weights: DecoderArrays, slopes: DecoderArrays, small: float) -> list[Prefix]:
     """Whole texts, from how the head's gradient says that each prefix goes on.
 
     The head's gradient is Σ h (wπ - Σ_y w_y 1_y) over prefixes, with h what the head meets, π its prediction, w_y the
-    weight of the texts that go on with y and w their sum. With independent h each prefix's row is found by solving.
+    weight of the texts that go on with y and w their sum. With independent h each prefix's row is found by solving;
+    what is ``small`` beside the largest number in it is rounding.
     """
     mark, places = len(weights.tokens) - 1, len(weights.positions)
     met = _heads_of(prefixes, weights)
@@ -142,12 +146,13 @@ def _explained(prefixes: list[Prefix], weights: DecoderArrays, slopes: DecoderAr
     )[0]
     predicted = softmax(met @ weights.head + weights.head_bias)
     # A token that no text goes on with has wπ in its row; what is rounding there cannot tell w.
-    plain = rows > threshold * np.abs(rows).max(1, keepdims=True)
+    plain = rows > small * np.abs(rows).max(1, keepdims=True)
     total = np.where(plain, rows / predicted, 0.0).max(1)
-    going = total[:, None] * predicted - rows > threshold * total.max()
-    going[total <= threshold * total.max()] = False
+    going = total[:, None] * predicted - rows > small * total.max()
+    going[total <= small * total.max()] = False
     follows = {prefix: set(np.flatnonzero(on).tolist()) for prefix, on in zip(prefixes, going, strict=True)}
-    texts, waiting = [], [prefix for prefix in prefixes if len(prefix) == 1]
+    texts: list[Prefix] = []
+    waiting = [prefix for prefix in prefixes if len(prefix) == 1]
     while waiting:
         prefix = waiting.pop()
         for token in follows.get(prefix, set()):
@@ -157,12 +162,9 @@ def _explained(prefixes: list[Prefix], weights: DecoderArrays, slopes: DecoderAr
             elif follows.get(longer):
                 waiting.append(longer)
             else:
-                raise AuditFailed(
-                    "DAGER: what passes the checks does not explain the gradient of the head: it carries noise, was "
-                    "compressed, or is of several local steps."
-                )
+                raise AuditFailed(UNEXPLAINED)
     if not texts:
-        raise AuditFailed("DAGER: no text explains the gradient: it carries noise, or is of another model.")
+        raise AuditFailed(UNEXPLAINED)
     return texts
 
 

@@ -16,7 +16,7 @@ OF_A_BLOCK = 16
 class Block(NamedTuple):
     """One block of a transformer: the arrays in the order of Keras; a head has its own axis.
 
-    Query, key and value kernels have shape (width, heads, size), biases (heads, size); ``mixed`` is (heads, size, width).
+    Kernels of query, key and value are (width, heads, size), biases (heads, size); ``mixed`` is (heads, size, width).
     """
 
     first_scale: FloatArray
@@ -42,14 +42,8 @@ class Block(NamedTuple):
 
     def projected(self, seen: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Queries (scaled), keys and values, (..., heads, size), of what `attention_input` gave."""
-        query, key, value = (
-            np.tensordot(seen, kernel, axes=1) + bias
-            for kernel, bias in (
-                (self.query, self.query_bias),
-                (self.key, self.key_bias),
-                (self.value, self.value_bias),
-            )
-        )
+        kernels, biases = (self.query, self.key, self.value), (self.query_bias, self.key_bias, self.value_bias)
+        query, key, value = (np.tensordot(seen, kernel, 1) + bias for kernel, bias in zip(kernels, biases, strict=True))
         return query / np.sqrt(self.query.shape[2]), key, value
 
     def dense_input(self, x: FloatArray, mixed: FloatArray) -> tuple[FloatArray, FloatArray]:

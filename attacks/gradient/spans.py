@@ -1,7 +1,7 @@
 """What a layer's weight gradient says of the layer's inputs: they lie in its column space.
 
-For z = xW + b the gradients are ∂L/∂W = Σ xᵢᵀδᵢ and ∂L/∂b = Σ δᵢ, so every column of both on top of each other is a sum of
-the vectors (xᵢ, 1). With fewer inputs than dimensions a vector that is none of them lies outside, almost surely
+For z = xW + b the gradients are ∂L/∂W = Σ xᵢᵀδᵢ and ∂L/∂b = Σ δᵢ, so every column of both on top of each other is a sum
+of the vectors (xᵢ, 1). With fewer inputs than dimensions a vector that is none of them lies outside, almost surely
 (`Petrov et al. (2024) <https://arxiv.org/abs/2405.15586>`_).
 """
 
@@ -19,19 +19,17 @@ class Span:
 
     Args:
         basis: orthonormal, shape (1 + inputs, rank).
-        threshold: distance of a unit vector from the space up to which it counts as inside.
+        ratio: of the singular values below and above the widest gap: how exact the gradient is.
     """
 
     basis: FloatArray
-    threshold: float
+    ratio: float
 
     @classmethod
     def of(cls, kernels: Sequence[FloatArray], biases: Sequence[FloatArray]) -> "Span":
         """Of layers with the same inputs; kernels (inputs, outputs) and biases (outputs,).
 
-        Rank and threshold are those of the widest gap between two singular values: the rank is the number above it, and
-        the threshold is the square root of the gap's ratio, halfway (by ratio) between what rounding moves a true input
-        by (at most the ratio) and the length of the vector itself.
+        The rank is the number of singular values above the widest gap between two of them.
 
         >>> x = np.array([[1.0, 2.0, 3.0], [0.5, -1.0, 2.0]])
         >>> space = Span.of([x.T @ np.array([[1.0, 2.0], [3.0, -1.0]])], [np.array([4.0, 1.0])])
@@ -45,12 +43,22 @@ class Span:
         padded = np.maximum(np.append(values, np.zeros(max(1, len(left) - len(values)))), floor)[: len(left)]
         ratios = padded[1:] / padded[:-1]
         rank = int(ratios.argmin()) + 1
-        return cls(left[:, :rank], float(np.sqrt(ratios[rank - 1])))
+        return cls(left[:, :rank], float(ratios[rank - 1]))
 
     @property
     def rank(self) -> int:
         """Dimensions of the space: the number of different inputs, as long as there are fewer than dimensions."""
         return int(self.basis.shape[1])
+
+    @property
+    def threshold(self) -> float:
+        """Distance from the space up to which a unit vector counts as inside.
+
+        An error as large as the singular value below the gap turns the space by at most the gap's ratio (Wedin 1972).
+        That times the number of dimensions, as the rounding error of a product grows with them; the root of the ratio
+        where there is hardly a gap.
+        """
+        return min(len(self.basis) * self.ratio, self.ratio**0.5)
 
     def distances(self, inputs: FloatArray) -> FloatArray:
         """Distance of (x, 1) from the space for inputs (..., inputs), over its length; shape (...)."""

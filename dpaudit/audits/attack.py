@@ -35,6 +35,7 @@ from dpaudit.results.result import Result
 from dpaudit.runtime import check
 from dpaudit.runtime.check import FloatArray
 from dpaudit.runtime.errors import InputError
+from dpaudit.runtime.jax import refuse_unbound
 from dpaudit.runtime.progress import Progress, Silent
 from dpaudit.runtime.pytorch import is_of_torch
 from dpaudit.runtime.seeds import derive_seed
@@ -113,8 +114,9 @@ def attack_model(
     """Attack a trained model with records it was trained on and records it was not.
 
     Args:
-        model: a Keras or ONNX file, the folder of a SavedModel, a ``torch.nn.Module``, or a function from features
-            (records, ...) to outputs (records, outputs) of any framework, which must predict in inference mode.
+        model: a Keras or ONNX file, the folder of a SavedModel, a ``torch.nn.Module``, a Flax module bound to its
+            parameters, or a function from features (records, ...) to outputs (records, outputs) of any framework, which
+            must predict in inference mode.
         members: records the model was trained on: a `Dataset`, a file, or (features, labels). For a model file with
             several inputs the features are a table of one array per input, in Python or in an NPZ file; for an ONNX
             model also a table with a column of numbers or words for each input.
@@ -161,6 +163,7 @@ def attack_model(
     predict: Callable[[Any], object]
     if is_of_torch(model):
         model = module_outputs(model)
+    refuse_unbound(model)
     if callable(model):
         predict = model
         task, made_by = task or "multiclass", ""

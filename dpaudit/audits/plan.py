@@ -44,6 +44,7 @@ from dpaudit.runtime.files import parse_toml, read_text
 from dpaudit.runtime.first_error import first_error
 from dpaudit.training.capabilities import at_epoch, outside_code
 from dpaudit.training.dp_sgd import DpSgd
+from dpaudit.training.federated.trainer import Federated
 from dpaudit.training.sgd import Sgd
 from dpaudit.training.trainer import Trainer
 
@@ -56,7 +57,7 @@ SCHEMA = 1
 MANY = 10**6  # records enough for any batch, to ask a trainer for its noise before the data is read
 AUDITS = ("membership", "gradient", "prior", "federated", "ladder", "unlearning", "extraction")
 NOT_BESIDE_A_TRACE = ("data", "model", "adapter", *AUDITS, "canaries")
-NOT_FOR_TEXTS = ("prior", "federated", "ladder", "unlearning")
+NOT_FOR_TEXTS = ("prior", "unlearning")
 
 
 class Plan(PlanTable):
@@ -285,22 +286,31 @@ def _check_texts(plan: Plan, where: str) -> None:
             raise InputError(f'{where}: [extraction] is of texts: set kind = "text" in [data].')
         return
     assert plan.data is not None
-    if plan.extraction is not None:
-        try:
+    try:
+        if plan.extraction is not None:
             plan.extraction.check(canaries=plan.canaries is not None, context=plan.data.context)
-        except InputError as error:
-            raise InputError(f"{where}: {error}") from error
+        if plan.ladder is not None:
+            plan.ladder.refuse_texts(canaries=plan.canaries is not None)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
     beside = [name for name in NOT_FOR_TEXTS if getattr(plan, name) is not None]
     if beside:
-        raise InputError(f"{where}: [{beside[0]}] takes no texts; a language model is audited by [membership].")
+        raise InputError(f"{where}: [{beside[0]}] takes no texts; use [membership] or [federated].")
     if unfit := sorted(kinds & {"cnn", "keras-json", "mlp"}):
         raise InputError(f'{where}: the architecture {unfit[0]!r} takes no texts; use kind = "decoder".')
     if plan.membership is not None and plan.membership.queries:
         raise InputError(f"{where}: membership.queries change numbers, and the data are texts; leave them out.")
+    if plan.federated is not None:
+        classes = plan.federated.inference is not None and plan.federated.inference.classes
+        if plan.federated.crafted is not None or classes:
+            what = "inference.classes needs" if classes else "crafted needs"
+            raise InputError(f"{where}: federated.{what} records of numbers with classes, and the data are texts.")
+        if plan.canaries is not None:
+            raise InputError(f"{where}: [canaries] are single texts; canary users are in federated.canaries.")
     for name, trainer in plan.trainers().items():
-        if not isinstance(trainer, DpSgd | Sgd):
+        if not isinstance(trainer, DpSgd | Sgd | Federated):
             kind = type(trainer).__name__
-            raise InputError(f"{where}: model {name!r}: a {kind} trainer takes no texts; use dp-sgd or sgd.")
+            raise InputError(f"{where}: model {name!r}: a {kind} trainer takes no texts; use dp-sgd, sgd or federated.")
 
 
 def _texts(value: object) -> Iterator[str]:

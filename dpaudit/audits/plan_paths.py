@@ -29,6 +29,7 @@ def resolve_paths(table: dict[str, Any], folder: Path) -> None:
     trace = _table(table.get("trace"))
     for part, keys in (
         *((_table(owner.get("architecture")), ("start",)) for owner in owners),
+        (_table(table.get("canaries")), ("samples",)),
         (trace, ("path",)),
         (_table(trace.get("users")), USER_FILES),
         (_table(table.get("unlearning")), ("forget",)),

@@ -26,11 +26,12 @@ from dpaudit.audits.plan import Plan, load_plan
 from dpaudit.audits.prior import run as prior
 from dpaudit.audits.trace import run as trace
 from dpaudit.audits.unlearning import run as unlearning
-from dpaudit.data.dataset import Dataset, Task
+from dpaudit.data.dataset import Dataset
 from dpaudit.data.inclusion import fair_coins
 from dpaudit.data.users import Natural, user_coins
 from dpaudit.results.facts import with_verdicts
-from dpaudit.results.result import DataSummary, Metric, ModelResult, Result, Utility, provenance, summary
+from dpaudit.results.metric import metric_of
+from dpaudit.results.result import DataSummary, ModelResult, Result, Utility, provenance, summary
 from dpaudit.runtime.check import BoolArray
 from dpaudit.runtime.errors import InputError
 from dpaudit.runtime.files import LEFT_OVER, LOCK, alone_in, write_text
@@ -358,13 +359,12 @@ def measure_utility(model: TrainedModel, members: Dataset, nonmembers: Dataset |
         return round(float(hits.mean()), 6)
 
     return Utility(
-        metric=METRICS.get(members.task, "accuracy"),
+        metric=metric_of(members.task),
         train=measured(members),
         test=measured(*([] if nonmembers is None else [nonmembers]), population),
     )
 
 
-METRICS: dict[Task, Metric] = {"regression": "mean squared error", "next-token": "loss per token"}
 RUN_FOLDERS = ("attacks", "figures", "gradient", "ladder", "models", "references", "unlearning")
 RUN_FILES = ("result.json", "scores.npz", "report.html", "report.md", "report.pdf", "plan.toml")
 

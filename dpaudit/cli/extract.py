@@ -69,7 +69,7 @@ def extract(
     elif not quiet:
         (found,) = result.extraction
         screen = console()
-        screen.print("Records that n samples hold with probability p or more:")
+        screen.print("Share of records that n samples hold with probability p or more, with 95 % intervals in %:")
         screen.print(tabulate_extraction(found))
         for line in extraction_in_words(found):
             screen.print(plain_text(line), soft_wrap=True)

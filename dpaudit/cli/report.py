@@ -58,6 +58,7 @@ def report(
     Exposed records are listed by row number. Only --show-records shows the records themselves.
     """
     from dpaudit.cli.verify import of_run
+    from dpaudit.integrations.tensorboard_events import write_events
     from dpaudit.reports import markdown as words
     from dpaudit.reports.badge import badge as badge_of
     from dpaudit.reports.context import checked_context, context_of
@@ -68,8 +69,7 @@ def report(
     from dpaudit.reports.pdf import write_pdf
     from dpaudit.reports.records import read_exposed_records
     from dpaudit.reports.registry import registry_entries
-    from dpaudit.reports.to_mlflow import log_to_mlflow
-    from dpaudit.reports.to_tensorboard import log_to_tensorboard
+    from dpaudit.reports.to_mlflow import log_to_mlflow, metric_names
     from dpaudit.results.result import load_result
     from dpaudit.runtime.errors import InputError
     from dpaudit.runtime.files import parse_toml, read_text, write_text
@@ -109,6 +109,6 @@ def report(
     if mlflow is not None:
         typer.echo(f"MLflow run: {log_to_mlflow(loaded, mlflow)}")
     if tensorboard is not None:
-        log_to_tensorboard(loaded, tensorboard)
+        write_events(metric_names(loaded), words.result_as_markdown(loaded), tensorboard)
         typer.echo(f"events: {tensorboard}")
     typer.echo(f"report: {folder / 'report.html'}")

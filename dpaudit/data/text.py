@@ -86,7 +86,7 @@ def read_texts(source: str, text: str = "text", *, user: str | None = None, grou
     """The texts of a source, as for `load_text`."""
     path = Path(source)
     if file_kind(path) in TEXT_SUFFIXES:
-        table = _json_lines(path) if file_kind(path) == ".jsonl" else read_table(path)
+        table = json_lines(path) if file_kind(path) == ".jsonl" else read_table(path)
         columns = {name: column(table, name, path).to_numpy() for name in (*groups, *([] if user is None else [user]))}
         users = None if user is None else columns[user]
         values = list(column(table, text, path))
@@ -137,7 +137,8 @@ def rows_of_tokens(
     return tokens, counted, sum(len(text) > context for text in encoded)
 
 
-def _json_lines(path: Path) -> "pd.DataFrame":
+def json_lines(path: Path) -> "pd.DataFrame":
+    """A table of a file that has an object on each line."""
     import pandas as pd
 
     rows = []

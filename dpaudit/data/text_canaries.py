@@ -8,13 +8,15 @@ import numpy.typing as npt
 
 from dpaudit.data.dataset import Dataset
 from dpaudit.data.text import rows_of_tokens
+from dpaudit.data.text_samples import read_samples
 from dpaudit.data.tokens import TextTokenizer
 from dpaudit.runtime import check
 from dpaudit.runtime.errors import InputError
 from dpaudit.runtime.strict import Strict
 
-TextCanaryKind = Literal["new-token", "random-tokens", "secret"]
+TextCanaryKind = Literal["new-token", "random-tokens", "sampled", "secret"]
 DIGIT = "#"
+AUDITED = "Audited are"  # how the note begins that says which records are canaries
 
 
 @dataclass(frozen=True)
@@ -24,22 +26,29 @@ class TextCanaries(Strict):
     Args:
         kind: ``new-token``: the first half of a text of the population, and a token of its own that no text has
             (`Panda et al. (2025) <https://arxiv.org/abs/2503.06808>`_); ``random-tokens``: tokens at random;
-            ``secret``: a text of ``format`` with digits at random (`Carlini et al. (2019)
-            <https://arxiv.org/abs/1802.08232>`_).
+            ``sampled``: texts that a public model generated at a high temperature (`Mitchell et al. (2026)
+            <https://arxiv.org/abs/2606.10481>`_); ``secret``: a text of ``format`` with digits at random
+            (`Carlini et al. (2019) <https://arxiv.org/abs/1802.08232>`_).
         count: how many.
-        loss_on: ``canary``: on the new token alone, or from the first digit on; ``all``: on every token.
+        loss_on: ``canary``: on the new token alone, or from the first digit on; ``all``: on every token, as it always
+            is for ``random-tokens`` and ``sampled``.
         format: of a secret, with ``#`` for each digit, such as ``my number is ########``.
+        samples: file of the texts that a public model generated, as for `dpaudit.data.text_samples.read_samples`;
+            ``count`` of them are taken at random.
     """
 
     kind: TextCanaryKind
     count: int
     loss_on: Literal["canary", "all"] = "canary"
     format: str | None = None
+    samples: str | None = None
 
     def __post_init__(self) -> None:
         check.integer("count", self.count, at_least=10)
         if (self.format is not None) != (self.kind == "secret"):
             raise InputError("format is for canaries of kind 'secret', and they need one with a # for each digit.")
+        if (self.samples is not None) != (self.kind == "sampled"):
+            raise InputError("samples is the file of generated texts for canaries of kind 'sampled', which need it.")
         if self.format is not None and self.candidates < 10 * self.count:
             raise InputError(
                 f"format {self.format!r} has {self.candidates} candidates for {self.count} secrets; at least ten times "
@@ -61,7 +70,8 @@ class TextCanaries(Strict):
             seed: of what is random.
 
         Raises:
-            InputError: too few public texts, a secret that is longer than the context or occurs in the records.
+            InputError: too few public texts or samples, a secret that is longer than the context, a canary that occurs
+                in the records.
         """
         rng = np.random.default_rng(seed)
         context = records.features.shape[1] - 1
@@ -72,9 +82,11 @@ class TextCanaries(Strict):
             tokens = np.concatenate([np.full((self.count, 1), tokenizer.end), body], axis=1).astype(np.float32)
             counted, size = np.ones((self.count, context), np.float32), tokenizer.end + 1
         else:
-            tokens, counted = self._secrets(context, tokenizer, rng)
+            drawn = self._samples if self.kind == "sampled" else self._secrets
+            tokens, counted = drawn(context, tokenizer, rng)
             size = tokenizer.end + 1
-        _refuse_known(tokens, counted, [records, population], tokenizer.end)
+        mend = "take another seed." if self.samples is None else f"leave that text out of {self.samples}."
+        _refuse_known(tokens, counted, [records, population], tokenizer, mend)
         return replace(
             population,
             name=f"{self.kind} canaries of {records.name}",
@@ -90,7 +102,7 @@ class TextCanaries(Strict):
     def _said(self) -> str:
         what = "" if self.format is None else f" ({self.format!r}: {self.candidates:,} candidates)"
         return (
-            f"Audited are {self.count} canaries of kind {self.kind!r}{what}, each there with probability 1/2; every "
+            f"{AUDITED} {self.count} canaries of kind {self.kind!r}{what}, each there with probability 1/2; every "
             "other text is always there."
         )
 
@@ -115,6 +127,20 @@ class TextCanaries(Strict):
             counted[row, length - 1] = 1
         return tokens, counted, end + 1 + self.count
 
+    def _samples(
+        self, context: int, tokenizer: TextTokenizer, rng: np.random.Generator
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        assert self.samples is not None
+        samples = read_samples(self.samples, tokenizer, context=context)
+        if len(samples) < self.count:
+            raise InputError(
+                f"{self.samples} holds {len(samples)} samples for {self.count} canaries; generate more or lower "
+                "canaries.count."
+            )
+        chosen = rng.permutation(len(samples))[: self.count]
+        tokens, counted, _ = rows_of_tokens([samples[row] for row in chosen], context, tokenizer)
+        return tokens, counted
+
     def _secrets(
         self, context: int, tokenizer: TextTokenizer, rng: np.random.Generator
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
@@ -138,17 +164,22 @@ def _filled(pattern: str, digits: npt.NDArray[np.int64]) -> str:
 
 
 def _refuse_known(
-    tokens: npt.NDArray[np.float32], counted: npt.NDArray[np.float32], others: list[Dataset], end: int
+    tokens: npt.NDArray[np.float32],
+    counted: npt.NDArray[np.float32],
+    others: list[Dataset],
+    tokenizer: TextTokenizer,
+    mend: str,
 ) -> None:
     """Refuse canaries whose tokens up to the last that counts occur in other records, or in another canary."""
     rows = [
         "".join(chr(int(t)) for t in row[1 : 2 + np.flatnonzero(on)[-1]])
         for row, on in zip(tokens, counted, strict=True)
     ]
-    canaries = [row.rstrip(chr(end)) for row in rows]
+    canaries = [row.rstrip(chr(tokenizer.end)) for row in rows]
     if len(set(canaries)) < len(canaries):
         raise InputError("two canaries have the same tokens; give the format more digits, or another seed.")
     known = "".join("".join(map(chr, row.astype(int).tolist())) for data in others for row in data.features)
     for place, canary in enumerate(canaries):
         if canary in known:
-            raise InputError(f"canary {place} occurs in the records already, token by token; take another seed.")
+            text = tokenizer.decode([ord(token) for token in canary])
+            raise InputError(f"canary {place} occurs in the records already, token by token: {mend} It is {text!r}.")

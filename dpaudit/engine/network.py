@@ -144,7 +144,7 @@ class Network:
     def started(
         self, weights: Sequence[Sequence[npt.NDArray[np.float32]]], seed: int, models: Sequence[int]
     ) -> Parameters:
-        """Copies that start from given weights, each in the order of ``model.get_weights()``; adapters as in `initial`."""
+        """Copies that start from given weights, in the order of ``model.get_weights()``; adapters as in `initial`."""
         drawn = self.initial(seed=seed, models=models)[len(self.model.weights) :]
         own = [[*given, *(value[i].numpy() for value in drawn)] for i, given in enumerate(weights)]
         return self.stack(own)

@@ -55,7 +55,7 @@ def attacks_alike(before: Result, after: Result, model: str, attack: str) -> Dif
     measures = [_measure(result, model) for result in (before, after)]
     if None not in measures:
         refused += _differences(*({"measure of utility": each} for each in measures))
-    plans = [_table(_plan(result), "membership") for result in (before, after)]
+    plans = [_table(plan_of(result), "membership") for result in (before, after)]
     settings = [_settings(plan, attack) if all(plans) else {} for plan in plans]
     refused += [*_differences(*terms), *_differences(*settings)]
     said += _differences(*(_training(result, model) for result in (before, after)))
@@ -101,7 +101,7 @@ def _data(before: Result, after: Result, was: int, now: int) -> tuple[list[str],
 
 def _another_draw(before: Result, after: Result) -> bool:
     """Whether the records are another seed's part of a data set that comes with a package, and so stays the same."""
-    was, now = _table(_plan(before), "data"), _table(_plan(after), "data")
+    was, now = _table(plan_of(before), "data"), _table(plan_of(after), "data")
     source = was.get("source")
     return (
         isinstance(source, str)
@@ -114,7 +114,7 @@ def _another_draw(before: Result, after: Result) -> bool:
 
 def _split_seed(result: Result) -> int | None:
     """Seed that drew the records: its own in the plan, or the plan's only one."""
-    found: int | None = _table(_plan(result), "seeds").get("split", result.provenance.seed)
+    found: int | None = _table(plan_of(result), "seeds").get("split", result.provenance.seed)
     return found
 
 
@@ -177,7 +177,8 @@ def _records(result: Result, model: str, attack: str) -> int:
     return 0 if found is None else found.members + found.nonmembers + found.spent
 
 
-def _plan(result: Result) -> dict[str, Any]:
+def plan_of(result: Result) -> dict[str, Any]:
+    """The plan that a result was made by; empty where it has none."""
     plan = result.provenance.plan
     return {} if plan is None else parse_toml(plan, f"the plan in {result.name!r}")
 

@@ -35,6 +35,7 @@ def check_grad_samples(module: Any, dataset: Any, *, seed: int) -> tuple[list[Fi
         return [], [Unchecked(CHECK, "the model is not wrapped by Opacus")]
     try:
         records = torch.stack([torch.as_tensor(dataset[i][0]) for i in range(min(ASKED, len(dataset)))])
+        records = records.to(next(network.parameters()).device)
         with torch.random.fork_rng(devices=[]), _without_dropout(module):
             weights = torch.as_tensor(np.random.default_rng(seed).normal(size=tuple(network(records[:1]).shape[1:])))
             weights = weights.to(records.device, torch.float32)

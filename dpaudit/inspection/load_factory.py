@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import re
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,11 @@ from dpaudit.inspection.built_training import BuiltTraining
 from dpaudit.inspection.jax_training import read_jax_training, takes_a_loss
 from dpaudit.inspection.mechanism import Mechanism
 from dpaudit.inspection.opacus_training import is_built_with_torch, read_training
+from dpaudit.inspection.probe import RAISED
 from dpaudit.inspection.server import Server
 from dpaudit.runtime import keras_two as _keras_two
 from dpaudit.runtime.check import nearest
-from dpaudit.runtime.errors import InputError
+from dpaudit.runtime.errors import InputError, MissingDependency
 
 
 def load_factory(name: str) -> Any:
@@ -54,7 +56,7 @@ def build_from_factory(name: str, *, seed: int, partial: bool = True) -> Mechani
     factory = load_factory(name)
     if takes_a_loss(factory):
         return read_jax_training(factory, name=name, seed=seed)
-    built = factory()
+    built = _built(factory, name)
     if isinstance(built, Server | BuiltTraining):
         return built
     if is_built_with_torch(built):
@@ -79,6 +81,21 @@ def build_from_factory(name: str, *, seed: int, partial: bool = True) -> Mechani
         f"{name} must return a mechanism, a server, a Keras or Opacus optimizer or a function of per-example "
         f"gradients, got {type(built).__name__}."
     )
+
+
+def _built(factory: Callable[[], Any], name: str) -> Any:
+    """What it returns.
+
+    Raises:
+        InputError: it raises an error, such as Opacus does for a model that it cannot make private.
+    """
+    try:
+        return factory()
+    except (InputError, MissingDependency):
+        raise
+    except RAISED as error:
+        reason = (str(error).strip() or "without a reason").splitlines()[0]
+        raise InputError(f"{name} raised {type(error).__name__}: {reason}") from error
 
 
 def _names_tensorflow(name: str) -> bool:

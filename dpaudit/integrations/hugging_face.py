@@ -38,12 +38,13 @@ def hugging_face_token_logprobs(
 
     Raises:
         MissingDependency: a name is given and ``transformers`` is not installed.
-        InputError: a text of fewer than two tokens, of which none can be scored.
+        InputError: there is no text, one has fewer than two tokens, of which none can be scored, or more than the
+            model has positions; a model that cannot be loaded.
     """
     if tokenizer is None:
         if not isinstance(model, str | Path):
             raise InputError("give the tokenizer that belongs to the model.")
-        tokenizer = _transformers().AutoTokenizer.from_pretrained(str(model))
+        tokenizer = _loaded("AutoTokenizer", model)
     sequences = [tokenizer.encode(text)[:context] for text in texts]
     begin = getattr(tokenizer, "bos_token_id", None)
     if begin is not None:  # so that the first token is scored too, where the tokenizer puts nothing before it
@@ -61,12 +62,17 @@ def next_token(given: Any) -> NextToken:
     """What predicts the next token, of a causal model or the name of one."""
     model = given
     if isinstance(given, str | Path):
-        model = _transformers().AutoModelForCausalLM.from_pretrained(str(given))
+        model = _loaded("AutoModelForCausalLM", given)
     model.eval()
+    positions = getattr(getattr(model, "config", None), "max_position_embeddings", None)
 
     def predict(tokens: IntArray, inside: BoolArray) -> object:
         import torch
 
+        if positions is not None and tokens.shape[1] > positions:
+            raise InputError(
+                f"a text has {tokens.shape[1]} tokens, the model {positions} positions: give context={positions}."
+            )
         with torch.inference_mode():
             device = next(model.parameters()).device
             outputs = model(
@@ -76,6 +82,14 @@ def next_token(given: Any) -> NextToken:
         return outputs.logits.float().cpu().numpy()
 
     return predict
+
+
+def _loaded(kind: str, name: str | Path) -> Any:
+    """A model or a tokenizer, by its folder or name."""
+    try:
+        return getattr(_transformers(), kind).from_pretrained(str(name))
+    except OSError as error:  # what the library raises where there is none
+        raise InputError(f"cannot load {str(name)!r}: {str(error).splitlines()[0]}") from error
 
 
 def _transformers() -> Any:

@@ -9,8 +9,10 @@ from dpaudit.accounting.claim import Claim, GaussianSteps, NoiseKnowledge, Poiss
 from dpaudit.bounds.lower_bound import LowerBound
 from dpaudit.bounds.verdict import Comparison, Facts, Measured, Separation, judge, judge_release, void_reasons
 from dpaudit.data.member_choice import REFUTED
+from dpaudit.results.gradient import GradientCell
 from dpaudit.results.membership import AttackResult, MembershipResult
 from dpaudit.results.result import ModelResult, Result
+from dpaudit.results.text_gradient import TextCell
 
 # Trainers of dpaudit that add no noise where they name no mechanism: for results that did not record it.
 WITHOUT_NOISE = ("sgd", "dp-sgd", "tf-privacy", "federated")
@@ -83,7 +85,10 @@ def why_void(result: Result) -> list[str]:
 def _reconstructions(result: Result) -> list[Comparison]:
     """Verdicts on releases: of gradients, and of the games against a mechanism."""
     found = []
-    for cell in (*result.gradient.cells, *result.gradient.texts) if result.gradient is not None else ():
+    cells: list[GradientCell | TextCell] = []
+    if result.gradient is not None:
+        cells += [*result.gradient.cells, *result.gradient.texts]
+    for cell in cells:
         if cell.verdict is not None and cell.epsilon is not None:
             assert result.gradient is not None
             claim = Claim(cell.epsilon, result.gradient.delta, "record", "add-remove", "accounted")

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import BaseModel
 
 from dpaudit.bounds.lower_bound import Estimate, LowerBound
+from dpaudit.results.metric import Metric
 
 UserView = Literal["final-model", "every-round", "releases"]
 
@@ -91,11 +92,12 @@ class PropertyResult(BaseModel):
 class FairnessResult(BaseModel):
     """How good one model is for its clients, on records it was not trained on.
 
-    ``metric`` is accuracy, or mean squared error for a regression. ``gap`` is between the best and the worst client.
+    ``metric`` is accuracy, mean squared error for a regression, or the loss per token of texts. ``gap`` is between the
+    best and the worst client.
     """
 
     model: str
-    metric: Literal["accuracy", "mean squared error"]
+    metric: Metric
     clients: int
     overall: float
     mean: float

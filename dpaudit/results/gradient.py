@@ -139,7 +139,8 @@ class GradientResult(BaseModel):
 
     @model_validator(mode="after")
     def _costs_are_of_these_defences(self) -> "GradientResult":
-        unknown = {cell.defence for cell in (*self.cells, *self.texts)} - {cost.defence for cost in self.costs}
+        attacked: list[GradientCell | TextCell] = [*self.cells, *self.texts]
+        unknown = {cell.defence for cell in attacked} - {cost.defence for cost in self.costs}
         if self.costs and unknown:
             raise ValueError(f"costs must cover every defence, and there is none of {min(unknown)!r}")
         return self

@@ -22,6 +22,7 @@ from dpaudit.results.federated import FederatedResult
 from dpaudit.results.gradient import GradientResult
 from dpaudit.results.ladder import LadderResult
 from dpaudit.results.membership import MembershipResult
+from dpaudit.results.metric import Metric
 from dpaudit.results.prior import PriorResult
 from dpaudit.results.record_scores import FILE as SCORES_FILE
 from dpaudit.results.record_scores import ScoresBeside
@@ -67,9 +68,6 @@ class DataSummary(_Part):
     fingerprint: str | None
     licence: str
     notes: list[str] = []
-
-
-Metric = Literal["accuracy", "mean squared error", "loss per token"]
 
 
 class Utility(_Part):

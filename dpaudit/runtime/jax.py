@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import Any
 
-from dpaudit.runtime.errors import MissingDependency
+from dpaudit.runtime.errors import InputError, MissingDependency
 
 
 def jax_module(path: str = "jax") -> Any:
@@ -16,3 +16,17 @@ def jax_module(path: str = "jax") -> Any:
         return import_module(path)
     except ImportError as error:
         raise MissingDependency(f"{path} is needed: pip install 'dpaudit[jax]' ({error})") from error
+
+
+def refuse_unbound(model: object) -> None:
+    """Refuse a module of Flax without parameters, which cannot predict; imports nothing.
+
+    Raises:
+        InputError: it is one.
+    """
+    of_flax = any(known.__module__.startswith("flax.linen") for known in type(model).__mro__)
+    if of_flax and getattr(model, "scope", model) is None:
+        raise InputError(
+            f"the Flax module {type(model).__name__} has no parameters: give it bound to them, module.bind(variables), "
+            "or its apply function, functools.partial(module.apply, variables)."
+        )

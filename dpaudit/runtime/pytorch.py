@@ -45,7 +45,7 @@ def checked_parameters(module_or_parameters: Any, *, name: str) -> list[Any]:
     """The trainable parameters, all of them made and in single or double precision.
 
     Raises:
-        InputError: lazy modules that have not seen a batch, half precision, or nothing to train.
+        InputError: lazy modules that have not seen a batch, half precision, or the meta device, which holds no numbers.
     """
     torch = torch_module()
     owned = module_or_parameters
@@ -53,6 +53,8 @@ def checked_parameters(module_or_parameters: Any, *, name: str) -> list[Any]:
     lazy = torch.nn.parameter.UninitializedTensorMixin
     if any(isinstance(parameter, lazy) for parameter in given):
         raise InputError(f"{name} has lazy layers without weights: call it on one batch first.")
+    if given and all(parameter.is_meta for parameter in given):
+        raise InputError(f"{name} lies on the meta device, where there are no numbers: give it with its weights.")
     found = [parameter for parameter in given if parameter.requires_grad]
     precise = (torch.float32, torch.float64)
     other = next((p.dtype for p in given if p.is_floating_point() and p.dtype not in precise), None)

@@ -57,7 +57,7 @@ def observe_tokens(
         top_k: how many of the likeliest tokens a sampler draws from; the others get probability 0.
 
     Raises:
-        InputError: a record without a token to score, or a model that returns another shape.
+        InputError: no record, one without a token to score, or a model that returns another shape.
 
     >>> def predict(tokens, inside):  # always the same
     ...     return np.broadcast_to(np.log([0.7, 0.2, 0.1]), (*tokens.shape, 3))
@@ -70,6 +70,8 @@ def observe_tokens(
     if top_k is not None:
         check.integer("top_k", top_k, at_least=1)
     rows = [np.asarray(sequence, np.int64) for sequence in sequences]
+    if not rows:
+        raise InputError("there are no records to score.")
     first = np.broadcast_to(np.asarray(given, np.int64), len(rows))
     for row, (tokens, start) in enumerate(zip(rows, first, strict=True)):
         if tokens.ndim != 1 or not 1 <= start < tokens.size:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from dpaudit.accounting.claim import GaussianSteps, Sampling, SamplingName, Shuffled
+from dpaudit.accounting.claim import GaussianSteps, Poisson, Sampling, SamplingName, Shuffled
 from dpaudit.bounds.lower_bound import Skipped
 from dpaudit.data.dataset import Dataset, Task
 from dpaudit.engine.batches import TOLERANCE, longest_batch, sampling_event
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 OptimizerName = Literal["sgd", "adam"]
+Batches = Literal[SamplingName, "full"]
 FAMILY = 0  # a model's own seed is its number in this one family, so a model alone is the model in a stack
 
 
@@ -51,7 +52,8 @@ class DpSgd:
         optimizer: ``sgd`` or ``adam``.
         momentum: of sgd.
         weight_decay: times learning rate and weights, subtracted outside of what is clipped and noised.
-        sampling: ``poisson``, ``fixed-size`` or ``shuffled``; the accountant is told which.
+        sampling: ``poisson``, ``fixed-size`` or ``shuffled``; the accountant is told which. ``full``: every record in
+            every step, so that an epoch is one step; the sum is divided by ``batch_size`` all the same.
         drop_remainder: leave out what does not fill the last batch of a shuffled epoch, as TensorFlow Privacy does.
         tolerance: bound on the probability that a Poisson batch of the training is cut to its padding; added to δ.
         compiled: compile with XLA; a training of a few steps may be faster without.
@@ -66,7 +68,7 @@ class DpSgd:
     optimizer: OptimizerName = "sgd"
     momentum: float = 0.0
     weight_decay: float = 0.0
-    sampling: SamplingName = "poisson"
+    sampling: Batches = "poisson"
     drop_remainder: bool = False
     tolerance: float = TOLERANCE
     compiled: bool = True
@@ -86,7 +88,7 @@ class DpSgd:
         if self.optimizer != "sgd" and self.momentum:
             raise InputError(f"momentum belongs to the sgd optimizer, got {self.momentum} with {self.optimizer}.")
         check.nonnegative("weight_decay", self.weight_decay)
-        check.one_of("sampling", self.sampling, get_args(SamplingName))
+        check.one_of("sampling", self.sampling, get_args(Batches))
         if self.drop_remainder and self.sampling != "shuffled":
             raise InputError(f"drop_remainder belongs to shuffled batches, got it with sampling {self.sampling!r}.")
         check.open_unit("tolerance", self.tolerance)
@@ -94,11 +96,15 @@ class DpSgd:
     def steps(self, records: int) -> int:
         """Updates of a training on ``records`` records."""
         event = self.event(records)
+        if self.sampling == "full":
+            return self.epochs
         per_epoch = event.batches_per_epoch if isinstance(event, Shuffled) else records / self.batch_size
         return max(1, round(self.epochs * per_epoch))
 
     def event(self, records: int) -> Sampling:
         """How batches are drawn from so many records."""
+        if self.sampling == "full":
+            return Poisson(1.0)
         return sampling_event(self.sampling, records, self.batch_size, drop_remainder=self.drop_remainder)
 
     def mechanism(self, records: int) -> GaussianSteps | None:

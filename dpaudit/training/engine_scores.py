@@ -10,7 +10,7 @@ from dpaudit.engine.dot_products import dot_products
 from dpaudit.runtime.check import FloatArray
 from dpaudit.runtime.tensorflow import tf
 from dpaudit.scores.from_outputs import phi
-from dpaudit.training.keras_model import keras_targets
+from dpaudit.training.keras_model import keras_targets, network_inputs
 
 if TYPE_CHECKING:
     from dpaudit.engine.network import Network
@@ -29,7 +29,7 @@ def measure_steps(network: "Network", records: Dataset, *, clip: float | None, a
     if along_gradients:
         along = dot_products(network, records.task, clip)
         return lambda before, after: np.asarray(
-            along(tuple(before), tuple(after), records.features, keras_targets(records)), np.float64
+            along(tuple(before), tuple(after), network_inputs(records), keras_targets(records)), np.float64
         )
     features = tf.constant(records.features)
 

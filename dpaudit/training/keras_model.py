@@ -8,7 +8,7 @@ import numpy.typing as npt
 from dpaudit.accounting.claim import GaussianSteps
 from dpaudit.data.dataset import Dataset, Task
 from dpaudit.engine.losses import per_example_loss, token_losses
-from dpaudit.engine.network import TEXTS_AT_A_TIME
+from dpaudit.engine.network import TEXTS_AT_A_TIME, Network
 from dpaudit.runtime.check import BoolArray, FloatArray
 from dpaudit.runtime.errors import InputError
 from dpaudit.runtime.tensorflow import keras, tf
@@ -56,6 +56,13 @@ def keras_targets(dataset: Dataset) -> npt.NDArray[np.generic]:
 def network_inputs(dataset: Dataset) -> npt.NDArray[np.float32]:
     """What a network takes of the records: their features, of texts all tokens but the last."""
     return dataset.features[:, :-1] if dataset.task == "next-token" else dataset.features
+
+
+def network_outputs(network: Network, parameters: Any, dataset: Dataset) -> FloatArray:
+    """What each copy gives for the records, shape (models, records, outputs): of texts the loss of each token."""
+    if dataset.task == "next-token":
+        return network.predict_token_losses(parameters, dataset.features)
+    return network.predict(parameters, dataset.features)
 
 
 def training_records(dataset: Dataset, included: BoolArray, batch_size: int) -> Dataset:

@@ -18,7 +18,7 @@ from dpaudit.training.model_file import arrays_in
 SUFFIXES = (".npz", ".safetensors", ".weights.h5", ".keras")
 Arrays = dict[str, npt.NDArray[Any]]
 # Of safetensors; numpy has no bfloat16, whose bits are the upper half of a float32.
-DTYPES = {"F64": np.dtype("<f8"), "F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
+DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 LONGEST_HEADER = 10**8  # bytes, as the format itself limits it
 STORED = re.compile(r"^weights/\d{3,}:")
 
@@ -76,10 +76,12 @@ def read_safetensors(path: Path) -> Arrays:
                     f"start weights: {name!r} of {path} has dtype {entry['dtype']}; known are {', '.join(DTYPES)}."
                 )
             begin, end = entry["data_offsets"]
-            values = np.frombuffer(data[begin:end], DTYPES[entry["dtype"]]).reshape(entry["shape"])
+            values = np.frombuffer(data[begin:end], np.dtype(DTYPES[entry["dtype"]])).reshape(entry["shape"])
             if entry["dtype"] == "BF16":
                 values = (values.astype(np.uint32) << 16).view(np.float32)
             arrays[name] = values if values.dtype == np.float64 else values.astype(np.float32)
+    except InputError:
+        raise
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError, struct.error) as error:
         raise InputError(f"start weights: {path} is no safetensors file: {one_line(error)}") from error
     return arrays

@@ -69,21 +69,29 @@ def extraction_in_words(found: ExtractionResult) -> list[str]:
     if math.isinf(least) and least > 0:
         said = [f"{sampler} never gives any of the {of}."]
     else:
-        needs = f"{max(1.0, 10**least):,.0f}" if least < 12 else f"10^{least:.0f}"
-        said = [f"{sampler}, the likeliest of {of} is among {needs} samples with probability 1/2."]
+        samples = max(1, math.ceil(10**least - 1e-9)) if least < 12 else 0
+        needs = f"{samples:,} sample{'s' * (samples > 1)}" if samples else f"10^{least:.0f} samples"
+        said = [f"{sampler}, the likeliest of {of} is among {needs} with probability 1/2."]
     if found.secrets:
         first = sum(each.first for each in found.secrets)
         top = max(each.by_rank for each in found.secrets)
+        fits = [each.by_fit for each in found.secrets if each.first]
+        fit = f". The fit, which extrapolates, gives these {_range(fits)} bits." if first else ""
         said.append(
             f"{first:,} of {len(found.secrets):,} secrets are likelier than all {found.candidates:,} candidates: their "
             f"exposure by rank is {math.log2(found.candidates + 1):.1f} bits, the most it can be"
-            + (", and more by the fit." if first else f"; the largest is {top:.1f} bits.")
+            + (fit or f"; the largest is {top:.1f} bits.")
         )
     if found.reproduced is not None:
         one = found.reproduced
         said.append(
-            f"Of {one.texts:,} texts, {one.verbatim:,} are in the {one.generations:,} generations word for word, "
-            f"{one.near:,} nearly ({percent(one.near / one.texts)}), and {one.run:,} share {one.words} words in a row "
-            "with one."
+            f"Found in {count_of(one.generations, 'generation')}: {one.verbatim:,} of {count_of(one.texts, 'text')} "
+            f"word for word, {one.near:,} at least nearly ({percent(one.near / one.texts)}), {one.run:,} with "
+            f"{one.words} words in a row."
         )
     return said
+
+
+def _range(values: list[float]) -> str:
+    low, high = f"{min(values):.1f}", f"{max(values):.1f}"
+    return low if low == high else f"{low} to {high}"

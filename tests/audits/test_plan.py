@@ -53,6 +53,24 @@ def plan_with(tmp_path: Path, old: str, new: str) -> Plan:
         ("[membership]", "[membership]\nqueries = [{kind = 'noise', scale = 0.0}]", r"membership\.queries\.0.*scale"),
         ("schema = 1", "schema = ", r"is not valid TOML"),
         ("epochs = 60", "epochs = 60\nuntil_accuracy = nan", r"until_accuracy"),
+        ("[membership]", "[adapter]\nrank = 4\n[membership]", r"model 'no-dp': \[adapter\] .* give 'start'"),
+        ("[membership]", "[adapter]\nrank = 0\n[membership]", r"adapter\.rank: .*greater than or equal to 1, got 0"),
+        ("[membership]", "[adapter]\nrnk = 4\n[membership]", r"adapter\.rnk: .* Did you mean 'rank'"),
+        (
+            'kind = "mlp"',
+            'kind = "mlp"\nfrozen = ["dense_0"]',
+            r"model 'no-dp': frozen layers would keep random weights; give 'start'",
+        ),
+        (
+            'name = "no-dp"\ntrainer = "sgd"',
+            'name = "no-dp"\ntrainer = "function"\nadapter = { rank = 4 }',
+            r"\[adapter\] is trained on the stacked engine, by dp-sgd, sgd, federated; the trainer is 'function'",
+        ),
+        (
+            "epochs = 60",
+            'epochs = 60\nadapter = { rank = 2 }\narchitecture = { kind = "mlp", start = "a.npz", frozen = ["head"] }',
+            r"\[adapter\] freezes every weight of the architecture; leave 'frozen' out",
+        ),
         (
             "[membership]",
             "[model.claim]\nepsilon = -1\ndelta = 1e-5\n\n[membership]",

@@ -33,6 +33,20 @@ def test_split_says_what_to_do_next(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert capsys.readouterr().out == ""
 
 
+def test_canaries_that_a_model_generated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The texts of --samples stand in the training or are held out; the option goes with its kind alone."""
+    data, samples = tmp_path / "d.csv", tmp_path / "s.csv"
+    pd.DataFrame({"text": [f"line {row} of a play" for row in range(40)]}).to_csv(data, index=False)
+    pd.DataFrame({"text": [f"strange {row} words" for row in range(20)]}).to_csv(samples, index=False)
+    canaries(data, tmp_path / "e", kind="sampled", samples=samples, count=20, seed=1)
+    made = open_experiment(tmp_path / "e")
+    assert "of 20 sampled canaries were included" in capsys.readouterr().out
+    texts = pd.concat([pd.read_csv(made.train), pd.read_csv(made.heldout)])["text"]
+    assert sorted(texts[texts.str.startswith("strange")]) == sorted(pd.read_csv(samples)["text"])
+    with pytest.raises(InputError, match="--samples goes with --kind sampled, got --kind blank"):
+        canaries(data, tmp_path / "f", kind="blank", samples=samples, count=20)
+
+
 def test_from_split_to_verdict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Two files of predictions behind one option, a contradicted claim (exit 1), a report, and JSON on request."""
     made = experiment(tmp_path)

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from dpaudit.accounting.claim import GaussianSteps, Poisson
 from dpaudit.accounting.gaussian import gaussian_epsilon
 from dpaudit.cli import app
+from dpaudit.inspection.participation import RecordedBatches
+from dpaudit.inspection.step_trace import write_steps
 from dpaudit.runtime.errors import InputError
 from dpaudit.trace import DpClaim, Manifest, TraceWriter
 
@@ -33,6 +36,9 @@ def drop_outs():
 
 def number():
     return 3
+
+def wrong():
+    raise RuntimeError("Model needs to be in training mode\\nand more")
 
 value = 3
 """
@@ -73,13 +79,19 @@ def test_a_broken_one_exits_1_and_says_why(factory):
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("rigth", "Did you mean 'right'"), ("number", "got int"), ("value", "must be a function without arguments")],
+    [
+        ("rigth", "Did you mean 'right'"),
+        ("number", "got int"),
+        ("value", "must be a function without arguments"),
+        ("wrong", "wrong raised RuntimeError: Model needs to be in training mode"),
+    ],
 )
 def test_what_is_no_factory_is_refused(factory, name, message):
     """One line that says what is wrong; the exit code 2 is the entry point's."""
     found = inspect(factory, name)
     assert isinstance(found.exception, InputError)
     assert message in str(found.exception)
+    assert "\n" not in str(found.exception)
 
 
 @pytest.mark.tf
@@ -201,6 +213,37 @@ def test_what_cannot_be_asked_is_refused(factory, words, message):
     found = inspect(factory, "right", *words)
     assert isinstance(found.exception, InputError)
     assert message in str(found.exception)
+
+
+def test_a_trace_of_steps_is_held_against_what_was_accounted(tmp_path):
+    """Poisson batches as accounted exit 0 (level 1e-6), shuffled ones 1; the claim is in the file or is typed."""
+    rng = np.random.default_rng(0)
+    poisson = [np.flatnonzero(rng.random(400) < 0.1) for _ in range(200)]
+    shuffled = [part for _ in range(20) for part in np.array_split(rng.permutation(400), 10)]
+    told = GaussianSteps(1.0, 200, Poisson(0.1))
+    write_steps(tmp_path / "right.npz", RecordedBatches(400, poisson), told)
+    write_steps(tmp_path / "wrong.npz", RecordedBatches(400, shuffled))
+
+    def run(*words):
+        return CliRunner().invoke(app, ["inspect", *words])
+
+    assert run(f"{tmp_path}/right.npz").exit_code == 0
+    typed = [f"{tmp_path}/wrong.npz", "--noise-multiplier", "1", "--rate", "0.1"]
+    found = run(*typed, "--json")
+    assert found.exit_code == 1
+    document = json.loads(found.stdout)
+    assert [each["check"] for each in document["findings"]] == ["sampler"]
+    assert (document["steps"], document["records"], document["level"]) == (200, 400, 1e-6)
+    assert "200 steps on 400 records, accounted as noise multiplier 1" in run(*typed).stdout
+    assert "200 updates" in run(f"{tmp_path}/right.npz", "--steps", "150").stdout
+    for words, message in (
+        (typed[:1], "--noise-multiplier is needed"),
+        (typed[:3], "--rate is needed"),
+        ([*typed, "--clip", "1"], "--clip is for a mechanism only"),
+        ([f"{tmp_path}/none.npz"], "no such file"),
+    ):
+        with pytest.raises(InputError, match=message):
+            raise run(*words).exception
 
 
 def test_starts_compare_new_processes(tmp_path):

@@ -14,6 +14,7 @@ import pytest
 pytestmark = pytest.mark.tf
 COMMAND = [sys.executable, "-m", "dpaudit"]
 SMALL = ["--set", "model.no-dp.epochs=2", "--set", "model.dp.epochs=1", "--set", "architecture.hidden=[8]"]
+SMALL += ["--set", 'membership.attacks=["loss"]', "--set", "membership.references=0"]
 
 
 def environment() -> dict[str, str]:
@@ -43,6 +44,17 @@ def test_init_then_run(tmp_path: Path) -> None:
     )  # fmt: skip
     assert again.stderr == ""
     assert json.loads(again.stdout)["name"] == "my-audit"
+
+
+@pytest.mark.slow
+def test_the_plan_of_init_makes_its_point(tmp_path: Path) -> None:
+    """The model without DP leaks measurably; the claim of the one with DP holds, and could have been contradicted."""
+    subprocess.run([*COMMAND, "init"], cwd=tmp_path, check=True, capture_output=True)
+    words = [*COMMAND, "run", "plan.toml", "--json", "--quiet"]
+    found = json.loads(subprocess.run(words, cwd=tmp_path, check=True, capture_output=True, env=environment()).stdout)
+    bounds = {(each["model"], each["attack"]): each["bound"]["epsilon"] for each in found["membership"]["attacks"]}
+    assert max(epsilon for (model, _), epsilon in bounds.items() if model == "no-dp") > 1
+    assert [verdict["verdict"] for verdict in found["comparisons"]] == ["consistent"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is a signal of POSIX systems")

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from dpaudit.data.token_columns import token_logprobs
 from dpaudit.data.token_files import write_token_logprobs
@@ -146,12 +147,15 @@ def test_wrong_words_are_exit_2_and_one_line(words: tuple[str, ...], message: st
 
 
 def test_extraction_and_its_claim(tmp_path: Path, typed: Typed) -> None:
-    """The table on the screen, the report, and a gate on what it found."""
+    """The table on the screen with exact intervals (SciPy), the report, and a gate on what it found."""
     (tmp_path / "gen.txt").write_text(f"well, {records('in', 0.0)['text'][2]} indeed\n")
     words = ("--others", "out.jsonl", "--generations", "gen.txt", "--run", "5", "--out", "found")
     code, out, _ = typed("extract", "in.parquet", *words)
     assert code == 0
-    assert "Of 300 texts, 1 are in the 1 generations word for word" in " ".join(out.split())
+    assert "Found in 1 generation: 1 of 300 texts word for word" in " ".join(out.split())
+    share = binomtest(0, 300).proportion_ci(0.95, "exact").high
+    assert f"0 % 0-{100 * share:.0f}" in out.splitlines()[3]  # no record is likely enough to be the first sample
+    assert max(map(len, out.splitlines()[:10])) <= 80
     assert "What can be extracted" in (tmp_path / "found" / "report.html").read_text()
     claim = '[[claim]]\nid = "none"\nkind = "extraction"\nn = {}\np = 0.9\n'
     for n, wanted in ((10, 0), (10**18, 1)):

@@ -72,7 +72,7 @@ def test_files_a_page_names_are_there(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     links = re.findall(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)", text)
     missing = [link for link in links if not (page.parent / link).exists()]
-    named = re.findall(r"\b((?:examples|benchmarks)/[\w/-]+\.\w+)", text)
+    named = re.findall(r"\b((?:examples|benchmarks)/[\w/-]+(?:\.\w+)+)", text)
     assert missing + [name for name in named if not (ROOT / name).exists()] == []
 
 

@@ -196,6 +196,19 @@ def _half() -> Any:
     return parts
 
 
+def _meta() -> Any:
+    parts = _private()
+    parts[1].param_groups[0]["params"] = [torch.nn.Parameter(torch.zeros(3, device="meta"))]
+    return parts
+
+
+def _older() -> Any:
+    """As Opacus was before it kept the reduction of the loss."""
+    parts = _private()
+    del parts[1].loss_reduction
+    return parts
+
+
 def _adaptive() -> Any:
     return _private(
         clipping="adaptive",
@@ -216,10 +229,12 @@ def _adaptive() -> Any:
         (_adaptive, "changes with every step"),
         (_lazy, "lazy layers"),
         (_half, "float16"),
+        (_meta, "on the meta device"),
+        (_older, r"Opacus \d\.\d\.\d has no loss_reduction; install 1\.5 or later"),
     ],
 )
 def test_what_cannot_be_read_is_refused_in_one_line(build: Any, says: str) -> None:
-    """Nothing private, nothing that clips, a clip that changes, lazy layers and half precision."""
+    """Nothing private, nothing that clips, a clip that changes, lazy layers, half precision, an old Opacus."""
     with pytest.raises(InputError, match=says) as caught:
         _read(build)
     assert "\n" not in str(caught.value)

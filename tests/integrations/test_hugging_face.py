@@ -1,6 +1,7 @@
 """The reader of Hugging Face models against the real packages; without them, what is asked for by name."""
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -78,3 +79,13 @@ def test_a_context_cuts_long_texts(models: list[Any]) -> None:
     """With the token that begins a text it is no longer than the model reads."""
     table = hugging_face_token_logprobs(models[0], Bytes(), ["a" * 100], context=64)
     assert table.lengths.tolist() == [63]
+
+
+def test_what_a_model_cannot_read(models: list[Any], tmp_path: Path) -> None:
+    """More tokens than it has positions, no texts, and a folder without a model, in a line each."""
+    with pytest.raises(InputError, match="a text has 101 tokens, the model 64 positions: give context=64"):
+        hugging_face_token_logprobs(models[0], Bytes(), ["a" * 100])
+    with pytest.raises(InputError, match="there are no records to score"):
+        hugging_face_token_logprobs(models[0], Bytes(), [])
+    with pytest.raises(InputError, match=r"^cannot load '.*none'.*$"):
+        hugging_face_token_logprobs(str(tmp_path / "none"), None, TEXTS)

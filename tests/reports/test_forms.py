@@ -5,6 +5,7 @@ import json
 import re
 from dataclasses import replace
 from functools import lru_cache
+from html import unescape
 from importlib.util import find_spec
 from pathlib import Path
 from xml.etree import ElementTree
@@ -14,8 +15,11 @@ import pytest
 from rich.console import Console
 
 from dpaudit.cli import main
+from dpaudit.gate.claims_file import claims_from
 from dpaudit.gate.compare import changes
 from dpaudit.gate.history import releases, runs
+from dpaudit.gate.plan_changes import PlanChange, plan_changes
+from dpaudit.gate.release_answers import answer_releases, chance_of_any
 from dpaudit.reports.drawing import Drawing, canvas
 from dpaudit.reports.gate import escape_text
 from dpaudit.reports.history import write_history
@@ -187,11 +191,16 @@ def test_compare_and_history_commands(
     assert "Since the baseline" in (tmp_path / "out/report.html").read_text()
     assert run(monkeypatch, "compare", old, new, "--json") == 0
     assert json.loads(capsys.readouterr().out)[0]["word"] == "grew"
+    (tmp_path / "claims.toml").write_text('[[claim]]\nid = "a"\nkind = "ceiling"\nmetric = "auc"\nmax = 0.9\n')
+    assert run(monkeypatch, "history", str(tmp_path), "--claims", str(tmp_path / "none.toml")) == 2
+    assert "none.toml" in capsys.readouterr().err
+    assert run(monkeypatch, "history", str(tmp_path), "--claims", str(tmp_path / "claims.toml")) == 0
+    assert "The gate's answers" in unescape((tmp_path / "history.html").read_text())
     assert run(monkeypatch, "history", str(tmp_path)) == 0
     shown = (tmp_path / "history.html").read_text()
     assert "2 audits with 1 model, the oldest first." in shown
-    for name in ("release-0", "release-1"):  # its folder and its own name
-        assert shown.count(f"<bdi>{name}</bdi>") == 2
+    for name in ("release-0", "release-1"):  # its folder, its own name, and the step between the two
+        assert shown.count(f"<bdi>{name}</bdi>") == 3
     other = tmp_path / "other"
     other.mkdir()
     (other / "result.json").write_text(on_data(with_references(gaussian_audit(0.2, seed=1), 8), "b" * 64).json())
@@ -282,10 +291,93 @@ def test_history_marks_what_cannot_be_compared_and_keeps_two_kinds_of_bounds_apa
     write_history(found, tmp_path)
     page = (tmp_path / "history.html").read_text()
     cells = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in re.findall(r"<tr><td.*?</tr>", page, flags=re.S)]
-    assert [row[5].startswith("3.11") for row in cells] == [False, True, False, False]
-    assert "Gaussian noise" in cells[1][5]
-    assert not any("3.11" in row[4] for row in cells)
+    assert [row[6].startswith("3.11") for row in cells] == [False, True, False, False]
+    assert "Gaussian noise" in cells[1][6]
+    assert not any("3.11" in row[5] for row in cells)
     assert [row[-1] for row in cells] == ["; ".join(each.apart) for each in found]
+
+
+PLAN = """name = "p"
+seed = 1
+[[model]]
+name = "model"
+trainer = "sgd"
+epochs = {}
+"""
+CEILING = {"id": "low", "kind": "ceiling", "metric": "auc", "max": 0.7}
+GROWTH = {"id": "flat", "kind": "no-growth", "metric": "auc", "tolerance": 0.1}
+
+
+def planned(mu: float, epochs: int) -> Result:
+    """A result with a plan, an exposed record and a utility."""
+    result = gaussian_audit(mu, seed=1)
+    exposed = {"records": [4], "gaps": [1.0], "p_values": [0.001], "fdr": 0.05, "tested": 20, "smallest_p": 0.001}
+    listed = [{"model": "model", "exposed": exposed}]
+    written = json.loads(result.json())
+    written["membership"]["exposed"] = listed
+    written["provenance"]["plan"] = PLAN.format(epochs)
+    written["models"][0]["utility"] = {"metric": "accuracy", "train": 0.9, "test": 0.8125}
+    return Result.model_validate_json(json.dumps(written))
+
+
+def test_history_shows_a_release_train(tmp_path: Path) -> None:
+    """What was claimed, exposed and useful, what changed in the plan, and the gate's answer; growth needs a before.
+
+    Two gates at 5 % each stop a train by chance at most 10 % of the time, and two audits at 95 % hold with 90 %.
+    """
+    for folder, day, mu, epochs in (("v1", "2026-01-01", 0.2, 5), ("v2", "2026-02-01", 2.0, 9)):
+        released(tmp_path / folder, day, planned(mu, epochs))
+    found = releases(tmp_path)
+    claims = claims_from({"claim": [CEILING, GROWTH]})
+    answers = answer_releases({each.path: each.result for each in found}, [claims])
+    assert [each.word for each in answers.values()] == ["passes", "stopped"]
+    assert [each.left_out for each in answers.values()] == [("flat",), ()]
+    assert chance_of_any(answers) == pytest.approx(0.1)
+    write_history(found, tmp_path, answers)
+    page = unescape((tmp_path / "history.html").read_text())
+    rows = [re.sub(r"<[^>]*>", "|", row) for row in re.findall(r"<tr><td.*?</tr>", page, flags=re.S)]
+    assert all("|1 of 20|" in row and "|0.812||accuracy|" in row for row in rows)
+    assert ["|stopped|" in row for row in rows] == [False, True]
+    assert re.search(r"<code>model.model.epochs</code></th><td>5</td><td>9</td>", page)
+    assert page.count("<code>model.") == 1
+    assert "v1 has no earlier result, so that these claims on growth are not judged: flat." in re.sub(
+        "<.?bdi>", "", page
+    )
+    assert "has a probability of at least 90 %" in page
+    assert "by chance with a probability of at most 10 %" in page
+
+
+def test_a_gate_that_refuses_is_shown_as_refusing(tmp_path: Path) -> None:
+    """A claim on a model that a result does not hold is no pass, and claims on growth alone judge no first release."""
+    result = {tmp_path: planned(0.2, 5)}
+    (other,) = answer_releases(result, [claims_from({"claim": [{**CEILING, "model": "another"}]})]).values()
+    assert (other.word, other.gate) == ("refused", None)
+    assert "another" in other.refused
+    (first,) = answer_releases(result, [claims_from({"claim": [GROWTH]})]).values()
+    assert first.refused == "Every claim is on growth, and there is no earlier result."
+    released(tmp_path / "v1", "2026-01-01", planned(0.2, 5))
+    found = releases(tmp_path)
+    write_history(found, tmp_path, {found[0].path: other})
+    assert "another" in (tmp_path / "history.html").read_text()
+
+
+def test_what_changed_in_a_plan() -> None:
+    """Models go by their names whatever their order; what came and what went has a dash; a name is no change."""
+    before = planned(0.2, 5)
+
+    def with_plan(text: str) -> Result:
+        written = json.loads(before.json())
+        written["provenance"]["plan"] = text
+        return Result.model_validate_json(json.dumps(written))
+
+    other = '[[model]]\nname = "b"\ntrainer = "dp-sgd"\n'
+    one, two = with_plan(PLAN.format(5) + other), with_plan(PLAN.replace('"p"', '"q"').format(5) + other)
+    assert plan_changes(one, two) == ()
+    assert plan_changes(one, with_plan(PLAN.format(5))) == (PlanChange("model.b.trainer", "dp-sgd", "–"),)
+    assert plan_changes(with_plan(PLAN.format(5)), one) == (PlanChange("model.b.trainer", "–", "dp-sgd"),)
+    assert PlanChange("seed", "1", "2") in plan_changes(
+        one, with_plan("seed = 2\n" + PLAN.format(5).replace("seed = 1", ""))
+    )
 
 
 def test_report_of_a_run_is_drawn_from_its_result_alone(tmp_path: Path) -> None:

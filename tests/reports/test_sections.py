@@ -17,16 +17,18 @@ from dpaudit.reports.figures import ceiling, roc
 from dpaudit.reports.gate import escape_text
 from dpaudit.reports.html import draw_figures, page, write_pixels, write_report
 from dpaudit.reports.markdown import ROWS, result_as_markdown
+from dpaudit.reports.tables.unlearning import unlearning_in_words
 from dpaudit.reports.terminal import tabulate_models
 from dpaudit.reports.words import exposed_in_words, exposed_parts, figure, headline
 from dpaudit.results.result import Result
 from dpaudit.scores.targets import Mean
 from tests.reports import sections
 from tests.reports.results import large, small, three
+from tests.results.test_unlearning import forgetting
 
 RESULTS = [
-    small, three, sections.ladder, sections.federated, sections.gradient, sections.texts, sections.extracted,
-    sections.everything,
+    small, three, sections.ladder, sections.federated, sections.gradient, sections.read_texts, sections.texts,
+    sections.extracted, sections.everything, forgetting,
 ]  # fmt: skip
 each_result = pytest.mark.parametrize("made", RESULTS, ids=lambda made: made.__name__)
 
@@ -102,10 +104,38 @@ def test_chapters_of_texts() -> None:
     text, extraction = (unescape(drawn(made)) for made in (sections.texts, sections.extracted))
     assert "The score loss decides, by the rule" in text
     assert "minus the loss of the whole record" in text
-    for words in ("is no memory", "likelier than every one of them", "1 are in the 1 generations word for word"):
+    for words in (
+        "is no memory",
+        "likelier than every one of them",
+        "The fit, which extrapolates, gives",
+        "Found in 1 generation: 1 of ",
+    ):
         assert words in extraction
     assert all(f'<a href="#{chapter}">' in page for chapter, page in (("text", text), ("extraction", extraction)))
     assert 'id="claim"' not in extraction  # there is no bound to draw
+
+
+def test_chapter_of_unlearning() -> None:
+    """The verdict in words, one row for each state, the records that still show, and what it did not test."""
+    html = unescape(drawn(forgetting))
+    assert (
+        "Forgotten records are told from records that were never there: ε is at least 1.5, more than the claim" in html
+    )
+    assert (
+        html.index("before unlearning</td>") < html.index("after finetune</td>") < html.index("trained again without")
+    )
+    assert re.search(r"still show, the clearest first:\s*<code>7</code> <code>3</code>", html)
+    assert "Another method of unlearning, or training again without the records." in html
+    assert "Whether unlearning exposes records that stay more than before" in html
+    assert 'id="claim"' not in html  # nothing was measured of the model's own claim
+    assert headline(forgetting()) == "unlearning from model leaks more than claimed."
+    assert headline(forgetting(after=0.5)) == "Nothing contradicts the claim about unlearning examined."
+    found = forgetting().unlearning
+    assert found is not None
+    (said,) = unlearning_in_words(found)
+    assert "before unlearning ε ≥ 2 (AUC 0.9" in said
+    assert "after finetune ε ≥ 1.5" in said
+    assert "2 of 10 records still show by themselves" in said
 
 
 def test_texts_are_on_a_page_only_when_asked() -> None:
@@ -283,7 +313,7 @@ def test_the_ceiling_in_the_table_is_the_one_of_the_sentence() -> None:
     measured = tuple(Measured(bound) for bound in several.bounds("model")[:2])
     found = judge(Claim(9.0, 1e-5, "record", "add-remove", "the plan"), Facts("model", measured))
     assert "ε = 5.28" in found.sentence
-    assert "| 0.500 | 5.28 | any mechanism |" in result_as_markdown(several)
+    assert "| 0.500 | 5.28 | 0.300 | Gaussian noise |" in result_as_markdown(several)
     console = Console(width=120, record=True, file=io.StringIO())
     console.print(tabulate_models(several))
     assert re.search(r"0\.500 +5\.28 ", console.export_text())
@@ -301,12 +331,13 @@ def test_only_claims_of_models_are_called_so() -> None:
         return headline(three().model_copy(update={"comparisons": judged}))
 
     assert said("no-dp", "dp-low-noise", "one image") == (
-        "Nothing contradicts the 2 claims and the claim about what was released examined."
+        "Nothing contradicts the 2 claims of models and the one about what was released."
     )
-    assert said("no-dp", "dp-low-noise") == "Nothing contradicts the 2 claims examined."
-    assert said("one image", "two images") == "Nothing contradicts the 2 claims about what was released examined."
+    assert said("no-dp", "dp-low-noise") == "Nothing contradicts the 2 claims that were examined."
+    assert said("one image", "two images") == "Nothing contradicts the 2 claims about what was released."
     assert said("no-dp", "dp-low-noise", "one image", verdict="too weak") == (
-        "This audit was too weak to judge no-dp. Nothing contradicts the claim and the claim about what was released."
+        "This audit was too weak to judge no-dp. "
+        "Nothing contradicts the claim of a model and the one about what was released."
     )
 
 

@@ -1,15 +1,19 @@
 """The part of the page for who signs says what the numbers mean, and what would change them."""
 
 import math
+import re
 
 import numpy as np
 import pytest
 from scipy.stats import norm
 
 from dpaudit import Result, audit_scores
+from dpaudit.data.text_canaries import AUDITED
+from dpaudit.reports import figures
+from dpaudit.reports.attackers import attackers
 from dpaudit.reports.html import page
-from dpaudit.reports.summary import attackers, plain_verdict, risk, summary_row, would_change
-from dpaudit.reports.words import found_shares
+from dpaudit.reports.summary import plain_verdict, risk, summary_row, would_change
+from dpaudit.reports.words import first_screen, found_shares
 from tests.reports import sections
 from tests.reports.results import three
 
@@ -54,7 +58,12 @@ def test_a_large_claim_is_said_to_protect_little() -> None:
     [
         (4.0, 0.5, "contradicted", "It leaks at least ε = "),
         (0.0, 0.5, "consistent", "Nothing contradicts the claim of ε ≤ 0.5."),
-        (0.0, 12.0, "too weak", "This audit could not have contradicted the claim of ε ≤ 12."),
+        (
+            0.0,
+            12.0,
+            "too weak",
+            "This audit could not have contradicted the claim of ε ≤ 12: even a perfect attack certifies",
+        ),
         (-4.0, 0.5, "no verdict", "Nothing that was measured says anything about the claim of ε ≤ 0.5."),
         (4.0, None, "no claim", "It claims nothing, so there is nothing to contradict; it leaks at least ε = "),
     ],
@@ -108,3 +117,57 @@ def test_the_attackers_are_those_of_the_audit() -> None:
     assert any("rung 2" in sentence for sentence in attackers(sections.ladder()))
     assert any("gradient" in sentence for sentence in attackers(sections.gradient()))
     assert not any("gradient or update" in sentence for sentence in attackers(three()))
+
+
+def test_a_consistent_claim_that_protects_little_says_so_on_its_card() -> None:
+    """ε of 4.3 at δ = 1e-5 alone allows (1 + tanh(2.15)) / 2 of the cases; one of 1 is only said to be consistent."""
+    said = plain_verdict(scored(0.0, 4.3, chosen_by="coin"), "scores")
+    right = re.fullmatch(
+        r"Nothing contradicts the claim of ε ≤ 4\.3, which protects little: it allows an attacker to be right about "
+        r"(\d+) of 1,000 records\.",
+        said,
+    )
+    assert right is not None
+    assert int(right[1]) == pytest.approx(500 * (1 + math.tanh(2.15)), abs=1)
+    assert plain_verdict(scored(0.0, 1.0, chosen_by="coin"), "scores") == "Nothing contradicts the claim of ε ≤ 1."
+
+
+def test_the_risk_is_told_of_the_attack_that_is_right_most_often() -> None:
+    """Not of the one with the largest bound: a weaker bound can belong to an attack that finds more members."""
+    result = three()
+    attacks = figures.attacks_on(result, "dp-low-noise")
+    found = risk(result, next(model for model in result.models if model.name == "dp-low-noise"))
+    assert found is not None
+    assert found.advantage == max(attack.advantage for attack in attacks)
+
+
+def test_what_was_run_on_a_release_is_counted() -> None:
+    """A release has no measured ε: its row says how many reconstructions were right, and its card too."""
+    result = sections.gradient()
+    assert result.reconstructions
+    for name, tried in result.reconstructions.items():
+        assert f"{tried.trials} reconstruction" in summary_row(result, name).attacks
+        assert f"{tried.successes} right" in summary_row(result, name).attacks
+        if result.comparison(name) is not None:
+            assert plain_verdict(result, name).startswith(f"{tried.successes} of {tried.trials} hidden record")
+
+
+def test_attackers_of_a_federation_are_those_of_its_views() -> None:
+    """Who saw the final model is named only when somebody attacked it, and likewise for single clients."""
+    everything = attackers(sections.everything())
+    assert any("single clients of a federation" in sentence for sentence in everything)
+    federated = sections.everything().federated
+    assert federated is not None
+    views = {each.view for each in (*federated.canaries, *federated.users)}
+    assert any("final model of a federation" in sentence for sentence in everything) == (
+        "final-model" in views or bool(federated.lifted)
+    )
+
+
+def test_planted_canaries_are_said_on_the_first_screen() -> None:
+    """The figures of an audit of canaries are not about ordinary texts."""
+    note = f"{AUDITED} 300 canaries of kind 'random', each there with probability 1/2."
+    result = three()
+    held = result.model_copy(update={"data": result.data.model_copy(update={"notes": [note]})})
+    assert any("ordinary texts usually leak less" in sentence for sentence in first_screen(held))
+    assert not any("canaries" in sentence for sentence in first_screen(result))

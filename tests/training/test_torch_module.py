@@ -59,6 +59,7 @@ class _Two(torch.nn.Module):  # type: ignore[misc]  # PyTorch has no types here
         (lambda: torch.nn.Linear(4, 2).half(), r"float16; convert it with \.float"),
         (lambda: torch.nn.Linear(4, 2).bfloat16(), "bfloat16"),
         (_mixed, "lies on cpu and meta"),
+        (lambda: torch.nn.Linear(4, 2, device="meta").eval(), "lies on the meta device"),
         (_Random, "answers differently"),
         (_Two, "must return a tensor"),
         (lambda: torch.nn.Linear(5, 2), "does not take records of shape"),

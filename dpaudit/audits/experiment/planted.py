@@ -8,7 +8,7 @@ import numpy as np
 
 from dpaudit.audits.experiment.sealed import Experiment, refuse_full, sealed
 from dpaudit.audits.experiment.split import inclusion_table, label_of, numbered, refuse_one_sided, tag_of, with_ids
-from dpaudit.data.formats.canary_records import canary_records
+from dpaudit.data.formats.canary_records import SampledTexts, canary_records
 from dpaudit.data.formats.image_folder import ImageFolder
 from dpaudit.data.formats.opening import fingerprint_of, open_records
 from dpaudit.data.formats.record_file import RecordFile, refuse_repeated, words_of
@@ -27,7 +27,7 @@ def plant_canaries(
     data: str | Path,
     out: str | Path,
     *,
-    kind: str,
+    kind: str | SampledTexts,
     count: int = 1000,
     seed: int | None = None,
     label: str | None = None,
@@ -45,12 +45,13 @@ def plant_canaries(
         kind: ``mislabelled``: records of the data that get another label, and leave it; ``out-of-distribution``:
             values at random within their ranges, noise, or words at random; ``blank``: zeros, or the most common word;
             ``clipbkd``: directions in which the records vary least, for numbers; ``new-token``: the beginning of a
-            text with a token that no text has, and the loss on that token alone.
+            text with a token that no text has, and the loss on that token alone. ``SampledTexts(file)``: texts that a
+            public model generated at a high temperature.
         count: how many canaries.
         seed: of the canaries and inclusions; None draws one.
         label: column of the labels; None is ``label`` (NPZ: ``labels``) where there is one.
         identifier: column of ids, as for `split_data`.
-        text: column of the texts, for ``new-token`` and for formats of texts.
+        text: column of the texts, for ``new-token``, samples and formats of texts.
 
     Raises:
         InputError: data that cannot be read, a kind that they cannot have, a folder that is there already.
@@ -83,7 +84,7 @@ def plant_canaries(
     order = np.random.default_rng(derive_seed(drawn, "places")).permutation(len(train))
     said: dict[str, Any] = {
         "audited": "canaries",
-        "kind": kind,
+        "kind": kind if isinstance(kind, str) else kind.kind,
         "classes": made.classes,
         "unit": "record",
         "share": SHARE,

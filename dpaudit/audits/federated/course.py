@@ -8,6 +8,7 @@ import numpy as np
 from dpaudit.accounting.claim import Adjacency
 from dpaudit.audits.audit import Audit, Subject
 from dpaudit.results.federated import FairnessResult, TrainingCourse, TrainingRound
+from dpaudit.results.metric import metric_of
 from dpaudit.runtime.check import IntArray
 from dpaudit.scores.from_outputs import quality
 from dpaudit.training.federated.ledger import Entry, epsilon_by_round
@@ -22,14 +23,15 @@ def measure_fairness(name: str, audit: Audit, predict: Any, owner: IntArray) -> 
     who = owner[out]
     counts = np.bincount(who, minlength=int(owner.max()) + 1)
     each = (np.bincount(who, weights=hits, minlength=counts.size)[counts > 0]) / counts[counts > 0]
+    metric = metric_of(data.task)
     return FairnessResult(
         model=name,
-        metric="mean squared error" if data.task == "regression" else "accuracy",
+        metric=metric,
         clients=int((counts > 0).sum()),
         overall=round(float(hits.mean()), 6),
         mean=round(float(each.mean()), 6),
-        best=round(float(each.min() if data.task == "regression" else each.max()), 6),
-        worst=round(float(each.max() if data.task == "regression" else each.min()), 6),
+        best=round(float(each.max() if metric == "accuracy" else each.min()), 6),
+        worst=round(float(each.min() if metric == "accuracy" else each.max()), 6),
         gap=round(float(np.ptp(each)), 6),
     )
 

@@ -85,6 +85,8 @@ def source_inference(
     name: str, prepared: Any, updates: Updates, owner: IntArray, count: int, audit: Audit
 ) -> SourceResult:
     """Trace up to ``count`` training records to the client whose update lowers their loss most, summed over rounds."""
+    from dpaudit.training.keras_model import network_outputs
+
     network, members = prepared.network, np.flatnonzero(audit.member)
     there = updates.clients(name)
     members = members[np.isin(owner[members], there)]
@@ -94,7 +96,7 @@ def source_inference(
     gain = np.full((int(owner.max()) + 1, rows.size), -np.inf)
     for _, before, clients, sent in updates.seen:
         models = network.stack([before, *(_moved(network, before, update) for update in sent)])
-        outputs = network.predict(models, records.features)
+        outputs = network_outputs(network, models, records)
         fits = np.stack([-losses_of_outputs(each, records.labels, task=records.task) for each in outputs])
         for client, own in zip(clients, fits[1:], strict=True):
             gain[client] = np.where(np.isinf(gain[client]), 0.0, gain[client]) + own - fits[0]

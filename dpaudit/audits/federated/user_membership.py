@@ -32,8 +32,7 @@ def user_audit(subject: Subject, view: UserView, watched: Watched, references: i
         else:
             scores = target
     elif view == "every-round":
-        outputs = (watched.prepared.network.predict(_stack(watched, before), audit.dataset.features)[0]
-                   for before in watched.before)  # fmt: skip
+        outputs = (_outputs(watched, _stack(watched, before), audit)[0] for before in watched.before)
         scores = np.mean([per_user(_fit(audit, each), owner) for each in outputs], axis=0)
     else:
         scores = release_alignment(
@@ -128,8 +127,14 @@ def _references(watched: Watched, count: int, audit: Audit, name: str) -> tuple[
     included = np.concatenate([first, ~first])
     rows = [rows_of(watched.owner, included=each[watched.owner]) for each in included]
     models, _ = watched.prepared(rows, seed=audit.seed_for("references", name))
-    outputs = watched.prepared.network.predict(models, audit.dataset.features)
+    outputs = _outputs(watched, models, audit)
     return np.stack([per_user(_fit(audit, each), watched.owner) for each in outputs]), included
+
+
+def _outputs(watched: Watched, models: Any, audit: Audit) -> FloatArray:
+    from dpaudit.training.keras_model import network_outputs
+
+    return network_outputs(watched.prepared.network, models, audit.dataset)
 
 
 def _fit(audit: Audit, outputs: FloatArray) -> FloatArray:

@@ -169,10 +169,8 @@ class GradientSettings(BaseModel):
             chosen.build(delta)
         for attack in self.attacks:
             if isinstance(attack.build(model=None, seed=0), TextAttack) is not texts:
-                others = (
-                    "takes no texts; use 'bag-of-words' or 'dager'" if texts else "reads texts, and the data are none"
-                )
-                raise InputError(f"gradient.attacks: {attack.name!r} {others}.")
+                why = "takes no texts; use 'bag-of-words' or 'dager'" if texts else "reads texts, and the data are none"
+                raise InputError(f"gradient.attacks: {attack.name!r} {why}.")
         if texts and "decoys" in self.model_fields_set:
             raise InputError("gradient.decoys: a text is recovered word for word or not, without decoys; leave it out.")
         if texts and any(scenario.knows_labels for scenario in self.scenario):

@@ -10,7 +10,7 @@ from dpaudit.accounting.mechanism import epsilon, trade_off
 from dpaudit.attacks.gradient.found_texts import FoundTexts
 from dpaudit.attacks.gradient.view import BatchGradient, ClientUpdate
 from dpaudit.audits.gradient.settings import DefenceSettings, Scenario, TextAttack, under_defence
-from dpaudit.audits.gradient.stage import StageInputs, victim_rows
+from dpaudit.audits.gradient.stage_inputs import StageInputs, victim_rows
 from dpaudit.audits.gradient.training import train_under
 from dpaudit.bounds.reconstruction import judge_reconstruction
 from dpaudit.data.dataset import Dataset
@@ -20,11 +20,7 @@ from dpaudit.runtime.check import BoolArray, FloatArray, IntArray
 from dpaudit.runtime.errors import AuditFailed, InputError
 
 Text = tuple[int, ...]
-COST_RATE, COST_BATCH, COST_TEXTS = (
-    0.5,
-    32,
-    256,
-)  # of the training that a defence is priced by, and texts it is tested on
+COST_RATE, COST_BATCH, COST_TEXTS = 0.5, 32, 256  # of the training that prices a defence; texts it is tested on
 
 
 @dataclass(frozen=True)
@@ -103,9 +99,8 @@ class TextStage:
         self.dataset, population = given.records()
         assert population is not None
         self.population = population
-        _refuse_short(self.dataset)
         keras.utils.set_random_seed(given.seed_for("model"))
-        build = self.settings.architecture.build("gradient.architecture")
+        build = self.settings.architecture.without_start("gradient.architecture")
         self.victims = text_victims(build(*self.dataset.network_shape))
         self.attacks: dict[str, TextAttack] = {
             item.name: item.build(model=self.victims.model, seed=given.seed_for("attack", item.name))
@@ -199,12 +194,12 @@ def _of(dataset: Dataset, rows: IntArray) -> tuple[FloatArray, FloatArray]:
     return dataset.features[rows].astype(np.float64), dataset.labels[rows].astype(np.float64)
 
 
-def _refuse_short(dataset: Dataset) -> None:
+def refuse_short(dataset: Dataset) -> None:
     """Refuse texts of one token: behind it nothing depends on anything."""
     mark = dataset.network_shape[1] - 1
-    tokens = ((dataset.features[:, 1:] != mark) & (dataset.labels > 0)).sum(1)
+    tokens = ((dataset.features[:, 1:] != mark) & (dataset.labels == 1)).sum(1)
     if (short := np.flatnonzero(tokens < 2)).size:
         raise InputError(
-            f"record {dataset.source_rows[short[0]]} of {dataset.name} has {tokens[short[0]]} token; gradients of texts "
-            "need two or more, so leave it out."
+            f"record {dataset.source_rows[short[0]]} of {dataset.name} has {tokens[short[0]]} token; gradients of "
+            "texts need two or more, so leave it out."
         )

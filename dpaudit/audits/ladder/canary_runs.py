@@ -10,7 +10,15 @@ from dpaudit.accounting.claim import Claim, Poisson
 from dpaudit.attacks.membership.lira import Lira
 from dpaudit.attacks.membership.rmia import Rmia
 from dpaudit.audits.audit import Audit, Subject
-from dpaudit.audits.ladder.canary_tasks import Canaried, CanaryRuns, CanaryScores, GradientCanaries, Scoring
+from dpaudit.audits.ladder.canary_tasks import (
+    Canaried,
+    CanaryRuns,
+    CanaryScores,
+    DecorrelatedCanaries,
+    GradientCanaries,
+    Scoring,
+)
+from dpaudit.audits.ladder.decorrelated import cannot_decorrelate
 from dpaudit.audits.ladder.settings import PILOT, LadderSettings, RungFindings
 from dpaudit.audits.membership.reference_models import pool_signals, target_signals
 from dpaudit.bounds.choosing import Fixed
@@ -26,6 +34,7 @@ from dpaudit.runtime.check import BoolArray, FloatArray
 from dpaudit.runtime.errors import AuditFailed, InputError
 from dpaudit.scores.scores import Scores
 from dpaudit.training.capabilities import reference_trainer
+from dpaudit.training.dp_sgd import DpSgd
 from dpaudit.training.on_engine import on_engine
 from dpaudit.training.reference_models.masks import Packed
 from dpaudit.training.reference_models.pool import Pool
@@ -43,6 +52,7 @@ def audit_one_run(settings: LadderSettings, audit: Audit, subject: Subject) -> R
     if reason is not None:
         return reason
     coins = fair_coins(settings.canaries, seed=audit.seed_for("ladder coins", subject.name))
+    coins = audit.audited_member if audit.canaries else coins  # those of the plan, in its own training
     scores = _scores(settings, audit, subject, coins, seed=audit.seed_for("one run", subject.name))
     bound = default_bound("one-run", Coins(0.5), seed=audit.seed_for("ladder bound", subject.name))
     return RungFindings(bound=_bound(bound, Scores.join(scores, coins), audit))
@@ -57,7 +67,13 @@ def _scores(settings: LadderSettings, audit: Audit, subject: Subject, coins: Boo
         task = GradientCanaries(trainer, records, coins, every_step, seed)
         return _one(audit, f"train gradient canaries for {subject.name}", task)
     canaried = _with_canaries(settings, audit, subject, settings.canaries)
-    included = np.concatenate([audit.member, coins])
+    included = audit.member if audit.canaries else np.concatenate([audit.member, coins])
+    seed = audit.training_seed(subject.name) if audit.canaries else seed
+    if settings.score == "decorrelated":
+        trainer = on_engine(subject.trainer, canaried.together)
+        assert not isinstance(trainer, Skipped)
+        decorrelated = DecorrelatedCanaries(trainer, canaried.sent, coins.size, included, seed)
+        return _one(audit, f"see every step of {subject.name}", decorrelated)
     if _watching(settings):
         runs = _runs(settings, subject, canaried, included[None], [seed], None)
         watched: FloatArray = _one(audit, f"train canaries for {subject.name}", runs)[0]
@@ -181,24 +197,30 @@ def _refused(settings: LadderSettings, audit: Audit, subject: Subject) -> Skippe
         return Skipped("its canaries are records, and the audit is about users")
     if not _watching(settings):
         return None
-    of_gradients = settings.canary == "gradient"  # they are trained on the engine only
-    trainer = (on_engine if of_gradients else watched)(subject.trainer, audit.dataset)
+    of_gradients = settings.canary == "gradient"
+    engine_only = of_gradients or settings.score == "decorrelated"
+    trainer = (on_engine if engine_only else watched)(subject.trainer, audit.dataset)
     if isinstance(trainer, Skipped):
         return Skipped(
             f"the steps of a {type(subject.trainer).__name__} trainer cannot be watched, because {trainer.reason}; "
             "score by loss, lira or rmia and observe the final model"
         )
+    if settings.score == "decorrelated":
+        assert isinstance(trainer, DpSgd)
+        return cannot_decorrelate(trainer)
     if of_gradients and getattr(trainer, "l2_norm_clip", None) is None:
         return Skipped("gradients that are not clipped have no size a canary could have")
     return None
 
 
 def _watching(settings: LadderSettings) -> bool:
-    return settings.score == "white-box" or settings.observe == "all-steps"
+    return settings.score in ("white-box", "decorrelated") or settings.observe == "all-steps"
 
 
 def _with_canaries(settings: LadderSettings, audit: Audit, subject: Subject, count: int) -> Canaried:
     """They come from records no model was trained on, or only the public model that finds them."""
+    if audit.canaries:
+        return Canaried(audit.audited, audit.dataset, audit.records())
     if audit.dataset.task not in ("multiclass", "binary"):
         raise InputError(
             f"the canaries of the ladder need classes, and the task of {audit.dataset.name} is "

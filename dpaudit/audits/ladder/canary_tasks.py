@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from dpaudit.audits.ladder.decorrelated import decorrelated_scores
 from dpaudit.audits.ladder.gradient_canaries import gradient_canary_scores
 from dpaudit.bounds.lower_bound import Skipped
 from dpaudit.data.dataset import Dataset
@@ -140,3 +141,19 @@ class GradientCanaries:
         return CanaryScores(
             gradient_canary_scores(self.trainer, self.records, self.coins, every_step=self.every_step, seed=self.seed)
         )
+
+
+@dataclass(frozen=True, eq=False)
+class DecorrelatedCanaries:
+    """A task: scores of `decorrelated_scores`."""
+
+    trainer: DpSgd
+    records: Records
+    canaries: int
+    included: BoolArray
+    seed: int
+
+    def __call__(self) -> CanaryScores:
+        """Scores, shape (canaries,)."""
+        data, _ = self.records()
+        return CanaryScores(decorrelated_scores(self.trainer, data, self.included, self.canaries, seed=self.seed))

@@ -41,7 +41,7 @@ def audit_ladder(settings: LadderSettings, audit: Audit) -> LadderResult:
             own = allotted.get(subject.name, Allotment(settings=settings, choices=[]))
             choices = {choice.rung: choice for choice in own.choices}
             for rung in settings.rungs:
-                name, sees, blind_to = RUNGS[rung]
+                name, _, blind_to = RUNGS[rung]
                 start = time.perf_counter()
                 chosen = choices.get(rung)
                 found = (
@@ -55,7 +55,7 @@ def audit_ladder(settings: LadderSettings, audit: Audit) -> LadderResult:
                         model=subject.name,
                         rung=rung,
                         name=name,
-                        sees=sees,
+                        sees=settings.sees(rung),
                         blind_to=blind_to,
                         seconds=round(time.perf_counter() - start, 3),
                         choice=chosen,

@@ -8,9 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from dpaudit.bounds.lower_bound import Finding, LowerBound
 from dpaudit.data.canaries import CanaryKind
+from dpaudit.runtime.errors import InputError
 
 Rung = Literal[0, 1, 2, 3, 4]
-CanaryScore = Literal["loss", "lira", "rmia", "white-box"]
+CanaryScore = Literal["loss", "lira", "rmia", "white-box", "decorrelated"]
 ALL: tuple[Rung, ...] = (0, 1, 2, 3, 4)
 BOUNDING: tuple[int, ...] = (2, 3, 4)
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
@@ -35,7 +36,11 @@ class LadderSettings(BaseModel):
 
     ``score`` is how a canary is scored. ``loss``: its logit-scaled confidence. ``lira``, ``rmia``: its likelihood
     ratio among ``references`` more models, each trained with half of the canaries (rung 4 then takes the loss, for its
-    runs are each other's references). ``white-box``: how far the weights moved along its gradient.
+    runs are each other's references). ``white-box``: how far the weights moved along its gradient. ``decorrelated``:
+    the same where gradients of canaries overlap, which it takes apart; it needs ``observe`` ``all-steps`` and plain
+    gradient descent, and is strongest with ``sampling`` ``full`` (`dpaudit.audits.ladder.decorrelated`).
+
+    Of texts, rung 3 audits the plan's ``[canaries]`` with ``score`` ``white-box`` or ``decorrelated``.
 
     ``observe`` is what the attack sees: the ``final`` model, or ``all-steps``. With ``start`` ``worst-case`` the runs
     of rung 4 start from a model trained on the population, where ordinary records have small gradients
@@ -96,9 +101,35 @@ class LadderSettings(BaseModel):
             raise ValueError(f"score {self.score!r} sees final models only; 'loss' and 'white-box' see all steps")
         if self.canary == "gradient" and (self.score != "white-box" or 4 in self.rungs):
             raise ValueError("canary 'gradient' is for rung 3 and the score 'white-box'; leave out rung 4")
+        if self.score == "decorrelated" and (self.observe != "all-steps" or 4 in self.rungs):
+            raise ValueError("score 'decorrelated' is for rung 3 and needs observe = \"all-steps\"; leave out rung 4")
         if 4 not in self.rungs and (self.start == "worst-case" or self.stop_early):
             raise ValueError("start and stop_early are for rung 4, which is not among the rungs")
         return self
+
+    def sees(self, rung: int) -> str:
+        """What a rung with these settings sees."""
+        if rung == 3 and self.score == "decorrelated":
+            return "the weights before and after every step, all other records, and the gradient of every canary"
+        return RUNGS[rung][1]
+
+    def refuse_texts(self, *, canaries: bool) -> None:
+        """Refuse what the ladder has for records only.
+
+        Raises:
+            InputError: rung 4, a budget, canaries that are not those of the plan, or a score that texts do not have.
+        """
+        if 4 in self.rungs or self.budget is not None:
+            raise InputError("[ladder] of texts has rungs 0 to 3 and no budget; name them in ladder.rungs.")
+        if 3 not in self.rungs:
+            return
+        if not canaries or self.model_fields_set & {"canary", "canaries"}:
+            raise InputError("rung 3 of texts audits the canaries of a table [canaries], not those of [ladder].")
+        if self.score not in ("white-box", "decorrelated"):
+            raise InputError(
+                f"ladder.score = {self.score!r} is not for texts, whose final model [membership] audits; set "
+                'score = "decorrelated" and observe = "all-steps", or leave out rung 3.'
+            )
 
     def bounds(self) -> int:
         """Lower bounds computed per model."""

@@ -1,11 +1,12 @@
 """Canaries in the format of the data: records made to be remembered, for the training of whoever trains.
 
-What each kind is, and who proposed it, is said at `dpaudit.data.canaries`; ``new-token`` is of `Panda et al. (2025)
-<https://arxiv.org/abs/2503.06808>`_. Labels that are made up are drawn uniformly among the classes, so that a model
-that never saw a canary answers its label no better than by chance.
+What each kind is, and who proposed it, is said at `dpaudit.data.canaries` and `dpaudit.data.text_canaries`. Labels
+that are made up are drawn uniformly among the classes, so that a model that never saw a canary answers its label no
+better than by chance.
 """
 
-from typing import Any, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +18,13 @@ from dpaudit.data.formats.image_folder import ImageFolder
 from dpaudit.data.formats.record_file import RecordFile, require_name
 from dpaudit.data.formats.table import CsvTable, ParquetTable
 from dpaudit.data.table_columns import kind as column_kind
+from dpaudit.data.text import read_texts
 from dpaudit.runtime import check
 from dpaudit.runtime.check import IntArray
 from dpaudit.runtime.errors import InputError
 
 TableT = TypeVar("TableT", CsvTable, ParquetTable)
-SORTS = ("mislabelled", "out-of-distribution", "blank", "clipbkd", "new-token")
+SORTS = ("mislabelled", "out-of-distribution", "blank", "clipbkd", "new-token", "sampled")
 LOSS_ON = "dpaudit_loss_on"  # the words that the loss is on; empty where it is on the whole text
 PREFIX = 12  # words of a text before the new token
 
@@ -41,14 +43,34 @@ class CanaryRecords(NamedTuple):
     tokens: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class SampledTexts:
+    """Canaries of kind ``sampled``: texts that a public model generated, in a file with a column ``text``.
+
+    Args:
+        file: CSV, Parquet, JSON lines, or a folder whose ``.txt`` files are a text each.
+    """
+
+    file: str
+    kind: ClassVar[str] = "sampled"
+
+
 def canary_records(
-    records: RecordFile, kind: str, count: int, *, label: str | None, identifier: str, text: str, tag: str, seed: int
+    records: RecordFile,
+    kind: str | SampledTexts,
+    count: int,
+    *,
+    label: str | None,
+    identifier: str,
+    text: str,
+    tag: str,
+    seed: int,
 ) -> CanaryRecords:
     """Canaries of one kind.
 
     Args:
         records: the data, with ids.
-        kind: one of `SORTS`.
+        kind: one of `SORTS`, of which ``sampled`` is given as `SampledTexts`.
         count: how many.
         label: column of the labels, where there is one.
         identifier: column of the ids, which are to be set afterwards.
@@ -59,16 +81,21 @@ def canary_records(
     Raises:
         InputError: a kind that this format cannot have, too few records to start from, no labels where they are needed.
     """
-    check.one_of("kind", kind, SORTS)
+    check.one_of("kind", kind if isinstance(kind, str) else kind.kind, SORTS)
     check.integer("count", count, at_least=2)
     rng = np.random.default_rng(seed)
+    if kind == "sampled":
+        raise InputError("canaries of kind 'sampled' are texts that a public model generated: name their file "
+                         "(--samples).")  # fmt: skip
     if kind == "new-token":
         return _new_token(records, count, text, tag, rng)
     if kind == "mislabelled":
         return _mislabelled(records, count, label, rng)
     rows = rng.integers(0, len(records), count)
     made: RecordFile
-    if isinstance(records, CsvTable):  # noqa: SIM114  # a type variable takes one type at a time
+    if isinstance(kind, SampledTexts):
+        made = _sampled(records, records.take(rows), kind.file, text, rng)
+    elif isinstance(records, CsvTable):  # noqa: SIM114  # a type variable takes one type at a time
         made = _of_table(records, records.take(rows), kind, {label, identifier}, rng)
     elif isinstance(records, ParquetTable):
         made = _of_table(records, records.take(rows), kind, {label, identifier}, rng)
@@ -197,16 +224,38 @@ def _of_images(start: ImageFolder, kind: str, rng: np.random.Generator) -> Image
 def _of_texts(records: RecordFile, rows: IntArray, kind: str, text: str, rng: np.random.Generator) -> RecordFile:
     start = records.take(rows)
     if kind != "out-of-distribution":
-        raise InputError(f"{records.where}: {kind} canaries cannot be made of texts; mislabelled, new-token and "
-                         "out-of-distribution can.")  # fmt: skip
+        raise InputError(f"{records.where}: {kind} canaries cannot be made of texts; mislabelled, new-token, sampled "
+                         "and out-of-distribution can.")  # fmt: skip
     vocabulary = np.unique([word for line in _texts(records, text) for word in line.split()])
     made = [" ".join(rng.choice(vocabulary, max(1, len(line.split())))) for line in _texts(start, text)]
     return start.with_values(text, np.array(made, object))
 
 
-def _new_token(records: RecordFile, count: int, text: str, tag: str, rng: np.random.Generator) -> CanaryRecords:
+def _sampled(records: RecordFile, start: RecordFile, file: str, text: str, rng: np.random.Generator) -> RecordFile:
+    _refuse_other_than_texts(records, "sampled")
+    samples = [" ".join(line.split()) for line in read_texts(file).texts]
+    if len(samples) < len(start):
+        raise InputError(
+            f"{file} holds {len(samples)} samples for {len(start)} canaries; generate more or lower --count."
+        )
+    first: dict[str, int] = {}
+    known = "\n".join(f" {' '.join(line.split())} " for line in _texts(records, text))
+    for place, sample in enumerate(samples):
+        if first.setdefault(sample, place) != place:
+            raise InputError(f"{file}: samples {first[sample]} and {place} have the same words; leave one out.")
+        if f" {sample} " in known:
+            raise InputError(f"{file}: sample {place} occurs in {records.where}, word for word; leave it out.")
+    chosen = rng.permutation(len(samples))[: len(start)]
+    return start.with_values(text, np.array([samples[row] for row in chosen], object))
+
+
+def _refuse_other_than_texts(records: RecordFile, kind: str) -> None:
     if isinstance(records, ArrayFile | ImageFolder):
-        raise InputError(f"{records.where}: new-token canaries need texts: JSON lines, a table or a saved data set.")
+        raise InputError(f"{records.where}: {kind} canaries need texts: JSON lines, a table or a saved data set.")
+
+
+def _new_token(records: RecordFile, count: int, text: str, tag: str, rng: np.random.Generator) -> CanaryRecords:
+    _refuse_other_than_texts(records, "new-token")
     lines = _texts(records, text)
     begin = f"<|canary-{tag}-"
     if any(begin in line for line in lines):

@@ -18,7 +18,7 @@ from dpaudit.training.federated.ledger import Entry
 from dpaudit.training.federated.local import ClientWork, Local, Trainees, slots_for
 from dpaudit.training.federated.public_data import Pretraining
 from dpaudit.training.federated.simulation import CanaryClients, ClientRows, FederationRecipe, Observer, simulate
-from dpaudit.training.keras_model import keras_targets
+from dpaudit.training.keras_model import keras_targets, network_inputs
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Federation:
             self.network,
             self.network.of_copies(self.start, lambda value: tf.repeat(value, len(rows), axis=0)),
             self.recipe,
-            features=self.dataset.features,
+            features=network_inputs(self.dataset),
             targets=keras_targets(self.dataset),
             rows=rows,
             loss=lambda outputs, truth: per_example_loss(task, outputs, truth),
@@ -82,7 +82,7 @@ class Federation:
 
     @cached_property
     def _held(self) -> Held:
-        return Held.of(self.network, self.dataset.features, keras_targets(self.dataset))
+        return Held.of(self.network, network_inputs(self.dataset), keras_targets(self.dataset))
 
     @property
     def coordinates(self) -> int:

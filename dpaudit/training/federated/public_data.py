@@ -39,6 +39,8 @@ class Pretraining(Strict):
         Raises:
             InputError: its records have another task or shape, or it has more classes.
         """
+        if dataset.task == "next-token":
+            raise InputError("pretraining reads records; a decoder starts from a file of weights, architecture.start.")
         public = load(self.source, task=dataset.task)
         if public.features.shape[1:] != dataset.features.shape[1:] or public.task != dataset.task:
             raise InputError(

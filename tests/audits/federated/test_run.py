@@ -178,7 +178,7 @@ def test_the_linear_example_finds_two_and_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["federated_digits", "federated_finetune", "federated_movielens"])
+@pytest.mark.parametrize("name", ["federated_digits", "federated_finetune", "federated_movielens", "federated_text"])
 def test_the_other_examples_run(name: str, tmp_path: Path) -> None:
     """They end with a verdict on every model that claims something, about users."""
     from dpaudit.audits.run import run as run_plan

@@ -14,6 +14,7 @@ from dpaudit.audits.audit import Audit
 from dpaudit.audits.gradient import run as gradient
 from dpaudit.audits.gradient import settings as gradient_settings
 from dpaudit.audits.gradient import stage as gradient_stage
+from dpaudit.audits.gradient.stage_inputs import StageInputs, draw_victims
 from dpaudit.audits.prior import run as prior
 from dpaudit.data.bundled import digits
 from dpaudit.runtime import plugins as registry
@@ -74,8 +75,8 @@ def test_an_attack_from_elsewhere_is_run_by_its_name(tmp_path: Path, monkeypatch
 
     given = audit(tmp_path)
     (cell,) = gradient.audit_gradients(settings(level=0.25), given).cells
-    stage = gradient_stage.StageInputs(settings(), given.records(), given.seed, given.delta, given.confidence)
-    truth, _ = gradient_stage.draw_victims(given.dataset, settings().scenario[0], 3, seed=stage.seed_for("one image"))
+    stage = StageInputs(settings(), given.records(), given.seed, given.delta, given.confidence)
+    truth, _ = draw_victims(given.dataset, settings().scenario[0], 3, seed=stage.seed_for("one image"))
     expected = [10 * np.log10(1 / np.square(record - 0.25).mean()) for record in truth[:, 0]]
     assert cell.attack == "grey"
     assert cell.psnr == pytest.approx(expected, abs=1e-3)

@@ -10,7 +10,7 @@ from PIL import Image
 from scipy.stats import chisquare
 
 from dpaudit.data.formats.arrays import ArrayFile
-from dpaudit.data.formats.canary_records import LOSS_ON, CanaryRecords, canary_records
+from dpaudit.data.formats.canary_records import LOSS_ON, CanaryRecords, SampledTexts, canary_records
 from dpaudit.data.formats.image_folder import ImageFolder
 from dpaudit.data.formats.json_lines import JsonLines
 from dpaudit.data.formats.opening import open_records
@@ -39,7 +39,7 @@ def tables(folder: Path) -> list[RecordFile]:
     return [open_records(folder / "d.csv"), open_records(folder / "d.parquet")]
 
 
-def made(records: RecordFile, kind: str, count: int = 50, **changed: Any) -> CanaryRecords:
+def made(records: RecordFile, kind: str | SampledTexts, count: int = 50, **changed: Any) -> CanaryRecords:
     said = {"label": "label", "identifier": "key", "text": "text", "tag": "t", "seed": 1, **changed}
     return canary_records(records, kind, count, **said)
 
@@ -172,6 +172,33 @@ def test_texts(tmp_path: Path) -> None:
         made(JsonLines("d.jsonl", [{"text": 1}, {"text": 2}]), "new-token", label=None)
     with pytest.raises(InputError, match="new-token canaries need texts"):
         made(ArrayFile("d.npz", {"features": np.zeros((3, 2))}, {}), "new-token", label=None)
+
+
+def test_texts_that_a_model_generated(tmp_path: Path) -> None:
+    """Each canary is a text of the file and none twice; too few, one twice and one of the data are refused."""
+    records = JsonLines("d.jsonl", [{"key": str(at), "text": f"line {at} of  a play"} for at in range(30)])
+
+    def of(*samples: str) -> CanaryRecords:
+        (tmp_path / "s.jsonl").write_text("\n".join(f'{{"text": "{sample}"}}' for sample in samples))
+        return made(records, SampledTexts(str(tmp_path / "s.jsonl")), 3, label=None)
+
+    samples = [f"strange {at} words" for at in range(5)]
+    found = of(*samples).canaries.values("text").tolist()
+    assert len(set(found)) == 3
+    assert set(found) < set(samples)
+    assert len(of(*samples, "ine 3 of a play").canaries) == 3  # whole words are compared
+    with pytest.raises(InputError, match="holds 2 samples for 3 canaries; generate more"):
+        of(*samples[:2])
+    with pytest.raises(InputError, match="samples 1 and 5 have the same words"):
+        of(*samples, "strange  1 words")
+    with pytest.raises(InputError, match=r"sample 5 occurs in d\.jsonl, word for word"):
+        of(*samples, "3 of a play")
+    with pytest.raises(InputError, match="the text of record 5 is empty"):
+        of(*samples, " ")
+    with pytest.raises(InputError, match="name their file"):
+        made(records, "sampled", label=None)
+    with pytest.raises(InputError, match="sampled canaries need texts"):
+        made(ArrayFile("d.npz", {"features": np.zeros((3, 2))}, {}), SampledTexts("s.jsonl"), label=None)
 
 
 @pytest.mark.parametrize("kind", ["mislabelled", "blank"])

@@ -1,21 +1,20 @@
-"""A result as events of TensorBoard, written through TensorFlow: numbers as scalars, the report in words as text."""
+"""Numbers and a text as events of TensorBoard, written through TensorFlow."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from dpaudit.reports.markdown import result_as_markdown
-from dpaudit.reports.to_mlflow import metric_names
-from dpaudit.results.result import Result
 from dpaudit.runtime.errors import InputError
 
 
-def log_to_tensorboard(result: Result, folder: Path) -> None:
-    """Write an events file with a scalar for each number of a result, and its Markdown form as a text.
+def write_events(numbers: Iterable[tuple[str, float]], report: str, folder: Path) -> None:
+    """Write an events file with a scalar for each number, and a text called ``report``.
 
-    The step of the scalars is 0. Results of several releases are several runs: a folder for each.
+    The step of all of them is 0. Results of several releases are several runs: a folder for each.
 
     Args:
-        result: of an audit.
+        numbers: name and value of each.
+        report: Markdown.
         folder: of the run, below what ``tensorboard --logdir`` is given.
 
     Raises:
@@ -27,9 +26,9 @@ def log_to_tensorboard(result: Result, folder: Path) -> None:
     try:
         writer = tf.summary.create_file_writer(str(folder))
         with writer.as_default(step=0):
-            for name, value in metric_names(result):
+            for name, value in numbers:
                 _write(tf, name, tf.constant(value, tf.float32), "scalars")
-            _write(tf, "report", tf.constant(result_as_markdown(result)), "text")
+            _write(tf, "report", tf.constant(report), "text")
         writer.close()
     except (tf.errors.OpError, OSError) as error:
         raise InputError(f"cannot write events of TensorBoard to {folder}: {' '.join(str(error).split())}") from error
