@@ -12,7 +12,7 @@ def model_card(result: Result) -> str:
     """A model card's front matter (``model-index``) and its section on privacy, as Markdown.
 
     The values are those of the report: the largest lower bound on ε for any mechanism, the claimed ε, the largest
-    certifiable ε, and the membership advantage of the attack with the largest bound. Strings are JSON, which is
+    certifiable ε, and the advantage of the membership attack that is right most often. Strings are JSON, which is
     YAML too, so that no name can add a key.
 
     Args:

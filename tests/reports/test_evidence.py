@@ -54,7 +54,7 @@ def test_what_did_not_run_is_not_tested() -> None:
     assert "guessing: 500" in answer(three(), "aisvs", "11.3.3 (level 3)")
     assert answer(three(), "aisvs", "11.4.1").startswith(NOT_TESTED)
     assert answer(three(), "edpb", "regurgitation").startswith(NOT_TESTED)
-    assert "in the 1 generations word for word" in answer(sections.extracted(), "edpb", "regurgitation")
+    assert "1 of 120 texts word for word" in answer(sections.extracted(), "edpb", "regurgitation")
 
 
 def test_what_dpaudit_cannot_know_is_left_open_or_stated() -> None:

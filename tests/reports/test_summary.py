@@ -158,7 +158,7 @@ def test_attackers_of_a_federation_are_those_of_its_views() -> None:
     assert any("single clients of a federation" in sentence for sentence in everything)
     federated = sections.everything().federated
     assert federated is not None
-    views = {each.view for each in (*federated.canaries, *federated.users)}
+    views: set[str] = {each.view for each in federated.canaries} | {each.view for each in federated.users}
     assert any("final model of a federation" in sentence for sentence in everything) == (
         "final-model" in views or bool(federated.lifted)
     )
