@@ -129,7 +129,7 @@ def test_chapter_of_unlearning() -> None:
     assert "Whether unlearning exposes records that stay more than before" in html
     assert 'id="claim"' not in html  # nothing was measured of the model's own claim
     assert headline(forgetting()) == "unlearning from model leaks more than claimed."
-    assert headline(forgetting(after=0.5)) == "Nothing contradicts the claim about unlearning examined."
+    assert headline(forgetting(after=0.5)) == "Nothing contradicts the claim about unlearning."
     found = forgetting().unlearning
     assert found is not None
     (said,) = unlearning_in_words(found)
