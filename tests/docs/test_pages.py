@@ -94,10 +94,14 @@ def federated(folder: Path) -> dict[str, Any]:
 
 def gradient_leakage(folder: Path) -> dict[str, Any]:
     from dpaudit.runtime.tensorflow import keras
+    from dpaudit.training.decoder import Decoder
 
     rng = np.random.default_rng(1)
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4, "tanh"), keras.layers.Dense(2)])
-    return {"model": model, "images": rng.random((8, 3)).astype(np.float32), "labels": rng.integers(2, size=8)}
+    classifier = {"model": model, "images": rng.random((8, 3)).astype(np.float32), "labels": rng.integers(2, size=8)}
+    tokens = np.array([[9, 1, 2, 3, 4], [9, 5, 6, 7, 8]], np.float64)
+    language_model = Decoder(width=16, layers=1, heads=1)((4,), 10)
+    return {**classifier, "language_model": language_model, "tokens": tokens, "counted": np.ones((2, 4))}
 
 
 def keras_model(folder: Path) -> dict[str, Any]:
