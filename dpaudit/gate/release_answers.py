@@ -53,7 +53,7 @@ def chance_of_any(answers: Mapping[Path, ReleaseAnswer]) -> float:
     >>> chance_of_any({})
     0.0
     """
-    return min(1.0, sum(each.gate.false_alarms for each in answers.values() if each.gate is not None))
+    return min(1.0, sum((each.gate.false_alarms for each in answers.values() if each.gate is not None), 0.0))
 
 
 def _answer(result: Result, claims: Sequence[Claims], before: Result | None) -> ReleaseAnswer:

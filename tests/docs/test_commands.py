@@ -65,6 +65,7 @@ TYPED = {
     "dpaudit export RUN --csv --latex": Typed(),
     "dpaudit extract IN.jsonl --others OUT.jsonl": Typed(),
     "dpaudit history FOLDER": Typed(),
+    "dpaudit history FOLDER --claims CLAIMS.toml": Typed(),
     "dpaudit init": Typed(),
     "dpaudit init --claims RESULT.json": Typed(),
     "dpaudit inspect FILE.py:NAME --clip 1 --noise-multiplier 2": Typed((TF,), code=1),  # a bare sum is not private

@@ -139,7 +139,7 @@ def u_lira(phi: FloatArray, asked: BoolArray, *, references: int) -> FloatArray:
     >>> phi = np.array([[2.0], [3.0], [-3.0], [-2.0], [2.5], [-2.5]])
     >>> asked = np.array([[True], [True], [False], [False], [True], [False]])
     >>> u_lira(phi, asked, references=4).round(1).tolist()
-    [[3.4], [-3.4]]
+    [[16.7], [-16.7]]
     """
     known, held, judged = phi[:references], asked[:references], phi[references:]
     sides = [np.where(side, known, np.nan) for side in (held, ~held)]

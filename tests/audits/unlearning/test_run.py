@@ -7,7 +7,7 @@ import pytest
 
 from dpaudit.accounting.claim import Claim
 from dpaudit.audits.audit import Audit, Subject
-from dpaudit.audits.plan import plan_from
+from dpaudit.audits.plan import load_plan, plan_from
 from dpaudit.audits.run import run
 from dpaudit.audits.unlearning.run import audit_unlearning, u_lira
 from dpaudit.audits.unlearning.settings import UnlearningSettings
@@ -29,6 +29,7 @@ from dpaudit.training.trainer import Trainer
 from tests.audits.unlearning.methods import clouds, train, written
 from tests.small_audits import ABOUT
 
+ROOT = Path(__file__).parents[3]
 HERE = "tests.audits.unlearning.methods:"
 
 
@@ -149,6 +150,16 @@ def test_training_on_with_the_rest_is_caught_on_the_stacked_engine(tmp_path: Pat
     assert retrained is not None
     assert min(before.epsilon, after.epsilon) > 0.5
     assert retrained.epsilon == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("method", "verdict"), [("finetune", "contradicted"), ("retrain", "consistent")])
+def test_the_example_shows_what_it_says(method: str, verdict: str, tmp_path: Path) -> None:
+    """Training on with the rest contradicts ε ≤ 1, training again passes; the example as it is, with its fixed seed."""
+    plan = load_plan(ROOT / "examples" / "unlearning.toml", [f"unlearning.method={method}"])
+    comparison = run(plan, folder=tmp_path).comparison("unlearning from mlp")
+    assert comparison is not None
+    assert comparison.verdict == verdict
 
 
 def test_a_function_has_no_start_to_train_on_from(tmp_path: Path) -> None:
