@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from dpaudit.audits.plan import load_plan
+from dpaudit.inspection.participation import RecordedBatches
+from dpaudit.inspection.step_trace import write_steps
 from tests.docs.pages import ROOT, Block, blocks
 from tests.fuzz import whole
 from tests.reports.test_records import audited
@@ -169,6 +171,8 @@ def furnish(folder: Path, line: str) -> None:
         (folder / name).write_text(f"no,yes,label{regions[0]}\n{rows}")
     for name in ("A.npz", "B.npz", "members.npz", "others.npz", "more.npz"):
         np.savez(folder / name, features=rng.normal(size=(60, 4)).astype(np.float32), labels=rng.integers(2, size=60))
+    dealt = [part for _ in range(20) for part in np.array_split(rng.permutation(100), 10)]
+    write_steps(folder / "steps.npz", RecordedBatches(100, dealt))
     if "IN.jsonl" in line:
         for name in ("IN", "OUT"):
             logprobs = [{"id": f"{name}{row}", "logprobs": rng.uniform(-5, -1, 8).tolist()} for row in range(60)]

@@ -32,6 +32,8 @@ def with_package(mark: pytest.MarkDecorator, package: str) -> tuple[pytest.MarkD
 
 TORCH, JAX = with_package(pytest.mark.torch, "opacus"), with_package(pytest.mark.jax, "jax_privacy")
 
+LORA = (*TORCH, *with_package(pytest.mark.torch, "transformers"))
+
 
 class Typed(NamedTuple):
     """How a command is typed: in a folder of `reader.py`, with ``smaller`` behind it where the sizes are its own.
@@ -67,6 +69,8 @@ TYPED = {
     "dpaudit init --claims RESULT.json": Typed(),
     "dpaudit inspect FILE.py:NAME --clip 1 --noise-multiplier 2": Typed((TF,), code=1),  # a bare sum is not private
     "dpaudit inspect TRACE": Typed(),
+    "dpaudit inspect examples/lora_opacus.py:build": Typed(LORA, "--budget 1s"),
+    "dpaudit inspect steps.npz --noise-multiplier 1 --rate 0.1": Typed(code=1),  # shuffled batches
     "dpaudit inspect trace": Typed(),
     "dpaudit inspect train.py:build": Typed(TORCH, "--budget 1s"),
     "dpaudit inspect train.py:build --canary-steps 400": Typed(TORCH, "--budget 1s --canary-steps 20"),
@@ -132,13 +136,14 @@ TYPED = {
     "python benchmarks/text_canaries.py --only with-privacy --canaries 300 --texts 300 --steps 4 --seeds 1 2 3": Typed(
         (TF, SLOW), "--smoke --seeds 1"
     ),
-    "python benchmarks/text_members.py --texts 1500": Typed((TF, SLOW), "--smoke"),
+    "python benchmarks/text_members.py --texts 1000": Typed((TF, SLOW), "--smoke"),
     "python benchmarks/step_canaries.py": Typed(
         (TF, SLOW), "--repeats 1 --steps 30 --short 1 --short-steps 20 --epsilons 4"
     ),
     "python benchmarks/quiet.py --seeds 1000:1200": Typed((SLOW,), "--seeds 0:1 --numpy-only"),
     "python examples/attack_table.py": Typed((TF,)),
     "python examples/jax_function.py": Typed(JAX),
+    "python examples/lora_opacus.py": Typed((*LORA, SLOW)),
     "python examples/torch_client.py": Typed(TORCH),
 }
 PEERS = "installs its peers into environments of their own; `make bench-quick` runs it with tiny sizes"

@@ -1,12 +1,13 @@
 """A trace of steps is read as it was written, and anything else is refused in one line."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from dpaudit.accounting.claim import FixedSize, GaussianSteps, Poisson, Sampling, Shuffled
-from dpaudit.inspection.participation import RecordedBatches
+from dpaudit.inspection.recorded import RecordedBatches
 from dpaudit.inspection.step_trace import read_steps, with_stated, write_steps
 from dpaudit.runtime.errors import InputError
 
@@ -26,12 +27,17 @@ def test_it_comes_back(tmp_path: Path, sampling: Sampling | None) -> None:
 def test_what_is_typed_goes_before_what_is_written() -> None:
     """And is needed where nothing is."""
     held = GaussianSteps(1.5, 3, Shuffled(3))
-    nothing = {"noise_multiplier": None, "rate": None, "steps": None, "ran": 9}
-    assert with_stated(held, **nothing) == held
-    assert with_stated(held, **{**nothing, "rate": 0.5, "steps": 7}) == GaussianSteps(1.5, 7, Poisson(0.5))
-    assert with_stated(None, **{**nothing, "rate": 0.5, "noise_multiplier": 2.0}) == GaussianSteps(2.0, 9, Poisson(0.5))
+
+    def told(
+        accounted: GaussianSteps | None, noise: float | None = None, rate: float | None = None, steps: int | None = None
+    ) -> GaussianSteps:
+        return with_stated(accounted, noise_multiplier=noise, rate=rate, steps=steps, ran=9)
+
+    assert told(held) == held
+    assert told(held, rate=0.5, steps=7) == GaussianSteps(1.5, 7, Poisson(0.5))
+    assert told(None, 2.0, 0.5) == GaussianSteps(2.0, 9, Poisson(0.5))
     with pytest.raises(InputError, match="--rate is needed"):
-        with_stated(None, **{**nothing, "noise_multiplier": 2.0})
+        told(None, 2.0)
 
 
 GOOD = {"records": np.array(5), "sizes": np.array([2, 1]), "drawn": np.array([0, 1, 2])}
@@ -53,7 +59,7 @@ STATED = {"noise_multiplier": np.array(1.0), "steps": np.array(2), "sampling": n
         ({**GOOD, **STATED, "sampling": np.array("dice")}, "sampling must be one of"),
     ],
 )
-def test_other_files_are_refused(tmp_path: Path, arrays: dict[str, np.ndarray], says: str) -> None:
+def test_other_files_are_refused(tmp_path: Path, arrays: dict[str, Any], says: str) -> None:
     """The file is named, and what is wrong with it."""
     np.savez(tmp_path / "s.npz", **arrays)
     with pytest.raises(InputError, match=says) as caught:

@@ -40,7 +40,7 @@ def convolutional() -> Any:
     return module.train()
 
 
-def one_by_one(module: Any, criterion: Any, records: Dataset) -> list[list[np.ndarray]]:
+def one_by_one(module: Any, criterion: Any, records: Dataset) -> list[list[Any]]:
     """Of each record the gradient of each trained weight, by autograd alone."""
     module.eval()
     weights = [value for value in module.parameters() if value.requires_grad]
@@ -90,7 +90,7 @@ def line() -> Dataset:
 )
 def test_scores_are_products_with_clipped_gradients(trainer: Any) -> None:
     """Of every watched step: (before - after) · clip(gradient), the gradient by autograd at the weights before."""
-    data, seen = line(), []
+    data, seen = line(), list[Any]()
     records = data.take(np.arange(40, 60))
     measure = trainer.measure(records, along_gradients=True)
     believed = trainer.measure(records, along_gradients=False)
@@ -120,7 +120,8 @@ def test_scores_are_products_with_clipped_gradients(trainer: Any) -> None:
     for last, weight in zip(seen[-1][3], final, strict=True):
         np.testing.assert_array_equal(last[0], weight)
     outputs = models[0].predict(records.features)
-    gap = outputs[np.arange(20), records.labels] - outputs[np.arange(20), 1 - records.labels]
+    labels = records.labels.astype(int)
+    gap = outputs[np.arange(20), labels] - outputs[np.arange(20), 1 - labels]
     np.testing.assert_allclose(believed(seen[-1][2], seen[-1][3])[0], gap, rtol=1e-4, atol=1e-5)  # log p / (1 - p)
 
 
