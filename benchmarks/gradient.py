@@ -221,7 +221,7 @@ def exact_texts(width: int, positions: int, batches: tuple[int, ...], *, victims
     model = text_victims(Decoder(width=width, layers=2, heads=4)((positions,), 257))
     found: dict[str, Any] = {}
     for batch in batches:
-        exact, invented, bags, seconds = 0, 0, 0, 0.0
+        exact, invented, bags, seconds = 0.0, 0, 0, 0.0
         for victim in range(victims):
             rng = np.random.default_rng([batch, victim])
             rows = rng.choice(len(shakespeare), batch, replace=False)

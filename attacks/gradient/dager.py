@@ -152,11 +152,11 @@ def _explained(prefixes: list[Prefix], weights: DecoderArrays, slopes: DecoderAr
     going[total <= small * total.max()] = False
     follows = {prefix: set(np.flatnonzero(on).tolist()) for prefix, on in zip(prefixes, going, strict=True)}
     texts: list[Prefix] = []
-    waiting = [prefix for prefix in prefixes if len(prefix) == 1]
+    waiting: list[Prefix] = [prefix for prefix in prefixes if len(prefix) == 1]
     while waiting:
         prefix = waiting.pop()
         for token in follows.get(prefix, set()):
-            longer = (*prefix, token)
+            longer: Prefix = (*prefix, token)
             if token == mark or len(longer) > places:
                 texts.append(longer[1:])
             elif follows.get(longer):

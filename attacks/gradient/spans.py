@@ -58,7 +58,7 @@ class Span:
         That times the number of dimensions, as the rounding error of a product grows with them; the root of the ratio
         where there is hardly a gap.
         """
-        return min(len(self.basis) * self.ratio, self.ratio**0.5)
+        return min(len(self.basis) * self.ratio, float(np.sqrt(self.ratio)))
 
     def distances(self, inputs: FloatArray) -> FloatArray:
         """Distance of (x, 1) from the space for inputs (..., inputs), over its length; shape (...)."""

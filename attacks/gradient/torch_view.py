@@ -85,13 +85,18 @@ def _arrays(module: Any, given: Sent, what: str) -> Arrays:
     for (name, parameter), value in zip(parameters, values, strict=True):
         if value is None:
             raise InputError(f"parameter {name!r} has no gradient: call backward() first, or freeze it.")
-        array = np.asarray(value.detach().cpu().numpy() if hasattr(value, "detach") else value, np.float64)
+        array = np.asarray(_dense(value) if hasattr(value, "detach") else value, np.float64)
         if array.shape != tuple(parameter.shape):
             raise InputError(
                 f"{what}: {name!r} must have shape {tuple(parameter.shape)}, got {array.shape}: another module?"
             )
         found.append(_as_keras(array) if name in turned else array)
     return tuple(found)
+
+
+def _dense(tensor: Any) -> Any:
+    """As NumPy; the gradient of an embedding may be sparse."""
+    return (tensor.to_dense() if tensor.is_sparse else tensor).detach().cpu().numpy()
 
 
 def _turned(module: Any) -> set[str]:

@@ -298,6 +298,8 @@ def _check_texts(plan: Plan, where: str) -> None:
         raise InputError(f"{where}: [{beside[0]}] takes no texts; use [membership] or [federated].")
     if unfit := sorted(kinds & {"cnn", "keras-json", "mlp"}):
         raise InputError(f'{where}: the architecture {unfit[0]!r} takes no texts; use kind = "decoder".')
+    if plan.gradient is not None and plan.canaries is not None:
+        raise InputError(f"{where}: [gradient] reads texts of the data; [canaries] belong in a plan of their own.")
     if plan.membership is not None and plan.membership.queries:
         raise InputError(f"{where}: membership.queries change numbers, and the data are texts; leave them out.")
     if plan.federated is not None:

@@ -80,9 +80,9 @@ def _views(given: StageInputs, sent: Scenario, chosen: DefenceSettings) -> list[
 def text_of(dataset: Dataset, row: int) -> Text:
     """The tokens of a record behind its first, up to the last that its loss is on.
 
-    >>> from dpaudit.data.text import load_text, TextRoles
-    >>> text_of(load_text("shakespeare", TextRoles(context=4)), 0)
-    (70, 114, 111, 109)
+    >>> from dpaudit.data.text import NamedTexts, TextRoles, as_records
+    >>> text_of(as_records(NamedTexts("one", ["ab"]), TextRoles(context=8)), 0)
+    (97, 98, 256)
     """
     last = 1 + int(np.flatnonzero(dataset.labels[row])[-1])
     return tuple(int(token) for token in dataset.features[row, 1 : 1 + last])

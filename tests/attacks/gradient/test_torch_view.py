@@ -7,9 +7,10 @@ import pytest
 
 torch: Any = pytest.importorskip("torch", reason="needs dpaudit[torch]; make test-torch runs it")
 
+from dpaudit.attacks.gradient.bag_of_words import BagOfWords  # noqa: E402
 from dpaudit.attacks.gradient.linear_layer import DenseInversion  # noqa: E402
 from dpaudit.attacks.gradient.torch_view import parameter_names, torch_gradient, torch_update  # noqa: E402
-from dpaudit.runtime.errors import InputError  # noqa: E402
+from dpaudit.runtime.errors import AuditFailed, InputError  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -27,6 +28,26 @@ def test_a_record_is_read_off_its_gradient() -> None:
     module, record, _ = client()
     found = DenseInversion()(torch_gradient(module, batch_size=1))
     np.testing.assert_allclose(found.records, record, atol=1e-4)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_the_tokens_of_a_batch_are_read_off_an_embedding(sparse: bool) -> None:
+    """The rows of the table that are not zero are the tokens, dense or sparse; a table tied to the head has none."""
+    torch.manual_seed(0)
+    texts = torch.tensor([[3, 7, 7, 30], [12, 3, 0, 5]])
+    module = torch.nn.Sequential(torch.nn.Embedding(40, 8, sparse=sparse), torch.nn.Linear(8, 40))
+
+    def send() -> Any:
+        logits = module(texts[:, :-1]).reshape(-1, 40)
+        torch.nn.functional.cross_entropy(logits, texts[:, 1:].reshape(-1)).backward()
+        return torch_gradient(module, batch_size=2)
+
+    assert BagOfWords().read(send()).tokens == (0, 3, 7, 12)
+    if not sparse:
+        module[1].weight = module[0].weight
+        module.zero_grad()
+        with pytest.raises(AuditFailed, match="tied to the head"):
+            BagOfWords().read(send())
 
 
 def test_gradients_by_name_and_in_order_are_the_same_view() -> None:

@@ -130,7 +130,9 @@ def test_a_bad_plan_is_refused_before_anything_runs(change: dict[str, Any], mess
 
 
 def test_attacks_on_texts_need_texts() -> None:
-    """A plan on digits with DAGER is refused in one line."""
+    """A plan on digits with DAGER is refused in one line, and so are canaries, whose tokens no text has."""
+    with pytest.raises(InputError, match="belong in a plan of their own"):
+        plan_from({**plan_table(), "canaries": {"kind": "new-token", "count": 10}})
     table = plan_table(architecture={"kind": "mlp"})
     table["data"] = {"source": "digits", "population": 0.5}
     with pytest.raises(InputError, match="'dager' reads texts, and the data are none"):
