@@ -332,12 +332,13 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smoke", action="store_true", help="small: few canaries, one epoch, one step")
+    parser.add_argument("--epochs", type=int, default=6, help="of the training without DP; default: %(default)s")
     parser.add_argument("--only", choices=("perplexity", "plain", "dp"), help="one part; default: all")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     disable_progress_bar()
     tokenizer = AutoTokenizer.from_pretrained(weights(), gguf_file=FILE)
-    count, speeches, epochs, steps = (40, 20, 1, 1) if chosen.smoke else (300, 40, 6, 2)
+    count, speeches, steps = (40, 20, 1) if chosen.smoke else (300, 40, 2)
     texts, coins = Texts(tokenizer, count, speeches, seed=1), fair_coins(count, seed=2)
     print(
         f"{count} canaries, {int(coins.sum())} of them in, {speeches} speeches; {minutes():.1f} CPU minutes", flush=True
@@ -349,7 +350,7 @@ def main() -> None:
         perplexity_twice(model, [[tokenizer.bos_token_id, *tokenizer.encode(text)[:200]] for text in spoken])
         del model
     if chosen.only in (None, "plain"):
-        without_privacy(tokenizer, texts, coins, epochs)
+        without_privacy(tokenizer, texts, coins, 1 if chosen.smoke else chosen.epochs)
     if chosen.only in (None, "dp"):
         with_privacy(tokenizer, texts, coins, steps, rate=1.0)
     print(f"{minutes():.1f} CPU minutes in all")

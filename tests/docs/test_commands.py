@@ -189,6 +189,7 @@ NOT_HERE = {
     "python benchmarks/federated.py": PEERS,
     "python benchmarks/gradient.py": PEERS,
     "python benchmarks/gradient.py --texts": "two minutes, and its figures are on the page",
+    "python benchmarks/smollm2.py": "needs the weights of a real model in an environment of its own",
     "python benchmarks/training.py": PEERS,
 }
 COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
