@@ -1,7 +1,5 @@
 """What the table ``[unlearning]`` of a plan may say."""
 
-from typing import Annotated
-
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from dpaudit.training.unlearning_method import BUILT_IN, UnlearningMethod
@@ -30,11 +28,18 @@ class UnlearningSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     method: str
-    forget: Annotated[int, Field(ge=2)] | str
+    forget: int | str
     models: int = Field(default=64, ge=1)
     references: int = Field(default=64, ge=4)
     epochs: int | None = Field(default=None, ge=1)
     epsilon: float | None = Field(default=None, ge=0)
+
+    @field_validator("forget", mode="before")
+    @classmethod
+    def _some(cls, forget: object) -> object:
+        if isinstance(forget, bool) or not isinstance(forget, int | str) or (isinstance(forget, int) and forget < 2):
+            raise ValueError(f"must be a number of records, at least 2, or a file of row numbers, got {forget!r}")
+        return forget
 
     @field_validator("references")
     @classmethod

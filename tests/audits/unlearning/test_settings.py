@@ -29,7 +29,11 @@ def plan(**table: Any) -> Any:
         ),
         ({"unlearning": {"method": ":f"}}, "or a function as"),
         ({"unlearning": {"forget": 1}}, "unlearning.forget"),
-        ({"unlearning": {"forget": 0}}, "unlearning.forget"),
+        (
+            {"unlearning": {"forget": 0}},
+            "forget.* must be a number of records, at least 2, or a file of row numbers, got 0",
+        ),
+        ({"unlearning": {"forget": 2.5}}, "or a file of row numbers, got 2.5"),
         ({"unlearning": {"references": 7}}, "must be an even number"),
         ({"unlearning": {"epochs": 3}}, "epochs belong to the method 'finetune'"),
         ({"unlearning": {"epsilon": -1.0}}, "unlearning.epsilon"),
