@@ -1,6 +1,7 @@
-"""Gradient inversion beside breaching 0.1.2, the candidate attack and the golden suite: ratios from one run.
+"""Gradient inversion beside breaching 0.1.2, the candidate attack, texts and the golden suite: ratios from one run.
 
     python benchmarks/gradient.py             full size (about eight minutes on an idle core)
+    python benchmarks/gradient.py --texts     texts from gradients of a decoder alone: share exact over B(T - 1) / width
     python benchmarks/gradient.py --smoke     tiny, to see that it runs
     python benchmarks/gradient.py --out FILE  writes ratios, figures and targets as JSON too
 
@@ -25,16 +26,21 @@ from typing import Any
 
 import numpy as np
 
+from dpaudit.attacks.gradient.bag_of_words import BagOfWords
 from dpaudit.attacks.gradient.candidate_attack import CandidateAttack, PrivacyUnits, RecordContributions
 from dpaudit.attacks.gradient.candidate_game import Game, play_games
+from dpaudit.attacks.gradient.dager import Dager
 from dpaudit.attacks.gradient.dense_network import DenseNetwork
 from dpaudit.attacks.gradient.gradient_matching import GradientMatching
 from dpaudit.attacks.gradient.inverting_gradients import InvertingGradients
 from dpaudit.attacks.gradient.metrics import assignment, psnr
-from dpaudit.attacks.gradient.observed_gradient import batch_gradient
+from dpaudit.attacks.gradient.observed_gradient import batch_gradient, text_gradient, text_victims
 from dpaudit.attacks.gradient.victims import Victims
 from dpaudit.data.bundled import digits, mnist_5000
+from dpaudit.data.text import TextRoles, load_text
+from dpaudit.runtime.errors import AuditFailed
 from dpaudit.runtime.tensorflow import keras, tf
+from dpaudit.training.decoder import Decoder
 
 HERE = Path(__file__).resolve().parent
 ENVIRONMENT = HERE.parent / ".benchmark-env" / "gradient"
@@ -208,9 +214,47 @@ def prior_runs(runs: int) -> float:
     return seconds
 
 
+def exact_texts(width: int, positions: int, batches: tuple[int, ...], *, victims: int, made: str) -> dict[str, Any]:
+    """Share of texts recovered word for word, by batch size: new texts for each victim of one untrained model."""
+    shakespeare = load_text("shakespeare", TextRoles(context=positions))
+    keras.utils.set_random_seed(width)
+    model = text_victims(Decoder(width=width, layers=2, heads=4)((positions,), 257))
+    found: dict[str, Any] = {}
+    for batch in batches:
+        exact, invented, bags, seconds = 0, 0, 0, 0.0
+        for victim in range(victims):
+            rng = np.random.default_rng([batch, victim])
+            rows = rng.choice(len(shakespeare), batch, replace=False)
+            tokens, counted = shakespeare.features[rows].astype(np.float64), shakespeare.labels[rows].astype(np.float64)
+            if made == "random":
+                tokens[:, 1:] = rng.integers(0, 256, (batch, positions))
+                counted[:] = 1
+            truth = {tuple(t[1 : 1 + int(c.sum())].astype(int).tolist()) for t, c in zip(tokens, counted, strict=True)}
+            given = {int(token) for t, c in zip(tokens, counted, strict=True) for token in t[: int(c.sum())]}
+            view = text_gradient(model, tokens, counted)
+            begin = time.process_time()
+            try:
+                texts = set(Dager().read(view).texts or ())
+            except AuditFailed:
+                texts = set()
+            seconds += time.process_time() - begin
+            exact += len(texts & truth) / len(truth)
+            invented += len(texts - truth)
+            bags += set(BagOfWords().read(view).tokens) == given
+        share = batch * (positions - 1) / width
+        found[f"B = {batch}, B(T - 1) / d = {share:.2f}"] = exact / victims
+        print(
+            f"texts, {made}, d = {width}, T = {positions}: B = {batch}, B(T - 1) / d = {share:.2f}: exact "
+            f"{exact / victims:.3f}, invented {invented}, bag exact {bags} of {victims}, CPU {seconds / victims:.2f} s",
+            flush=True,
+        )
+    return found
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smoke", action="store_true", help="tiny, to see that it runs")
+    parser.add_argument("--texts", action="store_true", help="texts from gradients alone")
     parser.add_argument("--threads", type=int, default=1, help="threads on both sides")
     parser.add_argument("--out", type=Path, help="JSON file to write")
     chosen = parser.parse_args()
@@ -221,7 +265,12 @@ def main() -> int:
         small = {"victims": 3, "alone": 2, "repeats": 1, "threads": chosen.threads}
         compare("digits", digits(), "sigmoid", found, **small, budgets=(10,), tolerance=1e-11)
         found["figures"]["5 candidate attacks, s"] = prior_runs(5)
-    else:
+        found["figures"]["texts"] = exact_texts(32, 8, (1, 4), victims=1, made="random")
+    for made in () if chosen.smoke else ("random", "Shakespeare"):
+        for width, positions, batches in ((64, 8, (1, 2, 4, 6, 8, 9)), (96, 16, (1, 2, 3, 4, 5, 6, 7))):
+            title = f"exact texts, {made}, d = {width}, T = {positions}"
+            found["figures"][title] = exact_texts(width, positions, batches, victims=10, made=made)
+    if not (chosen.smoke or chosen.texts):
         full = {"victims": 64, "alone": 16, "repeats": 3, "threads": chosen.threads}
         compare("digits", digits(), "sigmoid", found, **full, budgets=(10, 30, 100), tolerance=1e-11)
         large = {**full, "repeats": 1}

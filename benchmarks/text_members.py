@@ -2,7 +2,7 @@
 
     python benchmarks/text_members.py                   4 references
     python benchmarks/text_members.py --references 16   the same with 16
-    python benchmarks/text_members.py --texts 1500      fewer texts
+    python benchmarks/text_members.py --texts 1000      fewer texts
     python benchmarks/text_members.py --smoke           300 texts, one epoch
 
 A small model is trained on public speeches of Shakespeare and then fine-tuned without DP on half of 4,000 others. The
@@ -21,7 +21,7 @@ import numpy as np
 from dpaudit.attacks.membership.base import Base
 from dpaudit.attacks.membership.calibrated import Calibrated, Offset
 from dpaudit.attacks.membership.lira import Lira
-from dpaudit.attacks.membership.pools import leave_pair_out
+from dpaudit.attacks.membership.pools import Attack, leave_pair_out
 from dpaudit.data.inclusion import complementary_pairs
 from dpaudit.data.text import TextRoles, load_text
 from dpaudit.runtime.check import BoolArray, FloatArray
@@ -56,7 +56,7 @@ def ratio(scores: FloatArray, beside: FloatArray, member: BoolArray) -> tuple[fl
 def measure(texts: int, references: int, epochs: int) -> None:
     """Train the public model and the pool, attack, print."""
     begin = time.process_time()
-    data = load_text("shakespeare", TextRoles(context=48))
+    data = load_text("shakespeare", TextRoles(context=32))
     order = np.random.default_rng(1).permutation(len(data))
     private, public = data.take(order[:texts]), data.take(order[texts : 4 * texts])
     trainer = DpSgd(
@@ -91,7 +91,8 @@ def measure(texts: int, references: int, epochs: int) -> None:
     against_public = np.logaddexp(0, -own) - np.logaddexp(0, -pool.phi)
     print(f"public model: loss {np.logaddexp(0, -own).mean():.3f}, tuned {np.logaddexp(0, -pool.phi).mean():.3f}")
     print(f"public-model difference: TPR at 1 % FPR {tpr(against_public, included):.4f}", flush=True)
-    for name, attack in {"offset": Offset(), "lira": Lira(), "base": Base(), "calibrated": Calibrated()}.items():
+    attacks: dict[str, Attack] = {"offset": Offset(), "lira": Lira(), "base": Base(), "calibrated": Calibrated()}
+    for name, attack in attacks.items():
         scores = leave_pair_out(attack, pool)
         times, low, high = ratio(scores, against_public, included)
         print(

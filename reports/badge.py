@@ -54,7 +54,8 @@ def badge_words(result: Result) -> tuple[str, str]:
     subjects = claimed or [model.name for model in result.models]
     worst = min((words.verdict(result, name) for name in subjects), key=words.SEVERITY.index, default="no claim")
     if len(subjects) == 1:
-        return words.short(printable(_one(summary_row(result, subjects[0]))), LONGEST), worst
+        whose = f"{words.short(subjects[0], 25)}: " if len(result.models) > 1 else ""
+        return words.short(printable(whose + _one(summary_row(result, subjects[0]))), LONGEST), worst
     if not claimed:
         return f"{words.count_of(len(subjects), 'model')} measured, no claim", worst
     counts = [

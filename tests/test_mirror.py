@@ -83,7 +83,7 @@ THROUGH = {
     "tests/results/test_frames.py": "audits.record_scores",
     "tests/results/test_parity.py": "accounting.accounted_claim",
     "tests/results/test_result_types.py": (
-        "results.federated results.gradient results.membership results.prior results.trace"
+        "results.federated results.gradient results.membership results.prior results.text_gradient results.trace"
     ),
     "tests/self_test/faults/test_run.py": (
         "self_test.faults.rung_0 self_test.faults.rung_1 self_test.faults.started "

@@ -111,6 +111,8 @@ def everything(
     moved: list[Move] = []
     for size, until in zip(sizes, UNTIL_MOVES, strict=False):
         clock.stage(until)
+        if moved and not clock.allows(f"one example in batches of {size}"):
+            continue
         moved += measure_moves(
             asked, size, noise, level=probe.level / 3 / 32, patience=Patience(points, places, repeats)
         )
@@ -126,7 +128,7 @@ def everything(
     zeros = _plain(asked, noise)
     if not of_the_mean:
         findings += check_empty(asked, zeros)
-    findings += [*check_extremes(asked, zeros), *check_state(asked)]
+    findings += [*check_extremes(asked, zeros, noise.spacing), *check_state(asked)]
     if probe.stated.noise_multiplier:
         findings += [] if now_and_then else check_excited(asked, noise)
         if (

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from dpaudit.accounting.claim import Claim, GaussianSteps
 from dpaudit.bounds.lower_bound import Finding, Unchecked
 from dpaudit.inspection.mechanism import Mechanism, Stated
-from dpaudit.inspection.participation import RecordedBatches, StatedParticipation, inspect_participation
+from dpaudit.inspection.participation import StatedParticipation, inspect_participation
+from dpaudit.inspection.recorded import RecordedBatches
 
 # What a trace of batches leaves open, and the step itself answers.
 ASKED_OF_THE_STEP = ("noise at every step", "the accountant's own count of steps")

@@ -28,8 +28,14 @@ class Extreme:
     ordinary: bool = False
 
 
-def check_extremes(probe: Probe, noise: FloatArray) -> list[Finding]:
-    """They must not get past the clip, and a tiny one must be as good as none."""
+def check_extremes(probe: Probe, noise: FloatArray, spacing: float) -> list[Finding]:
+    """They must not get past the clip, and a tiny one must be as good as none.
+
+    Args:
+        probe: the mechanism.
+        noise: releases of batches of zeros, (calls, coordinates).
+        spacing: of releases that are rounded; else 0.
+    """
     scale = max(float(noise.std()), probe.stated.first_noise(probe.batch_size))
     reach = (
         probe.stated.law.reach(probe.level)
@@ -39,10 +45,10 @@ def check_extremes(probe: Probe, noise: FloatArray) -> list[Finding]:
     limit = 2 * probe.stated.sensitivity(probe.batch_size) + scale * (reach + 8)
     asked = (extreme for extreme in _extremes(probe) if probe.clock.allows(KIND))
     found = [finding for extreme in asked for finding in _fed(probe, extreme, limit)]
-    return [*_worst(found, "non-finite gradient"), *_worst(found, "tiny gradient"), *_beside_nan(probe)]
+    return [*_worst(found, "non-finite gradient"), *_worst(found, "tiny gradient"), *_beside_nan(probe, spacing)]
 
 
-def _beside_nan(probe: Probe) -> list[Finding]:
+def _beside_nan(probe: Probe, spacing: float) -> list[Finding]:
     """What stands in for a gradient that is NaN may not be made from the others. Needs a reset."""
     if probe.mechanism.reset is None or not probe.clock.allows(KIND):
         return []
@@ -56,7 +62,8 @@ def _beside_nan(probe: Probe) -> list[Finding]:
                 releases.append(probe.raw(batch, reset=True))
         except InputError:  # it refuses such a batch
             return []
-    moved = probe.stated.length(releases[1] - releases[0]) / probe.stated.sensitivity(probe.batch_size)
+    rounding = probe.stated.length(np.full(probe.coordinates, spacing))
+    moved = (probe.stated.length(releases[1] - releases[0]) - rounding) / probe.stated.sensitivity(probe.batch_size)
     if not moved > 1 + TOLERANCE:  # NaN is reported already
         return []
     return [

@@ -35,8 +35,7 @@ def check_independence(probe: Probe, noise: NoiseRun) -> list[Finding]:
     if any(finding.check == "frozen seed" for finding in repeated):
         return repeated
     # Each of these makes what is counted after it less sure, so one finding is enough.
-    shared = [*_between_variables(noise, level), *_within_variables(noise, level)]
-    shared = shared or _at_a_distance(noise, level)
+    shared = [*_between_variables(noise, level), *_within_variables(noise, level)] or _at_a_distance(noise, level)
     return shared or _from_step_to_step(probe, noise, level) or repeated
 
 
@@ -200,9 +199,8 @@ def _coordinates(probe: Probe, noise: NoiseRun, level: float) -> list[Finding]:
         return []
     variable = int(np.searchsorted(np.cumsum(noise.sizes), worst, side="right"))
     where = f"coordinate {worst - probe.slices[variable].start} of variable {variable}"
-    return [
-        _free(f"{where} has {math.sqrt(found[worst] / calls):.3g} times the noise of the others", found[worst] == 0)
-    ]
+    ratio = math.sqrt(found[worst] / calls)
+    return [_free(f"{where} has {ratio:.3g} times the noise of the others", ratio == 0)]
 
 
 def _projections(noise: NoiseRun, level: float) -> list[Finding]:

@@ -24,7 +24,7 @@ class Clock:
 
     seconds: float = math.inf
     planned: float = math.inf
-    begin: float = field(default_factory=time.monotonic)
+    begin: float = field(default_factory=lambda: time.monotonic())
     until: float = math.inf
     late: dict[str, None] = field(default_factory=dict)
 

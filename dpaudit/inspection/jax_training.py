@@ -14,7 +14,7 @@ from dpaudit.accounting.claim import GaussianSteps, Poisson
 from dpaudit.bounds.lower_bound import Unchecked
 from dpaudit.inspection.built_training import BuiltTraining
 from dpaudit.inspection.mechanism import SHAPES, Array, Mechanism, Stated
-from dpaudit.inspection.participation import RecordedBatches
+from dpaudit.inspection.recorded import RecordedBatches
 from dpaudit.runtime.errors import InputError
 from dpaudit.runtime.jax import jax_module
 

@@ -57,6 +57,8 @@ def listen(
     weight = np.array([kind.share for kind in choices])
     whiten = None if covariance is None else inverse_root(covariance)
     block = min(BLOCK, max(1, int(HELD) // probe.coordinates)) if whiten is None else len(whiten)
+    if whiten is None and planned is not None:
+        block = int(np.clip(planned, min(LEAST_BLOCK, block), block))
     first = np.tile(np.arange(len(choices)), OF_EACH)  # of each kind something
     gathered = _Gathered(probe, calls if planned is None else min(calls, planned), rng)
     done, begin = 0, time.monotonic()

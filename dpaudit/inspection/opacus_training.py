@@ -15,7 +15,7 @@ from dpaudit.inspection.check_grad_samples import check_grad_samples
 from dpaudit.inspection.mechanism import Mechanism, Stated
 from dpaudit.inspection.neighbouring_build import compare_neighbours
 from dpaudit.inspection.opacus_step import COORDINATES, ghost_step, is_ghost, optimizer_step
-from dpaudit.inspection.participation import RecordedBatches
+from dpaudit.inspection.recorded import RecordedBatches
 from dpaudit.runtime.errors import InputError
 from dpaudit.runtime.pytorch import checked_parameters, is_of_torch, opacus_module, torch_module
 

@@ -4,60 +4,24 @@ What a trace cannot be under the claim (a step too many, a record twice in a bat
 unlikely is tested by exact tails at a stated level, which all tests share.
 """
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
 
 from dpaudit.accounting.claim import Claim, FixedSize, GaussianSteps, Poisson, Shuffled
-from dpaudit.accounting.composed import epsilon_of_steps
-from dpaudit.accounting.gaussian import gaussian_epsilon
 from dpaudit.bounds.lower_bound import Finding, Unchecked
+from dpaudit.inspection.epochs import MOST_PLACES, check_epochs
 from dpaudit.inspection.over_time import dependent, repeats
+from dpaudit.inspection.recorded import RecordedBatches, Seen, finding_of
 from dpaudit.inspection.together import MOST_RECORDS, together
 from dpaudit.runtime import check
-from dpaudit.runtime.check import IntArray
-from dpaudit.runtime.errors import InputError
 from dpaudit.scores.binomial_tails import CountSpread, found_with, spread, too_large
 
 LEVEL = 1e-6
-MOST_PLACES = 10_000_000  # records times batches of an epoch, whose counts are held in memory
 # That share the level: the total, counts twice, batch sizes twice, pairs (or places in an epoch), repeated batches,
 # batches that depend on earlier ones.
 TESTS = 8
-
-
-@dataclass(frozen=True)
-class RecordedBatches:
-    """What a training left behind.
-
-    Args:
-        records: records in the training data; users where users are sampled.
-        batches: the records of each step, whole numbers below ``records``.
-        noise_draws: how often noise was drawn; None when nobody counted.
-        accounted_steps: steps the accountant was told; None when nobody counted.
-    """
-
-    records: int
-    batches: Sequence[IntArray]
-    noise_draws: int | None = None
-    accounted_steps: int | None = None
-
-    def __post_init__(self) -> None:
-        check.integer("records", self.records, at_least=1)
-        if not len(self.batches):
-            raise InputError("batches must hold at least one step.")
-        for step, batch in enumerate(self.batches):
-            ids = np.asarray(batch)
-            if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu"):
-                raise InputError(f"the batch of step {step} must be a list of record numbers.")
-            if ids.size and (ids.min() < 0 or ids.max() >= self.records):
-                raise InputError(
-                    f"the batch of step {step} must hold records 0 to {self.records - 1}, "
-                    f"got {int(ids.min())} to {int(ids.max())}."
-                )
 
 
 @dataclass(frozen=True)
@@ -100,11 +64,11 @@ def inspect_participation(
     share = check.open_unit("level", level) / TESTS
     sizes = np.array([len(batch) for batch in trace.batches])
     counts = np.bincount(np.concatenate([np.asarray(b, np.int64) for b in trace.batches]), minlength=trace.records)
-    seen = _Seen(assumed, trace, sizes, counts, share, claim)
+    seen = Seen(assumed, trace, sizes, counts, share, claim)
     if assumed.sampling.rate == 1:
         drawn = []
     elif isinstance(assumed.sampling, Shuffled):
-        drawn = _shuffled(seen, assumed.sampling.batches_per_epoch)
+        drawn = check_epochs(seen, assumed.sampling.batches_per_epoch)
     else:
         drawn = _rate(seen)
         drawn += _spread(seen, of_rate=not drawn)
@@ -114,39 +78,6 @@ def inspect_participation(
     return StatedParticipation((*_counted(assumed, trace), *drawn, *_pairs(seen)), _not_checked(seen))
 
 
-@dataclass(frozen=True)
-class _Seen:
-    assumed: GaussianSteps
-    trace: RecordedBatches
-    sizes: IntArray
-    counts: IntArray
-    level: float  # of each test
-    claim: Claim | None
-
-    @property
-    def steps(self) -> int:
-        return len(self.trace.batches)
-
-    @property
-    def rate(self) -> float:
-        return self.assumed.sampling.rate
-
-    def epsilon(self, rate: float) -> float | None:
-        """What a record drawn at this rate has for certain; None without a claim or where no accounting is known."""
-        sampling = self.assumed.sampling
-        if self.claim is None or not 0 < rate <= 1:
-            return None
-        if isinstance(sampling, FixedSize):
-            if self.claim.adjacency == "add-remove":
-                return None
-            records = self.trace.records
-            sampling = FixedSize(min(records, max(1, round(rate * records))), records)
-        else:
-            sampling = Poisson(rate)
-        really = replace(self.assumed, sampling=sampling, slack=0.0)
-        return epsilon_of_steps(really, delta=self.claim.delta, adjacency=self.claim.adjacency).certain
-
-
 def _counted(assumed: GaussianSteps, trace: RecordedBatches) -> list[Finding]:
     findings = []
     steps = len(trace.batches)
@@ -154,39 +85,38 @@ def _counted(assumed: GaussianSteps, trace: RecordedBatches) -> list[Finding]:
     if steps > accounted:
         remedy = "step the accountant at every update, and keep its count over resumes"
         findings.append(
-            _finding("steps", f"{steps} updates", f"{accounted} were accounted", "every update accounted", remedy)
+            finding_of("steps", f"{steps} updates", f"{accounted} were accounted", "every update accounted", remedy)
         )
     if trace.noise_draws is not None and trace.noise_draws < steps:
         seen = f"noise was drawn {trace.noise_draws} times"
-        findings.append(
-            _finding("noise draws", f"{steps} updates", seen, "noise at every update", "add noise before every update")
-        )
+        remedy = "add noise before every update"
+        findings.append(finding_of("noise draws", f"{steps} updates", seen, "noise at every update", remedy))
     for step, batch in enumerate(trace.batches):
         if len(np.unique(batch)) < len(batch):
             seen = "a record is in it more than once"
             expected, remedy = "each record at most once in a batch", "sample without replacement within a batch"
-            findings.append(_finding("repeated record", f"the batch of step {step}", seen, expected, remedy))
+            findings.append(finding_of("repeated record", f"the batch of step {step}", seen, expected, remedy))
             break
     return findings
 
 
-def _repeated(seen: _Seen) -> list[Finding]:
+def _repeated(seen: Seen) -> list[Finding]:
     """Whether whole batches come back: one partition of the data used again and again, or steps that are replayed."""
     trace = seen.trace
     keys = [np.sort(np.asarray(batch, np.int64)).tobytes() for batch in trace.batches if len(batch) > 3]
     if len(keys) - len(set(keys)) > len(keys) // 4:
         what = f"only {len(set(keys))} different ones: the data is cut once and never shuffled"
         remedy = "draw each batch by Poisson coins; a fixed cut has no amplification by sampling"
-        return [_finding("fixed batches", f"{len(keys)} batches", what, "fresh batches at every step", remedy)]
+        return [finding_of("fixed batches", f"{len(keys)} batches", what, "fresh batches at every step", remedy)]
     again = repeats(trace.batches, trace.records, seen.assumed.sampling, seen.level) if seen.rate < 1 else 0
     if not again:
         return []
     what = f"{again} of them are the same as an earlier one"
     remedy = "draw each batch afresh, also when a training is resumed"
-    return [_finding("repeated batch", f"{seen.steps} batches", what, "fresh batches at every step", remedy)]
+    return [finding_of("repeated batch", f"{seen.steps} batches", what, "fresh batches at every step", remedy)]
 
 
-def _over_time(seen: _Seen) -> list[Finding]:
+def _over_time(seen: Seen) -> list[Finding]:
     """Batches that share too many or too few records with earlier ones."""
     if seen.rate == 1:
         return []
@@ -194,7 +124,7 @@ def _over_time(seen: _Seen) -> list[Finding]:
     if found is None:
         return []
     return [
-        _finding(
+        finding_of(
             "dependent batches",
             f"{seen.steps} batches",
             f"{found.what}: {found.seen} records are shared",
@@ -204,7 +134,7 @@ def _over_time(seen: _Seen) -> list[Finding]:
     ]
 
 
-def _rate(seen: _Seen) -> list[Finding]:
+def _rate(seen: Seen) -> list[Finding]:
     """More participations in all, or larger batches, than were accounted."""
     total, coins, sampling = int(seen.counts.sum()), seen.steps * seen.trace.records, seen.assumed.sampling
     largest, remedy = int(seen.sizes.max()), "account with the rate at which records were really drawn"
@@ -218,11 +148,11 @@ def _rate(seen: _Seen) -> list[Finding]:
             return []
         rate = total / coins
         observed, expected = f"{total} participations, a rate of {rate:.4g}", f"a rate of {seen.rate:.4g}"
-    found = _finding("sampling rate", f"{seen.steps} batches", observed, expected, remedy)
+    found = finding_of("sampling rate", f"{seen.steps} batches", observed, expected, remedy)
     return [replace(found, true_epsilon=seen.epsilon(rate))]
 
 
-def _spread(seen: _Seen, *, of_rate: bool) -> list[Finding]:
+def _spread(seen: Seen, *, of_rate: bool) -> list[Finding]:
     """Counts of records, and sizes of batches where the rate is right, against those of the sampler accounted for."""
     trace, steps, rate = seen.trace, f"{seen.steps} batches", seen.rate
     coins = isinstance(seen.assumed.sampling, Poisson)
@@ -240,28 +170,28 @@ def _spread(seen: _Seen, *, of_rate: bool) -> list[Finding]:
         what = "every record about equally often" if alike else "batches of about one size"
         expected = "the spread of independent coins" if coins else "batches drawn afresh at every step"
         findings.append(
-            _finding("sampler", steps, f"{what}: shuffled or cut, not drawn as accounted", expected, remedy)
+            finding_of("sampler", steps, f"{what}: shuffled or cut, not drawn as accounted", expected, remedy)
         )
     elif uneven and of_rate:
         observed = f"from {seen.sizes.min()} to {seen.sizes.max()} records in a batch"
         expected = "sizes as independent coins give them" if coins else "batches of one size"
-        findings.append(_finding("sampler", steps, observed, expected, remedy))
+        findings.append(finding_of("sampler", steps, observed, expected, remedy))
     if counts.above is not None or too_large(seen.counts, seen.steps, rate, seen.level):
         findings += _drawn_most(seen)
     never = int((seen.counts == 0).sum())
     if never and stats.binom.sf(never - 1, trace.records, (1 - rate) ** seen.steps) < seen.level:
         observed = f"{never} of {trace.records} records were never drawn"
         expected, remedy = "every record can be drawn", "drop no remainder"
-        findings.append(_finding("dropped remainder", steps, observed, expected, remedy))
+        findings.append(finding_of("dropped remainder", steps, observed, expected, remedy))
     elif counts.below is not None and not findings:
         observed = f"{int((seen.counts <= counts.below).sum())} of {trace.records} records at most {counts.below} times"
         expected = f"about {seen.steps * rate:.4g} times"
-        found = _finding("records drawn seldom", steps, observed, expected, "draw every record at the accounted rate")
+        found = finding_of("records drawn seldom", steps, observed, expected, "draw every record at the accounted rate")
         findings.append(replace(found, severity="warning"))
     return findings
 
 
-def _drawn_most(seen: _Seen) -> list[Finding]:
+def _drawn_most(seen: Seen) -> list[Finding]:
     """The records drawn most in one half of the steps, and their rate in the other half, which nothing selected."""
     always = seen.counts == seen.steps
     records, half = seen.trace.records, seen.steps // 2
@@ -275,7 +205,7 @@ def _drawn_most(seen: _Seen) -> list[Finding]:
         most, rate = always, 1.0
     elif rate <= seen.rate:  # it did not last: the counts themselves remain
         most, rate = seen.counts == seen.counts.max(), float(seen.counts.max()) / seen.steps
-    found = _finding(
+    found = finding_of(
         "records drawn often",
         f"{seen.steps} batches",
         f"{int(most.sum())} of {records} records are drawn at a rate of {rate:.3g}; the most drawn is in "
@@ -286,69 +216,7 @@ def _drawn_most(seen: _Seen) -> list[Finding]:
     return [replace(found, true_epsilon=seen.epsilon(rate))]
 
 
-def _shuffled(seen: _Seen, batches: int) -> list[Finding]:
-    """Every record once an epoch, in batches of one size but for the last, in a new order each time."""
-    findings, records = [], seen.trace.records
-    steps = f"{seen.steps} batches, {batches} an epoch"
-    epochs = [seen.trace.batches[start : start + batches] for start in range(0, seen.steps, batches)]
-    per_epoch = np.stack([np.bincount(np.concatenate([np.asarray(b) for b in e]).astype(np.int64), minlength=records)
-                          for e in epochs])  # fmt: skip
-    remedy = "deal every record into one batch of each epoch"
-    if per_epoch.max() > 1:
-        most = int(seen.counts.max())
-        observed = f"{int((per_epoch > 1).any(axis=0).sum())} of {records} records are in several batches of an epoch"
-        found = _finding("repeated record", steps, observed, "each record once an epoch", remedy)
-        findings.append(replace(found, true_epsilon=_of_times(seen, most)))
-    whole = per_epoch[: seen.steps // batches]
-    missing = int((whole == 0).sum(axis=1).max(initial=0))
-    if missing and not findings:
-        observed = f"up to {missing} of {records} records are in no batch of an epoch"
-        found = _finding("dropped remainder", steps, observed, "each record once an epoch", "drop no remainder")
-        findings.append(replace(found, severity="warning"))
-    # The largest batch of which so many make an epoch, with or without a remainder.
-    largest = max(records // batches, math.ceil(records / (batches - 1)) - 1) if batches > 1 else records
-    if seen.sizes.max() > largest:
-        observed = f"batches of up to {int(seen.sizes.max())} records"
-        findings.append(_finding("batch size", steps, observed, f"at most {largest}", remedy))
-    return [*findings, *_places(seen, epochs, batches)]
-
-
-def _of_times(seen: _Seen, times: int) -> float | None:
-    """ε of a record in so many of the batches, at least: that of the sum of all releases."""
-    if seen.claim is None:
-        return None
-    moved = 2.0 if seen.claim.adjacency == "replace-one" else 1.0
-    if seen.assumed.noise_multiplier == 0:
-        return math.inf
-    return gaussian_epsilon(moved * times / math.sqrt(seen.steps) / seen.assumed.noise_multiplier, seen.claim.delta)
-
-
-def _places(seen: _Seen, epochs: Sequence[Sequence[IntArray]], batches: int) -> list[Finding]:
-    """Records that come back in the same place of the epoch: the order is not drawn afresh."""
-    records = seen.trace.records
-    if records * batches > MOST_PLACES:
-        return []
-    places = np.zeros((records, batches), np.int32)
-    for epoch in epochs:
-        for place, batch in enumerate(epoch):
-            places[np.asarray(batch, np.int64), place] += 1
-    often = int(places.max())
-    share = seen.sizes.max() / records
-    if often < 2 or stats.binom.sf(often - 1, len(epochs), share) * places.size >= seen.level:
-        return []
-    record, place = divmod(int(places.argmax()), batches)
-    return [
-        _finding(
-            "fixed place",
-            f"{len(epochs)} epochs",
-            f"record {record} is in batch {place} of {often} of them",
-            "a new order in every epoch",
-            "shuffle all records at the start of each epoch",
-        )
-    ]
-
-
-def _pairs(seen: _Seen) -> list[Finding]:
+def _pairs(seen: Seen) -> list[Finding]:
     """Two records that go together hide nobody: who sees the one knows that the other was drawn."""
     if seen.rate == 1:
         return []
@@ -356,7 +224,7 @@ def _pairs(seen: _Seen) -> list[Finding]:
     if found is None:
         return []
     return [
-        _finding(
+        finding_of(
             "records together",
             f"{seen.steps} batches",
             f"records {found.first} and {found.second} are in {found.both} batches together, of the "
@@ -367,7 +235,7 @@ def _pairs(seen: _Seen) -> list[Finding]:
     ]
 
 
-def _not_checked(seen: _Seen) -> tuple[Unchecked, ...]:
+def _not_checked(seen: Seen) -> tuple[Unchecked, ...]:
     trace, found = seen.trace, []
     if trace.noise_draws is None:
         found.append(Unchecked("noise at every step", "the trace does not say how often noise was drawn"))
@@ -394,7 +262,3 @@ def _not_checked(seen: _Seen) -> tuple[Unchecked, ...]:
         reason = f"{seen.steps} steps are too few to tell any rate of one record from {seen.rate:.3g}"
         found.append(Unchecked("the rate of a single record", reason))
     return tuple(found)
-
-
-def _finding(check: str, fed: str, observed: str, expected: str, remedy: str) -> Finding:
-    return Finding(check, "violation", fed, observed, expected, remedy, rung=0)

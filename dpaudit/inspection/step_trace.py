@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dpaudit.accounting.claim import SAMPLINGS, FixedSize, GaussianSteps, Poisson, Sampling, Shuffled
-from dpaudit.inspection.participation import RecordedBatches
+from dpaudit.inspection.recorded import RecordedBatches
 from dpaudit.runtime import check
 from dpaudit.runtime.errors import InputError
 from dpaudit.runtime.files import read_npz, write_npz

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dpaudit.accounting.claim import GaussianSteps
-from dpaudit.inspection.participation import RecordedBatches
+from dpaudit.inspection.recorded import RecordedBatches
 from dpaudit.inspection.step_trace import write_steps
 from dpaudit.runtime.check import IntArray
 from dpaudit.runtime.errors import InputError

@@ -80,6 +80,8 @@ def read_safetensors(path: Path) -> Arrays:
             if entry["dtype"] == "BF16":
                 values = (values.astype(np.uint32) << 16).view(np.float32)
             arrays[name] = values if values.dtype == np.float64 else values.astype(np.float32)
+    except InputError:
+        raise
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError, struct.error) as error:
         raise InputError(f"start weights: {path} is no safetensors file: {one_line(error)}") from error
     return arrays

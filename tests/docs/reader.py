@@ -57,6 +57,12 @@ SMALLER = {
         "model.plain.epochs=1",
         "model.private.epochs=1",
     ),
+    "text_gradient.toml": (
+        "gradient.victims=1",
+        "gradient.architecture.width=24",
+        'gradient.scenario=[{ name = "one text", batch = 1 }]',
+        'gradient.defence=[{ name = "ε = 8", clip = 1.0, epsilon = 8.0 }]',
+    ),
     "prior_attack.toml": (
         "prior.candidates=[10]",
         "prior.noise_multipliers=[5.0]",

@@ -100,6 +100,7 @@ TYPED = {
     "dpaudit run examples/gradient_leakage.toml": Typed((TF,)),
     "dpaudit run examples/language_model.toml": Typed((TF,)),
     "dpaudit run examples/prior_attack.toml": Typed((TF,)),
+    "dpaudit run examples/text_gradient.toml": Typed((TF,)),
     "dpaudit run examples/unlearning.toml": Typed((TF,)),
     "dpaudit run examples/unlearning.toml --set unlearning.method=retrain": Typed((TF, SLOW)),
     "dpaudit run plan.toml": Typed((TF,)),
@@ -135,7 +136,7 @@ TYPED = {
     "python benchmarks/text_canaries.py --only with-privacy --canaries 300 --texts 300 --steps 4 --seeds 1 2 3": Typed(
         (TF, SLOW), "--smoke --seeds 1"
     ),
-    "python benchmarks/text_members.py --texts 1500": Typed((TF, SLOW), "--smoke"),
+    "python benchmarks/text_members.py --texts 1000": Typed((TF, SLOW), "--smoke"),
     "python benchmarks/step_canaries.py": Typed(
         (TF, SLOW), "--repeats 1 --steps 30 --short 1 --short-steps 20 --epsilons 4"
     ),
@@ -186,6 +187,7 @@ NOT_HERE = {
     "python benchmarks/bounds.py --markdown TABLE.md": PEERS,
     "python benchmarks/federated.py": PEERS,
     "python benchmarks/gradient.py": PEERS,
+    "python benchmarks/gradient.py --texts": "two minutes, and its figures are on the page",
     "python benchmarks/training.py": PEERS,
 }
 COMMANDS = get_command(app).commands  # type: ignore[attr-defined]

@@ -20,6 +20,9 @@ from dpaudit.scores.signals import Signals
 from dpaudit.self_test.methods import METHODS
 from dpaudit.self_test.table import selftest
 from dpaudit.trace import read_trace
+from dpaudit.training.architecture import Mlp
+from dpaudit.training.unlearning_method import checked_answers
+from tests.audits.unlearning.methods import clouds
 from tests.docs.pages import PAGES, ROOT, WHOLE, blocks, inside, typed
 from tests.docs.reader import PLAN, furnish
 from tests.fuzz import whole
@@ -91,10 +94,14 @@ def federated(folder: Path) -> dict[str, Any]:
 
 def gradient_leakage(folder: Path) -> dict[str, Any]:
     from dpaudit.runtime.tensorflow import keras
+    from dpaudit.training.decoder import Decoder
 
     rng = np.random.default_rng(1)
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4, "tanh"), keras.layers.Dense(2)])
-    return {"model": model, "images": rng.random((8, 3)).astype(np.float32), "labels": rng.integers(2, size=8)}
+    classifier = {"model": model, "images": rng.random((8, 3)).astype(np.float32), "labels": rng.integers(2, size=8)}
+    tokens = np.array([[9, 1, 2, 3, 4], [9, 5, 6, 7, 8]], np.float64)
+    language_model = Decoder(width=16, layers=1, heads=1)((4,), 10)
+    return {**classifier, "language_model": language_model, "tokens": tokens, "counted": np.ones((2, 4))}
 
 
 def keras_model(folder: Path) -> dict[str, Any]:
@@ -147,8 +154,9 @@ NAMES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "ladder": ladder,
     "pytorch": pytorch,
     "text_training": lambda folder: {},
+    "unlearning": lambda folder: {},
 }
-NEED_TF = ("engine", "gradient_leakage")
+NEED_TF = ("engine", "gradient_leakage", "unlearning")
 NEED_TORCH = ("pytorch",)
 FEWER = {"engine": ("steps=400", "steps=2")}  # in the code itself
 
@@ -214,6 +222,15 @@ def says_text_training(namespace: dict[str, Any], printed: str) -> None:
     assert len(samples) == 200  # none twice, and all are tokens
 
 
+def says_unlearning(namespace: dict[str, Any], printed: str) -> None:
+    data = clouds(30)
+    model = Mlp(())(*data.network_shape)
+    before = model.get_weights()[0]
+    after = checked_answers("unlearn", namespace["unlearn"](model, data.take(np.arange(5)), data, seed=1), data)
+    assert after(data.features).shape == (30, 2)
+    assert (model.get_weights()[0] != before).any()
+
+
 SAYS = {
     "cluster": says_cluster,
     "engine": says_engine,
@@ -221,6 +238,7 @@ SAYS = {
     "formats": says_formats,
     "ladder": says_ladder,
     "text_training": says_text_training,
+    "unlearning": says_unlearning,
 }
 
 MODEL = '[[model]]\nname = "m"\ntrainer = "sgd"\nepochs = 20\nbatch_size = 32\nlearning_rate = 0.1\n'
@@ -239,6 +257,7 @@ AROUND: dict[tuple[str, int], str] = {
         'name = "p"\ndata.source = "digits"\narchitecture.kind = "mlp"\nmembership.attacks = ["loss"]\n'
         'model = [{ name = "m", trainer = "sgd", epochs = 1 }]\n'
     ),
+    ("unlearning", 0): DATA + MODEL,
     ("text_training", 0): TEXT_MODEL + 'architecture.kind = "decoder"\n' + MEASURED,
     ("text_training", 1): TEXT_MODEL + TEXTS + "" + MEASURED,
     ("text_training", 2): TEXT_MODEL + TEXTS + 'architecture.kind = "decoder"\n',

@@ -9,7 +9,8 @@ import pytest
 
 from dpaudit.accounting.claim import Adjacency, Claim, FixedSize, GaussianSteps, Poisson, Sampling, Shuffled
 from dpaudit.accounting.mechanism import epsilon
-from dpaudit.inspection.participation import RecordedBatches, inspect_participation, reconcile_trace
+from dpaudit.inspection.participation import inspect_participation, reconcile_trace
+from dpaudit.inspection.recorded import RecordedBatches
 from dpaudit.inspection.together import together
 from dpaudit.runtime.check import IntArray
 from dpaudit.self_test.faults import traces

@@ -9,8 +9,9 @@ from scipy import stats
 
 from dpaudit.accounting.claim import Claim, FixedSize, GaussianSteps, Poisson
 from dpaudit.accounting.composed import epsilon_under
-from dpaudit.inspection.participation import RecordedBatches, reconcile_trace
+from dpaudit.inspection.participation import reconcile_trace
 from dpaudit.inspection.reconcile import Recipe, reconcile
+from dpaudit.inspection.recorded import RecordedBatches
 from dpaudit.runtime.errors import InputError
 
 STEPS = GaussianSteps(1.0, 1000, Poisson(0.01))

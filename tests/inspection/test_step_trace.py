@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dpaudit.accounting.claim import FixedSize, GaussianSteps, Poisson, Sampling, Shuffled
-from dpaudit.inspection.participation import RecordedBatches
+from dpaudit.inspection.recorded import RecordedBatches
 from dpaudit.inspection.step_trace import read_steps, with_stated, write_steps
 from dpaudit.runtime.errors import InputError
 

@@ -29,6 +29,7 @@ from dpaudit.results.ladder import BudgetChoice, LadderResult, RungResult
 from dpaudit.results.membership import PoolResult
 from dpaudit.results.prior import GameCell, PriorResult
 from dpaudit.results.result import Result
+from dpaudit.results.text_gradient import ShownText, TextCell
 from dpaudit.results.trace import TraceResult
 from dpaudit.scores.targets import Mean, NullCheck, OverTargets
 from tests.reports.results import three
@@ -171,6 +172,32 @@ def gradient() -> Result:
         "prior": candidates,
     }
     return with_verdicts(_without_attacks(0).model_copy(update=update))
+
+
+@lru_cache(maxsize=1)
+def read_texts() -> Result:
+    """Texts in gradients: exact without defence, refused under noise, with the first text shown; and what it costs."""
+    verdict = ReconstructionVerdict("consistent", 0.0, 0.0, 0.02, 1e-4, 0.99, "nothing contradicts it.")
+    cells = [
+        TextCell(
+            scenario=scenario, defence=defence, attack=attack, epsilon=8.0 if noisy else None,
+            refused=["DAGER: no texts explain <the> gradient."] if noisy and attack == "dager" else [],
+            tokens=[9] * 6, named=[0 if noisy else 9] * 6, right=[0 if noisy else 9] * 6, texts=[batch] * 6,
+            recovered=None if attack != "dager" else [0 if noisy else batch] * 6,
+            invented=None if attack != "dager" else [0] * 6, kappa=1e-4,
+            verdict=verdict if noisy and attack == "dager" else None,
+        )
+        for scenario, batch in (("one text", 1), ("a batch, of 4", 4))
+        for defence, noisy in (("none", False), ("ε = 8", True))
+        for attack in ("bag-of-words", "dager")
+    ]  # fmt: skip
+    shown = [
+        ShownText(scenario="one text", defence=name, text="to be <b>or not", found=found)
+        for name, found in (("none", "to be <b>or not"), ("ε = 8", None))
+    ]
+    costs = [DefenceCost(defence="none", accuracy=0.3), DefenceCost(defence="ε = 8", accuracy=0.2)]
+    outcome = GradientResult(cells=[], texts=cells, shown=shown, gallery=[], costs=costs, delta=DELTA)
+    return with_verdicts(_without_attacks(0).model_copy(update={"gradient": outcome}))
 
 
 def _texts(name: str, *, shift: float, prefix: str = "the same words again and again") -> TokenLogprobs:

@@ -45,6 +45,8 @@ def test_it_says_claim_measurement_and_verdict() -> None:
     assert verdict == "contradicted"
     assert badge_words(three())[0] == "2 claims measured: 2 contradicted"
     assert re.fullmatch(r"measured ε ≥ [\d.]+", badge_words(small())[0])
+    one = three().model_copy(update={"comparisons": three().comparisons[:1]})
+    assert badge_words(one)[0].startswith(f"{one.comparisons[0].subject}: measured ε ≥ ")  # of several models
     assert badge_words(around([])) == ("no bound measured", "no claim")
 
 

@@ -27,8 +27,8 @@ from tests.reports.results import large, small, three
 from tests.results.test_unlearning import forgetting
 
 RESULTS = [
-    small, three, sections.ladder, sections.federated, sections.gradient, sections.texts, sections.extracted,
-    sections.everything, forgetting,
+    small, three, sections.ladder, sections.federated, sections.gradient, sections.read_texts, sections.texts,
+    sections.extracted, sections.everything, forgetting,
 ]  # fmt: skip
 each_result = pytest.mark.parametrize("made", RESULTS, ids=lambda made: made.__name__)
 

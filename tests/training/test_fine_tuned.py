@@ -197,7 +197,7 @@ def test_no_safetensors_file(tmp_path: Path, content: bytes) -> None:
 def test_integers_in_safetensors(tmp_path: Path) -> None:
     """A type that weights cannot have is named."""
     path = write_safetensors(tmp_path / "a.safetensors", {"a": np.zeros(2, np.int64)}, "I64")
-    with pytest.raises(InputError, match=r"'a' of .* has dtype I64; known are F64, F32, F16, BF16"):
+    with pytest.raises(InputError, match=r"^start weights: 'a' of .* has dtype I64; known are F64, F32, F16, BF16"):
         read_safetensors(path)
 
 

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from dpaudit.audits.audit import Audit
-from dpaudit.audits.gradient.settings import GradientSettings
+from dpaudit.audits.gradient.settings import GradientSettings, under_defence
 from dpaudit.audits.gradient.stage import Invert, Inverted, Paid, Price
 from dpaudit.audits.gradient.stage_inputs import StageInputs, draw_victims, victim_rows
-from dpaudit.audits.gradient.texts import PaidInText, PriceInText, ReadTexts, TextsRead, text_of
+from dpaudit.audits.gradient.texts import PaidInText, PriceInText, ReadTexts, TextsRead, refuse_short, text_of
 from dpaudit.data.tokens import tokenizer_named
 from dpaudit.results.gradient import GradientResult, Picture
 from dpaudit.results.text_gradient import ShownText
@@ -19,7 +19,11 @@ from dpaudit.training.reference_models.task_cache import run_cached, store_of
 def audit_gradients(settings: GradientSettings, audit: Audit) -> GradientResult:
     """Victims are the audited records, decoys and auxiliary records the population; every cell is a task."""
     given = StageInputs(settings, audit.records(), audit.seed, audit.delta, audit.confidence)
+    for scenario in settings.scenario:  # what the data are too few for is said before anything is measured
+        for chosen in settings.defence:
+            victim_rows(audit.dataset, under_defence(scenario, chosen), settings.victims, seed=0)
     if audit.dataset.task == "next-token":
+        refuse_short(audit.dataset)
         return _of_texts(given, audit)
     tasks = {
         f"invert {scenario.name}, {chosen.name}, {attack.name}": Invert(given, scenario, chosen, attack.name)

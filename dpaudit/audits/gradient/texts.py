@@ -99,7 +99,6 @@ class TextStage:
         self.dataset, population = given.records()
         assert population is not None
         self.population = population
-        _refuse_short(self.dataset)
         keras.utils.set_random_seed(given.seed_for("model"))
         build = self.settings.architecture.without_start("gradient.architecture")
         self.victims = text_victims(build(*self.dataset.network_shape))
@@ -195,7 +194,7 @@ def _of(dataset: Dataset, rows: IntArray) -> tuple[FloatArray, FloatArray]:
     return dataset.features[rows].astype(np.float64), dataset.labels[rows].astype(np.float64)
 
 
-def _refuse_short(dataset: Dataset) -> None:
+def refuse_short(dataset: Dataset) -> None:
     """Refuse texts of one token: behind it nothing depends on anything."""
     mark = dataset.network_shape[1] - 1
     tokens = ((dataset.features[:, 1:] != mark) & (dataset.labels == 1)).sum(1)

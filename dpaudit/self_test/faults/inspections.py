@@ -13,8 +13,9 @@ from dpaudit.bounds.one_run import OneRun
 from dpaudit.data.inclusion import fair_coins
 from dpaudit.inspection.inspect import inspect_mechanism
 from dpaudit.inspection.mechanism import Mechanism, Stated
-from dpaudit.inspection.participation import RecordedBatches, reconcile_trace
+from dpaudit.inspection.participation import reconcile_trace
 from dpaudit.inspection.reconcile import Recipe, reconcile
+from dpaudit.inspection.recorded import RecordedBatches
 from dpaudit.inspection.server import inspect_server
 from dpaudit.inspection.starts import check_starts
 from dpaudit.inspection.step_canaries import StepCanaries

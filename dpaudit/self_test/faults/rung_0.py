@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from dpaudit.accounting.claim import Claim, FixedSize, GaussianSteps, Poisson
-from dpaudit.inspection.participation import RecordedBatches
 from dpaudit.inspection.reconcile import Recipe
+from dpaudit.inspection.recorded import RecordedBatches
 from dpaudit.self_test.faults import inspections, traces
 from dpaudit.self_test.faults import recorded_federations as recorded
 from dpaudit.self_test.faults.fault import DP_SGD_CLAIM, Fault

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from dpaudit.accounting.claim import FixedSize, GaussianSteps, Poisson, Shuffled
-from dpaudit.inspection.participation import RecordedBatches
+from dpaudit.inspection.recorded import RecordedBatches
 from dpaudit.runtime.check import IntArray
 
 TRACED = GaussianSteps(1.0, 200, Poisson(0.05))
