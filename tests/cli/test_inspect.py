@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from dpaudit.accounting.claim import GaussianSteps, Poisson
 from dpaudit.accounting.gaussian import gaussian_epsilon
 from dpaudit.cli import app
-from dpaudit.inspection.participation import RecordedBatches
+from dpaudit.inspection.recorded import RecordedBatches
 from dpaudit.inspection.step_trace import write_steps
 from dpaudit.runtime.errors import InputError
 from dpaudit.trace import DpClaim, Manifest, TraceWriter

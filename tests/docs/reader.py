@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from dpaudit.audits.plan import load_plan
-from dpaudit.inspection.participation import RecordedBatches
+from dpaudit.inspection.recorded import RecordedBatches
 from dpaudit.inspection.step_trace import write_steps
 from tests.docs.pages import ROOT, Block, blocks
 from tests.fuzz import whole
