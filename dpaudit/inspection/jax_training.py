@@ -65,14 +65,30 @@ def read_jax_training(factory: Callable[[Callable[..., Any]], Any], *, name: str
         raise InputError(f"the clipped gradient of {name} has the sensitivity {bound:g}: nothing is left to be asked.")
     strategy = next((part for part in parts if hasattr(part, "batch_iterator")), None)
     accounted, batches, unread = _sampled(strategy, deviation / bound, seed)
-    return BuiltTraining(
-        _mechanism(clipped, privatizer), Stated(bound, deviation / bound, 1.0), accounted, batches, (), unread
-    )
+    divisor = _divisor(clipped, bound, name)
+    stated = Stated(bound * divisor, deviation / bound, divisor)
+    return BuiltTraining(_mechanism(clipped, privatizer), stated, accounted, batches, (), unread)
 
 
 def _sum_of_products(parameters: Sequence[Any], batch: Sequence[Any]) -> Any:
     """Σ ⟨x, w⟩, of one example with or without a leading axis of one."""
     return sum((weight * example).sum() for weight, example in zip(parameters, batch, strict=True))
+
+
+def _divisor(clipped: Any, bound: float, name: str) -> float:
+    """What the sum of the clipped gradients is divided by, read off an example that is too small to be clipped.
+
+    ``l2_norm_bound`` is the clip norm after that division, and examples are clipped before it.
+    """
+    jax = jax_module()
+    tiny = np.float32(1e-6 * bound)
+    batch = [np.zeros((PADDED_TO, *shape), np.float32) for shape in SHAPES]
+    batch[0].flat[0] = tiny
+    found = clipped([jax.numpy.zeros(shape) for shape in SHAPES], batch, is_padding_example=np.arange(PADDED_TO) > 0)
+    answer = np.asarray((found[0] if clipped.has_aux else found)[0]).flat[0]
+    if not answer > 0:
+        raise InputError(f"the clipped gradient of {name} answers a small example with {answer:g}, not with its share.")
+    return float(tiny / answer)
 
 
 def _mechanism(clipped: Any, privatizer: Any) -> Mechanism:

@@ -49,7 +49,7 @@ def test_a_right_one_is_read_and_nothing_is_found() -> None:
     """Clip 1 over 50, noise multiplier 1.1, 200 steps at rate 0.05, as the example states them."""
     built = build_from_factory(f"{EXAMPLES / 'jax_train.py'}:build", seed=0)
     assert isinstance(built, BuiltTraining)
-    assert built.stated.clip == pytest.approx(1 / 50)
+    assert (built.stated.clip, built.stated.denominator) == pytest.approx((1, 50))
     assert built.stated.noise_multiplier == pytest.approx(1.1)
     assert built.accounted == GaussianSteps(built.stated.noise_multiplier, 200, Poisson(0.05))
     assert _found(built) == []
