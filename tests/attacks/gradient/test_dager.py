@@ -124,15 +124,15 @@ def _after_steps(victims: Any, batch: Batch) -> BatchGradient:
 
 @pytest.mark.tf
 def test_noise_of_dp_leaves_nothing(victims: Any) -> None:
-    """σ = 0.6 at clip norm 1 (ε = 8 in one release): no text of 20 batches, and no more tokens named than noise makes
-    (5 % a batch; more than 5 of 20 batches name one with probability 3e-4, seeds fixed)."""
+    """σ = 0.6 at clip norm 1 (ε = 8 in one release): no text of 8 batches, and no more tokens named than noise makes
+    (5 % a batch; more than 3 of 8 batches name one with probability 4e-4, seeds fixed)."""
     named = 0
-    for seed in range(20):
+    for seed in range(8):
         view = send(victims, random_texts(1, seed=seed), Defence(clip=1.0, noise_multiplier=0.6), seed)
         with pytest.raises(AuditFailed, match="DAGER"):
             Dager().read(view)
         named += bool(BagOfWords().read(view).tokens)
-    assert named <= 5
+    assert named <= 3
 
 
 @pytest.mark.tf
