@@ -91,7 +91,8 @@ def main() -> None:
         (name, private): training(name, private=private, smoke=smoke) for name in TRAINED for private in (False, True)
     }
     for seconds in sides.values():
-        seconds(2)  # compiles
+        for length in (2, 2 + steps):
+            seconds(length)  # compiles, once for each length
     ratios: dict[str, list[float]] = {}
     for number in range(rounds):
         each = {side: (seconds(2 + steps) - seconds(2)) / steps for side, seconds in sides.items()}

@@ -97,7 +97,7 @@ TYPED = {
     "dpaudit run PLAN.toml --budget 2m": Typed((TF,)),
     "dpaudit run examples/digits.toml": Typed((TF,)),
     "dpaudit run examples/federated_linear.toml": Typed((TF,)),
-    "dpaudit run examples/federated_text.toml": Typed((TF,)),
+    "dpaudit run examples/federated_text.toml": Typed((TF, SLOW)),  # traces a decoder for every training
     "dpaudit run examples/gradient_leakage.toml": Typed((TF,)),
     "dpaudit run examples/language_model.toml": Typed((TF,)),
     "dpaudit run examples/prior_attack.toml": Typed((TF,)),
