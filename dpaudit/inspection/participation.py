@@ -244,8 +244,6 @@ def _not_checked(seen: Seen) -> tuple[Unchecked, ...]:
     if seen.rate == 1:
         found.append(Unchecked("who takes part", "every record is accounted in every step; none can be drawn more"))
         return tuple(found)
-    reason = "the trace does not say which records are a group"
-    found.append(Unchecked("groups of records drawn in fixed numbers", reason))
     if trace.records > MOST_RECORDS:
         reason = f"{trace.records} records have too many pairs; only those that always go together were looked for"
         found.append(Unchecked("records that mostly go together", reason))
@@ -261,4 +259,6 @@ def _not_checked(seen: Seen) -> tuple[Unchecked, ...]:
     else:
         reason = f"{seen.steps} steps are too few to tell any rate of one record from {seen.rate:.3g}"
         found.append(Unchecked("the rate of a single record", reason))
+    reason = "the trace does not say which records are a group"
+    found.append(Unchecked("groups of records drawn in fixed numbers", reason))
     return tuple(found)
