@@ -16,11 +16,11 @@ from dpaudit.scores.roc import Roc, auc_standard_error, nonmembers_needed
 from dpaudit.scores.scores import Scores
 from dpaudit.training.trainer import Predict
 
-Records = TypeVar("Records", bound=Sized)
+AnyRecords = TypeVar("AnyRecords", bound=Sized)
 
 
 @dataclass
-class Leakage(Generic[Records]):
+class Leakage(Generic[AnyRecords]):
     """The loss attack at the end of epochs, in a training loop of your own.
 
     Where training should stop before it starts to memorise is where the AUC leaves one half.
@@ -45,8 +45,8 @@ class Leakage(Generic[Records]):
     {'leakage_auc': 1.0, 'leakage_advantage': 1.0, 'leakage_tpr': 1.0}
     """
 
-    members: Records
-    nonmembers: Records
+    members: AnyRecords
+    nonmembers: AnyRecords
     fpr: float = 0.01
     every: int = 1
     path: Path | None = None
@@ -60,7 +60,7 @@ class Leakage(Generic[Records]):
         if len(self.nonmembers) < (needed := nonmembers_needed(self.fpr)):
             raise InputError(f"fpr = {self.fpr:g} needs {needed} non-members or more, got {len(self.nonmembers)}.")
 
-    def after(self, epoch: int, score: Callable[[Records], FloatArray]) -> dict[str, float]:
+    def after(self, epoch: int, score: Callable[[AnyRecords], FloatArray]) -> dict[str, float]:
         """What leaks after an epoch, by the names a logger shows; empty in epochs that are left out.
 
         Args:

@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from dpaudit.engine.network import Network, Parameters
     from dpaudit.engine.training import TrainingRecipe, Watch
     from dpaudit.inspection.under_test import UnderTest
-    from dpaudit.training.watched import Measure
+    from dpaudit.training.watched import StepMeasure
 
 logger = logging.getLogger(__name__)
 OptimizerName = Literal["sgd", "adam"]
-Batches = Literal[SamplingName, "full"]
+BatchSampling = Literal[SamplingName, "full"]
 FAMILY = 0  # a model's own seed is its number in this one family, so a model alone is the model in a stack
 
 
@@ -68,7 +68,7 @@ class DpSgd:
     optimizer: OptimizerName = "sgd"
     momentum: float = 0.0
     weight_decay: float = 0.0
-    sampling: Batches = "poisson"
+    sampling: BatchSampling = "poisson"
     drop_remainder: bool = False
     tolerance: float = TOLERANCE
     compiled: bool = True
@@ -88,7 +88,7 @@ class DpSgd:
         if self.optimizer != "sgd" and self.momentum:
             raise InputError(f"momentum belongs to the sgd optimizer, got {self.momentum} with {self.optimizer}.")
         check.nonnegative("weight_decay", self.weight_decay)
-        check.one_of("sampling", self.sampling, get_args(Batches))
+        check.one_of("sampling", self.sampling, get_args(BatchSampling))
         if self.drop_remainder and self.sampling != "shuffled":
             raise InputError(f"drop_remainder belongs to shuffled batches, got it with sampling {self.sampling!r}.")
         check.open_unit("tolerance", self.tolerance)
@@ -237,7 +237,7 @@ class DpSgd:
 
         return [self._model(network, one(i), int(size), dataset.task) for i, size in enumerate(sizes)]
 
-    def measure(self, records: Dataset, *, along_gradients: bool) -> "Measure":
+    def measure(self, records: Dataset, *, along_gradients: bool) -> "StepMeasure":
         """What an attacker who sees a step learns of some records (`dpaudit.training.engine_scores`)."""
         from dpaudit.training.engine_scores import measure_steps
 

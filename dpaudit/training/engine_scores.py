@@ -14,10 +14,10 @@ from dpaudit.training.keras_model import keras_targets, network_inputs
 
 if TYPE_CHECKING:
     from dpaudit.engine.network import Network
-    from dpaudit.training.watched import Measure
+    from dpaudit.training.watched import StepMeasure
 
 
-def measure_steps(network: "Network", records: Dataset, *, clip: float | None, along_gradients: bool) -> "Measure":
+def measure_steps(network: "Network", records: Dataset, *, clip: float | None, along_gradients: bool) -> "StepMeasure":
     """How records are scored by a step: along their gradients, or by how far they are believed after it.
 
     Args:

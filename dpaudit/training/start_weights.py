@@ -16,7 +16,7 @@ from dpaudit.training.load_model import KERAS_ERRORS, one_line
 from dpaudit.training.model_file import arrays_in
 
 SUFFIXES = (".npz", ".safetensors", ".weights.h5", ".keras")
-Arrays = dict[str, npt.NDArray[Any]]
+StoredArrays = dict[str, npt.NDArray[Any]]
 # Of safetensors; numpy has no bfloat16, whose bits are the upper half of a float32.
 DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 LONGEST_HEADER = 10**8  # bytes, as the format itself limits it
@@ -52,8 +52,8 @@ def load_start(model: Any, path: Path) -> None:
     model.set_weights(_checked(model, arrays, path))
 
 
-def read_safetensors(path: Path) -> Arrays:
-    """Arrays of a `safetensors <https://huggingface.co/docs/safetensors>`_ file by name, as float32 or float64.
+def read_safetensors(path: Path) -> StoredArrays:
+    """StoredArrays of a `safetensors <https://huggingface.co/docs/safetensors>`_ file by name, as float32 or float64.
 
     The format is the length of a JSON table of types, shapes and places, the table, and the bytes of all arrays.
 
@@ -105,7 +105,7 @@ def _plain(name: str) -> str:
 
 
 def _checked(model: Any, arrays: Mapping[str, npt.NDArray[Any]], path: Path) -> list[npt.NDArray[np.float32]]:
-    """Arrays in the order of ``model.weights``."""
+    """StoredArrays in the order of ``model.weights``."""
     wanted = {_plain(variable.name): tuple(variable.shape) for variable in model.weights}
     for name, shape in wanted.items():
         if name not in arrays:

@@ -13,7 +13,7 @@ from dpaudit.runtime.pytorch import opacus_module, torch_module
 from dpaudit.scores.from_outputs import phi
 from dpaudit.training.torch_module import module_outputs
 from dpaudit.training.torch_network import targets_of
-from dpaudit.training.watched import Measure
+from dpaudit.training.watched import StepMeasure
 
 HELD = 2**24  # numbers of per-example gradients that are held at once
 
@@ -52,7 +52,7 @@ def per_example_gradients(module: Any, criterion: Any, records: Dataset) -> list
 
 def along_gradients_of(
     module: Any, criterion: Any, records: Dataset, *, clip: float | None, per_layer: bool = False
-) -> Measure:
+) -> StepMeasure:
     """The product of a step, before minus after, with each record's gradient before it, clipped as in training.
 
     It is positive where the step went the way the record would have it, as in `dpaudit.engine.dot_products`.
@@ -75,7 +75,7 @@ def along_gradients_of(
     return measure
 
 
-def beliefs_after(module: Any, records: Dataset) -> Measure:
+def beliefs_after(module: Any, records: Dataset) -> StepMeasure:
     """φ of each record's own label after a step."""
 
     def measure(_: Sequence[Any], after: Sequence[Any]) -> FloatArray:

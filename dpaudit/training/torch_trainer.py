@@ -16,7 +16,7 @@ from dpaudit.training.named_function import digest_function, name_function
 from dpaudit.training.torch_network import NetworkOf, build_network, loss_of, restored
 from dpaudit.training.torch_scores import along_gradients_of, beliefs_after
 from dpaudit.training.trainer import TrainedModel
-from dpaudit.training.watched import Measure, StepWatch
+from dpaudit.training.watched import StepMeasure, StepWatch
 
 
 class TorchTrainer:
@@ -57,7 +57,7 @@ class TorchTrainer:
         rows = zip(included, seeds, own, strict=True)
         return [self.trained(dataset, row, seed=seed, start=first, watch=watch) for row, seed, first in rows]
 
-    def measure(self, records: Dataset, *, along_gradients: bool) -> Measure:
+    def measure(self, records: Dataset, *, along_gradients: bool) -> StepMeasure:
         """What an attacker who sees a step learns of some records (`dpaudit.training.torch_scores`)."""
         clip, per_layer = getattr(self, "l2_norm_clip", None), getattr(self, "clipping", "flat") == "per-layer"
         module = build_network(self.network, records)

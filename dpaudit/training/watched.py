@@ -15,7 +15,7 @@ from dpaudit.training.trainer import TrainedModel, Trainer
 # Sees the seeds of some models, the step, and their trained weights before and after it.
 StepWatch = Callable[[Sequence[int], int, Any, Any], None]
 # Trained weights before and after a step, each (models, ...) -> scores, shape (models, records).
-Measure = Callable[[Sequence[Any], Sequence[Any]], FloatArray]
+StepMeasure = Callable[[Sequence[Any], Sequence[Any]], FloatArray]
 
 
 @runtime_checkable
@@ -34,7 +34,7 @@ class WatchedTrainer(Trainer, Protocol):
         """Train one model per row of ``included``, from given weights where there are any."""
         ...
 
-    def measure(self, records: Dataset, *, along_gradients: bool) -> Measure:
+    def measure(self, records: Dataset, *, along_gradients: bool) -> StepMeasure:
         """How records are scored by a step: along their gradients, or by how far they are believed after it."""
         ...
 

@@ -259,9 +259,13 @@ AROUND: dict[tuple[str, int], str] = {
     ),
     ("unlearning", 0): DATA + MODEL,
     ("text_training", 0): TEXT_MODEL + 'architecture.kind = "decoder"\n' + MEASURED,
-    ("text_training", 1): TEXT_MODEL + TEXTS + "" + MEASURED,
-    ("text_training", 2): TEXT_MODEL + TEXTS + 'architecture.kind = "decoder"\n',
-    ("text_training", 3): TEXT_MODEL + TEXTS + 'architecture.kind = "decoder"\nmembership.attacks = ["loss"]\n',
+    ("text_training", 1): TEXT_MODEL + TEXTS + MEASURED,
+    ("text_training", 2): TEXT_MODEL + TEXTS + MEASURED,
+    ("text_training", 3): TEXT_MODEL + TEXTS + 'architecture = { kind = "decoder", start = "w.npz" }\n' + MEASURED,
+    ("text_training", 4): TEXT_MODEL + TEXTS + 'architecture.kind = "decoder"\n',
+    ("text_training", 5): TEXT_MODEL + TEXTS + 'architecture.kind = "decoder"\nmembership.attacks = ["loss"]\n',
+    ("text_training", 6): 'name = "p"\nseed = 1\n' + TEXTS + 'architecture.kind = "decoder"\n' + MEASURED,
+    ("text_training", 7): TEXT_MODEL + TEXTS + 'architecture.kind = "decoder"\n' + MEASURED,
 }
 
 
