@@ -33,6 +33,17 @@ RECORDS_ONLY = ("task", "label", "clients", "drop", "features", "encode")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
+def is_changed(table: BaseModel, key: str) -> bool:
+    """Whether a key has another value than its default: a stored plan has every default written out.
+
+    >>> class Table(BaseModel):
+    ...     size: int = 3
+    >>> is_changed(Table(size=3), "size"), is_changed(Table(size=4), "size")
+    (False, True)
+    """
+    return bool(getattr(table, key) != type(table).model_fields[key].default)
+
+
 class PlanTable(BaseModel):
     """A table whose keys are all known."""
 

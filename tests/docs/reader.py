@@ -22,6 +22,9 @@ SMALLER = {
         "model.no-dp.until_accuracy=0.05",
         "model.dp-low-noise.epochs=1",
         "model.dp-high-noise.epochs=1",
+        "membership.references=4",
+        "gradient.victims=2",
+        'gradient.attacks=[{ name = "matching", iterations = 2 }]',
     ),
     "federated_digits.toml": (
         *(f"model.{name}.rounds=2" for name in ("iid", "skewed", "iid-dp", "skewed-dp")),

@@ -12,6 +12,7 @@ from dpaudit.attacks.gradient.found_texts import FoundTexts
 from dpaudit.attacks.gradient.view import Arrays, GradientView, Reconstruction
 from dpaudit.audits.architecture import ArchitectureSettings
 from dpaudit.audits.by_name import ByName, as_table
+from dpaudit.audits.plan_tables import is_changed
 from dpaudit.runtime import plugins as registry
 from dpaudit.runtime.errors import InputError
 
@@ -171,7 +172,7 @@ class GradientSettings(BaseModel):
             if isinstance(attack.build(model=None, seed=0), TextAttack) is not texts:
                 why = "takes no texts; use 'bag-of-words' or 'dager'" if texts else "reads texts, and the data are none"
                 raise InputError(f"gradient.attacks: {attack.name!r} {why}.")
-        if texts and "decoys" in self.model_fields_set:
+        if texts and is_changed(self, "decoys"):
             raise InputError("gradient.decoys: a text is recovered word for word or not, without decoys; leave it out.")
         if texts and any(scenario.knows_labels for scenario in self.scenario):
             raise InputError("gradient.scenario: texts have no labels to know; leave knows_labels out.")

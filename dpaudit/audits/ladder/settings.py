@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from dpaudit.audits.plan_tables import is_changed
 from dpaudit.bounds.lower_bound import Finding, LowerBound
 from dpaudit.data.canaries import CanaryKind
 from dpaudit.runtime.errors import InputError
@@ -123,7 +124,7 @@ class LadderSettings(BaseModel):
             raise InputError("[ladder] of texts has rungs 0 to 3 and no budget; name them in ladder.rungs.")
         if 3 not in self.rungs:
             return
-        if not canaries or self.model_fields_set & {"canary", "canaries"}:
+        if not canaries or is_changed(self, "canary") or is_changed(self, "canaries"):
             raise InputError("rung 3 of texts audits the canaries of a table [canaries], not those of [ladder].")
         if self.score not in ("white-box", "decorrelated"):
             raise InputError(
