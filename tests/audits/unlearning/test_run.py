@@ -1,5 +1,6 @@
 """Unlearning as an experiment: what forgets passes, what does not is caught, and the bound is below the truth."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -107,7 +108,7 @@ def null(rng: np.random.Generator, asked: BoolArray) -> FloatArray:
 
 def flipped(rng: np.random.Generator, asked: BoolArray) -> FloatArray:
     """φ of randomised response with ε = 1: the choice is told rightly with probability e / (1 + e)."""
-    right = rng.random(asked.shape) < np.e / (1 + np.e)
+    right = rng.random(asked.shape) < math.e / (1 + math.e)
     return np.asarray(np.where(asked == right, 1.0, -1.0) + 0.01 * rng.normal(size=asked.shape), np.float64)
 
 
