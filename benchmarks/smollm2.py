@@ -332,7 +332,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smoke", action="store_true", help="small: few canaries, one epoch, one step")
-    parser.add_argument("--epochs", type=int, default=6, help="of the training without DP; default: %(default)s")
+    parser.add_argument("--epochs", type=int, default=20, help="of the training without DP; default: %(default)s")
     parser.add_argument("--only", choices=("perplexity", "plain", "dp"), help="one part; default: all")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
