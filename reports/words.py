@@ -19,9 +19,9 @@ from dpaudit.scores.roc import nonmembers_needed
 
 SYMBOLS = {"contradicted": "✕", "consistent": "✓", "too weak": "?", "no verdict": "!", "no claim": "–"}
 TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")
-WITH_CANARY_RECORDS = (3, 4)  # rungs of the ladder whose attackers look for records made to stand out
+WITH_CANARY_RECORDS = (3, 4)  # rungs of the ladder whose attackers look for records made to be remembered
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # quantiles in sentences
-OF_CANARIES = "The figures are about canaries, texts made to stand out; ordinary texts usually leak less."
+OF_CANARIES = "The figures are about canaries, texts made to be remembered; ordinary texts usually leak less."
 LISTED = 10  # exposed records on the page; the rest are in the file
 SEVERITY = ("contradicted", "no verdict", "too weak", "consistent", "no claim")
 

@@ -1,1 +1,1 @@
-"""``[extraction]``: which texts, or canaries, a language model of a plan gives away when it is sampled from."""
+"""``[extraction]``: which texts, or canaries, can be sampled from a language model of a plan."""
