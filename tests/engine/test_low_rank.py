@@ -25,6 +25,7 @@ ADAPTER = Adapter(2, alpha=3.0)
 
 @pytest.fixture(scope="module")
 def decoder() -> Network:
+    keras.utils.set_random_seed(7)  # the start weights are those that Keras draws
     return Network.from_keras(Decoder(width=4, layers=1, heads=2)((CONTEXT,), VOCABULARY), is_started=True)
 
 
@@ -86,12 +87,12 @@ def test_gradients_are_those_of_the_whole_kernel_by_the_chain_rule(decoder: Netw
     ]
     brute = np.array([[np.sqrt(sum((part**2).sum() for part in each)) for each in copy] for copy in expected])
     clip = float(np.median(brute))
+    assert (brute > clip).any()
     found = clipped_sum(network, parameters, x, targets, loss=loss, clip=clip)
     np.testing.assert_allclose(found.norms, brute, rtol=1e-4)
     assert len(found.gradients) == 2 * len(network.factors) == len(network.trainable)
     for copy in range(COPIES):
         factors = np.minimum(1, clip / brute[copy])
-        assert (factors < 1).any()
         for place, total in enumerate(found.gradients):
             wanted = sum(factor * each[place] for factor, each in zip(factors, expected[copy], strict=True))
             np.testing.assert_allclose(total[copy], wanted, rtol=1e-3, atol=2e-5)
