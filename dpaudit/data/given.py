@@ -16,7 +16,7 @@ from dpaudit.data.load import load
 from dpaudit.data.table_columns import FEW_ROWS, named, problems, refuse_other_columns, without_index
 from dpaudit.runtime import check
 from dpaudit.runtime.check import FloatArray
-from dpaudit.runtime.errors import InputError
+from dpaudit.runtime.errors import InputError, one_line
 
 Given = Dataset | str | Path | tuple[object, object]
 
@@ -158,7 +158,7 @@ def predict_outputs(predict: Callable[[Any], object], data: Dataset) -> FloatArr
         raw = predict(data.features)
     except (ValueError, TypeError, IndexError) as error:
         raise InputError(
-            f"the model does not take records of shape {data.features.shape[1:]}: {str(error).strip().splitlines()[0]}"
+            f"the model does not take records of shape {data.features.shape[1:]}: {one_line(error)}"
         ) from error
     outputs = check.finite("outputs of the model", np.asarray(raw))
     if outputs.shape[:1] != (len(data),):

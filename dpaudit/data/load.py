@@ -14,7 +14,7 @@ from dpaudit.data.labels import Labels, class_labels
 from dpaudit.data.table_columns import ENCODE, INDEX, UNNAMED, kind, named, problems, without_index
 from dpaudit.runtime import check
 from dpaudit.runtime import plugins as registry
-from dpaudit.runtime.errors import InputError
+from dpaudit.runtime.errors import InputError, one_line
 from dpaudit.runtime.files import read_npz
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def read_table(path: Path, *, as_written: bool = False) -> "pd.DataFrame":
     except InputError:
         raise
     except (OSError, ValueError, OverflowError, pd.errors.ParserError) as error:
-        raise InputError(f"cannot read {path}: {str(error).splitlines()[0].rstrip('.')}.") from error
+        raise InputError(f"cannot read {path}: {one_line(error).rstrip('.')}.") from error
 
 
 def has_column(path: Path, name: str) -> bool:
@@ -173,7 +173,7 @@ def has_column(path: Path, name: str) -> bool:
     try:
         names = read_schema(path).names if file_kind(path) == ".parquet" else column_names(path)
     except (OSError, ValueError, pd.errors.ParserError) as error:
-        raise InputError(f"cannot read {path}: {str(error).splitlines()[0]}.") from error
+        raise InputError(f"cannot read {path}: {one_line(error)}.") from error
     return name in names
 
 
@@ -371,7 +371,7 @@ def from_parquet(path: Path, task: Task, what: ColumnRoles, *, batch: int = 65_5
     except InputError:
         raise
     except (OSError, ValueError, OverflowError) as error:
-        raise InputError(f"cannot read {path}: {str(error).splitlines()[0]}.") from error
+        raise InputError(f"cannot read {path}: {one_line(error)}.") from error
     for place, name in enumerate(columns):
         if name not in doubtful:
             found += problems({name: _series(features[:, place], schema.field(name).type)}, [name])

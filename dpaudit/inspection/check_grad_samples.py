@@ -14,6 +14,7 @@ import numpy as np
 from dpaudit.bounds.lower_bound import Finding, Unchecked
 from dpaudit.inspection.probe import RAISED
 from dpaudit.runtime.check import FloatArray
+from dpaudit.runtime.errors import one_line
 from dpaudit.runtime.pytorch import torch_module
 
 ASKED = 4  # records
@@ -42,7 +43,7 @@ def check_grad_samples(module: Any, dataset: Any, *, seed: int) -> tuple[list[Fi
             alone, again = (_one_by_one(network, records, weights) for _ in range(2))
             together = _as_a_batch(module, records, weights)
     except RAISED as error:
-        return [], [Unchecked(CHECK, f"{type(error).__name__}: {(str(error).strip() or 'no reason').splitlines()[0]}")]
+        return [], [Unchecked(CHECK, f"{type(error).__name__}: {one_line(error)}")]
     if not np.allclose(alone, again, rtol=ROUNDING):
         return [], [Unchecked(CHECK, "the network answers with random numbers")]
     ratio = (together + 1e-12) / (alone + 1e-12)

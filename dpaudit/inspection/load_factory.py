@@ -17,7 +17,7 @@ from dpaudit.inspection.probe import RAISED
 from dpaudit.inspection.server import Server
 from dpaudit.runtime import keras_two as _keras_two
 from dpaudit.runtime.check import nearest
-from dpaudit.runtime.errors import InputError, MissingDependency
+from dpaudit.runtime.errors import InputError, MissingDependency, one_line
 
 
 def load_factory(name: str) -> Any:
@@ -94,7 +94,7 @@ def _built(factory: Callable[[], Any], name: str) -> Any:
     except (InputError, MissingDependency):
         raise
     except RAISED as error:
-        reason = (str(error).strip() or "without a reason").splitlines()[0]
+        reason = one_line(error)
         raise InputError(f"{name} raised {type(error).__name__}: {reason}") from error
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from dpaudit.accounting.claim import FixedSize, Sampling, Shuffled
-from dpaudit.runtime.check import BoolArray, FloatArray, IntArray
+from dpaudit.inspection.recorded import presence
+from dpaudit.runtime.check import FloatArray, IntArray
 
 LAGS = 64  # batches back, with which each is compared
 EPOCHS = 2  # back
@@ -54,7 +55,7 @@ def dependent(batches: Sequence[IntArray], records: int, sampling: Sampling, lev
     """
     if isinstance(sampling, Shuffled):
         return _places(batches, records, sampling.batches_per_epoch, level)
-    present = _present(batches, records)
+    present = presence(batches, records)
     sizes = present.sum(axis=0)
     lags = range(1, min(LAGS, len(batches) - 1) + 1)
     worst: tuple[float, Dependence] | None = None
@@ -87,13 +88,6 @@ def repeats(batches: Sequence[IntArray], records: int, sampling: Sampling, level
         return 0
     keys = [np.sort(np.asarray(batch, np.int64)).tobytes() for batch in batches if len(batch)]
     return len(keys) - len(set(keys))
-
-
-def _present(batches: Sequence[IntArray], records: int) -> BoolArray:
-    present = np.zeros((records, len(batches)), bool)
-    for step, batch in enumerate(batches):
-        present[np.asarray(batch, np.int64), step] = True
-    return present
 
 
 def _tail(seen: float, expected: float) -> float:

@@ -9,7 +9,7 @@ from dpaudit.accounting.claim import Claim, FixedSize, GaussianSteps, Poisson
 from dpaudit.accounting.composed import epsilon_of_steps
 from dpaudit.bounds.lower_bound import Finding
 from dpaudit.runtime import check
-from dpaudit.runtime.check import IntArray
+from dpaudit.runtime.check import BoolArray, IntArray
 from dpaudit.runtime.errors import InputError
 
 
@@ -42,6 +42,18 @@ class RecordedBatches:
                     f"the batch of step {step} must hold records 0 to {self.records - 1}, "
                     f"got {int(ids.min())} to {int(ids.max())}."
                 )
+
+
+def presence(batches: Sequence[IntArray], records: int) -> BoolArray:
+    """Which records are in which batch, shape (records, steps).
+
+    >>> presence([np.array([0, 2]), np.array([1])], 3).astype(int).tolist()
+    [[1, 0], [0, 1], [1, 0]]
+    """
+    present = np.zeros((records, len(batches)), bool)
+    for step, batch in enumerate(batches):
+        present[np.asarray(batch, np.int64), step] = True
+    return present
 
 
 @dataclass(frozen=True)

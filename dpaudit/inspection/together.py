@@ -7,6 +7,7 @@ import numpy as np
 from scipy.stats import binom, hypergeom
 
 from dpaudit.accounting.claim import Sampling, Shuffled
+from dpaudit.inspection.recorded import presence
 from dpaudit.runtime.check import BoolArray, FloatArray, IntArray
 
 MOST_RECORDS = 4000  # whose pairs are all looked at
@@ -56,9 +57,7 @@ def together(batches: Sequence[IntArray], records: int, sampling: Sampling, leve
     >>> found.first, found.second
     (3, 49)
     """
-    present = np.zeros((records, len(batches)), bool)
-    for step, batch in enumerate(batches):
-        present[np.asarray(batch, np.int64), step] = True
+    present = presence(batches, records)
     counts = present.sum(axis=1)
     pairs = records * (records - 1) / 2
     first, second, both = _all(present, counts) if records <= MOST_RECORDS else _identical(present)

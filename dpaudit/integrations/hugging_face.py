@@ -6,7 +6,7 @@ from typing import Any
 
 from dpaudit.data.token_logprobs import TokenLogprobs
 from dpaudit.runtime.check import BoolArray, IntArray
-from dpaudit.runtime.errors import InputError, MissingDependency
+from dpaudit.runtime.errors import InputError, MissingDependency, one_line
 from dpaudit.scores.observe_tokens import NextToken, observe_tokens
 
 
@@ -89,7 +89,7 @@ def _loaded(kind: str, name: str | Path) -> Any:
     try:
         return getattr(_transformers(), kind).from_pretrained(str(name))
     except OSError as error:  # what the library raises where there is none
-        raise InputError(f"cannot load {str(name)!r}: {str(error).splitlines()[0]}") from error
+        raise InputError(f"cannot load {str(name)!r}: {one_line(error)}") from error
 
 
 def _transformers() -> Any:

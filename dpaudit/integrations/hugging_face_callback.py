@@ -108,14 +108,17 @@ class HuggingFaceSteps(TrainerCallback):  # type: ignore[misc]  # it is not inst
 
     def on_step_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
         """Count the batches of this step."""
-        if self.recorded is not None:
-            self.recorded.step(self._batches + 1)
+        self._recorded().step(self._batches + 1)
         self._batches = 0
 
     def on_train_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
         """Write the file."""
-        if self.recorded is not None:
-            self.recorded.write(self.path, accounted=self.accounted)
+        self._recorded().write(self.path, accounted=self.accounted)
+
+    def _recorded(self) -> RecordedLoader:
+        if self.recorded is None:
+            raise InputError("HuggingFaceSteps was added after the training began: its first steps are not recorded.")
+        return self.recorded
 
 
 def _beliefs(model: Any, examples: Examples, collate: Any) -> FloatArray:

@@ -9,7 +9,7 @@
         └── SchedulerLost               its cluster went away; started again it goes on from what is stored
 """
 
-__all__ = ["AuditFailed", "DpauditError", "InputError", "MissingDependency", "SchedulerLost"]
+__all__ = ["AuditFailed", "DpauditError", "InputError", "MissingDependency", "SchedulerLost", "one_line"]
 
 
 class DpauditError(Exception):
@@ -30,3 +30,13 @@ class AuditFailed(DpauditError, RuntimeError):
 
 class SchedulerLost(AuditFailed):
     """The scheduler of a cluster went away in the middle. What tasks had returned is kept."""
+
+
+def one_line(error: BaseException) -> str:
+    """The first line of a message that says something, of at most 300 characters; its type where the message is empty.
+
+    >>> one_line(ValueError("\\n  no such layer\\nsecond line")), one_line(NotImplementedError())
+    ('no such layer', 'NotImplementedError')
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:300]

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from dpaudit.data.dataset import Task
 from dpaudit.runtime.check import FloatArray
-from dpaudit.runtime.errors import InputError, MissingDependency
+from dpaudit.runtime.errors import InputError, MissingDependency, one_line
 from dpaudit.scores.from_outputs import OutputKind
 from dpaudit.training.keras_3_config import as_keras_2
 from dpaudit.training.keras_config import objects, refuse_code
@@ -385,9 +385,3 @@ def _task(compiled: Compiled, activation: str, outputs: int) -> Task:
     if "binary" in loss or activation == "sigmoid":
         return "binary" if outputs == 1 else "multilabel"
     return "binary" if outputs == 1 else "multiclass"
-
-
-def one_line(error: Exception) -> str:
-    """The line of a message of Keras or TensorFlow that says what is wrong."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:300]

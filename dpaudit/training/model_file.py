@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dpaudit.runtime.errors import InputError
+from dpaudit.runtime.errors import InputError, one_line
 
 # Settings of SGD and Adam that the stacked engine does not have, with the value at which they do nothing.
 _IDLE = {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7, "ema_momentum": 0.99, "ema_overwrite_frequency": 100}
@@ -92,7 +92,7 @@ def read_description(path: Path) -> Description:
     except InputError:
         raise
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} is not a Keras model with its architecture: {str(error).splitlines()[0]}.") from error
+        raise InputError(f"{path} is not a Keras model with its architecture: {one_line(error)}.") from error
     return Description(config, compiled_from(compiled), version)
 
 
@@ -116,7 +116,7 @@ def arrays_in(path: Path) -> int:
             with h5py.File(content, "r") as file:
                 file.visititems(note)
     except (OSError, zipfile.BadZipFile) as error:
-        raise InputError(f"cannot read {path}: {str(error).splitlines()[0]}.") from error
+        raise InputError(f"cannot read {path}: {one_line(error)}.") from error
     if not found:
         raise InputError(f"{path} holds no weights as model.save_weights or model.save of Keras write them.")
     return len(found)

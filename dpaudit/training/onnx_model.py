@@ -14,9 +14,9 @@ import numpy.typing as npt
 from dpaudit.data.dataset import Dataset, Task
 from dpaudit.data.labels import canonical, ordered
 from dpaudit.runtime.check import FloatArray
-from dpaudit.runtime.errors import InputError, MissingDependency
+from dpaudit.runtime.errors import InputError, MissingDependency, one_line
 from dpaudit.scores.from_outputs import OutputKind
-from dpaudit.training.load_model import BATCH, PROBED, kind_of, one_line
+from dpaudit.training.load_model import BATCH, PROBED, kind_of
 from dpaudit.training.model_file import Compiled
 from dpaudit.training.model_inputs import Inputs
 from dpaudit.training.onnx_inputs import NUMBERS, OnnxInputs

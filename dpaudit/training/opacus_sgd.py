@@ -13,7 +13,7 @@ from dpaudit.accounting.claim import GaussianSteps, Poisson
 from dpaudit.data.dataset import Dataset
 from dpaudit.runtime import check
 from dpaudit.runtime.check import BoolArray
-from dpaudit.runtime.errors import InputError
+from dpaudit.runtime.errors import InputError, one_line
 from dpaudit.runtime.pytorch import opacus_module, torch_module
 from dpaudit.training.named_function import name_function
 from dpaudit.training.torch_network import (
@@ -163,7 +163,7 @@ class Opacus(TorchTrainer):
                     grad_sample_mode="ghost" if self.clipping == "ghost" else "hooks",
                 )
             except (NotImplementedError, opacus.validators.errors.UnsupportedModuleError) as error:
-                reason = str(error).strip().splitlines()[0]
+                reason = one_line(error)
                 raise InputError(f"Opacus cannot train network {name_function(self.network)}: {reason}") from error
         private, dp_optimizer, *rest, loader = made
         dp_optimizer.expected_batch_size = self.batch_size

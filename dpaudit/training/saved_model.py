@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from dpaudit.data.dataset import Task
 from dpaudit.runtime.check import FloatArray
-from dpaudit.runtime.errors import InputError
+from dpaudit.runtime.errors import InputError, one_line
 from dpaudit.scores.from_outputs import OutputKind
-from dpaudit.training.load_model import BATCH, KERAS_ERRORS, PROBED, kind_of, one_line
+from dpaudit.training.load_model import BATCH, KERAS_ERRORS, PROBED, kind_of
 from dpaudit.training.model_file import Compiled
 from dpaudit.training.model_inputs import Inputs
 from dpaudit.training.trainer import Predict

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dpaudit.runtime.errors import InputError
+from dpaudit.runtime.errors import InputError, one_line
 from dpaudit.runtime.files import read_npz
-from dpaudit.training.load_model import KERAS_ERRORS, one_line
+from dpaudit.training.load_model import KERAS_ERRORS
 from dpaudit.training.model_file import arrays_in
 
 SUFFIXES = (".npz", ".safetensors", ".weights.h5", ".keras")

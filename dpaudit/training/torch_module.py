@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dpaudit.runtime.check import FloatArray
-from dpaudit.runtime.errors import InputError
+from dpaudit.runtime.errors import InputError, one_line
 from dpaudit.runtime.pytorch import checked_parameters, torch_module
 from dpaudit.training.trainer import Predict
 
@@ -46,7 +46,7 @@ def module_outputs(module: Any) -> Predict:
         try:
             answer = module(batch)
         except RuntimeError as error:
-            reason = str(error).strip().splitlines()[0]
+            reason = one_line(error)
             raise InputError(f"{name} does not take records of shape {tuple(features.shape[1:])}: {reason}") from error
         answer = getattr(answer, "logits", answer)
         if not isinstance(answer, torch.Tensor):

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from dpaudit.accounting.claim import GaussianSteps
 from dpaudit.data.dataset import Dataset, Task
-from dpaudit.runtime.errors import AuditFailed, InputError
+from dpaudit.runtime.errors import AuditFailed, InputError, one_line
 from dpaudit.runtime.pytorch import checked_parameters, torch_module
 from dpaudit.training.named_function import find_function, name_function
 from dpaudit.training.torch_module import module_outputs
@@ -49,7 +49,7 @@ def _refuse_other_outputs(module: Any, dataset: Dataset, name: str) -> None:
         with torch.no_grad():
             found = module.eval()(torch.as_tensor(np.ascontiguousarray(dataset.features[:2])))
     except (RuntimeError, TypeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = one_line(error)
         raise InputError(
             f"network {name} does not take records of shape {dataset.features.shape[1:]}: {reason}"
         ) from error

@@ -8,7 +8,7 @@ import numpy as np
 
 from dpaudit.data.dataset import Dataset
 from dpaudit.runtime.check import FloatArray
-from dpaudit.runtime.errors import InputError
+from dpaudit.runtime.errors import InputError, one_line
 from dpaudit.runtime.pytorch import opacus_module, torch_module
 from dpaudit.scores.from_outputs import phi
 from dpaudit.training.torch_module import module_outputs
@@ -34,7 +34,7 @@ def per_example_gradients(module: Any, criterion: Any, records: Dataset) -> list
     try:
         wrapped = opacus.GradSampleModule(module, loss_reduction="mean")
     except NotImplementedError as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = one_line(error)
         raise InputError(f"Opacus has no per-example gradients of {type(module).__name__}: {reason}") from error
     try:
         for part in module.modules():  # Opacus looks at layers in training mode only, and dropout has no weights

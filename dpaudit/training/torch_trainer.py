@@ -1,5 +1,6 @@
 """What the trainers of PyTorch have in common."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from functools import cached_property
@@ -19,7 +20,7 @@ from dpaudit.training.trainer import TrainedModel
 from dpaudit.training.watched import StepMeasure, StepWatch
 
 
-class TorchTrainer:
+class TorchTrainer(ABC):
     """Methods of a frozen dataclass with a network, epochs and a batch size."""
 
     network: NetworkOf
@@ -31,6 +32,7 @@ class TorchTrainer:
         """Train on the included records; raises as ``trained`` does."""
         return self.trained(dataset, included, seed=seed)
 
+    @abstractmethod
     def trained(
         self,
         dataset: Dataset,
@@ -41,7 +43,6 @@ class TorchTrainer:
         watch: StepWatch | None = None,
     ) -> TrainedModel:
         """Train on the included records, from given weights where there are any, and let every step be watched."""
-        raise NotImplementedError
 
     def train_many(
         self,

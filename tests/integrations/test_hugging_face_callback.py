@@ -81,3 +81,11 @@ def test_what_cannot_be_recorded_is_said(tmp_path: Path) -> None:
         trainer.train()
     with pytest.raises(InputError, match=r"is an \.npz file"):
         HuggingFaceSteps(tmp_path / "steps.csv")
+
+
+def test_a_callback_that_comes_too_late_says_so(tmp_path: Path) -> None:
+    """Added in the middle of a training it knows no loader, and says so at the next step instead of writing no file."""
+    with pytest.raises(InputError, match="added after the training began"):
+        HuggingFaceSteps(tmp_path / "steps.npz").on_step_end(None, None, None)
+    with pytest.raises(InputError, match="added after the training began"):
+        HuggingFaceSteps(tmp_path / "steps.npz").on_train_end(None, None, None)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dpaudit.runtime.check import IntArray
-from dpaudit.runtime.errors import InputError, MissingDependency
+from dpaudit.runtime.errors import InputError, MissingDependency, one_line
 
 ONE, SEVERAL = "state.json", "dataset_dict.json"  # what save_to_disk leaves in a folder
 
@@ -40,7 +40,7 @@ class SavedDataset:
         try:
             return cls(str(folder), datasets.load_from_disk(str(folder)))
         except (OSError, ValueError) as error:
-            raise InputError(f"cannot read {folder}: {str(error).splitlines()[0]}.") from error
+            raise InputError(f"cannot read {folder}: {one_line(error)}.") from error
 
     def __len__(self) -> int:
         return len(self.dataset)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from dpaudit.data.load import read_table
 from dpaudit.runtime.check import IntArray
-from dpaudit.runtime.errors import InputError
+from dpaudit.runtime.errors import InputError, one_line
 from dpaudit.runtime.files import replacing
 
 
@@ -96,7 +96,7 @@ class ParquetTable:
         except FileNotFoundError as error:
             raise InputError(f"cannot read {path}: no such file.") from error
         except (OSError, ValueError) as error:
-            raise InputError(f"cannot read {path}: {str(error).splitlines()[0]}.") from error
+            raise InputError(f"cannot read {path}: {one_line(error)}.") from error
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
