@@ -157,9 +157,7 @@ def bounds() -> dict[str, Any]:
 
 def epsilon(bound: Any, scores: Any, coins: Any) -> float:
     """Of a bound on some models."""
-    found = bound(
-        Scores.join(scores, coins), delta=DELTA, confidence=CONFIDENCE, adjacency="add-remove", unit="record"
-    )
+    found = bound(Scores.join(scores, coins), delta=DELTA, confidence=CONFIDENCE, adjacency="add-remove", unit="record")
     return float(found.epsilon)
 
 

@@ -104,6 +104,8 @@ TYPED = {
     "dpaudit run examples/text_gradient.toml": Typed((TF,)),
     "dpaudit run examples/unlearning.toml": Typed((TF,)),
     "dpaudit run examples/unlearning.toml --set unlearning.method=retrain": Typed((TF, SLOW)),
+    "dpaudit power --claimed 10 --limits": Typed(),
+    "dpaudit power --noise-multiplier 1 --rate 0.01 --steps 1000": Typed(),
     "dpaudit run plan.toml": Typed((TF,)),
     "dpaudit run plan.toml --backend dask=tcp://scheduler:8786": Typed((TF,)),
     "dpaudit run plan.toml --budget 2m": Typed((TF,)),
