@@ -129,6 +129,12 @@ TYPED = {
     "dpaudit verify": Typed(),
     "dpaudit verify RESULT.json --claims CLAIMS.toml": Typed(),
     "python benchmarks/black_box.py --architecture logistic": Typed((TF, SLOW), "--models 40 --chunk 20"),
+    "python benchmarks/black_box.py --architecture logistic --steps 10 --models 20000 --repeats 10 20": Typed(
+        (TF, SLOW), "--models 60 --chunk 30 --repeats 2"
+    ),
+    "python benchmarks/black_box.py --architecture small-cnn --start random --steps 20 --models 512": Typed(
+        (TF, SLOW), "--models 60 --chunk 30 --steps 2"
+    ),
     "python benchmarks/decoder.py": Typed((TF, SLOW), "--smoke"),
     "python benchmarks/guesses.py": Typed((SLOW,), "--smoke"),
     "python benchmarks/guesses.py --uneven": Typed((SLOW,), "--smoke"),
