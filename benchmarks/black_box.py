@@ -2,11 +2,14 @@
 
 A network that was trained on public digits (worst-case initialisation: ordinary records have small gradients) is
 trained on 1,000 private ones with full batches, with or without a blank canary by a fair coin; the final model's loss
-on the canary is the score. Many models are trained side by side by the stacked engine.
+on the canary is the score. Many models are trained side by side by the stacked engine. ``--start random`` gives every
+model random weights of its own, as in Yoon, Jeung and No (2024), arXiv 2412.01756: Keras starts with biases of zero, so
+that the blank canary's logits are zero in every new model, whatever its weights are.
 
-Two figures on the same scores: the published estimator (the largest over all thresholds, each limit at the full
+Figures on the same scores: the published estimator (the largest over all thresholds, each limit at the full
 level: about 17 % of its figures are above the truth, where 5 % are stated), once with 200 models a time as published
-and once with all; and valid bounds, the threshold chosen on a random 30 % of the models and judged on the rest.
+and once with all; valid bounds, the threshold chosen on a random 30 % of the models and judged on the rest; and, with
+``--repeats``, the bound within the Gaussian family on so many equal parts of the models, each on its own.
 
 ``python benchmarks/black_box.py --out FILE.json``: 1,000 models; a file that holds fewer models is gone on with.
 """
@@ -27,71 +30,83 @@ from dpaudit.bounds.accuracy import Accuracy
 from dpaudit.bounds.choosing import HeldOut
 from dpaudit.bounds.clopper_pearson import ClopperPearson
 from dpaudit.bounds.conditional import Conditional
+from dpaudit.bounds.trainings_limit import trainings_limit
 from dpaudit.data.bundled import mnist_5000
 from dpaudit.data.canaries import canaries
+from dpaudit.data.dataset import Dataset
 from dpaudit.data.inclusion import fair_coins
 from dpaudit.scores.intervals import upper_rate
 from dpaudit.scores.scores import Scores
 from dpaudit.training.architecture import Architecture, Cnn, Mlp
 
-EPSILON, DELTA, CONFIDENCE, STEPS, RECORDS, RATE = 10.0, 1e-5, 0.95, 100, 1000, 1.33e-4
-PUBLISHED, THEIR_MODELS = 7.21, 200
-NOISE = STEPS**0.5 / gaussian_mu(EPSILON, DELTA)
+EPSILON, DELTA, CONFIDENCE, RECORDS, RATE = 10.0, 1e-5, 0.95, 1000, 1.33e-4
+STARTS = {"worst-case": (7.21, 200), "random": (4.914, 512)}  # what was published, and with how many models
+THEIR_MODELS = 200  # a time, for their estimator
 SEED, MOST = 20240514, 100_000
+FAMILY = "accuracy, Gaussian family"
 ARCHITECTURES: dict[str, Architecture] = {
     "cnn": Cnn(filters=(16, 32), kernels=(8, 4), strides=(2, 2), pool=2, hidden=(32,), activation="tanh"),
+    "small-cnn": Cnn(filters=(4, 8), kernels=(8, 4), strides=(2, 2), pool=2, hidden=(16,), activation="tanh"),
     "logistic": Mlp(()),
 }
 
 
 class Setting:
-    """The records, the blank canary behind them, and the weights that every model starts from."""
+    """The records, the blank canary behind them, and the weights that every model starts from, if they are the same.
 
-    def __init__(self, architecture: Architecture) -> None:
+    Args:
+        architecture: of the models.
+        steps: of each training; the noise is that of ε = 10 for so many full batches.
+        start: a name in `STARTS`.
+    """
+
+    def __init__(self, architecture: Architecture, steps: int, start: str) -> None:
         from dpaudit.engine.network import Network
-        from dpaudit.training.dp_sgd import DpSgd
 
+        self.steps, self.noise = steps, steps**0.5 / gaussian_mu(EPSILON, DELTA)
         data = mnist_5000()
         order = np.random.default_rng(SEED).permutation(len(data))
         private, public = data.take(np.sort(order[:RECORDS])), data.take(np.sort(order[RECORDS:]))
         self.blank = canaries("blank", public, data.outputs, seed=SEED).take(np.array([data.outputs - 1]))
-        trainer = DpSgd(
-            architecture, l2_norm_clip=None, epochs=20, batch_size=32, learning_rate=0.1, sampling="shuffled"
-        )
-        start = trainer(public, np.ones(len(public), bool), seed=SEED).weights
-        self.start = [start[name] for name in sorted(start)]
+        self.public = public
+        self.start = _trained_on(public, architecture) if start == "worst-case" else None
         self.network = Network.from_keras(architecture(data.features.shape[1:], data.outputs))
         self.features = np.concatenate([private.features, self.blank.features])
         self.targets = np.concatenate([private.classes, self.blank.classes])
 
-    def trained(self, coins: Any, models: Any, *, steps: int = STEPS, noise: float = NOISE) -> Any:
+    def trained(self, coins: Any, models: Any, *, steps: int | None = None, noise: float | None = None) -> Any:
         """Parameters after training with the canary where the coin says so."""
         from dpaudit.engine.schedules import Constant
         from dpaudit.engine.training import Member, TrainingRecipe, train
 
         recipe = TrainingRecipe(
             "multiclass",
-            steps=steps,
+            steps=self.steps if steps is None else steps,
             batch_size=RECORDS,
             learning_rate=Constant(RATE * RECORDS),  # theirs multiplies the gradients' sum, the engine's their mean
             clip=1.0,
-            noise_multiplier=noise,
+            noise_multiplier=self.noise if noise is None else noise,
         )
         members = [
             Member(int(model), np.arange(RECORDS + int(coin)), Poisson(1.0))
             for model, coin in zip(models, coins, strict=True)
         ]
-        start = self.network.stack([self.start] * len(members))
+        if self.start is None:
+            start = self.network.initial(seed=SEED, models=[member.model for member in members])
+        else:
+            start = self.network.stack([self.start] * len(members))
         return train(self.network, start, recipe, members, features=self.features, targets=self.targets, seed=SEED)
 
-    def scores(self, coins: Any, first: int) -> list[float]:
-        """Minus the loss on the canary of models with numbers from ``first`` on."""
+    def scores(self, coins: Any, first: int) -> tuple[list[float], list[float]]:
+        """Minus the loss on the canary of models with numbers from ``first`` on, and what they get right of others."""
         from dpaudit.runtime.tensorflow import tf
 
         parameters = self.trained(coins, range(first, first + len(coins)))
         logits = self.network.predict(parameters, self.blank.features)[:, 0]
         logp = tf.nn.log_softmax(tf.constant(logits, tf.float64)).numpy()
-        return [float(value) for value in logp[:, int(self.blank.classes[0])]]
+        others = self.public.take(np.arange(RECORDS))
+        guesses = self.network.predict(parameters, others.features).argmax(axis=2)
+        return logp[:, int(self.blank.classes[0])].tolist(), (guesses == others.classes).mean(axis=1).tolist()
 
     def step(self, *, models: int = 100) -> tuple[float, float]:
         """How far the canary moves the sum of one step, and the noise in it, over what is stated: both should be 1."""
@@ -106,7 +121,16 @@ class Setting:
             )
         )
         moved = np.linalg.norm(having - without, axis=1).mean()  # the same model number draws the same noise
-        return float(moved), float((without - silent).std() / NOISE)
+        return float(moved), float((without - silent).std() / self.noise)
+
+
+def _trained_on(public: Dataset, architecture: Architecture) -> list[Any]:
+    """Weights after training without DP."""
+    from dpaudit.training.dp_sgd import DpSgd
+
+    trainer = DpSgd(architecture, l2_norm_clip=None, epochs=20, batch_size=32, learning_rate=0.1, sampling="shuffled")
+    weights = trainer(public, np.ones(len(public), bool), seed=SEED).weights
+    return [weights[name] for name in sorted(weights)]
 
 
 def published_estimate(scores: Scores) -> float:
@@ -121,17 +145,33 @@ def published_estimate(scores: Scores) -> float:
     return gaussian_epsilon(best, DELTA) if best > 0 else 0.0
 
 
-def valid_bounds(scores: Scores) -> dict[str, float]:
-    """ε of three bounds whose threshold was chosen on other models than it is judged on."""
+def bounds() -> dict[str, Any]:
+    """Three bounds whose threshold is chosen on other models than it is judged on."""
     selection = HeldOut(SEED)
-    bounds: dict[str, Any] = {
-        "accuracy, Gaussian family": Accuracy(selection, "runs"),
+    return {
+        FAMILY: Accuracy(selection, "runs"),
         "conditional, any mechanism": Conditional(selection),
         "clopper-pearson, any mechanism": ClopperPearson(selection),
     }
+
+
+def epsilon(bound: Any, scores: Any, coins: Any) -> float:
+    """Of a bound on some models."""
+    found = bound(Scores.join(scores, coins), delta=DELTA, confidence=CONFIDENCE, adjacency="add-remove", unit="record")
+    return float(found.epsilon)
+
+
+def repeated(scores: Any, coins: Any, repeats: int) -> dict[str, float]:
+    """The bound within the Gaussian family on equal parts of the models."""
+    bound = bounds()[FAMILY]
+    parts = zip(np.array_split(scores, repeats), np.array_split(coins, repeats), strict=True)
+    each = np.array([epsilon(bound, *part) for part in parts])
+    name = f"{FAMILY}, {repeats} times {len(scores) // repeats} models"
     return {
-        name: bound(scores, delta=DELTA, confidence=CONFIDENCE, adjacency="add-remove", unit="record").epsilon
-        for name, bound in bounds.items()
+        f"{name}: median": float(np.median(each)),
+        f"{name}: smallest": float(each.min()),
+        f"{name}: largest": float(each.max()),
+        f"{name}: above the true ε": float((each > EPSILON).sum()),
     }
 
 
@@ -139,22 +179,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", type=int, default=1000)
     parser.add_argument("--architecture", choices=sorted(ARCHITECTURES), default="cnn")
+    parser.add_argument("--steps", type=int, default=100, help="full batches, at the noise of ε = 10")
+    parser.add_argument("--start", choices=sorted(STARTS), default="worst-case")
+    parser.add_argument("--repeats", type=int, nargs="*", default=[], help="parts of the models, judged one by one")
     parser.add_argument("--chunk", type=int, default=50, help="models trained between two savings")
     parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()
+    if min([chosen.models, chosen.steps, chosen.chunk, *chosen.repeats]) < 1:
+        parser.error("--models, --steps, --chunk and --repeats are at least 1.")
     coins = fair_coins(MOST, seed=SEED)[: chosen.models]  # the same coins, however many models are asked for
-    found: dict[str, Any] = {"architecture": chosen.architecture, "scores": [], "seconds": 0.0, "cpu_seconds": 0.0}
+    asked = {name: getattr(chosen, name) for name in ("architecture", "steps", "start")}
+    found: dict[str, Any] = {"setting": asked, "scores": [], "right": [], "seconds": 0.0, "cpu_seconds": 0.0}
     if chosen.out is not None and chosen.out.exists():
         found = json.loads(chosen.out.read_text(encoding="utf-8"))
-        if found["architecture"] != chosen.architecture or len(found["scores"]) > chosen.models:
-            parser.error(f"{chosen.out} holds {len(found['scores'])} models of {found['architecture']}.")
-    setting = Setting(ARCHITECTURES[chosen.architecture])
+        if found["setting"] != asked or len(found["scores"]) > chosen.models:
+            parser.error(f"{chosen.out} holds {len(found['scores'])} models of {found['setting']}.")
+    setting = Setting(ARCHITECTURES[chosen.architecture], chosen.steps, chosen.start)
     moved, noise = setting.step()
     print(f"in one step the canary moves the sum by {moved:.4f} clip norms; noise over what is planned: {noise:.4f}")
     while (first := len(found["scores"])) < chosen.models:
         begin, cpu = time.monotonic(), time.process_time()
-        part = coins[first : first + chosen.chunk]
-        found["scores"] += setting.scores(part, first)
+        part, right = setting.scores(coins[first : first + chosen.chunk], first)
+        found["scores"] += part
+        found["right"] += right
         found["seconds"] += time.monotonic() - begin
         found["cpu_seconds"] += time.process_time() - cpu
         print(f"{len(found['scores'])} models, {found['seconds']:.0f} s, CPU {found['cpu_seconds']:.0f} s", flush=True)
@@ -163,22 +210,26 @@ def main() -> None:
     scores = np.array(found["scores"])
     groups = range(0, len(scores) - THEIR_MODELS + 1, THEIR_MODELS)
     theirs = [published_estimate(Scores.join(*(x[at : at + THEIR_MODELS] for x in (scores, coins)))) for at in groups]
-    whole = Scores.join(scores, coins)
+    limit = trainings_limit(EPSILON, len(scores) // 2, delta=DELTA, confidence=CONFIDENCE)
+    published, models = STARTS[chosen.start]
     figures = {
         **({"published estimator, 200 models a time (mean)": statistics.fmean(theirs)} if theirs else {}),
-        "published estimator, all models": published_estimate(whole),
-        **valid_bounds(whole),
+        "published estimator, all models": published_estimate(Scores.join(scores, coins)),
+        **{name: epsilon(bound, scores, coins) for name, bound in bounds().items()},
+        "limit of exact intervals, a perfect Gaussian leak": limit,
+        **{name: figure for repeats in chosen.repeats for name, figure in repeated(scores, coins, repeats).items()},
         "clip norms that the canary moves a step's sum by": moved,
         "noise of a step over what is planned": noise,
+        "share of other digits that the models get right": statistics.fmean(found["right"]),
         "seconds": found["seconds"],
         "CPU seconds": found["cpu_seconds"],
     }
     for name, figure in figures.items():
         print(f"{name}: {figure:.2f}")
-    print(f"theoretical ε {EPSILON:g}; published: {PUBLISHED} with {THEIR_MODELS} models")
+    print(f"theoretical ε {EPSILON:g}; published: {published} with {models} models")
     if chosen.out is not None:
         name = "published estimator, 200 models a time, over the published figure"
-        ratio = [each / PUBLISHED for each in theirs]
+        ratio = [each / published for each in theirs]
         ratios = {name: {"median": statistics.median(ratio), "low": min(ratio), "high": max(ratio)}} if ratio else {}
         found |= {"ratios": ratios, "figures": figures, "targets": {name: 1.0}}
         chosen.out.write_text(json.dumps(found, indent=1), encoding="utf-8")

@@ -104,6 +104,8 @@ TYPED = {
     "dpaudit run examples/text_gradient.toml": Typed((TF,)),
     "dpaudit run examples/unlearning.toml": Typed((TF,)),
     "dpaudit run examples/unlearning.toml --set unlearning.method=retrain": Typed((TF, SLOW)),
+    "dpaudit power --claimed 10 --limits": Typed(),
+    "dpaudit power --noise-multiplier 1 --rate 0.01 --steps 1000": Typed(),
     "dpaudit run plan.toml": Typed((TF,)),
     "dpaudit run plan.toml --backend dask=tcp://scheduler:8786": Typed((TF,)),
     "dpaudit run plan.toml --budget 2m": Typed((TF,)),
@@ -127,6 +129,12 @@ TYPED = {
     "dpaudit verify": Typed(),
     "dpaudit verify RESULT.json --claims CLAIMS.toml": Typed(),
     "python benchmarks/black_box.py --architecture logistic": Typed((TF, SLOW), "--models 40 --chunk 20"),
+    "python benchmarks/black_box.py --architecture logistic --steps 10 --models 20000 --repeats 10 20": Typed(
+        (TF, SLOW), "--models 60 --chunk 30 --repeats 2"
+    ),
+    "python benchmarks/black_box.py --architecture small-cnn --start random --steps 20 --models 512": Typed(
+        (TF, SLOW), "--models 60 --chunk 30 --steps 2"
+    ),
     "python benchmarks/decoder.py": Typed((TF, SLOW), "--smoke"),
     "python benchmarks/guesses.py": Typed((SLOW,), "--smoke"),
     "python benchmarks/guesses.py --uneven": Typed((SLOW,), "--smoke"),
