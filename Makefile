@@ -9,7 +9,7 @@ PYTHON ?=
 PYTEST := OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 .PHONY: help demo test test-fast test-slow test-browser test-cluster test-flower test-tff test-torch test-jax \
-  test-transformers test-matrix fuzz \
+  test-transformers test-matrix test-gpu fuzz \
   docs reference check format selftest faults bench bench-quick bench-attacks bench-bounds bench-federated bench-gradient \
   bench-ladder bench-scaling bench-training bench-faults clean
 
@@ -55,6 +55,9 @@ fuzz: $(STAMP) ## ten thousand hostile files of each kind (half an hour)
 
 test-matrix: ## the core on Python 3.12 and 3.13, everything on TensorFlow 2.15, in environments of their own
 	sh .ci/matrix.sh
+
+test-gpu: $(STAMP) ## the engine on a GPU beside the CPU: weights, accounting, examples per second (minutes)
+	$(BIN)/python -m benchmarks.gpu
 
 docs: $(STAMP) ## the documentation as a site, in build/docs
 	@sh .ci/extra.sh "$(VENV)" docs

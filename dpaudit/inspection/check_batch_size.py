@@ -28,7 +28,7 @@ def check_denominator(probe: Probe) -> tuple[list[Finding], bool]:
     full, single = (probe.releases(probe.zeros(n), _calls(probe), least=LEAST) for n in (size, 1))
     one = probe.alike(1, 10 * probe.stated.clip, probe.direction(None))
     if full.any():
-        ratio, of_what = _differs(full, single, level), "the noise"
+        ratio, of_what = differing_scale(full, single, probe.stated.law.norm, level), "the noise"
     elif len(np.unique(probe.releases(one, 2), axis=0)) == 2:
         return [], False  # noise now and then is a matter for its scale
     else:
@@ -115,7 +115,7 @@ def _empty(probe: Probe, noise: FloatArray, level: float) -> list[Finding]:
         remedy = "add the noise before looking at the batch; never skip it"
         seen = "a release without noise, which shows that nobody was sampled"
         return [Finding("empty batch", "violation", fed, seen, expected, remedy, rung=1, true_epsilon=math.inf)]
-    ratio = _differs(noise, releases, level)
+    ratio = differing_scale(noise, releases, probe.stated.law.norm, level)
     if ratio is None:
         return []
     seen = f"{ratio:.3g} times the noise of an ordinary batch"
@@ -127,10 +127,14 @@ def _calls(probe: Probe) -> int:
     return int(np.clip(math.ceil(VALUES / probe.coordinates), 8, 48))
 
 
-def _differs(noise: FloatArray, other: FloatArray, level: float) -> float | None:
-    """Ratio of standard deviations when an F test at ``level`` tells them apart."""
+def differing_scale(noise: FloatArray, other: FloatArray, norm: int, level: float) -> float | None:
+    """Ratio of scales when an F test at ``level`` tells them apart, whatever the scale of either.
+
+    The density of a draw falls with the power ``norm`` of its size: 2 for Gaussian noise, 1 for Laplace noise. This
+    power of the size has a gamma law of shape 1/norm, so twice the sum of n of them over its scale is χ² of 2n/norm.
+    """
     if not noise.any():
         return None
-    ratio = float(np.mean(other**2) / np.mean(noise**2))
-    law = stats.f(other.size, noise.size)
-    return math.sqrt(ratio) if min(law.cdf(ratio), law.sf(ratio)) * 2 < level else None
+    ratio = float(np.mean(np.abs(other) ** norm) / np.mean(np.abs(noise) ** norm))
+    law = stats.f(2 * other.size / norm, 2 * noise.size / norm)
+    return float(ratio ** (1 / norm)) if min(law.cdf(ratio), law.sf(ratio)) * 2 < level else None

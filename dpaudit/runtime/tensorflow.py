@@ -1,6 +1,7 @@
 """The only place that imports TensorFlow.
 
-It silences the start-up noise, and comes with Keras 2 (`dpaudit.runtime.keras_two`).
+It silences the start-up noise, lets the memory of a GPU grow with need, and comes with Keras 2
+(`dpaudit.runtime.keras_two`).
 """
 
 import os
@@ -47,7 +48,9 @@ def _import() -> Any:
             raise MissingDependency(f"TensorFlow is installed but does not import: {error}") from error
         tensorflow.get_logger().setLevel("ERROR")
         _ = tensorflow.keras.layers  # Keras and the list of devices load lazily; let their noise fall in here
-        tensorflow.config.list_physical_devices()
+        for gpu in tensorflow.config.list_physical_devices("GPU"):
+            # TensorFlow would take the whole memory of a GPU that others may use too.
+            tensorflow.config.experimental.set_memory_growth(gpu, True)
     return tensorflow
 
 

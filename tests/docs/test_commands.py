@@ -173,6 +173,7 @@ NOT_HERE = {
     "make test": "runs this test; CI runs it",
     "make test-cluster": "takes minutes; all of tests/runtime/test_cluster.py",
     "make test-flower": "installs Flower into an environment of its own",
+    "make test-gpu": "needs a GPU; its script ends with exit code 2 where there is none",
     "make test-slow": "takes an hour; all tests marked slow",
     "make test-tff": "installs TensorFlow Federated into an environment of its own",
     "pip install 'dpaudit[dask]'": INSTALLS,

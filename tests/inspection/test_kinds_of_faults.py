@@ -11,6 +11,7 @@ from dpaudit.accounting import epsilon, gaussian_epsilon
 from dpaudit.accounting.claim import GaussianSteps, Poisson, Shuffled
 from dpaudit.accounting.law import Banded, DiscreteGaussian, Laplace, TreeNoise, law_from
 from dpaudit.accounting.law_epsilon import law_epsilon
+from dpaudit.inspection.check_batch_size import differing_scale
 from dpaudit.inspection.inspect import inspect_mechanism
 from dpaudit.inspection.mechanism import Mechanism, Stated
 from dpaudit.runtime.errors import InputError
@@ -142,6 +143,20 @@ def test_noise_of_another_law_than_the_stated_one_is_seen() -> None:
         (BreakableDpSgd(seed=3).mechanism(), Stated(2.0, 1.0, 32.0, law=DiscreteGaussian(0.25))),
     ):
         assert inspect_mechanism(mechanism, stated, seed=5).violations
+
+
+@pytest.mark.parametrize(("law", "norm"), [("laplace", 1), ("normal", 2)])
+def test_noise_of_two_batches_is_compared_at_its_level(law: str, norm: int) -> None:
+    """1,000 pairs of right noise at level 5 %; half of the noise is seen each time.
+
+    A right test gives fewer than 28 or more than 75 alarms by one seed in 2,000.
+    """
+    rng = np.random.default_rng(4)
+    pairs = getattr(rng, law)(size=(1000, 2, 400))
+    alarms = sum(differing_scale(one, other, norm, 0.05) is not None for one, other in pairs)
+    assert 28 <= alarms <= 75
+    for one, other in pairs[:20]:
+        assert differing_scale(one, other / 2, norm, 1e-6) == pytest.approx(0.5, rel=0.25)
 
 
 def test_correlated_noise_is_inspected_from_its_first_step() -> None:
