@@ -18,13 +18,13 @@ import numpy as np
 
 from dpaudit.attacks.membership.pools import leave_pair_out
 from dpaudit.audits.membership.reference_models import observed_pool
-from dpaudit.audits.plan import parse_toml
 from dpaudit.data.dataset import Dataset
 from dpaudit.data.inclusion import complementary_pairs
 from dpaudit.data.load import load
 from dpaudit.data.source import population_mask
 from dpaudit.runtime import plugins as registry
 from dpaudit.runtime.errors import InputError
+from dpaudit.runtime.files import parse_toml
 from dpaudit.runtime.progress import on_standard_error
 from dpaudit.scores.roc import Roc
 from dpaudit.scores.scores import Scores

@@ -96,7 +96,7 @@ def main() -> None:
             rise = after - before
             scores = Scores.join(rise, coins)
             terms = {"delta": DELTA, "confidence": CONFIDENCE}
-            measured = bound(scores, adjacency="add-remove", unit="record", **terms).epsilon  # type: ignore[arg-type]
+            measured = bound(scores, adjacency="add-remove", unit="record", **terms).epsilon
             auc = float((rise[coins][:, None] > rise[~coins]).mean())
             found[kind].append((measured, auc))
             print(f"seed {seed}, {kind}: ε ≥ {measured:.2f}, AUC {auc:.3f}", flush=True)

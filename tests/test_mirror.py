@@ -66,7 +66,7 @@ THROUGH = {
     "tests/gate/test_verify.py": "gate.judge_claim",
     "tests/inspection/test_federated_rounds.py": "inspection.under_test training.federated.server_under_test",
     "tests/inspection/test_inspection.py": (
-        "inspection.check_batch_size inspection.check_extremes inspection.check_independence inspection.check_scale "
+        "inspection.check_extremes inspection.check_independence inspection.check_scale "
         "inspection.check_state inspection.probe"
     ),
     "tests/inspection/test_keras_adapters.py": "inspection.coupling",

@@ -136,6 +136,7 @@ TYPED = {
         (TF, SLOW), "--models 60 --chunk 30 --steps 2"
     ),
     "python benchmarks/decoder.py": Typed((TF, SLOW), "--smoke"),
+    "python benchmarks/few_references.py": Typed((TF, SLOW), "--smoke"),
     "python benchmarks/guesses.py": Typed((SLOW,), "--smoke"),
     "python benchmarks/guesses.py --uneven": Typed((SLOW,), "--smoke"),
     "python benchmarks/one_run_canaries.py": Typed((TF, SLOW), "--seeds 1 --canaries 60 --epochs 1"),
