@@ -2,16 +2,16 @@
 
 import math
 from dataclasses import replace
-
-import dp_accounting
-from dp_accounting.pld import PLDAccountant
-from dp_accounting.rdp import RdpAccountant
+from typing import TYPE_CHECKING
 
 from dpaudit.accounting.claim import Adjacency, Claim, GaussianSteps, LawSteps, Poisson, Shuffled, Unit
 from dpaudit.accounting.law import Banded, DiscreteGaussian, GaussianNoise, Laplace, Law, TreeNoise
 from dpaudit.accounting.mechanism import ORDERS, Accounted, epsilon
 from dpaudit.runtime import check
 from dpaudit.runtime.errors import InputError
+
+if TYPE_CHECKING:
+    from dp_accounting import DpEvent
 
 
 def law_epsilon(mechanism: GaussianSteps, law: Law, *, delta: float, adjacency: Adjacency = "add-remove") -> Accounted:
@@ -33,6 +33,10 @@ def law_epsilon(mechanism: GaussianSteps, law: Law, *, delta: float, adjacency: 
     >>> round(law_epsilon(one, Laplace(), delta=0.0).epsilon, 3)  # by definition
     1.0
     """
+    import dp_accounting
+    from dp_accounting.pld import PLDAccountant
+    from dp_accounting.rdp import RdpAccountant
+
     check.delta("delta", delta)
     if isinstance(law, GaussianNoise):
         return epsilon(mechanism, delta=delta, adjacency=adjacency)
@@ -92,6 +96,8 @@ def claim_of_law(steps: LawSteps, *, delta: float, adjacency: Adjacency, unit: U
     return Claim(found.epsilon, delta, unit, adjacency, "; ".join(filter(None, [source, found.note])), noise=steps)
 
 
-def _sampled(event: dp_accounting.DpEvent, rate: float, steps: int) -> dp_accounting.DpEvent:
+def _sampled(event: "DpEvent", rate: float, steps: int) -> "DpEvent":
+    import dp_accounting
+
     step = event if rate == 1 else dp_accounting.PoissonSampledDpEvent(rate, event)
     return dp_accounting.SelfComposedDpEvent(step, steps)

@@ -7,9 +7,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-import dp_accounting
 import numpy as np
-from dp_accounting.rdp import RdpAccountant
 from scipy.optimize import brentq
 
 from dpaudit.accounting.claim import ADJACENCIES, Adjacency, FixedSize, GaussianSteps, Poisson, Shuffled, too_small
@@ -70,6 +68,8 @@ def event(mechanism: GaussianSteps) -> Any:
     >>> event(GaussianSteps(1.0, 10, Poisson(0.1))).count
     10
     """
+    import dp_accounting
+
     release: Any = dp_accounting.GaussianDpEvent(mechanism.noise_multiplier)
     match mechanism.sampling:
         case Poisson(rate) if rate == 1.0:
@@ -205,6 +205,9 @@ def _refuse_fixed_size(adjacency: Adjacency, group: int) -> None:
 
 
 def _renyi(mechanism: GaussianSteps) -> Any:
+    from dp_accounting import NeighboringRelation
+    from dp_accounting.rdp import RdpAccountant
+
     if not isinstance(mechanism.sampling, FixedSize):
         accountant = RdpAccountant(ORDERS)
         accountant.compose(event(mechanism))
@@ -212,7 +215,7 @@ def _renyi(mechanism: GaussianSteps) -> Any:
     # Any two batches that differ in one record differ by two clip norms, also under zero-out, where the batch that
     # does not hold the record holds another one in its place.
     halved = replace(mechanism, noise_multiplier=mechanism.noise_multiplier / 2)
-    accountant = RdpAccountant(ORDERS, dp_accounting.NeighboringRelation.REPLACE_ONE)
+    accountant = RdpAccountant(ORDERS, NeighboringRelation.REPLACE_ONE)
     accountant.compose(event(halved))
     return accountant
 

@@ -9,7 +9,6 @@ from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
-from dp_accounting.pld import pld_pmf, privacy_loss_distribution
 from scipy.fft import irfft, next_fast_len, rfft
 from scipy.special import log_ndtr, logsumexp
 from scipy.stats import binom
@@ -77,6 +76,8 @@ def compose_losses(
     """
     sigma, steps, rate = mechanism.noise_multiplier, mechanism.steps, mechanism.sampling.rate
     if rate == 1:
+        from dp_accounting.pld import privacy_loss_distribution
+
         deviation = sigma / (sensitivity(adjacency) * group * math.sqrt(steps))
         return privacy_loss_distribution.from_gaussian_mechanism(
             deviation, value_discretization_interval=grid
@@ -142,6 +143,8 @@ def _mixture(
 
         return np.asarray(density(upper, upper_weights) - density(lower, lower_weights), np.float64)
 
+    from dp_accounting.pld.pld_pmf import DensePLDPmf
+
     sign = -1.0 if decreasing else 1.0
     centres = np.concatenate([upper, lower])
     ends = np.array([centres.min() - TAIL * sigma, centres.max() + TAIL * sigma])
@@ -175,11 +178,13 @@ def _mixture(
     falls = -np.diff(deltas)
     probs = np.append(1 - deltas[0], falls / -math.expm1(-grid)) - np.append(falls / math.expm1(grid), 0.0)
     probs = np.maximum(probs, 0.0)
-    return pld_pmf.DensePLDPmf(grid, int(marks[0]), probs, float(deltas[-1]), True)
+    return DensePLDPmf(grid, int(marks[0]), probs, float(deltas[-1]), True)
 
 
 def _composed(once: Any, steps: int) -> Any:
     """Losses of so many independent steps, those of one being ``once``."""
+    from dp_accounting.pld.pld_pmf import DensePLDPmf
+
     if steps == 1:
         return once
     probs, size = once._probs, once.size
@@ -189,7 +194,7 @@ def _composed(once: Any, steps: int) -> Any:
     everything = irfft(rfft(probs, length) ** steps, length)
     lost = CUT - math.expm1(steps * math.log1p(-once._infinity_mass))
     first = once._lower_loss * steps + low
-    return pld_pmf.DensePLDPmf(once._discretization, first, np.roll(everything, -low)[: high - low + 1], lost, True)
+    return DensePLDPmf(once._discretization, first, np.roll(everything, -low)[: high - low + 1], lost, True)
 
 
 def _range(probs: FloatArray, steps: int) -> tuple[int, int]:

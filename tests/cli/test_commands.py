@@ -281,3 +281,13 @@ def test_a_column_of_users_makes_one_score_a_user(dpaudit: Command, scores: Path
     assert result["membership"]["attacks"][0]["members"] == frame[frame["member"] == 1]["who"].nunique()
     refused = dpaudit("score", f"users.{suffix}", "--unit", "user", cwd=scores)
     assert (refused.returncode, "--user COLUMN" in refused.stderr) == (2, True)
+
+
+def test_scoring_a_file_imports_no_accountant(scores: Path, run_without_tensorflow: Callable[[str], str]) -> None:
+    """Scores of a file need no accounting of a mechanism, so ``dpaudit score`` does not wait for its library."""
+    printed = run_without_tensorflow(
+        "from dpaudit.cli import app\n"
+        f"app(['score', {str(scores / 'scores.csv')!r}, '--quiet'], standalone_mode=False)\n"
+        "print([name for name in ('dp_accounting', 'scipy.signal', 'matplotlib') if name in sys.modules])"
+    )
+    assert printed.splitlines()[-1] == "[]"
