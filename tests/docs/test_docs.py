@@ -33,6 +33,16 @@ def test_every_public_name_is_in_the_api_page() -> None:
     assert sorted(listed) == sorted(set(vars(dpaudit)["__all__"]) - {"__version__"})
 
 
+def test_the_gradient_attacks_of_the_page_are_where_it_says() -> None:
+    """Every ``module.Class`` of its table."""
+    page = (ROOT / "docs" / "gradient_leakage.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(\w+)\.([A-Z]\w+)`", page)
+    assert len(named) >= 10
+    for module, name in named:
+        code = (ROOT / "attacks" / "gradient" / f"{module}.py").read_text(encoding="utf-8")
+        assert f"\nclass {name}:" in code, f"{module}.{name}"
+
+
 MADE = {"cli", "plan", "results"}  # from the code
 IMPORTED = re.compile(r"^from (dpaudit[\w.]*) import (.+)$", flags=re.M)
 
