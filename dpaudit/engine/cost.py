@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from dpaudit.engine.library_convolution import has_convolutions
 from dpaudit.engine.network import Network
 from dpaudit.runtime.tensorflow import tf
 
@@ -14,9 +13,6 @@ BUSY = 5e6
 LARGEST_STACK = 64
 # Of activations in one part of a batch: few enough to stay in a core's cache from one operation to the next.
 PART_BYTES = 1_500_000
-# The same where TensorFlow's kernels run one by one: starting them costs more, so a part holds more examples (measured:
-# parts of 32 to 125 examples of a network of two convolutions differ by a tenth).
-LIBRARY_PART_BYTES = 3 * PART_BYTES
 ROWS = 1024  # of a part of a batch of sequences, positions of all examples together
 PREPARED_BYTES = 2**29  # of inputs prepared once for all records, such as the patches of a first convolution
 
@@ -25,7 +21,7 @@ PREPARED_BYTES = 2**29  # of inputs prepared once for all records, such as the p
 class Cost:
     """Per example of one copy: ``multiply_adds`` of a training step, ``floats`` held, and ``prepared`` of them that
     the first layer's weights meet and no copy changes; trained ``parameters`` per copy; ``positions`` of an output for
-    each; ``frozen`` parameters that all copies share; and whether it has ``convolutions``.
+    each; and ``frozen`` parameters that all copies share.
     """
 
     multiply_adds: int
@@ -34,23 +30,16 @@ class Cost:
     parameters: int
     positions: int = 0
     frozen: int = 0
-    convolutions: bool = False
 
     def stack(self, batch_size: int) -> int:
         """How many copies to train as one program with batches of that length: a power of two."""
         wanted = min(LARGEST_STACK, math.ceil(BUSY / (self.multiply_adds * batch_size)))
         return 1 << (wanted - 1).bit_length()
 
-    def by_library(self, batch_size: int) -> bool:
-        """Whether convolutions run by TensorFlow's own kernels: on a CPU, where a copy fills a core by itself."""
-        alone = self.convolutions and self.stack(batch_size) == 1
-        return alone and not tf.config.list_physical_devices("GPU")
-
     def part(self, batch_size: int, examples: int, *, at_least: int) -> int:
         """How many of that many examples to take at a time, in ``at_least`` parts."""
         held = 4 * self.floats * self.stack(batch_size) * examples
-        fitting = LIBRARY_PART_BYTES if self.by_library(batch_size) else PART_BYTES
-        length = -(-examples // max(at_least, -(-held // fitting)))
+        length = -(-examples // max(at_least, -(-held // PART_BYTES)))
         # The products of a layer over positions are efficient from so many rows on.
         return length if not self.positions else min(examples, max(length, -(-ROWS // self.positions)))
 
@@ -97,4 +86,4 @@ def cost(network: Network) -> Cost:
         for kind in (True, False)
     )
     positions_each = network.output_shape[0] if len(network.output_shape) == 2 else 0
-    return Cost(multiply_adds, floats, prepared, trained, positions_each, frozen, has_convolutions(network))
+    return Cost(multiply_adds, floats, prepared, trained, positions_each, frozen)

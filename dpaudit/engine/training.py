@@ -18,7 +18,6 @@ from dpaudit.engine.batches import TOLERANCE, draw, longest_batch
 from dpaudit.engine.cost import cost
 from dpaudit.engine.device_arrays import Held
 from dpaudit.engine.gradients import clipped_sum, plain_sum
-from dpaudit.engine.library_convolution import with_library_kernels
 from dpaudit.engine.losses import per_example_loss
 from dpaudit.engine.network import Network, Parameters
 from dpaudit.engine.optimizers import GradientDescent, Optimizer
@@ -283,10 +282,6 @@ def _block(
     It is compiled when it is first called. ``bounded`` as in `clipped_sum`.
     """
 
-    by_library = cost(network).by_library(recipe.batch_size)
-    if by_library:
-        network = with_library_kernels(network, is_prepared=is_prepared)
-
     def loss(outputs: Any, targets: Any) -> Any:
         return per_example_loss(recipe.task, outputs, targets)
 
@@ -299,13 +294,11 @@ def _block(
         counted = tf.reduce_sum(present * tf.cast(tf.math.is_finite(clipped.norms), tf.float32), axis=1)
         return [*clipped.gradients, counted]
 
-    def update(trained: Any, state: Any, sums: list[Any], filled: Any, rate: Any, keys: Any, step: Any) -> Any:
+    def update(trained: Any, state: Any, sums: list[Any], filled: Any, rate: Any, noise: Stream) -> Any:
         *totals, counted = sums
         sizes = [int(np.prod(network.variables[i].shape)) for i in network.trainable]
         if recipe.clip is not None and recipe.noise_multiplier:
-            drawn = tf.split(
-                recipe.clip * recipe.noise_multiplier * normal(Stream(keys, step), sum(sizes)), sizes, axis=1
-            )
+            drawn = tf.split(recipe.clip * recipe.noise_multiplier * normal(noise, sum(sizes)), sizes, axis=1)
             totals = [total + tf.reshape(part, total.shape) for total, part in zip(totals, drawn, strict=True)]
         if recipe.clip is None:
             divisor = tf.maximum(tf.cast(filled, tf.float32), 1.0)
@@ -316,17 +309,14 @@ def _block(
         changed, states = [], []
         for value, total, own in zip(trained, totals, state, strict=True):
             gradient = total / tf.reshape(divisor, [-1] + [1] * (total.shape.rank - 1))
-            change, new = recipe.optimizer(gradient, own, rate, step)
+            change, new = recipe.optimizer(gradient, own, rate, noise.step)
             if recipe.weight_decay:
                 change -= rate * recipe.weight_decay * value
             changed.append(value + change)
             states.append(new)
         return tuple(changed), tuple(states)
 
-    if by_library and recipe.compiled:
-        update = tf.function(update, jit_compile=True, autograph=False)  # noise and update are many small operations
-
-    @tf.function(jit_compile=recipe.compiled and not by_library, autograph=False)  # type: ignore[untyped-decorator]  # TensorFlow has no types
+    @tf.function(jit_compile=recipe.compiled, autograph=False)  # type: ignore[untyped-decorator]  # TensorFlow has no types
     def block(
         trained: Any,
         state: Any,
@@ -363,7 +353,7 @@ def _block(
                 zeros = [tf.zeros_like(value) for value in trained]
                 zeros.append(tf.zeros(tf.shape(filled)[1:]))
                 _, totals = tf.while_loop(lambda number, _: number < parts, add, (tf.constant(0), zeros))
-            trained, state = update(trained, state, totals, filled[t], rates[t], noise, at)
+            trained, state = update(trained, state, totals, filled[t], rates[t], Stream(noise, at))
             return t + 1, trained, state
 
         _, trained, state = tf.while_loop(lambda t, *_: t < count, body, (tf.constant(0), trained, state))
