@@ -99,7 +99,6 @@ THROUGH = {
         "trace.accountant trace.averages trace.check_course trace.check_noise trace.check_participation trace.inspect "
         "trace.manifest trace.reader trace.server trace.writer"
     ),
-    "tests/training/federated/test_simulation.py": "training.federated.federation",
     "tests/training/reference_models/test_pool.py": "training.reference_models.masks",
     "tests/training/test_decoder.py": "training.position_embedding",
     "tests/training/test_load_model.py": (

@@ -1,11 +1,23 @@
 """Losses on logits, one value per model and example."""
 
+from collections.abc import Callable
+from functools import cache, partial
 from typing import Any
 
 from dpaudit.data.dataset import Task
 from dpaudit.runtime import check
 from dpaudit.runtime.errors import InputError
 from dpaudit.runtime.tensorflow import tf
+
+
+@cache
+def loss_of(task: Task) -> Callable[[Any, Any], Any]:
+    """`per_example_loss` of one task, always the same object, so that programs made from it can be shared.
+
+    >>> loss_of("multiclass") is loss_of("multiclass")
+    True
+    """
+    return partial(per_example_loss, task)
 
 
 def per_example_loss(task: Task, logits: Any, targets: Any) -> Any:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from dpaudit.data.dataset import Dataset
 from dpaudit.engine.device_arrays import Held
-from dpaudit.engine.losses import per_example_loss
+from dpaudit.engine.losses import loss_of
 from dpaudit.engine.network import Network, Parameters
 from dpaudit.engine.schedules import Constant
 from dpaudit.runtime.errors import InputError
@@ -47,7 +47,6 @@ class Federation:
         progress: Callable[[int], None] | None = None,
     ) -> tuple[Parameters, list[list[Entry]]]:
         """Models (federations, ...) and ledgers; ``rows`` are the clients' records in each federation."""
-        task = self.dataset.task
         return simulate(
             self.network,
             self.network.of_copies(self.start, lambda value: tf.repeat(value, len(rows), axis=0)),
@@ -55,7 +54,7 @@ class Federation:
             features=network_inputs(self.dataset),
             targets=keras_targets(self.dataset),
             rows=rows,
-            loss=lambda outputs, truth: per_example_loss(task, outputs, truth),
+            loss=loss_of(self.dataset.task),
             seed=seed,
             canaries=canaries,
             observe=observe,
@@ -66,12 +65,12 @@ class Federation:
         self, weights: Sequence[npt.NDArray[np.float32]], rows: ClientRows, *, round_number: int, seed: int
     ) -> npt.NDArray[np.float64]:
         """What each client would send if the round began with these weights, shape (clients, coordinates)."""
-        task, recipe = self.dataset.task, self.recipe
+        recipe = self.recipe
         trainees = Trainees(
             self.network,
             recipe.local,
             self._held,
-            lambda outputs, truth: per_example_loss(task, outputs, truth),
+            loss_of(self.dataset.task),
             slots_for(len(rows)),
             seed,
         )

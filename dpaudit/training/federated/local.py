@@ -7,6 +7,7 @@ model it was sent and its records alone, so it is the same whichever others were
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -116,7 +117,8 @@ class Trainees:
 
     def __post_init__(self) -> None:
         check.integer("slots", self.slots, at_least=1)
-        object.__setattr__(self, "_program", _program(self.network, self.local, self.loss, self.held.is_prepared))
+        program = _program(self.network, self.local, self.loss, self.held.is_prepared, self.slots)
+        object.__setattr__(self, "_program", program)
 
     def __call__(self, models: Parameters, tasks: Sequence[ClientWork], *, round_number: int, rate: float) -> list[Any]:
         """Updates (weights after minus before), one tensor (clients, ...) per trained variable, in the order of tasks.
@@ -184,7 +186,12 @@ class Trainees:
         return drawn[: max(1, round(task.share * len(drawn)))]
 
 
-def _program(network: Network, local: Local, loss: ExampleLoss, is_prepared: bool) -> Callable[..., list[Any]]:
+@lru_cache(maxsize=16)
+def _program(
+    network: Network, local: Local, loss: ExampleLoss, is_prepared: bool, slots: int
+) -> Callable[..., list[Any]]:
+    # Each number of slots has a program of its own: one program for several would be traced for any number, and the
+    # layers need to know it.
     def gradient(parameters: Any, x: Any, y: Any, present: Any, divisors: Any, noise: Stream, dropout: Stream) -> Any:
         if local.clip is None:
             sums, _ = plain_sum(

@@ -5,9 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dpaudit.data.dataset import Dataset
 from dpaudit.engine.schedules import Constant
 from dpaudit.runtime.tensorflow import keras, tf
-from dpaudit.training.federated.local import Local
+from dpaudit.training.federated.federation import Federation
+from dpaudit.training.federated.local import Local, _program
 from dpaudit.training.federated.simulation import FederationRecipe
 from tests.training.federated.small import NETWORK, START, X, Y, clients, close, keras_sgd, small_model, train
 
@@ -57,3 +59,18 @@ def test_local_dp_sgd_is_the_clipped_gradient_and_noise_at_each_client() -> None
     difference = np.concatenate([np.ravel(a - b) for a, b in zip(found, expected, strict=True)])
     # 39 coordinates: the deviation is within 45 % of 0.3 * 0.4 * 3 / 48 with probability 0.9999.
     assert difference.std() == pytest.approx(0.3 * 0.4 * 3 / 48, rel=0.45)
+
+
+def test_rounds_asked_one_by_one_share_a_program() -> None:
+    """A second call with the same network and settings traces nothing anew and gives the same updates; other settings
+    have a program of their own.
+    """
+    records = Dataset("cloud", X, Y)
+    one, other = (Federation(NETWORK, START, FederationRecipe(1, local=own), records) for own in (Local(), Local(2)))
+    weights, rows = NETWORK.weights(START, 0), clients(24, 24)
+    first = one.updates(weights, rows, round_number=0, seed=1)
+    before = _program.cache_info()
+    np.testing.assert_array_equal(one.updates(weights, rows, round_number=0, seed=1), first)
+    assert _program.cache_info().misses == before.misses
+    assert np.abs(other.updates(weights, rows, round_number=0, seed=1) - first).max() > 1e-4
+    assert _program.cache_info().misses == before.misses + 1
