@@ -116,7 +116,7 @@ def epsilon(
 def _epsilon(mechanism: GaussianSteps, delta: float, adjacency: Adjacency, group: int, grid: float) -> Accounted:
     sampling, slack = mechanism.sampling, mechanism.slack
     if isinstance(sampling, FixedSize):
-        _refuse_fixed_size(adjacency, group)
+        refuse_fixed_size(adjacency, group)
     if sampling.rate == 1 and slack == 0:
         figure = gaussian_epsilon(_mu(mechanism, sensitivity(adjacency) * group, mechanism.steps), delta)
         return Accounted(figure, delta, adjacency, "exact Gaussian", at_least=figure)
@@ -186,7 +186,7 @@ def trade_off(
 @lru_cache(maxsize=64)
 def _trade_off(mechanism: GaussianSteps, adjacency: Adjacency, group: int, grid: float) -> TradeOff:
     if isinstance(mechanism.sampling, FixedSize):
-        _refuse_fixed_size(adjacency, group)
+        refuse_fixed_size(adjacency, group)
     curve = neyman_pearson(replace(mechanism, slack=0.0), adjacency, group, grid)
     if mechanism.slack == 0:
         return curve
@@ -194,7 +194,8 @@ def _trade_off(mechanism: GaussianSteps, adjacency: Adjacency, group: int, grid:
     return concave(fpr, np.clip(curve.tpr + mechanism.slack, 0, 1))
 
 
-def _refuse_fixed_size(adjacency: Adjacency, group: int) -> None:
+def refuse_fixed_size(adjacency: Adjacency, group: int) -> None:
+    """Batches of fixed size are accounted for one record that is replaced or zeroed out."""
     if adjacency == "add-remove":
         raise InputError(
             "batches of fixed size have no add-remove accounting (the number of records is part of the mechanism); "

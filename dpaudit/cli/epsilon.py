@@ -16,6 +16,13 @@ def epsilon(
     law: Annotated[
         str, typer.Option(help="gaussian, laplace, discrete-gaussian:SPACING, banded:C0,C1,...:STEPS or tree:STEPS.")
     ] = "gaussian",
+    selection: Annotated[
+        str | None,
+        typer.Option(
+            help="Release only the best of a random number of such trainings: geometric:MEAN, logarithmic:MEAN or "
+            "poisson:MEAN."
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Print what a recipe costs: its ε under each sampler, adjacency and accountant."""
@@ -27,10 +34,14 @@ def epsilon(
     from dpaudit.accounting.claim import ADJACENCIES, FixedSize, GaussianSteps, Poisson, Sampling, Shuffled
     from dpaudit.accounting.law import law_from
     from dpaudit.accounting.law_epsilon import law_epsilon
+    from dpaudit.accounting.selection import selected_epsilon, selection_from
     from dpaudit.runtime.errors import InputError
     from dpaudit.runtime.terminal import console, print_json
 
     noise = law_from(law)
+    chosen = None if selection is None else selection_from(selection)
+    if chosen is not None and law != "gaussian":
+        raise InputError("--selection is accounted for Gaussian noise only; leave out --law.")
     poisson = Poisson(rate)
     samplers: dict[str, Sampling] = {
         "Poisson": poisson,
@@ -41,12 +52,12 @@ def epsilon(
     figures: list[tuple[str, str, Accounted | str]] = []
     for sampler, sampling in samplers.items():
         for adjacency in ADJACENCIES:
+            mechanism = GaussianSteps(noise_multiplier, steps, sampling)
             try:
-                found: Accounted | str = law_epsilon(
-                    GaussianSteps(noise_multiplier, steps, sampling),
-                    noise,
-                    delta=delta,
-                    adjacency=adjacency,  # type: ignore[arg-type]  # one of its values
+                found: Accounted | str = (
+                    law_epsilon(mechanism, noise, delta=delta, adjacency=adjacency)
+                    if chosen is None
+                    else selected_epsilon(mechanism, chosen, delta=delta, adjacency=adjacency)
                 )
             except InputError as error:
                 found = str(error)
@@ -55,7 +66,7 @@ def epsilon(
         rows = [
             {"sampler": s, "adjacency": a, **({"error": f} if isinstance(f, str) else asdict(f))} for s, a, f in figures
         ]
-        print_json({"schema": 1, "law": law, "delta": delta, "figures": rows})
+        print_json({"schema": 1, "law": law, "selection": selection, "delta": delta, "figures": rows})
         return
     table = Table(title=f"ε of {steps} steps at rate {rate:g}, noise multiplier {noise_multiplier:g}, δ = {delta:g}")
     for heading in ("sampler", "adjacency", "ε", "accountant"):
@@ -69,5 +80,11 @@ def epsilon(
             sampler, adjacency, f"{sign}{figure.epsilon:.4g}", "; ".join(filter(None, [figure.method, figure.note]))
         )
     console().print(table)
+    if chosen is not None:
+        console().print(
+            f"Holds when the number of trainings is drawn from a {chosen.law} law of mean {chosen.mean:g} before any "
+            "of them is looked at, and only the best is released. The best of a fixed number costs more (Papernot "
+            "and Steinke 2021)."
+        )
     if records is None:
         console().print("With --records, batches of fixed size are accounted too.")

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 from dpaudit.accounting.claim import FixedSize, GaussianSteps, Poisson
 from dpaudit.accounting.mechanism import epsilon
 from dpaudit.cli import app
+from dpaudit.runtime.errors import InputError
 
 RECIPE = ["epsilon", "--noise-multiplier", "1", "--rate", "0.01", "--steps", "1000"]
 
@@ -43,3 +44,16 @@ def test_the_table_says_how_to_get_fixed_sizes() -> None:
     shown = CliRunner().invoke(app, RECIPE)
     assert shown.exit_code == 0
     assert "With --records" in shown.stdout
+
+
+def test_the_best_of_a_random_number_of_trainings_costs_more() -> None:
+    """Above the 1.828 of one training; what is not accounted says so; other noise is refused."""
+    found = figures("--selection", "geometric:10")
+    best = found["Poisson", "add-remove"]["epsilon"]
+    assert isinstance(best, float)
+    assert 1.828 < best < 10 * 1.828
+    assert "shuffled" in str(found["shuffled each epoch", "add-remove"]["error"])
+    shown = CliRunner().invoke(app, [*RECIPE, "--selection", "geometric:10"])
+    assert "fixed number costs more" in " ".join(shown.stdout.split())
+    refused = CliRunner().invoke(app, [*RECIPE, "--selection", "geometric:10", "--law", "laplace"])
+    assert isinstance(refused.exception, InputError)

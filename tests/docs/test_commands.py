@@ -61,6 +61,7 @@ TYPED = {
     "dpaudit compare OLD NEW --out FOLDER": Typed(),
     "dpaudit doctor": Typed((TF,)),
     "dpaudit doctor --backend dask=tcp://scheduler:8786": Typed((TF,)),
+    "dpaudit epsilon --noise-multiplier 1 --rate 0.01 --steps 1000 --selection geometric:10": Typed(),
     "dpaudit epsilon --noise-multiplier 1.1 --rate 0.01 --steps 1000 --delta 1e-5": Typed(),
     "dpaudit export RUN --csv --latex": Typed(),
     "dpaudit extract IN.jsonl --others OUT.jsonl": Typed(),
