@@ -20,7 +20,7 @@ Design = Literal["one-run", "many-runs"]  # the scores are one experiment, or in
 
 NoiseKnowledge = Literal["accounted", "none", "unknown"]  # what is known of the noise of a training
 
-ADJACENCIES: tuple[str, ...] = get_args(Adjacency)
+ADJACENCIES: tuple[Adjacency, ...] = get_args(Adjacency)
 UNITS: tuple[str, ...] = get_args(Unit)
 # A claimed ε may lie this share below the one that follows from the mechanism: a figure rounded to three significant
 # digits is off by up to half a percent, and accountants that count on other grids differ by less.

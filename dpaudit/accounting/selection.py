@@ -1,6 +1,6 @@
 """ε of releasing only the best of several private trainings, whose number is drawn at random.
 
-`Papernot and Steinke (2021) <https://arxiv.org/abs/2110.03620>`_: it is a small multiple of the ε of one training, which
+`Papernot and Steinke (2021) <https://arxiv.org/abs/2110.03620>`_: it is a small multiple of the ε of one training, and
 grows with the logarithm of their mean number.
 """
 

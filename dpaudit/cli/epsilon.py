@@ -71,13 +71,13 @@ def epsilon(
     table = Table(title=f"ε of {steps} steps at rate {rate:g}, noise multiplier {noise_multiplier:g}, δ = {delta:g}")
     for heading in ("sampler", "adjacency", "ε", "accountant"):
         table.add_column(heading, justify="right" if heading == "ε" else "left")
-    for sampler, adjacency, figure in figures:
+    for sampler, adjacent, figure in figures:
         if isinstance(figure, str):
-            table.add_row(sampler, adjacency, "none", figure)
+            table.add_row(sampler, adjacent, "none", figure)
             continue
         sign = "≥ " if figure.optimistic else ""
         table.add_row(
-            sampler, adjacency, f"{sign}{figure.epsilon:.4g}", "; ".join(filter(None, [figure.method, figure.note]))
+            sampler, adjacent, f"{sign}{figure.epsilon:.4g}", "; ".join(filter(None, [figure.method, figure.note]))
         )
     console().print(table)
     if chosen is not None:

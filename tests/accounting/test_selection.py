@@ -10,6 +10,7 @@ from dpaudit.accounting.claim import Adjacency, FixedSize, GaussianSteps, Poisso
 from dpaudit.accounting.gaussian import gaussian_delta
 from dpaudit.accounting.mechanism import ORDERS
 from dpaudit.accounting.selection import Selection, selected_epsilon, selection_from
+from dpaudit.runtime.check import FloatArray
 from dpaudit.runtime.errors import InputError
 
 SIGMA, DELTA = 4.0, 1e-5
@@ -17,7 +18,7 @@ FULL = GaussianSteps(SIGMA, 1, Poisson(1.0))
 RENYI = np.asarray(ORDERS) / (2 * SIGMA**2)  # of one Gaussian release of sensitivity 1
 
 
-def in_epsilon(renyi: np.ndarray) -> float:
+def in_epsilon(renyi: FloatArray) -> float:
     """ε at `DELTA` of Rényi divergences at `ORDERS`, by dp-accounting."""
     return float(rdp_privacy_accountant.compute_epsilon(np.asarray(ORDERS), renyi, DELTA)[0])
 
