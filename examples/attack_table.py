@@ -41,9 +41,13 @@ ROUNDING = 0.001  # of the earlier figures
 def signals(settings: dict[str, Any], folder: Path, *, seed: int) -> PoolSignals:
     """Train one pool, or find it trained in the folder, and observe it."""
     everything = load(settings["data"])
+    if "records" in settings:
+        kept = np.random.default_rng(seed).choice(len(everything), settings["records"], replace=False)
+        everything = everything.take(np.sort(kept))
     if settings.get("standardised", False):
         features = everything.features.astype(np.float64)
-        features = (features - features.mean(axis=0)) / features.std(axis=0)
+        spread = features.std(axis=0)
+        features = (features - features.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
         everything = replace(everything, features=features.astype(np.float32))
     aside = population_mask(len(everything), settings["population"], seed=seed)
     records, population = everything.take(~aside), everything.take(aside)
@@ -99,7 +103,9 @@ def main() -> None:
     notes = []
     for one in settings["pool"]:
         pool = signals(one, folder, seed=settings["seed"])
-        right = pool.log_probabilities.argmax(-1) == pool.labels  # type: ignore[union-attr]
+        # Of two classes only phi is kept, the log-odds of the label.
+        log_probs = pool.log_probabilities
+        right = pool.phi > 0 if log_probs is None else log_probs.argmax(-1) == pool.labels
         train = mean_over([float(row[member].mean()) for row, member in zip(right, pool.included, strict=True)])
         test = mean_over([float(row[~member].mean()) for row, member in zip(right, pool.included, strict=True)])
         notes.append(f"{one['data']}: training accuracy {train.mean:.3f}, test accuracy {test.mean:.3f}")
@@ -110,8 +116,9 @@ def main() -> None:
                 built = registry.build("membership", attack["name"], parameters, where="attack")
                 try:
                     column.append(over_references(built, pool, references))
-                except InputError:
-                    column.append(None)  # it needs more references than these
+                except InputError as error:
+                    column.append(None)
+                    notes.append(f"{attack['name']} with {references} references on {one['data']}: {error}")
             columns[f"{one['data']}, {references}"] = column
     names = [
         ", ".join([attack["name"], *(f"{key} = {value}" for key, value in attack.items() if key != "name")])

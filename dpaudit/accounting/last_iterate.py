@@ -20,6 +20,8 @@ NEGLIGIBLE = 1e-30  # probability of a number of steps that is left out
 def last_iterate_epsilon(noise_multiplier: float, *, rate: float, steps: int, delta: float) -> float:
     """The heuristic's ε of adding or removing a record, when only the final model is seen; not a bound.
 
+    Infinite where it is above 600.
+
     Args:
         noise_multiplier: standard deviation of a step's noise over the clip norm, above 0.
         rate: probability with which a record is in a step, above 0.

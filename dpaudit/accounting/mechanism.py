@@ -136,7 +136,7 @@ def _epsilon(mechanism: GaussianSteps, delta: float, adjacency: Adjacency, group
         mu = _mu(mechanism, moved * group, mechanism.steps)
         bounds.append((_invert_profile(lambda figure: gaussian_delta(mu, figure), delta, slack), "Gaussian, unsampled"))
         if isinstance(sampling, FixedSize) or (adjacency != "replace-one" and group == 1):
-            bounds.append((_invert_profile(_renyi(without_slack).get_delta, delta, slack), "RDP"))
+            bounds.append((_invert_profile(renyi(without_slack).get_delta, delta, slack), "RDP"))
     figure, method = min(bounds)
     if isinstance(sampling, FixedSize):
         note = "batches of fixed size; sensitivity of two clip norms"
@@ -205,19 +205,19 @@ def refuse_fixed_size(adjacency: Adjacency, group: int) -> None:
         raise InputError(f"group privacy of fixed-size batches is not known tightly, got group {group}.")
 
 
-def _renyi(mechanism: GaussianSteps) -> Any:
+def renyi(mechanism: GaussianSteps, around: Callable[[Any], Any] | None = None) -> Any:
+    """A dp-accounting accountant that has composed the mechanism, or what ``around`` makes of its event."""
     from dp_accounting import NeighboringRelation
     from dp_accounting.rdp import RdpAccountant
 
-    if not isinstance(mechanism.sampling, FixedSize):
-        accountant = RdpAccountant(ORDERS)
-        accountant.compose(event(mechanism))
-        return accountant
-    # Any two batches that differ in one record differ by two clip norms, also under zero-out, where the batch that
-    # does not hold the record holds another one in its place.
-    halved = replace(mechanism, noise_multiplier=mechanism.noise_multiplier / 2)
-    accountant = RdpAccountant(ORDERS, NeighboringRelation.REPLACE_ONE)
-    accountant.compose(event(halved))
+    relation = NeighboringRelation.ADD_OR_REMOVE_ONE
+    if isinstance(mechanism.sampling, FixedSize):
+        # Any two batches that differ in one record differ by two clip norms, also under zero-out, where the batch
+        # that does not hold the record holds another one in its place.
+        mechanism = replace(mechanism, noise_multiplier=mechanism.noise_multiplier / 2)
+        relation = NeighboringRelation.REPLACE_ONE
+    accountant = RdpAccountant(ORDERS, relation)
+    accountant.compose(event(mechanism) if around is None else around(event(mechanism)))
     return accountant
 
 

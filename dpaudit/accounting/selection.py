@@ -4,11 +4,10 @@
 grows with the logarithm of their mean number.
 """
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 from dpaudit.accounting.claim import Adjacency, FixedSize, GaussianSteps, Shuffled
-from dpaudit.accounting.mechanism import ORDERS, Accounted, event, refuse_fixed_size
+from dpaudit.accounting.mechanism import Accounted, refuse_fixed_size, renyi
 from dpaudit.runtime import check
 from dpaudit.runtime.errors import InputError
 
@@ -71,24 +70,16 @@ def selected_epsilon(
     >>> selected_epsilon(once, Selection("geometric", 10.0), delta=1e-5).method
     'RDP, best of a random number of trainings'
     """
-    from dp_accounting import NeighboringRelation
     from dp_accounting.dp_event import RepeatAndSelectDpEvent
-    from dp_accounting.rdp import RdpAccountant
 
     check.open_unit("delta", delta)
-    sampling = mechanism.sampling
-    relation = NeighboringRelation.ADD_OR_REMOVE_ONE
-    if isinstance(sampling, Shuffled) or mechanism.slack:
+    if isinstance(mechanism.sampling, Shuffled) or mechanism.slack:
         raise InputError("the best of several trainings has no accounting for shuffled or cut batches.")
-    if isinstance(sampling, FixedSize):
+    if isinstance(mechanism.sampling, FixedSize):
         refuse_fixed_size(adjacency, 1)
-        # Two batches that differ in one record differ by two clip norms, also under zero-out.
-        mechanism = replace(mechanism, noise_multiplier=mechanism.noise_multiplier / 2)
-        relation = NeighboringRelation.REPLACE_ONE
     elif adjacency == "replace-one":
         raise InputError("the best of several trainings has no replace-one accounting for Poisson batches.")
-    accountant: Any = RdpAccountant(ORDERS, relation)
-    repeated = RepeatAndSelectDpEvent(event(mechanism), selection.mean, SHAPES[selection.law])
-    accountant.compose(repeated)
+    shape = SHAPES[selection.law]
+    accountant = renyi(mechanism, lambda once: RepeatAndSelectDpEvent(once, selection.mean, shape))
     method = "RDP, best of a random number of trainings"
     return Accounted(float(accountant.get_epsilon(delta)), delta, adjacency, method)
