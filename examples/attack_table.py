@@ -1,7 +1,8 @@
 """Writes the table of docs/attacks.md: every attack against the number of reference models.
 
 Beside it stands how far each figure lies from the same one measured earlier by another implementation, in standard
-errors of the difference.
+errors of the difference; with ``against`` in the settings, also how far each attack is from that one on the same
+targets, and the rates of all targets' scores thrown together.
 
 python examples/attack_table.py [attack_table.toml] [FOLDER]
 """
@@ -11,7 +12,7 @@ import math
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.stats import norm
@@ -36,6 +37,13 @@ from dpaudit.training.reference_models.pool import Pool
 
 FPRS = (0.01, 0.001)
 ROUNDING = 0.001  # of the earlier figures
+
+
+class Attacked(NamedTuple):
+    """What an attack found over all targets, and the AUC on each of them."""
+
+    result: OverTargets
+    aucs: FloatArray
 
 
 def signals(settings: dict[str, Any], folder: Path, *, seed: int) -> PoolSignals:
@@ -66,23 +74,26 @@ def signals(settings: dict[str, Any], folder: Path, *, seed: int) -> PoolSignals
     return observed_pool(pool, on_standard_error(quiet=False))
 
 
-def over_references(attack: Any, pool: PoolSignals, references: int) -> OverTargets:
-    """The attack with so many references per target: the pool in parts of that size and one pair, all of them."""
+def over_references(attack: Any, pools: list[PoolSignals], references: int) -> Attacked:
+    """The attack with so many references per target: each pool in parts of that size and one pair, all of them."""
     size = references + 2
-    scores = []
-    for first in range(0, len(pool) - size + 1, size):
-        rows = slice(first, first + size)
-        part = PoolSignals(
-            pool.phi[rows],
-            pool.included[rows],
-            pool.labels,
-            population=None if pool.population is None else pool.population[rows],
-            population_labels=pool.population_labels,
-        )
-        scores.append(leave_pair_out(attack, part))
-    together = np.concatenate(scores)
-    included = pool.included[: len(together)]
-    return replace(over_targets(together, included, fprs=FPRS), tpr_at_fpr=published(together, included))
+    scores, included = [], []
+    for pool in pools:
+        for first in range(0, len(pool) - size + 1, size):
+            rows = slice(first, first + size)
+            part = PoolSignals(
+                pool.phi[rows],
+                pool.included[rows],
+                pool.labels,
+                population=None if pool.population is None else pool.population[rows],
+                population_labels=pool.population_labels,
+            )
+            scores.append(leave_pair_out(attack, part))
+            included.append(part.included)
+    together, member = np.concatenate(scores), np.concatenate(included)
+    result = replace(over_targets(together, member, fprs=FPRS), tpr_at_fpr=published(together, member))
+    aucs = [Roc.of(Scores.join(row, truth)).auc for row, truth in zip(together, member, strict=True)]
+    return Attacked(result, np.array(aucs))
 
 
 def published(scores: FloatArray, included: BoolArray) -> tuple[Mean, ...]:
@@ -99,23 +110,19 @@ def main() -> None:
     path = Path(sys.argv[1]) if len(sys.argv) > 1 else here / "attack_table.toml"
     folder = Path(sys.argv[2]) if len(sys.argv) > 2 else Path("runs") / "attack_table"
     settings = parse_toml(path.read_text(encoding="utf-8"), path)
-    columns: dict[str, list[OverTargets | None]] = {}
+    columns: dict[str, list[Attacked | None]] = {}
     notes = []
     for one in settings["pool"]:
-        pool = signals(one, folder, seed=settings["seed"])
-        # Of two classes only phi is kept, the log-odds of the label.
-        log_probs = pool.log_probabilities
-        right = pool.phi > 0 if log_probs is None else log_probs.argmax(-1) == pool.labels
-        train = mean_over([float(row[member].mean()) for row, member in zip(right, pool.included, strict=True)])
-        test = mean_over([float(row[~member].mean()) for row, member in zip(right, pool.included, strict=True)])
-        notes.append(f"{one['data']}: training accuracy {train.mean:.3f}, test accuracy {test.mean:.3f}")
+        pools = [signals(one, folder, seed=seed) for seed in settings["seeds"]]
+        train, test = accuracy(pools, member=True), accuracy(pools, member=False)
+        notes.append(f"{one['data']}: training accuracy {train:.3f}, test accuracy {test:.3f}")
         for references in one["references"]:
-            column: list[OverTargets | None] = []
+            column: list[Attacked | None] = []
             for attack in settings["attacks"]:
                 parameters = {key: value for key, value in attack.items() if key != "name"}
                 built = registry.build("membership", attack["name"], parameters, where="attack")
                 try:
-                    column.append(over_references(built, pool, references))
+                    column.append(over_references(built, pools, references))
                 except InputError as error:
                     column.append(None)
                     notes.append(f"{attack['name']} with {references} references on {one['data']}: {error}")
@@ -126,10 +133,49 @@ def main() -> None:
     ]
     found = numbers(names, columns)
     earlier = parse_toml((here / "attack_table_earlier.toml").read_text(encoding="utf-8"), "attack_table_earlier.toml")
-    text = markdown(names, columns, notes) + compared(found, earlier)
+    text = markdown(names, columns, notes)
+    if "against" in settings:
+        text += beside(names, columns, settings["against"])
+    text += compared(found, earlier)
     (folder / "table.md").write_text(text, encoding="utf-8")
     (folder / "table.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(text)
+
+
+def accuracy(pools: list[PoolSignals], *, member: bool) -> float:
+    """Mean over all models of their accuracy on members, or on the others."""
+    each = []
+    for pool in pools:
+        # Of two classes only phi is kept, the log-odds of the label.
+        log_probs = pool.log_probabilities
+        right = pool.phi > 0 if log_probs is None else log_probs.argmax(-1) == pool.labels
+        each += [row[who == member].mean() for row, who in zip(right, pool.included, strict=True)]
+    return float(np.mean(each))
+
+
+def beside(names: list[str], columns: dict[str, list[Attacked | None]], against: str) -> str:
+    """Two tables: AUC less that of ``against`` ± standard error over the same targets, and rates of scores together."""
+    lines = ["", f"AUC less that of {against}, in thousandths:", *_head(columns)]
+    pooled = ["", "Scores of all targets thrown together, AUC / TPR at 1 % FPR:", *_head(columns)]
+    for row, name in enumerate(names):
+        cells, others = [], []
+        for column in columns.values():
+            one, other = column[row], column[names.index(against)]
+            if one is None or other is None:
+                cells.append("-")
+                others.append("-")
+                continue
+            less = mean_over(list(one.aucs - other.aucs))
+            cells.append(f"{1000 * less.mean:+.1f} ± {1000 * less.standard_error:.1f}")
+            tpr = one.result.pooled_tpr_at_fpr[0]  # None where a target has too few non-members
+            others.append(f"{one.result.pooled_auc:.3f} / " + ("-" if tpr is None else f"{tpr:.3f}"))
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+        pooled.append(f"| {name} | " + " | ".join(others) + " |")
+    return "\n".join([*lines, *pooled, ""])
+
+
+def _head(columns: dict[str, list[Attacked | None]]) -> list[str]:
+    return ["", "| attack | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
 
 
 def difference(ours: float, error: float, theirs: float) -> float:
@@ -162,28 +208,29 @@ def compared(found: dict[str, Any], earlier: dict[str, Any]) -> str:
     return "\n".join([*lines, ""])
 
 
-def markdown(names: list[str], columns: dict[str, list[OverTargets | None]], notes: list[str]) -> str:
+def markdown(names: list[str], columns: dict[str, list[Attacked | None]], notes: list[str]) -> str:
     """The table: AUC ± its standard error, TPR at 1 % and at 0.1 % FPR, means over targets."""
-    lines = ["| attack | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    lines = _head(columns)[1:]
     for row, name in enumerate(names):
         lines.append(f"| {name} | " + " | ".join(cell(column[row]) for column in columns.values()) + " |")
     return "\n".join([*lines, "", *notes, ""])
 
 
-def cell(result: OverTargets | None) -> str:
-    if result is None:
+def cell(found: Attacked | None) -> str:
+    if found is None:
         return "-"
+    result = found.result
     tpr = " / ".join(f"{one.mean:.3f}" for one in result.tpr_at_fpr if one is not None)
     return f"{result.auc.mean:.3f} ± {result.auc.standard_error:.3f} / {tpr}"
 
 
-def numbers(names: list[str], columns: dict[str, list[OverTargets | None]]) -> dict[str, Any]:
+def numbers(names: list[str], columns: dict[str, list[Attacked | None]]) -> dict[str, Any]:
     return {
         column: {
-            name: [[result.auc.mean, result.auc.standard_error]]
-            + [[one.mean, one.standard_error] for one in result.tpr_at_fpr if one is not None]
-            for name, result in zip(names, results, strict=True)
-            if result is not None
+            name: [[each.result.auc.mean, each.result.auc.standard_error]]
+            + [[one.mean, one.standard_error] for one in each.result.tpr_at_fpr if one is not None]
+            for name, each in zip(names, results, strict=True)
+            if each is not None
         }
         for column, results in columns.items()
     }

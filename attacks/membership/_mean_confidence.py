@@ -1,6 +1,6 @@
 """Mean confidence of the reference models, also with one pair of models left out."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -36,20 +36,36 @@ def _ratio(total: FloatArray, count: npt.NDArray[np.int64] | FloatArray) -> Floa
     return result
 
 
-def mean_without_membership(signals: Signals) -> FloatArray:
-    """Mean of the references' mean confidence with each record and without it, shape (records,), in blocks.
+def mean_by_side(
+    signals: Signals, *, of: Callable[[FloatArray], FloatArray] = confidence
+) -> tuple[FloatArray, FloatArray]:
+    """Mean confidence of the references with each record and of those without it, each (records,), in blocks.
+
+    Args:
+        signals: of the target.
+        of: φ -> what the mean is of, instead of the confidence.
 
     Raises:
         InputError: a record has no reference on one side.
     """
 
     def block(phi: FloatArray, included: BoolArray) -> tuple[FloatArray, ...]:
-        p, outside = confidence(np.asarray(phi, np.float64)), ~included
+        p, outside = of(np.asarray(phi, np.float64)), ~included
         sums = np.einsum("mr,mr->r", p, included), np.einsum("mr,mr->r", p, outside)
         return *sums, included.sum(axis=0).astype(np.float64), outside.sum(axis=0).astype(np.float64)
 
     with_record, without_record, models_with, models_without = over_records(block, signals.reference, signals.included)
-    return (_ratio(with_record, models_with) + _ratio(without_record, models_without)) / 2
+    return _ratio(with_record, models_with), _ratio(without_record, models_without)
+
+
+def mean_without_membership(signals: Signals) -> FloatArray:
+    """Mean of the references' mean confidence with each record and without it, shape (records,).
+
+    Raises:
+        InputError: a record has no reference on one side.
+    """
+    inside, outside = mean_by_side(signals)
+    return (inside + outside) / 2
 
 
 def mean_outside(signals: Signals) -> FloatArray:

@@ -140,7 +140,7 @@ def fit_spread(moments: Moments, variance: Variance, *, location: FloatArray | N
         case "residual":
             require_models(moments, 2, "a pooled residual variance")
             pooled = _pooled_residuals(moments, centre)
-            return Spread(centre, np.full_like(centre, np.sqrt(_above_zero(pooled))), np.inf)
+            return Spread(centre, np.full_like(centre, np.sqrt(above_zero(pooled))), np.inf)
         case "per-record":
             require_models(moments, 2, "a variance per record")
             # The published code adds 1e-30 to the standard deviation of records whose signals are all equal.
@@ -156,18 +156,22 @@ def _student(moments: Moments, centre: FloatArray) -> Spread:
     Bayes, as `Smyth (2004) <https://doi.org/10.2202/1544-6115.1027>`_ made it common for many small samples.
     """
     require_models(moments, 1, "a shrunk variance")
-    varied = moments.count > 1
-    if varied.any():
-        free = moments.count[varied] - 1
-        common = _above_zero(float(moments.squares[varied].sum() / free.sum()))
-        prior = _prior_degrees(moments.squares[varied] / free, free, common)
-    else:
-        # One model per side: the only spread there is lies between records, which is an upper bound.
-        common, prior = _raw_variance(moments), FALLBACK_DEGREES
+    # One model per side: the only spread there is lies between records, which is an upper bound.
+    common, prior = variance_prior(moments) or (_raw_variance(moments), FALLBACK_DEGREES)
     equal = moments.count.min() == moments.count.max()
     degrees = prior + (float(moments.count[0]) if equal else moments.count) - 1
     scale = ((prior - 2) * common + moments.squares) / degrees * (1 + 1 / moments.count)
     return Spread(centre, np.sqrt(scale), degrees)
+
+
+def variance_prior(moments: Moments) -> tuple[float, float] | None:
+    """Mean and degrees of freedom of the inverse-gamma law of the records' variances; None with one model a side."""
+    varied = moments.count > 1
+    if not varied.any():
+        return None
+    free = moments.count[varied] - 1
+    common = above_zero(float(moments.squares[varied].sum() / free.sum()))
+    return common, _prior_degrees(moments.squares[varied] / free, free, common)
 
 
 def _prior_degrees(variances: FloatArray, free: FloatArray, common: float) -> float:
@@ -190,7 +194,7 @@ def _raw_variance(moments: Moments) -> float:
         raise InputError(f"a pooled variance needs at least 2 reference signals on each side, got {int(total)}.")
     mean = float((moments.count * moments.mean).sum() / total)
     between = moments.count * np.square(moments.mean - mean)
-    return _above_zero(float((moments.squares + between).sum() / total))
+    return above_zero(float((moments.squares + between).sum() / total))
 
 
 def _pooled_residuals(moments: Moments, centre: FloatArray) -> float:
@@ -211,7 +215,7 @@ def require_models(moments: Moments, least: int, what: str) -> None:
         )
 
 
-def _above_zero(variance: float) -> float:
+def above_zero(variance: float) -> float:
     if variance <= 0:
         raise InputError("the reference signals do not vary at all, so no variance can be fitted to them.")
     return variance

@@ -25,16 +25,10 @@ Centre = Literal["mean", "median"]
 Centres = tuple[FloatArray | None, FloatArray | None]
 
 
-@dataclass(frozen=True)
 class FromMoments(ABC):
-    """An attack whose score of φ follows from fitted moments, one query like another."""
+    """An attack whose score of φ follows from moments of the references, one query like another."""
 
-    variance: Variance = "shrunk"
     centre: Centre = "mean"
-
-    def __post_init__(self) -> None:
-        check.one_of("variance", self.variance, VARIANCES)
-        check.one_of("centre", self.centre, ("mean", "median"))
 
     def __call__(self, signals: Signals) -> FloatArray:
         """Scores, shape (records,)."""
@@ -57,3 +51,15 @@ class FromMoments(ABC):
     @abstractmethod
     def _score(self, phi: FloatArray, both: SideMoments, centres: Centres) -> FloatArray:
         """Of φ (..., records), from what the references say of it; of the same shape."""
+
+
+@dataclass(frozen=True)
+class WithVariance(FromMoments):
+    """One that fits a law of φ with a variance and a centre that can be chosen."""
+
+    variance: Variance = "shrunk"
+    centre: Centre = "mean"
+
+    def __post_init__(self) -> None:
+        check.one_of("variance", self.variance, VARIANCES)
+        check.one_of("centre", self.centre, ("mean", "median"))

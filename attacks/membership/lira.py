@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from dpaudit.attacks.membership._moments import SideMoments, fit_spread
-from dpaudit.attacks.membership._views import Centres, FromMoments
+from dpaudit.attacks.membership._views import Centres, WithVariance
 from dpaudit.runtime.check import FloatArray
 
 
 @dataclass(frozen=True)
-class Lira(FromMoments):
+class Lira(WithVariance):
     """Likelihood ratio of the target's φ: among models trained with the record over those trained without.
 
     Args:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from dpaudit.attacks.membership._moments import SideMoments, Variance, fit_spread
-from dpaudit.attacks.membership._views import Centre, Centres, FromMoments
+from dpaudit.attacks.membership._views import Centre, Centres, WithVariance
 from dpaudit.runtime.check import FloatArray
 
 
 @dataclass(frozen=True)
-class LiraOffline(FromMoments):
+class LiraOffline(WithVariance):
     """One-sided: how far the target's φ lies above what models trained without the record show, in their spread.
 
     The order is that of Pr[Z ≤ φ], which as a number rounds to 1 from eight standard deviations on.
@@ -39,7 +39,7 @@ class LiraOffline(FromMoments):
 
 
 @dataclass(frozen=True)
-class LiraOfflineDensity(FromMoments):
+class LiraOfflineDensity(WithVariance):
     """Minus the log-density among models trained without the record: the offline score of the published code.
 
     It calls a record unusual on the low side too, which costs most of its power. It is here for parity with numbers

@@ -1,58 +1,61 @@
-"""Was anything from this range trained on? `Tao and Shokri (2024) <https://arxiv.org/abs/2408.05131>`_."""
+"""Was any record of this range trained on? Range membership inference, `Tao and Shokri (2024)
+<https://arxiv.org/abs/2408.05131>`_.
+"""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
+from dpaudit.attacks.membership.base import Base
 from dpaudit.runtime import check
 from dpaudit.runtime.check import FloatArray
 from dpaudit.runtime.errors import InputError
-from dpaudit.scores.roc import Roc
-from dpaudit.scores.scores import Scores
+from dpaudit.scores.signals import Signals
 
 
 @dataclass(frozen=True)
-class RangeScore:
-    """Mean of the record scores of samples from a range, its lowest and highest ones cut off.
+class Ranges:
+    """Mean of BASE's scores of records near the audited one, the lowest and highest ones left out.
+
+    The attacker does not know the record, only what it is like: the queries are samples of its range, and the record
+    itself is never asked about. The score of a sample is that of `Base`, which ranks as RMIA does.
 
     Args:
-        low: share of the lowest scores left out: samples that are not the member itself.
-        high: share of the highest scores left out.
+        low: share of the lowest scores left out: samples too far from the record to show anything of it.
+        high: share of the highest scores left out. The paper tunes both on a reference model; here they are fixed
+            beforehand.
 
-    >>> RangeScore(low=0.5)(np.array([[0.0, 1.0, 5.0, 7.0]]))
-    array([6.])
+    Raises:
+        InputError: there are no queries or no reference models.
+
+    >>> from dataclasses import replace
+    >>> def near(phi):
+    ...     return Signals(np.array([phi]), reference=np.zeros((2, 1)), included=np.array([[True], [False]]))
+    >>> samples = tuple(near(phi) for phi in (-9.0, 0.0, 0.0))
+    >>> Ranges(low=0.34)(replace(near(5.0), queries=samples))
+    array([0.])
     """
 
     low: float = 0.0
     high: float = 0.0
 
+    version: ClassVar[str] = "ranges/1"
+    formula: ClassVar[str] = "trimmed mean over queries of log p_y - log( mean over references of p_y )"
+    paper: ClassVar[str] = "Tao and Shokri (2024), arXiv 2408.05131"
+
     def __post_init__(self) -> None:
         low, high = check.probability("low", self.low), check.probability("high", self.high)
-        if low + high >= 1:
+        if low + high > 1 - 1e-6:
             raise InputError(f"low and high must leave something over, got {low:g} + {high:g}.")
 
-    def __call__(self, scores: object) -> FloatArray:
-        """Scores (ranges, samples) of any membership attack -> one score per range."""
-        ordered = np.sort(check.finite("scores", scores, ndim=2), axis=1)
-        samples = ordered.shape[1]
-        kept = ordered[:, int(self.low * samples) : samples - int(self.high * samples)]
-        if not kept.shape[1]:
-            raise InputError(f"{samples} samples per range are too few for these cut-offs.")
-        mean: FloatArray = kept.mean(axis=1)
+    def __call__(self, signals: Signals) -> FloatArray:
+        """Scores, shape (records,)."""
+        if not signals.queries:
+            raise InputError("ranges needs queries: samples of the range around each record.")
+        ordered = np.sort([Base()(view) for view in signals.queries], axis=0)
+        samples = len(ordered)
+        # A little slack, so that 0.3 of 10 samples is 3 of them; some are left, for low + high is below 1 by more.
+        kept = ordered[int(self.low * samples + 1e-9) : samples - int(self.high * samples + 1e-9)]
+        mean: FloatArray = kept.mean(axis=0)
         return mean
-
-
-def tune_cuts(
-    reference_scores: object, member: object, *, cuts: Sequence[float] = (0.0, 0.25, 0.5, 0.75)
-) -> RangeScore:
-    """The cut-offs with the best AUC on a *reference* model, whose membership the attacker knows.
-
-    Args:
-        reference_scores: shape (ranges, samples), of a reference model. Never of the target.
-        member: whether the range holds a record the reference was trained on, shape (ranges,).
-        cuts: shares tried on either side.
-    """
-    candidates = [RangeScore(low=cut) for cut in cuts] + [RangeScore(high=cut) for cut in cuts if cut > 0]
-    aucs = [Roc.of(Scores.join(candidate(reference_scores), member)).auc for candidate in candidates]
-    return candidates[int(np.argmax(aucs))]

@@ -55,7 +55,7 @@ class Rmia:
 
     def __call__(self, signals: Signals) -> FloatArray:
         """Scores in (0, 1), shape (records,)."""
-        population = _population(signals)
+        population = population_of(signals)
         expected, expected_z = mean_without_membership(signals), mean_of_all(population.reference)
         return _score(confidence(signals.phi) / expected, np.sort(confidence(population.phi) / expected_z), self)
 
@@ -101,7 +101,7 @@ class RmiaOffline:
 
     def __call__(self, signals: Signals) -> FloatArray:
         """Scores in (0, 1), shape (records,)."""
-        population = _population(signals)
+        population = population_of(signals)
         expected, expected_z = self._extended(mean_outside(signals)), self._extended(mean_of_all(population.reference))
         return _score(confidence(signals.phi) / expected, np.sort(confidence(population.phi) / expected_z), self)
 
@@ -160,7 +160,8 @@ def _check_gamma(gamma: float) -> None:
         raise InputError(f"gamma must be at least 1, got {gamma!r}.")
 
 
-def _population(signals: Signals) -> Signals:
+def population_of(signals: Signals) -> Signals:
+    """The signals of the population, refused where no reference saw one."""
     if signals.population is None or not len(signals.population.reference):
         raise InputError(
             "RMIA needs a population with reference signals: records that no model was trained on. Without one, use "

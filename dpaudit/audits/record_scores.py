@@ -35,7 +35,7 @@ def with_record_scores(
         if users is None:
             found.append((name, attack, scores, kept))
         else:
-            combined = user_scores(scores, users[kept], combine="mean")
+            combined = user_scores(scores, users[kept])
             found.append((name, attack, combined.scores, np.isin(record, combined.users)))
     result.membership.keep(ScoresBeside(RecordScores.of(record, truth, found)))
     return result

@@ -102,7 +102,7 @@ def one_score_each(scores: FloatArray, member: BoolArray, users: Users | None) -
     """
     if users is None:
         return Scores.join(scores, member)
-    return Scores.join(user_scores(scores, users, combine="mean").scores, user_truth(users, member))
+    return Scores.join(user_scores(scores, users).scores, user_truth(users, member))
 
 
 def result_of_scores(

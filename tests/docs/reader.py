@@ -85,7 +85,7 @@ SMALLER = {
 }
 # Of examples/attack_table.py: one small data set, networks of four neurons, few epochs.
 TABLE = """
-seed = 1
+seeds = [1]
 attacks = [{ name = "loss" }, { name = "rmia" }]
 [[pool]]
 data = "breast-cancer"

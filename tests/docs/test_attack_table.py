@@ -11,7 +11,8 @@ pytestmark = pytest.mark.tf
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 SMALL = """
-seed = 1
+seeds = [1, 2]
+against = "rmia"
 attacks = [{ name = "loss" }, { name = "lira", variance = "per-record" }, { name = "rmia" }]
 
 [[pool]]
@@ -29,11 +30,16 @@ standardised = true
 
 
 def test_attack_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """One column per number of references, all eight models as targets, "-" where an attack needs more of them."""
+    """One column per number of references, all models of all seeds as targets, "-" where an attack needs more of them.
+
+    What rmia has less than itself is 0 on every target.
+    """
     (tmp_path / "small.toml").write_text(SMALL)
     monkeypatch.setattr(sys, "argv", ["attack_table.py", str(tmp_path / "small.toml"), str(tmp_path / "pool")])
     runpy.run_path(str(EXAMPLES / "attack_table.py"), run_name="__main__")
-    assert "| lira, variance = per-record | - | 0." in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "| lira, variance = per-record | - | 0." in printed
+    assert "| rmia | +0.0 ± 0.0 | +0.0 ± 0.0 |" in printed
     numbers = json.loads((tmp_path / "pool" / "table.json").read_text())
     assert set(numbers) == {"breast-cancer, 2", "breast-cancer, 6"}
     assert 0.4 < numbers["breast-cancer, 6"]["rmia"][0][0] < 0.8

@@ -124,7 +124,7 @@ POINTS = {
     "federated_movielens.toml": Point({"fedavg": 1.0}, {"dp-fedavg": "consistent"}),
     "federated_text.toml": Point({"plain": 1.0}, {"dp": "consistent"}),
     "language_model.toml": Point({"plain": 3.5}, {"private": "consistent"}),
-    "unlearning.toml": Point({}, {"mlp": "contradicted"}),
+    "unlearning.toml": Point({}, {"unlearning from mlp": "contradicted"}),
 }
 
 

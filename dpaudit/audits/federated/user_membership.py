@@ -114,7 +114,7 @@ def per_user(values: FloatArray, owner: IntArray) -> FloatArray:
     >>> per_user(np.array([1.0, 3.0, 5.0]), np.array([0, 0, 1]))
     array([2., 5.])
     """
-    return user_scores(values, owner, combine="mean").scores
+    return user_scores(values, owner).scores
 
 
 def _references(watched: Watched, count: int, audit: Audit, name: str) -> tuple[FloatArray, BoolArray]:

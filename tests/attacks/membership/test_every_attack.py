@@ -18,12 +18,13 @@ from dpaudit.scores.scores import Scores
 from dpaudit.scores.signals import PoolSignals, Signals, logit_scaled_confidence
 from tests.attacks.membership.pool import pairs, synthetic
 
-ONLINE = ["attack-r", "auto", "base", "base-offline", "calibrated", "lira", "lira-offline", "lira-offline-density",
-          "loss", "offset", "rmia", "rmia-offline", "attack-p", "risk-score", "classifier"]  # fmt: skip
+ONLINE = ["attack-r", "auto", "base", "base-offline", "bavaria", "calibrated", "informia", "lira", "lira-offline",
+          "lira-offline-density", "loss", "offset", "rmia", "rmia-offline", "attack-p", "risk-score",
+          "classifier"]  # fmt: skip
 TRAINED = {"risk-score", "classifier"}  # slow, and the number of references plays no part in them
 # Need classes, queries, checkpoints, records or spent truth: φ alone is not enough for them.
-FULL = ["classifier-on-target", "confidence", "entropy", "gap", "hinge", "modified-entropy", "multi-signal-lira",
-        "robustness", "trajectory", "quantile"]  # fmt: skip
+FULL = ["classifier-on-target", "confidence", "entropy", "gap", "hinge", "label-only", "modified-entropy",
+        "multi-signal-lira", "ranges", "robustness", "trajectory", "quantile"]  # fmt: skip
 
 
 @pytest.mark.parametrize(

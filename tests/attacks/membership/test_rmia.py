@@ -7,6 +7,7 @@ import pytest
 from scipy.special import expit
 
 from dpaudit.attacks.membership.base import Base
+from dpaudit.attacks.membership.informia import InfoRmia
 from dpaudit.attacks.membership.rmia import Rmia, RmiaOffline
 from tests.attacks.membership.one_target import TARGET
 
@@ -35,3 +36,12 @@ def test_rmia_by_sort_and_search_is_the_direct_form(gamma: float) -> None:
 def test_rmia_ties_are_broken_by_the_ratio() -> None:
     """For one target the order is that of p(x)/Pr(x) alone, which is BASE's order with balanced references."""
     np.testing.assert_array_equal(np.argsort(Rmia()(TARGET)), np.argsort(Base()(TARGET)))
+
+
+def test_informia_is_base_and_the_divergence_of_the_target_on_the_population() -> None:
+    """log p(x)/Pr(x) + mean log Pr(z)/p(z), by hand; so the order under one target is BASE's."""
+    assert TARGET.population is not None
+    p, p_z = expit(TARGET.phi), expit(TARGET.population.phi)
+    mean, mean_z = expit(TARGET.reference).mean(0), expit(TARGET.population.reference).mean(0)
+    np.testing.assert_allclose(InfoRmia()(TARGET), np.log(p / mean) + np.log(mean_z / p_z).mean(), rtol=1e-9)
+    np.testing.assert_array_equal(np.argsort(InfoRmia()(TARGET)), np.argsort(Base()(TARGET)))

@@ -16,7 +16,7 @@ from tests.audits.membership.test_reference_models import audit
 ATTACKS = [
     "loss", "confidence", "entropy", "modified-entropy", "hinge", "gap", "attack-p", "attack-r", "calibrated", "offset",
     "base", "base-offline", "lira", "lira-offline", "rmia", "rmia-offline", "auto", "risk-score",
-    "multi-signal-lira", "classifier-on-target",
+    "multi-signal-lira", "classifier-on-target", "bavaria", "informia", "label-only", "ranges",
     {"name": "lira", "centre": "median"}, {"name": "attack-r", "tail": "empirical"},
 ]  # fmt: skip
 
@@ -29,7 +29,7 @@ def everything_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_attack_and_figure_is_the_same_from_disk(tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    """A membership experiment with queries, 22 attacks and all that is read off them: bit for bit."""
+    """A membership experiment with queries, 26 attacks and all that is read off them: bit for bit."""
     settings = MembershipSettings(
         attacks=ATTACKS,
         references=8,

@@ -149,7 +149,7 @@ def test_queries_reach_every_attack_that_can_use_them(tmp_path: Path) -> None:
     LiRA with many references and one question has 0.921 at best, which must be beaten; the other attacks must run.
     """
     settings = MembershipSettings(
-        attacks=["lira", "multi-signal-lira", "robustness"],
+        attacks=["lira", "multi-signal-lira", "robustness", "ranges", "label-only"],
         references=8,
         queries=[{"kind": "noise", "scale": 1e-6, "copies": 4}],
     )

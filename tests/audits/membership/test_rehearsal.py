@@ -10,7 +10,8 @@ from dpaudit.data.dataset import Task
 from dpaudit.runtime.errors import InputError
 
 NOISE = [{"kind": "noise", "scale": 0.1}]
-RUN_ON_TEXTS = ("auto", "attack-p", "loss", "quantile", "lira", "lira-offline", "rmia", "base", "offset")
+RUN_ON_TEXTS = ("auto", "attack-p", "loss", "quantile", "lira", "lira-offline", "rmia", "base", "offset", "bavaria",
+               "informia")  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -22,6 +23,12 @@ RUN_ON_TEXTS = ("auto", "attack-p", "loss", "quantile", "lira", "lira-offline", 
         ({"attacks": ["lira"]}, "next-token", "needs reference models; set membership.references"),
         ({"attacks": ["rmia"]}, "multiclass", "needs reference models; set membership.references"),
         ({"attacks": ["multi-signal-lira"], "references": 4}, "multiclass", "needs queries"),
+        ({"attacks": ["ranges"], "references": 4}, "multiclass", "needs queries"),
+        ({"attacks": ["ranges"], "queries": NOISE}, "multiclass", "needs reference models; set membership.references"),
+        ({"attacks": ["label-only"]}, "multiclass", "needs reference models; set membership.references"),
+        ({"attacks": ["label-only"], "references": 4}, "next-token", "'label-only' .*needs the probabilities"),
+        ({"attacks": ["bavaria"]}, "multiclass", "needs reference models; set membership.references"),
+        ({"attacks": ["informia"]}, "multiclass", "needs reference models; set membership.references"),
         ({"attacks": ["trajectory"], "references": 4}, "next-token", "needs checkpoints"),
         ({"attacks": ["loss"], "slices": ["class"]}, "next-token", "slices by class need a classification task"),
     ],
@@ -38,7 +45,8 @@ def test_what_cannot_run_is_refused(table: dict[str, Any], task: Task, said: str
         ({"attacks": RUN_ON_TEXTS, "references": 4, "slices": ["loss"]}, "next-token"),
         ({"attacks": ["gap", "entropy", "modified-entropy", "hinge", "confidence"]}, "binary"),
         ({"attacks": ["robustness"], "queries": NOISE}, "multiclass"),
-        ({"attacks": ["multi-signal-lira"], "references": 4, "queries": NOISE}, "multiclass"),
+        ({"attacks": ["multi-signal-lira", "ranges"], "references": 4, "queries": NOISE}, "multiclass"),
+        ({"attacks": ["label-only"], "references": 4}, "binary"),
         ({"attacks": ["trajectory"], "references": 4, "checkpoints": [1]}, "next-token"),
         ({"attacks": [{"name": "quantile", "alpha": 0.001}]}, "multiclass"),
     ],
