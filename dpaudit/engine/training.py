@@ -143,7 +143,8 @@ def train(
     if not recipe.compiled:
         size = min(size, copies)
     length = part_length(network, recipe, members)
-    width = length * -(-max(recipe.longest(member) for member in members) // length)
+    parts = -(-max(recipe.longest(member) for member in members) // length)
+    width = length << (parts - 1).bit_length()  # the longest batch depends on the steps; most lengths share a width
     held = Held.of(network, features, targets)
     block, bounded = (_block(network, recipe.of_a_step(), width, length, held.is_prepared, b) for b in (False, True))
     lock, stopped = Lock(), Event()
@@ -217,31 +218,31 @@ class _Group:
         noise = Stream.start(self.seed, models, "noise")
         dropout = Stream.start(self.seed, models, "dropout")
         state = tuple(recipe.optimizer.start(value) for value in trained)
-        drawn = max(1, min(recipe.steps, LONGEST_BLOCK, BLOCK_BYTES // (4 * self.width * self.size)))
+        # Always as many, however few the training has: one compiled program serves trainings of any length.
+        drawn = max(1, min(LONGEST_BLOCK, BLOCK_BYTES // (4 * self.width * self.size)))
         at_a_time = drawn if self.watch is None else 1
         for start in range(0, recipe.steps, drawn):
             steps = range(start, min(start + drawn, recipe.steps))
             rows, filled = self._batches(members, steps, drawn)
+            padded = np.zeros(drawn, np.float32)
+            padded[: len(steps)] = rates[steps.start : steps.stop]
+            block = (
+                frozen,
+                self.held.inputs,
+                self.held.targets,
+                tf.constant(rows[:, filled_up]),
+                tf.constant(filled[:, filled_up]),
+                tf.constant(padded),
+                noise.keys,
+                dropout.keys,
+                tf.constant(start),
+            )
             for first in steps[::at_a_time]:
                 if self.stopped.is_set():
                     return tuple(value[:copies] for value in trained)
-                now = slice(first - start, first - start + at_a_time)
                 count = min(at_a_time, steps.stop - first)
-                padded = np.zeros(at_a_time, np.float32)
-                padded[:count] = rates[first : first + count]
                 before, state_before = trained, state
-                given = (
-                    frozen,
-                    self.held.inputs,
-                    self.held.targets,
-                    tf.constant(rows[now, filled_up]),
-                    tf.constant(filled[now, filled_up]),
-                    tf.constant(first),
-                    tf.constant(count),
-                    tf.constant(padded),
-                    noise.keys,
-                    dropout.keys,
-                )
+                given = (*block, tf.constant(first - start), tf.constant(first - start + count))
                 trained, state = self.block(before, state_before, *given)
                 kept = _finite(trained)
                 if recipe.clip is not None and not kept.all():
@@ -277,7 +278,8 @@ class _Group:
 def _block(
     network: Network, recipe: TrainingRecipe, width: int, length: int, is_prepared: bool, bounded: bool
 ) -> Callable[..., tuple[Parameters, Any]]:
-    """A program that runs a block of steps; batches are padded to ``width`` and taken ``length`` examples at a time.
+    """A program that runs steps ``first`` to ``end`` of a block of batches, of which step 0 is step ``start`` of the
+    training; batches are padded to ``width`` and taken ``length`` examples at a time.
 
     It is compiled when it is first called. ``bounded`` as in `clipped_sum`.
     """
@@ -325,22 +327,23 @@ def _block(
         targets: Any,
         rows: Any,
         filled: Any,
-        start: Any,
-        count: Any,
         rates: Any,
         noise: Any,
         dropout: Any,
+        start: Any,
+        first: Any,
+        end: Any,
     ) -> Any:
         def body(t: Any, trained: Any, state: Any) -> Any:
             at = start + t
             parameters = network.with_trained(frozen, trained)
 
             def part(number: Any) -> Any:
-                first = number * length
-                chosen = tf.slice(rows[t], [0, first], [rows.shape[1], length])
+                place = number * length
+                chosen = tf.slice(rows[t], [0, place], [rows.shape[1], length])
                 x, y = tf.gather(inputs, chosen), tf.gather(targets, chosen)
-                present = tf.cast(first + tf.range(length) < filled[t][:, None], tf.float32)
-                return sums(parameters, x, y, present, Stream(dropout, at, first))
+                present = tf.cast(place + tf.range(length) < filled[t][:, None], tf.float32)
+                return sums(parameters, x, y, present, Stream(dropout, at, place))
 
             def add(number: Any, totals: Any) -> Any:
                 return number + 1, [total + more for total, more in zip(totals, part(number), strict=True)]
@@ -356,7 +359,7 @@ def _block(
             trained, state = update(trained, state, totals, filled[t], rates[t], Stream(noise, at))
             return t + 1, trained, state
 
-        _, trained, state = tf.while_loop(lambda t, *_: t < count, body, (tf.constant(0), trained, state))
+        _, trained, state = tf.while_loop(lambda t, *_: t < end, body, (first, trained, state))
         return trained, state
 
     return block  # type: ignore[no-any-return]  # tf.function has no types

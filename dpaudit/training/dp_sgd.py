@@ -200,7 +200,7 @@ class DpSgd:
 
         sizes = included.sum(axis=1)
         steps = np.array([self.steps(int(size)) for size in sizes])
-        if len(set(steps)) > 1:  # trainings of different lengths are different programs
+        if len(set(steps)) > 1:  # trainings of one call have one length
             models: list[TrainedModel | None] = [None] * len(seeds)
             for length in np.unique(steps):
                 chosen = np.flatnonzero(steps == length)

@@ -12,7 +12,7 @@ from dpaudit.data.bundled import digits
 from dpaudit.engine.network import Network, Parameters
 from dpaudit.engine.optimizers import Adam, GradientDescent
 from dpaudit.engine.schedules import Constant
-from dpaudit.engine.training import Member, TrainingRecipe, train
+from dpaudit.engine.training import Member, TrainingRecipe, _block, train
 from dpaudit.runtime.errors import AuditFailed, InputError
 from dpaudit.runtime.tensorflow import keras, tf
 
@@ -61,6 +61,38 @@ def test_model_is_the_same_in_any_stack_without_compilation() -> None:
         np.testing.assert_allclose(one[0], many[2], atol=1e-6)
         np.testing.assert_allclose(one[0], pair[1], atol=1e-6)
         assert np.abs(many[0] - many[1]).max() > 1e-3
+
+
+def test_trainings_of_any_length_are_one_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 3, 5 and 300 steps, watched or not: traced once, and the fifth step is the same bits in all that have one."""
+    made: list[Any] = []
+
+    def block(*given: Any) -> Any:
+        made.append(_block(*given))
+        return made[-1]
+
+    monkeypatch.setattr("dpaudit.engine.training._block", block)
+    network = Network.from_keras(small())
+    features, labels = cloud()
+    members = [Member(2, np.arange(RECORDS), Poisson(0.2))]
+    start = network.initial(seed=4, models=[2])
+    fifth: list[Parameters] = []
+
+    def watch(models: Sequence[int], step: int, before: Parameters, after: Parameters) -> None:
+        if step == 4:
+            fifth.append(after)
+
+    def run(steps: int, watch: Any = None) -> Parameters:
+        recipe = TrainingRecipe("multiclass", steps, 12, Adam(), Constant(0.05), 1.0, 0.5)
+        return train(network, start, recipe, members, features=features, targets=labels, seed=4, watch=watch)
+
+    run(3)
+    five = run(5)
+    run(300, watch)
+    assert {id(program) for program in made[0::2]} == {id(made[0])}  # every other one leaves examples out
+    assert made[0].experimental_get_tracing_count() == 1
+    for one, other in zip(five, fifth[0], strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_ways_to_sample_may_differ_in_a_stack() -> None:
