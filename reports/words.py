@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dpaudit.accounting.claim import FixedSize, Poisson, Sampling, Shuffled
+from dpaudit.accounting.claim import FixedSize, Poisson, Sampling, Shuffled, TruncatedPoisson
 from dpaudit.bounds.lower_bound import LowerBound
 from dpaudit.data.member_choice import Coins, NotRandom, RandomSplit
 from dpaudit.data.text_canaries import AUDITED
@@ -443,6 +443,8 @@ def sampling(design: Sampling) -> str:
             return "all records in every step"
         case Poisson(rate):
             return f"Poisson, each record with probability {figure(rate)}"
+        case TruncatedPoisson(rate, largest_batch):
+            return f"Poisson, each record with probability {figure(rate)}, at most {largest_batch} in a batch"
         case FixedSize(batch_size, records):
             return f"batches of {batch_size} out of {records} records"
         case Shuffled(batches):

@@ -69,6 +69,54 @@ class Poisson:
 
 
 @dataclass(frozen=True)
+class TruncatedPoisson:
+    """Poisson batches of which a uniformly drawn part of ``largest_batch`` records is kept where more were drawn.
+
+    `Ganesh (2025) <https://arxiv.org/abs/2508.15089>`_; programs of fixed shapes need such a bound.
+
+    Args:
+        rate: at which each record is drawn before a batch is cut, below 1.
+        largest_batch: most records in a batch.
+        records: in the data; of two data sets of different size, those of the larger one.
+    """
+
+    rate: float
+    largest_batch: int
+    records: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rate", Poisson(self.rate).rate)
+        if self.rate == 1:
+            raise InputError("every truncated batch has largest_batch records at rate 1: state fixed-size batches.")
+        check.integer("largest_batch", self.largest_batch, at_least=1)
+        check.integer("records", self.records, at_least=1)
+
+    @property
+    def cut(self) -> float:
+        """Probability that the other records fill a batch, so that one more record takes the place of another."""
+        from scipy.stats import binom  # late: what writes a trace has numpy only
+
+        return float(binom.sf(self.largest_batch - 1, self.records - 1, self.rate))
+
+    @property
+    def kept_of_cut(self) -> float:
+        """Probability that a record is in a batch that the others fill."""
+        from scipy.stats import binom
+
+        longer = float(binom.sf(self.largest_batch, self.records, self.rate))
+        return longer * self.largest_batch / self.records / self.cut if self.cut > 0 else 0.0
+
+    @property
+    def kept(self) -> float:
+        """Probability that a record is in a batch, after the cut.
+
+        >>> round(TruncatedPoisson(0.5, 1, 2).kept, 3)  # alone in one batch in four, one of two in another
+        0.375
+        """
+        return self.rate * (1 - self.cut) + self.cut * self.kept_of_cut
+
+
+@dataclass(frozen=True)
 class FixedSize:
     """Each batch is ``batch_size`` of ``records`` drawn without replacement, afresh at every step."""
 
@@ -103,9 +151,14 @@ class Shuffled:
         return 1 / self.batches_per_epoch
 
 
-Sampling = Poisson | FixedSize | Shuffled
-SamplingName = Literal["poisson", "fixed-size", "shuffled"]
-SAMPLINGS: dict[type, SamplingName] = {Poisson: "poisson", FixedSize: "fixed-size", Shuffled: "shuffled"}
+Sampling = Poisson | TruncatedPoisson | FixedSize | Shuffled
+SamplingName = Literal["poisson", "truncated-poisson", "fixed-size", "shuffled"]
+SAMPLINGS: dict[type, SamplingName] = {
+    Poisson: "poisson",
+    TruncatedPoisson: "truncated-poisson",
+    FixedSize: "fixed-size",
+    Shuffled: "shuffled",
+}
 FULL_BATCH = Poisson(1.0)
 
 
@@ -140,6 +193,8 @@ class GaussianSteps:
         drawn = f"{SAMPLINGS[type(sampling)]} rate {sampling.rate:.4g}"
         if isinstance(sampling, Shuffled):
             drawn = f"shuffled into {sampling.batches_per_epoch} batches"
+        elif isinstance(sampling, TruncatedPoisson):
+            drawn += f", at most {sampling.largest_batch} of {sampling.records} records in a batch"
         return f"noise multiplier {self.noise_multiplier:g}, {self.steps} steps, {drawn}"
 
 

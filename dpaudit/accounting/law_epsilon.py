@@ -4,7 +4,17 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from dpaudit.accounting.claim import Adjacency, Claim, GaussianSteps, LawSteps, Poisson, Shuffled, Unit
+from dpaudit.accounting.claim import (
+    Adjacency,
+    Claim,
+    GaussianSteps,
+    LawSteps,
+    Poisson,
+    Sampling,
+    Shuffled,
+    TruncatedPoisson,
+    Unit,
+)
 from dpaudit.accounting.law import Banded, DiscreteGaussian, GaussianNoise, Laplace, Law, TreeNoise
 from dpaudit.accounting.mechanism import ORDERS, Accounted, epsilon
 from dpaudit.runtime import check
@@ -47,7 +57,7 @@ def law_epsilon(mechanism: GaussianSteps, law: Law, *, delta: float, adjacency: 
             raise InputError(
                 "tree noise is accounted for one epoch of disjoint batches, so for no more steps than those."
             )
-    elif not isinstance(mechanism.sampling, Poisson):
+    elif not isinstance(mechanism.sampling, (Poisson, TruncatedPoisson) if isinstance(law, Banded) else Poisson):
         raise InputError(f"{law.words} noise is accounted for Poisson sampling only, got {mechanism.sampling!r}.")
     if sigma == 0:
         return Accounted(math.inf, delta, adjacency, "no noise")
@@ -66,7 +76,7 @@ def law_epsilon(mechanism: GaussianSteps, law: Law, *, delta: float, adjacency: 
             return Accounted(float(rdp.get_epsilon(delta)), delta, adjacency, "zCDP of discrete Gaussian", note=note)
         case Banded(bands=bands):
             rounds = math.ceil(steps / len(bands))
-            cyclic = replace(mechanism, steps=rounds, sampling=Poisson(min(1.0, rate * len(bands))))
+            cyclic = replace(mechanism, steps=rounds, sampling=_of_group(mechanism.sampling, len(bands)))
             found = epsilon(cyclic, delta=delta, adjacency=adjacency)
             return replace(
                 found,
@@ -79,6 +89,14 @@ def law_epsilon(mechanism: GaussianSteps, law: Law, *, delta: float, adjacency: 
             rdp = RdpAccountant(ORDERS, dp_accounting.NeighboringRelation.REPLACE_SPECIAL)
             rdp.compose(dp_accounting.SingleEpochTreeAggregationDpEvent(sigma, steps))
             return Accounted(float(rdp.get_epsilon(delta)), delta, adjacency, "RDP of one tree")
+
+
+def _of_group(sampling: Sampling, groups: int) -> Sampling:
+    """How the batches of one group of a cycle are drawn: from so many times fewer records, so many times as often."""
+    rate = min(1.0, sampling.rate * groups)
+    if isinstance(sampling, TruncatedPoisson):
+        return TruncatedPoisson(rate, sampling.largest_batch, math.ceil(sampling.records / groups))
+    return Poisson(rate)
 
 
 def claim_of_law(steps: LawSteps, *, delta: float, adjacency: Adjacency, unit: Unit = "record") -> Claim:

@@ -10,7 +10,17 @@ from typing import Any
 import numpy as np
 from scipy.optimize import brentq
 
-from dpaudit.accounting.claim import ADJACENCIES, Adjacency, FixedSize, GaussianSteps, Poisson, Shuffled, too_small
+from dpaudit.accounting.claim import (
+    ADJACENCIES,
+    Adjacency,
+    FixedSize,
+    GaussianSteps,
+    Poisson,
+    Sampling,
+    Shuffled,
+    TruncatedPoisson,
+    too_small,
+)
 from dpaudit.accounting.gaussian import gaussian_delta, gaussian_epsilon
 from dpaudit.accounting.privacy_loss import Profile, neyman_pearson, resolved, sensitivity
 from dpaudit.accounting.trade_off_curve import TradeOff, concave
@@ -65,6 +75,9 @@ class Accounted:
 def event(mechanism: GaussianSteps) -> Any:
     """The mechanism as a dp-accounting event; shuffled batches as Poisson batches of the same rate.
 
+    Raises:
+        InputError: truncated batches.
+
     >>> event(GaussianSteps(1.0, 10, Poisson(0.1))).count
     10
     """
@@ -76,6 +89,8 @@ def event(mechanism: GaussianSteps) -> Any:
             step = release
         case FixedSize(batch_size, records):
             step = dp_accounting.SampledWithoutReplacementDpEvent(records, batch_size, release)
+        case TruncatedPoisson():  # an event since dp-accounting 0.6, of its PLD accountant only
+            raise InputError("truncated Poisson batches have no accounting by Rényi divergences.")
         case sampling:
             step = dp_accounting.PoissonSampledDpEvent(sampling.rate, release)
     return dp_accounting.SelfComposedDpEvent(step, mechanism.steps)
@@ -99,7 +114,8 @@ def epsilon(
         grid: spacing of the discretised loss; a wider one is faster and more pessimistic.
 
     Raises:
-        InputError: fixed-size batches under add-remove, which changes the number of records, or for a group.
+        InputError: fixed-size batches under add-remove, which changes the number of records; fixed-size or truncated
+            ones for a group.
 
     >>> round(epsilon(GaussianSteps(1.0, 1000, Poisson(0.01)), delta=1e-5).epsilon, 3)
     1.828
@@ -115,8 +131,7 @@ def epsilon(
 @lru_cache(maxsize=64)  # a plan, its verdict and its ladder ask the same
 def _epsilon(mechanism: GaussianSteps, delta: float, adjacency: Adjacency, group: int, grid: float) -> Accounted:
     sampling, slack = mechanism.sampling, mechanism.slack
-    if isinstance(sampling, FixedSize):
-        refuse_fixed_size(adjacency, group)
+    refuse(sampling, adjacency, group)
     if sampling.rate == 1 and slack == 0:
         figure = gaussian_epsilon(_mu(mechanism, sensitivity(adjacency) * group, mechanism.steps), delta)
         return Accounted(figure, delta, adjacency, "exact Gaussian", at_least=figure)
@@ -132,15 +147,23 @@ def _epsilon(mechanism: GaussianSteps, delta: float, adjacency: Adjacency, group
         return Accounted(*bounds[0][:1], delta, adjacency, "PLD", optimistic=True, note=note, at_least=certain)
     if profile.lost > NEGLIGIBLE * delta:
         # The losses cut off weigh as much as δ. Rényi's bound has none, nor has the one that forgets the sampling.
-        moved = 2.0 if isinstance(sampling, FixedSize) else sensitivity(adjacency)
+        moved = 2.0 if isinstance(sampling, FixedSize | TruncatedPoisson) else sensitivity(adjacency)
         mu = _mu(mechanism, moved * group, mechanism.steps)
         bounds.append((_invert_profile(lambda figure: gaussian_delta(mu, figure), delta, slack), "Gaussian, unsampled"))
-        if isinstance(sampling, FixedSize) or (adjacency != "replace-one" and group == 1):
+        if isinstance(sampling, FixedSize) or (
+            isinstance(sampling, Poisson) and adjacency != "replace-one" and group == 1
+        ):
             bounds.append((_invert_profile(renyi(without_slack).get_delta, delta, slack), "RDP"))
     figure, method = min(bounds)
     if isinstance(sampling, FixedSize):
         note = "batches of fixed size; sensitivity of two clip norms"
         certain = min(figure, _fixed_size_at_least(mechanism, delta, adjacency, grid))
+        return Accounted(figure, delta, adjacency, method, note=note, at_least=certain)
+    if isinstance(sampling, TruncatedPoisson):
+        note = "batches cut at their largest size, where a record takes the place of another one"
+        # Where all other gradients are 0, nothing shows but whether the record was kept.
+        alone = replace(mechanism, sampling=Poisson(sampling.kept))
+        certain = min(figure, _epsilon(alone, delta, adjacency, 1, grid).at_least)
         return Accounted(figure, delta, adjacency, method, note=note, at_least=certain)
     certain = 0.0
     if resolved(mechanism, grid):
@@ -185,8 +208,7 @@ def trade_off(
 
 @lru_cache(maxsize=64)
 def _trade_off(mechanism: GaussianSteps, adjacency: Adjacency, group: int, grid: float) -> TradeOff:
-    if isinstance(mechanism.sampling, FixedSize):
-        refuse_fixed_size(adjacency, group)
+    refuse(mechanism.sampling, adjacency, group)
     curve = neyman_pearson(replace(mechanism, slack=0.0), adjacency, group, grid)
     if mechanism.slack == 0:
         return curve
@@ -194,15 +216,20 @@ def _trade_off(mechanism: GaussianSteps, adjacency: Adjacency, group: int, grid:
     return concave(fpr, np.clip(curve.tpr + mechanism.slack, 0, 1))
 
 
-def refuse_fixed_size(adjacency: Adjacency, group: int) -> None:
-    """Batches of fixed size are accounted for one record that is replaced or zeroed out."""
-    if adjacency == "add-remove":
+def refuse(sampling: Sampling, adjacency: Adjacency, group: int = 1) -> None:
+    """Batches of fixed size are accounted for one record that is replaced or zeroed out, truncated ones for one record.
+
+    Raises:
+        InputError: they are asked for anything else.
+    """
+    if isinstance(sampling, FixedSize) and adjacency == "add-remove":
         raise InputError(
             "batches of fixed size have no add-remove accounting (the number of records is part of the mechanism); "
             "ask for adjacency 'replace-one' or 'zero-out'."
         )
-    if group > 1:
-        raise InputError(f"group privacy of fixed-size batches is not known tightly, got group {group}.")
+    if isinstance(sampling, FixedSize | TruncatedPoisson) and group > 1:
+        kind = "fixed-size" if isinstance(sampling, FixedSize) else "truncated"
+        raise InputError(f"group privacy of {kind} batches is not known tightly, got group {group}.")
 
 
 def renyi(mechanism: GaussianSteps, around: Callable[[Any], Any] | None = None) -> Any:

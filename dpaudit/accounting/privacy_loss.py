@@ -13,7 +13,7 @@ from scipy.fft import irfft, next_fast_len, rfft
 from scipy.special import log_ndtr, logsumexp
 from scipy.stats import binom
 
-from dpaudit.accounting.claim import Adjacency, FixedSize, GaussianSteps
+from dpaudit.accounting.claim import Adjacency, FixedSize, GaussianSteps, TruncatedPoisson
 from dpaudit.accounting.trade_off_curve import TradeOff
 from dpaudit.runtime.check import FloatArray
 
@@ -73,6 +73,9 @@ def compose_losses(
     Fixed-size batches: a replaced record moves a batch that holds it by two clip norms, and so does the record that
     stands in its place in a batch that does not. The curve of one step is that of theorem 9 of `Balle, Barthe and
     Gaboardi (2018) <https://arxiv.org/abs/1807.01647>`_, the same in both directions.
+
+    Truncated Poisson batches, as dp-accounting 0.6 has them: the step of the batches that are not full, and, with the
+    probability that the others fill a batch, one at whose place a record is replaced.
     """
     sigma, steps, rate = mechanism.noise_multiplier, mechanism.steps, mechanism.sampling.rate
     if rate == 1:
@@ -95,6 +98,12 @@ def compose_losses(
         once = _mixture(sigma, counts, weights, *nothing, grid=grid)
     else:
         once = _mixture(sigma, *nothing, counts, weights, grid=grid, decreasing=True)
+    if isinstance(mechanism.sampling, TruncatedPoisson) and mechanism.sampling.cut > 0:
+        # In a batch that the others fill, a record comes in the place of another one.
+        rate = mechanism.sampling.kept_of_cut
+        weights = np.array([1 - rate, rate])
+        swapped = _mixture(sigma / 2, counts, weights, -counts, weights, grid=grid)
+        once = _either(swapped, once, mechanism.sampling.cut)
     return _composed(once, steps)
 
 
@@ -107,7 +116,7 @@ def deviation(mechanism: GaussianSteps) -> float:
 def spacing(mechanism: GaussianSteps, grid: float) -> float:
     """The spacing of the losses: ``grid``, narrower where those of one step lie closer together, wider for too many."""
     sigma, rate = mechanism.noise_multiplier, mechanism.sampling.rate
-    scale = 2 if isinstance(mechanism.sampling, FixedSize) else 1
+    scale = 2 if isinstance(mechanism.sampling, FixedSize | TruncatedPoisson) else 1
     reach = (scale * (TAIL * sigma + scale) + scale**2 / 2) / sigma**2  # of the largest loss, were there no sampling
     widest = math.log1p(rate * math.expm1(reach)) if reach < 600 else reach + math.log(rate)
     return max(min(grid, deviation(mechanism) / CELLS), 2 * widest / MOST)
@@ -179,6 +188,19 @@ def _mixture(
     probs = np.append(1 - deltas[0], falls / -math.expm1(-grid)) - np.append(falls / math.expm1(grid), 0.0)
     probs = np.maximum(probs, 0.0)
     return DensePLDPmf(grid, int(marks[0]), probs, float(deltas[-1]), True)
+
+
+def _either(first: Any, second: Any, share: float) -> Any:
+    """Losses of a step that is ``first`` with probability ``share`` and else ``second``, which an observer may know."""
+    from dp_accounting.pld.pld_pmf import DensePLDPmf
+
+    low = min(first._lower_loss, second._lower_loss)
+    probs = np.zeros(max(each._lower_loss + each.size for each in (first, second)) - low)
+    for each, weight in ((first, share), (second, 1 - share)):
+        start = each._lower_loss - low
+        probs[start : start + each.size] += weight * each._probs
+    lost = share * first._infinity_mass + (1 - share) * second._infinity_mass
+    return DensePLDPmf(first._discretization, low, probs, lost, True)
 
 
 def _composed(once: Any, steps: int) -> Any:

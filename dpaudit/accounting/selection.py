@@ -6,8 +6,8 @@ grows with the logarithm of their mean number.
 
 from dataclasses import dataclass
 
-from dpaudit.accounting.claim import Adjacency, FixedSize, GaussianSteps, Shuffled
-from dpaudit.accounting.mechanism import Accounted, refuse_fixed_size, renyi
+from dpaudit.accounting.claim import Adjacency, GaussianSteps, Poisson, Shuffled
+from dpaudit.accounting.mechanism import Accounted, refuse, renyi
 from dpaudit.runtime import check
 from dpaudit.runtime.errors import InputError
 
@@ -75,9 +75,8 @@ def selected_epsilon(
     check.open_unit("delta", delta)
     if isinstance(mechanism.sampling, Shuffled) or mechanism.slack:
         raise InputError("the best of several trainings has no accounting for shuffled or cut batches.")
-    if isinstance(mechanism.sampling, FixedSize):
-        refuse_fixed_size(adjacency, 1)
-    elif adjacency == "replace-one":
+    refuse(mechanism.sampling, adjacency)
+    if isinstance(mechanism.sampling, Poisson) and adjacency == "replace-one":
         raise InputError("the best of several trainings has no replace-one accounting for Poisson batches.")
     shape = SHAPES[selection.law]
     accountant = renyi(mechanism, lambda once: RepeatAndSelectDpEvent(once, selection.mean, shape))

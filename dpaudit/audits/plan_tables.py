@@ -13,6 +13,7 @@ from dpaudit.accounting.claim import (
     Poisson,
     Sampling,
     Shuffled,
+    TruncatedPoisson,
     Unit,
 )
 from dpaudit.accounting.law_epsilon import claim_of_law
@@ -96,8 +97,8 @@ class ClaimSettings(PlanTable):
     """``[model.claim]``: the claim, where it is not the one computed from the training.
 
     Either ``epsilon``, or the noise it follows from: ``law`` (``laplace``, ``discrete-gaussian:SPACING``,
-    ``banded:C0,C1,...:STEPS`` or ``tree:STEPS``), ``noise_multiplier``, ``steps`` and ``rate``, the share of the
-    records in a batch.
+    ``banded:C0,C1,...:STEPS``, ``tree:STEPS`` or ``gaussian``), ``noise_multiplier``, ``steps`` and ``rate``, the share
+    of the records in a batch. With ``largest_batch`` and ``records``, Poisson batches are cut at that size.
     """
 
     epsilon: float | None = Field(default=None, ge=0)
@@ -109,6 +110,8 @@ class ClaimSettings(PlanTable):
     noise_multiplier: float | None = Field(default=None, gt=0)
     steps: int | None = Field(default=None, ge=1)
     rate: float | None = Field(default=None, gt=0, le=1)
+    largest_batch: int | None = Field(default=None, ge=1)
+    records: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
     def _epsilon_or_noise(self) -> "ClaimSettings":
@@ -116,6 +119,8 @@ class ClaimSettings(PlanTable):
         given = [each is not None for each in of_noise]
         if (self.epsilon is None) != any(given) or any(given) != all(given):
             raise ValueError("give epsilon, or law, noise_multiplier, steps and rate, from which it follows")
+        if (self.largest_batch is None) != (self.records is None) or (self.epsilon is not None and self.records):
+            raise ValueError("give largest_batch and records together, with the law they are for")
         return self
 
     def stated(self) -> Claim:
@@ -127,7 +132,9 @@ class ClaimSettings(PlanTable):
         assert self.steps is not None
         assert self.rate is not None
         sampling: Sampling = Poisson(self.rate)
-        if self.law.startswith("tree"):  # which takes part in no sampling
+        if self.largest_batch is not None and self.records is not None:
+            sampling = TruncatedPoisson(self.rate, self.largest_batch, self.records)
+        elif self.law.startswith("tree"):  # which takes part in no sampling
             sampling = Shuffled(max(1, round(1 / self.rate)))
         steps = LawSteps(self.law, self.noise_multiplier, self.steps, sampling)
         return claim_of_law(steps, delta=self.delta, adjacency=self.adjacency, unit=self.unit)

@@ -12,7 +12,13 @@ def epsilon(
     rate: Annotated[float, typer.Option(help="Share of the records in one batch.")],
     steps: Annotated[int, typer.Option(min=1, help="Steps of the training.")],
     delta: Annotated[float, typer.Option(help="δ at which ε is given.")] = 1e-5,
-    records: Annotated[int | None, typer.Option(min=1, help="Records, for batches of fixed size.")] = None,
+    records: Annotated[
+        int | None, typer.Option(min=1, help="Records, for batches of fixed size or with a largest size.")
+    ] = None,
+    largest_batch: Annotated[
+        int | None,
+        typer.Option(min=1, help="Size at which Poisson batches are cut (truncated Poisson); needs --records."),
+    ] = None,
     law: Annotated[
         str, typer.Option(help="gaussian, laplace, discrete-gaussian:SPACING, banded:C0,C1,...:STEPS or tree:STEPS.")
     ] = "gaussian",
@@ -31,7 +37,15 @@ def epsilon(
     from rich.table import Table
 
     from dpaudit.accounting import Accounted
-    from dpaudit.accounting.claim import ADJACENCIES, FixedSize, GaussianSteps, Poisson, Sampling, Shuffled
+    from dpaudit.accounting.claim import (
+        ADJACENCIES,
+        FixedSize,
+        GaussianSteps,
+        Poisson,
+        Sampling,
+        Shuffled,
+        TruncatedPoisson,
+    )
     from dpaudit.accounting.law import law_from
     from dpaudit.accounting.law_epsilon import law_epsilon
     from dpaudit.accounting.selection import selected_epsilon, selection_from
@@ -47,6 +61,10 @@ def epsilon(
         "Poisson": poisson,
         "shuffled each epoch": Shuffled(max(1, round(1 / poisson.rate))),
     }
+    if largest_batch is not None:
+        if records is None:
+            raise InputError("--largest-batch needs --records: how often a batch is cut depends on their number.")
+        samplers["truncated Poisson"] = TruncatedPoisson(poisson.rate, largest_batch, records)
     if records is not None:
         samplers["fixed size"] = FixedSize(max(1, round(rate * records)), records)
     figures: list[tuple[str, str, Accounted | str]] = []

@@ -27,6 +27,7 @@ OF_A_MECHANISM = (
     "seed",
 )
 OF_STEPS = ("noise_multiplier", "rate", "steps", "adjacency", "delta")  # what a trace of steps takes of them
+CUT = "largest_batch"  # which only a trace of steps takes
 
 
 def inspect(
@@ -49,6 +50,10 @@ def inspect(
     delta: Annotated[float, typer.Option(help="δ at which ε is computed.")] = 1e-5,
     rate: Annotated[float, typer.Option(help="Sampling rate of the training, to compute ε.")] = 1.0,
     steps: Annotated[int, typer.Option(help="Steps of the training, to compute ε.")] = 1,
+    largest_batch: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of a trace of steps: the size at which Poisson batches are accounted to be cut."),
+    ] = None,
     canary_steps: Annotated[
         int, typer.Option(min=0, help="Steps (or rounds of a server) with step canaries; 0 for none.")
     ] = 0,
@@ -95,7 +100,7 @@ def inspect(
     divisor, rate and steps are read from it, and the batches of its loader are compared with the accounted ones. The
     trace of a federation (a folder with manifest.json) is compared with its own claim. The trace of a training's steps
     (an .npz file that says who was in which batch) is compared with the accounted sampling: what the file says, or
-    --noise-multiplier, --rate and --steps.
+    --noise-multiplier, --rate, --largest-batch and --steps.
     """
     from dpaudit.inspection.built_training import BuiltTraining
     from dpaudit.inspection.load_factory import build_from_factory
@@ -103,10 +108,11 @@ def inspect(
 
     place = Path(subject)
     if place.is_dir() or place.name == "manifest.json":
-        given = [name for name in OF_A_MECHANISM if _given(context, name)]
+        given = [name for name in (*OF_A_MECHANISM, CUT) if _given(context, name)]
         if given:
             option = "--" + given[0].replace("_", "-")
-            raise InputError(f"{option} is for a mechanism only; the claim of the trace {subject} is in its manifest.")
+            whose = "a trace of steps" if given[0] == CUT else "a mechanism"
+            raise InputError(f"{option} is for {whose} only; the claim of the trace {subject} is in its manifest.")
         _inspect_trace(place if place.is_dir() else place.parent, json=json, quiet=quiet)
         return
     if place.suffix == ".npz":
@@ -117,11 +123,15 @@ def inspect(
         typed = rate if _given(context, "rate") else None
         _inspect_steps(
             place,
-            _Accounted(noise_multiplier, typed, steps if _given(context, "steps") else None, adjacency, delta),
+            _Accounted(
+                noise_multiplier, typed, steps if _given(context, "steps") else None, largest_batch, adjacency, delta
+            ),
             json=json,
             quiet=quiet,
         )
         return
+    if largest_batch is not None:
+        raise InputError(f"--largest-batch is for a trace of steps only; {subject} is a mechanism, which draws none.")
     divisor, limit = _denominator(denominator), _seconds(budget) if budget is not None else None
     built = build_from_factory(subject, seed=seed, partial=not fixed_batches)
     if isinstance(built, BuiltTraining):  # what is typed goes before what is read
@@ -179,6 +189,7 @@ class _Accounted:
     noise_multiplier: float | None
     rate: float | None
     steps: int | None
+    largest_batch: int | None
     adjacency: str
     delta: float
 
@@ -230,13 +241,15 @@ def _inspect_steps(path: Path, typed: _Accounted, *, json: bool, quiet: bool) ->
     from dpaudit.accounting.claim import Adjacency, Claim
     from dpaudit.inspection.findings_table import findings_table
     from dpaudit.inspection.participation import LEVEL, inspect_participation
-    from dpaudit.inspection.step_trace import read_steps, with_stated
+    from dpaudit.inspection.step_trace import read_steps, with_cut, with_stated
     from dpaudit.runtime.terminal import console, plain_text, print_json
 
     batches, held = read_steps(path)
     accounted = with_stated(
         held, noise_multiplier=typed.noise_multiplier, rate=typed.rate, steps=typed.steps, ran=len(batches.batches)
     )
+    if typed.largest_batch is not None:
+        accounted = with_cut(accounted, typed.largest_batch, batches.records)
     # It says at which δ and adjacency the ε of a record is given that is drawn too often; no ε is judged here.
     claim = Claim(math.inf, typed.delta, "record", cast(Adjacency, typed.adjacency), "the trace of steps", accounted)
     found = inspect_participation(accounted, batches, claim=claim)

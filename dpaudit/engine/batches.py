@@ -1,6 +1,7 @@
 """Which records are in which batch: drawn outside TensorFlow, from (seed, model, step) alone, so they can be checked.
 
-Three ways to sample, each the event its accountant is told (`dpaudit.accounting.claim`): Poisson, fixed size, shuffled.
+Each way to sample is the event its accountant is told (`dpaudit.accounting.claim`): Poisson, truncated Poisson, fixed
+size, shuffled.
 """
 
 from bisect import bisect_left
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import bdtrc
 
-from dpaudit.accounting.claim import FixedSize, Poisson, Sampling, SamplingName, Shuffled
+from dpaudit.accounting.claim import FixedSize, Poisson, Sampling, SamplingName, Shuffled, TruncatedPoisson
 from dpaudit.engine.keys import generator
 from dpaudit.runtime import check
 from dpaudit.runtime.errors import InputError
@@ -22,10 +23,13 @@ BLOCK = 64  # steps drawn from one generator: making one costs more than drawing
 TOLERANCE = 1e-100
 
 
-def sampling_event(name: SamplingName, records: int, batch_size: int, *, drop_remainder: bool = False) -> Sampling:
+def sampling_event(
+    name: SamplingName, records: int, batch_size: int, *, drop_remainder: bool = False, largest_batch: int | None = None
+) -> Sampling:
     """What the accountant is told of batches of (expected) ``batch_size`` out of ``records``.
 
-    ``drop_remainder``: of shuffled batches the last one is left out when it is not full.
+    ``drop_remainder``: of shuffled batches the last one is left out when it is not full. ``largest_batch``: at which
+    truncated Poisson batches are cut.
 
     >>> sampling_event("poisson", 1000, 100)
     Poisson(rate=0.1)
@@ -36,6 +40,10 @@ def sampling_event(name: SamplingName, records: int, batch_size: int, *, drop_re
         raise InputError(f"batch_size {batch_size} is larger than the {records} training records.")
     if name == "poisson":
         return Poisson(batch_size / records)
+    if name == "truncated-poisson":
+        if largest_batch is None:
+            raise InputError("truncated-poisson batches need largest_batch, the size at which they are cut.")
+        return TruncatedPoisson(batch_size / records, largest_batch, records)
     if name == "fixed-size":
         return FixedSize(batch_size, records)
     return Shuffled(records // batch_size if drop_remainder else -(-records // batch_size))
@@ -57,6 +65,8 @@ def longest_batch(
     (100, 0.0)
     """
     check.open_unit("tolerance", tolerance)
+    if isinstance(sampling, TruncatedPoisson):  # where the cut is accounted for
+        return min(sampling.largest_batch, records), 0.0
     if not isinstance(sampling, Poisson):
         return batch_size, 0.0
 

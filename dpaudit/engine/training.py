@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dpaudit.accounting.claim import GaussianSteps, Poisson, Sampling
+from dpaudit.accounting.claim import GaussianSteps, Poisson, Sampling, TruncatedPoisson
 from dpaudit.data.dataset import Task
 from dpaudit.engine.batches import TOLERANCE, draw, longest_batch
 from dpaudit.engine.cost import cost
@@ -175,7 +175,7 @@ def train(
 def part_length(network: Network, recipe: TrainingRecipe, members: Sequence[Member]) -> int:
     """How many examples of a batch a program takes at a time; of Poisson batches nine in ten fill whole parts."""
     batch = recipe.batch_size
-    if any(isinstance(member.sampling, Poisson) for member in members):
+    if any(isinstance(member.sampling, Poisson | TruncatedPoisson) for member in members):
         return cost(network).part(batch, batch + math.ceil(1.3 * math.sqrt(batch)), at_least=2)
     return cost(network).part(batch, batch, at_least=1)
 

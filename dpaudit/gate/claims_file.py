@@ -19,6 +19,7 @@ from dpaudit.accounting.claim import (
     Sampling,
     SamplingName,
     Shuffled,
+    TruncatedPoisson,
     Unit,
 )
 from dpaudit.gate.claim_places import ClaimPlace, claim_places
@@ -69,8 +70,9 @@ class EpsilonClaim(_OnAModel):
 class MechanismClaim(_OnAModel):
     """``kind = "mechanism"``: the model was trained by this mechanism; its whole trade-off curve follows.
 
-    Give ``rate`` with Poisson sampling, ``batch_size`` and ``records`` with fixed-size batches, ``batches_per_epoch``
-    with shuffled ones. ``l2_norm_clip``, when given, must be the clip norm the training recorded.
+    Give ``rate`` with Poisson sampling, ``rate``, ``largest_batch`` and ``records`` with truncated Poisson sampling,
+    ``batch_size`` and ``records`` with fixed-size batches, ``batches_per_epoch`` with shuffled ones. ``l2_norm_clip``,
+    when given, must be the clip norm the training recorded.
     """
 
     kind: Literal["mechanism"]
@@ -78,6 +80,7 @@ class MechanismClaim(_OnAModel):
     steps: int = Field(ge=1)
     sampling: SamplingName
     rate: float | None = Field(default=None, gt=0, le=1)
+    largest_batch: int | None = Field(default=None, ge=1)
     batch_size: int | None = Field(default=None, ge=1)
     records: int | None = Field(default=None, ge=1)
     batches_per_epoch: int | None = Field(default=None, ge=1)
@@ -90,11 +93,14 @@ class MechanismClaim(_OnAModel):
     def _parameters_fit_the_sampling(self) -> "MechanismClaim":
         wanted = {
             "poisson": {"rate"},
+            "truncated-poisson": {"rate", "largest_batch", "records"},
             "fixed-size": {"batch_size", "records"},
             "shuffled": {"batches_per_epoch"},
         }[self.sampling]
         given = {
-            name for name in ("rate", "batch_size", "records", "batches_per_epoch") if getattr(self, name) is not None
+            name
+            for name in ("rate", "largest_batch", "batch_size", "records", "batches_per_epoch")
+            if getattr(self, name) is not None
         }
         if given != wanted:
             raise ValueError(f"{self.sampling} sampling needs {' and '.join(sorted(wanted))} and nothing else")
@@ -104,7 +110,9 @@ class MechanismClaim(_OnAModel):
     def mechanism(self) -> GaussianSteps:
         """The mechanism as its accountant sees it."""
         sampling: Sampling
-        if self.rate is not None:
+        if self.rate is not None and self.largest_batch is not None and self.records is not None:
+            sampling = TruncatedPoisson(self.rate, self.largest_batch, self.records)
+        elif self.rate is not None:
             sampling = Poisson(self.rate)
         elif self.batch_size is not None and self.records is not None:
             sampling = FixedSize(self.batch_size, self.records)

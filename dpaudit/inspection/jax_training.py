@@ -132,6 +132,13 @@ def _sampled(
     if probability is None or cycle != 1:
         reason = f"{type(strategy).__name__} does not sample every record at every step; --rate and --steps state it"
         return GaussianSteps(noise, 1, Poisson(1.0)), None, (Unchecked("the batches", reason),)
+    largest = getattr(strategy, "truncated_batch_size", None)
+    if largest is not None:
+        reason = (
+            f"it cuts batches at {largest} records, and what that costs depends on the number of records (dpaudit "
+            "epsilon with largest batch and records); --rate and --steps state batches that are not cut"
+        )
+        return GaussianSteps(noise, 1, Poisson(1.0)), None, (Unchecked("the batches", reason),)
     accounted = GaussianSteps(noise, int(strategy.iterations), Poisson(float(probability)))
     drawn = [
         np.asarray(batch, np.int64)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dpaudit.accounting.claim import FixedSize, Sampling, Shuffled
+from dpaudit.accounting.claim import FixedSize, Sampling, Shuffled, TruncatedPoisson
 from dpaudit.inspection.recorded import presence
 from dpaudit.runtime.check import FloatArray, IntArray
 
@@ -79,15 +79,24 @@ def repeats(batches: Sequence[IntArray], records: int, sampling: Sampling, level
     (0, 3)
     """
     pairs = max(1, len(batches) * (len(batches) - 1) // 2)
-    if isinstance(sampling, FixedSize | Shuffled):
-        size = sampling.batch_size if isinstance(sampling, FixedSize) else records // sampling.batches_per_epoch
-        ways = math.lgamma(records + 1) - math.lgamma(size + 1) - math.lgamma(max(0, records - size) + 1)
-    else:
-        ways = -records * math.log(sampling.rate**2 + (1 - sampling.rate) ** 2)
+    match sampling:
+        case FixedSize(batch_size=size):
+            ways = _ways(records, size)
+        case Shuffled(batches_per_epoch=batches_per_epoch):
+            ways = _ways(records, records // batches_per_epoch)
+        case _:
+            ways = -records * math.log(sampling.rate**2 + (1 - sampling.rate) ** 2)
+            if isinstance(sampling, TruncatedPoisson):  # two batches agree where neither is full, or both are
+                ways = -float(np.logaddexp(-ways, -_ways(records, sampling.largest_batch)))
     if math.log(pairs) - ways >= math.log(level):
         return 0
     keys = [np.sort(np.asarray(batch, np.int64)).tobytes() for batch in batches if len(batch)]
     return len(keys) - len(set(keys))
+
+
+def _ways(records: int, size: int) -> float:
+    """Logarithm of the number of batches of a size."""
+    return math.lgamma(records + 1) - math.lgamma(size + 1) - math.lgamma(max(0, records - size) + 1)
 
 
 def _tail(seen: float, expected: float) -> float:

@@ -9,19 +9,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import stats
 
-from dpaudit.accounting.claim import Claim, FixedSize, GaussianSteps, Poisson, Shuffled
+from dpaudit.accounting.claim import Claim, FixedSize, GaussianSteps, Poisson, Shuffled, TruncatedPoisson
+from dpaudit.accounting.composed import epsilon_of_steps
 from dpaudit.bounds.lower_bound import Finding, Unchecked
 from dpaudit.inspection.epochs import MOST_PLACES, check_epochs
 from dpaudit.inspection.over_time import dependent, repeats
 from dpaudit.inspection.recorded import RecordedBatches, Seen, finding_of
 from dpaudit.inspection.together import MOST_RECORDS, together
 from dpaudit.runtime import check
-from dpaudit.scores.binomial_tails import CountSpread, found_with, spread, too_large
+from dpaudit.scores.binomial_tails import CountSpread, found_with, spread, tied_at_most, too_large
 
 LEVEL = 1e-6
-# That share the level: the total, counts twice, batch sizes twice, pairs (or places in an epoch), repeated batches,
-# batches that depend on earlier ones.
-TESTS = 8
+# That share the level: the total, counts twice, batch sizes three times, pairs (or places in an epoch), repeated
+# batches, batches that depend on earlier ones.
+TESTS = 9
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,8 @@ def inspect_participation(
     elif isinstance(assumed.sampling, Shuffled):
         drawn = check_epochs(seen, assumed.sampling.batches_per_epoch)
     else:
-        drawn = _rate(seen)
-        drawn += _spread(seen, of_rate=not drawn)
+        drawn, (cut, seen) = _rate(seen), _cut(seen)
+        drawn += [*cut, *_spread(seen, of_rate=not drawn)]
     drawn = [*_repeated(seen), *drawn]
     if not drawn:  # each of these makes batches depend on each other
         drawn = _over_time(seen)
@@ -138,13 +139,16 @@ def _rate(seen: Seen) -> list[Finding]:
     """More participations in all, or larger batches, than were accounted."""
     total, coins, sampling = int(seen.counts.sum()), seen.steps * seen.trace.records, seen.assumed.sampling
     largest, remedy = int(seen.sizes.max()), "account with the rate at which records were really drawn"
+    observed, rate = f"batches of up to {largest} records", largest / seen.trace.records
     if isinstance(sampling, FixedSize):
         if largest <= sampling.batch_size:
             return []
-        observed, rate = f"batches of up to {largest} records", largest / seen.trace.records
         expected = f"batches of {sampling.batch_size}"
+    elif isinstance(sampling, TruncatedPoisson) and largest > sampling.largest_batch:
+        expected, remedy = f"at most {sampling.largest_batch}", "cut every batch as it is accounted"
     else:
-        if stats.binom.sf(total - 1, coins, seen.rate) >= seen.level:
+        # What is cut leaves no more than was drawn.
+        if stats.binom.sf(total - 1, coins, sampling.rate) >= seen.level:
             return []
         rate = total / coins
         observed, expected = f"{total} participations, a rate of {rate:.4g}", f"a rate of {seen.rate:.4g}"
@@ -152,17 +156,41 @@ def _rate(seen: Seen) -> list[Finding]:
     return [replace(found, true_epsilon=seen.epsilon(rate))]
 
 
+def _cut(seen: Seen) -> tuple[list[Finding], Seen]:
+    """Poisson batches that were cut at a largest size, and the trace beside batches that are accounted so."""
+    largest, records, sampling = int(seen.sizes.max()), seen.trace.records, seen.assumed.sampling
+    if not isinstance(sampling, Poisson) or tied_at_most(seen.sizes, records, seen.rate) >= seen.level:
+        return [], seen
+    if spread(seen.sizes, records, seen.rate, seen.level, most=largest) != CountSpread(None, None, False):
+        return [], seen  # more than a cut
+    assumed = replace(seen.assumed, sampling=TruncatedPoisson(seen.rate, largest, records))
+    costs = ""
+    if seen.claim is not None:
+        allowed = epsilon_of_steps(assumed, delta=seen.claim.delta, adjacency=seen.claim.adjacency).epsilon
+        costs = f", for which ε is at most {allowed:.4g}"
+    found = finding_of(
+        "truncated batches",
+        f"{seen.steps} batches",
+        f"{int((seen.sizes == largest).sum())} of them have {largest} records, and none has more: they are cut there",
+        "sizes as independent coins give them, without a largest one",
+        f"account with truncated Poisson batches (largest batch {largest}){costs}, or cut none",
+    )
+    return [found], replace(seen, assumed=assumed)
+
+
 def _spread(seen: Seen, *, of_rate: bool) -> list[Finding]:
     """Counts of records, and sizes of batches where the rate is right, against those of the sampler accounted for."""
     trace, steps, rate = seen.trace, f"{seen.steps} batches", seen.rate
-    coins = isinstance(seen.assumed.sampling, Poisson)
-    findings = []
-    if coins:
-        sizes = spread(seen.sizes, trace.records, rate, seen.level)
+    sampling, findings = seen.assumed.sampling, []
+    coins = isinstance(sampling, Poisson | TruncatedPoisson)
+    if isinstance(sampling, Poisson | TruncatedPoisson):
+        most = sampling.largest_batch if isinstance(sampling, TruncatedPoisson) else None
+        sizes = spread(seen.sizes, trace.records, sampling.rate, seen.level, most=most)
         uneven = sizes.above is not None or sizes.below is not None
     else:
         sizes, uneven = CountSpread(None, None, False), bool(np.ptp(seen.sizes))
-    counts = spread(seen.counts, seen.steps, rate, seen.level, independent=coins)
+    # Records of one batch leave each other less room where its size is fixed or cut.
+    counts = spread(seen.counts, seen.steps, rate, seen.level, independent=isinstance(sampling, Poisson))
     remedy = "draw each batch as it is accounted: the figure is no upper bound for other batches"
     # Where some records are drawn more or less, few lie near the accounted count, which does not make them even.
     alike = counts.even and counts.above is None and counts.below is None
@@ -259,6 +287,9 @@ def _not_checked(seen: Seen) -> tuple[Unchecked, ...]:
     else:
         reason = f"{seen.steps} steps are too few to tell any rate of one record from {seen.rate:.3g}"
         found.append(Unchecked("the rate of a single record", reason))
+    if isinstance(seen.assumed.sampling, Poisson):
+        reason = "a largest size shows only by several batches that share it"
+        found.append(Unchecked("batches cut at a size that hardly one reaches", reason))
     reason = "the trace does not say which records are a group"
     found.append(Unchecked("groups of records drawn in fixed numbers", reason))
     return tuple(found)

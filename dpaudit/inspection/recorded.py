@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dpaudit.accounting.claim import Claim, FixedSize, GaussianSteps, Poisson
+from dpaudit.accounting.claim import Claim, FixedSize, GaussianSteps, Poisson, TruncatedPoisson
 from dpaudit.accounting.composed import epsilon_of_steps
 from dpaudit.bounds.lower_bound import Finding
 from dpaudit.runtime import check
@@ -74,8 +74,9 @@ class Seen:
 
     @property
     def rate(self) -> float:
-        """At which each record was accounted."""
-        return self.assumed.sampling.rate
+        """At which each record was accounted to be in a batch."""
+        sampling = self.assumed.sampling
+        return sampling.kept if isinstance(sampling, TruncatedPoisson) else sampling.rate
 
     def epsilon(self, rate: float) -> float | None:
         """What a record drawn at this rate has for certain; None without a claim or where no accounting is known."""

@@ -2,16 +2,26 @@
 
 It is an NPZ file: ``records``, the size of each step's batch (``sizes``) and their record numbers one after the other
 (``drawn``); and, where the training knows them, ``noise_multiplier``, ``steps``, ``sampling`` and its number
-(``rate``, ``batch_size`` or ``batches_per_epoch``) as they were accounted, ``noise_draws`` and ``accounted_steps``.
+(``rate``, with ``largest_batch`` where batches are truncated, ``batch_size`` or ``batches_per_epoch``) as they were
+accounted, ``noise_draws`` and ``accounted_steps``.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from dpaudit.accounting.claim import SAMPLINGS, FixedSize, GaussianSteps, Poisson, Sampling, Shuffled
+from dpaudit.accounting.claim import (
+    SAMPLINGS,
+    FixedSize,
+    GaussianSteps,
+    Poisson,
+    Sampling,
+    Shuffled,
+    TruncatedPoisson,
+)
 from dpaudit.inspection.recorded import RecordedBatches
 from dpaudit.runtime import check
 from dpaudit.runtime.errors import InputError
@@ -113,10 +123,26 @@ def with_stated(
     )
 
 
+def with_cut(accounted: GaussianSteps, largest_batch: int, records: int) -> GaussianSteps:
+    """What was accounted, with Poisson batches that are cut at a largest size.
+
+    Raises:
+        InputError: its batches are not Poisson.
+
+    >>> with_cut(GaussianSteps(1.0, 10, Poisson(0.1)), 12, 100).sampling
+    TruncatedPoisson(rate=0.1, largest_batch=12, records=100)
+    """
+    if not isinstance(accounted.sampling, Poisson | TruncatedPoisson):
+        raise InputError("only Poisson batches are cut at a largest size: give --rate, their rate, too.")
+    return replace(accounted, sampling=TruncatedPoisson(accounted.sampling.rate, largest_batch, records))
+
+
 def _numbers(sampling: Sampling) -> dict[str, float]:
     match sampling:
         case Poisson():
             return {"rate": sampling.rate}
+        case TruncatedPoisson():
+            return {"rate": sampling.rate, "largest_batch": sampling.largest_batch}
         case FixedSize():
             return {"batch_size": sampling.batch_size}
         case Shuffled():
@@ -135,6 +161,8 @@ def _accounted(place: Path, arrays: dict[str, npt.NDArray[Any]]) -> GaussianStep
         match held["sampling"]:
             case "poisson":
                 sampling = Poisson(held["rate"])
+            case "truncated-poisson":
+                sampling = TruncatedPoisson(held["rate"], int(held["largest_batch"]), int(arrays["records"]))
             case "fixed-size":
                 sampling = FixedSize(int(held["batch_size"]), int(arrays["records"]))
             case _:

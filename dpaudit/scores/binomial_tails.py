@@ -26,7 +26,9 @@ class CountSpread:
     even: bool
 
 
-def spread(counts: IntArray, trials: int, rate: float, level: float, *, independent: bool = True) -> CountSpread:
+def spread(
+    counts: IntArray, trials: int, rate: float, level: float, *, independent: bool = True, most: int | None = None
+) -> CountSpread:
     """Whether counts look like independent binomial ones.
 
     How many of them reach a threshold is binomial itself. It is tested on both sides at up to 80 thresholds fixed
@@ -40,6 +42,7 @@ def spread(counts: IntArray, trials: int, rate: float, level: float, *, independ
         independent: False where counts are only negatively associated, as those of records drawn without replacement;
             Chernoff's bound holds for them too (`Joag-Dev and Proschan 1983 <https://doi.org/10.1214/aos/1176346079>`_)
             and takes the place of the exact tail.
+        most: at which counts were cut; the thresholds up to it see nothing of that.
 
     >>> spread(np.full(1000, 10), 200, 0.05, 1e-6)
     CountSpread(above=None, below=None, even=True)
@@ -51,7 +54,8 @@ def spread(counts: IntArray, trials: int, rate: float, level: float, *, independ
     halves = 0.5 ** np.arange(1, HALVINGS + 1)
     highs = np.unique(binom.isf(halves, trials, rate).astype(np.int64)) + 1
     lows = np.unique(binom.ppf(halves, trials, rate).astype(np.int64)) - 1
-    highs, lows = highs[highs <= trials], lows[lows >= 0]
+    most = trials if most is None else min(most, trials)
+    highs, lows = highs[highs <= most], lows[(lows >= 0) & (lows < most)]
     each = level / max(1, 2 * (highs.size + lows.size))
     expected_high, expected_low = binom.sf(highs - 1, trials, rate), binom.cdf(lows, trials, rate)
     reach = np.array([(counts >= threshold).sum() for threshold in highs])
@@ -87,6 +91,20 @@ def too_large(counts: IntArray, trials: int, rate: float, level: float) -> bool:
     (True, False)
     """
     return bool(binom.sf(int(counts.max()) - 1, trials, rate) * counts.size < level)
+
+
+def tied_at_most(counts: IntArray, trials: int, rate: float) -> float:
+    """Probability that as many of several independent binomial counts share the largest value, whatever it is.
+
+    >>> round(tied_at_most(np.array([1, 1]), 1, 0.5), 3)  # (0, 0) and (1, 1) of four
+    0.5
+    """
+    tied = int((counts == counts.max()).sum())
+    values = np.arange(trials + 1)
+    below = binom.cdf(values, trials, rate)
+    values, below = values[below > 0], below[below > 0]
+    share = np.minimum(binom.pmf(values, trials, rate) / below, 1.0)
+    return float((below**counts.size * binom.sf(tied - 1, counts.size, share)).sum())
 
 
 def found_with(counts: int, trials: int, rate: float, level: float, *, power: float = 0.8) -> float:

@@ -52,8 +52,10 @@ class DpSgd:
         optimizer: ``sgd`` or ``adam``.
         momentum: of sgd.
         weight_decay: times learning rate and weights, subtracted outside of what is clipped and noised.
-        sampling: ``poisson``, ``fixed-size`` or ``shuffled``; the accountant is told which. ``full``: every record in
-            every step, so that an epoch is one step; the sum is divided by ``batch_size`` all the same.
+        sampling: ``poisson``, ``truncated-poisson``, ``fixed-size`` or ``shuffled``; the accountant is told which.
+            ``full``: every record in every step, so that an epoch is one step; the sum is divided by ``batch_size`` all
+            the same.
+        largest_batch: at which truncated Poisson batches are cut, and those only.
         drop_remainder: leave out what does not fill the last batch of a shuffled epoch, as TensorFlow Privacy does.
         tolerance: bound on the probability that a Poisson batch of the training is cut to its padding; added to δ.
         compiled: compile with XLA; a training of a few steps may be faster without.
@@ -69,6 +71,7 @@ class DpSgd:
     momentum: float = 0.0
     weight_decay: float = 0.0
     sampling: BatchSampling = "poisson"
+    largest_batch: int | None = None
     drop_remainder: bool = False
     tolerance: float = TOLERANCE
     compiled: bool = True
@@ -91,6 +94,13 @@ class DpSgd:
         check.one_of("sampling", self.sampling, get_args(BatchSampling))
         if self.drop_remainder and self.sampling != "shuffled":
             raise InputError(f"drop_remainder belongs to shuffled batches, got it with sampling {self.sampling!r}.")
+        if (self.largest_batch is None) == (self.sampling == "truncated-poisson"):
+            raise InputError(
+                "largest_batch belongs to truncated-poisson batches, which need it; "
+                f"got {self.largest_batch} with sampling {self.sampling!r}."
+            )
+        if self.largest_batch is not None:
+            check.integer("largest_batch", self.largest_batch, at_least=1)
         check.open_unit("tolerance", self.tolerance)
 
     def steps(self, records: int) -> int:
@@ -105,7 +115,13 @@ class DpSgd:
         """How batches are drawn from so many records."""
         if self.sampling == "full":
             return Poisson(1.0)
-        return sampling_event(self.sampling, records, self.batch_size, drop_remainder=self.drop_remainder)
+        return sampling_event(
+            self.sampling,
+            records,
+            self.batch_size,
+            drop_remainder=self.drop_remainder,
+            largest_batch=self.largest_batch,
+        )
 
     def mechanism(self, records: int) -> GaussianSteps | None:
         """What the accountant is told, with the probability of a cut batch as slack; None without clipping."""

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from scipy.special import ndtr, ndtri
 from scipy.stats import binom, norm
 
-from dpaudit.accounting.claim import FixedSize, GaussianSteps, Poisson, Shuffled
+from dpaudit.accounting.claim import Adjacency, FixedSize, GaussianSteps, Poisson, Shuffled, TruncatedPoisson
 from dpaudit.accounting.gaussian import gaussian_delta, gaussian_epsilon, gaussian_mu
 from dpaudit.accounting.mechanism import epsilon, event, trade_off
 from dpaudit.accounting.privacy_loss import Profile, spacing
@@ -24,7 +24,13 @@ from dpaudit.accounting.trade_off_curve import from_profile, gaussian_trade_off
 from dpaudit.runtime.errors import InputError
 
 REFERENCE: dict[str, Any] = json.loads((Path(__file__).parents[1] / "bounds" / "reference.json").read_text())
+BY_PEERS: dict[str, Any] = json.loads((Path(__file__).parent / "reference.json").read_text())
 DP_SGD = GaussianSteps(1.0, 1000, Poisson(0.01))
+
+
+def slowly(rows: list[dict[str, Any]], steps: tuple[int, ...]) -> list[Any]:
+    """Rows as parameters; those that are not of so many steps take long."""
+    return [pytest.param(row, marks=[] if row["steps"] in steps else pytest.mark.slow) for row in rows]
 
 
 @pytest.mark.parametrize("row", REFERENCE["R_accountants"], ids=lambda row: f"q={row['q']:.4f} T={row['T']}")
@@ -32,6 +38,68 @@ def test_epsilon_is_that_of_dp_accounting(row: dict[str, float]) -> None:
     """Figures of dp-accounting 0.4.3 (its PLD accountant), also reproduced by 0.6."""
     steps = GaussianSteps(row["sigma"], int(row["T"]), Poisson(row["q"]))
     assert epsilon(steps, delta=row["delta"]).epsilon == pytest.approx(row["pld_eps"], abs=1e-6)
+
+
+@pytest.mark.parametrize("row", slowly(BY_PEERS["truncated_poisson"], (500, 5000)), ids=str)
+def test_truncated_batches_cost_what_dp_accounting_says(row: dict[str, Any]) -> None:
+    """Its 0.6 has them in the PLD accountant; what is certain of them is that of a record that is kept less often."""
+    sampling = TruncatedPoisson(row["rate"], row["largest_batch"], row["records"])
+    steps = GaussianSteps(row["noise_multiplier"], row["steps"], sampling)
+    found = epsilon(steps, delta=row["delta"], adjacency=row["adjacency"])
+    assert found.epsilon == pytest.approx(row["epsilon"], rel=1e-6)
+    seldom = replace(steps, sampling=Poisson(sampling.kept))
+    assert found.at_least == epsilon(seldom, delta=row["delta"], adjacency=row["adjacency"]).at_least
+    assert sampling.kept < row["rate"]
+
+
+@pytest.mark.parametrize(("rate", "largest", "records"), [(0.5, 1, 2), (0.3, 2, 5), (0.9, 4, 5)])
+def test_what_a_cut_keeps_by_enumeration(rate: float, largest: int, records: int) -> None:
+    """Every draw of the other records, with and without the one at hand, and every part that may be kept."""
+    sampling = TruncatedPoisson(rate, largest, records)
+    others = binom.pmf(np.arange(records), records - 1, rate)
+    full = np.minimum(1.0, largest / np.arange(1, records + 1))
+    assert sampling.cut == pytest.approx(others[largest:].sum())
+    assert sampling.kept == pytest.approx(rate * (others * full).sum())
+    assert sampling.kept_of_cut == pytest.approx(rate * (others * full)[largest:].sum() / others[largest:].sum())
+
+
+@pytest.mark.parametrize("adjacency", ["add-remove", "zero-out", "replace-one"])
+def test_truncated_batches_bound_every_small_data_set(adjacency: Adjacency) -> None:
+    """δ of one step by numerical integration, four records of gradients in {-1, 0, 1}, batches cut at two."""
+    sampling, sigma = TruncatedPoisson(0.6, 2, 4), 1.0
+    figures, grid = np.array([0.0, 0.3, 1.0, 2.0]), np.linspace(-11, 11, 4001)
+
+    def density(gradients: tuple[int, ...]) -> Any:
+        total = np.zeros(grid.size)
+        for size in range(len(gradients) + 1):
+            weight = binom.pmf(size, len(gradients), 0.6)
+            kept = list(combinations(gradients, min(size, 2)))
+            total += weight * np.mean([norm.pdf(grid, sum(batch), sigma) for batch in kept], axis=0)
+        return total
+
+    profile = Profile(GaussianSteps(sigma, 1, sampling), adjacency, 1, 1e-4)
+    bound = np.array([profile(e) for e in figures])
+    for others in combinations_with_replacement((-1, 0, 1), 3):
+        for own in (-1, 0, 1):
+            changes: dict[str, list[tuple[int, ...]]]
+            changes = {"add-remove": [()], "zero-out": [(0,)], "replace-one": [(-1,), (1,)]}
+            for change in changes[adjacency]:
+                one, two = density((own, *others)), density((*change, *others))
+                for p, q in ((one, two), (two, one)):
+                    shown = [np.maximum(p - math.exp(e) * q, 0).sum() * (grid[1] - grid[0]) for e in figures]
+                    assert (bound >= np.array(shown) - 1e-6).all()
+
+
+def test_a_cut_that_never_happens_costs_nothing() -> None:
+    """A largest batch of all records is Poisson sampling; groups are not accounted, nor is every batch cut."""
+    whole = replace(DP_SGD, sampling=TruncatedPoisson(0.01, 500, 500))
+    assert epsilon(whole, delta=1e-5).epsilon == pytest.approx(epsilon(DP_SGD, delta=1e-5).epsilon, rel=1e-9)
+    with pytest.raises(InputError, match="group privacy of truncated batches"):
+        epsilon(whole, delta=1e-5, group=2)
+    with pytest.raises(InputError, match="state fixed-size batches"):
+        TruncatedPoisson(1.0, 5, 10)
+    with pytest.raises(InputError, match="no accounting by Rényi"):
+        event(whole)
 
 
 def test_fixed_size_lies_between_its_bounds() -> None:

@@ -32,6 +32,16 @@ def test_figures_are_those_of_the_accountants() -> None:
     assert found["fixed size", "zero-out"]["epsilon"] == epsilon(fixed, delta=1e-5, adjacency="zero-out").epsilon
 
 
+def test_cut_batches_cost_more() -> None:
+    """4.477 and 3.877 by dp-accounting 0.6 (tests/accounting/reference.json); the number of records is needed."""
+    recipe = ["--noise-multiplier", "4", "--rate", "0.02", "--steps", "5000"]
+    found = figures(*recipe, "--largest-batch", "1010", "--records", "50000")
+    assert found["truncated Poisson", "replace-one"]["epsilon"] == pytest.approx(4.4773, abs=1e-3)
+    assert found["truncated Poisson", "add-remove"]["epsilon"] == pytest.approx(3.8772, abs=1e-3)
+    refused = CliRunner().invoke(app, [*RECIPE, "--largest-batch", "130"])
+    assert "needs --records" in str(refused.exception)
+
+
 def test_what_has_no_accountant_says_so() -> None:
     """Fixed sizes under add-remove adjacency; shuffled batches have a figure that is marked as no upper bound."""
     found = figures("--records", "60000")

@@ -172,6 +172,8 @@ def test_a_trace_is_held_against_its_own_claim(tmp_path):
         (["{trace}", "--clip", "1"], "--clip is for a mechanism"),
         (["{empty}"], "cannot read .*manifest.json"),
         (["{trace}/manifest.json", "--steps", "3"], "--steps is for a mechanism"),
+        (["{trace}", "--largest-batch", "3"], "--largest-batch is for a trace of steps"),
+        (["{factory}:right", "--largest-batch", "3"], "--largest-batch is for a trace of steps"),
         (["{factory}:right"], "--clip is needed for a mechanism"),
         (["{factory}:right", "--clip", "1"], "--noise-multiplier is needed for a mechanism"),
     ],
@@ -228,6 +230,9 @@ def test_a_trace_of_steps_is_held_against_what_was_accounted(tmp_path):
         return CliRunner().invoke(app, ["inspect", *words])
 
     assert run(f"{tmp_path}/right.npz").exit_code == 0
+    cut = run(f"{tmp_path}/right.npz", "--largest-batch", "40", "--json")
+    assert cut.exit_code == 1
+    assert json.loads(cut.stdout)["findings"][0]["expected"] == "at most 40"
     typed = [f"{tmp_path}/wrong.npz", "--noise-multiplier", "1", "--rate", "0.1"]
     found = run(*typed, "--json")
     assert found.exit_code == 1

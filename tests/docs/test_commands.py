@@ -62,6 +62,7 @@ TYPED = {
     "dpaudit doctor": Typed((TF,)),
     "dpaudit doctor --backend dask=tcp://scheduler:8786": Typed((TF,)),
     "dpaudit epsilon --noise-multiplier 1 --rate 0.01 --steps 1000 --selection geometric:10": Typed(),
+    "dpaudit epsilon --noise-multiplier 1 --rate 0.01 --steps 1000 --records 10000 --largest-batch 130": Typed(),
     "dpaudit epsilon --noise-multiplier 1.1 --rate 0.01 --steps 1000 --delta 1e-5": Typed(),
     "dpaudit export RUN --csv --latex": Typed(),
     "dpaudit extract IN.jsonl --others OUT.jsonl": Typed(),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dpaudit.accounting.claim import FixedSize, Poisson, Shuffled
+from dpaudit.accounting.claim import FixedSize, Poisson, Shuffled, TruncatedPoisson
 from dpaudit.engine.batches import TOLERANCE, draw, longest_batch, sampling_event
 from dpaudit.runtime.errors import InputError
 
@@ -116,6 +116,19 @@ def test_a_long_batch_is_cut_at_random() -> None:
     hits = incidence(draw(Poisson(1.0), 10, seed=1, model=0, steps=range(2000), length=3), 10)
     assert (hits.sum(axis=1) == 3).all()
     assert stats.chisquare(hits.sum(axis=0)).pvalue > 1e-4
+
+
+def test_truncated_batches_have_the_rates_that_are_accounted() -> None:
+    """No batch is longer, none is padded, and a record is in as many as `kept` says; false alarm below 1e-4."""
+    sampling = sampling_event("truncated-poisson", 20, 10, largest_batch=9)
+    assert sampling == TruncatedPoisson(0.5, 9, 20)
+    assert longest_batch(sampling, 20, 10, 400, tolerance=TOLERANCE) == (9, 0.0)
+    hits = incidence(draw(sampling, 20, seed=1, model=0, steps=range(2000), length=9), 20)
+    assert hits.sum(axis=1).max() == 9
+    assert stats.binomtest(int(hits[:, 0].sum()), 2000, sampling.kept).pvalue > 1e-4
+    assert stats.binomtest(int((hits.sum(axis=1) == 9).sum()), 2000, float(stats.binom.sf(8, 20, 0.5))).pvalue > 1e-4
+    with pytest.raises(InputError, match="need largest_batch"):
+        sampling_event("truncated-poisson", 20, 10)
 
 
 def test_events() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from dpaudit.accounting.claim import FixedSize, Poisson, Shuffled
+from dpaudit.accounting.claim import FixedSize, Poisson, Shuffled, TruncatedPoisson
 from dpaudit.gate.claims_file import EpsilonClaim, MechanismClaim, claims_from, find_claims, load_claims, parse_metric
 from dpaudit.runtime.errors import InputError
 
@@ -55,6 +55,10 @@ def test_own_file_goes_before_pyproject(tmp_path: Path) -> None:
     ("parameters", "sampling"),
     [
         ({"sampling": "poisson", "rate": 0.1}, Poisson(0.1)),
+        (
+            {"sampling": "truncated-poisson", "rate": 0.1, "largest_batch": 7, "records": 50},
+            TruncatedPoisson(0.1, 7, 50),
+        ),
         ({"sampling": "fixed-size", "batch_size": 5, "records": 50}, FixedSize(5, 50)),
         ({"sampling": "shuffled", "batches_per_epoch": 10}, Shuffled(10)),
     ],

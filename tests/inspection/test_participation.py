@@ -1,6 +1,7 @@
 """Who took part, against the sampler that was accounted: right trainings are quiet, wrong ones are caught by name."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from itertools import combinations, product
 
@@ -33,6 +34,7 @@ def found(draw: Draw, assumed: GaussianSteps, seed: int = 3) -> dict[str, float 
     ("draw", "assumed"),
     [
         (traces.poisson, traces.TRACED),
+        (traces.cut, traces.CUT),
         (traces.fixed_size, traces.OF_FIXED_SIZE),
         (traces.shuffled, traces.IN_EPOCHS),
     ],
@@ -69,6 +71,11 @@ def test_epochs_with_a_remainder_are_right(records: int) -> None:
         (traces.shuffled, traces.OF_FIXED_SIZE, "sampler"),
         (traces.fixed_size, traces.TRACED, "sampler"),
         (traces.large_and_empty, traces.TRACED, "sampler"),
+        (traces.cut, traces.TRACED, "truncated batches"),
+        (partial(traces.cut, largest=52), traces.TRACED, "truncated batches"),
+        (traces.poisson, traces.CUT, "sampling rate"),
+        (partial(traces.cut, largest=50), traces.CUT, "sampler"),
+        (traces.fixed_size, traces.CUT, "sampler"),
         (traces.paired, traces.TRACED, "records together"),
         (traces.in_blocks, traces.TRACED, "records together"),
         (traces.upsampled, traces.IN_EPOCHS, "repeated record"),
@@ -83,6 +90,19 @@ def test_epochs_with_a_remainder_are_right(records: int) -> None:
 def test_other_samplers_are_caught(draw: Draw, assumed: GaussianSteps, check: str) -> None:
     """Each by its own check; fixed seed."""
     assert check in found(draw, assumed)
+
+
+def test_a_cut_is_told_from_what_else_is_wrong_with_a_trace() -> None:
+    """The remedy names size and ε of truncated batches, and more is found beside it; a rare cut is not found."""
+    trace = traces.cut(np.random.default_rng(3))
+    finding = reconcile_trace(traces.TRACED, trace, claim=claim())[0]
+    allowed = epsilon(traces.CUT, delta=1e-5).epsilon
+    assert f"largest batch 60), for which ε is at most {allowed:.4g}" in finding.remedy
+    pinned = replace(trace, batches=[np.union1d(batch[1:], [0])[:60] for batch in trace.batches])
+    assert [f.check for f in reconcile_trace(traces.TRACED, pinned)] == ["truncated batches", "records drawn often"]
+    rarely = inspect_participation(traces.TRACED, traces.cut(np.random.default_rng(3), largest=64))
+    assert rarely.findings == ()
+    assert "batches cut at a size that hardly one reaches" in [each.check for each in rarely.not_checked]
 
 
 def test_those_drawn_most_have_the_epsilon_of_their_own_rate() -> None:
@@ -137,7 +157,7 @@ def test_what_was_not_checked_is_said() -> None:
     trace = traces.fixed_size(np.random.default_rng(0))
     checks = [each.check for each in inspect_participation(traces.OF_FIXED_SIZE, trace).not_checked]
     assert checks[:2] == ["noise at every step", "the accountant's own count of steps"]
-    assert checks[2].startswith("rates below 0.196 of a single record")
+    assert checks[2].startswith("rates below 0.202 of a single record")
     everybody = RecordedBatches(10, [np.arange(10)] * 5, noise_draws=5, accounted_steps=5)
     seen = inspect_participation(GaussianSteps(1.0, 5, Poisson(1.0)), everybody)
     assert [each.check for each in seen.not_checked] == ["who takes part"]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dpaudit.accounting.claim import FixedSize, GaussianSteps, Poisson, Sampling, Shuffled
+from dpaudit.accounting.claim import FixedSize, GaussianSteps, Poisson, Sampling, Shuffled, TruncatedPoisson
 from dpaudit.inspection.recorded import RecordedBatches
 from dpaudit.inspection.step_trace import read_steps, with_stated, write_steps
 from dpaudit.runtime.errors import InputError
@@ -14,7 +14,7 @@ from dpaudit.runtime.errors import InputError
 BATCHES = [np.array([3, 1]), np.array([], np.int64), np.array([0, 2, 4])]
 
 
-@pytest.mark.parametrize("sampling", [Poisson(0.25), FixedSize(2, 5), Shuffled(3), None])
+@pytest.mark.parametrize("sampling", [Poisson(0.25), TruncatedPoisson(0.25, 2, 5), FixedSize(2, 5), Shuffled(3), None])
 def test_it_comes_back(tmp_path: Path, sampling: Sampling | None) -> None:
     """Batches, empty ones too, what was counted, and what was accounted."""
     steps = None if sampling is None else GaussianSteps(1.5, 3, sampling)
@@ -54,6 +54,10 @@ STATED = {"noise_multiplier": np.array(1.0), "steps": np.array(2), "sampling": n
         ({**GOOD, "drawn": np.array([0, 1, 7])}, "must hold records 0 to 4"),
         ({**GOOD, "records": np.array([5])}, "records must be a single value"),
         ({**GOOD, "sizes": np.zeros(0, np.int64), "drawn": np.zeros(0, np.int64)}, "at least one step"),
+        (
+            {**GOOD, **STATED, "sampling": np.array("truncated-poisson"), "rate": np.array(0.5)},
+            "without 'largest_batch'",
+        ),
         ({**GOOD, **STATED}, "states sampling 'poisson' without 'rate'"),
         ({**GOOD, **STATED, "rate": np.array(1.5)}, "sampling rate must be"),
         ({**GOOD, **STATED, "sampling": np.array("dice")}, "sampling must be one of"),

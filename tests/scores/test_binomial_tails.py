@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from dpaudit.scores.binomial_tails import found_with, spread, too_large
+from dpaudit.scores.binomial_tails import found_with, spread, tied_at_most, too_large
 
 
 @pytest.mark.parametrize(("counts", "trials", "rate"), [(3, 4, 0.3), (4, 3, 0.5), (2, 6, 0.15)])
@@ -53,6 +53,18 @@ def test_each_way_to_differ_is_told(independent: bool) -> None:
     assert seldom.below is not None
     assert seldom.above is None
     assert spread(np.full(1000, 10), 200, 0.05, 1e-6, independent=independent).even
+
+
+@pytest.mark.parametrize(("size", "trials", "rate"), [(3, 2, 0.3), (4, 3, 0.5)])
+def test_ties_at_the_top_by_enumeration(size: int, trials: int, rate: float) -> None:
+    """The chance of as many counts at the largest value is the sum over all outcomes of the counts."""
+    chances = binom.pmf(np.arange(trials + 1), trials, rate)
+    outcomes = [np.array(each) for each in product(range(trials + 1), repeat=size)]
+    ties = np.array([(each == each.max()).sum() for each in outcomes])
+    weights = np.array([chances[each].prod() for each in outcomes])
+    for tied in range(1, size + 1):
+        counts = np.array([trials] * tied + [0] * (size - tied))
+        assert tied_at_most(counts, trials, rate) == pytest.approx(weights[ties >= tied].sum())
 
 
 def test_the_rate_that_is_found_is_found_as_often_as_said() -> None:

@@ -60,6 +60,8 @@ def test_little_noise_has_a_finite_epsilon() -> None:
         ({"optimizer": "sdg"}, "Did you mean 'sgd'"),
         ({"sampling": "poison"}, "Did you mean 'poisson'"),
         ({"drop_remainder": True}, "drop_remainder belongs to shuffled batches, got it with sampling 'poisson'"),
+        ({"largest_batch": 60}, "largest_batch belongs to truncated-poisson batches, which need it; got 60"),
+        ({"sampling": "truncated-poisson"}, "got None with sampling 'truncated-poisson'"),
         ({"tolerance": 0.0}, "tolerance must be in"),
         ({"weight_decay": -1.0}, "weight_decay must be at least 0"),
     ],

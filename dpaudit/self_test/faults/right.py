@@ -36,6 +36,7 @@ RIGHT: dict[str, tuple[Callable[[int], Detection], bool]] = {
     ),
     "recipe as claimed": (partial(inspections.recipe, DP_SGD_CLAIM, RECIPE), False),
     "Poisson trace": (partial(inspections.trace, traces.poisson), False),
+    "truncated trace": (partial(inspections.trace, traces.cut, assumed=traces.CUT), False),
     "fixed-size trace": (partial(inspections.trace, traces.fixed_size, assumed=traces.OF_FIXED_SIZE), False),
     "shuffled trace": (partial(inspections.trace, traces.shuffled, assumed=traces.IN_EPOCHS), False),
     "federation by coins": (partial(inspections.federation, {"server": ServerStep(), "updates": True}), False),

@@ -96,6 +96,8 @@ RUNG_0 = (
     _trace_fault("shuffled", "Every record once an epoch, accounted as Poisson.", traces.shuffled),
     _trace_fault("fixed batches", "The same partition in every epoch.", traces.fixed),
     _trace_fault("wrong rate", "Batches twice as large as accounted.", traces.wrong_rate),
+    _trace_fault("cut batches", "Batches are cut at 60 records, accounted as Poisson.", traces.cut),
+    _trace_fault("not cut", "Batches of any size, accounted as cut at 60 records.", traces.poisson, traces.CUT),
     _trace_fault("dropped remainder", "Some records are never drawn.", traces.truncated),
     _trace_fault("accountant reset", "A resume sets the accountant back to zero.", traces.resumed),
     _trace_fault("noise draws", "Noise at one update in four.", traces.noise_per_accumulation),

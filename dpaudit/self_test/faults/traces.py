@@ -4,13 +4,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from dpaudit.accounting.claim import FixedSize, GaussianSteps, Poisson, Shuffled
+from dpaudit.accounting.claim import FixedSize, GaussianSteps, Poisson, Shuffled, TruncatedPoisson
 from dpaudit.inspection.recorded import RecordedBatches
 from dpaudit.runtime.check import IntArray
 
 TRACED = GaussianSteps(1.0, 200, Poisson(0.05))
 TRACED_RECORDS = 1000
 OF_FIXED_SIZE = replace(TRACED, sampling=FixedSize(50, TRACED_RECORDS))
+LARGEST = 60  # of truncated batches
+CUT = replace(TRACED, sampling=TruncatedPoisson(0.05, LARGEST, TRACED_RECORDS))
 IN_EPOCHS = replace(TRACED, sampling=Shuffled(20))
 
 
@@ -18,6 +20,12 @@ def poisson(rng: np.random.Generator, rate: float = 0.05) -> RecordedBatches:
     """Batches by independent coins, as accounted."""
     batches = [np.flatnonzero(rng.random(TRACED_RECORDS) < rate) for _ in range(TRACED.steps)]
     return RecordedBatches(TRACED_RECORDS, batches, noise_draws=TRACED.steps, accounted_steps=TRACED.steps)
+
+
+def cut(rng: np.random.Generator, largest: int = LARGEST) -> RecordedBatches:
+    """Batches by independent coins, of which a part is kept where they are too large for the machine."""
+    drawn = poisson(rng)
+    return replace(drawn, batches=[rng.permutation(batch)[:largest] for batch in drawn.batches])
 
 
 def shuffled(rng: np.random.Generator) -> RecordedBatches:
