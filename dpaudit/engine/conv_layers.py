@@ -58,7 +58,8 @@ class DepthwiseConv2D:
     def prepare(self, x: Any) -> Any:
         """The patches by channel, (models, examples, rows, columns, taps, channels)."""
         patches = self.window.patches(x)
-        return tf.reshape(patches, [*dynamic_shape(patches)[:-1], -1, x.shape[-1]])
+        taps = self.window.size[0] * self.window.size[1]
+        return tf.reshape(patches, [*dynamic_shape(patches)[:-1], taps, x.shape[-1]])
 
     def apply(self, weights: list[Any], a: Any) -> Any:
         """Sum over the taps of each channel, plus bias."""

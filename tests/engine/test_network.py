@@ -33,10 +33,10 @@ def test_forward_equals_keras(name: str) -> None:
         np.testing.assert_allclose(network.forward(parameters, own)[i], copy(own[i]), atol=1e-5)
 
 
-@pytest.mark.parametrize("name", WHOLE)
+@pytest.mark.parametrize("name", [*WHOLE, "separable", "gru"])
 def test_stacks_of_any_size_are_asked_one_after_the_other(name: str) -> None:
     """Three copies, then two, on batches of two lengths: what each copy answers alone."""
-    network = Network.from_keras(WHOLE[name]())
+    network = Network.from_keras({**LAYERS, **WHOLE}[name]())
     copies = network.initial(seed=1, models=range(3))
     x = np.random.default_rng(0).normal(size=(5, *network.input_shape)).astype(np.float32)
     whole = network.predict(copies, x)
