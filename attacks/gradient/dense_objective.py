@@ -41,7 +41,7 @@ class ByLayer:
 
     def logits(self, parameters: Parameters, x: Any) -> Any:
         """Logits (victims, records, classes)."""
-        return self.network.traced(parameters, x, None, lambda _: None)[0]
+        return self.network.traced(parameters, x, None, lambda _: None).outputs
 
     def gradients(self, parameters: Parameters, x: Any, targets: Any, clip: float | None) -> list[Any]:
         """Gradients of the victims' mean losses."""
@@ -49,7 +49,7 @@ class ByLayer:
         shared = parameters[0].shape[0] == 1
         inputs = tf.reshape(x, [1, victims * records, *x.shape[2:]]) if shared else x
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            logits, taps = self.network.traced(parameters, inputs, None, tape.watch)
+            logits, taps, _ = self.network.traced(parameters, inputs, None, tape.watch)
             total = tf.reduce_sum(self.loss(tf.reshape(logits, targets.shape), targets))
         slopes = tape.gradient(total, [tap.z for tap in taps], unconnected_gradients=tf.UnconnectedGradients.ZERO)
         layers = []

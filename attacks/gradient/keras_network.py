@@ -98,7 +98,7 @@ class KerasNetwork:
     @cached_property
     def _activations(self) -> int:
         parameters = self._split(tf.zeros([1, self.parameters]))
-        taps = self.network.traced(parameters, tf.zeros([1, 1, *self.network.input_shape]), None, lambda _: None)[1]
+        taps = self.network.traced(parameters, tf.zeros([1, 1, *self.network.input_shape]), None, lambda _: None).taps
         return sum(int(tf.size(tap.a)) + int(tf.size(tap.z)) for tap in taps)
 
     def _split(self, flat: Any) -> Parameters:
@@ -120,7 +120,7 @@ class KerasNetwork:
         def program(flat: Any, x: Any, y: Any, weight: Any, clip: float | None) -> Any:
             parameters, targets = self._split(flat), _for_all(y, flat)
             if clip is None:
-                sums, _ = plain_sum(self.network, parameters, x, targets, loss=_loss, present=weight)
+                sums = plain_sum(self.network, parameters, x, targets, loss=_loss, present=weight).gradients
             else:
                 sums = clipped_sum(
                     self.network, parameters, x, targets, loss=_loss, clip=clip, present=weight

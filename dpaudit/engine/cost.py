@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from dpaudit.engine.network import Network
+from dpaudit.engine.recurrent_layers import Gru, Lstm
 from dpaudit.runtime.tensorflow import tf
 
 # Below this many multiply-adds per step a copy is stacked with others, so that the cost of starting an operation is
@@ -21,7 +22,8 @@ PREPARED_BYTES = 2**29  # of inputs prepared once for all records, such as the p
 class Cost:
     """Per example of one copy: ``multiply_adds`` of a training step, ``floats`` held, and ``prepared`` of them that
     the first layer's weights meet and no copy changes; trained ``parameters`` per copy; ``positions`` of an output for
-    each; and ``frozen`` parameters that all copies share.
+    each; and ``frozen`` parameters that all copies share. ``is_mixed``: a batch is taken whole, as its examples act on
+    each other.
     """
 
     multiply_adds: int
@@ -30,6 +32,7 @@ class Cost:
     parameters: int
     positions: int = 0
     frozen: int = 0
+    is_mixed: bool = False
 
     def stack(self, batch_size: int) -> int:
         """How many copies to train as one program with batches of that length: a power of two."""
@@ -38,6 +41,8 @@ class Cost:
 
     def part(self, batch_size: int, examples: int, *, at_least: int) -> int:
         """How many of that many examples to take at a time, in ``at_least`` parts."""
+        if self.is_mixed:
+            return examples
         held = 4 * self.floats * self.stack(batch_size) * examples
         length = -(-examples // max(at_least, -(-held // PART_BYTES)))
         # The products of a layer over positions are efficient from so many rows on.
@@ -70,20 +75,22 @@ def cost(network: Network) -> Cost:
     x = tf.zeros([1, 1, *network.input_shape])
     # Frozen layers too: they are run forwards, and the gradient passes through them.
     every = replace(network, nodes=tuple(replace(node, trainable=node.weighted is not None) for node in network.nodes))
-    _, taps = every.traced(parameters, x, None, lambda _: None)
+    taps = every.traced(parameters, x, None, lambda _: None).taps
     floats = multiply_adds = 0
     for tap in taps:
         floats += int(tf.size(tap.a)) + int(tf.size(tap.z))
         looked_up = not tap.a.dtype.is_floating
         shapes = [network.variables[i].shape for i in tap.node.variables]
         kernel = int(tap.z.shape[-1]) if looked_up else max(math.prod(shape) for shape in shapes)
+        if isinstance(tap.node.weighted, Gru | Lstm):  # a step does both products
+            kernel = math.prod(shapes[0]) + math.prod(shapes[1])
         positions = int(tf.size(tap.z)) // int(tap.z.shape[-1])
         is_trained = network.variables[tap.node.variables[0]].trainable
         multiply_adds += (3 if is_trained else 2) * positions * kernel
     prepared = 0 if network.head is None else int(tf.size(network.prepared(x)))
     trained, frozen = (
-        sum(math.prod(variable.shape) for variable in network.variables if variable.trainable is kind)
+        sum(math.prod(variable.shape) for variable in network.variables if variable.is_own is kind)
         for kind in (True, False)
     )
     positions_each = network.output_shape[0] if len(network.output_shape) == 2 else 0
-    return Cost(multiply_adds, floats, prepared, trained, positions_each, frozen)
+    return Cost(multiply_adds, floats, prepared, trained, positions_each, frozen, bool(network.moving))

@@ -11,7 +11,7 @@ from functools import lru_cache, partial
 from typing import Any
 
 from dpaudit.data.dataset import Task
-from dpaudit.engine.gradients import per_example_norms
+from dpaudit.engine.gradients import per_example_norms, require_per_example
 from dpaudit.engine.losses import per_example_loss
 from dpaudit.engine.network import Network, Parameters
 from dpaudit.runtime.tensorflow import tf
@@ -28,7 +28,11 @@ def dot_products(network: Network, task: Task, clip: float | None) -> Callable[[
         network: of the parameters.
         task: which loss.
         clip: L2 norm a gradient is clipped to; None leaves it as it is.
+
+    Raises:
+        InputError: a layer mixes the examples of a batch.
     """
+    require_per_example(network)
     loss = partial(per_example_loss, task)
 
     # Traced for each number of models: the layers need to know it.

@@ -33,6 +33,20 @@ class ClippedSum(NamedTuple):
     losses: Any
 
 
+class PlainSum(NamedTuple):
+    """Sum of the examples' gradients of each model.
+
+    Args:
+        gradients: one tensor per trainable variable, each with a leading model axis.
+        losses: shape (models, examples).
+        moved: running averages after the batch, in the order of ``network.moving``.
+    """
+
+    gradients: list[Any]
+    losses: Any
+    moved: list[Any]
+
+
 def clipped_sum(
     network: Network,
     parameters: Parameters,
@@ -61,13 +75,14 @@ def clipped_sum(
         bounded: leave out examples whose norm is not finite, at some cost; otherwise the sum is NaN with them.
 
     Raises:
-        InputError: the loss is not one value per model and example.
+        InputError: the loss is not one value per model and example, or a layer mixes the examples.
 
     Guarantees:
         Up to float32 rounding, adding or removing one example changes each model's sum by at most ``clip`` in L2 norm;
         when ``bounded``, also one whose gradient is NaN, infinite or too long for its norm to be a number.
     """
-    meetings, losses = _meetings(network, parameters, x, targets, loss, dropout, is_prepared)
+    require_per_example(network)
+    meetings, losses, _ = _meetings(network, parameters, x, targets, loss, dropout, is_prepared)
     contributions = [meeting.contribution() for meeting in meetings]
     norms = _norms(contributions)
     finite = tf.math.is_finite(norms)
@@ -90,17 +105,33 @@ def plain_sum(
     present: Any = None,
     dropout: Stream | None = None,
     is_prepared: bool = False,
-) -> tuple[list[Any], Any]:
-    """Σ over examples of their gradients without clipping, and the losses; arguments as in `clipped_sum`."""
-    meetings, losses = _meetings(network, parameters, x, targets, loss, dropout, is_prepared)
+) -> PlainSum:
+    """Σ over examples of their gradients without clipping, and the losses; arguments as in `clipped_sum`.
+
+    A BatchNormalization takes the statistics of the examples that count, which are then one batch.
+    """
+    batch = None
+    if network.moving:
+        batch = tf.ones(tf.shape(targets)[:2]) if present is None else present
+    meetings, losses, moved = _meetings(network, parameters, x, targets, loss, dropout, is_prepared, batch)
     contributions = [meeting.contribution() for meeting in meetings]
-    return _sums(contributions, tf.ones_like(losses) if present is None else present), losses
+    return PlainSum(_sums(contributions, tf.ones_like(losses) if present is None else present), losses, moved)
 
 
 def per_example_norms(network: Network, parameters: Parameters, x: Any, targets: Any, *, loss: ExampleLoss) -> Any:
     """L2 norm of each example's gradient over all trained variables, shape (models, examples)."""
-    meetings, _ = _meetings(network, parameters, x, targets, loss, None, False)
+    require_per_example(network)
+    meetings, _, _ = _meetings(network, parameters, x, targets, loss, None, False)
     return _norms([meeting.contribution() for meeting in meetings])
+
+
+def require_per_example(network: Network) -> None:
+    """Refuse a network in which a training mixes the examples of a batch."""
+    if network.moving:
+        raise InputError(
+            f"{network.variables[network.moving[0]].name} is an average over a batch, so no example has a gradient of "
+            "its own; use GroupNormalization or LayerNormalization, or freeze the layer."
+        )
 
 
 class _Meeting(NamedTuple):
@@ -132,17 +163,21 @@ def _meetings(
     loss: ExampleLoss,
     dropout: Stream | None,
     is_prepared: bool,
-) -> tuple[list[_Meeting], Any]:
+    batch: Any = None,
+) -> tuple[list[_Meeting], Any, list[Any]]:
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         inputs = x if is_prepared else network.per_model(x)
-        outputs, taps = network.traced(parameters, inputs, dropout, tape.watch, is_prepared=is_prepared)
+        outputs, taps, moved = network.traced(
+            parameters, inputs, dropout, tape.watch, is_prepared=is_prepared, batch=batch
+        )
         losses = loss(outputs, targets)
         if losses.shape.rank != 2:
             raise InputError(f"the loss must be per example, of shape (models, examples), got {tuple(losses.shape)}.")
-        total = tf.reduce_sum(losses)
+        # Of a batch that is mixed, padding must not act on the others through what they share.
+        total = tf.reduce_sum(losses if batch is None else losses * batch)
     slopes = tape.gradient(total, [tap.z for tap in taps], unconnected_gradients=tf.UnconnectedGradients.ZERO)
     pairs = zip(taps, slopes, strict=True)
-    return [_Meeting(tap.node.weighted, tap.a, slope) for tap, slope in pairs], losses  # type: ignore[arg-type]
+    return [_Meeting(tap.node.weighted, tap.a, slope) for tap, slope in pairs], losses, moved  # type: ignore[arg-type]
 
 
 def _norms(contributions: list[Contribution]) -> Any:

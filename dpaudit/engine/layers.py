@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from dpaudit.engine.conv_windows import Window
+from dpaudit.engine.conv_layers import Conv2D, ConvOfSteps, DepthwiseConv2D
 from dpaudit.engine.per_example_clipping import Contribution, kernel, materialised
+from dpaudit.engine.recurrent_layers import Gru, Lstm
 from dpaudit.engine.sequence_layers import EinsumDense, Embedding, PositionTable
 from dpaudit.engine.shapes import affine, dynamic_shape, for_models, positions, require_settings
 from dpaudit.runtime.errors import InputError
@@ -56,85 +57,6 @@ class Dense:
     def contribution(self, a: Any, d: Any) -> Contribution:
         """One position for each entry of the middle axes."""
         return kernel(positions(a), positions(d), bias=self.bias)
-
-
-@dataclass(frozen=True)
-class Conv2D:
-    """Two-dimensional convolution, channels last: the patches of the input times the kernel."""
-
-    window: Window
-    bias: bool
-
-    @classmethod
-    def read(cls, layer: Any) -> "Conv2D":
-        """From ``keras.layers.Conv2D``."""
-        require_settings(layer, data_format="channels_last", groups=1)
-        return cls(Window(layer.kernel_size, layer.strides, layer.padding, layer.dilation_rate), layer.use_bias)
-
-    def prepare(self, x: Any) -> Any:
-        """The patches, (models, examples, rows, columns, inputs)."""
-        return self.window.patches(x)
-
-    def apply(self, weights: list[Any], a: Any) -> Any:
-        """Patches times kernel, plus bias."""
-        return affine(a, self.window.arranged(weights[0]), weights[1] if self.bias else None)
-
-    def contribution(self, a: Any, d: Any) -> Contribution:
-        """One position for each patch."""
-        sums = kernel(positions(a), positions(d), bias=self.bias)
-        channels = a.shape[-1] // (self.window.size[0] * self.window.size[1])
-
-        def weighted_sum(weights: Any) -> list[Any]:
-            first, *rest = sums.weighted_sum(weights)
-            return [self.window.restored(first, channels), *rest]
-
-        return Contribution(sums.squared_norms, weighted_sum)
-
-
-@dataclass(frozen=True)
-class DepthwiseConv2D:
-    """One kernel per input channel, channels last."""
-
-    window: Window
-    bias: bool
-
-    @classmethod
-    def read(cls, layer: Any) -> "DepthwiseConv2D":
-        """From ``keras.layers.DepthwiseConv2D``."""
-        require_settings(layer, data_format="channels_last")
-        return cls(Window(layer.kernel_size, layer.strides, layer.padding, layer.dilation_rate), layer.use_bias)
-
-    def prepare(self, x: Any) -> Any:
-        """The patches by channel, (models, examples, rows, columns, taps, channels)."""
-        patches = self.window.patches(x)
-        return tf.reshape(patches, [*dynamic_shape(patches)[:-1], -1, x.shape[-1]])
-
-    def apply(self, weights: list[Any], a: Any) -> Any:
-        """Sum over the taps of each channel, plus bias."""
-        arranged = self.window.arranged(weights[0])
-        taps = tf.reshape(arranged, [weights[0].shape[0], a.shape[-2], a.shape[-1], arranged.shape[-1]])
-        z = tf.reduce_sum(a[..., None] * taps[:, None, None, None], axis=4)
-        z = tf.reshape(z, [*dynamic_shape(z)[:-2], z.shape[-2] * z.shape[-1]])
-        return z + weights[1][:, None, None, None, :] if self.bias else z
-
-    def contribution(self, a: Any, d: Any) -> Contribution:
-        """Per-example gradients are as small as the kernel, so they are held."""
-        taps, channels = a.shape[-2:]
-        columns = positions(d)
-        split = tf.reshape(columns, [*dynamic_shape(columns)[:3], channels, -1])
-        rows = tf.reshape(a, [a.shape[0], tf.shape(a)[1], -1, taps, channels])
-        gradient = tf.einsum("mbpkc,mbpcq->mbkcq", for_models(rows, d.shape[0]), split)
-        per_example = [gradient]
-        if self.bias:
-            per_example.append(tf.reduce_sum(columns, axis=2))
-        sums = materialised(per_example)
-
-        def weighted_sum(weights: Any) -> list[Any]:
-            first, *rest = sums.weighted_sum(weights)
-            kernel_rows = tf.reshape(first, [d.shape[0], taps * channels, split.shape[-1]])
-            return [self.window.restored(kernel_rows, channels), *rest]
-
-        return Contribution(sums.squared_norms, weighted_sum)
 
 
 @dataclass(frozen=True)
@@ -207,18 +129,95 @@ class Normalization:
         return tf.reshape(weight, [weight.shape[0], *ones, *weight.shape[1:]])
 
 
+@dataclass(frozen=True)
+class BatchNormalization:
+    """Batch normalisation over the last axis.
+
+    While a copy trains, it mixes the examples of a batch, so that no example has a gradient of its own; its running
+    averages change beside the weights. A frozen one normalises by its running averages, each example by itself.
+
+    Args:
+        affine: what comes after the normalisation: γ and β.
+        momentum: of the running averages.
+        moves: whether it trains.
+        unbiased: whether the running variance takes n - 1 for n, as Keras 2 does for images and Keras 3 does not.
+    """
+
+    affine: Normalization
+    momentum: float
+    moves: bool
+    unbiased: bool
+
+    @classmethod
+    def read(cls, layer: Any) -> "BatchNormalization":
+        """From ``keras.layers.BatchNormalization``."""
+        rank = len(layer.input_shape)
+        if [axis % rank for axis in layer.axis] != [rank - 1]:
+            raise InputError(f"layer {layer.name!r} normalises axis {layer.axis}; the stacked engine needs the last.")
+        require_settings(layer, renorm=False, synchronized=False)
+        affine = Normalization(0, 1, layer.epsilon, layer.scale, layer.center)
+        return cls(affine, layer.momentum, layer.trainable, bool(layer.fused))
+
+    def prepare(self, x: Any) -> Any:
+        """The input; `normalised` makes of it what the weights meet."""
+        return x
+
+    def normalised(self, weights: list[Any], x: Any, present: Any) -> tuple[Any, list[Any]]:
+        """The normalised input, and the running averages after this batch.
+
+        Args:
+            weights: of the layer, the two running averages last.
+            x: (models or 1, examples, ..., channels).
+            present: 1 for the examples of the batch and 0 for padding, (models, examples); None is inference.
+        """
+        mean, variance = weights[-2:]
+        moved = []
+        if present is not None and self.moves:
+            before, x = (mean, variance), for_models(x, mean.shape[0])
+            axes = list(range(1, x.shape.rank - 1))
+            counted = tf.reshape(present, [*dynamic_shape(x)[:2], *[1] * (x.shape.rank - 2)])
+            values = tf.reduce_sum(present, axis=1)[:, None] * x.shape[2:-1].num_elements()
+            divisor = tf.maximum(values, 1.0)
+            mean = tf.reduce_sum(x * counted, axis=axes) / divisor
+            centred = x - _spread(mean, x)
+            variance = tf.reduce_sum(centred * centred * counted, axis=axes) / divisor
+            larger = divisor / tf.maximum(divisor - 1, 1.0) if self.unbiased else 1.0
+            rate = tf.where(values > 0, 1 - self.momentum, 0.0)  # a batch without examples moves nothing
+            after = (mean, variance * larger)
+            moved = [old + (new - old) * rate for old, new in zip(before, after, strict=True)]
+        return (x - _spread(mean, x)) * tf.math.rsqrt(_spread(variance, x) + self.affine.epsilon), moved
+
+    def apply(self, weights: list[Any], a: Any) -> Any:
+        """Normalised, times γ, plus β."""
+        return self.affine.apply(weights, a)
+
+    def contribution(self, a: Any, d: Any) -> Contribution:
+        """Of γ and β; while the layer trains, only the sum over the batch has a meaning."""
+        return self.affine.contribution(a, d)
+
+
 READERS: Mapping[str, Callable[[Any], WeightedLayer]] = MappingProxyType(
     {
+        "BatchNormalization": BatchNormalization.read,
+        "Conv1D": ConvOfSteps.read,
         "Conv2D": Conv2D.read,
         "Dense": Dense.read,
+        "DepthwiseConv1D": ConvOfSteps.read_depthwise,
         "DepthwiseConv2D": DepthwiseConv2D.read,
         "EinsumDense": EinsumDense.read,
         "Embedding": Embedding.read,
+        "GRU": Gru.read,
         "GroupNormalization": Normalization.read_group,
+        "LSTM": Lstm.read,
         "LayerNormalization": Normalization.read_layer,
         "PositionEmbedding": PositionTable.read,
     }
 )
+
+
+def _spread(statistic: Any, x: Any) -> Any:
+    """One number for each model and channel, for every example and position."""
+    return tf.reshape(statistic, [statistic.shape[0], *[1] * (x.shape.rank - 2), statistic.shape[-1]])
 
 
 def _standardised(x: Any, axes: list[int], epsilon: float) -> Any:

@@ -8,17 +8,19 @@ the same. Everything a copy computes depends on its own slice only.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from dpaudit.engine.adapter import Adapter
 from dpaudit.engine.initial_weights import initializers
+from dpaudit.engine.layers import BatchNormalization
 from dpaudit.engine.losses import token_losses
 from dpaudit.engine.low_rank import Factors, with_adapters
 from dpaudit.engine.randomness import Stream, uniform
 from dpaudit.engine.read_keras import Node, Variable, read
+from dpaudit.engine.recurrent_layers import Gru, Lstm
 from dpaudit.engine.shapes import for_models
 from dpaudit.runtime.check import FloatArray
 from dpaudit.runtime.errors import InputError
@@ -36,6 +38,16 @@ class Tap:
     node: Node
     a: Any
     z: Any
+
+
+class Trace(NamedTuple):
+    """One forward pass: outputs (models, examples, ...), taps of the trained layers, and the running averages after it
+    in the order of `Network.moving`.
+    """
+
+    outputs: Any
+    taps: list[Tap]
+    moved: list[Any]
 
 
 @dataclass(frozen=True)
@@ -58,18 +70,19 @@ class Network:
     factors: tuple[Factors, ...] = ()
 
     @classmethod
-    def from_keras(cls, model: Any, *, is_started: bool = False) -> "Network":
+    def from_keras(cls, model: Any, *, is_started: bool = False, mixes_examples: bool = False) -> "Network":
         """Read a Sequential or acyclic Functional model with one input and one output.
 
         Args:
             model: the Keras model.
             is_started: whether every copy starts from the weights it has; otherwise they are drawn anew.
+            mixes_examples: take a BatchNormalization that trains, which leaves no example a gradient of its own.
 
         Raises:
             InputError: a layer the stacked engine cannot run or that mixes examples, a regulariser, a layer used
                 twice, or no trainable weights; the message names the layer and the trainer that can take it.
         """
-        return cls(*read(model), model, is_started)
+        return cls(*read(model, mixes_examples=mixes_examples), model, is_started)
 
     def adapted(self, adapter: Adapter) -> "Network":
         """The network with its weights frozen and low-rank adapters beside its kernels, which alone are trained.
@@ -85,25 +98,30 @@ class Network:
         """Positions of the variables that are trained."""
         return tuple(i for i, variable in enumerate(self.variables) if variable.trainable)
 
+    @property
+    def moving(self) -> tuple[int, ...]:
+        """Positions of running averages that a training changes; with any, it mixes the examples of a batch."""
+        return tuple(i for i, variable in enumerate(self.variables) if variable.moves)
+
     def copies(self, parameters: Parameters) -> int:
         """How many copies parameters are of."""
         return int(parameters[self.trainable[0]].shape[0])
 
     def trained(self, parameters: Parameters) -> Parameters:
-        """Values of the variables that are trained."""
-        return tuple(parameters[i] for i in self.trainable)
+        """Values of the variables that training changes: those that are trained, then the running averages."""
+        return tuple(parameters[i] for i in (*self.trainable, *self.moving))
 
     def with_trained(self, parameters: Parameters, trained: Sequence[Any]) -> Parameters:
-        """Parameters with other values of the variables that are trained."""
+        """Parameters with other values of the variables that training changes, in the order of `trained`."""
         changed = list(parameters)
-        for position, value in zip(self.trainable, trained, strict=True):
+        for position, value in zip((*self.trainable, *self.moving), trained, strict=True):
             changed[position] = value
         return tuple(changed)
 
     def of_copies(self, parameters: Parameters, change: Callable[[Any], Any]) -> Parameters:
         """Parameters with a change of their model axis; a frozen variable that is held once stays as it is."""
         return tuple(
-            value if value.shape[0] == 1 and not variable.trainable else change(value)
+            value if value.shape[0] == 1 and not variable.is_own else change(value)
             for variable, value in zip(self.variables, parameters, strict=True)
         )
 
@@ -120,9 +138,9 @@ class Network:
         held = len(self.model.weights)
         values = []
         for position, variable in enumerate(self.variables):
-            if position < held and (self.is_started or not variable.trainable):
+            if position < held and (self.is_started or not variable.is_own):
                 own = tf.convert_to_tensor(self.model.weights[position])[None]
-                values.append(tf.repeat(own, len(models), axis=0) if variable.trainable else own)
+                values.append(tf.repeat(own, len(models), axis=0) if variable.is_own else own)
                 continue
             copies = [draws[position](variable.shape, seed, model, position) for model in models]
             values.append(tf.stack([tf.convert_to_tensor(copy) for copy in copies]))
@@ -137,7 +155,7 @@ class Network:
                 raise InputError(f"weights of model {i} must have shapes {wanted}, got {shapes}.")
         columns = list(zip(*weights, strict=True))
         for i, variable in enumerate(self.variables):
-            if not variable.trainable and all(value is columns[i][0] for value in columns[i]):
+            if not variable.is_own and all(value is columns[i][0] for value in columns[i]):
                 columns[i] = columns[i][:1]
         return tuple(tf.constant(np.stack(column), tf.float32) for column in columns)
 
@@ -175,7 +193,7 @@ class Network:
             x: inputs, either shared by the models (examples, ...) or their own (models, examples, ...).
             dropout: where dropout takes its randomness from; None is inference.
         """
-        return self.traced(parameters, self.per_model(x), dropout, lambda _: None)[0]
+        return self.traced(parameters, self.per_model(x), dropout, lambda _: None).outputs
 
     def predict(self, parameters: Parameters, x: npt.NDArray[np.float32], *, batch_size: int = 1024) -> FloatArray:
         """Outputs of every copy on shared inputs (examples, ...), float64, in batches."""
@@ -248,24 +266,39 @@ class Network:
         return weighted.prepare(value)  # type: ignore[union-attr]  # the head has weights
 
     def traced(
-        self, parameters: Parameters, x: Any, dropout: Stream | None, watch: LayerWatch, *, is_prepared: bool = False
-    ) -> tuple[Any, list[Tap]]:
+        self,
+        parameters: Parameters,
+        x: Any,
+        dropout: Stream | None,
+        watch: LayerWatch,
+        *,
+        is_prepared: bool = False,
+        batch: Any = None,
+    ) -> Trace:
         """Outputs, and the taps of the trained layers; ``watch`` is called on each tap's z before it is used.
 
-        With ``is_prepared``, x is what `prepared` gave.
+        With ``is_prepared``, x is what `prepared` gave. ``batch`` says which examples make the batch whose statistics a
+        BatchNormalization takes, (models, examples); None is inference.
         """
         models = self.copies(parameters)
         first = self.head if is_prepared else 0
         values = [x] * ((first or 0) + 1)
-        taps = []
+        taps, moved = list[Tap](), list[Any]()
         for position, node in enumerate(self.nodes[first:], start=first or 0):
             inputs = [values[i] for i in node.inputs]
             if node.weighted is not None:
                 met = inputs[0] if is_prepared and position == first else node.weighted.prepare(inputs[0])
-                value = node.weighted.apply([parameters[i] for i in node.variables], met)
+                weights = [parameters[i] for i in node.variables]
+                if isinstance(node.weighted, BatchNormalization):
+                    met, averages = node.weighted.normalised(weights, met, batch)
+                    moved += averages
+                z = value = node.weighted.apply(weights, met)
                 if node.trainable:
-                    watch(value)
-                    taps.append(Tap(node, met, value))
+                    watch(z)
+                if isinstance(node.weighted, Gru | Lstm):
+                    value, met = node.weighted.unrolled(weights, met, z)
+                if node.trainable:
+                    taps.append(Tap(node, met, z))
                 value = value if node.plain is None else node.plain(value)
             elif node.dropout:
                 value = (
@@ -276,7 +309,7 @@ class Network:
             else:
                 value = _plainly(node, inputs, models)
             values.append(value)
-        return for_models(values[-1], models), taps
+        return Trace(for_models(values[-1], models), taps, moved)
 
 
 def _plainly(node: Node, inputs: list[Any], models: int) -> Any:

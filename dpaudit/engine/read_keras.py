@@ -5,8 +5,10 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from dpaudit.engine.attention import append_attention
+from dpaudit.engine.conv_layers import separated
 from dpaudit.engine.conv_windows import Window
-from dpaudit.engine.layers import READERS, WeightedLayer
+from dpaudit.engine.layers import READERS, BatchNormalization, WeightedLayer
+from dpaudit.engine.recurrent_layers import Recurrent
 from dpaudit.runtime.errors import InputError
 from dpaudit.runtime.tensorflow import keras
 
@@ -43,16 +45,31 @@ PER_EXAMPLE = frozenset(
         "ZeroPadding2D",
     )
 )
-MIXES_EXAMPLES = frozenset(("BatchNormalization", "SyncBatchNormalization"))
+REGULARIZED = (
+    "kernel", "depthwise", "pointwise", "recurrent", "bias", "embeddings", "gamma", "beta",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Variable:
-    """A weight of the Keras model."""
+    """A weight of the Keras model.
+
+    Args:
+        name: Keras' own.
+        shape: without the model axis.
+        trainable: whether it has a gradient.
+        moves: whether it is a running average, which changes with every batch of a training without one.
+    """
 
     name: str
     shape: tuple[int, ...]
     trainable: bool
+    moves: bool = False
+
+    @property
+    def is_own(self) -> bool:
+        """Whether training changes it, so that every copy has its own."""
+        return self.trainable or self.moves
 
 
 @dataclass(frozen=True)
@@ -78,7 +95,7 @@ class Graph(NamedTuple):
     output_shape: tuple[int, ...]
 
 
-def read(model: Any) -> Graph:
+def read(model: Any, *, mixes_examples: bool) -> Graph:
     """Read a Sequential or acyclic Functional model with one input and one output; see `Network.from_keras`."""
     if not hasattr(model, "get_config") or type(model).__name__ not in ("Sequential", "Functional", "Model"):
         raise InputError(
@@ -95,9 +112,18 @@ def read(model: Any) -> Graph:
     output = _append(model, 0, nodes, position)
     if output != len(nodes):
         raise InputError("the model's output must be its last layer.")
+    mixing = [node for node in nodes if isinstance(node.weighted, BatchNormalization) and node.weighted.moves]
+    if mixing and not mixes_examples:
+        raise InputError(
+            f"layer {mixing[0].name!r} (BatchNormalization) mixes the examples of a batch, so an example has no "
+            "gradient of its own to clip, and it keeps averages of the data that no noise covers; use "
+            "GroupNormalization or LayerNormalization, freeze the layer, or train without DP by the trainer 'sgd'."
+        )
+    moving = {i for node in mixing for i in node.variables[-2:]}
+    trained = {id(variable) for variable in model.trainable_weights}
     variables = tuple(
-        Variable(variable.name, tuple(variable.shape), any(variable is other for other in model.trainable_weights))
-        for variable in model.weights
+        Variable(variable.name, tuple(variable.shape), id(variable) in trained, i in moving)
+        for i, variable in enumerate(model.weights)
     )
     if not any(variable.trainable for variable in variables):
         raise InputError("the model has no trainable weights; there is nothing to train.")
@@ -139,16 +165,16 @@ def _append_layer(layer: Any, inputs: tuple[int, ...], nodes: list[Node], positi
     kind = type(layer).__name__
     if kind in ("Sequential", "Functional"):
         return _append(layer, inputs[0], nodes, position)
-    if kind in MIXES_EXAMPLES:
-        raise InputError(
-            f"layer {layer.name!r} ({kind}) mixes the examples of a batch, so an example has no gradient of its own to "
-            "clip, and it keeps averages of the data that no noise covers; use GroupNormalization or "
-            "LayerNormalization, or the trainer 'sgd' to train it without DP."
-        )
+    if kind in ("SeparableConv1D", "SeparableConv2D"):
+        _require_per_example(layer)
+        first, second = separated(layer)
+        activation = None if layer.activation is keras.activations.linear else layer.activation
+        middle = _append_node(nodes, position, _Part(layer, first[1]), inputs, first[0], None)
+        return _append_node(nodes, position, _Part(layer, second[1]), (middle,), second[0], activation)
     weighted, plain, rate, pooling = None, None, 0.0, None
     if kind in READERS:
         weighted = READERS[kind](layer)
-        activation = getattr(layer, "activation", None)
+        activation = None if isinstance(weighted, Recurrent) else getattr(layer, "activation", None)
         plain = None if activation is keras.activations.linear else activation
     elif kind == "Dropout":
         if layer.noise_shape is not None:
@@ -180,20 +206,28 @@ def _append_node(
         _require_per_example(layer)
     weights = [] if layer is None else layer.weights
     variables = tuple(position[id(variable)] for variable in weights)
-    trainable = bool(weights) and len(layer.trainable_weights) == len(weights)
+    trainable = bool(weights) and bool(layer.trainable_weights)
     name = "attention" if layer is None else layer.name
     nodes.append(Node(name, inputs, variables, weighted, trainable, plain, rate, pooling))
     return len(nodes)
 
 
+class _Part:
+    """Some variables of a Keras layer, as a layer of its own."""
+
+    def __init__(self, layer: Any, weights: list[Any]) -> None:
+        self.name, self.weights = layer.name, weights
+        self.trainable_weights = weights if layer.trainable else []
+
+
 def _require_per_example(layer: Any) -> None:
     """Refuse a regulariser, whose loss belongs to no example, and a constraint."""
-    for name in ("kernel_regularizer", "bias_regularizer", "activity_regularizer", "embeddings_regularizer"):
+    for name in (*(f"{weight}_regularizer" for weight in REGULARIZED), "activity_regularizer"):
         if getattr(layer, name, None) is not None:
             raise InputError(
                 f"layer {layer.name!r} has a {name}: that loss is not per example; use the trainer's weight_decay."
             )
-    for name in ("kernel_constraint", "bias_constraint", "embeddings_constraint"):
+    for name in (f"{weight}_constraint" for weight in REGULARIZED):
         if getattr(layer, name, None) is not None:
             raise InputError(
                 f"layer {layer.name!r} has a {name}, which the stacked engine does not apply; {_ELSEWHERE}"

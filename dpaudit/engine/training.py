@@ -175,6 +175,8 @@ def train(
 def part_length(network: Network, recipe: TrainingRecipe, members: Sequence[Member]) -> int:
     """How many examples of a batch a program takes at a time; of Poisson batches nine in ten fill whole parts."""
     batch = recipe.batch_size
+    if network.moving:  # statistics of a batch are of the whole batch
+        return max(recipe.longest(member) for member in members)
     if any(isinstance(member.sampling, Poisson | TruncatedPoisson) for member in members):
         return cost(network).part(batch, batch + math.ceil(1.3 * math.sqrt(batch)), at_least=2)
     return cost(network).part(batch, batch, at_least=1)
@@ -217,7 +219,7 @@ class _Group:
         rates = recipe.learning_rate(recipe.steps).astype(np.float32)
         noise = Stream.start(self.seed, models, "noise")
         dropout = Stream.start(self.seed, models, "dropout")
-        state = tuple(recipe.optimizer.start(value) for value in trained)
+        state = tuple(recipe.optimizer.start(value) for value in trained[: len(network.trainable)])
         # Always as many, however few the training has: one compiled program serves trainings of any length.
         drawn = max(1, min(LONGEST_BLOCK, BLOCK_BYTES // (4 * self.width * self.size)))
         at_a_time = drawn if self.watch is None else 1
@@ -290,14 +292,15 @@ def _block(
     def sums(parameters: Any, x: Any, y: Any, present: Any, dropout: Stream) -> Any:
         given: dict[str, Any] = {"loss": loss, "present": present, "dropout": dropout, "is_prepared": is_prepared}
         if recipe.clip is None:
-            gradients, _ = plain_sum(network, parameters, x, y, **given)
-            return [*gradients, tf.reduce_sum(present, axis=1)]
+            plain = plain_sum(network, parameters, x, y, **given)
+            return [*plain.gradients, *plain.moved, tf.reduce_sum(present, axis=1)]
         clipped = clipped_sum(network, parameters, x, y, clip=recipe.clip, bounded=bounded, **given)
         counted = tf.reduce_sum(present * tf.cast(tf.math.is_finite(clipped.norms), tf.float32), axis=1)
         return [*clipped.gradients, counted]
 
     def update(trained: Any, state: Any, sums: list[Any], filled: Any, rate: Any, noise: Stream) -> Any:
         *totals, counted = sums
+        totals, moved = totals[: len(network.trainable)], totals[len(network.trainable) :]
         sizes = [int(np.prod(network.variables[i].shape)) for i in network.trainable]
         if recipe.clip is not None and recipe.noise_multiplier:
             drawn = tf.split(recipe.clip * recipe.noise_multiplier * normal(noise, sum(sizes)), sizes, axis=1)
@@ -309,14 +312,14 @@ def _block(
         # One example without a finite gradient counts as zero. Where no example has one, the training has diverged.
         divisor = tf.where((filled > 0) & (counted == 0), math.nan, divisor)
         changed, states = [], []
-        for value, total, own in zip(trained, totals, state, strict=True):
+        for value, total, own in zip(trained[: len(totals)], totals, state, strict=True):
             gradient = total / tf.reshape(divisor, [-1] + [1] * (total.shape.rank - 1))
             change, new = recipe.optimizer(gradient, own, rate, noise.step)
             if recipe.weight_decay:
                 change -= rate * recipe.weight_decay * value
             changed.append(value + change)
             states.append(new)
-        return tuple(changed), tuple(states)
+        return (*changed, *moved), tuple(states)
 
     @tf.function(jit_compile=recipe.compiled, autograph=False)  # type: ignore[untyped-decorator]  # TensorFlow has no types
     def block(

@@ -269,7 +269,7 @@ class DpSgd:
         """The architecture for a data set, on the stacked engine."""
         architecture: Any = self.architecture  # a value, so it can be looked up
         content = getattr(architecture, "fingerprint", None)  # of one that is read from a file
-        return _network(architecture, content, *dataset.network_shape)
+        return _network(architecture, content, *dataset.network_shape, self.l2_norm_clip is None)
 
     def recipe(self, dataset: Dataset, records: int) -> "TrainingRecipe":
         """What the engine is told for a training on ``records`` records."""
@@ -314,6 +314,8 @@ def readable(together: DpSgd, dataset: Dataset) -> DpSgd | Skipped:
 
 
 @lru_cache(maxsize=16)
-def _network(architecture: Any, content: str | None, input_shape: tuple[int, ...], outputs: int) -> "Network":
+def _network(
+    architecture: Any, content: str | None, input_shape: tuple[int, ...], outputs: int, mixes_examples: bool
+) -> "Network":
     """The same object whenever it is asked for, so that chunks of a pool share compiled programs."""
-    return network_of(architecture, input_shape, outputs)
+    return network_of(architecture, input_shape, outputs, mixes_examples=mixes_examples)

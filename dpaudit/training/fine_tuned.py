@@ -77,21 +77,24 @@ class FineTuned:
         kept = f", {', '.join(self.frozen)} frozen" if self.frozen else ""
         return f"{name} {how} the weights in {Path(self.start).name}{kept}; what those were trained on is not audited."
 
-    def network(self, input_shape: tuple[int, ...], outputs: int) -> "Network":
+    def network(self, input_shape: tuple[int, ...], outputs: int, *, mixes_examples: bool = False) -> "Network":
         """Many copies of it for the stacked engine, which all start from the weights of the file."""
         from dpaudit.engine.network import Network
 
-        network = Network.from_keras(self(input_shape, outputs), is_started=True)
+        mixed = mixes_examples and self.adapter is None
+        network = Network.from_keras(self(input_shape, outputs), is_started=True, mixes_examples=mixed)
         return network if self.adapter is None else network.adapted(self.adapter)
 
 
-def network_of(architecture: Architecture, input_shape: tuple[int, ...], outputs: int) -> "Network":
-    """Many copies of an architecture for the stacked engine."""
+def network_of(
+    architecture: Architecture, input_shape: tuple[int, ...], outputs: int, *, mixes_examples: bool = False
+) -> "Network":
+    """Many copies of an architecture for the stacked engine; ``mixes_examples`` as in `Network.from_keras`."""
     from dpaudit.engine.network import Network
 
     if isinstance(architecture, FineTuned):
-        return architecture.network(input_shape, outputs)
-    return Network.from_keras(architecture(input_shape, outputs))
+        return architecture.network(input_shape, outputs, mixes_examples=mixes_examples)
+    return Network.from_keras(architecture(input_shape, outputs), mixes_examples=mixes_examples)
 
 
 def adapter_of(architecture: Architecture) -> Adapter | None:

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from dpaudit.runtime.tensorflow import keras
 from dpaudit.training.position_embedding import PositionEmbedding
 
@@ -15,6 +17,17 @@ def _images(*middle: Any, shape: tuple[int, ...] = (6, 6, 2)) -> Any:
 
 def _vectors(*middle: Any) -> Any:
     return keras.Sequential([keras.Input((5,)), *middle, layers.Dense(3)])
+
+
+def _steps(*middle: Any) -> Any:
+    return keras.Sequential([keras.Input((4, 3)), *middle, layers.Flatten(), layers.Dense(3)])
+
+
+def _frozen_batch_norm() -> Any:
+    norm = layers.BatchNormalization(trainable=False)
+    model = _images(layers.Conv2D(4, 3), norm)
+    norm.set_weights([np.linspace(0.5, 2, 4)] * 4)
+    return model
 
 
 def _tokens() -> Any:
@@ -84,6 +97,22 @@ LAYERS: dict[str, Callable[[], Any]] = {
     "conv-many-positions": lambda: _images(layers.Conv2D(2, 3, padding="same"), shape=(14, 14, 1)),
     "depthwise": lambda: _images(layers.DepthwiseConv2D(3, depth_multiplier=2, activation="relu")),
     "depthwise-strided": lambda: _images(layers.DepthwiseConv2D(3, strides=2, padding="same", use_bias=False)),
+    "conv-of-steps": lambda: _steps(
+        layers.Conv1D(4, 2, padding="causal", dilation_rate=2, activation="relu"),
+        layers.Conv1D(2, 3, strides=2, padding="same", use_bias=False),
+    ),
+    "separable": lambda: _images(
+        layers.SeparableConv2D(3, 3, depth_multiplier=2, activation="relu"),
+        layers.SeparableConv2D(2, 2, strides=2, padding="same", use_bias=False),
+    ),
+    "separable-of-steps": lambda: _steps(
+        layers.SeparableConv1D(4, 3, padding="causal"), layers.DepthwiseConv1D(2, activation="tanh")
+    ),
+    "lstm": lambda: _steps(layers.LSTM(3, return_sequences=True, use_bias=False, activation="relu"), layers.LSTM(2)),
+    "gru": lambda: _steps(
+        layers.GRU(3, return_sequences=True, use_bias=False, recurrent_activation="hard_sigmoid"), layers.GRU(2)
+    ),
+    "batch-norm-frozen": _frozen_batch_norm,
     "layer-norm": lambda: _images(layers.Conv2D(4, 3), layers.LayerNormalization()),
     "layer-norm-all-axes": lambda: _images(layers.Conv2D(2, 3), layers.LayerNormalization(axis=[1, 2, 3])),
     "layer-norm-first": lambda: _vectors(layers.LayerNormalization(center=False)),
@@ -115,4 +144,6 @@ LAYERS: dict[str, Callable[[], Any]] = {
     ),
     "nested": lambda: _vectors(keras.Sequential([keras.Input((5,)), layers.Dense(4), layers.ReLU()])),
 }
+# Their step is compared with TensorFlow Privacy, which their norms and one broken example add little to.
+MADE_OF_PARTS = ("conv-of-steps", "separable", "separable-of-steps", "lstm", "gru", "batch-norm-frozen")
 WHOLE: dict[str, Callable[[], Any]] = {"mlp": _mlp, "cnn": _cnn, "residual": _residual}

@@ -111,7 +111,7 @@ class EveryStep:
 
         trained = self.network.trainable  # what an adapter leaves as it is has one copy for all
         copies = tuple(tf.repeat(v, len(x), axis=0) if i in trained else v for i, v in enumerate(parameters))
-        sums, _ = plain_sum(self.network, copies, x[:, None], y[:, None], loss=self.loss)
+        sums = plain_sum(self.network, copies, x[:, None], y[:, None], loss=self.loss).gradients
         flat = tf.concat([tf.reshape(value, [len(x), -1]) for value in sums], axis=1)
         norms = tf.norm(flat, axis=1, keepdims=True)
         return tf.where(tf.math.is_finite(norms), flat * self.clip / tf.maximum(norms, self.clip), 0.0)

@@ -194,9 +194,9 @@ def _program(
     # layers need to know it.
     def gradient(parameters: Any, x: Any, y: Any, present: Any, divisors: Any, noise: Stream, dropout: Stream) -> Any:
         if local.clip is None:
-            sums, _ = plain_sum(
+            sums = plain_sum(
                 network, parameters, x, y, loss=loss, present=present, dropout=dropout, is_prepared=is_prepared
-            )
+            ).gradients
             return sums, tf.maximum(tf.reduce_sum(present, axis=1), 1.0)
         sums = clipped_sum(
             network,
