@@ -36,6 +36,7 @@ PARTS = {
     "Trainers": ("trainers", "A trainer is named in `[[model]]`; its parameters stand beside the name."),
     "Architectures": ("architectures", "An architecture is named in `[architecture]` by its `kind`."),
     "Membership attacks": ("membership", "An attack is named in `[membership]`, alone or as a table with parameters."),
+    "Servers": ("servers", "The server that clients face is named in `[gradient]`, alone or with parameters."),
     "Data sets": ("datasets", "A data set is named in `[data]` as its `source`."),
     "Texts": ("texts", 'Texts that ship are named in `[data]` with `kind = "text"` as its `source`.'),
 }

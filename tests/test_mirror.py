@@ -24,6 +24,9 @@ THROUGH = {
     "tests/audits/federated/test_attacks.py": "audits.federated.watched",
     "tests/audits/federated/test_run.py": "audits.federated.course audits.federated.run data.synthetic results.metric",
     "tests/audits/experiment/test_audit.py": "audits.experiment.heldout audits.experiment.predictions",
+    "tests/audits/gradient/test_servers.py": (
+        "attacks.gradient.servers.first_layer attacks.gradient.servers.honest audits.gradient.scan"
+    ),
     "tests/audits/gradient/test_settings.py": "audits.architecture",
     "tests/audits/ladder/test_run.py": (
         "audits.ladder.canary_runs audits.ladder.canary_tasks audits.ladder.trainer_under_test data.canaries "

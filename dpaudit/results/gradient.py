@@ -5,11 +5,12 @@ from typing import NamedTuple
 import numpy as np
 from pydantic import BaseModel, Field, FiniteFloat, model_validator
 
-from dpaudit.bounds.lower_bound import LowerBound
+from dpaudit.bounds.lower_bound import Finding, LowerBound, Unchecked
 from dpaudit.bounds.reconstruction import ReconstructionVerdict, Successes
 from dpaudit.results.text_gradient import ShownText, TextCell
 from dpaudit.scores.intervals import interval, median_interval
 
+RECOVERED = 40.0  # dB: an error of 1 % of the range, which nobody sees
 SHOWN = 0.95  # confidence of the intervals beside a similarity; no claim is judged by them
 
 
@@ -79,6 +80,11 @@ class GradientCell(BaseModel):
         return Typical(float(np.median(each)), *median_interval(each, SHOWN))
 
     @property
+    def recovered(self) -> int:
+        """Records that came back with a PSNR of 40 dB or more."""
+        return sum(value >= RECOVERED for value in self.psnr)
+
+    @property
     def identified_share(self) -> tuple[float, float]:
         """Exact limits of the share of victims that are identified."""
         return _share(self.identified, self.victims)
@@ -117,6 +123,20 @@ class DefenceCost(BaseModel):
     accuracy: float
 
 
+class FacedServer(BaseModel):
+    """The server that the clients faced, and what their scanner said of the weights that it sent.
+
+    Args:
+        name: in the registry.
+        findings: structure made to leak; empty where the scanner saw none.
+        not_seen: what the scanner cannot see.
+    """
+
+    name: str
+    findings: list[Finding]
+    not_seen: list[Unchecked]
+
+
 class GradientResult(BaseModel):
     """What was leaked.
 
@@ -130,6 +150,7 @@ class GradientResult(BaseModel):
     delta: float
     texts: list[TextCell] = []
     shown: list[ShownText] = []
+    server: FacedServer | None = None
 
     @model_validator(mode="after")
     def _something_was_attacked(self) -> "GradientResult":

@@ -55,6 +55,7 @@ KINDS: Mapping[str, Mapping[str, str]] = {
         "bag-of-words": "dpaudit.attacks.gradient.bag_of_words:BagOfWords",
         "dager": "dpaudit.attacks.gradient.dager:Dager",
         "dense": "dpaudit.attacks.gradient.linear_layer:DenseInversion",
+        "imprint": "dpaudit.attacks.gradient.imprint:ImprintInversion",
         "inverting": "dpaudit.attacks.gradient.inverting_gradients:InvertingGradients",
         "matching": "dpaudit.attacks.gradient.gradient_matching:GradientMatching",
         "spear": "dpaudit.attacks.gradient.spear:Spear",
@@ -89,6 +90,12 @@ KINDS: Mapping[str, Mapping[str, str]] = {
         "rmia-offline": "dpaudit.attacks.membership.rmia:RmiaOffline",
         "robustness": "dpaudit.attacks.membership.gap:Robustness",
         "trajectory": "dpaudit.attacks.membership.trajectory:Trajectory",
+    },
+    "servers": {
+        "fishing": "dpaudit.attacks.gradient.servers.fishing:Fishing",
+        "honest": "dpaudit.attacks.gradient.servers.honest:Honest",
+        "imprint": "dpaudit.attacks.gradient.servers.imprint:Imprint",
+        "trap-weights": "dpaudit.attacks.gradient.servers.trap_weights:TrapWeights",
     },
     "texts": {
         "shakespeare": "dpaudit.data.bundled_texts:shakespeare",

@@ -5,12 +5,13 @@ from collections.abc import Mapping
 import numpy as np
 
 from dpaudit.audits.audit import Audit
+from dpaudit.audits.gradient.scan import Scan, Scanned
 from dpaudit.audits.gradient.settings import GradientSettings, under_defence
 from dpaudit.audits.gradient.stage import Invert, Inverted, Paid, Price
 from dpaudit.audits.gradient.stage_inputs import StageInputs, draw_victims, victim_rows
 from dpaudit.audits.gradient.texts import PaidInText, PriceInText, ReadTexts, TextsRead, refuse_short, text_of
 from dpaudit.data.tokens import tokenizer_named
-from dpaudit.results.gradient import GradientResult, Picture
+from dpaudit.results.gradient import FacedServer, GradientResult, Picture
 from dpaudit.results.text_gradient import ShownText
 from dpaudit.runtime.check import FloatArray
 from dpaudit.training.reference_models.task_cache import run_cached, store_of
@@ -53,7 +54,20 @@ def audit_gradients(settings: GradientSettings, audit: Audit) -> GradientResult:
         asked = {f"cost of {chosen.name}": Price(given, chosen) for chosen in settings.defence}
         paid = dict(run_cached(asked, Paid, store=store, workers=workers, memory=memory))
         costs = [paid[key].cost for key in asked]
-    return GradientResult(cells=cells, gallery=gallery if settings.show_records else [], costs=costs, delta=audit.delta)
+    return GradientResult(
+        cells=cells,
+        gallery=gallery if settings.show_records else [],
+        costs=costs,
+        delta=audit.delta,
+        server=_faced(given, audit, texts=False),
+    )
+
+
+def _faced(given: StageInputs, audit: Audit, *, texts: bool) -> FacedServer:
+    task = {"server": Scan(given, texts)}
+    store, workers = store_of(audit.folder / "gradient"), audit.workers
+    ((_, found),) = run_cached(task, Scanned, store=store, workers=workers, memory=audit.memory)
+    return found.server
 
 
 def _of_texts(given: StageInputs, audit: Audit) -> GradientResult:
@@ -78,7 +92,15 @@ def _of_texts(given: StageInputs, audit: Audit) -> GradientResult:
         costs = [paid[key].cost for key in asked]
     cells = [found[key].cell for key in tasks]
     shown = _shown(given, audit, {key: bool(found[key].first[0]) for key in tasks}) if settings.show_records else []
-    return GradientResult(cells=[], texts=cells, gallery=[], shown=shown, costs=costs, delta=audit.delta)
+    return GradientResult(
+        cells=[],
+        texts=cells,
+        gallery=[],
+        shown=shown,
+        costs=costs,
+        delta=audit.delta,
+        server=_faced(given, audit, texts=True),
+    )
 
 
 def _shown(given: StageInputs, audit: Audit, read: Mapping[tuple[str, str, str], bool]) -> list[ShownText]:

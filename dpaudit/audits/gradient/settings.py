@@ -59,6 +59,16 @@ class GradientAttackSettings(ByName):
         return registry.build("gradient", self.name, given, where=where, **parts)
 
 
+class ServerSettings(ByName):
+    """The server that the clients face."""
+
+    def build(self, seed: int) -> Any:
+        """It, called as ``server(model, auxiliary)`` for the weights that it sends; its parameters are checked."""
+        given, where = self.model_extra or {}, f"gradient.server: {self.name!r}"
+        seeded = "seed" in registry.parameters("servers", self.name, where="gradient.server") and "seed" not in given
+        return registry.build("servers", self.name, given, where=where, **({"seed": seed} if seeded else {}))
+
+
 class Scenario(BaseModel):
     """``[[gradient.scenario]]``: what a victim sends.
 
@@ -134,6 +144,9 @@ class GradientSettings(BaseModel):
         defence: what is done about it; the first is the one without defence in the gallery.
         attacks: names of the registry, such as ``matching`` (DLG, iDLG), ``inverting`` (cosine), ``dense`` and
             ``spear``, for texts ``bag-of-words`` and ``dager``, each with its parameters beside it.
+        server: who sends the model: ``honest``, or one that makes it leak, with its parameters beside the name:
+            ``imprint`` (for the attack ``imprint``), ``trap-weights`` or ``fishing`` (for ``dense``). It holds the
+            records of the population. The result says what a client that scans the weights finds.
         victims: independent victims per scenario.
         decoys: records a victim's first record is hidden among; texts are compared word for word instead.
         utility_steps: rounds of training with the same defence, to see what it costs; 0 leaves it out.
@@ -145,6 +158,7 @@ class GradientSettings(BaseModel):
     scenario: list[Scenario] = Field(min_length=1)
     defence: list[DefenceSettings] = Field(min_length=1)
     attacks: list[Annotated[GradientAttackSettings, BeforeValidator(as_table)]] = Field(min_length=1)
+    server: Annotated[ServerSettings, BeforeValidator(as_table)] = ServerSettings(name="honest")
     victims: int = Field(default=8, ge=1)
     decoys: int = Field(default=19, ge=1)
     utility_steps: int = Field(default=60, ge=0)
@@ -172,6 +186,9 @@ class GradientSettings(BaseModel):
             if isinstance(attack.build(model=None, seed=0), TextAttack) is not texts:
                 why = "takes no texts; use 'bag-of-words' or 'dager'" if texts else "reads texts, and the data are none"
                 raise InputError(f"gradient.attacks: {attack.name!r} {why}.")
+        self.server.build(seed=0)
+        if texts and self.server.name != "honest":
+            raise InputError(f"gradient.server: {self.server.name!r} plants nothing for texts; leave server out.")
         if texts and is_changed(self, "decoys"):
             raise InputError("gradient.decoys: a text is recovered word for word or not, without decoys; leave it out.")
         if texts and any(scenario.knows_labels for scenario in self.scenario):

@@ -49,7 +49,7 @@ class Invert:
 
     def __call__(self) -> Inverted:
         """The cell."""
-        stage, sent = _stage(self.given), under_defence(self.scenario, self.chosen)
+        stage, sent = stage_of(self.given), under_defence(self.scenario, self.chosen)
         views, (truth, labels) = _views(self.given, sent, self.chosen), stage.records(sent)
         found, first = stage.cell(sent, self.chosen, self.name, views, truth, labels)
         return Inverted(found, first if self.given.settings.show_records else None)
@@ -71,11 +71,11 @@ class Price:
 
     def __call__(self) -> Paid:
         """Accuracy of a training under it."""
-        return Paid(_stage(self.given).cost(self.chosen))
+        return Paid(stage_of(self.given).cost(self.chosen))
 
 
 @lru_cache(maxsize=1)
-def _stage(given: StageInputs) -> "Stage":
+def stage_of(given: StageInputs) -> "Stage":
     """Kept for the next task, so that its programs are traced once."""
     return Stage(given)
 
@@ -83,7 +83,7 @@ def _stage(given: StageInputs) -> "Stage":
 @lru_cache(maxsize=1)
 def _views(given: StageInputs, sent: Scenario, chosen: DefenceSettings) -> "list[View]":
     """Kept for the next attack on the same."""
-    stage = _stage(given)
+    stage = stage_of(given)
     return stage.views(sent, chosen, *stage.records(sent))
 
 
@@ -104,6 +104,9 @@ class Stage:
         self.box = (min(0.0, float(features.min())), max(1.0, float(features.max())))
         self.auxiliary = population.features.astype(np.float64)
         self.auxiliary_labels = population.classes
+        self.initial = self.victims.weights
+        server = self.settings.server.build(seed=given.seed_for("server"))
+        self.victims.model.set_weights(server(self.victims.model, self.auxiliary))
         self.attacks = {item.name: self._attack(item) for item in self.settings.attacks}
 
     def _attack(self, item: GradientAttackSettings) -> GradientAttack:
@@ -231,7 +234,14 @@ class Stage:
             return data.features[rows].astype(np.float64), targets[data.classes[rows]]
 
         parameters = train_under(
-            self.victims, chosen, self.given.delta, draw, rng, rate=rate, steps=self.settings.utility_steps
+            self.victims,
+            chosen,
+            self.given.delta,
+            draw,
+            rng,
+            start=self.initial,
+            rate=rate,
+            steps=self.settings.utility_steps,
         )
         logits = self.victims.logits(parameters, self.auxiliary[None]).numpy()[0]
         right = float((logits.argmax(1) == self.auxiliary_labels).mean())

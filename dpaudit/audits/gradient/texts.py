@@ -42,7 +42,7 @@ class ReadTexts:
 
     def __call__(self) -> TextsRead:
         """The cell."""
-        stage, sent = _stage(self.given), under_defence(self.scenario, self.chosen)
+        stage, sent = text_stage_of(self.given), under_defence(self.scenario, self.chosen)
         return stage.read(sent, self.chosen, self.name, _views(self.given, sent, self.chosen))
 
 
@@ -62,11 +62,11 @@ class PriceInText:
 
     def __call__(self) -> PaidInText:
         """Accuracy of the next token after a training under it."""
-        return PaidInText(_stage(self.given).cost(self.chosen))
+        return PaidInText(text_stage_of(self.given).cost(self.chosen))
 
 
 @lru_cache(maxsize=1)
-def _stage(given: StageInputs) -> "TextStage":
+def text_stage_of(given: StageInputs) -> "TextStage":
     """Kept for the next task, so that its programs are traced once."""
     return TextStage(given)
 
@@ -74,7 +74,7 @@ def _stage(given: StageInputs) -> "TextStage":
 @lru_cache(maxsize=1)
 def _views(given: StageInputs, sent: Scenario, chosen: DefenceSettings) -> list[BatchGradient | ClientUpdate]:
     """Kept for the next attack on the same."""
-    return _stage(given).views(sent, chosen)
+    return text_stage_of(given).views(sent, chosen)
 
 
 def text_of(dataset: Dataset, row: int) -> Text:
@@ -181,7 +181,14 @@ class TextStage:
             return next_tokens(self.victims, *_of(self.dataset, rng.choice(texts, size, replace=False)))
 
         parameters = train_under(
-            self.victims, chosen, self.given.delta, draw, rng, rate=COST_RATE, steps=self.settings.utility_steps
+            self.victims,
+            chosen,
+            self.given.delta,
+            draw,
+            rng,
+            start=self.victims.weights,
+            rate=COST_RATE,
+            steps=self.settings.utility_steps,
         )
         tokens, counted = _of(self.population, np.arange(min(COST_TEXTS, len(self.population))))
         logits = self.victims.logits(parameters, tokens[None, :, :-1]).numpy()[0]

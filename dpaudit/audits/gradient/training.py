@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from dpaudit.attacks.gradient.view import Arrays
 from dpaudit.audits.gradient.settings import DefenceSettings
 from dpaudit.runtime.check import FloatArray
 
@@ -16,10 +17,11 @@ def train_under(
     draw: Callable[[], tuple[FloatArray, FloatArray]],
     rng: np.random.Generator,
     *,
+    start: Arrays,
     rate: float,
     steps: int,
 ) -> Any:
-    """Parameters after some steps from the victims' weights.
+    """Parameters after some steps.
 
     A defence that asks for local epochs gets them.
 
@@ -29,13 +31,14 @@ def train_under(
         delta: of its ε.
         draw: records and targets of the next batch.
         rng: of the noise.
+        start: the weights to begin with.
         rate: learning rate.
         steps: how many.
     """
     from dpaudit.runtime.tensorflow import tf
 
     defence = chosen.build(delta)
-    parameters = victims.at(victims.weights)
+    parameters = victims.at(start)
     gradients = tf.function(victims.gradients, autograph=victims.runs_keras)
     for _ in range(steps):
         x, y = draw()

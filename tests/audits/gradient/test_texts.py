@@ -198,7 +198,7 @@ def test_a_defence_has_a_price(tmp_path: Path) -> None:
 
     def trained(defence: DefenceSettings) -> Any:
         rng = np.random.default_rng(0)
-        return train_under(victims, defence, 1e-5, lambda: batch, rng, rate=0.5, steps=3)
+        return train_under(victims, defence, 1e-5, lambda: batch, rng, start=victims.weights, rate=0.5, steps=3)
 
     plain = trained(DefenceSettings(name="none"))
     local = trained(DefenceSettings(name="local", epochs=1))
