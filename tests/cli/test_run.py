@@ -7,9 +7,13 @@ import subprocess
 import sys
 import time
 from functools import partial
+from inspect import signature
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from dpaudit.cli import app
 
 pytestmark = pytest.mark.tf
 COMMAND = [sys.executable, "-m", "dpaudit"]
@@ -22,9 +26,11 @@ def environment() -> dict[str, str]:
     return {**os.environ, "COLUMNS": "200", "NO_COLOR": "1", "TF_NUM_INTRAOP_THREADS": "1"}
 
 
-def test_init_then_run(tmp_path: Path) -> None:
+def test_init_then_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What `init` writes runs; results on standard output, nothing of TensorFlow's noise anywhere."""
-    subprocess.run([*COMMAND, "init"], cwd=tmp_path, check=True, capture_output=True)
+    monkeypatch.chdir(tmp_path)
+    runner = CliRunner(mix_stderr=False) if "mix_stderr" in signature(CliRunner).parameters else CliRunner()
+    assert runner.invoke(app, ["init"]).exit_code == 0
     done = subprocess.run(
         [*COMMAND, "run", "plan.toml", *SMALL],
         cwd=tmp_path,
@@ -38,10 +44,7 @@ def test_init_then_run(tmp_path: Path) -> None:
     assert "report: runs/my-audit/report.html" in done.stdout
     for line in done.stderr.splitlines():
         assert line.startswith(("training:", "attacking:", "accounting:")), line
-    again = subprocess.run(
-        [*COMMAND, "run", "plan.toml", *SMALL, "--json", "--quiet"],
-        cwd=tmp_path, capture_output=True, text=True, check=False, env=environment(),
-    )  # fmt: skip
+    again = runner.invoke(app, ["run", "plan.toml", *SMALL, "--json", "--quiet"])
     assert again.stderr == ""
     assert json.loads(again.stdout)["name"] == "my-audit"
 
@@ -58,9 +61,10 @@ def test_the_plan_of_init_makes_its_point(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is a signal of POSIX systems")
-def test_ctrl_c_is_neither_a_verdict_nor_half_a_file(tmp_path: Path) -> None:
+def test_ctrl_c_is_neither_a_verdict_nor_half_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exit 130, one line, no temporary file, and no result that was not finished."""
-    subprocess.run([*COMMAND, "init"], cwd=tmp_path, check=True, capture_output=True)
+    monkeypatch.chdir(tmp_path)
+    assert CliRunner().invoke(app, ["init"]).exit_code == 0
     words = [*COMMAND, "run", "plan.toml", "--set", "model.no-dp.epochs=100000", "--quiet"]
     # A shell starts what runs in its background with Ctrl-C ignored, and that is inherited.
     heeding = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)

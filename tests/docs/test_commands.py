@@ -17,6 +17,7 @@ from dpaudit.runtime.files import parse_toml
 from dpaudit.self_test.faults.efforts import run_efforts
 from dpaudit.self_test.faults.run import run_faults
 from dpaudit.self_test.methods import METHODS
+from dpaudit.self_test.power import powertest
 from dpaudit.self_test.table import selftest
 from tests.docs.pages import PAGES, ROOT, WHOLE, commands, typed
 from tests.docs.reader import SMALLER, furnish
@@ -78,9 +79,11 @@ TYPED = {
     "dpaudit inspect train.py:build": Typed(TORCH, "--budget 1s"),
     "dpaudit inspect train.py:build --canary-steps 400": Typed(TORCH, "--budget 1s --canary-steps 20"),
     "dpaudit inspect train.py:build_jax": Typed(JAX, "--budget 1s"),
-    "dpaudit inspect train.py:build_optimizer --clip 1 --noise-multiplier 1.1 --adjacency zero-out": Typed((TF,)),
+    "dpaudit inspect train.py:build_optimizer --clip 1 --noise-multiplier 1.1 --adjacency zero-out": Typed(
+        (TF,), "--budget 1s"
+    ),
     "dpaudit inspect train.py:build_optimizer --clip 1 --noise-multiplier 1.1 --adjacency zero-out "
-    "--canary-steps 400": Typed((TF,)),
+    "--canary-steps 400": Typed((TF,), "--budget 1s --canary-steps 20"),
     "dpaudit list": Typed(),
     "dpaudit list bounds": Typed(),
     "dpaudit list gradient": Typed(),
@@ -101,7 +104,8 @@ TYPED = {
     "dpaudit run examples/federated_linear.toml": Typed((TF,)),
     "dpaudit run examples/federated_text.toml": Typed((TF, SLOW)),  # traces a decoder for every training
     "dpaudit run examples/gradient_leakage.toml": Typed((TF,)),
-    "dpaudit run examples/language_model.toml": Typed((TF,)),
+    # Traces a decoder for every training; test_text_canaries.py runs such a plan.
+    "dpaudit run examples/language_model.toml": Typed((TF, SLOW)),
     "dpaudit run examples/prior_attack.toml": Typed((TF,)),
     "dpaudit run examples/text_gradient.toml": Typed((TF,)),
     "dpaudit run examples/unlearning.toml": Typed((TF,)),
@@ -298,6 +302,7 @@ def test_command(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, req
         write_onnx(tmp_path / "model.onnx")
     # 20 audits a cell of one bound, and the faults that a recipe shows, in place of minutes of all.
     monkeypatch.setattr("dpaudit.self_test.table.selftest", fewer(selftest, quick=True, trials=20, methods=METHODS[:1]))
+    monkeypatch.setattr("dpaudit.self_test.power.powertest", fewer(powertest, audits=3))
     monkeypatch.setattr("dpaudit.self_test.faults.run.run_faults", fewer(run_faults, rungs=(0,), right_runs=0))
     one = fewer(run_efforts, names=("noise broadcast",))
     monkeypatch.setattr("dpaudit.self_test.faults.efforts.run_efforts", one)

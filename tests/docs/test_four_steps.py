@@ -20,7 +20,8 @@ FRAMEWORKS = [
         id="pytorch",
         marks=pytest.mark.skipif(find_spec("torch") is None, reason="pip install torch"),
     ),
-    pytest.param("keras", "Keras", "", id="keras", marks=pytest.mark.tf),
+    # The same steps in half a minute; that `attack` takes a Keras file is in test_commands.py.
+    pytest.param("keras", "Keras", "", id="keras", marks=(pytest.mark.tf, pytest.mark.slow)),
 ]
 
 

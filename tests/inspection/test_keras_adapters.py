@@ -1,6 +1,6 @@
 """TensorFlow Privacy's models under inspection: right ones pass, less noise than stated and none at all are seen.
 
-Every inspection is at level 1e-6 with a fixed seed.
+Every inspection is at level 1e-6 with a fixed seed, and of a tenth of the calls: 300 see half of the noise, and none.
 """
 
 from typing import Any
@@ -29,7 +29,7 @@ def inspected(build, *, registered=False):
     known = privacy("fast_gradient_clipping.layer_registry")
     registry = {"layer_registry": known.make_default_layer_registry()} if registered else {}
     subject = model(lambda layers: build(layers, **registry), inputs=24, batch_size=16, registered=registered, seed=1)
-    return inspect_mechanism(subject, STATED, seed=1)
+    return inspect_mechanism(subject, STATED, seed=1, effort=0.1)
 
 
 def sequential(layers, noise_multiplier=1.0, **registry):
@@ -51,7 +51,7 @@ def test_a_right_model_has_no_violation(build, registered):
     """Its noise is measured at what it states, on the path of fast clipping too."""
     found = inspected(build, registered=registered)
     assert found.violations == ()
-    assert found.noise_multiplier == pytest.approx(1.0, rel=0.1)
+    assert found.noise_multiplier == pytest.approx(1.0, rel=0.25)
 
 
 @pytest.mark.parametrize("optimizer", ["right", "right_vectorized"])
@@ -60,7 +60,7 @@ def test_tensorflow_privacys_optimizers_let_nan_pass(optimizer):
     from dpaudit.self_test.faults import tf_privacy
 
     theirs = tf_privacy.mechanism(getattr(tf_privacy, optimizer), seed=1)
-    found = inspect_mechanism(theirs, tf_privacy.STATED, seed=1)
+    found = inspect_mechanism(theirs, tf_privacy.STATED, seed=1, effort=0.1)
     assert [finding.severity for finding in found.findings if finding.check == "non-finite gradient"] == ["warning"]
 
 
@@ -69,14 +69,14 @@ def test_the_engine_counts_nan_as_zero():
     from dpaudit.inspection.engine_step import stacked_step
 
     ours = stacked_step(clip=2.0, noise_multiplier=1.0, denominator=16, seed=1)
-    assert inspect_mechanism(ours, Stated(2.0, 1.0, 16.0, "zero-out"), seed=1).findings == ()
+    assert inspect_mechanism(ours, Stated(2.0, 1.0, 16.0, "zero-out"), seed=1, effort=0.1).findings == ()
 
 
 def test_less_noise_in_a_dp_sequential_is_seen():
     """Half of the noise it states."""
     found = inspected(lambda layers: sequential(layers, noise_multiplier=0.5))
     assert "noise" in {finding.check for finding in found.violations}
-    assert found.noise_multiplier == pytest.approx(0.5, rel=0.1)
+    assert found.noise_multiplier == pytest.approx(0.5, rel=0.25)
 
 
 def test_a_dp_model_that_leaves_out_the_noise_is_seen():

@@ -22,7 +22,7 @@ CLAIM = Claim(3.50, 1e-5, "user", "add-remove", "PLD accountant", GaussianSteps(
 
 def inspected(**flags: Any) -> Inspection:
     """The self-test's server with these flags."""
-    return inspect_server(federated.server(3, **flags), STATED, seed=5, claim=CLAIM)
+    return inspect_server(federated.server(3, **flags), STATED, seed=5, claim=CLAIM, effort=0.2)
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def test_a_trace_of_our_own_dp_fedavg_has_no_violation(capture_updates: bool, tm
         assert violations == ([] if name == "right" else ["claimed ε"])
 
 
-def _server(aggregator: Aggregator, *, clients: int = 32) -> Server:
+def _server(aggregator: Aggregator, *, clients: int = 16) -> Server:
     """Our aggregator as a server under test: every start has noise of its own."""
     starts = iter(range(10**9))
 
@@ -81,7 +81,7 @@ def _server(aggregator: Aggregator, *, clients: int = 32) -> Server:
 @pytest.mark.parametrize("aggregator", [FixedClip(1.0, 1.0), AdaptiveClip(1.0, clip=1.0)])
 def test_our_aggregators_pass_the_inspection_of_servers(aggregator: Aggregator) -> None:
     """Weights, scale, independence, NaN, batch size and the way of the clip are as stated (level 1e-6)."""
-    found = inspect_server(_server(aggregator), Stated(1.0, 1.0, 32.0), seed=1)
+    found = inspect_server(_server(aggregator), Stated(1.0, 1.0, 16.0), seed=1, effort=0.1)
     assert [finding.check for finding in found.violations] == []
 
 
@@ -93,15 +93,15 @@ class _Weighted:
         flat = np.concatenate([np.reshape(u, (len(u), -1)) for u in updates], axis=1).astype(np.float64)
         flat = np.nan_to_num(flat, posinf=0, neginf=0)
         flat = flat * np.minimum(1, 1 / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-30))
-        mean = (weights / weights.sum()) @ flat + rng.normal(0, 1 / 32, flat.shape[1])
+        mean = (weights / weights.sum()) @ flat + rng.normal(0, 1 / 16, flat.shape[1])
         parts = np.split(mean, np.cumsum([int(np.prod(s)) for s in SHAPES])[:-1])
         return [m + p.reshape(m.shape) for m, p in zip(model, parts, strict=True)]
 
 
 def test_the_same_inspection_finds_weights_and_missing_dp() -> None:
     """A server that weighs by examples, and the plain mean under a DP claim, are both caught."""
-    weighted = inspect_server(Server(lambda: _Weighted()), Stated(1.0, 1.0, 32.0), seed=1)
+    weighted = inspect_server(Server(lambda: _Weighted(), clients=16), Stated(1.0, 1.0, 16.0), seed=1, effort=0.1)
     assert "client weights" in {finding.check for finding in weighted.violations}
-    plain = inspect_server(_server(FixedClip(50.0, 0.02)), Stated(1.0, 1.0, 32.0), seed=1)
+    plain = inspect_server(_server(FixedClip(50.0, 0.02)), Stated(1.0, 1.0, 16.0), seed=1, effort=0.1)
     assert "sensitivity" in {finding.check for finding in plain.violations}
     assert PlainMean().mechanism(AllClients(), 1) is None

@@ -84,22 +84,22 @@ def server(flags: dict[str, Any], seed: int, *, effort: float = 1.0) -> Detectio
     return first_violation(found.findings, found.noise_multiplier)
 
 
-def optimizer(name: str, observe: float | None, seed: int) -> Detection:
+def optimizer(name: str, observe: float | None, seed: int, *, effort: float = 1.0) -> Detection:
     """Checks of an optimizer of `tf_privacy`; ``observe``: learning rate of the update that is read."""
     from dpaudit.self_test.faults import tf_privacy
 
     subject = tf_privacy.mechanism(getattr(tf_privacy, name), seed=seed, learning_rate=observe)
-    found = inspect_mechanism(subject, tf_privacy.STATED, seed=seed, level=LEVEL)
+    found = inspect_mechanism(subject, tf_privacy.STATED, seed=seed, level=LEVEL, effort=effort)
     return first_violation(found.findings, found.noise_multiplier)
 
 
-def stacked(clip: float, noise_multiplier: float, seed: int) -> Detection:
+def stacked(clip: float, noise_multiplier: float, seed: int, *, effort: float = 1.0) -> Detection:
     """The stacked engine's own step against a clip norm of 2 and a noise multiplier of 1."""
     from dpaudit.inspection.engine_step import stacked_step
 
     # A mechanism of its own for each seed: the first call's seed is far from those of other inspections.
     step = stacked_step(clip=clip, noise_multiplier=noise_multiplier, denominator=16, seed=100_000 * seed)
-    found = inspect_mechanism(step, Stated(2.0, 1.0, 16.0, "zero-out"), seed=seed, level=LEVEL)
+    found = inspect_mechanism(step, Stated(2.0, 1.0, 16.0, "zero-out"), seed=seed, level=LEVEL, effort=effort)
     return first_violation(found.findings, found.noise_multiplier)
 
 

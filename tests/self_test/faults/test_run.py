@@ -1,6 +1,8 @@
 """Every fault is caught by its rung; nothing right is mistaken for a fault."""
 
+from collections.abc import Callable
 from functools import partial
+from inspect import signature
 
 import pytest
 
@@ -8,34 +10,85 @@ from dpaudit.accounting.mechanism import epsilon
 from dpaudit.inspection.inspect import inspect_mechanism
 from dpaudit.inspection.reconcile import Recipe, reconcile
 from dpaudit.runtime.errors import InputError
-from dpaudit.self_test.faults import inspections, trainings
+from dpaudit.self_test.faults import hidden, inspections, run, trainings, unusual
 from dpaudit.self_test.faults.catalogue import FAULTS, RUNG_3
 from dpaudit.self_test.faults.dp_sgd import BreakableDpSgd
+from dpaudit.self_test.faults.fault import Detection
 from dpaudit.self_test.faults.right import RIGHT
 from dpaudit.self_test.faults.run import run_faults
 
 TENSORFLOW = [fault for fault in FAULTS if fault.tensorflow]
+EFFORT = 0.1  # 300 calls in an inspection of rung 1
+WITH_TENSORFLOW = 0.2  # the time of an inspection is short with effort, and TensorFlow traces its functions in it
+# Inspected at full effort in files of their own, which say of each that it is one violation of its own name:
+# `test_kinds_of_faults.py` for what hides, `test_server_rounds.py` for later rounds.
+HIDDEN = {name.replace("_", " ") for names in hidden.PARTS.values() for name in names} | {
+    "step skipped after an overflow",
+    "noise skipped after an overflow",
+    "no noise at one size",
+}
+LATER = {
+    "count without noise",
+    "count without noise, not stated",
+    "count without noise later",
+    "clip at the largest norm",
+    "clip at the median later",
+    "median of the round",
+    "drop-outs later",
+}
+PLAIN = [fault for fault in FAULTS if fault.rung == 1 and not fault.tensorflow and fault.name not in HIDDEN | LATER]
+OF_OTHERS = {f"DP-SGD, {name}" for name in unusual.RIGHT}
+PLAIN_RIGHT = [
+    name
+    for name, (inspect, tensorflow) in RIGHT.items()
+    if not tensorflow and name not in OF_OTHERS and "adaptive clip" not in name
+]
+
+
+def inspected(inspect: Callable[..., Detection], seed: int, effort: float = EFFORT) -> Detection:
+    """An inspection, of fewer calls where it takes an effort."""
+    takes = isinstance(inspect, partial) and "effort" in signature(inspect.func).parameters
+    return inspect(seed, effort=effort) if takes else inspect(seed)
 
 
 @pytest.fixture(scope="module")
 def report():
-    return run_faults(seed=3, right_runs=1, tensorflow=False)
+    return run_faults(seed=3, rungs=(0, 2, 3, 4), right_runs=0, tensorflow=False)
 
 
-def test_every_fault_is_caught_by_its_rung(report):
+@pytest.fixture(scope="module")
+def plain():
+    """What rung 1 sees of each fault."""
+    return {fault.name: inspected(fault.inspect, 3) for fault in PLAIN}
+
+
+def test_every_fault_is_caught_by_its_rung(report, plain):
     """Family-wise level 1e-6 on rungs 0 to 2, 5 % on rungs 3 and 4; fixed seed."""
     assert report.missed == ()
-
-
-def test_right_mechanisms_raise_no_alarm(report):
-    """Level 1e-6; fixed seed."""
-    assert [found for found in report.right if found.alarms] == []
     assert report.passed
+    assert [name for name, seen in plain.items() if not seen.check] == []
 
 
-def test_the_table_has_a_line_for_each(report):
-    """A line for each fault and each right mechanism."""
-    assert report.table().row_count == len(report.rows) + len(report.right)
+def test_every_fault_is_inspected_in_this_file_or_in_one_of_the_two_others():
+    """What is left to the others is in the catalogue under that name."""
+    assert {fault.name for fault in FAULTS} >= HIDDEN | LATER
+    assert set(RIGHT) >= OF_OTHERS
+
+
+@pytest.mark.parametrize("name", PLAIN_RIGHT)
+def test_right_mechanisms_raise_no_alarm(name):
+    """Level 1e-6; fixed seed."""
+    assert inspected(RIGHT[name][0], 3).check == ""
+
+
+def test_the_table_has_a_line_for_each(monkeypatch):
+    """A line for each fault and each right mechanism; a false alarm of the latter is a failure."""
+    monkeypatch.setattr(run, "RIGHT", {"a recipe": RIGHT["recipe as claimed"]})
+    found = run_faults(seed=3, rungs=(4,), tensorflow=False)
+    assert found.table().row_count == len(found.rows) + 1
+    assert found.passed
+    monkeypatch.setattr(run, "RIGHT", {"no recipe": (lambda seed: Detection("seen"), False)})
+    assert not run_faults(seed=3, rungs=(4,), tensorflow=False).passed
 
 
 @pytest.mark.parametrize("fault", RUNG_3, ids=lambda fault: fault.name)
@@ -68,24 +121,30 @@ def test_cheaper_rungs_cannot_see_the_faults_of_rung_3():
 @pytest.mark.parametrize("fault", TENSORFLOW, ids=lambda fault: fault.name)
 def test_a_fault_in_tensorflow_is_caught(fault):
     """Family-wise level 1e-6; fixed seed."""
-    assert fault.inspect(3).check
+    assert inspected(fault.inspect, 3, WITH_TENSORFLOW).check
 
 
-def test_the_measured_noise_is_the_true_one(report):
+def test_the_measured_noise_is_the_true_one(plain):
     """σ known from the fault's arithmetic against the one measured."""
     # Where clients drop out or a clip wanders, σ depends on how many and how far; the noise on a count is another.
     elsewhere = ("drop-outs", "lost noise shares", "stale clip", "weighted clients")
     of_counts = ("count with half of its noise", "count with a quarter of its noise")
-    for row in report.rows:
-        if row.fault.rung == 1 and row.fault.noise_multiplier and row.fault.name not in (*elsewhere, *of_counts):
-            assert row.seen.noise_multiplier == pytest.approx(row.fault.noise_multiplier, rel=0.12), row.fault.name
+    for fault in PLAIN:
+        if fault.noise_multiplier and fault.name not in (*elsewhere, *of_counts):
+            assert plain[fault.name].noise_multiplier == pytest.approx(fault.noise_multiplier, rel=0.12), fault.name
 
 
 @pytest.mark.tf
 @pytest.mark.parametrize("name", [name for name, (_, tensorflow) in RIGHT.items() if tensorflow])
 def test_a_right_optimizer_raises_no_alarm(name):
     """Level 1e-6; fixed seed. A NaN gradient is a warning: TensorFlow Privacy 0.9 lets it through as NaN."""
-    assert RIGHT[name][0](0).check == ""
+    assert inspected(RIGHT[name][0], 0).check == ""
+
+
+@pytest.mark.slow
+def test_every_fault_is_caught_at_full_effort():
+    """As `dpaudit selftest --faults` does it; level 1e-6 and fixed seed."""
+    assert run_faults(seed=3).passed
 
 
 @pytest.mark.slow
