@@ -84,11 +84,13 @@ def moments_without_pairs(
     One member of a pair was trained on a record exactly when the other was not, so one value leaves each side.
     """
     inside, outside = _sides(phi, included, of)
-    for first in releasing(range(0, len(phi), 2), phi):
+    for first in releasing(range(0, len(phi), 2), phi, included):
         pair = of(np.array(phi[first : first + 2], np.float64))
         with_record = np.where(included[first], pair[0], pair[1])
-        without_record = pair[0] + pair[1] - with_record
-        yield first, pair, SideMoments(inside.without(with_record), outside.without(without_record))
+        left = SideMoments(inside.without(with_record), outside.without(pair[0] + pair[1] - with_record))
+        del with_record
+        yield first, pair, left
+        del pair, left  # of every record: not held while the next pair is read
 
 
 @dataclass(frozen=True)
@@ -158,9 +160,10 @@ def _student(moments: Moments, centre: FloatArray) -> Spread:
     require_models(moments, 1, "a shrunk variance")
     varied = moments.count > 1
     if varied.any():
+        some = moments.squares if varied.all() else moments.squares[varied]
         free = moments.count[varied] - 1
-        common = _above_zero(float(moments.squares[varied].sum() / free.sum()))
-        prior = _prior_degrees(moments.squares[varied] / free, free, common)
+        common = _above_zero(float(some.sum() / free.sum()))
+        prior = _prior_degrees(some / free, free, common)
     else:
         # One model per side: the only spread there is lies between records, which is an upper bound.
         common, prior = _raw_variance(moments), FALLBACK_DEGREES
