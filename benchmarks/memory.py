@@ -2,6 +2,7 @@
 
 python -m benchmarks.memory                      10⁶ x 64 within 500 MB, and in a process without a limit
 python -m benchmarks.memory --records 20000      smaller
+python -m benchmarks.memory --targets            every model in turn the target, added to what --out FILE holds
 """
 
 import argparse
@@ -16,17 +17,22 @@ from typing import Any
 
 import numpy as np
 
+from dpaudit.attacks.membership.lira import Lira
+from dpaudit.attacks.membership.rmia import Rmia
+from dpaudit.audits.membership.attack_jobs import over_pool
 from dpaudit.audits.score import AboutModel
 from dpaudit.audits.signals import attack_signals
 from dpaudit.audits.statement import Statement
 from dpaudit.data.member_choice import Coins
 from dpaudit.reports.html import write_report
-from dpaudit.runtime.files import write_text
-from dpaudit.runtime.out_of_core import within
+from dpaudit.runtime.files import read_text, write_text
+from dpaudit.runtime.out_of_core import current_room, within
 from dpaudit.scores.signal_files import stored_signals
+from dpaudit.scores.signals import PoolSignals
 
 STATED = Statement("synthetic", 0, 1.0, 1e-5, 0.95, Coins())
 ATTACKS = ("loss", "attack-p", "attack-r", "lira", "lira-offline", "rmia")
+ATTACK_TYPES = {"lira": Lira, "rmia": Rmia}
 MODELS, POPULATION = 64, 5000
 
 
@@ -95,6 +101,31 @@ def peak() -> int:
     return most if sys.platform == "darwin" else 1024 * most
 
 
+def attacked_pool(folder: Path, memory: int, name: str) -> dict[str, float]:
+    """Attack every model of a folder as the target in this process."""
+    with within(memory, folder):
+        phi, included, population = (
+            np.load(folder / f"{part}.npy", mmap_mode="r") for part in ("reference", "included", "population-reference")
+        )
+        current_room().need(phi.shape[1], len(phi))
+        begin = time.process_time()
+        found = over_pool(
+            "synthetic", name, ATTACK_TYPES[name](), PoolSignals(phi, included, population=population), seed=0
+        )
+    return {"cpu_seconds": time.process_time() - begin, "peak_bytes": peak(), "auc": found.over_targets.auc.mean}
+
+
+def all_targets(*, records: int, memory: int) -> dict[str, dict[str, float]]:
+    """Both attacks, each in a process of its own."""
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        itself("--write", folder, "--records", str(records))
+        for name in ATTACK_TYPES:
+            found[name] = one = json.loads(itself("--pool", folder, str(memory), name))
+            print(f"{name}, {MODELS} targets: {one['cpu_seconds']:.1f} CPU s, peak {one['peak_bytes'] / 1e6:.0f} MB")
+    return found
+
+
 def measured(*, records: int, memory: int) -> dict[str, Any]:
     """Every attack in a process of its own, within ``memory`` and without a limit; the scores must agree."""
     found: dict[str, Any] = {"records": records, "models": MODELS, "population": POPULATION, "limit_bytes": memory}
@@ -122,6 +153,8 @@ def main() -> int:
     parser.add_argument("--records", type=int, default=1_000_000)
     parser.add_argument("--memory", type=float, default=500, help="MB")
     parser.add_argument("--out", type=Path, help="file for what was measured")
+    parser.add_argument("--targets", action="store_true", help="attack every model in turn")
+    parser.add_argument("--pool", nargs=3, help=argparse.SUPPRESS)
     parser.add_argument("--within", nargs="+", help=argparse.SUPPRESS)
     parser.add_argument("--write", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -132,7 +165,15 @@ def main() -> int:
         folder, memory, *attacks = given.within
         print(json.dumps(scored(Path(folder), int(memory) or None, attacks)))
         return 0
-    found = measured(records=given.records, memory=int(given.memory * 1e6))
+    if given.pool:
+        print(json.dumps(attacked_pool(Path(given.pool[0]), int(given.pool[1]), given.pool[2])))
+        return 0
+    memory = int(given.memory * 1e6)
+    if given.targets:
+        before = json.loads(read_text(given.out)) if given.out and given.out.exists() else {}
+        found = before | {"targets": all_targets(records=given.records, memory=memory)}
+    else:
+        found = measured(records=given.records, memory=memory)
     if given.out:
         write_text(given.out, json.dumps(found, indent=1) + "\n")
     return 0

@@ -84,11 +84,13 @@ def moments_without_pairs(
     One member of a pair was trained on a record exactly when the other was not, so one value leaves each side.
     """
     inside, outside = _sides(phi, included, of)
-    for first in releasing(range(0, len(phi), 2), phi):
+    for first in releasing(range(0, len(phi), 2), phi, included):
         pair = of(np.array(phi[first : first + 2], np.float64))
         with_record = np.where(included[first], pair[0], pair[1])
-        without_record = pair[0] + pair[1] - with_record
-        yield first, pair, SideMoments(inside.without(with_record), outside.without(without_record))
+        left = SideMoments(inside.without(with_record), outside.without(pair[0] + pair[1] - with_record))
+        del with_record
+        yield first, pair, left
+        del pair, left  # of every record: not held while the next pair is read
 
 
 @dataclass(frozen=True)
@@ -169,9 +171,10 @@ def variance_prior(moments: Moments) -> tuple[float, float] | None:
     varied = moments.count > 1
     if not varied.any():
         return None
+    some = moments.squares if varied.all() else moments.squares[varied]
     free = moments.count[varied] - 1
-    common = above_zero(float(moments.squares[varied].sum() / free.sum()))
-    return common, _prior_degrees(moments.squares[varied] / free, free, common)
+    common = above_zero(float(some.sum() / free.sum()))
+    return common, _prior_degrees(some / free, free, common)
 
 
 def _prior_degrees(variances: FloatArray, free: FloatArray, common: float) -> float:

@@ -1,6 +1,7 @@
 """Scores from fitted moments, averaged over the queries: of one target, and of every model of a pool in turn."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -42,11 +43,20 @@ class FromMoments(ABC):
         if self.centre == "median":  # a median has no running sum
             return in_turn(self, pool)
         views = [moments_without_pairs(phi, pool.included) for phi in (pool.phi, *pool.queries)]
-        means = (
-            (seen[0][0], np.mean([self._score(pair, both, (None, None)) for _, pair, both in seen], axis=0))
-            for seen in zip(*views, strict=True)
-        )
-        return filled(pool.phi.shape, means)
+        return filled(pool.phi.shape, self._rows(views, len(pool)))
+
+    def _rows(
+        self, views: Sequence[Iterator[tuple[int, FloatArray, SideMoments]]], models: int
+    ) -> Iterator[tuple[int, FloatArray]]:
+        """(model, mean of its scores over the views, shape (1, records)), one after the other."""
+        for first in range(0, models, 2):
+            seen = [next(view) for view in views]
+            for place in range(2):
+                total = np.zeros(seen[0][1].shape[1:])
+                for _, pair, both in seen:
+                    total += self._score(pair[place], both, (None, None))
+                yield first + place, total[None] / len(seen)
+            del seen  # of every record: not held while the next pair is read
 
     @abstractmethod
     def _score(self, phi: FloatArray, both: SideMoments, centres: Centres) -> FloatArray:

@@ -62,7 +62,8 @@ class AttackResult(BaseModel):
 class PoolResult(BaseModel):
     """What one attack found on the reference models of one model, each in turn the target.
 
-    ``null`` is the same on shuffled signals, which cannot leak: the self-test of the experiment.
+    ``null`` is the same on shuffled signals, which cannot leak: the self-test of the experiment. Each shuffle is of
+    20,000 records at most.
     """
 
     model: str

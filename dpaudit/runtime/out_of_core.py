@@ -28,8 +28,8 @@ BLOCK_BYTES = 8 * 2**20  # of one array in a block, as float64, at most: a few o
 PARTS = 128  # a block takes this part of memory: some ten of its size are held at a time
 IN_MEMORY = 8  # an array takes at most this part of memory; larger ones are on disk
 # Numbers that an attack and its verdict hold for every record, on one model and on every model of a pool in turn:
-# measured on LiRA, which holds most (benchmarks/memory.py), and on a pool that gives nearly every record away.
-PER_RECORD, PER_RECORD_OF_POOL = 28, 60
+# measured on LiRA, which holds most (benchmarks/memory.py).
+PER_RECORD, PER_RECORD_OF_POOL = 28, 34
 
 AnyArray = npt.NDArray[Any]
 T = TypeVar("T")

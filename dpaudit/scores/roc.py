@@ -1,19 +1,15 @@
 """The ROC curve of an attack, with ties taken as one step and exact intervals where they are read off."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from scipy.stats import rankdata
 
 from dpaudit.runtime import check
-from dpaudit.runtime.check import BoolArray, FloatArray, IntArray
+from dpaudit.runtime.check import FloatArray, IntArray
 from dpaudit.runtime.errors import InputError
-from dpaudit.runtime.out_of_core import current_room, empty, releasing
 from dpaudit.scores.intervals import interval
 from dpaudit.scores.scores import Scores
 
@@ -127,7 +123,7 @@ class Roc:
         (1, 0, False)
         """
         allowed = check.probability("fpr", fpr)
-        point = self._point(_false_positives(allowed, self.nonmembers))
+        point = self._point(allowed_false_positives(allowed, self.nonmembers))
         hits = round(float(self.tpr[point]) * self.members)
         low, high = interval(hits, self.members, confidence)
         return TprAtFpr(
@@ -151,13 +147,7 @@ class Roc:
         >>> roc.expected_tpr_at(0.5), roc.expected_tpr_at(0.75), roc.expected_tpr_at(0.1)
         (0.6666666666666666, 0.8333333333333333, None)
         """
-        if self.nonmembers < nonmembers_needed(fpr):
-            return None
-        fewer = _false_positives(fpr, self.nonmembers)
-        more = min(fewer + 1, self.nonmembers)
-        share = min(1.0, max(0.0, fpr * (self.nonmembers + 1) - (fewer + 1)))
-        low, high = (float(self.tpr[self._point(count)]) for count in (fewer, more))
-        return low + share * (high - low)
+        return expected_tpr(fpr, self.nonmembers, lambda count: float(self.tpr[self._point(count)]))
 
     def _point(self, false_positives: int) -> int:
         """The last point of the curve with at most so many false positives; the first (no record called) for -1."""
@@ -170,31 +160,20 @@ class Roc:
         return interval(np.rint(tpr * self.members), self.members, confidence)
 
 
-def _false_positives(fpr: float, nonmembers: int) -> int:
+def expected_tpr(fpr: float, nonmembers: int, tpr_with: Callable[[int], float]) -> float | None:
+    """TPR where the expected FPR is ``fpr`` itself, from the largest TPR with at most so many false positives."""
+    if nonmembers < nonmembers_needed(fpr):
+        return None
+    fewer = allowed_false_positives(fpr, nonmembers)
+    more = min(fewer + 1, nonmembers)
+    share = min(1.0, max(0.0, fpr * (nonmembers + 1) - (fewer + 1)))
+    low, high = tpr_with(fewer), tpr_with(more)
+    return low + share * (high - low)
+
+
+def allowed_false_positives(fpr: float, nonmembers: int) -> int:
     """Most false positives for which the expected rate stays at or below ``fpr``; -1 when no threshold does."""
     return math.floor(fpr * (nonmembers + 1) * (1 + 1e-12)) - 1
-
-
-def auc(scores: object, truth: object) -> float:
-    """Area under an attack's ROC by ranks: `Roc.auc` without the curve.
-
-    Args:
-        scores: shape (records,).
-        truth: who is a member, shape (records,).
-
-    Raises:
-        InputError: a score is not finite, or there are members or non-members only.
-
-    >>> auc([3.0, 2.0, 2.0, 1.0], [True, True, False, False])
-    0.875
-    """
-    values = check.vector("scores", scores)
-    member = check.flags("membership", truth, length=values.size)
-    members = int(member.sum())
-    if not 0 < members < values.size:
-        raise InputError(f"an AUC needs members and non-members, got {members} members of {values.size} records.")
-    above = float(rankdata(values)[member].sum()) - members * (members + 1) / 2
-    return above / (members * (values.size - members))
 
 
 def auc_standard_error(scores: Scores) -> float:
@@ -222,67 +201,3 @@ def _share_below(ordered: FloatArray, values: FloatArray) -> FloatArray:
     left = np.searchsorted(ordered, values, side="left")
     share: FloatArray = (left + np.searchsorted(ordered, values, side="right")) / (2 * ordered.size)
     return share
-
-
-def pooled_rates(scores: FloatArray, member: BoolArray, fprs: Sequence[float]) -> tuple[float, tuple[float, ...]]:
-    """AUC, and TPR at each FPR, of the scores of all models thrown together, as the `Roc` of them would have them.
-
-    Counted in whole numbers over ranges of scores from the highest down, as many as it takes for one to be small
-    beside memory: whatever the ranges are, the rates are the same.
-
-    Args:
-        scores: shape (models, records), in memory or mapped.
-        member: membership, of the same shape.
-        fprs: false-positive rates.
-
-    >>> pooled_rates(np.array([[3.0, 2.0], [2.0, 1.0]]), np.array([[True, True], [False, False]]), [0.4])
-    (0.875, (0.5,))
-    """
-    members, nonmembers = int(member.sum()), int((~member).sum())
-    hits = alarms = area = 0
-    best = [0] * len(fprs)
-    for inside, outside in _counts(scores, member):
-        true, false = hits + np.cumsum(inside), alarms + np.cumsum(outside)
-        area += int((outside * (2 * true - inside)).sum())
-        for index, fpr in enumerate(fprs):
-            point = int(np.searchsorted(false, _false_positives(fpr, nonmembers), side="right"))
-            best[index] = int(true[point - 1]) if point else best[index]
-        hits, alarms = int(true[-1]), int(false[-1])
-    return area / (2 * members * nonmembers), tuple(count / members for count in best)
-
-
-def _counts(scores: FloatArray, member: BoolArray) -> Iterator[tuple[IntArray, IntArray]]:
-    """How many members and non-members have each score there is, highest score first, range by range."""
-    ordered, truth = empty(scores.shape), empty(scores.shape, np.bool_)
-    for model, row in releasing(enumerate(scores), scores, ordered, truth):
-        order = np.argsort(row, kind="stable")
-        ordered[model], truth[model] = row[order], member[model][order]
-    parts = 1 + 8 * scores.size // current_room().block_bytes
-    step = max(1, scores.size // (100 * parts))
-    some = _by_row(ordered, lambda row: row[::step])
-    edges = np.unique(np.quantile(some, np.arange(1, parts) / parts)) if parts > 1 else np.empty(0)
-    # Where each range of each model ends; equal scores are all in one range.
-    ends = _by_row(ordered, lambda row: np.array([0, *np.searchsorted(row, edges, side="right"), row.size]))
-    for part in releasing(reversed(range(ends.shape[1] - 1)), ordered, truth):
-        found = [
-            _distinct(row[a:b], seen[a:b])
-            for row, seen, (a, b) in zip(ordered, truth, ends[:, part : part + 2], strict=True)
-        ]
-        values, place = np.unique(np.concatenate([one for one, _, _ in found]), return_inverse=True)
-        if values.size:
-            # Sums of whole numbers, exact as floats.
-            inside = np.bincount(place, np.concatenate([count for _, count, _ in found])).astype(np.int64)
-            outside = np.bincount(place, np.concatenate([count for _, _, count in found])).astype(np.int64)
-            yield inside[::-1], outside[::-1]
-
-
-def _by_row(array: FloatArray, work: Callable[[FloatArray], npt.NDArray[Any]]) -> npt.NDArray[Any]:
-    """What ``work`` makes of each row, copied out of it."""
-    return np.stack([np.array(work(row)) for row in releasing(array, array)])
-
-
-def _distinct(ordered: FloatArray, member: BoolArray) -> tuple[FloatArray, IntArray, IntArray]:
-    """Distinct values of sorted scores, and how many members and non-members have each."""
-    ends = np.flatnonzero(np.append(np.diff(ordered) != 0, [True] * min(1, ordered.size)))
-    inside = np.diff(np.cumsum(member)[ends], prepend=0)
-    return ordered[ends], inside, np.diff(ends, prepend=-1) - inside

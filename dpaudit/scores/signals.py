@@ -268,6 +268,27 @@ class PoolSignals:
     def __len__(self) -> int:
         return len(self.phi)
 
+    def take(self, rows: BoolArray) -> "PoolSignals":
+        """The signals of some records, by a mask (records,).
+
+        >>> pool = PoolSignals(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([[True, False], [False, True]]))
+        >>> pool.take(np.array([False, True])).phi
+        array([[2.],
+               [4.]])
+        """
+        log_p = self.log_probabilities
+        return replace(
+            self,
+            phi=select_records(self.phi, rows),
+            included=select_records(self.included, rows),
+            labels=None if self.labels is None else self.labels[rows],
+            log_probabilities=None if log_p is None else select_records(log_p, rows),
+            queries=tuple(select_records(query, rows) for query in self.queries),
+            features=None if self.features is None else self.features[rows],
+            query_log_probabilities=tuple(select_records(query, rows) for query in self.query_log_probabilities),
+            checkpoints=tuple(select_records(checkpoint, rows) for checkpoint in self.checkpoints),
+        )
+
     def _view(self, phi: FloatArray, model: int, rest: list[int], log_p: FloatArray | None) -> Signals:
         return Signals(
             _row(phi, model), self.labels, _row(log_p, model), some_rows(phi, rest), some_rows(self.included, rest)

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from dpaudit.runtime.errors import InputError
-from dpaudit.runtime.out_of_core import releasing, require_finite
-from dpaudit.scores.roc import Roc, pooled_rates
-from dpaudit.scores.scores import Scores
+from dpaudit.runtime.out_of_core import require_finite
+from dpaudit.scores.ordered import OrderedPool
 
 
 @dataclass(frozen=True)
@@ -91,16 +90,16 @@ def over_targets(scores: object, included: object, *, fprs: Sequence[float]) -> 
             f"scores and membership must have shape (models, records) with 2 models or more, got {values.shape} and "
             f"{member.shape}."
         )
+    pool = OrderedPool.of(values, member)
     aucs, advantages, floors = [], [], []
     tprs: list[list[float | None]] = [[] for _ in fprs]
-    for row, truth in releasing(zip(values, member, strict=True), values):
-        roc = Roc.of(Scores.join(row, truth))
-        aucs.append(roc.auc)
-        advantages.append(roc.advantage)
-        floors.append(roc.fpr_floor)
+    for target in pool:
+        aucs.append(target.auc)
+        advantages.append(target.advantage)
+        floors.append(1 / target.nonmember.size)
         for fpr, at in zip(fprs, tprs, strict=True):
-            at.append(roc.expected_tpr_at(fpr))
-    pooled_auc, pooled_tprs = pooled_rates(values, np.asarray(member, bool), fprs)
+            at.append(target.expected_tpr_at(fpr))
+    pooled_auc, pooled_tprs = pool.pooled_rates(fprs)
     means = tuple(_mean_where_known(at) for at in tprs)
     return OverTargets(
         targets=len(aucs),

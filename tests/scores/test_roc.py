@@ -1,7 +1,5 @@
 """The ROC against scikit-learn, brute force and published intervals."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,8 +8,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from dpaudit.runtime.errors import InputError
-from dpaudit.runtime.out_of_core import within
-from dpaudit.scores.roc import Roc, auc, auc_standard_error, pooled_rates
+from dpaudit.scores.roc import Roc, auc_standard_error
 from dpaudit.scores.scores import Scores
 
 TIED = st.lists(st.integers(0, 5).map(float), min_size=1, max_size=30)
@@ -112,32 +109,3 @@ def test_a_standard_error_needs_two_of_each() -> None:
     """One member gives no variance; the message says how many there are."""
     with pytest.raises(InputError, match="2 members and 2 non-members, got 1 and 2"):
         auc_standard_error(Scores(np.ones(1), np.zeros(2)))
-
-
-@pytest.mark.parametrize("ties", [False, True])
-def test_pooled_rates_are_those_of_the_whole_curve(ties: bool, tmp_path: Path) -> None:
-    """From scores in many small ranges on disk: AUC and TPRs of the curve of all scores together, ties and all."""
-    rng = np.random.default_rng(6)
-    member = rng.random((6, 500)) < 0.5
-    scores = rng.normal(size=member.shape) + member
-    if ties:
-        scores = np.round(scores)
-    whole = Roc.of(Scores(scores[member], scores[~member]))
-    fprs = (0.1, 0.01, 0.0001)
-    found = set()
-    for memory in (None, 100_000, 2000):
-        with within(memory, tmp_path):
-            found.add(pooled_rates(scores, member, fprs))
-    ((auc, tprs),) = found
-    assert auc == pytest.approx(roc_auc_score(member.ravel(), scores.ravel()), abs=1e-12)
-    assert tprs == tuple(whole.tpr_at(fpr).tpr for fpr in fprs)
-
-
-def test_the_area_by_ranks_is_that_of_the_curve() -> None:
-    """Ties and all; what has one side only is refused."""
-    rng = np.random.default_rng(5)
-    for _ in range(20):
-        scores, truth = rng.integers(0, 6, 50).astype(float), rng.random(50) < 0.4
-        assert auc(scores, truth) == pytest.approx(Roc.of(Scores.join(scores, truth)).auc, rel=1e-12)
-    with pytest.raises(InputError, match="needs members and non-members, got 3 members of 3 records"):
-        auc(np.zeros(3), np.ones(3, bool))
