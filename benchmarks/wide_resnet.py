@@ -1,9 +1,9 @@
 """A wide residual network trained as the code of Carlini et al. (2022), arXiv 2112.03570, and RMIA's authors train it.
 
 For a plan: trainer = "function" and train = "benchmarks.wide_resnet:train", see rmia_cifar10.toml. Depth 28, width 2
-(Zagoruyko and Komodakis (2016), arXiv 1605.07146), 100 epochs in batches of 256, SGD with momentum 0.9, a learning rate of
-0.1·cos(7π/16 · progress) that rises from 0 over the first hundredth, weight decay 0.0005, images mirrored at random and
-shifted by up to 4 pixels, and predictions by the moving average of the weights (0.999 a step).
+(Zagoruyko and Komodakis (2016), arXiv 1605.07146), 100 epochs in batches of 256, SGD with momentum 0.9, a learning rate
+of 0.1·cos(7π/16 · progress) that rises from 0 over the first hundredth, weight decay 0.0005, images mirrored at random
+and shifted by up to 4 pixels, and predictions by the moving average of the weights (0.999 a step).
 """
 
 from collections.abc import Callable, Iterator
