@@ -24,8 +24,8 @@ def wide_resnet() -> Any:
     return wide_resnet
 
 
-def test_the_network_has_the_published_size(wide_resnet: Any) -> None:
-    """Depth 28 and width 2 have 1.5 million weights, Zagoruyko and Komodakis (2016), by the layers 1,467,610.
+def test_the_network_has_the_size_that_its_layers_call_for(wide_resnet: Any) -> None:
+    """Depth 28 and width 2 have 1,467,610 trained numbers, counted from Zagoruyko and Komodakis (2016).
 
     Convolutions: 3x3 of 3 to 16; in each of three groups of width c from b, 3x3 of b to c, seven of c to c, and 1x1 of
     b to c. Normalisation: two numbers for each channel that goes in. Head: 128 to 10 with a bias.
