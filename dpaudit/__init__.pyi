@@ -1,5 +1,4 @@
 from .accounting.claim import Claim as Claim
-from .audits.attack import References as References
 from .audits.attack import attack_model as attack_model
 from .audits.experiment.audit import audit_experiment as audit_experiment
 from .audits.experiment.planted import plant_canaries as plant_canaries
@@ -9,6 +8,7 @@ from .audits.plan import Plan as Plan
 from .audits.plan import load_plan as load_plan
 from .audits.predictions import attack_predictions as attack_predictions
 from .audits.predictions import audit_predictions as audit_predictions
+from .audits.references import References as References
 from .audits.run import run as run
 from .audits.score import audit_scores as audit_scores
 from .audits.statement import StatementKeywords as StatementKeywords

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,6 +13,8 @@ from typing_extensions import Unpack
 
 from dpaudit.audits.likeness import likeness
 from dpaudit.audits.membership.reference_models import observed_pool, target_signals
+from dpaudit.audits.membership.views import Queried
+from dpaudit.audits.references import References, divided, read_further
 from dpaudit.audits.score import AboutModel
 from dpaudit.audits.signals import attack_signals, utility_of
 from dpaudit.audits.statement import StatementKeywords, refuse_unknown, stated
@@ -29,10 +31,9 @@ from dpaudit.data.given import (
     side_by_side,
 )
 from dpaudit.data.inclusion import complementary_pairs
-from dpaudit.data.load import has_column
+from dpaudit.data.queries import Query
 from dpaudit.data.table_columns import named
 from dpaudit.results.result import Result
-from dpaudit.runtime import check
 from dpaudit.runtime.check import FloatArray
 from dpaudit.runtime.errors import InputError
 from dpaudit.runtime.jax import refuse_unbound
@@ -46,36 +47,7 @@ from dpaudit.training.model_inputs import one_array
 from dpaudit.training.onnx_model import OnnxModel
 from dpaudit.training.reference_models.pool import Pool
 from dpaudit.training.torch_module import module_outputs
-from dpaudit.training.trainer import Trainer
 from dpaudit.training.trainer_of_file import trainer_from
-
-
-@dataclass(frozen=True)
-class References:
-    """What the attacker has besides the target: more records from the same source, and models of its own.
-
-    Args:
-        recipe: how the target was trained: a trainer, or for a model file the parameters of one (``trainer`` and what
-            is not in the file: ``epochs``, ``batch_size``, the noise). The architecture, and where it fits the
-            optimizer, its learning rate and momentum, are read from the file. None trains no reference models.
-        data: further records from the same source, none of which is a member; None when there are none.
-        models: how many to train, an even number from 4 on.
-        records: how many records the target was trained on; the references get as many where the data allow it.
-            None: as many as there are members.
-    """
-
-    recipe: Trainer | Mapping[str, Any] | None = None
-    data: Given | None = None
-    models: int = 16
-    records: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.recipe is None and self.data is None:
-            raise InputError("references need a recipe to train models with, further data, or both.")
-        if self.models % 2 or self.models < 4:
-            raise InputError(f"references must be an even number from 4 on, got {self.models}.")
-        if self.records is not None:
-            check.integer("records", self.records, at_least=2)
 
 
 class ModelKeywords(StatementKeywords, total=False):
@@ -87,6 +59,8 @@ class ModelKeywords(StatementKeywords, total=False):
         drop: columns of such files that are no features.
         folder: where trained reference models are kept and found again; None, the default, keeps nothing.
         progress: where long steps say how far they are.
+        queries: copies of each record to ask the model and its references about too, for the attacks that use
+            several.
         trust_code: run the code a Lambda layer in the file, or a SavedModel, holds. False.
         imports: modules to import first, which register the model's own classes with Keras.
     """
@@ -95,6 +69,7 @@ class ModelKeywords(StatementKeywords, total=False):
     drop: Sequence[str]
     folder: Path | None
     progress: Progress | None
+    queries: Sequence[Query]
     trust_code: bool
     imports: Sequence[str]
 
@@ -129,10 +104,10 @@ def attack_model(
         slices: further columns to slice the records by: names of columns that the files have (a column of numbers
             stays a feature, one of words is none), or the columns themselves, each with one value per record, members
             first.
-        keywords: ``label``, ``drop``, ``folder``, ``progress``, ``trust_code`` and ``imports`` of `ModelKeywords`;
-            ``epsilon``, ``delta``, ``confidence``, ``chosen_by``, ``probability``, ``users``, ``adjacency``, ``name``
-            and ``seed`` of `StatementKeywords`. ``users`` may be the name of a column that the files have and that is
-            no feature, or one value per record, members first; nothing is sliced then.
+        keywords: ``label``, ``drop``, ``folder``, ``progress``, ``queries``, ``trust_code`` and ``imports`` of
+            `ModelKeywords`; ``epsilon``, ``delta``, ``confidence``, ``chosen_by``, ``probability``, ``users``,
+            ``adjacency``, ``name`` and ``seed`` of `StatementKeywords`. ``users`` may be the name of a column that the
+            files have and that is no feature, or one value per record, members first; nothing is sliced then.
 
     Returns:
         A result like that of `dpaudit.run`: the same report and gates work on it.
@@ -185,7 +160,7 @@ def attack_model(
     user = users if isinstance(users, str) else None
     inside = read(members, "members", task, columns, user, label=label, drop=drop)
     outside = read(nonmembers, "nonmembers", task, columns, user, label=label, drop=drop)
-    further = _further(references, task, columns, user, label=label, drop=drop, read=read)
+    further = read_further(references, task, columns, user, label=label, drop=drop, read=read)
     inside, outside, *others = aligned([inside, outside, *([] if further is None else [further])])
     if isinstance(loaded, OnnxModel):
         loaded, (inside, outside, *others) = loaded.by_class([inside, outside, *others])
@@ -212,18 +187,36 @@ def attack_model(
     data = AsData.of(seen_as, labels, member, users=statement.users, seed=derive_seed(seed, "as data"))
     outputs = predict_outputs(predict, audited_records)
     audited_records = _as_many_classes(audited_records, outputs)
-    pool, population, rows = None, None, None
+    records, population = audited_records, None
     if references is not None:
-        records, population = _divided(references, further, audited_records, len(inside), seed=seed)
-        if recipe is not None:
-            assert not isinstance(recipe, Mapping)  # a file made a trainer of it, a function refused it
-            included = complementary_pairs(references.models, len(records), seed=derive_seed(seed, "pairs"))
-            with nullcontext(folder) if folder is not None else TemporaryDirectory() as kept:
-                wanted = Pool(recipe, records, included, population, derive_seed(seed, "references"), Path(kept))
-                pool = observed_pool(wanted, progress)
-            rows = np.arange(len(records)) < len(audited_records)
-    seen = None if population is None else predict_outputs(predict, population)
-    signals = target_signals(outputs, audited_records, population, seen, kind=kind, pool=pool, rows=rows)
+        records, population = divided(references, further, audited_records, len(inside), seed=seed)
+    queries = keywords.get("queries", ())
+    # Where there is no population one record takes its place; what is seen of it there is not used.
+    aside = audited_records.take(np.arange(1)) if population is None else population
+    queried = Queried.of(audited_records, aside, queries, seed=derive_seed(seed, "queries"))
+    asked = queried.everything if queries or population is not None else None
+    pool, rows = None, None
+    if references is not None and recipe is not None:
+        assert not isinstance(recipe, Mapping)  # a file made a trainer of it, a function refused it
+        included = complementary_pairs(references.models, len(records), seed=derive_seed(seed, "pairs"))
+        with nullcontext(folder) if folder is not None else TemporaryDirectory() as kept:
+            wanted = Pool(recipe, records, included, asked, derive_seed(seed, "references"), Path(kept))
+            pool = observed_pool(wanted, progress)
+        rows = np.arange(len(records)) < len(audited_records)
+    seen = None if asked is None else predict_outputs(predict, asked)
+    first = slice(len(aside))
+    plain = pool if pool is None or pool.population is None else replace(pool, population=pool.population[:, first])
+    signals = target_signals(
+        outputs,
+        audited_records,
+        population,
+        None if seen is None else seen[first],
+        kind=kind,
+        pool=plain,
+        rows=rows,
+    )
+    if seen is not None:
+        signals = replace(signals, queries=queried.signals(seen, audited_records, kind, signals.included, pool))
     utility = utility_of(task, signals, outputs, audited_records.labels, member)
     alike = None
     if pool is not None and recipe is not None:
@@ -259,24 +252,6 @@ def _columns_given(loaded: GivenModel | None, records: Dataset) -> list[str]:
     return [f"The model got the columns in the order of {records.name}: {named(records.columns)}."]
 
 
-def _further(
-    references: References | None,
-    task: Task,
-    columns: Sequence[str],
-    user: str | None,
-    *,
-    label: str | Sequence[str],
-    drop: Sequence[str],
-    read: Callable[..., Dataset],
-) -> Dataset | None:
-    """The reference data, without the column of users where it has one: nobody is judged by it."""
-    if references is None or references.data is None:
-        return None
-    data = references.data
-    beside = user if isinstance(data, str | Path) and user is not None and has_column(Path(data), user) else None
-    return read(data, "reference data", task, columns, beside, label=label, drop=drop)
-
-
 def _as_many_classes(records: Dataset, outputs: FloatArray) -> Dataset:
     """Records with as many classes as the model has outputs: those of a class that no record has count as well."""
     if records.task != "multiclass" or outputs.ndim != 2:
@@ -287,23 +262,3 @@ def _as_many_classes(records: Dataset, outputs: FloatArray) -> Dataset:
             "which output is which class is not known; write the labels as class numbers."
         )
     return replace(records, class_count=max(records.outputs, outputs.shape[1]))
-
-
-def _divided(
-    references: References, further: Dataset | None, audited_records: Dataset, members: int, *, seed: int
-) -> tuple[Dataset, Dataset | None]:
-    """Records that reference models are trained on halves of, and a population that no model has seen.
-
-    The first are the audited records, filled up from the further ones to twice the size of the target's training
-    data. The second is what is left, at least a fifth of the further records.
-    """
-    if further is None:
-        return audited_records, None
-    refuse_overlap(audited_records, further)
-    wanted = 2 * (references.records or members) if references.recipe is not None else 0
-    used = int(np.clip(wanted - len(audited_records), 0, len(further) - -(-len(further) // 5)))
-    order = np.random.default_rng(derive_seed(seed, "reference data")).permutation(len(further))
-    population = further.take(order[used:])
-    if not used:
-        return audited_records, population
-    return concatenate_datasets(audited_records, further.take(order[:used]), audited_records.name), population

@@ -8,7 +8,7 @@ import typer
 from dpaudit.cli.options import ChosenByOption, Json, Out, Probability, Quiet, Seed, UserColumn
 
 if TYPE_CHECKING:
-    from dpaudit.audits.attack import References
+    from dpaudit.audits.references import References
 
 
 def attack(
@@ -64,6 +64,14 @@ def attack(
     ] = None,
     references: Annotated[int, typer.Option(help="Reference models to train by the recipe.")] = 16,
     attacks: Annotated[list[str] | None, typer.Option("--attack", help="Only this attack; may be repeated.")] = None,
+    query: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--query",
+            help="With --model: also ask about copies of each record, for attacks that use several queries: "
+            "noise:SCALE, noise:SCALE:COPIES, flip or shift:DOWN:RIGHT; may be repeated.",
+        ),
+    ] = None,
     slices: Annotated[
         list[str] | None, typer.Option("--slice", help="Also say who is exposed by this column; may be repeated.")
     ] = None,
@@ -105,6 +113,7 @@ def attack(
     from dpaudit.audits.text.run import audit_text
     from dpaudit.cli.output import finish
     from dpaudit.data.prediction_files import read_features, read_predictions
+    from dpaudit.data.queries import parse_query
     from dpaudit.runtime.errors import InputError
     from dpaudit.runtime.progress import on_standard_error
 
@@ -123,6 +132,8 @@ def attack(
         probability=probability,
         seed=seed,
     )
+    if query and (token_logprobs is not None or experiment is not None or given):
+        raise InputError("--query goes with --model, --members and --nonmembers.")
     if token_logprobs is not None:
         said = (model, members, nonmembers, predictions, experiment, features, recipe, outputs, task)
         if any(each is not None for each in said):
@@ -204,6 +215,7 @@ def attack(
             task=task,  # type: ignore[arg-type]  # likewise
             **stated,
             slices=slices or (),
+            queries=[parse_query(text) for text in query or ()],
             label=labels or "label",
             drop=drop or (),
             folder=None if out is None else out / "references",
@@ -226,7 +238,7 @@ def _one(labels: str | list[str] | None) -> str | None:
 
 
 def _references(recipe: Path | None, data: Path | None, models: int) -> "References | None":
-    from dpaudit.audits.attack import References
+    from dpaudit.audits.references import References
     from dpaudit.runtime.files import parse_toml, read_text
 
     if recipe is None and data is None:

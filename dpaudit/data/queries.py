@@ -102,6 +102,33 @@ class Shift(Strict):
 Query = Annotated[Noise | Flip | Shift, Field(discriminator="kind")]
 
 
+def parse_query(text: str) -> Noise | Flip | Shift:
+    """A query as a command takes it: its kind, then its numbers in order, between colons.
+
+    Raises:
+        InputError: it is none.
+
+    >>> parse_query("noise:0.05:4"), parse_query("shift:0:1")
+    (Noise(scale=0.05, copies=4, kind='noise'), Shift(down=0, right=1, kind='shift'))
+    """
+    kind, *rest = text.split(":")
+    try:
+        numbers = [float(each) for each in rest]
+    except ValueError as error:
+        raise InputError(f"the query {text!r} has something else than a number between its colons.") from error
+    whole = [int(each) for each in numbers[1 if kind == "noise" else 0 :] if each.is_integer()]
+    match kind, len(numbers), len(whole):
+        case "noise", 1, 0:
+            return Noise(numbers[0])
+        case "noise", 2, 1:
+            return Noise(numbers[0], copies=whole[0])
+        case "flip", 0, 0:
+            return Flip()
+        case "shift", 2, 2:
+            return Shift(down=whole[0], right=whole[1])
+    raise InputError(f"{text!r} is no query; it is noise:SCALE, noise:SCALE:COPIES, flip or shift:DOWN:RIGHT.")
+
+
 def _images(features: Features, what: str) -> None:
     if features.ndim != 4:
         raise InputError(

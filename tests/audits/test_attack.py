@@ -1,14 +1,18 @@
 """The door for a trained model: what goes in, what comes out, and what is refused."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from dpaudit.audits.attack import References, attack_model
+from dpaudit.audits.attack import attack_model
 from dpaudit.audits.predictions import attack_predictions, audit_predictions
+from dpaudit.audits.references import References
 from dpaudit.data.dataset import Dataset
+from dpaudit.data.given import Given
+from dpaudit.data.queries import Noise
 from dpaudit.results.result import result_from_json
 from dpaudit.runtime.errors import InputError
 from dpaudit.training.trainer import TrainedModel
@@ -38,6 +42,14 @@ class Memory:
             return np.stack([0 * margin, margin * sign], axis=1)
 
         return TrainedModel(predict, {})
+
+
+class Rounded(Memory):
+    """The same, which knows a record again from a copy with little noise."""
+
+    def __call__(self, dataset: Dataset, included: np.ndarray, *, seed: int) -> TrainedModel:  # type: ignore[type-arg]
+        model = super().__call__(replace(dataset, features=dataset.features.round(2)), included, seed=seed)
+        return TrainedModel(lambda features: model.predict(features.round(2)), {})
 
 
 def target() -> TrainedModel:
@@ -92,6 +104,23 @@ def test_references_serve_the_attacks_that_need_them() -> None:
     assert found["auto"].version == "base/1"
     assert found["rmia"].auc > 0.7
     assert [one.attack for one in result.membership.skipped] == ["quantile"]  # 100 records are too few for it
+
+
+@pytest.mark.parametrize("further", [None, FURTHER])
+def test_queries_serve_the_attacks_over_several(further: Given | None) -> None:
+    """With copies of the records every attack over queries runs, population or none; without any it is refused."""
+    attacks = ["ranges", "label-only", "multi-signal-lira"]
+    references = References(Rounded(), further, models=8)
+    model = Rounded()(Dataset("all", X, Y), np.arange(600) < 200, seed=99).predict
+    result = attack_model(
+        model, MEMBERS, OTHERS, references=references, attacks=attacks, queries=[Noise(1e-6, copies=2)]
+    )
+    assert result.membership is not None
+    found = {one.attack: one.auc for one in result.membership.attacks}
+    assert list(found) == attacks
+    assert min(found.values()) > 0.6
+    with pytest.raises(InputError, match="needs queries"):
+        attack_model(model, MEMBERS, OTHERS, references=references, attacks=["ranges"])
 
 
 def test_further_data_alone_are_a_population() -> None:

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dpaudit.audits.attack import References, attack_model
+from dpaudit.audits.attack import attack_model
 from dpaudit.audits.likeness import unlike
+from dpaudit.audits.references import References
 from dpaudit.results.result import Utility
 from tests.audits.test_attack import MEMBERS, OTHERS
 

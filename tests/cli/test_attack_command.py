@@ -41,6 +41,13 @@ def test_arrays_in_json_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert {one["attack"] for one in result["membership"]["skipped"]} >= {"lira", "attack-p", "quantile"}
 
 
+def test_queries_are_of_a_model(tmp_path: Path) -> None:
+    """Stored predictions cannot be asked again."""
+    files = [table(tmp_path / "in.csv", 0.9), table(tmp_path / "out.csv", 0.6)]
+    with pytest.raises(InputError, match="--query goes with --model"):
+        attack(predictions=files, query=["noise:0.1"])
+
+
 def test_slices_by_a_column_of_the_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Members give themselves away in one town only: that town's slice has an AUC of 1, the other's of one half."""
     rng = np.random.default_rng(3)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dpaudit.data.queries import Flip, Noise, Shift
+from dpaudit.data.queries import Flip, Noise, Shift, parse_query
 from dpaudit.runtime.errors import InputError
 
 IMAGE = np.arange(12, dtype=np.float32).reshape(1, 3, 4, 1)
@@ -48,3 +48,36 @@ def test_a_shift_by_nothing_and_noise_without_scale_are_refused() -> None:
         Shift()
     with pytest.raises(InputError, match="scale"):
         Noise(0.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "query"),
+    [
+        ("noise:0.1", Noise(0.1)),
+        ("noise:0.1:3", Noise(0.1, copies=3)),
+        ("flip", Flip()),
+        ("shift:-1:2", Shift(down=-1, right=2)),
+    ],
+)
+def test_a_command_names_a_query_by_its_kind_and_numbers(text: str, query: object) -> None:
+    """The same values as in a plan."""
+    assert parse_query(text) == query
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("noise", "is no query; it is noise:SCALE"),
+        ("noise:0.1:2.5", "is no query"),
+        ("noise:often", "something else than a number"),
+        ("noise:-1", "scale must be"),
+        ("shift:0:0", "needs down or right"),
+        ("shift:1", "is no query"),
+        ("flip:2", "is no query"),
+        ("blur:1", "is no query"),
+    ],
+)
+def test_what_is_no_query_is_refused(text: str, said: str) -> None:
+    """One line with the forms, or the query's own refusal."""
+    with pytest.raises(InputError, match=said):
+        parse_query(text)

@@ -169,6 +169,9 @@ NOT_HERE = {
     "dpaudit report RUN --mlflow http://localhost:5000": "needs a server; test_to_mlflow.py has a stand-in",
     "dpaudit verify --claims examples/digits.claims.toml": "judges the demo; test_examples.py runs both",
     "dpaudit power --claimed 2 --suspected 4": "typed in test_pages.py, with the numbers that docs/bounds.md gives",
+    "dpaudit run benchmarks/rmia_cifar10.toml --trust --set data.source=cifar10.npz": "needs CIFAR-10 and a GPU",
+    "dpaudit run benchmarks/rmia_cifar10.toml --trust --set data.source=images.npz --set "
+    "model.wide-resnet.train=benchmarks.wide_resnet:small": "minutes, and its figures are on the page",
     "make bench": PEERS,
     "make bench-scaling": "measures for minutes; what it calls is `benchmarks/scaling.py`",
     "make bench-training": PEERS,

@@ -328,7 +328,8 @@ def test_classes_of_the_user_are_found_where_they_are_registered(tmp_path: Path,
 
 def test_saved_models(tmp_path: Path) -> None:
     """A SavedModel runs when it is trusted, predicts the same, and cannot tell how it was trained."""
-    from dpaudit.audits.attack import References, attack_model
+    from dpaudit.audits.attack import attack_model
+    from dpaudit.audits.references import References
     from dpaudit.runtime.tensorflow import keras
     from dpaudit.training.saved_model import load_saved_model
 

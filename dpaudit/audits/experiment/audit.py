@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 from typing_extensions import TypedDict, Unpack
 
-from dpaudit.audits.attack import ModelKeywords, References, attack_model
+from dpaudit.audits.attack import ModelKeywords, attack_model
 from dpaudit.audits.experiment.heldout import better_than_expected, refuse_seen_canaries
 from dpaudit.audits.experiment.joined import join_inclusions
 from dpaudit.audits.experiment.predictions import LOSS, JoinedPredictions, join_predictions
 from dpaudit.audits.experiment.sealed import INCLUSION, Experiment, open_experiment
 from dpaudit.audits.predictions import audit_predictions
+from dpaudit.audits.references import References
 from dpaudit.audits.score import audit_scores
 from dpaudit.audits.statement import StatementKeywords, refuse_unknown
 from dpaudit.data.dataset import Task

@@ -11,8 +11,10 @@ import numpy as np
 
 from dpaudit.data.dataset import Dataset
 from dpaudit.data.queries import Query
+from dpaudit.runtime.check import BoolArray, FloatArray
 from dpaudit.runtime.errors import InputError
-from dpaudit.scores.signals import PoolSignals
+from dpaudit.scores.from_outputs import OutputKind, observe
+from dpaudit.scores.signals import PoolSignals, Signals
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,26 @@ class Queried:
             population_features=None if features is None else features[first],
             queries=tuple(seen[:, part] for part in self.parts()),
             query_log_probabilities=() if log_p is None else tuple(log_p[:, part] for part in self.parts()),
+        )
+
+    def signals(
+        self, seen: FloatArray, dataset: Dataset, kind: OutputKind, included: BoolArray, pool: PoolSignals | None
+    ) -> tuple[Signals, ...]:
+        """What the queries show of a target that was asked about ``everything``.
+
+        Args:
+            seen: its outputs, shape (records of ``everything``, outputs).
+            dataset: the records that were asked about.
+            kind: of the outputs.
+            included: which reference was trained on which record, shape (models, records).
+            pool: the references, observed on ``everything`` in place of the population; None without any.
+        """
+        views = [observe(seen[part], dataset.labels, task=dataset.task, kind=kind) for part in self.parts()]
+        if pool is None or pool.population is None:
+            return tuple(views)
+        references = [pool.population[:, part] for part in self.parts()]
+        return tuple(
+            view.with_references(reference, included) for view, reference in zip(views, references, strict=True)
         )
 
     def parts(self) -> list[slice]:
