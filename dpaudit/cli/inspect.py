@@ -275,7 +275,7 @@ def _inspect_mechanism(factory: str, built: Any, wanted: _Wanted, *, out: Path |
 
     from dpaudit.accounting import epsilon
     from dpaudit.accounting.claim import Adjacency, Claim, GaussianSteps, LawSteps, Poisson, Shuffled, Unit
-    from dpaudit.accounting.law import GaussianNoise, TreeNoise, law_from
+    from dpaudit.accounting.law import GaussianNoise, TreeNoise, correlated, law_from
     from dpaudit.accounting.law_epsilon import claim_of_law
     from dpaudit.inspection.built_training import BuiltTraining
     from dpaudit.inspection.findings_table import sights_table, summary, tabulate_findings
@@ -298,7 +298,7 @@ def _inspect_mechanism(factory: str, built: Any, wanted: _Wanted, *, out: Path |
         claimed = epsilon(mechanism, delta=wanted.delta, adjacency=stated.adjacency).epsilon
         source = "the mechanism's own parameters"
         claim = Claim(claimed, wanted.delta, unit, stated.adjacency, source, mechanism)
-    elif wanted.canary_steps:
+    elif wanted.canary_steps and correlated(noise) is None:
         raise InputError(f"--canary-steps measures Gaussian noise only, got --law {wanted.law}.")
     else:
         # A tree takes part in no sampling.

@@ -6,11 +6,13 @@ direction, says which way the coin fell. A mechanism of noise multiplier σ answ
 (`Nasr et al. (2023) <https://arxiv.org/abs/2302.07956>`_, with an exact binomial instead of two union bounds). ε
 follows by the accountant from the steps and the sampler of the claim: the sampler itself is rung 0's business.
 
-Several canaries in one step lie in orthogonal directions, where Gaussian noise is independent: rung 1 tests that.
+Several canaries in one step lie in orthogonal directions, where Gaussian noise is independent: rung 1 tests that. Noise
+that is correlated over the steps is asked in whole trainings (`dpaudit.inspection.correlated_canaries`).
 """
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,6 +27,7 @@ from dpaudit.bounds.hypothesis import Gaussian
 from dpaudit.bounds.lower_bound import Finding, LowerBound, Procedure
 from dpaudit.bounds.sequential import Wealth, sequential
 from dpaudit.bounds.step_canary_power import METHOD, claimed_rate, clips_per_change, composed_epsilon
+from dpaudit.inspection.correlated_canaries import Correlated, Trainings, correlated_law
 from dpaudit.inspection.mechanism import Mechanism, Release, Stated
 from dpaudit.inspection.probe import Probe
 from dpaudit.runtime import check
@@ -66,7 +69,8 @@ class StepCanaries:
     """Fair-coin gradient canaries at every step.
 
     Args:
-        steps: steps that are judged; a pilot of 20 more finds the threshold midway between the two answers.
+        steps: steps that are judged; a pilot of 20 more finds the threshold midway between the two answers. Where noise
+            is correlated over the steps, both are rounded up to whole trainings.
         canaries: canaries in each step, in orthogonal directions.
         placement: ``dense`` over all variables, or the number of the one variable they lie in.
         norm: norm of a canary over the clip norm; beyond 1 it must be clipped.
@@ -93,27 +97,30 @@ class StepCanaries:
         """Audit a mechanism against a claim that says how its steps were composed."""
         start = time.perf_counter()
         level = 1 - check.open_unit("confidence", confidence)
-        if claim.mechanism is None:
-            raise InputError("step canaries need a claim with a mechanism: its steps and sampling compose to ε.")
-        if claim.mechanism.noise_multiplier == 0:
+        ran = claim.mechanism if claim.noise is None else claim.noise
+        law = None if claim.noise is None else correlated_law(claim.noise.noise)
+        if ran is None or (claim.noise is not None and law is None):
+            raise InputError(
+                "step canaries need a claim with Gaussian noise, of independent or correlated steps, and its sampling."
+            )
+        if law != correlated_law(stated.law):
+            raise InputError("claim and mechanism differ in how their noise is correlated over the steps.")
+        if ran.noise_multiplier == 0:
             raise InputError("a claim without noise claims nothing that step canaries could refute.")
         if claim.adjacency != stated.adjacency:
             raise InputError(f"claim and mechanism differ in adjacency: {claim.adjacency} and {stated.adjacency}.")
         subject = mechanism if isinstance(mechanism, Mechanism) else Mechanism(mechanism)
         probe = Probe(subject, stated, level, seed)
         rng = np.random.default_rng([seed, 2])
-        directions = self._directions(probe, rng)
-        pilot_coins, pilot_answers = _run(probe, directions, self.norm, PILOT, rng)
-        if pilot_coins.all() or not pilot_coins.any():
-            raise AuditFailed(f"all {pilot_coins.size} coins of the pilot fell alike; use more canaries in a step.")
-        threshold = (pilot_answers[pilot_coins].mean() + pilot_answers[~pilot_coins].mean()) / 2
-        moved = clips_per_change(claim.adjacency)
-        claimed = claimed_rate(claim, claim.mechanism.noise_multiplier)
+        asked = self._asked(probe, law, rng)
+        moved = clips_per_change(claim.adjacency) * asked.strength
+        claimed = claimed_rate(claim, ran.noise_multiplier / asked.strength)
+        rounds = math.ceil(self.steps / asked.length)
         if self.stop_early:
-            coins, answers = self._until_refuted(probe, directions, threshold, claimed, level, rng)
+            coins, answers = _until_refuted(asked, rounds, claimed, level, rng)
         else:
-            coins, answers = _run(probe, directions, self.norm, self.steps, rng)
-        right, trials = int(((answers > threshold) == coins).sum()), coins.size
+            coins, answers = asked.ask(rounds, rng)
+        right, trials = int(((answers > 0) == coins).sum()), coins.size
         at_most = _ratio(moved, self._separation_at_least(right, trials, level))
         return StepAudit(
             noise_multiplier=_ratio(moved, _separation(coins, answers)),
@@ -127,40 +134,43 @@ class StepCanaries:
                 unit=claim.unit,
                 assumptions=(
                     INDEPENDENCE["steps"],
-                    f"the training had {claim.mechanism.steps} such steps and sampled as claimed",
+                    f"the training had {ran.steps} such steps and sampled as claimed",
                     *(["noise is independent in orthogonal directions"] if self.canaries > 1 else []),
                 ),
                 ceiling=composed_epsilon(claim, _ratio(moved, self._separation_at_least(trials, trials, level))),
                 trials=trials,
                 family=FAMILY,
-                procedure=Procedure("sequential" if self.stop_early else "fixed", (threshold,)),
+                procedure=Procedure("sequential" if self.stop_early else "fixed", asked.thresholds),
             ),
             p_value=self._p_value(right, trials, claimed),
             correct=right,
             trials=trials,
-            steps=len(coins),
+            steps=len(coins) * asked.length,
             seconds=time.perf_counter() - start,
         )
 
-    def _until_refuted(
-        self,
-        probe: Probe,
-        directions: FloatArray,
-        threshold: float,
-        claimed: float,
-        level: float,
-        rng: np.random.Generator,
-    ) -> tuple[BoolArray, FloatArray]:
-        """Step by step, until a gambler against the claim is rich enough or the steps are over."""
-        wealth = Wealth(claimed)
-        coins: list[BoolArray] = []
-        answers: list[FloatArray] = []
-        while len(coins) < self.steps and not wealth.refutes(level):
-            fell, said = _run(probe, directions, self.norm, 1, rng)
-            wealth = wealth.observe(correct=int(((said > threshold) == fell).sum()), trials=fell.size)
-            coins.append(fell[0])
-            answers.append(said[0])
-        return np.array(coins), np.array(answers)
+    def _asked(self, probe: Probe, law: Correlated | None, rng: np.random.Generator) -> "_Asked":
+        """The pilot, and what is asked after it."""
+        directions = self._directions(probe, rng)
+        if law is not None:
+            trainings = Trainings(probe, directions, self.norm, law)
+            plan, filters = trainings.pilot(math.ceil(PILOT / law.steps), rng)
+
+            def whole(count: int, rng: np.random.Generator) -> tuple[BoolArray, FloatArray]:
+                coins, answers = zip(*(trainings.answers(plan, filters, rng) for _ in range(count)), strict=True)
+                return np.stack(coins), np.stack(answers)
+
+            return _Asked(whole, plan.strength, law.steps, tuple(filters.thresholds.tolist()))
+        coins, answers = _run(probe, directions, self.norm, PILOT, rng)
+        if coins.all() or not coins.any():
+            raise AuditFailed(f"all {coins.size} coins of the pilot fell alike; use more canaries in a step.")
+        threshold = float(answers[coins].mean() + answers[~coins].mean()) / 2
+
+        def alone(count: int, rng: np.random.Generator) -> tuple[BoolArray, FloatArray]:
+            coins, answers = _run(probe, directions, self.norm, count, rng)
+            return coins, answers - threshold
+
+        return _Asked(alone, 1.0, 1, (threshold,))
 
     def _separation_at_least(self, right: int, trials: int, level: float) -> float:
         """Lower confidence bound on the distance of the answers; holds at every stopping time with ``stop_early``."""
@@ -191,6 +201,38 @@ class StepCanaries:
         directions = np.zeros((self.canaries, probe.coordinates))
         directions[:, part] = basis.T
         return directions
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """How canaries are asked once the pilot is over.
+
+    Args:
+        ask: a number of rounds -> inclusions and answers, (rounds, canaries); an answer above 0 says "included".
+        strength: distance of the two answers over that of one Gaussian release, at most.
+        length: steps of a round.
+        thresholds: that were taken off the answers.
+    """
+
+    ask: Callable[[int, np.random.Generator], tuple[BoolArray, FloatArray]]
+    strength: float
+    length: int
+    thresholds: tuple[float, ...]
+
+
+def _until_refuted(
+    asked: _Asked, rounds: int, claimed: float, level: float, rng: np.random.Generator
+) -> tuple[BoolArray, FloatArray]:
+    """Round by round, until a gambler against the claim is rich enough or the rounds are over."""
+    wealth = Wealth(claimed)
+    coins: list[BoolArray] = []
+    answers: list[FloatArray] = []
+    while len(coins) < rounds and not wealth.refutes(level):
+        fell, said = asked.ask(1, rng)
+        wealth = wealth.observe(correct=int(((said > 0) == fell).sum()), trials=fell.size)
+        coins.append(fell[0])
+        answers.append(said[0])
+    return np.array(coins), np.array(answers)
 
 
 def find_contradiction(found: StepAudit, stated: Stated, claim: Claim, *, level: float) -> list[Finding]:
@@ -244,5 +286,5 @@ def _separation(coins: BoolArray, answers: FloatArray) -> float:
     return gap / spread if spread > 0 else math.inf
 
 
-def _ratio(distance: int, separation: float) -> float:
+def _ratio(distance: float, separation: float) -> float:
     return distance / separation if separation > 0 else math.inf

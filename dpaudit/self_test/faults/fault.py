@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from dpaudit.accounting.claim import Claim, GaussianSteps, Poisson
+from dpaudit.accounting.claim import Claim, GaussianSteps, LawSteps, Poisson, Shuffled
 from dpaudit.accounting.composed import epsilon_under
 from dpaudit.bounds.lower_bound import Finding
 
@@ -13,6 +13,18 @@ from dpaudit.bounds.lower_bound import Finding
 DP_SGD_CLAIM = Claim(1.83, 1e-5, "record", "add-remove", "PLD accountant", GaussianSteps(1.0, 1000, Poisson(0.01)))
 # The federated training: 5 % of the clients in each of 100 rounds, z 1.
 FEDERATED_CLAIM = Claim(3.50, 1e-5, "user", "add-remove", "PLD accountant", GaussianSteps(1.0, 100, Poisson(0.05)))
+# One training of 64 steps with noise that is correlated over them: batches of a sixteenth, and one epoch of a tree.
+BANDED_CLAIM = Claim(
+    7.31,
+    1e-5,
+    "record",
+    "add-remove",
+    "PLD accountant",
+    noise=LawSteps("banded:1,0.5,0.25,0.125:64", 1.0, 64, Poisson(1 / 16)),
+)
+TREE_CLAIM = Claim(
+    15.2, 1e-5, "record", "zero-out", "Rényi accountant", noise=LawSteps("tree:64", 1.0, 64, Shuffled(64))
+)
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,16 @@ def steps(build: Callable[[int], tuple[Mechanism, Stated]], count: int, seed: in
     return Detection("step canaries" if audit.p_value < LEVEL else "", audit.noise_multiplier)
 
 
+def correlated_steps(
+    build: Callable[[int], tuple[Mechanism, Stated]], claim: Claim, count: int, seed: int
+) -> Detection:
+    """Step canaries in ``count`` steps of correlated noise, against the claim of its law."""
+    subject, stated = build(seed)
+    stated = replace(stated, adjacency=claim.adjacency)
+    audit = StepCanaries(steps=count)(subject, stated, claim, confidence=1 - LEVEL, seed=seed)
+    return Detection("step canaries" if audit.p_value < LEVEL else "", audit.noise_multiplier)
+
+
 def dp_sgd(seed: int, **parts: Any) -> tuple[Mechanism, Stated]:
     """`BreakableDpSgd` with some parts replaced, and what it states."""
     subject = BreakableDpSgd(seed=seed, **parts)

@@ -7,7 +7,7 @@ from dpaudit.inspection.mechanism import Mechanism
 from dpaudit.self_test.faults import inspections, traces, unusual
 from dpaudit.self_test.faults import recorded_federations as recorded
 from dpaudit.self_test.faults.dp_sgd import BreakableDpSgd
-from dpaudit.self_test.faults.fault import DP_SGD_CLAIM, Detection
+from dpaudit.self_test.faults.fault import BANDED_CLAIM, DP_SGD_CLAIM, TREE_CLAIM, Detection
 from dpaudit.self_test.faults.opacus import HERE, RIGHT_OF_OPACUS
 from dpaudit.self_test.faults.rung_0 import RECIPE
 from dpaudit.trace import ServerStep
@@ -78,6 +78,14 @@ RIGHT: dict[str, tuple[Callable[[int], Detection], bool]] = {
     "DP-FedAvg, fixed clip, step canaries": (partial(inspections.rounds, {"adapt": 0.0}, CANARY_STEPS), False),
     "DP-FedAvg, adaptive clip, step canaries": (partial(inspections.rounds, {"adapt": 0.2}, CANARY_STEPS), False),
     "DP-SGD, step canaries": (partial(inspections.steps, inspections.dp_sgd, CANARY_STEPS), False),
+    "DP-SGD, banded matrix noise, step canaries": (
+        partial(inspections.correlated_steps, unusual.RIGHT["banded matrix noise"], BANDED_CLAIM, 640),
+        False,
+    ),
+    "DP-SGD, tree noise, step canaries": (
+        partial(inspections.correlated_steps, unusual.RIGHT["tree noise"], TREE_CLAIM, 640),
+        False,
+    ),
     **{
         f"TensorFlow Privacy {words}, step canaries": (partial(inspections.optimizer_steps, name, CANARY_STEPS), True)
         for name, words in (

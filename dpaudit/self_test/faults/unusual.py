@@ -78,23 +78,32 @@ def _rounded(noisy: list[FloatArray], _: dict[str, Any]) -> list[FloatArray]:
     return [np.round(g, 2) for g in noisy]
 
 
-def of_law(law: Law) -> BuildStated:
-    """DP-SGD with noise of the law that it states; correlated noise from its first step on when it is built anew."""
+def of_law(law: Law, *, root: FloatArray | None = None, again: int | None = None) -> BuildStated:
+    """DP-SGD with noise of the law that it states; correlated noise from its first step on when it is built anew.
+
+    ``root``: what independent draws are really multiplied by over the steps. ``again``: steps after which the draws are
+    used again.
+    """
 
     def build(seed: int) -> tuple[Mechanism, Stated]:
         streams = iter(range(1_000_000 * seed, 1_000_000 * (seed + 1)))
 
         def start() -> Mechanism:
-            return Mechanism(_with_law(law, np.random.default_rng(next(streams))), name=f"DP-SGD, {law.words} noise")
+            return Mechanism(
+                _with_law(law, np.random.default_rng(next(streams)), root, again), name=f"DP-SGD, {law.words} noise"
+            )
 
         return replace(start(), fresh=start), Stated(2.0, 1.0, 32.0, law=law)
 
     return build
 
 
-def _with_law(law: Law, rng: np.random.Generator) -> Callable[[Sequence[Array]], list[FloatArray]]:
+def _with_law(
+    law: Law, rng: np.random.Generator, root: FloatArray | None, again: int | None
+) -> Callable[[Sequence[Array]], list[FloatArray]]:
     covariance = correlated(law)
-    root = None if covariance is None else np.linalg.cholesky(covariance)
+    if root is None and covariance is not None:
+        root = np.linalg.cholesky(covariance)
     past: list[FloatArray] = []
 
     def draw(size: int) -> FloatArray:
@@ -105,7 +114,7 @@ def _with_law(law: Law, rng: np.random.Generator) -> Callable[[Sequence[Array]],
                 lattice = np.arange(-math.ceil(20 / spacing), math.ceil(20 / spacing) + 1) * spacing
                 chances = np.exp(-((lattice / 2.0) ** 2) / 2)
                 return rng.choice(lattice, size, p=chances / chances.sum())
-        past.append(rng.normal(0.0, 2.0, size))
+        past.append(past[-again] if again and len(past) >= again else rng.normal(0.0, 2.0, size))
         if root is None:
             return past.pop()
         return np.asarray(root[len(past) - 1, : len(past)] @ np.array(past))
