@@ -9,6 +9,7 @@ import argparse
 import datetime
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -30,13 +31,13 @@ from dpaudit.runtime.files import read_text, write_text
 from dpaudit.training.architecture import Mlp
 from dpaudit.training.dp_sgd import DpSgd
 from dpaudit.training.federated.trainer import Federated
-from dpaudit.training.reference_models.speed import measure_training
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "scaling.json"
 MEMORY = HERE / "results" / "memory.json"  # of benchmarks/memory.py
 PAGE = HERE.parent / "docs" / "scaling.md"
 WANTED = 0.25  # largest error of a prediction
+LONG_ENOUGH = 1.0  # CPU seconds of a training that its growth is read from
 
 PLAN = """
 schema = 1
@@ -135,7 +136,7 @@ def predictions(*, smoke: bool) -> dict[str, Any]:
 
 
 def growth(*, smoke: bool) -> dict[str, dict[str, float]]:
-    """Seconds per epoch (or round) as one size grows and the others stay."""
+    """CPU seconds per epoch (or round) as one size grows and the others stay: the median of rounds that go over all."""
     records, small = mnist_5000(), digits()
 
     def engine(data: Dataset, *, models: int = 4, hidden: int = 64) -> float:
@@ -161,22 +162,31 @@ def growth(*, smoke: bool) -> dict[str, dict[str, float]]:
     }
     found = {}
     for name, sizes in curves.items():
-        found[name] = {str(size): work(size) for size, work in sizes.items()}
+        times = [[work(size) for size, work in sizes.items()] for _ in range(1 if smoke else 3)]
+        found[name] = {str(size): statistics.median(row[at] for row in times) for at, size in enumerate(sizes)}
         print(name, found[name], flush=True)
     return found
 
 
 def timed(train: Callable[[int], object]) -> float:
-    """Seconds per epoch, measured anew."""
-    with tempfile.TemporaryDirectory() as folder:
-        return measure_training(train, folder=Path(folder)).epoch
+    """CPU seconds per epoch: how much more a long training takes than a short one, both after one that compiles."""
+
+    def spent(epochs: int) -> float:
+        begin = time.process_time()
+        train(epochs)
+        return time.process_time() - begin
+
+    spent(1)
+    short = max(spent(1), 1e-3)
+    epochs = int(np.clip(LONG_ENOUGH / short, 8, 1000))
+    return max(spent(epochs) - short, 1e-9) / (epochs - 1)
 
 
 def beyond(curves: dict[str, dict[str, float]]) -> dict[str, float]:
     """An audit of 10⁸ parameters with 10⁷ records on 100 workers, from what one core of this machine was seen to do."""
     parameters, seconds = max((int(size), seconds) for size, seconds in curves["parameters"].items())
     network = cost(DpSgd(Mlp((round((parameters - 10) / 795),))).network(mnist_5000()))
-    per_core = network.multiply_adds * 1000 / seconds / int(machine()["cores"])
+    per_core = network.multiply_adds * 1000 / seconds
     wanted, records, models, epochs, workers, classes = 10**8, 10**7, 64, 1, 100, 10
     work = 3.0 * wanted * (records // 2) * epochs  # multiply-adds of one model: forward, and two products backward
     hours = work / per_core / 3600
