@@ -119,6 +119,22 @@ def test_a_plan_can_ask_for_several_splits() -> None:
     bound = named_bound("one-run", {"selection": {"seed": 3, "splits": 5}}, "one-run", Coins(), seed=0)
     assert _bound(bound).procedure.figures == (5, 0.2)
     assert _bound(bound) == _bound(OneRun(SeveralSplits(3, 5), seed=0))
+    held_out = named_bound("one-run", {"selection": {"seed": 3, "fraction": 0.4}}, "one-run", Coins(), seed=0)
+    assert held_out == OneRun(HeldOut(3, 0.4), seed=0)
+
+
+@pytest.mark.parametrize(
+    ("selection", "message"),
+    [
+        ({"seed": 3, "splits": 1}, "splits must be at least 2"),
+        ({"seed": 3, "splitz": 5}, r"selection takes .* or {seed, splits, fraction}, got {seed, splitz}"),
+        ({"seed": "3", "splits": 5}, "selection: seed: Input should be a valid integer"),
+    ],
+)
+def test_a_wrong_selection_in_a_plan_is_not_taken_for_another(selection: dict[str, object], message: str) -> None:
+    """Held out once would be valid too, and is not what was asked for."""
+    with pytest.raises(InputError, match=message):
+        named_bound("one-run", {"selection": selection}, "one-run", Coins(), seed=0)
 
 
 @pytest.mark.parametrize(
