@@ -20,8 +20,8 @@ class Procedure:
     """How the threshold or the number of guesses behind a bound was chosen; its power depends on it.
 
     Args:
-        kind: ``fixed`` beforehand, ``held-out``, ``union`` of a list, ``cross-fit``, or ``sequential`` where the trials
-            end with the refutation; empty when it is not known.
+        kind: ``fixed`` beforehand, ``held-out``, ``union`` of a list, ``several-splits``, or ``sequential`` where the
+            trials end with the refutation; empty when it is not known.
         figures: of ``fixed`` the threshold, or the numbers of guesses of members and of non-members; of ``union`` the
             thresholds, or the shares of the trials that are guessed; of ``held-out`` the share that is held out; of
             ``several-splits`` their number and the share that each holds out; of ``cross-fit``, in results of earlier
