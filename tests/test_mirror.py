@@ -90,7 +90,7 @@ THROUGH = {
     ),
     "tests/self_test/faults/test_run.py": (
         "self_test.faults.rung_0 self_test.faults.rung_1 self_test.faults.started "
-        "self_test.faults.fault self_test.faults.federated self_test.faults.pipelines "
+        "self_test.faults.fault self_test.faults.federated "
         "self_test.faults.recorded_federations self_test.faults.tf_privacy "
         "self_test.faults.traces"
     ),
