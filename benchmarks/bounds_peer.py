@@ -33,11 +33,18 @@ def load(package: str, path: str) -> ModuleType:
 
 def jax_privacy() -> dict[str, Estimator]:
     auditing = load("jax_privacy", "auditing.py")
-    auditor, split = auditing.CanaryScoreAuditor, auditing.Split
+    auditor, split, several = auditing.CanaryScoreAuditor, auditing.Split, auditing.MultiSplit
     return {
         "clopper-pearson (Bonferroni)": lambda a, b, d, s: auditor(a, b).epsilon_clopper_pearson(s, d),
         "clopper-pearson (Split)": lambda a, b, d, s: auditor(a, b).epsilon_clopper_pearson(
             s, d, threshold_strategy=split(seed=0)
+        ),
+        "clopper-pearson (MultiSplit)": lambda a, b, d, s: auditor(a, b).epsilon_clopper_pearson(
+            s, d, threshold_strategy=several(num_samples=7, seed=0)
+        ),
+        "one-run (Split)": lambda a, b, d, s: auditor(a, b).epsilon_one_run(s, d, threshold_strategy=split(seed=0)),
+        "one-run (MultiSplit)": lambda a, b, d, s: auditor(a, b).epsilon_one_run(
+            s, d, threshold_strategy=several(num_samples=7, seed=0)
         ),
         "epsilon_from_gdp": lambda a, b, d, s: auditor(a, b).epsilon_from_gdp(s, d),
         "one-run (Bonferroni)": lambda a, b, d, s: auditor(a, b).epsilon_one_run(s, d),

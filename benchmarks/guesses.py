@@ -1,6 +1,7 @@
 """How many records one run should guess, and how coins that are not fair are best made so; measured beside each other.
 
     python benchmarks/guesses.py            the table of choices of guesses, some minutes
+    python benchmarks/guesses.py --runs     how many trainings best choose their threshold, two minutes
     python benchmarks/guesses.py --uneven   records left out beside unequal rates in the formula, some minutes
     python benchmarks/guesses.py --smoke    tiny, to see that it runs
 
@@ -8,7 +9,8 @@ The criterion of the first table has two halves. Mechanisms: the mean over all c
 randomised response, Laplace and Gaussian leaks of ε = 1, 2, 4, 8, with 1,000 and 10,000 fair coins at δ = 1e-5 and
 100,000 at 1e-7. Models: scikit-learn classifiers, attacked by their loss, each record in by its own fair coin, δ =
 1e-5; the mean over them of the median of ε̂, relative to the largest of all choices. A model counts when that largest
-is at least 0.5.
+is at least 0.5. "A fifth at most" is the mean over the mechanisms' cells of the value that a fifth of the audits stay
+below, over ε: what four audits in five certify.
 """
 
 import argparse
@@ -31,14 +33,17 @@ from sklearn.tree import DecisionTreeClassifier
 
 from dpaudit.accounting.gaussian import gaussian_mu
 from dpaudit.attacks.membership.loss import Loss
-from dpaudit.bounds.choosing import CrossFit, GuessSelection, HeldOut
+from dpaudit.bounds.choosing import GuessSelection, HeldOut, SeveralSplits
+from dpaudit.bounds.clopper_pearson import ClopperPearson
+from dpaudit.bounds.conditional import Conditional
 from dpaudit.bounds.one_run import one_run
 from dpaudit.bounds.trial_counts import Guesses, guess, guess_counts, pair
 from dpaudit.runtime.check import BoolArray, FloatArray
-from dpaudit.scores.scores import Sides
-from dpaudit.scores.signals import Signals
+from dpaudit.scores.from_outputs import observe
+from dpaudit.scores.scores import Scores, Sides
 
 LEVEL, DELTA = 0.05, 1e-5
+ASKED: Any = {"delta": DELTA, "confidence": 1 - LEVEL, "adjacency": "add-remove", "unit": "record"}
 Generator = np.random.Generator
 Bounded = Callable[[Sides, float, int], float]  # scores, δ, seed -> ε
 
@@ -55,6 +60,17 @@ def by(select: Callable[[int], GuessSelection], level: float = LEVEL) -> Bounded
     def bound(scores: Sides, delta: float, seed: int) -> float:
         chosen = guess_counts(scores, select(seed), lambda guesses: one_run(guesses, delta, level))
         return chosen.bound(lambda guesses, at: one_run(guesses, delta, at), level)
+
+    return bound
+
+
+def plain_median(fraction: float) -> Bounded:
+    """The median of seven splits at half the level, as jax-privacy has it."""
+
+    def bound(scores: Sides, delta: float, seed: int) -> float:
+        splits = SeveralSplits(seed, 7, fraction)
+        chosen = guess_counts(scores, splits, lambda guesses: one_run(guesses, delta, LEVEL / 2))
+        return float(np.median([one_run(each, delta, LEVEL / 2) for each in chosen.pieces]))
 
     return bound
 
@@ -96,7 +112,10 @@ CHOICES: Mapping[str, Bounded] = {
     "0.3 held out": held(0.3),
     "0.4 held out": held(0.4),
     "half held out (the first default)": held(0.5),
-    "cross-fit, 2 folds": by(CrossFit),
+    "several splits, 0.2 held out": by(SeveralSplits),
+    "several splits, 0.3 held out": by(lambda seed: SeveralSplits(seed, fraction=0.3)),
+    "median of splits, 0.2 held out": plain_median(0.2),
+    "median of splits, half held out": plain_median(0.5),
     "all": union(*both(1.0)),
     "0.2": union(*both(0.2)),
     "union 0.1, 0.7 (the second default)": union(*both(0.1, 0.7)),
@@ -137,7 +156,7 @@ def models(smoke: bool) -> Iterator[tuple[str, Sides]]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # a model that has not converged leaks all the same
             model = make().fit(x[member], y[member])
-        scores = np.asarray(Loss()(Signals.from_probabilities(model.predict_proba(x), y)))
+        scores = np.asarray(Loss()(observe(model.predict_proba(x), y, kind="probabilities")))
         yield f"{data}, {kind}", Sides(scores[member], scores[~member])
 
 
@@ -145,6 +164,7 @@ def choices(audits: Mapping[int, int], seeds: int, *, smoke: bool) -> None:
     kinds, epsilons = ("randomised response", "Laplace", "Gaussian"), (1.0, 2.0, 4.0, 8.0)
     cells = list(itertools.product(audits, kinds, epsilons))
     found: dict[str, list[float]] = {name: [] for name in CHOICES}
+    fifths: dict[str, list[float]] = {name: [] for name in CHOICES}
     for size, kind, epsilon in cells:
         rng, delta = np.random.default_rng([size, int(epsilon)]), DELTA if size <= 10_000 else 1e-7
         scores = []
@@ -153,14 +173,12 @@ def choices(audits: Mapping[int, int], seeds: int, *, smoke: bool) -> None:
             values = leak(kind, epsilon, member, rng)
             scores.append(Sides(values[member], values[~member]))
         for name, bound in CHOICES.items():
-            part = scores[:5] if "cross" in name else scores  # folds take most of the time; some audits say enough
-            found[name].append(float(np.median([bound(each, delta, seed) for seed, each in enumerate(part)])) / epsilon)
+            bounds = [bound(each, delta, seed) for seed, each in enumerate(scores)]
+            found[name].append(float(np.median(bounds)) / epsilon)
+            fifths[name].append(float(np.quantile(bounds, 0.2)) / epsilon)
     trained = dict(models(smoke))
     certified = {
-        name: [
-            float(np.median([bound(scores, DELTA, seed) for seed in range(5 if "cross" in name else seeds)]))
-            for scores in trained.values()
-        ]
+        name: [float(np.median([bound(scores, DELTA, seed) for seed in range(seeds)])) for scores in trained.values()]
         for name, bound in CHOICES.items()
     }
     largest = np.max(list(certified.values()), axis=0)
@@ -171,13 +189,41 @@ def choices(audits: Mapping[int, int], seeds: int, *, smoke: bool) -> None:
         large = [v for v, cell in zip(values, cells, strict=True) if cell[:2] == (max(audits), "Gaussian")]
         by_coins = [np.mean([v for v, c in zip(values, cells, strict=True) if c[0] == size]) for size in audits]
         means = [float(np.mean(values)), float(np.mean(relative))]
-        rows[name] = [float(np.mean(means)), *means, *by_coins, float(np.mean(large))]
-    heads = ["both halves", "mechanisms", "models", *(f"{size:,} coins" for size in audits)]
+        rows[name] = [float(np.mean(means)), *means, float(np.mean(fifths[name])), *by_coins, float(np.mean(large))]
+    heads = ["both halves", "mechanisms", "models", "a fifth at most", *(f"{size:,} coins" for size in audits)]
     heads += [f"Gaussian, {max(audits):,} coins", *(model for _, model in counted)]
     print(f"\n| guesses | {' | '.join(heads)} |\n" + "|---" * (len(heads) + 1) + "|")
     for name, row in sorted(rows.items(), key=lambda item: -item[1][0]):
-        bounds = [f"{certified[name][place]:.2f}" for place, _ in counted]
-        print(f"| {name} | {' | '.join([*(f'{v:.3f}' for v in row), *bounds])} |")
+        shown = [f"{certified[name][place]:.2f}" for place, _ in counted]
+        print(f"| {name} | {' | '.join([*(f'{v:.3f}' for v in row), *shown])} |")
+
+
+def runs(audits: int, sizes: tuple[int, ...]) -> None:
+    """Thresholds of many trainings, on the same mechanisms: mean over the cells of the median, and of the fifth."""
+    ways: Mapping[str, Callable[[int], ClopperPearson | Conditional]] = {
+        "0.3 held out": lambda seed: ClopperPearson(HeldOut(seed, 0.3)),
+        "0.2 held out": lambda seed: ClopperPearson(HeldOut(seed, 0.2)),
+        "several splits, 0.2 held out": lambda seed: ClopperPearson(SeveralSplits(seed)),
+        "several splits, 0.3 held out": lambda seed: ClopperPearson(SeveralSplits(seed, fraction=0.3)),
+        "conditional, 0.3 held out": lambda seed: Conditional(HeldOut(seed, 0.3)),
+        "conditional, several splits, 0.2": lambda seed: Conditional(SeveralSplits(seed)),
+    }
+    heads = [f"{size:,} trainings, {what}" for size in sizes for what in ("median", "a fifth at most")]
+    found: dict[str, list[float]] = {name: [] for name in ways}
+    for size in sizes:
+        cells: dict[str, list[FloatArray]] = {name: [] for name in ways}
+        for kind, epsilon in itertools.product(("randomised response", "Laplace", "Gaussian"), (1.0, 2.0, 4.0, 8.0)):
+            rng = np.random.default_rng([size, int(epsilon)])
+            members = [rng.random(size) < 0.5 for _ in range(audits)]
+            scores = [Scores.join(leak(kind, epsilon, member, rng), member) for member in members]
+            for name, make in ways.items():
+                bounds = [make(seed)(each, **ASKED).epsilon for seed, each in enumerate(scores)]
+                cells[name].append(np.quantile(bounds, (0.5, 0.2)) / epsilon)
+        for name, values in cells.items():
+            found[name] += np.mean(values, axis=0).tolist()
+    print(f"\n| threshold | {' | '.join(heads)} |\n" + "|---" * (len(heads) + 1) + "|")
+    for name, row in found.items():
+        print(f"| {name} | {' | '.join(f'{v:.3f}' for v in row)} |")
 
 
 def unequal(made: tuple[int, int], correct: int, p: float, epsilon: float, budget: float) -> float:
@@ -251,8 +297,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--uneven", action="store_true", help="the two ways of unequal coins instead")
     parser.add_argument("--smoke", action="store_true", help="tiny sizes, to see that it runs")
+    parser.add_argument("--runs", action="store_true", help="the thresholds of many trainings instead")
     arguments = parser.parse_args()
-    if arguments.uneven:
+    if arguments.runs:
+        runs(*((2, (200,)) if arguments.smoke else (21, (200, 1000))))
+    elif arguments.uneven:
         uneven(*((1, (200,)) if arguments.smoke else (11, (1000, 10_000))))
     else:
         sizes = {100: 2, 1000: 2} if arguments.smoke else {1000: 41, 10_000: 21, 100_000: 7}

@@ -57,9 +57,17 @@ def tabulate_sweep(table: "pd.DataFrame", runs: SweepRuns) -> Table:
         cells.append(f"{row['contradicted']} of {row['seeds']}" if claimed else "–")
         drawn.add_row(*map(plain_text, cells))
     count = len(runs.runs)
-    drawn.caption = plain_text(
+    said = (
         f"Means over the seeds, ± a 95 % interval. All bounds of the {count_of(count, 'run')} hold together with "
-        f"{runs.confidence:.0%} confidence.",
+        f"{runs.confidence:.0%} confidence."
+    )
+    if count > 1 and table["claimed_epsilon"].notna().any():
+        said += (
+            " A claimed ε is that of one training: publishing the best of several by private data costs more "
+            "(dpaudit epsilon --selection)."
+        )
+    drawn.caption = plain_text(
+        said,
         "table.caption",
     )
     drawn.caption_justify = "left"

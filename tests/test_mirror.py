@@ -64,7 +64,7 @@ THROUGH = {
         "engine.shapes"
     ),
     "tests/engine/test_low_rank.py": "engine.low_rank",
-    "tests/engine/test_network.py": "engine.initial_weights engine.read_keras",
+    "tests/engine/test_network.py": "engine.conv_layers engine.initial_weights engine.read_keras engine.recurrent_layers",
     "tests/engine/test_training.py": "engine.device_arrays engine.randomness",
     "tests/gate/test_verify.py": "gate.judge_claim",
     "tests/inspection/test_federated_rounds.py": "inspection.under_test training.federated.server_under_test",
@@ -93,7 +93,7 @@ THROUGH = {
     ),
     "tests/self_test/faults/test_run.py": (
         "self_test.faults.rung_0 self_test.faults.rung_1 self_test.faults.started "
-        "self_test.faults.fault self_test.faults.federated self_test.faults.pipelines "
+        "self_test.faults.fault self_test.faults.federated "
         "self_test.faults.recorded_federations self_test.faults.tf_privacy "
         "self_test.faults.traces"
     ),

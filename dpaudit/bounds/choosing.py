@@ -1,8 +1,8 @@
 """How a threshold, or a number of guesses, is chosen: a type of its own, because an unpaid choice breaks every bound.
 
 `Fixed` and `FixedGuesses` were decided before any score was seen. `HeldOut` looks at one part of the trials and is
-judged on the rest. `Union` and `UnionGuesses` try a list decided beforehand and pay for its length. `CrossFit` holds
-out every part once and averages the p-values. A choice made after looking at the same scores cannot be expressed.
+judged on the rest. `Union` and `UnionGuesses` try a list decided beforehand and pay for its length. `SeveralSplits`
+holds out several times and takes a median. A choice made after looking at the same scores cannot be expressed.
 """
 
 from collections.abc import Iterator
@@ -13,6 +13,7 @@ import numpy as np
 from dpaudit.bounds.lower_bound import Procedure
 from dpaudit.runtime import check
 from dpaudit.runtime.errors import InputError
+from dpaudit.runtime.seeds import derive_seed
 from dpaudit.scores.scores import Scores, Sides
 
 LARGEST_HELD_OUT = 50_000  # records: a threshold is known to a fraction of a percent by then
@@ -150,59 +151,53 @@ class UnionGuesses:
 
 
 @dataclass(frozen=True)
-class CrossFit:
-    """Choose on all folds but one, judge on that one, for every fold; twice the mean of the p-values is a p-value.
+class SeveralSplits:
+    """Hold out several times, each time anew, and take the largest median of the bounds so far, at half the level.
 
-    The mean holds whatever the dependence between folds is: `Vovk and Wang (2020) <https://arxiv.org/abs/1212.4966>`_.
+    Each bound is above the truth with probability at most level / 2. The median of K of them is above it only where at
+    least half of them are, which has probability at most the level by Markov's inequality (`Meinshausen, Meier and
+    Buehlmann (2009) <https://arxiv.org/abs/0811.2177>`_). The splits are exchangeable, so the same holds for the
+    largest of the medians of the first 1, 2, ..., K (`Ramdas and Manole (2023) <https://arxiv.org/abs/2304.02611>`_).
+
+    Args:
+        seed: of the splits.
+        splits: how many.
+        fraction: share of the trials that each spends on choosing.
     """
 
     seed: int
-    folds: int = 2
+    splits: int = 7
+    fraction: float = 0.2
 
     def __post_init__(self) -> None:
-        check.integer("seed", self.seed, at_least=0)
-        check.integer("folds", self.folds, at_least=2)
+        check.integer("splits", self.splits, at_least=2)
+        HeldOut(self.seed, self.fraction)  # checks itself
 
     @property
     def procedure(self) -> Procedure:
         """What a bound keeps of it."""
-        return Procedure("cross-fit", (float(self.folds),))
-
-    def sides(self, scores: Sides) -> Iterator[tuple[Sides, Sides]]:
-        """As `parts`, with folds of equal size whatever the membership of their records; a side may be empty.
-
-        Folds with equal numbers of members would tell those who choose on the others how many the fold holds.
-        """
-        rng = np.random.default_rng(self.seed)
-        folds = rng.permutation(len(scores)) % self.folds
-        member, nonmember = folds[: scores.member.size], folds[scores.member.size :]
-        for fold in range(self.folds):
-            rest = Sides(scores.member[member != fold], scores.nonmember[nonmember != fold])
-            yield rest, Sides(scores.member[member == fold], scores.nonmember[nonmember == fold])
+        return Procedure("several-splits", (float(self.splits), self.fraction))
 
     def parts(self, scores: Scores) -> Iterator[tuple[Scores, Scores]]:
-        """A pair for every fold: all others to choose on, the fold to judge on; both worlds in equal shares.
-
-        This is for trials whose numbers with and without are fixed, as Clopper and Pearson take them.
+        """A pair for every split: to choose on, to judge on.
 
         Raises:
-            InputError: a fold would hold fewer than two members or two non-members.
+            InputError: as for `HeldOut`.
 
-        >>> [len(judging) for choosing, judging in CrossFit(seed=0, folds=3).parts(Scores(np.ones(9), np.zeros(9)))]
-        [6, 6, 6]
+        >>> len(list(SeveralSplits(seed=0, splits=3).parts(Scores(np.ones(90), np.zeros(90)))))
+        3
         """
-        rng = np.random.default_rng(self.seed)
-        if min(scores.member.size, scores.nonmember.size) < 2 * self.folds:
-            raise InputError(
-                f"{self.folds} folds need at least {2 * self.folds} members and as many non-members, "
-                f"got {scores.member.size} and {scores.nonmember.size}."
-            )
-        member = rng.permutation(scores.member.size) % self.folds
-        nonmember = rng.permutation(scores.nonmember.size) % self.folds
-        for fold in range(self.folds):
-            rest = Scores(scores.member[member != fold], scores.nonmember[nonmember != fold])
-            yield rest, Scores(scores.member[member == fold], scores.nonmember[nonmember == fold])
+        for each in self._each():
+            yield from each.parts(scores)
+
+    def sides(self, scores: Sides) -> Iterator[tuple[Sides, Sides]]:
+        """As `parts`; a side may be left empty."""
+        for each in self._each():
+            yield from each.sides(scores)
+
+    def _each(self) -> Iterator[HeldOut]:
+        return (HeldOut(derive_seed(self.seed, "split", place), self.fraction) for place in range(self.splits))
 
 
-ThresholdSelection = Fixed | Union | HeldOut | CrossFit
-GuessSelection = FixedGuesses | UnionGuesses | HeldOut | CrossFit
+ThresholdSelection = Fixed | Union | HeldOut | SeveralSplits
+GuessSelection = FixedGuesses | UnionGuesses | HeldOut | SeveralSplits

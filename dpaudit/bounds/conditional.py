@@ -12,10 +12,10 @@ from typing import ClassVar
 
 from dpaudit.accounting.claim import Adjacency, Unit
 from dpaudit.bounds.certified import BoundTerms, certified
-from dpaudit.bounds.choosing import CrossFit, Fixed, HeldOut, Union
+from dpaudit.bounds.choosing import Fixed, HeldOut, SeveralSplits, Union
 from dpaudit.bounds.fair_coins import FAIR, fair_part
 from dpaudit.bounds.lower_bound import LowerBound
-from dpaudit.bounds.trial_counts import Chosen, Guesses, held_out_cuts
+from dpaudit.bounds.trial_counts import Chosen, Guesses, held_out_cuts, rule_of
 from dpaudit.data.member_choice import MemberChoice
 from dpaudit.runtime import check
 from dpaudit.scores.intervals import lower_limit
@@ -47,7 +47,7 @@ class Conditional:
     """
 
     designs: ClassVar = ("many-runs",)
-    selection: Fixed | Union | HeldOut | CrossFit
+    selection: Fixed | Union | HeldOut | SeveralSplits
     chosen: MemberChoice = FAIR
     seed: int = 0
 
@@ -68,10 +68,10 @@ class Conditional:
                 return Chosen((guess_outside(scores, threshold, threshold),))
             case Union(thresholds):
                 return Chosen(tuple(guess_outside(scores, cut, cut) for cut in thresholds), "union")
-            case HeldOut() | CrossFit():
+            case HeldOut() | SeveralSplits():
                 cuts = held_out_cuts(scores, self.selection, lambda guesses: conditional(guesses, delta, level))
                 pieces = tuple(guess_outside(judging, low, high) for judging, low, high in cuts)
-                return Chosen(pieces, "single" if isinstance(self.selection, HeldOut) else "mean")
+                return Chosen(pieces, rule_of(self.selection))
 
 
 def _ceiling(guesses: Guesses, delta: float, level: float) -> float:

@@ -11,7 +11,7 @@ from dpaudit.accounting.claim import Adjacency, Protection, Unit
 from dpaudit.runtime import check
 from dpaudit.runtime.errors import InputError
 
-ProcedureKind = Literal["", "fixed", "held-out", "union", "cross-fit", "sequential"]
+ProcedureKind = Literal["", "fixed", "held-out", "union", "several-splits", "sequential", "cross-fit"]
 PROCEDURES: tuple[str, ...] = get_args(ProcedureKind)
 
 
@@ -20,11 +20,12 @@ class Procedure:
     """How the threshold or the number of guesses behind a bound was chosen; its power depends on it.
 
     Args:
-        kind: ``fixed`` beforehand, ``held-out``, ``union`` of a list, ``cross-fit``, or ``sequential`` where the trials
-            end with the refutation; empty when it is not known.
+        kind: ``fixed`` beforehand, ``held-out``, ``union`` of a list, ``several-splits``, or ``sequential`` where the
+            trials end with the refutation; empty when it is not known.
         figures: of ``fixed`` the threshold, or the numbers of guesses of members and of non-members; of ``union`` the
             thresholds, or the shares of the trials that are guessed; of ``held-out`` the share that is held out; of
-            ``cross-fit`` the number of folds.
+            ``several-splits`` their number and the share that each holds out; of ``cross-fit``, in results of earlier
+            versions, the number of folds.
         member_share: share of members among the trials judged.
         split: whether a part of a random split was judged, where one change moves the scores of two records.
     """

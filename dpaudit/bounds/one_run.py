@@ -18,7 +18,7 @@ from scipy.special import betainc, betaincinv
 
 from dpaudit.accounting.claim import Adjacency, Unit
 from dpaudit.bounds.certified import BoundTerms, certified
-from dpaudit.bounds.choosing import CrossFit, GuessSelection, HeldOut
+from dpaudit.bounds.choosing import GuessSelection, HeldOut, SeveralSplits
 from dpaudit.bounds.fair_coins import FAIR, fair_part
 from dpaudit.bounds.lower_bound import LowerBound
 from dpaudit.bounds.trial_counts import Guesses, guess_counts
@@ -59,7 +59,7 @@ class OneRun:
         asked = BoundTerms(delta, confidence, adjacency, unit)
         part = fair_part(scores, self.chosen, seed=self.seed, level=asked.level)
         chosen = guess_counts(part.scores, self.selection, lambda guesses: one_run(guesses, delta, part.level))
-        perfect = one_run_ceiling if isinstance(self.selection, HeldOut | CrossFit) else None
+        perfect = one_run_ceiling if isinstance(self.selection, HeldOut | SeveralSplits) else None
         procedure = replace(self.selection.procedure, split=part.replaces)
         return certified(
             "one-run", asked, chosen, one_run, (CHOICE,), procedure, part=part, perfect=perfect, without_delta=True

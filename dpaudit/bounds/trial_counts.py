@@ -1,20 +1,20 @@
 """What a selection counts on scores: outcomes of thresholds, right guesses, and how a bound pays for the choice."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 import numpy as np
 from scipy.special import betaincinv
 
 from dpaudit.bounds.choosing import (
-    CrossFit,
     Fixed,
     FixedGuesses,
     GuessSelection,
     HeldOut,
+    SeveralSplits,
     ThresholdSelection,
     Union,
     UnionGuesses,
@@ -26,9 +26,6 @@ from dpaudit.scores.scores import Scores, Sides
 
 CANDIDATES = 256  # thresholds tried on a held-out part; more change the chosen one by less than its own noise
 ROUGH_LEVEL, FINALISTS = 0.05, 4  # of the first look at numbers of guesses
-SHARES_OF_LEVEL = np.array(
-    [1e-6, 1e-4, 1e-3, 0.01, 0.05, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 0.95, 0.99, 0.999]
-)
 SHARES = tuple(float(share) for share in np.geomspace(0.01, 1.0, 13))
 PAIRS = tuple(pair for share in SHARES for pair in ((share, share), (share, 0.0), (0.0, share)))  # top, bottom
 
@@ -106,6 +103,7 @@ class Guesses:
         return Guesses(self.canaries, self.made, self.made)
 
 
+Rule = Literal["single", "union", "splits"]
 Evidence = TypeVar("Evidence", Counts, Guesses)
 
 
@@ -114,13 +112,11 @@ class Chosen(Generic[Evidence]):
     """Evidence after the choice was paid for: ``pieces`` share the level by ``rule``."""
 
     pieces: tuple[Evidence, ...]
-    rule: str = field(default="single")
+    rule: Rule = "single"
 
     @property
     def trials(self) -> int:
         """Trials behind the judgement, not those spent on choosing."""
-        if self.rule == "mean":
-            return sum(piece.trials for piece in self.pieces)
         return self.pieces[0].trials
 
     def bound(self, value: Callable[[Evidence, float], float], level: float) -> float:
@@ -129,7 +125,7 @@ class Chosen(Generic[Evidence]):
             return value(self.pieces[0], level)
         if self.rule == "union":
             return max(value(piece, level / len(self.pieces)) for piece in self.pieces)
-        return _mean_bound(lambda at: [value(piece, at) for piece in self.pieces], level)
+        return running_median([value(piece, level / 2) for piece in self.pieces])
 
 
 def threshold_counts(
@@ -141,12 +137,10 @@ def threshold_counts(
             return Chosen((count_outcomes(scores, threshold),))
         case Union(thresholds):
             return Chosen(tuple(count_outcomes(scores, threshold) for threshold in thresholds), "union")
-        case HeldOut():
-            ((choosing, judging),) = selection.parts(scores)
-            return Chosen((count_outcomes(judging, _best_threshold(choosing, criterion)),))
-        case CrossFit():
+        case HeldOut() | SeveralSplits():
             pairs = selection.parts(scores)
-            return Chosen(tuple(count_outcomes(fold, _best_threshold(rest, criterion)) for rest, fold in pairs), "mean")
+            pieces = tuple(count_outcomes(rest, _best_threshold(part, criterion)) for part, rest in pairs)
+            return Chosen(pieces, rule_of(selection))
 
 
 def guess_counts(scores: Sides, selection: GuessSelection, criterion: Callable[[Guesses], float]) -> Chosen[Guesses]:
@@ -159,16 +153,12 @@ def guess_counts(scores: Sides, selection: GuessSelection, criterion: Callable[[
         case UnionGuesses(shares, seed):
             numbers = [pair(share, share, len(scores)) for share in shares]
             return Chosen(tuple(guess(scores, *each, seed=seed) for each in numbers), "union")
-        case HeldOut(seed=seed):
-            ((choosing, judging),) = selection.sides(scores)
-            top, bottom = _best_shares(_ranked(choosing, seed), criterion)
-            return Chosen((guess(judging, *pair(top, bottom, len(judging)), seed=seed),))
-        case CrossFit(seed=seed):
+        case HeldOut(seed=seed) | SeveralSplits(seed=seed):
             pieces = []
-            for rest, fold in selection.sides(scores):
-                top, bottom = _best_shares(_ranked(rest, seed), criterion)
-                pieces.append(guess(fold, *pair(top, bottom, len(fold)), seed=seed))
-            return Chosen(tuple(pieces), "mean")
+            for choosing, judging in selection.sides(scores):
+                top, bottom = _best_shares(_ranked(choosing, seed), criterion)
+                pieces.append(guess(judging, *pair(top, bottom, len(judging)), seed=seed))
+            return Chosen(tuple(pieces), rule_of(selection))
 
 
 def guess(scores: Sides, members: int, nonmembers: int, *, seed: int) -> Guesses:
@@ -215,7 +205,7 @@ def _ties(scores: Sides, cut: float) -> tuple[int, int]:
 
 
 def held_out_cuts(
-    scores: Sides, selection: HeldOut | CrossFit, criterion: Callable[[Guesses], float]
+    scores: Sides, selection: HeldOut | SeveralSplits, criterion: Callable[[Guesses], float]
 ) -> list[tuple[Sides, float, float]]:
     """Parts to judge, each with the two thresholds its other part chose: guess below the first and above the second."""
     cuts = []
@@ -305,20 +295,17 @@ def tried(canaries: int) -> tuple[IntArray, IntArray]:
     return pairs[:, 0], pairs[:, 1]
 
 
-def _mean_bound(bounds: Callable[[float], list[float]], level: float) -> float:
-    """Largest ε that twice the mean p-value still rejects; p_k(ε) is the smallest level at which bound k exceeds ε.
+def rule_of(selection: HeldOut | SeveralSplits) -> Rule:
+    """How the pieces of a selection share the level."""
+    return "splits" if isinstance(selection, SeveralSplits) else "single"
 
-    The levels tried are shares of all that one of the p-values may be when the others are 0; the next share up stands
-    for a p-value between two of them, which is conservative.
+
+def running_median(bounds: Sequence[float]) -> float:
+    """The largest median of the first 1, 2, ..., all bounds; of an even number the upper of the two in the middle.
+
+    It exceeds the truth only where at some time at least half of the bounds so far do.
+
+    >>> running_median([1.0, 3.0, 0.0, 2.5])
+    3.0
     """
-    pieces = len(bounds(level))
-    levels = SHARES_OF_LEVEL * level * pieces / 2
-    table = np.array([bounds(float(at)) for at in levels[levels < 1]])
-    best = 0.0
-    for figure in np.unique(table):
-        # At a figure just below this one, p_k is the first level whose bound reaches it.
-        reached = table >= figure
-        values = np.where(reached.any(axis=0), levels[np.argmax(reached, axis=0)], 1.0)
-        if figure > best and 2 * float(values.mean()) <= level * (1 + 1e-12):
-            best = float(figure)
-    return best
+    return max(sorted(bounds[:number])[number // 2] for number in range(1, len(bounds) + 1))

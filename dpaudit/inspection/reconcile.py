@@ -30,6 +30,8 @@ class Recipe:
         accumulation: batches summed, each with noise of its own, before one update.
         records_per_user: most records of one user, where the claim protects users; None where it is not bounded.
         dropped: records that are never used (a remainder that does not fill a batch).
+        trainings: how many there were, of which only the best was published; ε of what was run is that of publishing
+            all of them, for no smaller figure holds for every way to choose.
     """
 
     records: int
@@ -42,9 +44,10 @@ class Recipe:
     accumulation: int = 1
     records_per_user: int | None = 1
     dropped: int = 0
+    trainings: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("records", "batch_size", "steps", "examples_per_clip", "accumulation"):
+        for name in ("records", "batch_size", "steps", "examples_per_clip", "accumulation", "trainings"):
             check.integer(name, getattr(self, name), at_least=1)
         check.integer("batch_size", self.batch_size, at_most=self.records)
         check.positive("clip", self.clip)
@@ -81,7 +84,7 @@ class Recipe:
         noisy_steps = self.steps * self.accumulation
         if self.batches == "fixed-order":
             noisy_steps = math.ceil(noisy_steps * self.batch_size / self.used)
-        return GaussianSteps(self.noise_multiplier, noisy_steps, self.sampling)
+        return GaussianSteps(self.noise_multiplier, noisy_steps * self.trainings, self.sampling)
 
 
 def reconcile(claim: Claim, recipe: Recipe) -> tuple[Finding, ...]:
@@ -215,6 +218,16 @@ def _parameters(assumed: GaussianSteps, recipe: Recipe) -> list[Finding]:
                 f"{assumed.steps} were accounted",
                 "every noisy step accounted, over resumes too",
                 "step the accountant at each release: steps are not epochs, and a resumed run goes on counting",
+            )
+        )
+    elif recipe.steps * recipe.accumulation * recipe.trainings > assumed.steps:
+        findings.append(
+            _finding(
+                "trainings",
+                f"{recipe.trainings} trainings of {recipe.steps * recipe.accumulation} noisy steps, the best published",
+                f"{assumed.steps} steps were accounted",
+                "the steps of all trainings that were chosen from",
+                "account for all of them, or draw their number at random (dpaudit epsilon --selection)",
             )
         )
     given = recipe.noise / recipe.clip

@@ -7,8 +7,9 @@ A third party registers one through the entry-point group ``dpaudit.<kind>``, fo
 import dataclasses
 import inspect
 import re
+import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
@@ -188,19 +189,35 @@ def made(known: Any, parameters: Mapping[str, Any], *, where: str, **parts: Any)
         if key not in fields:
             options = ", ".join(map(repr, fields)) or "none"
             raise InputError(f"{where}: {key!r} is not known; known are {options}.{check.nearest(key, fields)}")
+        union = typing.get_origin(hints[key]) in (typing.Union, types.UnionType)
+        kinds = [kind for kind in typing.get_args(hints[key]) if union and dataclasses.is_dataclass(kind)]
+        if kinds and isinstance(value, Mapping):
+            values[key] = made(_kind(kinds, value, f"{where}: {key}"), value, where=f"{where}: {key}")
+            continue
         try:
             # Through JSON, so that a TOML list is a tuple where one is wanted while "1" is still no number.
             values[key] = TypeAdapter(hints[key]).validate_json(to_json(value), strict=True)
         except ValidationError as error:
             raise InputError(f"{where}: {key}: {error.errors()[0]['msg']}, got {value!r}.") from error
-    missing = [
-        key
-        for key, field in fields.items()
-        if key not in values and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-    ]
+    missing = [key for key in fields if key not in values and _is_needed(fields[key])]
     if missing:
         raise InputError(f"{where}: {missing[0]!r} is missing.")
     try:
         return known(**values)
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
+
+
+def _is_needed(field: "dataclasses.Field[Any]") -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+def _kind(kinds: Sequence[Any], table: Mapping[str, Any], where: str) -> Any:
+    """The first of several dataclasses that has all keys of a table and needs no other."""
+    for kind in kinds:
+        fields = {field.name: field for field in dataclasses.fields(kind) if field.init}
+        needed = {name for name, field in fields.items() if _is_needed(field)}
+        if needed <= set(table) <= set(fields):
+            return kind
+    known = " or ".join("{" + ", ".join(field.name for field in dataclasses.fields(kind)) + "}" for kind in kinds)
+    raise InputError(f"{where} takes {known}, got {{{', '.join(table)}}}.")

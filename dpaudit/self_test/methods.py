@@ -9,7 +9,7 @@ from scipy.special import ndtri
 
 from dpaudit.accounting.gaussian import gaussian_epsilon
 from dpaudit.bounds.accuracy import Accuracy
-from dpaudit.bounds.choosing import CrossFit, Fixed, FixedGuesses, HeldOut, Union, UnionGuesses
+from dpaudit.bounds.choosing import Fixed, FixedGuesses, HeldOut, SeveralSplits, Union, UnionGuesses
 from dpaudit.bounds.clopper_pearson import ClopperPearson
 from dpaudit.bounds.conditional import Conditional
 from dpaudit.bounds.hypothesis import Definition, MechanismFamily
@@ -150,7 +150,7 @@ METHODS: tuple[Method, ...] = (
     Method("clopper-pearson, fixed", _bound(lambda m, n, s: ClopperPearson(Fixed(m.midpoint)))),
     Method("clopper-pearson, held out", _bound(lambda m, n, s: ClopperPearson(HeldOut(s)))),
     Method("clopper-pearson, union", _bound(lambda m, n, s: ClopperPearson(Union(GRID)))),
-    Method("clopper-pearson, cross-fit", _bound(lambda m, n, s: ClopperPearson(CrossFit(s)))),
+    Method("clopper-pearson, several splits", _bound(lambda m, n, s: ClopperPearson(SeveralSplits(s)))),
     Method("conditional, fixed", _bound(lambda m, n, s: Conditional(Fixed(m.midpoint)))),
     Method("conditional, held out", _bound(lambda m, n, s: Conditional(HeldOut(s)))),
     Method("accuracy, any mechanism", _bound(lambda m, n, s: Accuracy(Fixed(m.midpoint), "runs", Definition()))),
@@ -161,6 +161,7 @@ METHODS: tuple[Method, ...] = (
     Method("whole curve, own curve", _bound(lambda m, n, s: WholeCurve(Fixed(m.midpoint), _own(m))), family="own"),
     Method("one-run, all guessed", _bound(lambda m, n, s: OneRun(_share(1.0, n, s))), one_run=True),
     Method("one-run, held out", _bound(lambda m, n, s: OneRun(HeldOut(s))), one_run=True),
+    Method("one-run, several splits", _bound(lambda m, n, s: OneRun(SeveralSplits(s))), one_run=True),
     Method("one-run, union", _bound(lambda m, n, s: OneRun(UnionGuesses((0.05, 0.2, 1.0), s))), one_run=True),
     Method(
         "one-run trade-off, any mechanism",

@@ -1,14 +1,18 @@
 """How thresholds and numbers of guesses are chosen, and that the choice is paid for."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 
-from dpaudit.bounds.choosing import CrossFit, Fixed, FixedGuesses, HeldOut, Union, UnionGuesses
+from dpaudit.bounds.choosing import Fixed, FixedGuesses, HeldOut, SeveralSplits, Union, UnionGuesses
 from dpaudit.bounds.clopper_pearson import ClopperPearson, clopper_pearson
 from dpaudit.bounds.conditional import Conditional
+from dpaudit.bounds.default import named_bound
 from dpaudit.bounds.lower_bound import LowerBound
 from dpaudit.bounds.one_run import OneRun, one_run
-from dpaudit.bounds.trial_counts import count_outcomes, guess
+from dpaudit.bounds.trial_counts import count_outcomes, guess, running_median
+from dpaudit.data.member_choice import Coins
 from dpaudit.runtime.errors import InputError
 from dpaudit.scores.scores import Scores
 
@@ -51,17 +55,16 @@ def test_held_out_trials_are_not_judged_on(bound: type) -> None:
     assert one.epsilon > 1
 
 
-@pytest.mark.parametrize("selection", [HeldOut(2, 0.4), CrossFit(2, 2), CrossFit(2, 5)])
-def test_parts_to_choose_on_and_to_judge_on_share_no_score(selection: HeldOut | CrossFit) -> None:
-    """Each pair holds every score once, members and non-members apart; over the folds each score is judged once."""
-    judged: list[float] = []
+@pytest.mark.parametrize("selection", [HeldOut(2, 0.4), SeveralSplits(2, 3, 0.4)])
+def test_parts_to_choose_on_and_to_judge_on_share_no_score(selection: HeldOut | SeveralSplits) -> None:
+    """Each pair holds every score once, members and non-members apart; each split is another."""
+    judged: list[list[float]] = []
     for choosing, judging in selection.parts(SCORES):
         for side in ("member", "nonmember"):
             together = np.concatenate([getattr(choosing, side), getattr(judging, side)])
             assert np.sort(together).tolist() == np.sort(getattr(SCORES, side)).tolist()
-        judged += judging.values.tolist()
-    if isinstance(selection, CrossFit):
-        assert sorted(judged) == sorted(SCORES.values.tolist())
+        judged.append(judging.values.tolist())
+    assert len({tuple(part) for part in judged}) == len(judged) == getattr(selection, "splits", 1)
 
 
 def test_a_choice_takes_50000_trials_at_most() -> None:
@@ -83,12 +86,55 @@ def test_held_out_choices_do_not_see_the_rest() -> None:
     assert _bound(ClopperPearson(HeldOut(5, 0.5)), swapped).epsilon == 0
 
 
-@pytest.mark.parametrize("bound", [ClopperPearson, OneRun, Conditional])
-def test_cross_fitting_uses_every_trial(bound: type) -> None:
-    """All trials are judged on once, and twice the mean p-value keeps the bound below that of all trials at once."""
-    found = _bound(bound(CrossFit(0)))
-    assert found.trials == 1180
-    assert 0.5 < found.epsilon < found.ceiling
+@pytest.mark.parametrize("number", [2, 5, 8])
+def test_the_largest_running_median_is_wrong_as_seldom_as_markov_allows(number: int) -> None:
+    """Every order of bounds above and below the truth, counted.
+
+    Exchangeable bounds are a mixture of these: m of the ``number`` are above it, in random order. Each being above it
+    with probability level / 2 means m / number = level / 2 on average, so a share of at most 2 m / number for every m
+    keeps the level. One more right than the median, or the largest bound, does not.
+    """
+    for wrong in range(number + 1):
+        orders = [np.isin(np.arange(number), places) for places in combinations(range(number), wrong)]
+        above = [running_median([float(each) for each in order]) > 0 for order in orders]
+        assert np.mean(above) <= 2 * wrong / number + 1e-12
+    one_wrong = np.eye(number).tolist()
+    assert np.mean([max(order) for order in one_wrong]) == 1
+    assert np.mean([running_median(order) for order in one_wrong]) == 2 / number  # the level is spent in full
+
+
+def test_several_splits_raise_the_bounds_that_are_low() -> None:
+    """40 audits of Laplace noise of ε = 2: the fifth that is lowest ends above that of one split (seed fixed)."""
+    rng, found = np.random.default_rng(0), []
+    for seed in range(40):
+        member = rng.random(1000) < 0.5
+        scores = Scores.join(member + rng.laplace(0, 0.5, 1000), member)
+        found.append([_bound(OneRun(each), scores).epsilon for each in (HeldOut(seed), SeveralSplits(seed))])
+    one, several = np.quantile(found, 0.2, axis=0)
+    assert several > 1.05 * one
+
+
+def test_a_plan_can_ask_for_several_splits() -> None:
+    """The selection is a parameter of the bound, and the bound says that it was used."""
+    bound = named_bound("one-run", {"selection": {"seed": 3, "splits": 5}}, "one-run", Coins(), seed=0)
+    assert _bound(bound).procedure.figures == (5, 0.2)
+    assert _bound(bound) == _bound(OneRun(SeveralSplits(3, 5), seed=0))
+    held_out = named_bound("one-run", {"selection": {"seed": 3, "fraction": 0.4}}, "one-run", Coins(), seed=0)
+    assert held_out == OneRun(HeldOut(3, 0.4), seed=0)
+
+
+@pytest.mark.parametrize(
+    ("selection", "message"),
+    [
+        ({"seed": 3, "splits": 1}, "splits must be at least 2"),
+        ({"seed": 3, "splitz": 5}, r"selection takes .* or {seed, splits, fraction}, got {seed, splitz}"),
+        ({"seed": "3", "splits": 5}, "selection: seed: Input should be a valid integer"),
+    ],
+)
+def test_a_wrong_selection_in_a_plan_is_not_taken_for_another(selection: dict[str, object], message: str) -> None:
+    """Held out once would be valid too, and is not what was asked for."""
+    with pytest.raises(InputError, match=message):
+        named_bound("one-run", {"selection": selection}, "one-run", Coins(), seed=0)
 
 
 @pytest.mark.parametrize(
@@ -98,13 +144,10 @@ def test_cross_fitting_uses_every_trial(bound: type) -> None:
         (lambda: HeldOut(0, 1.0), "held-out fraction must be in"),
         (lambda: Union(()), "thresholds must not be empty"),
         (lambda: UnionGuesses((0.0,), 0), "shares of guesses must be in"),
-        (lambda: CrossFit(0, 1), "folds must be at least 2"),
+        (lambda: SeveralSplits(0, 1), "splits must be at least 2"),
+        (lambda: SeveralSplits(0, 7, 0.0), "held-out fraction must be in"),
         (lambda: FixedGuesses(0, 0, 0), "at least 1 in total"),
         (lambda: _bound(OneRun(FixedGuesses(1000, 1000, 0))), "at most the 1180 canaries"),
-        (
-            lambda: _bound(ClopperPearson(CrossFit(0)), Scores(np.ones(1), np.zeros(1))),
-            "2 folds need at least 4 members",
-        ),
         (lambda: _bound(ClopperPearson(HeldOut(0)), Scores(np.ones(1), np.zeros(1))), "leaves an empty part of 1"),
     ],
 )

@@ -12,7 +12,7 @@ import pytest
 from scipy.stats import binom, chisquare
 
 from dpaudit.bounds.accuracy import Accuracy
-from dpaudit.bounds.choosing import CrossFit, Fixed, FixedGuesses, HeldOut, UnionGuesses
+from dpaudit.bounds.choosing import Fixed, FixedGuesses, HeldOut, SeveralSplits, UnionGuesses
 from dpaudit.bounds.clopper_pearson import ClopperPearson
 from dpaudit.bounds.conditional import Conditional
 from dpaudit.bounds.default import HELD_OUT, Bound, default_bound
@@ -140,7 +140,7 @@ def test_an_exact_count_of_the_rest_breaks_the_add_remove_reading() -> None:
 ONE_RUN: dict[str, Callable[[MemberChoice, int], Bound]] = {
     "held out": lambda choice, seed: OneRun(HeldOut(seed, 0.5), choice, seed),
     "union": lambda choice, seed: OneRun(UnionGuesses((0.05, 0.3, 1.0), seed), choice, seed),
-    "cross-fit": lambda choice, seed: OneRun(CrossFit(seed), choice, seed),
+    "several splits": lambda choice, seed: OneRun(SeveralSplits(seed, 3), choice, seed),
     "top only": lambda choice, seed: OneRun(FixedGuesses(60, 0, seed), choice, seed),
     "trade-off": lambda choice, seed: OneRunTradeOff(HeldOut(seed, 0.5), Definition(), choice, seed),
     "conditional": lambda choice, seed: Conditional(HeldOut(seed, 0.5), choice, seed),
@@ -181,16 +181,16 @@ def test_the_same_guesses_on_all_records_raise_the_alarm() -> None:
         OneRun(HeldOut(0, 0.5))(scores, **RECORD)
 
 
-def test_folds_of_coins_are_drawn_without_looking_at_membership() -> None:
-    """A fold of equal membership would tell those who choose on the others how many members it holds.
+def test_parts_of_coins_are_drawn_without_looking_at_membership() -> None:
+    """A part of equal membership would tell those who choose on the other how many members it holds.
 
-    Members of a fold of 200 of 400 coins vary as a binomial, 50, and not half as much (within four standard errors).
+    Each of 400 records is a judged member with probability 1/4, so their number has variance 75 (four standard errors).
     """
     rng, members = np.random.default_rng(4), []
     for seed in range(1000):
         scores = Scores.join(np.zeros(400), rng.random(400) < 0.5)
-        members.append(next(CrossFit(seed).sides(scores))[1].member.size)
-    assert np.var(members) == pytest.approx(50, abs=4 * 50 * np.sqrt(2 / 1000))
+        members.append(next(HeldOut(seed, 0.5).sides(scores))[1].member.size)
+    assert np.var(members) == pytest.approx(75, abs=4 * 75 * np.sqrt(2 / 1000))
 
 
 def test_a_bound_says_how_members_were_chosen() -> None:

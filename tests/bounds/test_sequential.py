@@ -22,25 +22,51 @@ def test_the_wealth_is_a_fair_game() -> None:
             assert mean == pytest.approx(1.0, rel=1e-9)
 
 
-def test_the_wealth_is_the_integral() -> None:
-    """The closed form beside numerical integration over the bets."""
-    p = (np.arange(200_000) + 0.5) / 200_000 * 0.4 + 0.6
-    known = np.mean((p / 0.6) ** 40 * ((1 - p) / 0.4) ** 10)
-    assert float(log_wealth(40, 50, 0.6)) == pytest.approx(math.log(known), abs=1e-6)
+def test_the_wealth_is_that_of_gamblers_who_bet_trial_by_trial() -> None:
+    """Each puts all it has on its own rate at every trial; together they own what the closed form says."""
+    rates = 1 / (1 + np.exp(-(np.log(0.6 / 0.4) + np.geomspace(0.1, 4.0, 16))))
+    owned = np.geomspace(0.1, 4.0, 16) ** -0.5
+    owned /= owned.sum()
+    for right in np.random.default_rng(0).permutation([True] * 40 + [False] * 10):
+        owned *= rates / 0.6 if right else (1 - rates) / 0.4
+    assert float(log_wealth(40, 50, 0.6)) == pytest.approx(math.log(owned.sum()), abs=1e-9)
+
+
+@pytest.mark.parametrize(("null", "leak"), [(0.5, 0.6), (0.69, 0.79), (0.95, 0.99)])
+def test_looking_after_every_trial_keeps_the_level(null: float, leak: float) -> None:
+    """False alarms within 500 trials at a level of 5 %, summed over all paths: exact, so nothing is left to chance.
+
+    At a rate above the null, and with a stake of three times the level, the alarm is as frequent as it must be.
+    """
+    assert 0.01 < _alarms(null, null, math.log(20)) <= 0.05
+    assert _alarms(null, null - 0.02, math.log(20)) < 0.05
+    assert _alarms(null, leak, math.log(20)) > 0.5
+    assert _alarms(null, null, math.log(20 / 3)) > 0.05
+
+
+def _alarms(null: float, truth: float, goal: float) -> float:
+    """Probability that the wealth against ``null`` reaches e^goal within 500 trials, right at rate ``truth``."""
+    alive, alarms = np.array([1.0]), 0.0
+    for n in range(1, 501):
+        alive = np.append(alive * (1 - truth), 0.0) + np.append(0.0, alive * truth)
+        rich = log_wealth(np.arange(n + 1.0), float(n), null) >= goal
+        alarms += float(alive[rich].sum())
+        alive[rich] = 0.0
+    return alarms
 
 
 @pytest.mark.parametrize("case", REFERENCE["S_sequential_betting_accuracy_stop_times"], ids=str)
 def test_stopping_times(case: dict[str, float]) -> None:
-    """An independent betting audit: median within 50 %, 80 % quantile within 25 % (200 audits each, seed fixed)."""
+    """An independent betting audit: median within 50 %, 80 % quantile within 35 % (200 audits each, seed fixed)."""
     null, truth = (accuracy(GaussianCurve(gaussian_mu(case[key], 1e-5))) for key in ("claimed", "true"))
     rng = np.random.default_rng(7)
-    n = np.arange(1.0, 3001.0)
+    n = np.arange(1.0, min(3001.0, 5 * case["q80_stop"] + 50))
     stops = []
     for _ in range(200):
-        wealth = log_wealth(np.cumsum(rng.random(3000) < truth).astype(float), n, null)
+        wealth = log_wealth(np.cumsum(rng.random(n.size) < truth).astype(float), n, null)
         stops.append(int(np.argmax(wealth >= math.log(20))) + 1)
     assert 0.55 < np.median(stops) / case["median_stop"] < 1.5
-    assert 0.75 < np.quantile(stops, 0.8) / case["q80_stop"] < 1.25
+    assert 0.65 < np.quantile(stops, 0.8) / case["q80_stop"] < 1.35
 
 
 def test_an_audit_goes_on_in_the_next_release() -> None:

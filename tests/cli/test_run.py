@@ -29,7 +29,8 @@ def environment() -> dict[str, str]:
 def test_init_then_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What `init` writes runs; results on standard output, nothing of TensorFlow's noise anywhere."""
     monkeypatch.chdir(tmp_path)
-    runner = CliRunner(mix_stderr=False) if "mix_stderr" in signature(CliRunner).parameters else CliRunner()
+    apart = {"mix_stderr": False} if "mix_stderr" in signature(CliRunner).parameters else {}  # of earlier versions
+    runner = CliRunner(**apart)
     assert runner.invoke(app, ["init"]).exit_code == 0
     done = subprocess.run(
         [*COMMAND, "run", "plan.toml", *SMALL],

@@ -143,6 +143,8 @@ TYPED = {
     ),
     "python benchmarks/decoder.py": Typed((TF, SLOW), "--smoke"),
     "python benchmarks/guesses.py": Typed((SLOW,), "--smoke"),
+    "python benchmarks/guesses.py --runs": Typed((SLOW,), "--smoke"),
+    "python benchmarks/sequential.py": Typed((SLOW,), "--smoke"),
     "python benchmarks/guesses.py --uneven": Typed((SLOW,), "--smoke"),
     "python benchmarks/one_run_canaries.py": Typed((TF, SLOW), "--seeds 1 --canaries 60 --epochs 1"),
     "python benchmarks/shuffling.py --trials 4000 --samples 300000": Typed(

@@ -249,6 +249,7 @@ MEASURED = 'canaries = { kind = "new-token", count = 10 }\nmembership.attacks = 
 TEXTS = 'data = { kind = "text", source = "shakespeare", context = 64, population = 0.5 }\n'
 AROUND: dict[tuple[str, int], str] = {
     ("attacks", 0): DATA + MODEL,
+    ("bounds", 0): 'membership.attacks = ["loss"]\n' + DATA + MODEL,
     ("federated", 0): DATA + '[audit]\nunit = "user"\n[federated]\ncanaries = { clients = 20 }\n',
     ("federated", 1): "",
     ("pytorch", 0): 'name = "p"\nseed = 1\ndata.source = "digits"\nmembership.attacks = ["loss"]\n',

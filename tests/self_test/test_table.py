@@ -24,7 +24,7 @@ from dpaudit.self_test.methods import METHODS, Measure, Method
 from dpaudit.self_test.table import SelfTest, choices_as_markdown, selftest, table_as_markdown, table_as_text
 
 DEAR = (
-    "cross-fit",
+    "several splits",
     "joint-beta (credible)",
     "whole curve, own curve",
     "trade-off, own curve",

@@ -1,16 +1,18 @@
 """Every fault is caught by its rung; nothing right is mistaken for a fault."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 from inspect import signature
 
+import numpy as np
 import pytest
 
 from dpaudit.accounting.mechanism import epsilon
 from dpaudit.inspection.inspect import inspect_mechanism
 from dpaudit.inspection.reconcile import Recipe, reconcile
 from dpaudit.runtime.errors import InputError
-from dpaudit.self_test.faults import hidden, inspections, run, trainings, unusual
+from dpaudit.self_test.faults import hidden, inspections, pipelines, run, trainings, unusual
 from dpaudit.self_test.faults.catalogue import FAULTS, RUNG_3
 from dpaudit.self_test.faults.dp_sgd import BreakableDpSgd
 from dpaudit.self_test.faults.fault import Detection
@@ -101,6 +103,21 @@ def test_a_right_training_is_mistaken_for_one_of_them_as_often_as_stated():
     """40 trainings at 5 %: 7 or more alarms would be a 1-in-300 event."""
     inspect = partial(inspections.training, trainings.private_training)
     assert sum(bool(inspect(seed).check) for seed in range(40)) <= 6
+
+
+def test_the_best_of_three_is_caught_unless_it_is_paid_for():
+    """In 10 audits each, at 5 %: one accounted is found in all, three accounted raise 3 or fewer (1 in 900 for more).
+
+    The largest of three Laplace draws is negative with probability 1/8, below -1 with probability e^-3 / 8: ε = 3.
+    """
+    assert all(inspections.pipeline(pipelines.best_of_three, seed).check for seed in range(10))
+    paid = [bool(inspections.pipeline(pipelines.best_of_three_paid_for, seed).check) for seed in range(10)]
+    assert sum(paid) <= 3
+    published = np.array(
+        [[pipelines.best_of_three(present, seed) for seed in range(8000)] for present in (False, True)]
+    )
+    total = np.median(published[0]) + math.log(2 * (1 - 0.5 ** (1 / 3)))  # less the median of the largest draw
+    assert np.mean(published < total, axis=1) == pytest.approx([1 / 8, math.exp(-3) / 8], abs=0.015)
 
 
 def test_cheaper_rungs_cannot_see_the_faults_of_rung_3():
