@@ -64,7 +64,9 @@ THROUGH = {
         "engine.shapes"
     ),
     "tests/engine/test_low_rank.py": "engine.low_rank",
-    "tests/engine/test_network.py": "engine.conv_layers engine.initial_weights engine.read_keras engine.recurrent_layers",
+    "tests/engine/test_network.py": (
+        "engine.conv_layers engine.initial_weights engine.read_keras engine.recurrent_layers"
+    ),
     "tests/engine/test_training.py": "engine.device_arrays engine.randomness",
     "tests/gate/test_verify.py": "gate.judge_claim",
     "tests/inspection/test_federated_rounds.py": "inspection.under_test training.federated.server_under_test",
@@ -77,7 +79,7 @@ THROUGH = {
         "accounting.law inspection.check_law inspection.check_rare "
         "inspection.after inspection.listen inspection.microbatches inspection.noise inspection.questions "
         "inspection.sight inspection.undo "
-        "self_test.faults.hidden self_test.faults.unusual"
+        ""
     ),
     "tests/inspection/test_jax_training.py": "runtime.jax",
     "tests/inspection/test_participation.py": "inspection.epochs",
@@ -93,7 +95,7 @@ THROUGH = {
     ),
     "tests/self_test/faults/test_run.py": (
         "self_test.faults.rung_0 self_test.faults.rung_1 self_test.faults.started "
-        "self_test.faults.fault self_test.faults.federated "
+        "self_test.faults.federated "
         "self_test.faults.recorded_federations self_test.faults.tf_privacy "
         "self_test.faults.traces"
     ),
