@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dpaudit.attacks.gradient.view import GradientView, Reconstruction
+from dpaudit.attacks.gradient.view import Arrays, GradientView, Reconstruction
 from dpaudit.runtime import check
+from dpaudit.runtime.errors import InputError
 
 if TYPE_CHECKING:
     from dpaudit.attacks.gradient.victims import Victims
@@ -31,6 +32,8 @@ class InvertingGradients:
         variation: weight of the total variation; at most 1e-3 on 8x8 images, which it washes out.
         signed: whether Adam sees only the sign of the slope.
         order_penalty: weight on the epochs' disagreement when a client shuffles.
+        statistics: weight on how far a guess's batch statistics are from the model's moving averages, in models with
+            batch normalisation (Yin et al. 2021).
         seed: of the starts.
     """
 
@@ -41,6 +44,7 @@ class InvertingGradients:
     variation: float = 1e-2
     signed: bool = False
     order_penalty: float = 1e-4
+    statistics: float = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -49,6 +53,7 @@ class InvertingGradients:
         check.positive("rate", self.rate)
         check.nonnegative("variation", self.variation)
         check.nonnegative("order_penalty", self.order_penalty)
+        check.nonnegative("statistics", self.statistics)
 
     def __call__(self, view: GradientView) -> Reconstruction:
         """Reconstruct one victim's records."""
@@ -59,6 +64,8 @@ class InvertingGradients:
         from dpaudit.attacks.gradient.restarts import best_guesses, draw_starting_points, stated_or_restored
         from dpaudit.runtime.tensorflow import tf
 
+        if self.statistics:
+            self._require_own_weights(views[0])
         start = draw_starting_points(self._victims, views, restarts=self.restarts, seed=self.seed)
         targets = stated_or_restored(self._victims, views, start)
         x, values = self._program(
@@ -66,6 +73,18 @@ class InvertingGradients:
             start.setting, tf.constant(start.box[0], tf.float64), tf.constant(start.box[1], tf.float64),
         )  # fmt: skip
         return best_guesses(start, values.numpy(), x.numpy(), targets)
+
+    def require(self, weights: Arrays) -> None:
+        """Refuse a model without batch normalisation where its statistics are asked for."""
+        if self.statistics:
+            from dpaudit.attacks.gradient.batch_statistics import normalising_layers
+
+            normalising_layers(self._victims.model, "gradient.attacks: 'inverting' with statistics")
+
+    def _require_own_weights(self, view: GradientView) -> None:
+        own, given = self._victims.weights, getattr(view, "weights", ())
+        if len(own) != len(given) or not all(map(np.array_equal, own, given)):
+            raise InputError("inverting: statistics are of the model that the attack is given, the view of another.")
 
     @cached_property
     def _victims(self) -> "Victims":
@@ -77,6 +96,7 @@ class InvertingGradients:
     def _program(self) -> Any:
         """All Adam steps as one program: starts -> best records and their cosine distance."""
         from dpaudit.attacks.gradient.adam import step_of
+        from dpaudit.attacks.gradient.batch_statistics import away_from_averages
         from dpaudit.attacks.gradient.objective import (
             disagreement,
             distances_to_victims,
@@ -97,6 +117,8 @@ class InvertingGradients:
                     )
                     smooth = self.variation * total_variation(x)
                     value = cosine + smooth + self.order_penalty * disagreement(setting, x)
+                    if self.statistics:
+                        value += self.statistics * away_from_averages(victims.model, x)
                 slope = tape.gradient(value, x)
                 better = cosine < record
                 kept = tf.where(tf.reshape(better, [-1] + [1] * (len(x.shape) - 1)), x, kept)

@@ -137,16 +137,16 @@ def overlap(labels: IntArray, truth: IntArray) -> float:
 def column_accuracy(
     rows: FloatArray, truth: FloatArray, columns: EncodedColumns, *, tolerance: FloatArray
 ) -> FloatArray:
-    """Share of rows with the right value in each column, continuous columns first; rows matched by the caller.
+    """Share of rows with the right value in each column, numbers first; rows matched by the caller.
 
     Args:
         rows: encoded reconstructions, (rows, width).
         truth: encoded rows, (rows, width).
         columns: the encoding.
-        tolerance: largest error that counts as right in each continuous column, (continuous,).
+        tolerance: largest error that counts as right in each number, (numbers,).
     """
-    cut = columns.continuous
-    right = [np.abs(rows[:, :cut] - truth[:, :cut]) <= tolerance, columns.codes(rows) == columns.codes(truth)]
+    numbers = columns.numbers
+    right = [np.abs((rows - truth)[:, numbers]) <= tolerance, columns.codes(rows) == columns.codes(truth)]
     return np.asarray(np.concatenate(right, axis=1).mean(0))
 
 

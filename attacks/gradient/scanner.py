@@ -5,6 +5,8 @@ They read weights alone, so they see how a model was made and not what it does t
 what passes.
 """
 
+from collections.abc import Mapping, Set
+
 import numpy as np
 from scipy.special import betainc
 from scipy.stats import binom, chi2, norm
@@ -15,16 +17,20 @@ from dpaudit.bounds.lower_bound import Finding, Unchecked
 from dpaudit.runtime.check import FloatArray
 
 LEVEL = 1e-6  # of an alarm on a dense layer with independent, symmetric weights
-PARALLEL = 0.95  # cosine to the common direction; noise of a third of the kernel's entries leaves more
-SPREAD = 0.5  # of the variance of the columns' sums that independent weights have; trained layers had 0.7 and more
-OUTSTANDING = 3.0  # largest over second largest column of a head; trained heads had 1.6 and less
-APART = 10.0  # logits between one class's bias and the nearest other; trained heads had 4 and less
+PARALLEL = 0.8  # cosine to the common direction
+RULES = {  # statistic -> where an alarm begins; trained networks stay below (benchmarks/honest_networks.py)
+    "share of a hidden layer's neurons that measure one direction": 0.5,
+    "how many times less the sums of its neurons' weights vary than independent ones": 2.0,
+    "largest over second largest column of the head": 3.0,
+    "logits between one class's bias and the nearest other": 10.0,
+}
+SHARE, LESS, LARGEST, GAP = RULES
 _REMEDY = "Do not train this model on private records; ask the server why the layer has this structure."
 
 NOT_SEEN = (
     Unchecked(
         "imprint modules under strong noise",
-        "with noise of half its entries' size and more, one isolates fewer records and passes",
+        "with noise of three quarters of its entries and more, one isolates fewer records and passes",
     ),
     Unchecked("biases fitted to data", "neurons that a low bias keeps silent look like those of a trained model"),
     Unchecked(
@@ -53,58 +59,58 @@ def scan(weights: Arrays) -> tuple[Finding, ...]:
     >>> scan((np.random.default_rng(0).normal(size=(64, 32)), np.zeros(32), np.ones((32, 2)), np.zeros(2)))
     ()
     """
-    findings = []
-    layers = dense_layers(weights)
-    for number, layer in enumerate(layers):
-        place = f"dense layer {number} {weights[layer.kernel].shape}"
-        last = layer.bias == len(weights) - 1
-        for what, observed in _head(weights, layer) if last else _hidden(weights[layer.kernel]):
-            findings.append(
-                Finding(
-                    check=f"malicious layers: {what}",
-                    severity="violation",
-                    fed=place,
-                    observed=observed,
-                    expected="columns of a dense layer that point in different directions, are no mirror images and "
-                    "are of similar size",
-                    remedy=_REMEDY,
-                    rung=1,
-                )
-            )
-    return tuple(findings)
+    found = []
+    for number, layer in enumerate(dense_layers(weights)):
+        seen = _of_layer(weights, layer)
+        over = {rule for rule, value in seen.items() if value > RULES[rule]}
+        place, unit = f"dense layer {number} {weights[layer.kernel].shape}", _unit(weights[layer.kernel])
+        if SHARE in over and _parallel_by_chance(seen[SHARE], unit) < LEVEL:
+            found.append(_finding("imprint module", place, seen, {SHARE}))
+        if LESS in over and _mirrored_by_chance(unit) < LEVEL and _negative(unit):
+            found.append(_finding("trap weights", place, seen, {LESS}))
+        if over & {LARGEST, GAP}:
+            found.append(_finding("fishing for a class", place, seen, over))
+    return tuple(found)
 
 
-def _hidden(kernel: FloatArray) -> list[tuple[str, str]]:
+def statistics(weights: Arrays) -> dict[str, float]:
+    """The largest of each statistic of `RULES` over a model's dense layers; 0 where none has it."""
+    each = [_of_layer(weights, layer) for layer in dense_layers(weights)]
+    return {rule: max((seen.get(rule, 0.0) for seen in each), default=0.0) for rule in RULES}
+
+
+def _finding(what: str, place: str, seen: Mapping[str, float], rules: Set[str]) -> Finding:
+    return Finding(
+        check=f"malicious layers: {what}",
+        severity="violation",
+        fed=place,
+        observed="; ".join(f"{rule}: {min(seen[rule], 1e6):.3g}" for rule in RULES if rule in rules),
+        expected="at most " + "; ".join(f"{RULES[rule]:g}" for rule in RULES if rule in rules),
+        remedy=_REMEDY,
+        rung=1,
+    )
+
+
+def _of_layer(weights: Arrays, layer: DenseLayer) -> dict[str, float]:
+    kernel, bias = weights[layer.kernel], np.sort(weights[layer.bias])
+    if layer.bias == len(weights) - 1:
+        norms = np.sort(np.linalg.norm(kernel, axis=0))
+        if norms.size < 2 or norms[-1] == 0:
+            return {}
+        gap = 0.0 if bias.size < 3 else float(max(bias[1] - bias[0], bias[-1] - bias[-2]))
+        return {LARGEST: float(norms[-1] / max(norms[-2], 1e-300)), GAP: gap}
+    unit = _unit(kernel)
+    if kernel.shape[0] < 2 or unit.shape[1] < 2:
+        return {}
+    along = _common_direction(unit) @ unit
+    same = max((along > PARALLEL).sum(), (along < -PARALLEL).sum())
+    return {SHARE: float(same / kernel.shape[1]), LESS: float(1 / max(unit.sum(0).var(ddof=1), 1e-300))}
+
+
+def _unit(kernel: FloatArray) -> FloatArray:
+    """Columns of length 1, those of zeros left out."""
     norms = np.linalg.norm(kernel, axis=0)
-    inputs, neurons = kernel.shape
-    if inputs < 2 or (norms > 0).sum() < 2:
-        return []
-    unit = kernel[:, norms > 0] / norms[norms > 0]
-    found = []
-    same = int((np.abs(_common_direction(unit) @ unit) > PARALLEL).sum())
-    if same > neurons / 2 and _parallel_by_chance(same, unit) < LEVEL:
-        found.append(("imprint module", f"{same} of {neurons} neurons measure one direction"))
-    spread, mean = float(unit.sum(0).var(ddof=1)), float(unit.sum(0).mean())
-    count = unit.shape[1]
-    rare = chi2.cdf((count - 1) * spread, count - 1) < LEVEL
-    below = norm.cdf(mean / np.sqrt(max(spread, 1e-300) / count)) < LEVEL
-    if spread < SPREAD and rare and below:
-        observed = f"the sums of {count} neurons' weights vary {spread:.2g} times as much as independent ones, below 0"
-        found.append(("trap weights", observed))
-    return found
-
-
-def _head(weights: Arrays, layer: DenseLayer) -> list[tuple[str, str]]:
-    norms, bias = np.sort(np.linalg.norm(weights[layer.kernel], axis=0)), np.sort(weights[layer.bias])
-    if norms.size < 2 or norms[-1] == 0:
-        return []
-    found = []
-    if norms[-1] > OUTSTANDING * norms[-2]:
-        found.append(f"one class's weights are {norms[-1] / max(norms[-2], 1e-300):.2g} times as large as any other's")
-    gap = 0.0 if bias.size < 3 else float(max(bias[1] - bias[0], bias[-1] - bias[-2]))
-    if gap > APART:
-        found.append(f"one class's bias is {gap:.2g} logits from every other")
-    return [("fishing for a class", " and ".join(found))] if found else []
+    return np.asarray(kernel[:, norms > 0] / norms[norms > 0])
 
 
 def _common_direction(unit: FloatArray) -> FloatArray:
@@ -117,12 +123,25 @@ def _common_direction(unit: FloatArray) -> FloatArray:
     return np.asarray(direction / np.linalg.norm(direction))
 
 
-def _parallel_by_chance(same: int, unit: FloatArray) -> float:
+def _parallel_by_chance(share: float, unit: FloatArray) -> float:
     """Bound on the probability that so many of independent, uniform directions are near one of them.
 
     Two columns near the common direction are within twice its angle of each other.
     """
     inputs, count = unit.shape
     cosine = np.cos(2 * np.arccos(PARALLEL))
-    near = betainc((inputs - 1) / 2, 0.5, 1 - cosine**2)
-    return float(count * binom.sf(same - 2, count - 1, near))
+    near = betainc((inputs - 1) / 2, 0.5, 1 - cosine**2) / 2
+    return float(count * binom.sf(np.ceil(share * count) - 2, count - 1, near))
+
+
+def _mirrored_by_chance(unit: FloatArray) -> float:
+    """Probability that sums of independent weights vary so little; they have variance 1 in unit columns."""
+    degrees = unit.shape[1] - 1
+    return float(chi2.cdf(degrees * unit.sum(0).var(ddof=1), degrees))
+
+
+def _negative(unit: FloatArray) -> bool:
+    """Whether the sums are below 0 on average, by more than chance allows."""
+    sums = unit.sum(0)
+    error = np.sqrt(max(sums.var(ddof=1), 1e-300) / sums.size)
+    return bool(norm.cdf(sums.mean() / error) < LEVEL)

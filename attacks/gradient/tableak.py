@@ -5,30 +5,22 @@ free logits and a continuous one as a sigmoid inside its range; the restarts are
 pooled. Where the pooled category is sharp the attacker knows, without the truth, that the row leaked.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from dpaudit.attacks.gradient.adam import step_of
-from dpaudit.attacks.gradient.objective import (
-    Observed,
-    Setting,
-    distances_to_victims,
-    one_hot,
-    predict_updates,
-    restored_labels,
-    stack_views,
-)
 from dpaudit.attacks.gradient.table_columns import EncodedColumns
-from dpaudit.attacks.gradient.victims import Victims
-from dpaudit.attacks.gradient.view import GradientView, Reconstruction
+from dpaudit.attacks.gradient.view import Arrays, GradientView, Reconstruction
 from dpaudit.runtime import check
 from dpaudit.runtime.check import FloatArray
 from dpaudit.runtime.errors import InputError
-from dpaudit.runtime.tensorflow import tf
+
+if TYPE_CHECKING:
+    from dpaudit.attacks.gradient.victims import Victims
 
 
 @dataclass(frozen=True)
@@ -38,7 +30,7 @@ class TabularReconstruction:
     Args:
         rows: decoded, indicators exactly 0 or 1.
         confidence: one minus the pooled categories' normalised entropy, (rows, categorical columns): 1 is certain.
-        spread: standard deviation of the continuous columns over the restarts, over the column's range.
+        spread: standard deviation of the numbers over the restarts, over the column's range.
     """
 
     rows: Reconstruction
@@ -48,11 +40,11 @@ class TabularReconstruction:
 
 @dataclass(frozen=True)
 class Tabular:
-    """TabLeak on a batch of table rows.
+    """TabLeak on a batch of table rows, Vero et al. (2023).
 
     Args:
         model: Keras model of the victims on encoded rows, logits out.
-        columns: the encoding.
+        columns: the encoding; None where the records are no table, which is refused.
         restarts: pooled; odd numbers make the median a value that occurred.
         iterations: Adam steps.
         rate: of the steps on the free variables.
@@ -60,7 +52,7 @@ class Tabular:
     """
 
     model: Any
-    columns: EncodedColumns
+    columns: EncodedColumns | None
     restarts: int = 11
     iterations: int = 800
     rate: float = 0.06
@@ -73,23 +65,24 @@ class Tabular:
 
     def __call__(self, view: GradientView) -> TabularReconstruction:
         """Reconstruct one batch of rows; all restarts run as one program."""
-        victims = self._victims
-        if victims.record_shape != (self.columns.width,):
-            raise InputError(
-                f"the columns encode {self.columns.width} features, the model takes {victims.record_shape}."
-            )
+        from dpaudit.attacks.gradient.objective import one_hot, restored_labels, stack_views
+        from dpaudit.runtime.tensorflow import tf
+
+        victims, columns = self._victims, self._known_columns
+        if victims.record_shape != (columns.width,):
+            raise InputError(f"the columns encode {columns.width} features, the model takes {victims.record_shape}.")
         observed, setting, _ = stack_views(victims, [view])
         if setting.copies > 1:
             raise InputError("the tabular attack needs a client that keeps its order or uses full batches.")
         labels = restored_labels(view)
         targets = np.repeat(one_hot([labels], victims.classes), self.restarts, axis=0)
-        start = np.random.default_rng(self.seed).standard_normal((self.restarts, setting.records, self.columns.width))
+        start = np.random.default_rng(self.seed).standard_normal((self.restarts, setting.records, columns.width))
         free, value = self._program(tf.constant(start), tf.constant(targets), observed, setting)
         rows, values = self._relaxed(free).numpy(), value.numpy()
         pooled, spread = self._pooled(rows, values)
         decoded = pooled.copy()
-        confidence = np.empty((setting.records, len(self.columns.categories)))
-        for number, block in enumerate(self.columns.blocks):
+        confidence = np.empty((setting.records, len(columns.groups)))
+        for number, block in enumerate(columns.blocks):
             share = pooled[:, block] / pooled[:, block].sum(1, keepdims=True)
             entropy = -(share * np.log(np.maximum(share, 1e-300))).sum(1) / np.log(share.shape[1])
             confidence[:, number] = 1 - entropy
@@ -100,27 +93,51 @@ class Tabular:
         """Match every restart to the best one, then the median of numbers and the mean of category shares."""
         best = rows[values.argmin()]
         matched = [r[linear_sum_assignment(((best[:, None] - r[None]) ** 2).sum(2))[1]] for r in rows]
-        stack, cut = np.stack(matched), self.columns.continuous
-        pooled = stack.mean(0)
-        pooled[:, :cut] = np.median(stack[:, :, :cut], axis=0)
-        return pooled, stack[:, :, :cut].std(0) / (self.columns.high - self.columns.low)
+        stack, columns = np.stack(matched), self._known_columns
+        pooled, numbers = stack.mean(0), columns.numbers
+        pooled[:, numbers] = np.median(stack[:, :, numbers], axis=0)
+        return pooled, stack[:, :, numbers].std(0) / (columns.high - columns.low)[numbers]
 
     def _relaxed(self, free: Any) -> Any:
-        cut, columns = self.columns.continuous, self.columns
-        parts = [columns.low + (columns.high - columns.low) * tf.sigmoid(free[..., :cut])]
-        parts += [tf.nn.softmax(free[..., block]) for block in columns.blocks]
+        from dpaudit.runtime.tensorflow import tf
+
+        columns = self._known_columns
+        inside = columns.low + (columns.high - columns.low) * tf.sigmoid(free)
+        parts = [tf.nn.softmax(free[..., run]) if run in columns.blocks else inside[..., run] for run in columns.runs]
         return tf.concat(parts, axis=-1)
 
+    @property
+    def _known_columns(self) -> EncodedColumns:
+        if self.columns is None:
+            raise InputError(
+                "gradient.attacks: 'tableak' reads rows of a table, CSV or Parquet, and the data are none."
+            )
+        return self.columns
+
+    def together(self, views: Sequence[GradientView]) -> list[Reconstruction]:
+        """The rows of each of many victims."""
+        return [self(view).rows for view in views]
+
+    def require(self, weights: Arrays) -> None:
+        """Refuse records that are no rows of a table."""
+        _ = self._known_columns
+
     @cached_property
-    def _victims(self) -> Victims:
+    def _victims(self) -> "Victims":
+        from dpaudit.attacks.gradient.victims import Victims
+
         return Victims.of(self.model)
 
     @cached_property
     def _program(self) -> Any:
+        from dpaudit.attacks.gradient.adam import step_of
+        from dpaudit.attacks.gradient.objective import distances_to_victims, predict_updates
+        from dpaudit.runtime.tensorflow import tf
+
         victims, iterations = self._victims, self.iterations
 
         @tf.function(autograph=victims.runs_keras)  # type: ignore[untyped-decorator]  # TensorFlow has no types
-        def program(free: Any, targets: Any, observed: Observed, setting: Setting) -> Any:
+        def program(free: Any, targets: Any, observed: Any, setting: Any) -> Any:
             which = tf.zeros([free.shape[0]], tf.int32)
 
             def cosine(free: Any) -> Any:

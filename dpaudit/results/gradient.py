@@ -43,6 +43,8 @@ class GradientCell(BaseModel):
         decoys: decoys per victim.
         p_value: of as many identified by chance.
         verdict: against the reconstruction bound; None without an ε.
+        columns_right: share of a table's values that came back, numbers to 0.319 standard deviations; None for others.
+        columns_floor: the same of medians and most frequent categories.
     """
 
     scenario: str
@@ -61,6 +63,8 @@ class GradientCell(BaseModel):
     decoys: int = Field(ge=1)
     p_value: float
     verdict: ReconstructionVerdict | None
+    columns_right: float | None = Field(default=None, ge=0, le=1)
+    columns_floor: float | None = Field(default=None, ge=0, le=1)
 
     @model_validator(mode="after")
     def _as_many_for_each_victim(self) -> "GradientCell":

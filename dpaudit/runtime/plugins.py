@@ -60,6 +60,7 @@ KINDS: Mapping[str, Mapping[str, str]] = {
         "inverting": "dpaudit.attacks.gradient.inverting_gradients:InvertingGradients",
         "matching": "dpaudit.attacks.gradient.gradient_matching:GradientMatching",
         "spear": "dpaudit.attacks.gradient.spear:Spear",
+        "tableak": "dpaudit.attacks.gradient.tableak:Tabular",
     },
     "membership": {
         "attack-p": "dpaudit.attacks.membership.attack_p:AttackP",
@@ -93,6 +94,7 @@ KINDS: Mapping[str, Mapping[str, str]] = {
         "trajectory": "dpaudit.attacks.membership.trajectory:Trajectory",
     },
     "servers": {
+        "batch-norm": "dpaudit.attacks.gradient.servers.batch_norm:BatchNorm",
         "fishing": "dpaudit.attacks.gradient.servers.fishing:Fishing",
         "honest": "dpaudit.attacks.gradient.servers.honest:Honest",
         "imprint": "dpaudit.attacks.gradient.servers.imprint:Imprint",

@@ -252,6 +252,10 @@ AROUND: dict[tuple[str, int], str] = {
     ("bounds", 0): 'membership.attacks = ["loss"]\n' + DATA + MODEL,
     ("federated", 0): DATA + '[audit]\nunit = "user"\n[federated]\ncanaries = { clients = 20 }\n',
     ("federated", 1): "",
+    ("gradient_leakage", 0): (
+        'name = "p"\nseed = 1\ndata = { source = "digits", population = 0.4 }\n[gradient.architecture]\nkind = "mlp"\n'
+        '[[gradient.scenario]]\nname = "a batch"\nbatch = 16\n[[gradient.defence]]\nname = "none"\n'
+    ),
     ("pytorch", 0): 'name = "p"\nseed = 1\ndata.source = "digits"\nmembership.attacks = ["loss"]\n',
     ("ladder", 0): PLAN.partition("[membership]")[0],
     ("sweep", 0): (

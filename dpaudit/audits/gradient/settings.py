@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from dpaudit.accounting.gaussian import gaussian_mu
 from dpaudit.attacks.gradient.defences import Defence
 from dpaudit.attacks.gradient.found_texts import FoundTexts
+from dpaudit.attacks.gradient.table_columns import EncodedColumns
 from dpaudit.attacks.gradient.view import Arrays, GradientView, Reconstruction
 from dpaudit.audits.architecture import ArchitectureSettings
 from dpaudit.audits.by_name import ByName, as_table
@@ -20,7 +21,7 @@ from dpaudit.runtime.errors import InputError
 class GradientAttack(Protocol):
     """What stands in the registry under ``gradient``: a frozen dataclass that inverts what victims sent.
 
-    It is given the victims' Keras ``model`` and a ``seed`` where it has such fields.
+    It is given the victims' Keras ``model``, the ``columns`` of a table and a ``seed`` where it has such fields.
     """
 
     def together(self, views: Sequence[GradientView]) -> list[Reconstruction]:
@@ -51,11 +52,12 @@ class TextAttack(Protocol):
 class GradientAttackSettings(ByName):
     """An attack on gradients."""
 
-    def build(self, model: Any, seed: int) -> Any:
+    def build(self, model: Any, seed: int, columns: EncodedColumns | None = None) -> Any:
         """The `GradientAttack` or `TextAttack` on one model; its parameters are checked."""
         given, where = self.model_extra or {}, f"gradient.attacks: {self.name!r}"
         fields = registry.parameters("gradient", self.name, where="gradient.attacks")
-        parts = {key: value for key, value in (("model", model), ("seed", seed)) if key in fields and key not in given}
+        known = (("model", model), ("seed", seed), ("columns", columns))
+        parts = {key: value for key, value in known if key in fields and key not in given}
         return registry.build("gradient", self.name, given, where=where, **parts)
 
 
@@ -143,7 +145,8 @@ class GradientSettings(BaseModel):
         scenario: what is sent.
         defence: what is done about it; the first is the one without defence in the gallery.
         attacks: names of the registry, such as ``matching`` (DLG, iDLG), ``inverting`` (cosine), ``dense`` and
-            ``spear``, for texts ``bag-of-words`` and ``dager``, each with its parameters beside it.
+            ``spear``, for tables ``tableak``, for texts ``bag-of-words`` and ``dager``, each with its parameters
+            beside it.
         server: who sends the model: ``honest``, or one that makes it leak, with its parameters beside the name:
             ``imprint`` (for the attack ``imprint``), ``trap-weights`` or ``fishing`` (for ``dense``). It holds the
             records of the population. The result says what a client that scans the weights finds.

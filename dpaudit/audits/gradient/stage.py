@@ -8,9 +8,10 @@ import numpy as np
 
 from dpaudit.accounting.claim import FULL_BATCH, GaussianSteps
 from dpaudit.accounting.mechanism import epsilon, trade_off
-from dpaudit.attacks.gradient.baselines import decoy_test, floors
+from dpaudit.attacks.gradient.baselines import decoy_test, floors, prior_rows
 from dpaudit.attacks.gradient.label_recovery import LabelCounts, SingleLabel
-from dpaudit.attacks.gradient.metrics import Fidelity, fidelity, label_accuracy, label_chance, overlap
+from dpaudit.attacks.gradient.metrics import Fidelity, column_accuracy, fidelity, label_accuracy, label_chance, overlap
+from dpaudit.attacks.gradient.table_columns import EncodedColumns
 from dpaudit.attacks.gradient.view import BatchGradient, ClientUpdate, Reconstruction
 from dpaudit.audits.gradient.settings import (
     DefenceSettings,
@@ -28,6 +29,7 @@ from dpaudit.runtime.check import FloatArray, IntArray
 from dpaudit.runtime.errors import AuditFailed, InputError
 
 View = BatchGradient | ClientUpdate
+TOLERATED = 0.319  # standard deviations within which a number counts as right, as Vero et al. (2023) count
 
 
 @dataclass(frozen=True)
@@ -104,13 +106,14 @@ class Stage:
         self.box = (min(0.0, float(features.min())), max(1.0, float(features.max())))
         self.auxiliary = population.features.astype(np.float64)
         self.auxiliary_labels = population.classes
+        self.columns = EncodedColumns.of(self.dataset.columns, self.auxiliary) if self.dataset.columns else None
         self.initial = self.victims.weights
         server = self.settings.server.build(seed=given.seed_for("server"))
         self.victims.model.set_weights(server(self.victims.model, self.auxiliary))
         self.attacks = {item.name: self._attack(item) for item in self.settings.attacks}
 
     def _attack(self, item: GradientAttackSettings) -> GradientAttack:
-        attack: GradientAttack = item.build(model=self.victims.model, seed=self.given.seed_for("attack", item.name))
+        attack: GradientAttack = item.build(self.victims.model, self.given.seed_for("attack", item.name), self.columns)
         if isinstance(attack, ForSomeModels):
             attack.require(self.victims.weights)
         return attack
@@ -198,6 +201,8 @@ class Stage:
             victims=test.records,
             decoys=test.decoys,
             p_value=test.p_value,
+            columns_right=self._columns_right(np.stack([m.matched for m in measured]), truth),
+            columns_floor=self._columns_right(None, truth),
             verdict=verdict,
         )
         return cell, firsts[:1] if refused is None else None
@@ -213,6 +218,15 @@ class Stage:
         above = [label_accuracy(guess, y, chance=chance) for guess, y in zip(found, labels, strict=True)]
         right = sum(overlap(guess, y) == 1 for guess, y in zip(found, labels, strict=True))
         return round(float(np.mean(above)), 6), right
+
+    def _columns_right(self, rows: FloatArray | None, truth: FloatArray) -> float | None:
+        """Share of a table's values that are right, of reconstructions (victims, batch, width) or the prior alone."""
+        if self.columns is None:
+            return None
+        tolerance = TOLERATED * self.auxiliary[:, self.columns.numbers].std(0)
+        flat = truth.reshape(-1, self.columns.width)
+        guess = prior_rows(self.auxiliary, self.columns, len(flat)) if rows is None else rows.reshape(flat.shape)
+        return round(float(column_accuracy(guess, flat, self.columns, tolerance=tolerance).mean()), 6)
 
     def _decoys(self, scenario: Scenario, victims: int) -> FloatArray:
         rng = np.random.default_rng(self.given.seed_for("decoys", scenario.name))

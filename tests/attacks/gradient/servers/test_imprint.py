@@ -38,12 +38,12 @@ def test_imprint_recovers_what_is_alone_in_its_bin(images: Images) -> None:
 
 
 def test_noise_hides_the_module_at_the_price_of_records(images: Images) -> None:
-    """Noise on the planted kernel, relative to its entries: the scanner warns up to 20 %. At 100 % it is silent, and
+    """Noise on the planted kernel, relative to its entries: the scanner warns up to 50 %. At 100 % it is silent, and
     less than half of the records come back; that the scanner does not see it is stated in `NOT_SEEN`."""
     x, y = images
     planted = plant_imprint(mlp.weights((64, 128, 10), seed=0), x[1000:])
     recovered, warned = [], []
-    for share in (0.0, 0.001, 0.01, 0.05, 0.2, 1.0):
+    for share in (0.0, 0.001, 0.01, 0.2, 0.5, 1.0):
         noise = np.random.default_rng(1).normal(0, share / 64, planted[0].shape)
         noisy = (planted[0] + noise, *planted[1:])
         recovered.append(sum((_best(noisy, x[r : r + 16], y[r : r + 16]) > 40).sum() for r in range(0, 64, 16)))
