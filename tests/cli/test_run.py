@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from functools import partial
-from inspect import signature
 from pathlib import Path
 
 import pytest
@@ -29,7 +28,7 @@ def environment() -> dict[str, str]:
 def test_init_then_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What `init` writes runs; results on standard output, nothing of TensorFlow's noise anywhere."""
     monkeypatch.chdir(tmp_path)
-    runner = CliRunner(mix_stderr=False) if "mix_stderr" in signature(CliRunner).parameters else CliRunner()
+    runner = CliRunner()
     assert runner.invoke(app, ["init"]).exit_code == 0
     done = subprocess.run(
         [*COMMAND, "run", "plan.toml", *SMALL],
