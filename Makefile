@@ -77,8 +77,9 @@ faults: $(STAMP) ## run the ladder on the known faults, write docs/faults.md and
 bench: $(STAMP) ## every benchmark beside its peers, then docs/peers.md (most of an hour)
 	$(BIN)/python benchmarks/all.py
 
-bench-quick: $(STAMP) ## tiny sizes; fails when a ratio fell below the recorded one by more than its spread (a fifth at least)
-	$(BIN)/python benchmarks/all.py --quick
+bench-quick: $(STAMP) ## works beside fixed loops in the same minute; fails where one lost a quarter of its recorded speed
+	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 TF_CPP_MIN_LOG_LEVEL=3 \
+	  $(BIN)/python -m benchmarks.quick $(QUICK)
 
 bench-attacks: $(STAMP) ## attacks beside the published loops
 	$(BIN)/python benchmarks/attacks.py

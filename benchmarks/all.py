@@ -3,8 +3,6 @@
     python benchmarks/all.py                     every benchmark, then docs/peers.md
     python benchmarks/all.py training attacks    these, then the page
     python benchmarks/all.py --page              only the page, from the results that are there
-    python benchmarks/all.py --quick             tiny sizes; fails when a ratio is worse than the one recorded
-    python benchmarks/all.py --quick --record    record the ratios of three quick runs
 
 A benchmark is a program of this folder that takes ``--out FILE`` (and ``--smoke`` for tiny sizes) and writes JSON:
 ``ratios`` (name to median, low and high; above 1 means that dpaudit is better), ``figures`` (name to a number, a text
@@ -15,7 +13,6 @@ import argparse
 import datetime
 import json
 import platform
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -42,8 +39,6 @@ BENCHMARKS = {
     "gradient": "Gradient leakage",
 }
 VERSIONS = ("dpaudit", "numpy", "scipy", "tensorflow", "tensorflow-privacy", "dp-accounting", "scikit-learn")
-QUICK_RUNS = 3
-LEAST_SPREAD = 0.2  # of a ratio: three runs that happen to agree do not make a machine quiet
 
 
 class Ratio(BaseModel):
@@ -100,16 +95,15 @@ def _lines(path: str) -> list[str]:
     return file.read_text(encoding="utf-8").splitlines() if file.exists() else []
 
 
-def measure(name: str, *, smoke: bool) -> Record:
+def measure(name: str) -> Record:
     """Run a benchmark.
 
     Raises:
         SystemExit: it failed, or wrote something else than it should.
     """
-    options = ["--smoke"] if smoke else []
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out.json"
-        command = [sys.executable, f"benchmarks/{name}.py", *options, "--out", str(out)]
+        command = [sys.executable, f"benchmarks/{name}.py", "--out", str(out)]
         begin = time.perf_counter()
         code = subprocess.run(command, cwd=HERE.parent).returncode
         seconds = time.perf_counter() - begin
@@ -123,7 +117,7 @@ def measure(name: str, *, smoke: bool) -> Record:
             raise SystemExit(f"benchmarks/{name}.py wrote what this page cannot show: {error}") from error
     return Record(
         benchmark=name,
-        command=shlex.join(["python", f"benchmarks/{name}.py", *options]),
+        command=f"python benchmarks/{name}.py",
         date=datetime.date.today().isoformat(),
         seconds=round(seconds, 1),
         machine=machine(),
@@ -204,69 +198,18 @@ def reached(ratio: Ratio, target: object) -> str:
     return f"{number(target)}: {'reached' if ratio.median >= target else 'missed'}"
 
 
-def worse(now: Mapping[str, Ratio], recorded: Mapping[str, Ratio]) -> list[str]:
-    """Ratios that fell below the recorded one by more than its spread, and by a fifth of it at least, or are gone.
-
-    >>> old = {"speed": Ratio(median=10, low=9, high=12)}
-    >>> worse({"speed": Ratio(median=7.5, low=7, high=8)}, old), worse({"speed": Ratio(median=6.5, low=6, high=7)}, old)
-    ([], ['speed: 6.5 now, 10 recorded, which varied from 9 to 12'])
-    """
-    found = []
-    for name, old in recorded.items():
-        if name not in now:
-            found.append(f"{name}: not measured any more")
-        elif now[name].median < old.median - max(old.high - old.low, LEAST_SPREAD * old.median):
-            found.append(
-                f"{name}: {number(now[name].median)} now, {number(old.median)} recorded, "
-                f"which varied from {number(old.low)} to {number(old.high)}"
-            )
-    return found
-
-
-def over_runs(runs: list[Record]) -> Record:
-    """One record of several quick runs: for each ratio the middle one, and the least and the largest."""
-    names = runs[0].measured.ratios
-    ratios = {}
-    for name in names:
-        medians = sorted(run.measured.ratios[name].median for run in runs)
-        ratios[name] = Ratio(median=medians[len(medians) // 2], low=medians[0], high=medians[-1])
-    return runs[0].model_copy(update={"measured": Measured(ratios=ratios)})
-
-
-def quick(names: list[str], *, record: bool) -> int:
-    """Run at tiny sizes and compare with what is recorded, or record."""
-    fell = []
-    for name in names:
-        if record:
-            store(over_runs([measure(name, smoke=True) for _ in range(QUICK_RUNS)]), f"quick-{name}")
-            continue
-        old = stored(f"quick-{name}")
-        if old is None:
-            print(f"{name}: nothing recorded; record it with: python benchmarks/all.py --quick --record {name}")
-            fell.append(f"{name}: nothing recorded")
-            continue
-        fell += [f"{name}, {line}" for line in worse(measure(name, smoke=True).measured.ratios, old.measured.ratios)]
-    for line in fell:
-        print(f"FELL  {line}")
-    return 1 if fell else 0
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("benchmarks", nargs="*", metavar="BENCHMARK", help=f"of {', '.join(BENCHMARKS)}; all when none")
     parser.add_argument("--page", action="store_true", help="only draw the page")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes, compared with the recorded ratios")
-    parser.add_argument("--record", action="store_true", help="with --quick: record the ratios")
     given = parser.parse_args()
     unknown = [name for name in given.benchmarks if name not in BENCHMARKS]
     if unknown:
         parser.error(f"benchmark must be one of {', '.join(BENCHMARKS)}, got {unknown[0]!r}")
     names = given.benchmarks or list(BENCHMARKS)
-    if given.quick:
-        return quick(names, record=given.record)
     if not given.page:
         for name in names:
-            store(measure(name, smoke=False), name)
+            store(measure(name), name)
             write_page()
     write_page()
     print(PAGE)

@@ -7,9 +7,7 @@ import subprocess
 import sys
 import time
 from functools import partial
-from inspect import signature
 from pathlib import Path
-from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -30,10 +28,7 @@ def environment() -> dict[str, str]:
 def test_init_then_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What `init` writes runs; results on standard output, nothing of TensorFlow's noise anywhere."""
     monkeypatch.chdir(tmp_path)
-    apart: dict[str, Any] = (
-        {"mix_stderr": False} if "mix_stderr" in signature(CliRunner).parameters else {}
-    )  # of earlier versions
-    runner = CliRunner(**apart)
+    runner = CliRunner()
     assert runner.invoke(app, ["init"]).exit_code == 0
     done = subprocess.run(
         [*COMMAND, "run", "plan.toml", *SMALL],

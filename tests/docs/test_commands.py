@@ -17,7 +17,7 @@ from dpaudit.runtime.files import parse_toml
 from dpaudit.self_test.faults.efforts import run_efforts
 from dpaudit.self_test.faults.run import run_faults
 from dpaudit.self_test.methods import METHODS
-from dpaudit.self_test.power import powertest
+from dpaudit.self_test.power import QUICK
 from dpaudit.self_test.table import selftest
 from tests.docs.pages import PAGES, ROOT, WHOLE, commands, typed
 from tests.docs.reader import SMALLER, furnish
@@ -164,7 +164,7 @@ TYPED = {
     "python examples/lora_opacus.py": Typed((*LORA, SLOW)),
     "python examples/torch_client.py": Typed(TORCH),
 }
-PEERS = "installs its peers into environments of their own; `make bench-quick` runs it with tiny sizes"
+PEERS = "installs its peers into environments of their own"
 INSTALLS = "changes the environment that the tests run in"
 NOT_HERE = {
     "dask worker ADDRESS --nthreads 1": "does not end by itself; tests/runtime/test_cluster.py starts its workers so",
@@ -307,7 +307,7 @@ def test_command(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, req
         write_onnx(tmp_path / "model.onnx")
     # 20 audits a cell of one bound, and the faults that a recipe shows, in place of minutes of all.
     monkeypatch.setattr("dpaudit.self_test.table.selftest", fewer(selftest, quick=True, trials=20, methods=METHODS[:1]))
-    monkeypatch.setattr("dpaudit.self_test.power.powertest", fewer(powertest, audits=3))
+    monkeypatch.setattr("dpaudit.self_test.power.QUICK", {**QUICK, "audits": 20, "one-run": (100,), "claims": (1.0,)})
     monkeypatch.setattr("dpaudit.self_test.faults.run.run_faults", fewer(run_faults, rungs=(0,), right_runs=0))
     one = fewer(run_efforts, names=("noise broadcast",))
     monkeypatch.setattr("dpaudit.self_test.faults.efforts.run_efforts", one)
