@@ -4,7 +4,6 @@ import math
 from dataclasses import replace
 
 import numpy as np
-from scipy.stats import t as student
 
 from dpaudit.attacks.membership.pools import Attack, leave_pair_out
 from dpaudit.runtime import check
@@ -39,6 +38,8 @@ def null_check(
     Raises:
         AuditFailed: the AUC is not one half.
     """
+    from scipy.stats import t as student
+
     check.open_unit("false_alarms", false_alarms)
     check.integer("shuffles", shuffles, at_least=2)
     rng = np.random.default_rng(seed)

@@ -2,7 +2,6 @@
 
 import math
 
-from scipy.optimize import brentq
 from scipy.special import log_ndtr
 
 from dpaudit.runtime import check
@@ -28,6 +27,8 @@ def gaussian_epsilon(mu: float, delta: float) -> float:
     >>> round(gaussian_epsilon(2.0, 1e-5), 5)
     9.99726
     """
+    from scipy.optimize import brentq
+
     shift, slack = check.nonnegative("mu", mu), check.delta("delta", delta)
     if gaussian_delta(shift, 0.0) <= slack:
         return 0.0
@@ -48,6 +49,8 @@ def gaussian_mu(epsilon: float, delta: float) -> float:
     >>> round(1 / gaussian_mu(2.0, 1e-5), 5)
     1.99381
     """
+    from scipy.optimize import brentq
+
     figure, slack = check.nonnegative("epsilon", epsilon), check.delta("delta", delta)
     if slack == 0:
         return 0.0

@@ -8,7 +8,6 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from scipy.optimize import brentq
 
 from dpaudit.accounting.claim import (
     ADJACENCIES,
@@ -268,6 +267,8 @@ def _spent(figure: float, slack: float) -> float:
 
 def _root(excess: Callable[[float], float], last: float) -> float:
     """Where a falling function reaches 0; infinity where it does not before ``last``."""
+    from scipy.optimize import brentq
+
     if excess(0.0) <= 0:
         return 0.0
     high = min(1.0, last)

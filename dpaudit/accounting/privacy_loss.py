@@ -11,7 +11,6 @@ from typing import Any, Literal
 import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft
 from scipy.special import log_ndtr, logsumexp
-from scipy.stats import binom
 
 from dpaudit.accounting.claim import Adjacency, FixedSize, GaussianSteps, TruncatedPoisson
 from dpaudit.accounting.trade_off_curve import TradeOff
@@ -77,6 +76,8 @@ def compose_losses(
     Truncated Poisson batches, as dp-accounting 0.6 has them: the step of the batches that are not full, and, with the
     probability that the others fill a batch, one at whose place a record is replaced.
     """
+    from scipy.stats import binom
+
     sigma, steps, rate = mechanism.noise_multiplier, mechanism.steps, mechanism.sampling.rate
     if rate == 1:
         from dp_accounting.pld import privacy_loss_distribution

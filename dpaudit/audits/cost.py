@@ -2,14 +2,14 @@
 
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from dpaudit.attacks.membership.null_check import null_check
+from dpaudit.attacks.membership.null_check import MOST_RECORDS, null_check
 from dpaudit.attacks.membership.pools import Spending, audited_part, leave_pair_out
 from dpaudit.audits.audit import Audit
 from dpaudit.audits.membership import run as membership
@@ -116,13 +116,18 @@ def audit_cost(
 ) -> AuditCost:
     """Measure, or read from earlier measurements, what the parts take."""
     models = {}
-    for name, trainer in trainers.items():
-        pool = None if settings is None else membership.predict_reference_cost(settings, trainer, audit, name=name)
-        attacks = 0.0 if settings is None else attack_seconds(settings, audit)
-        checkpoints = [] if settings is None else settings.checkpoints
-        models[name] = ModelCost(_target_seconds(trainer, audit, checkpoints), pool, attacks, len(checkpoints))
-    # By now this process has read the same libraries from the disk.
-    start = measured_once(_started, "start", warm=True) if models else 0.0
+    with audit.progress.task("measuring what this plan takes on this machine", 3 * len(trainers) + 1) as advance:
+        for name, trainer in trainers.items():
+            pool = None if settings is None else membership.predict_reference_cost(settings, trainer, audit, name=name)
+            advance(1)
+            attacks = 0.0 if settings is None else attack_seconds(settings, audit)
+            advance(1)
+            checkpoints = [] if settings is None else settings.checkpoints
+            models[name] = ModelCost(_target_seconds(trainer, audit, checkpoints), pool, attacks, len(checkpoints))
+            advance(1)
+        # By now this process has read the same libraries from the disk.
+        start = measured_once(_started, "start", warm=True) if models else 0.0
+        advance(1)
     return AuditCost(models, start, not_counted)
 
 
@@ -148,27 +153,40 @@ def attack_seconds(settings: membership.MembershipSettings, audit: Audit) -> flo
     described_attacks = ",".join(item.model_dump_json() for item in settings.attacks)
     copies = sum(len(query(audit.dataset.features[:1], seed=0)) for query in settings.queries)
     views = copies, len(settings.checkpoints)
-    try:
-        seconds = [
+    what = described_attacks, models, classes, *views
+
+    def predicted(work: Callable[[list[Any], PoolSignals], None], name: str, wanted: int) -> float:
+        few, some = (
             measured_once(
-                partial(attack_pool, attacks, noise_pool(models, records, classes, *views)),
-                *("attacks", described_attacks, models, records, classes, *views),
+                partial(work, attacks, noise_pool(models, records, classes, *views)),
+                *(name, *what, records),
                 warm=records != FEW,
             )
             for records in (FEW, SOME)
-        ]
+        )
+        return max(few + max(some - few, 0.0) / (SOME - FEW) * (wanted - FEW), 0.0)
+
+    try:
+        records = len(audit.dataset)
+        return predicted(attack_pool, "attacks", records) + predicted(
+            check_pool, "null checks", min(records, MOST_RECORDS)
+        )
     except InputError:
         return None
-    slope = max(seconds[1] - seconds[0], 0.0) / (SOME - FEW)
-    return max(seconds[0] + slope * (len(audit.dataset) - FEW), 0.0)
 
 
 def attack_pool(attacks: list[Any], pool: PoolSignals) -> None:
-    """Attack the first model of a pool with all attacks, to see how long it takes."""
+    """Attack the first model of a pool with all attacks, and each in turn, to see how long it takes."""
     for attack in attacks:
         attack(audited_part(attack, pool.target(0), pool.included[0])[0])
         if not isinstance(attack, Spending):
             leave_pair_out(attack, pool)
+
+
+def check_pool(attacks: list[Any], pool: PoolSignals) -> None:
+    """The null self-test of all attacks on a pool, to see how long it takes."""
+    for attack in attacks:
+        if not isinstance(attack, Spending):
             null_check(attack, pool, seed=0)
 
 

@@ -95,13 +95,14 @@ def predict_cost(
     *,
     folder: Path | None = None,
     memory: int | None = None,
+    progress: Progress | None = None,
     workers: Workers | None = None,
     trust: bool = False,
 ) -> AuditCost:
     """What an audit would take, from a few seconds of measurements that are kept for the next time.
 
     Args:
-        plan: as for `run`; so are ``memory``, ``workers`` and ``trust``.
+        plan: as for `run`; so are ``progress``, ``memory``, ``workers`` and ``trust``.
         folder: of the run; what is stored there need not be trained again.
     """
     find_code(plan, trust)
@@ -110,7 +111,7 @@ def predict_cost(
     if plan.trace is not None:
         return AuditCost({}, 0.0, not_counted)
     folder = folder or Path("runs") / plan.name
-    audit = prepare_audit(plan, folder, Silent(), memory=memory, workers=workers or Workers(None))
+    audit = prepare_audit(plan, folder, progress or Silent(), memory=memory, workers=workers or Workers(None))
     return audit_cost(plan.trainers(), plan.membership, audit, not_counted=not_counted)
 
 

@@ -14,8 +14,6 @@ from statistics import NormalDist
 from threading import Lock
 from typing import Protocol
 
-from scipy.optimize import brentq
-
 from dpaudit.accounting.claim import Adjacency, GaussianSteps
 from dpaudit.accounting.gaussian import gaussian_epsilon, gaussian_mu
 from dpaudit.accounting.mechanism import epsilon as accounted
@@ -189,6 +187,8 @@ def strongest_refuted(
     The figure is rounded down by the relative ``tolerance`` of the search, never up; for a mechanism, whose curves are
     dear, to the next strength of a lattice 0.2 % apart, so that searches share their curves.
     """
+    from scipy.optimize import brentq
+
     if isinstance(null, MechanismFamily):
         return _strongest_of_lattice(margin, null, delta)
     low, high = WEAKEST, 1.0
@@ -275,6 +275,8 @@ def _epsilon(null: MechanismFamily, strength: float, delta: float) -> float:
 
 
 def _bracketed(excess: Callable[[float], float], *, tolerance: float) -> float:
+    from scipy.optimize import brentq
+
     low, high = 0.5, 1.5
     while excess(low) > 0:
         low /= 2

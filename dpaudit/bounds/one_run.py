@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import ClassVar
 
-from scipy.optimize import brentq
 from scipy.special import betainc, betaincinv
 
 from dpaudit.accounting.claim import Adjacency, Unit
@@ -73,6 +72,8 @@ def one_run(guesses: Guesses, delta: float, level: float) -> float:
     >>> round(one_run(Guesses(canaries=1000, made=100, correct=95), 1e-5, 0.05), 5)
     2.16518
     """
+    from scipy.optimize import brentq
+
     slack, alpha = check.delta("delta", delta), check.open_unit("level", level)
     if guesses.correct == 0 or one_run_p_value(guesses, 0.0, slack) > alpha:
         return 0.0

@@ -12,7 +12,6 @@ from functools import lru_cache
 from types import MappingProxyType
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import ndtri
 
 from dpaudit.accounting.claim import Claim, GaussianSteps
@@ -175,6 +174,8 @@ def visible(
     >>> round(visible(DEFAULTS["steps"], 97, claimed=4.0, delta=1e-5), 2)
     7.78
     """
+    from scipy.optimize import brentq
+
     n = check.integer("trials", trials, at_least=1)
     slack = check.positive("delta", check.delta("delta", delta))
     test = Hypothesis(check.nonnegative("claimed", claimed), slack, 1 - check.open_unit("confidence", confidence))

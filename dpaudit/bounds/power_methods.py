@@ -12,7 +12,6 @@ from typing import ClassVar, Literal, get_args
 
 import numpy as np
 from scipy.special import betaincinv, logit, ndtr, ndtri
-from scipy.stats import binom
 
 from dpaudit.accounting.gaussian import gaussian_mu
 from dpaudit.bounds.accuracy import accuracy_bound
@@ -206,6 +205,8 @@ class FixedThreshold:
         >>> round(FixedThreshold().chance(97, 6.0, Hypothesis(4.0, 1e-5, 0.05)), 3)
         1.0
         """
+        from scipy.stats import binom
+
         needed = binom.isf(test.level, trials, accuracy(GaussianCurve(gaussian_mu(test.claimed, test.delta)))) + 1
         return float(binom.sf(needed - 1, trials, ndtr(mu / 2)))
 

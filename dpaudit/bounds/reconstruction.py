@@ -10,7 +10,6 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from scipy.optimize import brentq
 from scipy.special import ndtri
 
 from dpaudit.accounting.claim import Adjacency, GaussianSteps, Unit
@@ -144,6 +143,8 @@ def noise_allowing(
     >>> round(noise_allowing(0.3891, 0.1, GaussianSteps(1.0, 100, Poisson(1.0))), 2)
     10.0
     """
+    from scipy.optimize import brentq
+
     if not kappa < success < 1:
         raise InputError(f"success must lie between κ = {kappa:g} and 1, got {success!r}.")
 

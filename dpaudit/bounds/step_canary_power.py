@@ -7,8 +7,7 @@ right answers is binomial and the power is exact.
 
 import math
 
-from scipy import stats
-from scipy.optimize import brentq
+from scipy.special import ndtr
 
 from dpaudit.accounting.claim import TOLERANCE, Adjacency, Claim
 from dpaudit.accounting.composed import epsilon_under
@@ -24,7 +23,7 @@ def clips_per_change(adjacency: Adjacency) -> int:
 
 def claimed_rate(claim: Claim, noise_multiplier: float) -> float:
     """Largest probability of a right answer under noise of this multiplier."""
-    return float(stats.norm.cdf(clips_per_change(claim.adjacency) / (2 * noise_multiplier)))
+    return float(ndtr(clips_per_change(claim.adjacency) / (2 * noise_multiplier)))
 
 
 def visible_to_steps(claim: Claim, trials: int, level: float, *, power: float) -> float:
@@ -40,13 +39,16 @@ def visible_to_steps(claim: Claim, trials: int, level: float, *, power: float) -
     >>> round(visible_to_steps(claim, 1000, 0.05, power=0.8), 1)
     5.5
     """
+    from scipy.optimize import brentq
+    from scipy.stats import binom
+
     sigma = noise_of_claim(claim)
-    needed = stats.binom.isf(level, trials, claimed_rate(claim, sigma)) + 1
+    needed = binom.isf(level, trials, claimed_rate(claim, sigma)) + 1
     if needed > trials:
         return math.inf
 
     def short(noise_multiplier: float) -> float:
-        return float(stats.binom.sf(needed - 1, trials, claimed_rate(claim, noise_multiplier))) - power
+        return float(binom.sf(needed - 1, trials, claimed_rate(claim, noise_multiplier))) - power
 
     least = min(sigma, clips_per_change(claim.adjacency) / LEAST_NOISE)
     return composed_epsilon(claim, float(brentq(short, least, sigma)))
@@ -54,6 +56,8 @@ def visible_to_steps(claim: Claim, trials: int, level: float, *, power: float) -
 
 def noise_of_claim(claim: Claim) -> float:
     """The noise multiplier at which the claim's steps have the claim's ε: its own, unless it states another ε."""
+    from scipy.optimize import brentq
+
     assert claim.mechanism is not None
     own = claim.mechanism.noise_multiplier
     if math.isclose(composed_epsilon(claim, own), claim.epsilon, rel_tol=TOLERANCE):

@@ -65,11 +65,11 @@ def run(
     folder = out or Path("runs") / loaded.name
     room = None if memory is None else _bytes(memory)
     workers = Workers(jobs, backend)
+    progress = on_standard_error(quiet=quiet)
     if dry_run:
-        cost = predict_cost(loaded, folder=folder, memory=room, workers=workers, trust=trust)
+        cost = predict_cost(loaded, folder=folder, progress=progress, memory=room, workers=workers, trust=trust)
         print_prediction(cost, json=json, scheduler=workers.scheduler)
         return
-    progress = on_standard_error(quiet=quiet)
     result = run_plan(
         loaded, folder=folder, progress=progress, memory=room, workers=workers, trust=trust, overwrite=overwrite
     )

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import rankdata
 
 from dpaudit.data import surest
 from dpaudit.data.columns import as_columns, count_records, label_columns, member_flags, standardise, texts
@@ -353,6 +352,8 @@ def _characters(words: list[str]) -> FloatArray:
 
 
 def _auc(scores: FloatArray, member: BoolArray) -> float:
+    from scipy.stats import rankdata
+
     inside = int(member.sum())
     ranks = rankdata(scores)[member].sum() - inside * (inside + 1) / 2
     return float(ranks / (inside * (member.size - inside)))
@@ -360,6 +361,7 @@ def _auc(scores: FloatArray, member: BoolArray) -> float:
 
 def _curve(out: list[FloatArray], sides: list[BoolArray]) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """ROC of the ranks within each half, at no more than `POINTS` points."""
+    from scipy.stats import rankdata
     from sklearn.metrics import roc_curve
 
     ranks = np.concatenate([rankdata(scores) / scores.size for scores in out])

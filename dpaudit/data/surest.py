@@ -1,7 +1,6 @@
 """An exact test of whether scores know who is a member, by the right guesses among the surest ones."""
 
 import numpy as np
-from scipy.stats import hypergeom
 
 from dpaudit.runtime.check import BoolArray, FloatArray
 
@@ -63,6 +62,8 @@ def tail(right: int, top: int, bottom: int, units: int, members: int) -> float:
     >>> tail(6, 3, 3, 6, 3)
     0.05...
     """
+    from scipy.stats import hypergeom
+
     inside = np.arange(max(0, members - (units - top)), min(top, members) + 1)
     most = inside + bottom - right  # of the bottom may be members
     inside, most = inside[most >= 0], most[most >= 0]

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import binom, norm
 
 from dpaudit.results.membership import AttackResult
 from dpaudit.runtime import check
@@ -57,6 +56,8 @@ def auc_interval(attack: AttackResult, *, tail: float) -> Interval:
     The normal approximation has no width where the curve is perfect; there the edge is exact: with every member above
     every non-member, a pair in the wrong order has a probability above 1 - tail^(1/n) with probability at most tail.
     """
+    from scipy.stats import norm
+
     level, m, n = _sound(attack, tail)
     value = check.probability(f"AUC of {attack.attack!r}", attack.auc)
     error = check.nonnegative(f"standard error of the AUC of {attack.attack!r}", attack.auc_standard_error)
@@ -88,6 +89,8 @@ def tpr_interval(attack: AttackResult, fpr: float, *, tail: float) -> Interval:
     (an order statistic of the non-members, exact for every distribution), the upper edge at one whose true rate is at
     least ``fpr``. The other half pays for the members above it (Clopper and Pearson 1934).
     """
+    from scipy.stats import binom
+
     level, m, n = _sound(attack, tail)
     xs, ys = _curve(attack)
     half = level / 2

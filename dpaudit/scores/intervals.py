@@ -5,7 +5,6 @@ And for a median, from the ranks alone.
 
 import numpy as np
 from scipy.special import betaincinv
-from scipy.stats import binom
 
 from dpaudit.runtime import check
 from dpaudit.runtime.check import FloatArray
@@ -81,6 +80,8 @@ def median_interval(values: object, confidence: float) -> tuple[float, float]:
     >>> median_interval([3.0, 1.0, 2.0], 0.95)
     (-inf, inf)
     """
+    from scipy.stats import binom
+
     tail = (1 - check.open_unit("confidence", confidence)) / 2
     ordered = np.sort(np.asarray(values, np.float64))
     if ordered.ndim != 1 or ordered.size == 0 or np.isnan(ordered).any():

@@ -1,7 +1,6 @@
 """What is looked at before predictions are attacked: are they what they are said to be, and did the model learn?"""
 
 import numpy as np
-from scipy.stats import binomtest, mannwhitneyu
 
 from dpaudit.runtime import check
 from dpaudit.runtime.check import BoolArray
@@ -88,6 +87,8 @@ def learned_nothing(signals: Signals, member: BoolArray, name: str) -> str:
     'model answers 0.8 of its training records rightly, no better than always giving the most common class (0.8; sign \
 test, level 0.01): it learned nothing that an attack could find.'
     """
+    from scipy.stats import binomtest, mannwhitneyu
+
     if signals.log_probabilities is None or signals.labels is None:
         return ""
     labels, log_p = signals.labels[member], signals.log_probabilities[member]

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import mannwhitneyu
 
 from dpaudit.runtime import check
 from dpaudit.runtime.check import FloatArray
@@ -92,6 +91,8 @@ def judge_slices(scores: object, member: object, groups: Mapping[str, object], *
 
 def _above_half(scores: Scores) -> float:
     """One-sided p-value that members score higher: Mann-Whitney with ties; 1 when all scores are the same."""
+    from scipy.stats import mannwhitneyu
+
     if np.ptp(scores.values) == 0:
         return 1.0
     test = mannwhitneyu(

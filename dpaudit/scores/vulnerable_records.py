@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import false_discovery_control, rankdata
 
 from dpaudit.runtime import check
 from dpaudit.runtime.check import BoolArray, FloatArray
@@ -110,6 +109,8 @@ def find_exposed(phi: object, included: object, *, fdr: float = 0.05) -> Exposed
     Raises:
         InputError: the models are not in complementary pairs.
     """
+    from scipy.stats import false_discovery_control
+
     values = require_finite("φ of the pool", phi)
     member = np.asarray(included)
     if member.shape != values.shape or not all(
@@ -145,6 +146,8 @@ def signed_rank_p_values(difference: FloatArray) -> FloatArray:
     >>> signed_rank_p_values(np.array([[1.0], [2.0], [3.0]]))
     array([0.125])
     """
+    from scipy.stats import rankdata
+
     pairs = len(difference)
     ranks = rankdata(np.abs(difference), method="ordinal", axis=0)
     positive = np.where(difference > 0, ranks, 0).sum(axis=0).astype(np.int64)

@@ -1,16 +1,27 @@
 """What ``--dry-run`` prints: every part, their sum, and what is not in it."""
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pytest
 
 from dpaudit.attacks.membership.trajectory import Trajectory
 from dpaudit.audits import cost
 from dpaudit.audits.audit import Audit
-from dpaudit.audits.cost import REPORT_SECONDS, AuditCost, ModelCost, attack_pool, attack_seconds, noise_pool
+from dpaudit.audits.cost import (
+    REPORT_SECONDS,
+    AuditCost,
+    ModelCost,
+    attack_pool,
+    attack_seconds,
+    audit_cost,
+    noise_pool,
+)
 from dpaudit.audits.membership.run import MembershipSettings
 from dpaudit.cli.run import print_prediction
 from dpaudit.data.bundled import digits
@@ -79,6 +90,37 @@ def test_attacks_that_look_twice_or_are_told_are_timed(
     assert (seconds is not None) is predicted
     whole = AuditCost({"a": ModelCost(1.0, None, seconds)}, 1.0, ())
     assert (whole.seconds is not None) is predicted
+
+
+def test_the_self_test_of_a_large_table_takes_no_longer_than_its_draw(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Attacks are predicted in line with the records; their self-test only up to the records that it draws."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(cost, "measured_once", lambda work, name, *what, warm: what[-1] / 1000)  # a record: 1 ms
+    settings = MembershipSettings.model_validate({"attacks": ["loss"], "references": 6})
+
+    class Table:
+        outputs, features = 2, np.zeros((1, 3))
+
+        def __len__(self) -> int:
+            return 300_000
+
+    assert attack_seconds(settings, cast(Audit, SimpleNamespace(dataset=Table()))) == pytest.approx(300 + 20)
+
+
+def test_somebody_who_waits_for_a_prediction_sees_how_far_it_is() -> None:
+    """Three measurements a model and the start of Python, each told as it ends."""
+    told = []
+
+    class Told:
+        @contextmanager
+        def task(self, description: str, total: int) -> Iterator[Callable[[int], None]]:
+            told.append((description, total))
+            yield lambda parts: None
+
+    assert audit_cost({}, None, cast(Audit, SimpleNamespace(progress=Told())), not_counted=()).models == {}
+    assert told == [("measuring what this plan takes on this machine", 1)]
 
 
 def test_the_trajectory_is_timed_on_checkpoints() -> None:
