@@ -24,6 +24,11 @@ def report():
     return run_faults(seed=3, right_runs=1, tensorflow=False)
 
 
+def test_no_two_faults_have_one_name():
+    """They are looked up by it."""
+    assert len({fault.name for fault in FAULTS}) == len(FAULTS)
+
+
 def test_every_fault_is_caught_by_its_rung(report):
     """Family-wise level 1e-6 on rungs 0 to 2, 5 % on rungs 3 and 4; fixed seed."""
     assert report.missed == ()
