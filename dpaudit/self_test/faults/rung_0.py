@@ -63,9 +63,7 @@ RUNG_0 = (
         "Four accumulated batches, each with noise, accounted as one step.",
         accumulation=4,
     ),
-    _recipe_fault(
-        "one training of three accounted", "The best of three trainings is published, one is accounted.", trainings=3
-    ),
+    _recipe_fault("trainings", "The best of three trainings is published, one is accounted.", trainings=3),
     _recipe_fault(
         "adjacency",
         "The figure for added or removed records is claimed for replaced ones.",

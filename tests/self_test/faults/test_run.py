@@ -64,6 +64,11 @@ def plain():
     return {fault.name: inspected(fault.inspect, 3) for fault in PLAIN}
 
 
+def test_no_two_faults_have_one_name():
+    """They are looked up by it."""
+    assert len({fault.name for fault in FAULTS}) == len(FAULTS)
+
+
 def test_every_fault_is_caught_by_its_rung(report, plain):
     """Family-wise level 1e-6 on rungs 0 to 2, 5 % on rungs 3 and 4; fixed seed."""
     assert report.missed == ()
