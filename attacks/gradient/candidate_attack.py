@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dpaudit.attacks.gradient.dense_network import Floats
-from dpaudit.attacks.gradient.view import FinalModel, GradientView, NoisyReleases
+from dpaudit.attacks.gradient.view import GradientView, NoisyReleases
 from dpaudit.runtime import check
 from dpaudit.runtime.check import BoolArray, FloatArray, IntArray
 from dpaudit.runtime.errors import InputError
@@ -177,11 +177,7 @@ class CandidateAttack:
             InputError: the view is not a trace, or the trace has no noise and the likelihood ratio is asked for.
         """
         if not isinstance(view, NoisyReleases):
-            hint = " A released model alone is not enough: the noise of every step is needed."
-            raise InputError(
-                f"the candidate attack reads a trace, got a {type(view).__name__}."
-                + (hint if isinstance(view, FinalModel) else "")
-            )
+            raise InputError(f"the candidate attack reads a trace, got a {type(view).__name__}.")
         if view.clip != self.contributions.clip:
             raise InputError(f"the trace was clipped to {view.clip:g}, the attack assumes {self.contributions.clip:g}.")
         took_part = view.known_took_part

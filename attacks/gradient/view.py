@@ -195,24 +195,7 @@ class NoisyReleases:
         return int(self.weights.shape[0])
 
 
-@dataclass(frozen=True)
-class FinalModel:
-    """A released model: its weights and nothing of its training.
-
-    Args:
-        weights: arrays of the model, in the model's order.
-        box: smallest and largest value a feature can take.
-    """
-
-    weights: Arrays
-    box: tuple[float, float] | None = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "weights", _arrays("weights", self.weights))
-        _check_knowledge(None, None, self.box)
-
-
-GradientView = BatchGradient | ClientUpdate | SecureSum | NoisyReleases | FinalModel
+GradientView = BatchGradient | ClientUpdate | SecureSum | NoisyReleases
 
 
 @dataclass(frozen=True)
@@ -245,7 +228,7 @@ def require_known(name: str, value: KnownValue | None, needed_by: str) -> KnownV
 
 
 def gradient_of(view: GradientView, attack: str) -> BatchGradient:
-    """The view as a batch gradient, for attacks that read one; a trace or a final model is refused."""
+    """The view as a batch gradient, for attacks that read one; a trace is refused."""
     if isinstance(view, BatchGradient):
         return view
     if isinstance(view, ClientUpdate | SecureSum):

@@ -7,7 +7,7 @@ from dpaudit.attacks.gradient.label_recovery import LabelCounts, SingleLabel
 from dpaudit.attacks.gradient.linear_layer import DenseInversion, dense_layers
 from dpaudit.attacks.gradient.metrics import assignment, overlap, psnr
 from dpaudit.attacks.gradient.spear import Spear
-from dpaudit.attacks.gradient.view import BatchGradient, ClientUpdate, FinalModel, SecureSum
+from dpaudit.attacks.gradient.view import BatchGradient, ClientUpdate, NoisyReleases, SecureSum
 from dpaudit.runtime.errors import AuditFailed, InputError
 from tests.attacks.gradient import mlp
 from tests.attacks.gradient.mlp import Images
@@ -179,7 +179,10 @@ def test_a_secure_sum_is_one_large_batch(images: Images) -> None:
         (lambda w, g: DenseInversion()(BatchGradient(w, g)), "dense inversion needs batch_size"),
         (lambda w, g: Spear()(BatchGradient(w, g)), "SPEAR needs batch_size"),
         (lambda w, g: DenseInversion()(BatchGradient(w[::2], g[::2], 1)), "needs a dense layer with a bias"),
-        (lambda w, g: DenseInversion()(FinalModel(w)), "reads a gradient or an update, got a FinalModel"),
+        (
+            lambda w, g: DenseInversion()(NoisyReleases(np.ones((1, 2)), np.ones((1, 2)), 1.0, 1.0)),
+            "reads a gradient or an update, got",
+        ),
         (lambda w, g: DenseInversion(layer=5)(BatchGradient(w, g, 1)), "layer must be one of the 2"),
         (lambda w, g: SingleLabel()(BatchGradient(w, g, 4)), "use LabelCounts"),
         (lambda w, g: BatchGradient(w, g, box=(1.0, 0.0)), "box must be"),

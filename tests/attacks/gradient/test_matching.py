@@ -7,7 +7,7 @@ import pytest
 from dpaudit.attacks.gradient.batched_lbfgs import minimise
 from dpaudit.attacks.gradient.defences import Defence
 from dpaudit.attacks.gradient.metrics import assignment, psnr
-from dpaudit.attacks.gradient.view import BatchGradient, ClientUpdate, FinalModel, Reconstruction
+from dpaudit.attacks.gradient.view import BatchGradient, ClientUpdate, NoisyReleases, Reconstruction
 from dpaudit.data.bundled import digits
 from dpaudit.runtime.check import FloatArray, IntArray
 from dpaudit.runtime.errors import InputError
@@ -256,7 +256,7 @@ def test_bad_input_gets_one_clear_line(data: Images) -> None:
         (BatchGradient(small, small, 1, box=(0.0, 1.0)), "the view's weights have shapes"),
         (BatchGradient(view.weights, view.gradient, box=(0.0, 1.0)), "does not know it"),
         (BatchGradient(view.weights, view.gradient, 1), "needs box"),
-        (FinalModel(view.weights), "got a FinalModel"),
+        (NoisyReleases(np.ones((1, 2)), np.ones((1, 2)), 1.0, 1.0), "got a NoisyReleases"),
         (ClientUpdate(view.weights, view.gradient, 0.1, None, 1, 1, box=(0.0, 1.0)), "needs epochs"),
     ):
         with pytest.raises(InputError, match=message):

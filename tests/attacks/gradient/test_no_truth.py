@@ -15,7 +15,6 @@ from dpaudit.attacks.gradient.view import (
     Arrays,
     BatchGradient,
     ClientUpdate,
-    FinalModel,
     GradientView,
     NoisyReleases,
     SecureSum,
@@ -51,7 +50,6 @@ def views(weights: Arrays, x: FloatArray, y: IntArray) -> list[GradientView]:
         ClientUpdate(weights, gradient, 0.1, 1, len(x), len(x), y),
         SecureSum(weights, gradient, 2, len(x)),
         NoisyReleases(flat, flat, 1.0, 1.0),
-        FinalModel(weights),
     ]
 
 

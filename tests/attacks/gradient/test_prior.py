@@ -15,7 +15,7 @@ from dpaudit.attacks.gradient.candidate_attack import (
 from dpaudit.attacks.gradient.candidate_game import Game, Played, play_games
 from dpaudit.attacks.gradient.candidate_game_limits import equivalent_mu, orthogonal_success, simplex_success
 from dpaudit.attacks.gradient.dense_network import DenseNetwork, inner_products, squared_norms, weighted_sum
-from dpaudit.attacks.gradient.view import Arrays, FinalModel, NoisyReleases
+from dpaudit.attacks.gradient.view import Arrays, BatchGradient, NoisyReleases
 from dpaudit.runtime.check import FloatArray, IntArray
 from dpaudit.runtime.errors import InputError
 from tests.attacks.gradient import mlp
@@ -250,7 +250,8 @@ def test_reference_curves(sigma: float, simplex: float, orthogonal: float) -> No
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda a, t: a(FinalModel((np.ones((2, 2)),)), known=small(1, 3), candidates=small(2, 2)), "reads a trace"),
+        (lambda a, t: a(BatchGradient((np.ones(2),), (np.ones(2),)), known=small(1, 3), candidates=small(2, 2)),
+         "reads a trace"),
         (lambda a, t: a(t(noise_multiplier=0.0), known=small(1, 3), candidates=small(2, 2)), "use score='sum'"),
         (lambda a, t: a(t(clip=2.0), known=small(1, 3), candidates=small(2, 2)), "clipped to 2, the attack assumes"),
         (lambda a, t: a(t(known_took_part=np.ones((2, 9))), known=small(1, 3), candidates=small(2, 2)), "known_took_"),

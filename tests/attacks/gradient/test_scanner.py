@@ -22,7 +22,7 @@ def test_honest_models_are_left_alone(images: Images) -> None:
 
 
 def test_what_is_planted_is_named_with_its_place(images: Images) -> None:
-    """Each by its own rule, as a violation in the first layer."""
+    """Each by its own rule, as a warning about the first layer."""
     x, _ = images
     honest = mlp.weights((64, 64, 10), seed=0)
     for planted, what in (
@@ -32,7 +32,7 @@ def test_what_is_planted_is_named_with_its_place(images: Images) -> None:
         (found,) = scan(planted)
         assert found.check == f"malicious layers: {what}"
         assert found.fed.startswith("dense layer 0")
-        assert found.severity == "violation"
+        assert found.severity == "warning"
 
 
 def test_layers_with_few_or_silent_neurons_are_no_alarm() -> None:

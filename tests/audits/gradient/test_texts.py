@@ -55,8 +55,11 @@ def cells_of(result: Result) -> dict[tuple[str, str, str], TextCell]:
 @pytest.mark.tf
 def test_the_example_says_what_its_first_comment_says(example: tuple[Result, Path]) -> None:
     """One text and four come back word for word, clipped or not; twelve are refused; noise of ε = 8 leaves no text. The
-    bag is exact for every batch size."""
+    bag is exact for every batch size. The scanner has no alarm on the honest decoder."""
     assert load_plan(EXAMPLE).gradient is not None
+    assert example[0].gradient is not None
+    assert example[0].gradient.server is not None
+    assert example[0].gradient.server.findings == []
     cells = cells_of(example[0])
     for defence in ("none", "clip 0.1"):
         for scenario, batch in (("one text", 1), ("four texts", 4), ("twelve texts", 12)):
