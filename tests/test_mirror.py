@@ -60,8 +60,8 @@ THROUGH = {
     "tests/docs/test_commands.py": "data.optional self_test.faults.page",
     "tests/engine/test_batches.py": "engine.keys",
     "tests/engine/test_gradients.py": (
-        "engine.attention engine.conv_windows engine.layers engine.per_example_clipping engine.sequence_layers "
-        "engine.shapes"
+        "engine.attention engine.conv_layers engine.conv_windows engine.layers engine.per_example_clipping "
+        "engine.recurrent_layers engine.sequence_layers engine.shapes"
     ),
     "tests/engine/test_low_rank.py": "engine.low_rank",
     "tests/engine/test_network.py": (

@@ -40,7 +40,7 @@ class Tap:
     z: Any
 
 
-class Trace(NamedTuple):
+class Pass(NamedTuple):
     """One forward pass: outputs (models, examples, ...), taps of the trained layers, and the running averages after it
     in the order of `Network.moving`.
     """
@@ -274,7 +274,7 @@ class Network:
         *,
         is_prepared: bool = False,
         batch: Any = None,
-    ) -> Trace:
+    ) -> Pass:
         """Outputs, and the taps of the trained layers; ``watch`` is called on each tap's z before it is used.
 
         With ``is_prepared``, x is what `prepared` gave. ``batch`` says which examples make the batch whose statistics a
@@ -309,7 +309,7 @@ class Network:
             else:
                 value = _plainly(node, inputs, models)
             values.append(value)
-        return Trace(for_models(values[-1], models), taps, moved)
+        return Pass(for_models(values[-1], models), taps, moved)
 
 
 def _plainly(node: Node, inputs: list[Any], models: int) -> Any:

@@ -169,8 +169,8 @@ def _append_layer(layer: Any, inputs: tuple[int, ...], nodes: list[Node], positi
         _require_per_example(layer)
         first, second = separated(layer)
         activation = None if layer.activation is keras.activations.linear else layer.activation
-        middle = _append_node(nodes, position, _Part(layer, first[1]), inputs, first[0], None)
-        return _append_node(nodes, position, _Part(layer, second[1]), (middle,), second[0], activation)
+        middle = _append_node(nodes, position, _HalfLayer(layer, first[1]), inputs, first[0], None)
+        return _append_node(nodes, position, _HalfLayer(layer, second[1]), (middle,), second[0], activation)
     weighted, plain, rate, pooling = None, None, 0.0, None
     if kind in READERS:
         weighted = READERS[kind](layer)
@@ -212,7 +212,7 @@ def _append_node(
     return len(nodes)
 
 
-class _Part:
+class _HalfLayer:
     """Some variables of a Keras layer, as a layer of its own."""
 
     def __init__(self, layer: Any, weights: list[Any]) -> None:

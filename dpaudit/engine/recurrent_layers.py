@@ -16,7 +16,7 @@ from dpaudit.runtime.tensorflow import tf
 
 # The part of z that belongs to a step, and the states before it -> states after it, and what is kept of it; the first
 # state is the output.
-Step = Callable[[Any, tuple[Any, ...]], tuple[tuple[Any, ...], Any]]
+OneStep = Callable[[Any, tuple[Any, ...]], tuple[tuple[Any, ...], Any]]
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Recurrent:
         """The input, (models, examples, steps, channels)."""
         return x
 
-    def _run(self, step: Step, a: Any, z: Any, states: int) -> tuple[Any, Any]:
+    def _run(self, step: OneStep, a: Any, z: Any, states: int) -> tuple[Any, Any]:
         """The output, and the input beside what is kept of every step."""
         first = tuple(tf.zeros_like(z[:, :, 0, : self.units]) for _ in range(states))
         by_step = tf.transpose(z, [2, 0, 1, 3])

@@ -21,7 +21,7 @@ from dpaudit.runtime.tensorflow import tf
 from dpaudit.training.federated.aggregation import Aggregator, PlainMean
 from dpaudit.training.federated.compression import Compression, Whole
 from dpaudit.training.federated.ledger import Entry
-from dpaudit.training.federated.local import ClientWork, Local, Trainees, slots_for
+from dpaudit.training.federated.local import ClientWork, Local, Trainees, pays_to_compile, slots_for
 from dpaudit.training.federated.participation import AllClients, Participation, Trouble
 from dpaudit.training.federated.queries import Aggregation
 
@@ -153,7 +153,9 @@ def simulate(
     states = [aggregation.start() for aggregation in aggregations]
     slots = slots_for(max(1, round(expected * federations)))
     held = Held.of(network, features, targets)
-    trainees = Trainees(network, recipe.local, held, loss, slots, derive_seed(seed, "clients"))
+    examples = recipe.rounds * recipe.local.epochs * len(features) * expected / total
+    compiled = pays_to_compile(network, recipe.local, examples)
+    trainees = Trainees(network, recipe.local, held, loss, slots, derive_seed(seed, "clients"), compiled)
     server = [recipe.server.start(models[i]) for i in network.trainable]
     rates = recipe.learning_rate(recipe.rounds)
     ledgers: list[list[Entry]] = [[] for _ in range(federations)]

@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 
 from dpaudit.data.dataset import Dataset
+from dpaudit.engine.device_arrays import Held
+from dpaudit.engine.network import Network
+from dpaudit.engine.optimizers import GradientDescent
 from dpaudit.engine.schedules import Constant
 from dpaudit.runtime.tensorflow import keras, tf
 from dpaudit.training.federated.federation import Federation
-from dpaudit.training.federated.local import Local, _program
+from dpaudit.training.federated.local import ClientWork, Local, Trainees, _program, pays_to_compile
 from dpaudit.training.federated.simulation import FederationRecipe
-from tests.training.federated.small import NETWORK, START, X, Y, clients, close, keras_sgd, small_model, train
+from tests.training.federated.small import NETWORK, START, X, Y, clients, close, keras_sgd, loss, small_model, train
 
 pytestmark = pytest.mark.tf
 
@@ -74,3 +77,31 @@ def test_rounds_asked_one_by_one_share_a_program() -> None:
     assert _program.cache_info().misses == before.misses
     assert np.abs(other.updates(weights, rows, round_number=0, seed=1) - first).max() > 1e-4
     assert _program.cache_info().misses == before.misses + 1
+
+
+def test_a_compiled_program_is_the_same_training() -> None:
+    """Clients of 5, 8 and 3 records, momentum and a proximal term: the updates of the uncompiled program."""
+    model = keras.Sequential(
+        [
+            keras.Input((6, 6, 1)),
+            keras.layers.Conv2D(2, 3, activation="relu"),
+            keras.layers.Flatten(),
+            keras.layers.Dense(3),
+        ]
+    )
+    network = Network.from_keras(model)
+    images = np.random.default_rng(1).normal(size=(16, 6, 6, 1)).astype(np.float32)
+    held = Held.of(network, images, Y[:16])
+    start = network.initial(seed=1, models=[0])
+    tasks = [ClientWork(0, i, rows) for i, rows in enumerate(clients(5, 8, 3))]
+    local = Local(epochs=2, batch_size=4, proximal=0.3, optimizer=GradientDescent(0.9))
+    one, other = (
+        Trainees(network, local, held, loss, 3, 7, compiled)(start, tasks, round_number=2, rate=0.2)
+        for compiled in (False, True)
+    )
+    close(one, other, atol=1e-6)
+    assert pays_to_compile(network, local, 1e6)
+    assert not pays_to_compile(network, local, 1e3)
+    assert not pays_to_compile(network, Local(batch_size="all"), 1e6)
+    assert not pays_to_compile(network, Local(clip=1.0), 1e6)
+    assert not pays_to_compile(NETWORK, local, 1e6)
