@@ -162,7 +162,7 @@ class _SparseColumns:
         wanted = max(dimension, self.needed // 2 ** known.shape[1]) if dimension > 1 else 0
         orthogonal = 1e3 * np.linalg.norm(self.rows) * known.T
         start = rng.normal(size=(dimension, starts)).astype(np.float32)
-        ends = [(_descended(rows.astype(np.float32), start), 0.05)]
+        ends = [(_descended(rows.astype(np.float32), start).astype(np.float64), 0.05)]
         if 1 < dimension <= SAMPLED:
             sets = np.argpartition(rng.random((10 * starts, len(rows))), dimension - 2, axis=1)[:, : dimension - 1]
             ends.append((_null_vectors(rows[sets]).T, 0.05 if self.noise else 1e-6))
