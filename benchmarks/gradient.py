@@ -2,6 +2,7 @@
 
     python benchmarks/gradient.py             full size (about eight minutes on an idle core)
     python benchmarks/gradient.py --texts     texts from gradients of a decoder alone: share exact over B(T - 1) / width
+    python benchmarks/gradient.py --exact     batches by SPEAR alone: errors, CPU seconds, what noise leaves
     python benchmarks/gradient.py --smoke     tiny, to see that it runs
     python benchmarks/gradient.py --out FILE  writes ratios, figures and targets as JSON too
 
@@ -30,12 +31,15 @@ from dpaudit.attacks.gradient.bag_of_words import BagOfWords
 from dpaudit.attacks.gradient.candidate_attack import CandidateAttack, PrivacyUnits, RecordContributions
 from dpaudit.attacks.gradient.candidate_game import Game, play_games
 from dpaudit.attacks.gradient.dager import Dager
+from dpaudit.attacks.gradient.defences import Defence
 from dpaudit.attacks.gradient.dense_network import DenseNetwork
 from dpaudit.attacks.gradient.gradient_matching import GradientMatching
 from dpaudit.attacks.gradient.inverting_gradients import InvertingGradients
 from dpaudit.attacks.gradient.metrics import assignment, psnr
 from dpaudit.attacks.gradient.observed_gradient import batch_gradient, text_gradient, text_victims
+from dpaudit.attacks.gradient.spear import Spear
 from dpaudit.attacks.gradient.victims import Victims
+from dpaudit.attacks.gradient.view import BatchGradient
 from dpaudit.data.bundled import digits, mnist_5000
 from dpaudit.data.text import TextRoles, load_text
 from dpaudit.runtime.errors import AuditFailed
@@ -251,10 +255,47 @@ def exact_texts(width: int, positions: int, batches: tuple[int, ...], *, victims
     return found
 
 
+def exact_batches(batch: int, width: int, seeds: int, *, noise_multiplier: float = 0.0) -> dict[str, Any]:
+    """What SPEAR finds of MNIST batches through an untrained 784-width-10 ReLU network; clipped to 1 under noise."""
+    data = mnist_5000()
+    images = data.features.reshape(len(data), -1).astype(np.float64)
+    found, worst, quality, seconds = 0, 0.0, [], []
+    for seed in range(seeds):
+        rng = np.random.default_rng(seed)
+        rows = rng.choice(len(data), batch, replace=False)
+        first = rng.uniform(-1, 1, (784, width)) * np.sqrt(6 / (784 + width))
+        second = rng.uniform(-1, 1, (width, 10)) * np.sqrt(6 / (width + 10))
+        x = images[rows]
+        hidden = np.maximum(x @ first, 0)
+        logits = np.exp(hidden @ second)
+        last = logits / logits.sum(1, keepdims=True) - np.eye(10)[data.classes[rows]]
+        outputs = (last @ second.T) * (hidden > 0)
+        each = (x[:, :, None] * outputs[:, None], outputs, hidden[:, :, None] * last[:, None], last)
+        defence = Defence(clip=1.0, noise_multiplier=noise_multiplier) if noise_multiplier else Defence()
+        weights = (first, np.zeros(width), second, np.zeros(10))
+        view = BatchGradient(weights, defence.mean(each, rng), batch, noise=defence.deviation / batch)
+        begin = time.process_time()
+        try:
+            records = Spear()(view).records
+        except AuditFailed:
+            continue
+        finally:
+            seconds.append(time.process_time() - begin)
+        matched = records[assignment(records, x)]
+        found += 1
+        worst = max(worst, float(np.abs(matched - x).max()))
+        quality.append(float(np.median(psnr(np.clip(matched, 0, 1), x))))
+    figures = {"found": found, "of": seeds, "largest error": worst, "CPU s, median": statistics.median(seconds)}
+    figures |= {"CPU s, largest": max(seconds), "median PSNR, dB": statistics.median(quality) if quality else None}
+    print(f"SPEAR: batch {batch}, width {width}, noise multiplier {noise_multiplier:g}: {figures}", flush=True)
+    return figures
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smoke", action="store_true", help="tiny, to see that it runs")
     parser.add_argument("--texts", action="store_true", help="texts from gradients alone")
+    parser.add_argument("--exact", action="store_true", help="exact batches by SPEAR alone")
     parser.add_argument("--threads", type=int, default=1, help="threads on both sides")
     parser.add_argument("--out", type=Path, help="JSON file to write")
     chosen = parser.parse_args()
@@ -266,11 +307,18 @@ def main() -> int:
         compare("digits", digits(), "sigmoid", found, **small, budgets=(10,), tolerance=1e-11)
         found["figures"]["5 candidate attacks, s"] = prior_runs(5)
         found["figures"]["texts"] = exact_texts(32, 8, (1, 4), victims=1, made="random")
-    for made in () if chosen.smoke else ("random", "Shakespeare"):
+        found["figures"]["exact batches"] = exact_batches(4, 100, 1)
+    if not (chosen.smoke or chosen.texts):
+        for batch, width, seeds in ((12, 400, 5), (25, 400, 10), (40, 1000, 3), (50, 1000, 1)):
+            found["figures"][f"exact batch of {batch}, width {width}"] = exact_batches(batch, width, seeds)
+        for noise in (1e-6, 1e-5, 1e-4, 0.1):
+            title = f"batch of 8, width 400, noise multiplier {noise:g}"
+            found["figures"][title] = exact_batches(8, 400, 5, noise_multiplier=noise)
+    for made in () if chosen.smoke or chosen.exact else ("random", "Shakespeare"):
         for width, positions, batches in ((64, 8, (1, 2, 4, 6, 8, 9)), (96, 16, (1, 2, 3, 4, 5, 6, 7))):
             title = f"exact texts, {made}, d = {width}, T = {positions}"
             found["figures"][title] = exact_texts(width, positions, batches, victims=10, made=made)
-    if not (chosen.smoke or chosen.texts):
+    if not (chosen.smoke or chosen.texts or chosen.exact):
         full = {"victims": 64, "alone": 16, "repeats": 3, "threads": chosen.threads}
         compare("digits", digits(), "sigmoid", found, **full, budgets=(10, 30, 100), tolerance=1e-11)
         large = {**full, "repeats": 1}

@@ -211,6 +211,7 @@ NOT_HERE = {
     "python benchmarks/gradient.py": PEERS,
     "python examples/attack_table.py benchmarks/few_references.toml runs/few": "needs a package for Adult; without "
     "these settings it is typed here",
+    "python benchmarks/gradient.py --exact": "minutes, and its figures are on the page",
     "python benchmarks/gradient.py --texts": "two minutes, and its figures are on the page",
     "python benchmarks/smollm2.py": "needs the weights of a real model in an environment of its own",
     "python benchmarks/training.py": PEERS,

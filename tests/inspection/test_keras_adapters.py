@@ -1,6 +1,7 @@
 """TensorFlow Privacy's models under inspection: right ones pass, less noise than stated and none at all are seen.
 
-Every inspection is at level 1e-6 with a fixed seed, and of a tenth of the calls: 300 see half of the noise, and none.
+Every inspection is at level 1e-6 with a fixed seed; where something is wrong it is of a tenth of the calls, for 300 see
+half of the noise, and none.
 """
 
 from typing import Any
@@ -22,14 +23,14 @@ def privacy(name):
     return tensorflow_privacy_module(f"privacy.{name}")
 
 
-def inspected(build, *, registered=False):
+def inspected(build, *, registered=False, effort=0.1):
     """An inspection of a model, which is built from layers and what the path of fast clipping needs."""
     from dpaudit.inspection.keras_optimizer import model
 
     known = privacy("fast_gradient_clipping.layer_registry")
     registry = {"layer_registry": known.make_default_layer_registry()} if registered else {}
     subject = model(lambda layers: build(layers, **registry), inputs=24, batch_size=16, registered=registered, seed=1)
-    return inspect_mechanism(subject, STATED, seed=1, effort=0.1)
+    return inspect_mechanism(subject, STATED, seed=1, effort=effort)
 
 
 def sequential(layers, noise_multiplier=1.0, **registry):
@@ -49,7 +50,8 @@ def functional(layers, kind=None, **registry):
 @pytest.mark.parametrize("registered", [False, True])
 def test_a_right_model_has_no_violation(build, registered):
     """Its noise is measured at what it states, on the path of fast clipping too."""
-    found = inspected(build, registered=registered)
+    # Of fewer calls the largest move of an example is read too large.
+    found = inspected(build, registered=registered, effort=1.0)
     assert found.violations == ()
     assert found.noise_multiplier == pytest.approx(1.0, rel=0.25)
 

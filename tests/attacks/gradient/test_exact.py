@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -56,23 +57,39 @@ def test_neurons_that_saw_one_record_alone_give_it_exactly() -> None:
     assert np.abs(found[assignment(found, x[:2])] - x[:2]).max() < 1e-12
 
 
-@pytest.mark.parametrize("batch", [1, 2, 4, 8])
-def test_spear_is_exact(batch: int) -> None:
-    """A batch of 8 through a ReLU layer of width 200 comes back to 1e-9 (Dimitrov et al. 2024: exact)."""
+@pytest.mark.parametrize(("batch", "width"), [(1, 200), (2, 200), (4, 200), (8, 200), (25, 600)])
+def test_spear_is_exact(batch: int, width: int) -> None:
+    """A batch of 8 through a ReLU layer of width 200, or of 25 through one of 600, comes back to 1e-9 (Dimitrov et al.
+    2024: exact, up to about 25)."""
     rng = np.random.default_rng(batch)
-    x = rng.random((batch, 100))
-    arrays = mlp.weights((100, 200, 10), seed=batch)
+    x = rng.normal(size=(batch, 100))
+    arrays = mlp.weights((100, width, 10), seed=batch)
     found = Spear()(mlp.observed(arrays, x, rng.integers(10, size=batch))).records
     assert np.abs(found[assignment(found, x)] - x).max() < 1e-9
 
 
-def test_spear_refuses_a_noisy_gradient() -> None:
-    """Noise destroys the rank; SPEAR says so and returns nothing."""
+def test_spear_refuses_noise_that_hides_the_batch() -> None:
+    """Noise destroys the rank; SPEAR says so and returns nothing, whether the noise is stated or not."""
     rng = np.random.default_rng(0)
     arrays = mlp.weights((100, 200, 10), seed=0)
-    view = mlp.observed(arrays, rng.random((8, 100)), rng.integers(10, size=8), noise=1e-4)
-    with pytest.raises(AuditFailed, match="rank 100, but the batch has 8 records: it carries noise"):
+    view = mlp.observed(arrays, rng.random((8, 100)), rng.integers(10, size=8), noise=0.1)
+    with pytest.raises(AuditFailed, match="above its noise, but the batch has 8 records: noise hides some record"):
         Spear()(view)
+    with pytest.raises(AuditFailed, match="rank 100, but the batch has 8 records: it carries noise that is not stated"):
+        Spear()(replace(view, noise=0.0))
+
+
+def test_small_noise_that_is_stated_costs_spear_in_proportion() -> None:
+    """Least squares: ten times the noise makes ten times the error, and the batch is still found. One batch of 8, one
+    draw of the noise at both sizes."""
+    rng = np.random.default_rng(0)
+    arrays, x, y = mlp.weights((100, 400, 10), seed=0), rng.normal(size=(8, 100)), rng.integers(10, size=8)
+    errors = []
+    for noise in (1e-7, 1e-6):
+        found = Spear()(mlp.observed(arrays, x, y, noise=noise)).records
+        errors.append(np.abs(found[assignment(found, x)] - x).max())
+    assert errors[1] < 1e-2
+    assert errors[1] / errors[0] == pytest.approx(10, rel=0.2)
 
 
 def test_spear_refuses_what_does_not_fit_the_layer() -> None:
@@ -81,7 +98,7 @@ def test_spear_refuses_what_does_not_fit_the_layer() -> None:
     arrays, other = mlp.weights((30, 60, 5), seed=0), mlp.weights((30, 60, 5), seed=1)
     gradient = mlp.gradient(arrays, rng.random((3, 30)), rng.integers(5, size=3))
     with pytest.raises(AuditFailed, match="reproduces the layer's ReLU pattern"):
-        Spear(samples=4000)(BatchGradient(other, gradient, 3))
+        Spear(starts=1000)(BatchGradient(other, gradient, 3))
 
 
 def test_label_of_one_record(images: Images) -> None:
