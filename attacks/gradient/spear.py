@@ -5,8 +5,8 @@ as Y V with B columns in Y; the true output gradients are Y P with as many zeros
 sampling of row sets doubles its work with every record. Here a smoothed 1-norm descends on the sphere, as in dictionary
 learning (`Sun, Qu and Wright (2015) <https://arxiv.org/abs/1504.06785>`_, for SPEAR++ `Bakarsky et al. (2025)
 <https://arxiv.org/abs/2510.24200>`_). On the neurons that are silent for records already found those records vanish,
-so the next search has as many dimensions less. What is returned satisfies the layer's own ReLU pattern; otherwise
-nothing is returned.
+so the next search has as many dimensions less. Every record that is returned agrees with the layer's own
+ReLU pattern; otherwise nothing is returned.
 """
 
 from collections.abc import Iterator, Sequence
@@ -42,7 +42,7 @@ class Spear:
 
     Raises:
         AuditFailed: no batch reproduces the gradient: too much noise, another layer, too large a batch for the layer's
-            width, or too few starts. Never garbage.
+            width, or too few starts. Under stated noise a record may agree with the ReLU pattern and still be far off.
     """
 
     layer: int = 0
@@ -90,7 +90,8 @@ class Spear:
                 continue
             records = np.linalg.solve(directions * scale, right[:batch])
             inactive = (records @ gradient.weights[at.kernel] + gradient.weights[at.bias]).T <= 0
-            if (sparse.silent(outputs) == inactive).mean() > (0.9 if noise else 0.999):
+            agreement = (sparse.silent(outputs) == inactive).mean(axis=0)  # (batch,)
+            if agreement.min() > (0.9 if noise else 0.98):
                 return Reconstruction(records)
         raise AuditFailed(
             f"SPEAR: none of {proposals} sets of directions from {self.starts} starts reproduces the layer's ReLU "
