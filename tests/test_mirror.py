@@ -64,9 +64,7 @@ THROUGH = {
         "engine.recurrent_layers engine.sequence_layers engine.shapes"
     ),
     "tests/engine/test_low_rank.py": "engine.low_rank",
-    "tests/engine/test_network.py": (
-        "engine.conv_layers engine.initial_weights engine.read_keras engine.recurrent_layers"
-    ),
+    "tests/engine/test_network.py": "engine.initial_weights engine.read_keras",
     "tests/engine/test_training.py": "engine.device_arrays engine.randomness",
     "tests/gate/test_verify.py": "gate.judge_claim",
     "tests/inspection/test_federated_rounds.py": "inspection.under_test training.federated.server_under_test",

@@ -103,7 +103,7 @@ class Guesses:
         return Guesses(self.canaries, self.made, self.made)
 
 
-Rule = Literal["single", "union", "splits"]
+ThresholdRule = Literal["single", "union", "splits"]
 Evidence = TypeVar("Evidence", Counts, Guesses)
 
 
@@ -112,7 +112,7 @@ class Chosen(Generic[Evidence]):
     """Evidence after the choice was paid for: ``pieces`` share the level by ``rule``."""
 
     pieces: tuple[Evidence, ...]
-    rule: Rule = "single"
+    rule: ThresholdRule = "single"
 
     @property
     def trials(self) -> int:
@@ -295,7 +295,7 @@ def tried(canaries: int) -> tuple[IntArray, IntArray]:
     return pairs[:, 0], pairs[:, 1]
 
 
-def rule_of(selection: HeldOut | SeveralSplits) -> Rule:
+def rule_of(selection: HeldOut | SeveralSplits) -> ThresholdRule:
     """How the pieces of a selection share the level."""
     return "splits" if isinstance(selection, SeveralSplits) else "single"
 

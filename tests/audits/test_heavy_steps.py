@@ -103,7 +103,13 @@ def test_nothing_is_done_twice(whole: tuple[dict[str, Any], Path], monkeypatch: 
             *("train models 0 to 3", "train models 0 to 3"),
             *(f"attack {model} by {name} of 2)" for model in ("plain", "dp") for name in ("loss (1", "lira (2")),
             *(f"train runs {runs} of {model}" for model in ("plain", "dp") for runs in ("0 to 31", "32 to 39")),
-            *("invert one image, none, dense", "invert one image, noise, dense", "cost of none", "cost of noise"),
+            *(
+                "invert one image, none, dense",
+                "invert one image, noise, dense",
+                "cost of none",
+                "cost of noise",
+                "server",
+            ),
         ]
     )
 

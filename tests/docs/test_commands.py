@@ -158,6 +158,7 @@ TYPED = {
     "python benchmarks/step_canaries.py": Typed(
         (TF, SLOW), "--repeats 1 --steps 30 --short 1 --short-steps 20 --epsilons 4"
     ),
+    "python benchmarks/honest_networks.py": Typed((SLOW,), "--smoke"),
     "python benchmarks/quiet.py --seeds 1000:1200": Typed((SLOW,), "--seeds 0:1 --numpy-only"),
     "python examples/attack_table.py": Typed((TF,)),
     "python examples/jax_function.py": Typed(JAX),
@@ -174,6 +175,7 @@ NOT_HERE = {
     "dpaudit run benchmarks/rmia_cifar10.toml --trust --set data.source=cifar10.npz": "needs CIFAR-10 and a GPU",
     "dpaudit run benchmarks/rmia_cifar10.toml --trust --set data.source=images.npz --set "
     "model.wide-resnet.train=benchmarks.wide_resnet:small": "minutes, and its figures are on the page",
+    "python -m benchmarks.memory --targets": "attacks a million records; test_larger_than_memory.py has a smaller pool",
     "make bench": PEERS,
     "make bench-scaling": "measures for minutes; what it calls is `benchmarks/scaling.py`",
     "make bench-training": PEERS,
