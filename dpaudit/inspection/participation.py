@@ -161,7 +161,9 @@ def _cut(seen: Seen) -> tuple[list[Finding], Seen]:
     largest, records, sampling = int(seen.sizes.max()), seen.trace.records, seen.assumed.sampling
     if not isinstance(sampling, Poisson) or tied_at_most(seen.sizes, records, seen.rate) >= seen.level:
         return [], seen
-    if spread(seen.sizes, records, seen.rate, seen.level, most=largest) != CountSpread(None, None, False):
+    # Batches that all have one size were not drawn by coins and then cut.
+    alike = not np.ptp(seen.sizes)
+    if alike or spread(seen.sizes, records, seen.rate, seen.level, most=largest) != CountSpread(None, None, False):
         return [], seen  # more than a cut
     assumed = replace(seen.assumed, sampling=TruncatedPoisson(seen.rate, largest, records))
     costs = ""
