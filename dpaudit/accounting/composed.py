@@ -7,13 +7,10 @@ from functools import lru_cache
 
 from dpaudit.accounting.claim import Adjacency, Claim, GaussianSteps
 from dpaudit.accounting.law_epsilon import law_epsilon
-from dpaudit.accounting.mechanism import Accounted, epsilon
+from dpaudit.accounting.mechanism import Accounted, epsilon, fitted_grid
 
 EpsilonOf = Callable[[float], float | None]
 
-# Privacy losses are discretised in steps of 1e-3 down to this noise multiplier; ε differs by less than that from the
-# finest. Losses grow with 1/σ², and so do the steps below it, which keeps ε to four digits and the work to a second.
-COARSER_BELOW = 0.25
 # Below this one a single step in which a record takes part costs it ε = 500,000: no finite ε is claimed.
 NONE_BELOW = 1e-3
 
@@ -28,7 +25,8 @@ def epsilon_of_steps(mechanism: GaussianSteps, *, delta: float, adjacency: Adjac
     noise = mechanism.noise_multiplier
     if noise < NONE_BELOW:
         return Accounted(math.inf, delta, adjacency, "next to no noise", at_least=math.inf)
-    grid = 1e-3 * max(1.0, COARSER_BELOW / noise) ** 2
+    # ε differs by less than 1e-3 from that of the finest grid, and the work is a second's.
+    grid = fitted_grid(1e-3, noise)
     return epsilon(mechanism, delta=delta, adjacency=adjacency, group=group, grid=grid)
 
 

@@ -185,6 +185,17 @@ def _fixed_size_at_least(mechanism: GaussianSteps, delta: float, adjacency: Adja
     return max(pair.at_least for pair in pairs)
 
 
+def fitted_grid(grid: float, noise_multiplier: float) -> float:
+    """The spacing of a discretised loss, wider where little noise makes losses large, so that their number is bounded.
+
+    Losses grow with 1/σ², and so do the steps where σ is below 0.25: ε keeps four digits.
+
+    >>> fitted_grid(1e-3, 0.5), fitted_grid(1e-3, 0.025)
+    (0.001, 0.1)
+    """
+    return grid * max(1.0, 0.25 / noise_multiplier) ** 2
+
+
 def trade_off(
     mechanism: GaussianSteps, *, adjacency: Adjacency = "add-remove", group: int = 1, grid: float = GRID
 ) -> TradeOff:
@@ -202,7 +213,8 @@ def trade_off(
     check.integer("group", group, at_least=1)
     if mechanism.noise_multiplier == 0:
         return TradeOff(np.array([0.0, 1.0]), np.array([1.0, 1.0]))
-    return _trade_off(mechanism, adjacency, group, check.positive("grid", grid))
+    grid = fitted_grid(check.positive("grid", grid), mechanism.noise_multiplier)
+    return _trade_off(mechanism, adjacency, group, grid)
 
 
 @lru_cache(maxsize=64)

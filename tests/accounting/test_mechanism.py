@@ -416,3 +416,12 @@ def test_bad_input_is_named() -> None:
         shuffle_lower_bound(DP_SGD, delta=1e-5, confidence=0.95, samples=1000, seed=0)
     with pytest.raises(InputError, match="whole epochs of 7"):
         shuffle_lower_bound(GaussianSteps(1.0, 10, Shuffled(7)), delta=1e-5, confidence=0.95, samples=1000, seed=0)
+
+
+@pytest.mark.parametrize("noise", [0.001, 0.1, 0.2])
+def test_little_noise_has_a_curve(noise: float) -> None:
+    """The closed form of one Gaussian release, never below it but for rounding; no array of 10^10 losses."""
+    curve = trade_off(GaussianSteps(noise, 1, Poisson(1.0)))
+    for fpr in (1e-6, 1e-3):
+        exact = ndtr(ndtri(fpr) + 1 / noise)
+        assert -1e-9 < curve.tpr_at(fpr) - exact < 1e-6
