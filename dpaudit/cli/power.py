@@ -127,6 +127,9 @@ def _predict(noise_multiplier: float, rate: float, steps: int, delta: float, *, 
     out.print("A heuristic, exact for a linear loss; not a bound in either direction (Steinke et al. 2024).")
 
 
+BAR = 30  # characters of a bar that is as long as the claim
+
+
 def _limits(claimed: float, delta: float, confidence: float, *, as_json: bool) -> None:
     import json
     import sys
@@ -141,8 +144,10 @@ def _limits(claimed: float, delta: float, confidence: float, *, as_json: bool) -
         sys.stdout.write(json.dumps({"epsilon": claimed, "delta": delta, "limits": found}) + "\n")
         return
     table = Table(title=f"what exact intervals certify of a perfect Gaussian leak of ε = {claimed:g}, δ = {delta:g}")
-    for heading in ("trainings with the record, and as many without", "ε at most about"):
+    for heading in ("trainings a side", "ε at most about"):
         table.add_column(heading, justify="right")
+    table.add_column(f"of {claimed:g}")
     for side, limit in found.items():
-        table.add_row(f"{side:,}", f"{limit:.2f}")
+        full = round(BAR * limit / claimed)
+        table.add_row(f"{side:,}", f"{limit:.2f}", "█" * full + "·" * (BAR - full))
     console().print(table)

@@ -8,6 +8,14 @@ from typer.testing import CliRunner
 from dpaudit.cli import app
 
 
+def test_limits_are_drawn_as_bars() -> None:
+    """As long as the limit is of the claim: 4.40 of 10 are 13 of 30 characters."""
+    said = CliRunner().invoke(app, ["power", "--claimed", "10", "--limits"]).stdout
+    (row,) = (line for line in said.splitlines() if " 10,000 " in line)
+    assert row.count("█") == 13
+    assert row.count("·") == 17
+
+
 def test_limits_and_prediction_are_those_of_the_functions() -> None:
     """4.4 with 10,000 trainings a side at ε = 10, and 1.278 for the final model of 1,000 steps at rate 0.01."""
     limits = CliRunner().invoke(app, ["power", "--claimed", "10", "--limits", "--json"])
