@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 import dpaudit
+from dpaudit.runtime.check import BoolArray
 from dpaudit.runtime.tensorflow import keras, tf
 
+Numbers = npt.NDArray[Any]
 LEARNING_RATE, MOMENTUM, WEIGHT_DECAY, SHIFT = 0.1, 0.9, 5e-4, 4
 
 
@@ -29,19 +32,17 @@ class Recipe:
     average: float = 0.999
 
 
-def train(dataset: dpaudit.Dataset, included: np.ndarray, *, seed: int) -> Callable[[np.ndarray], np.ndarray]:
+def train(dataset: dpaudit.Dataset, included: BoolArray, *, seed: int) -> Callable[[Numbers], Numbers]:
     """The network of the table, as the trainer ``function`` calls it."""
     return fit(dataset, included, Recipe(), seed=seed)
 
 
-def small(dataset: dpaudit.Dataset, included: np.ndarray, *, seed: int) -> Callable[[np.ndarray], np.ndarray]:
+def small(dataset: dpaudit.Dataset, included: BoolArray, *, seed: int) -> Callable[[Numbers], Numbers]:
     """The same training of a network of 10 layers, for a dozen epochs: it shows that everything runs."""
     return fit(dataset, included, Recipe(depth=10, width=1, epochs=12, batch_size=32, average=0.99), seed=seed)
 
 
-def fit(
-    dataset: dpaudit.Dataset, included: np.ndarray, recipe: Recipe, *, seed: int
-) -> Callable[[np.ndarray], np.ndarray]:
+def fit(dataset: dpaudit.Dataset, included: BoolArray, recipe: Recipe, *, seed: int) -> Callable[[Numbers], Numbers]:
     """Train on the included records, and return the logits of the averaged network."""
     keras.utils.set_random_seed(seed)
     features, classes = dataset.features[included], dataset.classes[included]
@@ -50,7 +51,7 @@ def fit(
     velocity = [tf.Variable(tf.zeros_like(weight)) for weight in model.trainable_weights]
     average = [tf.Variable(tf.zeros_like(weight)) for weight in model.weights]
 
-    @tf.function
+    @tf.function  # type: ignore[untyped-decorator, unused-ignore]  # TensorFlow has no types
     def step(images: Any, labels: Any, rate: Any) -> None:
         with tf.GradientTape() as tape:
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, model(images, training=True))
@@ -98,9 +99,7 @@ def network(shape: tuple[int, ...], outputs: int, recipe: Recipe) -> Any:
     return keras.Model(inputs, layers.Dense(outputs)(x))
 
 
-def batches(
-    features: np.ndarray, classes: np.ndarray, recipe: Recipe, *, seed: int
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def batches(features: Numbers, classes: Numbers, recipe: Recipe, *, seed: int) -> Iterator[tuple[Numbers, Numbers]]:
     """Batches in a new order each epoch, every image mirrored with probability 1/2 and shifted at random."""
     rng = np.random.default_rng(seed)
     height, width = features.shape[1:3]
@@ -112,9 +111,8 @@ def batches(
             images = features[rows]
             mirrored = rng.random(len(rows)) < 0.5
             images = np.where(mirrored[:, None, None, None], images[:, :, ::-1], images)
-            windows = np.lib.stride_tricks.sliding_window_view(
-                np.pad(images, around, mode="reflect"), (height, width), axis=(1, 2)
-            )
+            padded = np.pad(images, around, mode="reflect")
+            windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(1, 2))  # type: ignore[call-overload]
             down, right = rng.integers(0, 2 * SHIFT + 1, (2, len(rows)))
             moved = windows[np.arange(len(rows)), down, right]  # (records, channels, height, width)
             yield np.moveaxis(moved, 1, -1), classes[rows]
