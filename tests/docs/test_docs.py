@@ -47,6 +47,7 @@ MADE = {"cli", "plan", "results"}  # from the code
 IMPORTED = re.compile(r"^from (dpaudit[\w.]*) import (.+)$", flags=re.M)
 
 
+@pytest.mark.tf  # what the pages name includes trainers
 @pytest.mark.parametrize("page", [page for page in PAGES if page.stem not in MADE], ids=lambda page: page.stem)
 def test_what_a_page_advises_is_documented(page: Path) -> None:
     """Every class and function that a page imports or names with its path is on the API page, or public itself."""
