@@ -3,6 +3,7 @@
 The same records, claim, inclusions and training seeds for every kind. 800 records are trained on beside canaries that
 are each included with probability 1/2. The score of a canary is its logit-scaled confidence minus that of a model
 trained without canaries. ``found`` canaries come from a public model, trained without DP on half of the population.
+``sparse`` ones need no public model.
 ``spread`` is a candidate that the package does not have: records with another label whose gradients, as the public
 model gives them without its hidden layers (centred pixels times the error of the probabilities), overlap least.
 
@@ -31,7 +32,7 @@ from dpaudit.training.architecture import Cnn
 from dpaudit.training.dp_sgd import DpSgd
 
 SEED, RECORDS, DELTA, CONFIDENCE = 20250715, 800, 1e-5, 0.95
-KINDS: tuple[CanaryKind, ...] = ("mislabelled", "found")
+KINDS: tuple[CanaryKind, ...] = ("mislabelled", "found", "out-of-distribution", "sparse")
 
 
 def spread(source: Dataset, count: int, predict: Predictor) -> Dataset:

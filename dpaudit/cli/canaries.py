@@ -13,7 +13,9 @@ def canaries(
     out: ExperimentOut,
     kind: Annotated[
         str,
-        typer.Option(help="mislabelled, out-of-distribution, blank, clipbkd; for texts also new-token and sampled."),
+        typer.Option(
+            help="mislabelled, out-of-distribution, sparse, blank, clipbkd; for texts also new-token and sampled."
+        ),
     ],
     count: Annotated[int, typer.Option(min=2, help="How many canaries, half of which are trained on.")] = 1000,
     seed: ExperimentSeed = None,

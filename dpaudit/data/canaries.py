@@ -5,7 +5,7 @@ A canary's record is chosen before its coin falls and never from what the audite
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +16,11 @@ from dpaudit.runtime import check
 from dpaudit.runtime.check import FloatArray
 from dpaudit.runtime.errors import InputError
 
-CanaryKind = Literal["mislabelled", "blank", "out-of-distribution", "clipbkd", "found"]
+CanaryKind = Literal["mislabelled", "blank", "out-of-distribution", "sparse", "clipbkd", "found"]
 KINDS: tuple[str, ...] = get_args(CanaryKind)
 
+SHARE_ON = 0.1  # of the features of a sparse canary: of 0.02, 0.05, 0.1 and 0.2 the one that public models told best
+AnyT = TypeVar("AnyT", bound=np.generic)
 Predictor = Callable[[npt.NDArray[np.float32]], FloatArray]
 
 
@@ -28,7 +30,8 @@ def canaries(kind: CanaryKind, source: Dataset, count: int, *, seed: int, predic
     Args:
         kind: ``mislabelled``: records with another label (`Nasr et al. (2021) <https://arxiv.org/abs/2101.04535>`_);
             ``blank``: all features zero, labels in turn; ``out-of-distribution``: uniform noise over the range of the
-            features, labels at random; ``clipbkd``: the direction in which the records vary least, at their largest
+            features, labels at random; ``sparse``: a tenth of the features, drawn at random for each canary, at their
+            largest value and the others at their smallest, labels at random; ``clipbkd``: the direction in which the records vary least, at their largest
             norm (`Jagielski et al. (2020) <https://arxiv.org/abs/2006.07709>`_); ``found``: of the records with
             another label, those that ``predict`` is most surprised by.
         source: records to start from, which must not be among the audited ones; multiclass or binary.
@@ -69,6 +72,8 @@ def canaries(kind: CanaryKind, source: Dataset, count: int, *, seed: int, predic
     elif kind == "out-of-distribution":
         low, high = source.features.min(axis=0), source.features.max(axis=0)
         features, made = rng.uniform(low, high, shape).astype(np.float32), rng.integers(0, classes, wanted)
+    elif kind == "sparse":
+        features, made = sparse_patterns(source.features, wanted, rng), rng.integers(0, classes, wanted)
     else:
         features, made = _clipbkd(source, wanted), np.arange(wanted) % classes
     return replace(
@@ -80,6 +85,15 @@ def canaries(kind: CanaryKind, source: Dataset, count: int, *, seed: int, predic
         groups={},
         rows=None,
     )
+
+
+def sparse_patterns(features: npt.NDArray[AnyT], count: int, rng: np.random.Generator) -> npt.NDArray[AnyT]:
+    """Records with a tenth of the features at their largest value, others at their smallest; shape (count, ...).
+
+    Few features that are on are shared by two of them, so that their gradients overlap little.
+    """
+    low, high = features.min(axis=0), features.max(axis=0)
+    return np.where(rng.random((count, *low.shape)) < SHARE_ON, high, low)
 
 
 def _surprise(logits: FloatArray, labels: npt.NDArray[np.int64]) -> FloatArray:

@@ -43,7 +43,8 @@ def plant_canaries(
         out: folder of the experiment. ``train`` holds the data and the canaries that were included, ``heldout`` those
             that were not.
         kind: ``mislabelled``: records of the data that get another label, and leave it; ``out-of-distribution``:
-            values at random within their ranges, noise, or words at random; ``blank``: zeros, or the most common word;
+            values at random within their ranges, noise, or words at random; ``sparse``: of arrays and images a tenth
+            of the values at their largest, the others at their smallest; ``blank``: zeros, or the most common word;
             ``clipbkd``: directions in which the records vary least, for numbers; ``new-token``: the beginning of a
             text with a token that no text has, and the loss on that token alone. ``SampledTexts(file)``: texts that a
             public model generated at a high temperature.

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MANIFEST, INCLUSION = "experiment.json", "inclusion.csv"
-CanarySort = Literal["mislabelled", "out-of-distribution", "blank", "clipbkd", "new-token", "sampled"]
+CanarySort = Literal["mislabelled", "out-of-distribution", "sparse", "blank", "clipbkd", "new-token", "sampled"]
 
 
 class ExperimentManifest(BaseModel):

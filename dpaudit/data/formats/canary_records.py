@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from dpaudit.data.canaries import canaries
+from dpaudit.data.canaries import SHARE_ON, canaries, sparse_patterns
 from dpaudit.data.dataset import Dataset
 from dpaudit.data.formats.arrays import ArrayFile
 from dpaudit.data.formats.image_folder import ImageFolder
@@ -24,7 +24,7 @@ from dpaudit.runtime.check import IntArray
 from dpaudit.runtime.errors import InputError
 
 TableT = TypeVar("TableT", CsvTable, ParquetTable)
-SORTS = ("mislabelled", "out-of-distribution", "blank", "clipbkd", "new-token", "sampled")
+SORTS = ("mislabelled", "out-of-distribution", "sparse", "blank", "clipbkd", "new-token", "sampled")
 LOSS_ON = "dpaudit_loss_on"  # the words that the loss is on; empty where it is on the whole text
 PREFIX = 12  # words of a text before the new token
 
@@ -142,6 +142,8 @@ def _classes(records: RecordFile, label: str) -> tuple[npt.NDArray[Any], npt.NDA
 
 
 def _of_table(table: TableT, start: TableT, kind: str, beside: set[str | None], rng: np.random.Generator) -> TableT:
+    if kind == "sparse":
+        raise InputError(f"{table.where}: sparse canaries are made of arrays (NPZ) and images; use another kind.")
     frame = table.frame()
     names = [name for name in table.names if name not in beside]
     if not names:
@@ -196,6 +198,8 @@ def _of_arrays(file: ArrayFile, start: ArrayFile, kind: str, rng: np.random.Gene
         made = _clipbkd(file.where, features, len(start))
     elif kind == "blank":
         made = np.zeros((len(start), features.shape[1]))
+    elif kind == "sparse":
+        made = sparse_patterns(features, len(start), rng)
     else:
         made = rng.uniform(features.min(axis=0), features.max(axis=0), (len(start), features.shape[1]))
     return start.with_values("features", made.reshape(len(start), *file.arrays["features"].shape[1:]))
@@ -213,10 +217,13 @@ def _clipbkd(where: str, features: npt.NDArray[np.float64], count: int) -> npt.N
 def _of_images(start: ImageFolder, kind: str, rng: np.random.Generator) -> ImageFolder:
     if kind == "clipbkd":
         raise InputError("clipbkd canaries have negative numbers, which images cannot hold; use another kind.")
-    sizes = [start.pixels(row).shape for row in range(len(start))]
-    pixels = [
-        np.zeros(size, np.uint8) if kind == "blank" else rng.integers(0, 256, size).astype(np.uint8) for size in sizes
-    ]
+
+    def made(size: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+        if kind == "sparse":
+            return np.where(rng.random(size) < SHARE_ON, 255, 0).astype(np.uint8)
+        return np.zeros(size, np.uint8) if kind == "blank" else rng.integers(0, 256, size).astype(np.uint8)
+
+    pixels = [made(start.pixels(row).shape) for row in range(len(start))]
     paths = [f"{path.rpartition('.')[0]}.png" for path in start.paths]
     return ImageFolder(start.where, paths, pixels)
 

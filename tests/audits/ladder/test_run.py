@@ -283,9 +283,12 @@ def test_settings_that_do_not_fit_are_refused(wrong, said):
 def test_canaries_come_in_kinds():
     """Each kind has the shape of the data; mislabelled ones keep a real image and no right label."""
     data = digits()
-    for kind in ("mislabelled", "blank", "out-of-distribution", "clipbkd"):
+    for kind in ("mislabelled", "blank", "out-of-distribution", "sparse", "clipbkd"):
         made = canaries(kind, data, 20, seed=1)
         assert made.features.shape == (20, 8, 8, 1)
+    sparse = canaries("sparse", data, 400, seed=1).features.reshape(400, -1)
+    varies = data.features.reshape(len(data), -1).max(axis=0) > 0
+    assert abs((sparse[:, varies] > 0).mean() - 0.1) < 0.01  # 24,000 draws and more: five standard errors
     wrong = canaries("mislabelled", data, 50, seed=1)
     originals = {image.tobytes(): label for image, label in zip(data.features, data.classes, strict=True)}
     assert all(originals[image.tobytes()] != label for image, label in zip(wrong.features, wrong.classes, strict=True))

@@ -101,6 +101,8 @@ def test_clipbkd_is_orthogonal_to_most_of_the_data(tmp_path: Path) -> None:
         assert abs(direction @ np.array([1, 0, -1])) / largest == pytest.approx(np.sqrt(2), rel=1e-3)
         with pytest.raises(InputError, match="clipbkd has 3 directions, one for each feature, got --count 4"):
             made(records, "clipbkd", 4, **words)
+    with pytest.raises(InputError, match="are made of arrays"):
+        made(tables(tmp_path)[0], "sparse", 2)
     with pytest.raises(InputError, match="'town' has words or gaps"):
         made(tables(tmp_path)[0], "clipbkd", 2)
 
@@ -119,6 +121,11 @@ def test_arrays(tmp_path: Path) -> None:
     assert found.values("features").dtype == np.uint8
     assert (found.values("features")[:, 0, 0] == 7).all()
     assert (made(records, "blank", **words).canaries.values("features") == 0).all()
+    sparse = made(records, "sparse", **words).canaries.values("features")
+    low, high = features.min(axis=0), features.max(axis=0)
+    on = (sparse == high) & (high > low)
+    assert (on | (sparse == low)).all()
+    assert 0.05 < on.mean() < 0.15  # 50 x 15 draws of 0.1: outside once in 100,000
     with pytest.raises(InputError, match="features are uint8; store them as floats"):
         made(records, "clipbkd", **words)
 
@@ -138,6 +145,9 @@ def test_images(tmp_path: Path) -> None:
     assert noise.pixels(0).shape == (6, 5, 3)
     assert noise.pixels(0).std() > 50
     assert black.pixels(0).max() == 0
+    stars = made(records, "sparse", 30, **words).canaries
+    assert isinstance(stars, ImageFolder)
+    assert {int(value) for row in range(30) for value in np.unique(stars.pixels(row))} == {0, 255}
     assert set(noise.values("class")) == {"cat", "dog"}
     wrong = made(records, "mislabelled", 10, **words).canaries
     assert isinstance(wrong, ImageFolder)
