@@ -1,8 +1,8 @@
 """How much one run shows by each kind of canary: a CNN on MNIST-5000 trained by the stacked DP-SGD engine.
 
 The same records, claim, inclusions and training seeds for every kind. 800 records are trained on beside canaries that
-are each included with probability 1/2. The score of a canary is its logit-scaled confidence minus that of a model
-trained without canaries. ``found`` canaries come from a public model, trained without DP on half of the population.
+are each included with probability 1/2. The score of a canary is its logit-scaled confidence minus the mean over
+reference models, which are trained on the same records and on a random half of the canaries. ``found`` canaries come from a public model, trained without DP on half of the population.
 ``sparse`` ones need no public model.
 ``spread`` is a candidate that the package does not have: records with another label whose gradients, as the public
 model gives them without its hidden layers (centred pixels times the error of the probabilities), overlap least.
@@ -26,12 +26,13 @@ from dpaudit.data.dataset import Dataset
 from dpaudit.data.inclusion import fair_coins
 from dpaudit.data.member_choice import Coins
 from dpaudit.data.source import with_added
+from dpaudit.runtime.check import BoolArray, FloatArray
 from dpaudit.scores.from_outputs import phi
 from dpaudit.scores.scores import Scores
 from dpaudit.training.architecture import Cnn
 from dpaudit.training.dp_sgd import DpSgd
 
-SEED, RECORDS, DELTA, CONFIDENCE = 20250715, 800, 1e-5, 0.95
+SEED, REFERENCE_SEED, RECORDS, DELTA, CONFIDENCE = 20250715, 1000, 800, 1e-5, 0.95
 KINDS: tuple[CanaryKind, ...] = ("mislabelled", "found", "out-of-distribution", "sparse")
 
 
@@ -61,6 +62,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--canaries", type=int, default=400)
     parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--references", type=int, default=16)
     parser.add_argument("--noise-multiplier", type=float, default=0.3)
     given = parser.parse_args()
     begun = time.process_time()
@@ -83,24 +85,31 @@ def main() -> None:
         for kind in KINDS
     }
     made["spread"] = spread(source, given.canaries, predict)
-    found: dict[str, list[tuple[float, float]]] = {kind: [] for kind in made}
-    for seed in range(given.seeds):
-        coins = fair_coins(given.canaries, seed=SEED + seed)
-        plain = trainer(private, np.ones(RECORDS, bool), seed=1000 + seed)
-        included = np.concatenate([np.ones(RECORDS, bool), coins])
-        bound = default_bound("one-run", Coins(0.5), seed=SEED + seed)
-        for kind, planted in made.items():
-            model = trainer(with_added(private, planted), included, seed=seed)
-            after, before = (
-                phi(one.predict(planted.features), planted.labels, task=planted.task).values for one in (model, plain)
+    found: dict[str, list[tuple[float, float]]] = {}
+    terms = {"delta": DELTA, "confidence": CONFIDENCE}
+    for kind, planted in made.items():
+        records = with_added(private, planted)
+
+        def confidences(
+            coins: BoolArray, seeds: range, records: Dataset = records, planted: Dataset = planted
+        ) -> FloatArray:
+            included = np.concatenate([np.ones((len(coins), RECORDS), bool), coins], axis=1)
+            models = trainer.train_many(records, included, seeds=list(seeds))
+            return np.stack(
+                [phi(one.predict(planted.features), planted.labels, task=planted.task).values for one in models]
             )
-            rise = after - before
-            scores = Scores.join(rise, coins)
-            terms = {"delta": DELTA, "confidence": CONFIDENCE}
+
+        halves = [fair_coins(given.canaries, seed=REFERENCE_SEED + number) for number in range(given.references)]
+        usual = confidences(np.stack(halves), range(REFERENCE_SEED, REFERENCE_SEED + given.references)).mean(axis=0)
+        coins = np.stack([fair_coins(given.canaries, seed=SEED + seed) for seed in range(given.seeds)])
+        found[kind] = []
+        for seed, rise in enumerate(confidences(coins, range(given.seeds)) - usual):
+            bound = default_bound("one-run", Coins(0.5), seed=SEED + seed)
+            scores = Scores.join(rise, coins[seed])
             measured = bound(scores, adjacency="add-remove", unit="record", **terms).epsilon
-            auc = float((rise[coins][:, None] > rise[~coins]).mean())
+            auc = float((rise[coins[seed]][:, None] > rise[~coins[seed]]).mean())
             found[kind].append((measured, auc))
-            print(f"seed {seed}, {kind}: ε ≥ {measured:.2f}, AUC {auc:.3f}", flush=True)
+            print(f"{kind}, seed {seed}: ε ≥ {measured:.2f}, AUC {auc:.3f}", flush=True)
     mechanism = trainer.mechanism(RECORDS + given.canaries // 2)
     assert mechanism is not None
     accounted = epsilon(mechanism, delta=DELTA, adjacency="add-remove").epsilon

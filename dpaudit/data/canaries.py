@@ -31,9 +31,9 @@ def canaries(kind: CanaryKind, source: Dataset, count: int, *, seed: int, predic
         kind: ``mislabelled``: records with another label (`Nasr et al. (2021) <https://arxiv.org/abs/2101.04535>`_);
             ``blank``: all features zero, labels in turn; ``out-of-distribution``: uniform noise over the range of the
             features, labels at random; ``sparse``: a tenth of the features, drawn at random for each canary, at their
-            largest value and the others at their smallest, labels at random; ``clipbkd``: the direction in which the records vary least, at their largest
-            norm (`Jagielski et al. (2020) <https://arxiv.org/abs/2006.07709>`_); ``found``: of the records with
-            another label, those that ``predict`` is most surprised by.
+            largest value and the others at their smallest, labels at random; ``clipbkd``: the direction in which the
+            records vary least, at their largest norm (`Jagielski et al. (2020) <https://arxiv.org/abs/2006.07709>`_);
+            ``found``: of the records with another label, those that ``predict`` is most surprised by.
         source: records to start from, which must not be among the audited ones; multiclass or binary.
         count: how many.
         seed: of what is random.
