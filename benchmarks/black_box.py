@@ -11,9 +11,8 @@ digits vary least, as the ladder's canary of that name does, so that no other re
 
 Figures on the same scores: the published estimator (the largest over all thresholds, each limit at the full
 level: about 17 % of its figures are above the truth, where 5 % are stated), once with 200 models a time as published
-and once with all; valid bounds, within the Gaussian family with the threshold chosen on a random 30 % of the models and
-judged on the rest, for any mechanism by several splits; and, with ``--repeats``, the bound within the Gaussian family
-on so many equal parts of the models, each on its own.
+and once with all; valid bounds, the threshold chosen on a random 30 % of the models and judged on the rest; and, with
+``--repeats``, the bound within the Gaussian family on so many equal parts of the models, each on its own.
 
 ``python benchmarks/black_box.py --out FILE.json``: 1,000 models; a file that holds fewer models is gone on with.
 """
@@ -31,7 +30,7 @@ from scipy.special import ndtri
 from dpaudit.accounting.claim import Poisson
 from dpaudit.accounting.gaussian import gaussian_epsilon, gaussian_mu
 from dpaudit.bounds.accuracy import Accuracy
-from dpaudit.bounds.choosing import HeldOut, SeveralSplits
+from dpaudit.bounds.choosing import HeldOut
 from dpaudit.bounds.clopper_pearson import ClopperPearson
 from dpaudit.bounds.conditional import Conditional
 from dpaudit.bounds.trainings_limit import trainings_limit
@@ -160,9 +159,9 @@ def published_estimate(scores: Scores) -> float:
 
 def bounds() -> dict[str, Any]:
     """Three bounds whose threshold is chosen on other models than it is judged on."""
-    selection = SeveralSplits(SEED)
+    selection = HeldOut(SEED)
     return {
-        FAMILY: Accuracy(HeldOut(SEED), "runs"),
+        FAMILY: Accuracy(selection, "runs"),
         "conditional, any mechanism": Conditional(selection),
         "clopper-pearson, any mechanism": ClopperPearson(selection),
     }

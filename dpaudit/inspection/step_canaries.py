@@ -17,16 +17,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import stats
+from scipy.special import ndtri
 
 from dpaudit.accounting.claim import Claim
 from dpaudit.accounting.composed import epsilon_under
-from dpaudit.accounting.gaussian import gaussian_mu
-from dpaudit.bounds.accuracy import INDEPENDENCE, accuracy_bound
-from dpaudit.bounds.hypothesis import Gaussian
+from dpaudit.bounds.accuracy import INDEPENDENCE
 from dpaudit.bounds.lower_bound import Finding, LowerBound, Procedure
-from dpaudit.bounds.sequential import Wealth, sequential
 from dpaudit.bounds.step_canary_power import METHOD, claimed_rate, clips_per_change, composed_epsilon
+from dpaudit.bounds.stopping_rule import StoppingRule
 from dpaudit.inspection.correlated_canaries import Correlated, Trainings, correlated_law
 from dpaudit.inspection.mechanism import Mechanism, Release, Stated
 from dpaudit.inspection.probe import Probe
@@ -36,7 +34,6 @@ from dpaudit.runtime.errors import AuditFailed, InputError
 
 FAMILY = "Gaussian noise on the accounted sampler"
 PILOT = 20
-_ANY_DELTA = 1e-5  # the bound on μ is made at some δ and unmade at the same
 
 
 @dataclass(frozen=True)
@@ -74,8 +71,8 @@ class StepCanaries:
         canaries: canaries in each step, in orthogonal directions.
         placement: ``dense`` over all variables, or the number of the one variable they lie in.
         norm: norm of a canary over the clip norm; beyond 1 it must be clipped.
-        stop_early: stop as soon as the claim is refuted. Every figure then holds at any stopping time, and is a
-            little weaker after the same number of steps.
+        stop_early: stop as soon as the claim is refuted. Every figure then holds wherever it stops, and is a little
+            weaker after all steps.
     """
 
     steps: int = 400
@@ -117,11 +114,12 @@ class StepCanaries:
         claimed = claimed_rate(claim, ran.noise_multiplier / asked.strength)
         rounds = math.ceil(self.steps / asked.length)
         if self.stop_early:
-            coins, answers = _until_refuted(asked, rounds, claimed, level, rng)
+            coins, answers, rule = _until_refuted(asked, rounds, claimed, level, rng)
         else:
             coins, answers = asked.ask(rounds, rng)
+            rule = StoppingRule((coins.size,), None, level)
         right, trials = int(((answers > 0) == coins).sum()), coins.size
-        at_most = _ratio(moved, self._separation_at_least(right, trials, level))
+        at_most = _ratio(moved, _separation_at_least(rule.lower_rate(right, trials)))
         return StepAudit(
             noise_multiplier=_ratio(moved, _separation(coins, answers)),
             noise_multiplier_at_most=at_most,
@@ -137,12 +135,12 @@ class StepCanaries:
                     f"the training had {ran.steps} such steps and sampled as claimed",
                     *(["noise is independent in orthogonal directions"] if self.canaries > 1 else []),
                 ),
-                ceiling=composed_epsilon(claim, _ratio(moved, self._separation_at_least(trials, trials, level))),
+                ceiling=composed_epsilon(claim, _ratio(moved, _separation_at_least(rule.largest_rate(trials)))),
                 trials=trials,
                 family=FAMILY,
                 procedure=Procedure("sequential" if self.stop_early else "fixed", asked.thresholds),
             ),
-            p_value=self._p_value(right, trials, claimed),
+            p_value=rule.p_value(right, trials, claimed),
             correct=right,
             trials=trials,
             steps=len(coins) * asked.length,
@@ -171,20 +169,6 @@ class StepCanaries:
             return coins, answers - threshold
 
         return _Asked(alone, 1.0, 1, (threshold,))
-
-    def _separation_at_least(self, right: int, trials: int, level: float) -> float:
-        """Lower confidence bound on the distance of the answers; holds at every stopping time with ``stop_early``."""
-        if self.stop_early:
-            epsilon = sequential(right, trials, _ANY_DELTA, level, null=Gaussian())
-        else:
-            epsilon = accuracy_bound(right, trials, _ANY_DELTA, level)
-        return gaussian_mu(epsilon, _ANY_DELTA)
-
-    def _p_value(self, right: int, trials: int, claimed: float) -> float:
-        """Chance of as many right guesses under the claim; with ``stop_early`` one over the gambler's wealth."""
-        if self.stop_early:
-            return min(1.0, 1 / Wealth(claimed).observe(correct=right, trials=trials).e_value)
-        return float(stats.binom.sf(right - 1, trials, claimed))
 
     def _directions(self, probe: Probe, rng: np.random.Generator) -> FloatArray:
         """Orthonormal directions, shape (canaries, coordinates)."""
@@ -222,17 +206,20 @@ class _Asked:
 
 def _until_refuted(
     asked: _Asked, rounds: int, claimed: float, level: float, rng: np.random.Generator
-) -> tuple[BoolArray, FloatArray]:
-    """Round by round, until a gambler against the claim is rich enough or the rounds are over."""
-    wealth = Wealth(claimed)
+) -> tuple[BoolArray, FloatArray, StoppingRule]:
+    """Round by round, until the claim is refuted or the rounds are over."""
+    rule: StoppingRule | None = None
     coins: list[BoolArray] = []
     answers: list[FloatArray] = []
-    while len(coins) < rounds and not wealth.refutes(level):
+    right = trials = 0
+    while rule is None or (len(coins) < rounds and not rule.refutes(right, trials)):
         fell, said = asked.ask(1, rng)
-        wealth = wealth.observe(correct=int(((said > 0) == fell).sum()), trials=fell.size)
+        if rule is None:  # every round has as many trials as the first
+            rule = StoppingRule.every(fell.size, rounds * fell.size, claimed, level)
+        right, trials = right + int(((said > 0) == fell).sum()), trials + fell.size
         coins.append(fell[0])
         answers.append(said[0])
-    return np.array(coins), np.array(answers)
+    return np.array(coins), np.array(answers), rule
 
 
 def find_contradiction(found: StepAudit, stated: Stated, claim: Claim, *, level: float) -> list[Finding]:
@@ -276,6 +263,11 @@ def _run(
         others = 1 if private_size else max(1, probe.batch_size - len(batch))
         answers[step] = directions @ probe.release(np.concatenate([batch, probe.zeros(others)]))
     return coins, answers
+
+
+def _separation_at_least(rate: float) -> float:
+    """Distance of two Gaussian answers, in standard deviations, that are told apart at this rate; 0 at one half."""
+    return max(0.0, 2 * float(ndtri(rate)))
 
 
 def _separation(coins: BoolArray, answers: FloatArray) -> float:

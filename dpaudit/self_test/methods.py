@@ -12,7 +12,7 @@ from dpaudit.bounds.accuracy import Accuracy
 from dpaudit.bounds.choosing import Fixed, FixedGuesses, HeldOut, SeveralSplits, Union, UnionGuesses
 from dpaudit.bounds.clopper_pearson import ClopperPearson
 from dpaudit.bounds.conditional import Conditional
-from dpaudit.bounds.hypothesis import Definition, MechanismFamily
+from dpaudit.bounds.hypothesis import Definition, MechanismFamily, accuracy
 from dpaudit.bounds.joint_beta import JointBeta
 from dpaudit.bounds.multi_canary import MultiCanary, Order
 from dpaudit.bounds.one_run import OneRun
@@ -20,6 +20,7 @@ from dpaudit.bounds.one_run_trade_off import OneRunTradeOff
 from dpaudit.bounds.one_shot import OneShotBound
 from dpaudit.bounds.ratios import RATIOS, Ratio
 from dpaudit.bounds.sequential import Sequential, log_wealth, refuted_rate
+from dpaudit.bounds.stopping_rule import StoppingRule
 from dpaudit.bounds.whole_curve import WholeCurve
 from dpaudit.runtime.check import BoolArray
 from dpaudit.runtime.errors import InputError
@@ -29,6 +30,7 @@ from dpaudit.self_test.mechanisms import Simulated
 Measure = Callable[[Scores, float, float], float]  # scores, δ, confidence -> ε
 Build = Callable[[Simulated, int, int], Measure]  # mechanism, trials, seed -> measure
 Family = Literal["any", "gaussian", "own"]
+LOOK = 32  # trials between two looks of the test that stops
 CANARIES = 4  # of each run in the table of the multi-canary interval
 
 
@@ -105,11 +107,31 @@ def _anytime(mechanism: Simulated, trials: int, seed: int) -> Measure:
             if more <= rate + 1e-9:
                 break
             rate = more
-        if mechanism.gaussian:
-            return gaussian_epsilon(2 * float(ndtri(rate)), delta)
-        return float(np.log(max(1.0, (rate - delta) / (1 - rate))))
+        return _of_rate(mechanism, rate, delta)
 
     return measure
+
+
+def _stopped(mechanism: Simulated, trials: int, seed: int) -> Measure:
+    """The bound of a test that stops where it refutes half of the true ε, for a look after every 32 trials."""
+    rng = np.random.default_rng(seed)
+
+    def measure(scores: Scores, delta: float, confidence: float) -> float:
+        order = rng.permutation(len(scores))
+        correct = np.cumsum(((scores.values > mechanism.midpoint) == scores.truth)[order])
+        claimed = accuracy(Definition().curve(min(mechanism.epsilon / 2, 4.0), delta))
+        rule = StoppingRule.every(LOOK, len(scores), claimed, 1 - confidence)
+        stop = next((n for n in rule.looks if rule.refutes(int(correct[n - 1]), n)), len(scores))
+        return _of_rate(mechanism, max(0.5, rule.lower_rate(int(correct[stop - 1]), stop)), delta)
+
+    return measure
+
+
+def _of_rate(mechanism: Simulated, rate: float, delta: float) -> float:
+    """ε of a rate of right guesses."""
+    if mechanism.gaussian:
+        return gaussian_epsilon(2 * float(ndtri(rate)), delta)
+    return float(np.log(max(1.0, (rate - delta) / (1 - rate))))
 
 
 def _paired(mechanism: Simulated, trials: int, seed: int) -> Measure:
@@ -182,6 +204,7 @@ METHODS: tuple[Method, ...] = (
     ),
     Method("sequential", _bound(lambda m, n, s: Sequential(Fixed(m.midpoint), "runs", Definition()))),
     Method("sequential, looking after every trial", _anytime),
+    Method("stopped at the claim, looking after 32 trials", _stopped),
     Method("one-shot pairs", _paired),
     Method("multi-canary, 2nd order (asymptotic)", _multi_canary(2), guaranteed=False),
     Method("multi-canary, 4th order (asymptotic)", _multi_canary(4), guaranteed=False),

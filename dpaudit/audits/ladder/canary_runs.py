@@ -21,11 +21,10 @@ from dpaudit.audits.ladder.canary_tasks import (
 from dpaudit.audits.ladder.decorrelated import cannot_decorrelate
 from dpaudit.audits.ladder.settings import PILOT, LadderSettings, RungFindings
 from dpaudit.audits.membership.reference_models import pool_signals, target_signals
-from dpaudit.bounds.choosing import Fixed
 from dpaudit.bounds.default import Bound, default_bound
-from dpaudit.bounds.hypothesis import Definition, MechanismFamily, accuracy
+from dpaudit.bounds.hypothesis import LATTICE, Definition, MechanismFamily, accuracy
 from dpaudit.bounds.lower_bound import LowerBound, Skipped
-from dpaudit.bounds.sequential import Sequential, Wealth
+from dpaudit.bounds.stopping_rule import StoppedAccuracy, StoppingRule
 from dpaudit.data.canaries import canaries
 from dpaudit.data.inclusion import complementary_pairs, fair_coins
 from dpaudit.data.member_choice import Coins
@@ -147,31 +146,29 @@ def _in_stacks(
 def _until_refuted(
     settings: LadderSettings, audit: Audit, subject: Subject, coins: BoolArray, scored: Iterator[FloatArray]
 ) -> LowerBound:
-    """A pilot fixes the threshold midway between the two worlds; the other runs bet against the claim."""
+    """A pilot fixes the threshold midway between the two worlds; the other runs test the claim."""
     null = _null(subject.claim, audit)
-    level = 1 - audit.confidence
     claimed = None if subject.claim is None else _claimed_accuracy(subject.claim, null, audit)
     pilot = max(AT_A_TIME, round(PILOT * settings.runs))
-    scores = np.empty(0)
-    threshold, wealth = 0.0, None
+    if settings.runs <= pilot:
+        raise InputError(f"stop_early needs more than the {pilot} runs of its pilot, got {settings.runs}.")
+    so_far = [min(first + AT_A_TIME, settings.runs) for first in range(0, settings.runs, AT_A_TIME)]
+    looks = tuple(runs - pilot for runs in so_far if runs > pilot)
+    rule = StoppingRule(looks, claimed, 1 - audit.confidence)
+    scores, threshold = np.empty(0), math.nan
     for part in scored:
-        judged = max(pilot, scores.size)
         scores = np.concatenate([scores, part])
         if scores.size <= pilot:
             continue
-        if wealth is None:
+        if math.isnan(threshold):
             known = coins[:pilot]
             if known.all() or not known.any():
                 raise AuditFailed(f"all {pilot} coins of the pilot fell alike; use more runs.")
             threshold = float(scores[:pilot][known].mean() + scores[:pilot][~known].mean()) / 2
-            wealth = Wealth(0.5 if claimed is None else claimed)
-        hits = (scores[judged:] > threshold) == coins[judged : scores.size]
-        wealth = wealth.observe(correct=int(hits.sum()), trials=hits.size)
-        if claimed is not None and wealth.refutes(level):
+        hits = (scores[pilot:] > threshold) == coins[pilot : scores.size]
+        if rule.refutes(int(hits.sum()), hits.size):
             break
-    if wealth is None:
-        raise InputError(f"stop_early needs more than the {pilot} runs of its pilot, got {settings.runs}.")
-    bound = Sequential(Fixed(threshold), "runs", null)
+    bound = StoppedAccuracy(threshold, rule, null)
     return _bound(bound, Scores.join(scores[pilot:], coins[pilot : scores.size]), audit)
 
 
@@ -184,10 +181,14 @@ def _null(claim: Claim | None, audit: Audit) -> Definition | MechanismFamily:
 
 
 def _claimed_accuracy(claim: Claim, null: Definition | MechanismFamily, audit: Audit) -> float | None:
-    """Largest share of coins that may be guessed right under the claim; None when it allows all."""
+    """Largest share of coins that may be guessed right under the claim; None when it allows all.
+
+    A bound is rounded down to a lattice of strengths, so what is refuted lies above the claim by two of its steps.
+    """
     if math.isinf(claim.epsilon):
         return None
-    rate = accuracy(null.curve(null.strength(claim.epsilon, audit.delta), audit.delta))
+    strength = null.strength(claim.epsilon, audit.delta) * math.exp(2 * LATTICE)
+    rate = accuracy(null.curve(strength, audit.delta))
     return rate if rate < 1 else None
 
 

@@ -163,7 +163,7 @@ def test_many_runs_stop_when_the_claim_is_refuted(tmp_path):
     audit = audit_of(trainer, tmp_path, epsilon=1.0)
     outcome = audit_ladder(LadderSettings(rungs=[4], runs=400, canary="blank", stop_early=True), audit)
     bound = outcome.bounds("model")[0]
-    assert (bound.method, bound.epsilon > 1.0) == ("sequential", True)
+    assert (bound.method, bound.epsilon > 1.0) == ("stopped-accuracy", True)
     assert bound.trials < 100
     claims_nothing = replace(audit.subjects[0], claim=Claim(np.inf, 1e-5, "record", "add-remove", "the test"))
     settings = LadderSettings(rungs=[4], runs=80, canary="blank", stop_early=True)
