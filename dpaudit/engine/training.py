@@ -91,12 +91,13 @@ class TrainingRecipe:
         return GaussianSteps(self.noise_multiplier, self.steps, sampling, slack)
 
     def of_a_step(self) -> "TrainingRecipe":
-        """What a program is made from: trainings that differ in their length or rates share it.
+        """What a program is made from: trainings that differ in their length, their rates or how much noise share it.
 
         >>> TrainingRecipe("multiclass", 100, 32).of_a_step() == TrainingRecipe("multiclass", 90, 32).of_a_step()
         True
         """
-        return replace(self, steps=1, learning_rate=Constant(1.0), tolerance=0.5)
+        noise = 1.0 if self.noise_multiplier else 0.0  # a step without any is another program
+        return replace(self, steps=1, learning_rate=Constant(1.0), noise_multiplier=noise, tolerance=0.5)
 
     def longest(self, member: Member) -> int:
         """The length a member's batches are padded to."""
@@ -235,6 +236,7 @@ class _Group:
                 tf.constant(rows[:, filled_up]),
                 tf.constant(filled[:, filled_up]),
                 tf.constant(padded),
+                tf.constant((recipe.clip or 0.0) * recipe.noise_multiplier, tf.float32),
                 noise.keys,
                 dropout.keys,
                 tf.constant(start),
@@ -298,12 +300,12 @@ def _block(
         counted = tf.reduce_sum(present * tf.cast(tf.math.is_finite(clipped.norms), tf.float32), axis=1)
         return [*clipped.gradients, counted]
 
-    def update(trained: Any, state: Any, sums: list[Any], filled: Any, rate: Any, noise: Stream) -> Any:
+    def update(trained: Any, state: Any, sums: list[Any], filled: Any, rate: Any, scale: Any, noise: Stream) -> Any:
         *totals, counted = sums
         totals, moved = totals[: len(network.trainable)], totals[len(network.trainable) :]
         sizes = [int(np.prod(network.variables[i].shape)) for i in network.trainable]
         if recipe.clip is not None and recipe.noise_multiplier:
-            drawn = tf.split(recipe.clip * recipe.noise_multiplier * normal(noise, sum(sizes)), sizes, axis=1)
+            drawn = tf.split(scale * normal(noise, sum(sizes)), sizes, axis=1)
             totals = [total + tf.reshape(part, total.shape) for total, part in zip(totals, drawn, strict=True)]
         if recipe.clip is None:
             divisor = tf.maximum(tf.cast(filled, tf.float32), 1.0)
@@ -331,6 +333,7 @@ def _block(
         rows: Any,
         filled: Any,
         rates: Any,
+        scale: Any,
         noise: Any,
         dropout: Any,
         start: Any,
@@ -359,7 +362,7 @@ def _block(
                 zeros = [tf.zeros_like(value) for value in trained]
                 zeros.append(tf.zeros(tf.shape(filled)[1:]))
                 _, totals = tf.while_loop(lambda number, _: number < parts, add, (tf.constant(0), zeros))
-            trained, state = update(trained, state, totals, filled[t], rates[t], Stream(noise, at))
+            trained, state = update(trained, state, totals, filled[t], rates[t], scale, Stream(noise, at))
             return t + 1, trained, state
 
         _, trained, state = tf.while_loop(lambda t, *_: t < end, body, (first, trained, state))

@@ -247,6 +247,7 @@ class DpSgd:
             progress=progress,
             watch=watch,
         )
+        parameters = tuple(np.asarray(value) for value in parameters)  # at once, and not copy by copy
 
         def one(i: int) -> "Parameters":
             return network.of_copies(parameters, lambda value: value[i : i + 1])
