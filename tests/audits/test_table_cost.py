@@ -103,18 +103,20 @@ def test_games_are_a_line_in_their_steps(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_cells_are_counted_in_iterations(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Twelve took a second: 120 take ten, twice that for four records and for three epochs; tracing has the epochs."""
+    """25 took a second: 250 take ten, twice that for four records and for three epochs; tracing has the epochs."""
     monkeypatch.setattr(gradient, "measured_twice", lambda work, *what: (SECOND * 3, SECOND))
+    prices = iter([SECOND * 4, SECOND * 9])  # of one step and of six: three seconds and one a step
+    monkeypatch.setattr(gradient, "measured_once", lambda work, *what: next(prices))
     settings = GradientSettings.model_validate(
         {
             "architecture": {"kind": "mlp", "hidden": [8]},
-            "attacks": [{"name": "matching", "iterations": 120}],
+            "attacks": [{"name": "matching", "iterations": 250}],
             "scenario": [{"name": "one", "batch": 1}, {"name": "four", "batch": 4, "epochs": 3}],
             "defence": [{"name": "none"}, {"name": "clip", "clip": 1.0}],
-            "utility_steps": 0,
+            "utility_steps": 50,
         }
     )
-    assert of(gradient.cost, settings).took.cpu == pytest.approx(2 * (1 + 2) + 10 * 2 * (1 + 2 * 2))
+    assert of(gradient.cost, settings).took.cpu == pytest.approx(2 * (1 + 2) + 10 * 2 * (1 + 2 * 2) + 2 * (3 + 50))
 
 
 @pytest.mark.tf

@@ -8,9 +8,10 @@ from dpaudit.audits.gradient.stage_inputs import StageInputs
 from dpaudit.audits.gradient.texts import PriceInText, ReadTexts
 from dpaudit.audits.table_cost import Planned, TableCost
 from dpaudit.runtime.took import Took
-from dpaudit.training.reference_models.speed import measured_twice
+from dpaudit.training.reference_models.speed import measured_once, measured_twice
 
-ITERATIONS, STEPS = 12, 4  # of the attack and of the training under a defence that are timed
+ITERATIONS = 25  # of an attack that are timed
+SHORT, LONG = 1, 6  # steps of a training under a defence that are timed
 
 
 def cost(settings: GradientSettings, planned: Planned) -> TableCost:
@@ -27,13 +28,18 @@ def cost(settings: GradientSettings, planned: Planned) -> TableCost:
         iterated = sum(_work(one) for one in sent) / _work(sent[0])
         took += opened.less(again) * traced + again * (iterated / share)
     if settings.utility_steps:
-        few = settings.model_copy(update={"utility_steps": STEPS, "attacks": settings.attacks[:1]})
-        price = (PriceInText if texts else Price)(_given(few, planned), few.defence[0])
-        opened, again = measured_twice(price, "price", few.model_dump_json(), planned.audit.dataset.features.shape)
-        took += opened.less(again)
+        short, long = (_price(settings, steps, planned, texts=texts) for steps in (SHORT, LONG))
+        step = long.less(short) * (1 / (LONG - SHORT))
         for chosen in settings.defence:
-            took += again * (settings.utility_steps / STEPS * max(chosen.epochs or 1, 1))
+            took += short.less(step) + step * (settings.utility_steps * max(chosen.epochs or 1, 1))
     return TableCost(0, took)
+
+
+def _price(settings: GradientSettings, steps: int, planned: Planned, *, texts: bool) -> Took:
+    """Of a training of so many steps under the first defence; each traces a program of its own."""
+    few = settings.model_copy(update={"utility_steps": steps, "attacks": settings.attacks[:1]})
+    price = (PriceInText if texts else Price)(_given(few, planned), few.defence[0])
+    return measured_once(price, "price", few.model_dump_json(), planned.audit.dataset.features.shape)
 
 
 def _given(few: GradientSettings, planned: Planned) -> StageInputs:
