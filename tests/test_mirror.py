@@ -49,7 +49,8 @@ THROUGH = {
     "tests/cli/test_commands.py": (
         "cli.compare cli.doctor cli.history cli.init cli.list cli.power cli.report cli.schema cli.score cli.selftest"
     ),
-    "tests/cli/test_dry_run.py": "audits.cost cli.options cli.output runtime.machine",
+    "tests/audits/test_table_cost.py": "audits.federated.cost",
+    "tests/cli/test_dry_run.py": "audits.membership.cost cli.options cli.output runtime.machine",
     "tests/cli/test_init_table.py": "audits.plan_for_table data.look",
     "tests/cli/test_export.py": "cli.export reports.export",
     "tests/cli/test_inspect.py": "cli.epsilon cli.inspect reports.inspection",
@@ -104,6 +105,7 @@ THROUGH = {
         "trace.manifest trace.reader trace.server trace.writer"
     ),
     "tests/training/reference_models/test_pool.py": "training.reference_models.masks",
+    "tests/training/reference_models/test_speed.py": "runtime.took",
     "tests/training/test_decoder.py": "training.position_embedding",
     "tests/training/test_load_model.py": (
         "training.keras_3_config training.keras_config training.last_activation training.model_file"

@@ -3,29 +3,34 @@
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from dpaudit.attacks.membership.null_check import MOST_RECORDS, null_check
-from dpaudit.attacks.membership.pools import Spending, audited_part, leave_pair_out
 from dpaudit.audits.audit import Audit
-from dpaudit.audits.membership import run as membership
-from dpaudit.data.inclusion import complementary_pairs
-from dpaudit.runtime.check import FloatArray
-from dpaudit.runtime.errors import InputError
-from dpaudit.runtime.jobs import PROCESS_BYTES
-from dpaudit.scores.signals import PoolSignals
-from dpaudit.training.capabilities import ByEpochs
+from dpaudit.audits.extraction import cost as extraction
+from dpaudit.audits.federated import cost as federated
+from dpaudit.audits.gradient import cost as gradient
+from dpaudit.audits.ladder import cost as ladder
+from dpaudit.audits.membership.cost import attack_time, predict_reference_cost
+from dpaudit.audits.membership.run import MembershipSettings
+from dpaudit.audits.plan import Plan
+from dpaudit.audits.prior import cost as prior
+from dpaudit.audits.run import find_code, prepare_audit
+from dpaudit.audits.table_cost import Planned, TableCost
+from dpaudit.audits.trace import cost as trace
+from dpaudit.audits.unlearning import cost as unlearning
+from dpaudit.runtime.jobs import PROCESS_BYTES, Workers
+from dpaudit.runtime.progress import Progress, Silent
+from dpaudit.runtime.took import Took, total
 from dpaudit.training.reference_models.pool import PoolCost
-from dpaudit.training.reference_models.speed import measure_training, measured_once
-from dpaudit.training.reference_models.store import describe_value
+from dpaudit.training.reference_models.speed import measured_once
 from dpaudit.training.trainer import Trainer
 
-FEW, SOME = 200, 600  # records on which an attack is timed; its time is a line in their number
-REPORT_SECONDS = 2.0  # drawing, whatever was measured
+REPORT = Took(2.0, 2.0)  # drawing, whatever was measured
+PYTHON = Took(1.5, 1.5)  # until Python has started and read this package
+FACTOR = 2.0  # by which a prediction may be off either way, see docs/cluster.md
 
 
 @dataclass(frozen=True)
@@ -33,49 +38,55 @@ class ModelCost:
     """What one model under audit would take.
 
     Args:
-        target: seconds of its own trainings, at most when it stops early; None when they cannot be predicted.
+        target: its own trainings, at most when it stops early; None when they cannot be predicted.
         pool: its reference models; None without any.
-        attacks: seconds of its attacks; None when one of them needs more than random signals to be timed on.
+        attacks: its attacks; None when one of them needs more than random signals to be timed on.
         checkpoints: how often it is trained once more, up to a checkpoint.
     """
 
-    target: float | None
+    target: Took | None
     pool: PoolCost | None
-    attacks: float | None
+    attacks: Took | None
     checkpoints: int = 0
+
+    @property
+    def took(self) -> Took | None:
+        """All of it."""
+        return total([self.target, Took() if self.pool is None else self.pool.took, self.attacks])
 
 
 @dataclass(frozen=True)
 class AuditCost:
-    """What an audit would take; experiments beside ``[membership]`` are not counted.
+    """What an audit would take.
 
     Args:
         models: by name.
-        start: seconds until the first training: Python, TensorFlow.
-        not_counted: tables of the plan whose time is not predicted.
+        start: until the first training: Python, TensorFlow.
+        tables: of the plan beside ``[membership]``, by name.
     """
 
     models: dict[str, ModelCost]
-    start: float
-    not_counted: tuple[str, ...]
+    start: Took
+    tables: dict[str, TableCost] = field(default_factory=dict)
 
     @property
     def trainings(self) -> int:
         """Models to train, those under audit among them."""
-        return sum(
+        of_models = sum(
             1 + cost.checkpoints + (0 if cost.pool is None else cost.pool.trainings) for cost in self.models.values()
         )
+        return of_models + sum(cost.trainings for cost in self.tables.values())
 
     @property
-    def seconds(self) -> float | None:
+    def took(self) -> Took | None:
         """Of the whole audit; None when a part is unknown."""
-        parts = [self.start, REPORT_SECONDS]
-        for cost in self.models.values():
-            pool = 0.0 if cost.pool is None else cost.pool.seconds
-            if cost.target is None or pool is None or cost.attacks is None:
-                return None
-            parts += [cost.target, pool, cost.attacks]
-        return sum(parts)
+        parts = [self.start, REPORT, *(cost.took for cost in self.models.values())]
+        return total([*parts, *(cost.took for cost in self.tables.values())])
+
+    @property
+    def not_counted(self) -> dict[str, str]:
+        """Tables whose time is not predicted, and why."""
+        return {name: cost.reason for name, cost in self.tables.items() if cost.took is None}
 
     @property
     def peak_bytes(self) -> int:
@@ -96,127 +107,103 @@ class AuditCost:
         return None if any(each is None for each in hours) else sum(each for each in hours if each is not None)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """For JSON: times as ``{"wall": seconds, "cpu": seconds}``."""
+        took = self.took
         return {
             **asdict(self),
             "trainings": self.trainings,
-            "seconds": self.seconds,
+            "seconds": None if took is None else took.wall,
+            "cpu_seconds": None if took is None else took.cpu,
+            "factor": FACTOR,
+            "not_counted": self.not_counted,
             "peak_bytes": self.peak_bytes,
             "worker_hours": self.worker_hours,
             "processes": self.processes,
         }
 
 
+def predict_cost(
+    plan: Plan,
+    *,
+    folder: Path | None = None,
+    memory: int | None = None,
+    progress: Progress | None = None,
+    workers: Workers | None = None,
+    trust: bool = False,
+) -> AuditCost:
+    """What an audit would take, from a few seconds of measurements that are kept for the next time.
+
+    Args:
+        plan: as for `dpaudit.audits.run.run`; so are ``progress``, ``memory``, ``workers`` and ``trust``.
+        folder: of the run; what is stored there need not be trained again.
+    """
+    find_code(plan, trust)
+    begin = started()
+    if plan.trace is not None:
+        built = None if plan.architecture is None else plan.architecture.without_start("architecture")
+        return AuditCost({}, begin, {"trace": trace.cost(plan.trace, built)})
+    folder = folder or Path("runs") / plan.name
+    audit = prepare_audit(plan, folder, progress or Silent(), memory=memory, workers=workers or Workers(None))
+    return audit_cost(plan.trainers(), plan.membership, audit, start=begin, tables=_tables(plan))
+
+
+def _tables(plan: Plan) -> dict[str, Callable[[Planned], TableCost]]:
+    """The tables of a plan beside ``[membership]``, each with what says its cost."""
+    costs: dict[str, Callable[[Any, Planned], TableCost]] = {
+        "gradient": gradient.cost,
+        "prior": prior.cost,
+        "federated": federated.cost,
+        "ladder": ladder.cost,
+        "unlearning": unlearning.cost,
+        "extraction": extraction.cost,
+    }
+    given = {name: getattr(plan, name) for name in costs}
+    return {name: partial(costs[name], settings) for name, settings in given.items() if settings is not None}
+
+
 def audit_cost(
     trainers: dict[str, Trainer],
-    settings: membership.MembershipSettings | None,
+    settings: MembershipSettings | None,
     audit: Audit,
     *,
-    not_counted: tuple[str, ...],
+    start: Took,
+    tables: dict[str, Callable[[Planned], TableCost]],
 ) -> AuditCost:
     """Measure, or read from earlier measurements, what the parts take."""
-    models = {}
-    with audit.progress.task("measuring what this plan takes on this machine", 3 * len(trainers) + 1) as advance:
+    planned = Planned(audit, trainers)
+    models, counted = {}, {}
+    parts = 3 * len(trainers) + len(tables)
+    with audit.progress.task("measuring what this plan takes on this machine", parts) as advance:
         for name, trainer in trainers.items():
-            pool = None if settings is None else membership.predict_reference_cost(settings, trainer, audit, name=name)
+            pool = None if settings is None else predict_reference_cost(settings, trainer, audit, name=name)
             advance(1)
-            attacks = 0.0 if settings is None else attack_seconds(settings, audit)
+            attacks = Took() if settings is None else attack_time(settings, audit)
             advance(1)
             checkpoints = [] if settings is None else settings.checkpoints
-            models[name] = ModelCost(_target_seconds(trainer, audit, checkpoints), pool, attacks, len(checkpoints))
+            models[name] = ModelCost(_target(trainer, planned, checkpoints), pool, attacks, len(checkpoints))
             advance(1)
-        # By now this process has read the same libraries from the disk.
-        start = measured_once(_started, "start", warm=True) if models else 0.0
-        advance(1)
-    return AuditCost(models, start, not_counted)
+        for table, says in tables.items():
+            counted[table] = says(planned)
+            advance(1)
+    return AuditCost(models, start, counted)
 
 
-def _target_seconds(trainer: Trainer, audit: Audit, checkpoints: Sequence[int]) -> float | None:
-    if not isinstance(trainer, ByEpochs):
+def _target(trainer: Trainer, planned: Planned, checkpoints: Sequence[int]) -> Took | None:
+    speed = planned.alone(trainer)
+    if speed is None:
         return None
-
-    def train(some: int) -> None:
-        model = trainer.with_epochs(some)(audit.dataset, audit.member, seed=0)
-        model.predict(audit.dataset.features)
-
-    what = describe_value(trainer.with_epochs(1)), audit.dataset.features.shape, int(audit.member.sum())
-    speed = measure_training(train, *what, "target")
-    return speed.once + sum(speed.call + speed.epoch * some for some in (trainer.epochs, *checkpoints))
+    lengths = [getattr(trainer, "epochs"), *checkpoints]  # noqa: B009  # a trainer with a speed has them
+    return speed.took(sum(lengths), calls=1) + speed.call * len(checkpoints)
 
 
-def attack_seconds(settings: membership.MembershipSettings, audit: Audit) -> float | None:
-    """Of all attacks on one model; on its reference models too, each in turn the target."""
-    models, classes = settings.references, audit.dataset.outputs
-    if not models:
-        return 0.0
-    attacks = [item.built for item in settings.attacks]
-    described_attacks = ",".join(item.model_dump_json() for item in settings.attacks)
-    copies = sum(len(query(audit.dataset.features[:1], seed=0)) for query in settings.queries)
-    views = copies, len(settings.checkpoints)
-    what = described_attacks, models, classes, *views
-
-    def predicted(work: Callable[[list[Any], PoolSignals], None], name: str, wanted: int) -> float:
-        few, some = (
-            measured_once(
-                partial(work, attacks, noise_pool(models, records, classes, *views)),
-                *(name, *what, records),
-                warm=records != FEW,
-            )
-            for records in (FEW, SOME)
-        )
-        return max(few + max(some - few, 0.0) / (SOME - FEW) * (wanted - FEW), 0.0)
-
-    try:
-        records = len(audit.dataset)
-        return predicted(attack_pool, "attacks", records) + predicted(
-            check_pool, "null checks", min(records, MOST_RECORDS)
-        )
-    except InputError:
-        return None
+def started() -> Took:
+    """What a run takes until its first training: Python, and importing TensorFlow here or in a process of its own."""
+    return PYTHON + measured_once(_start_another if "tensorflow" in sys.modules else _import_tensorflow, "start")
 
 
-def attack_pool(attacks: list[Any], pool: PoolSignals) -> None:
-    """Attack the first model of a pool with all attacks, and each in turn, to see how long it takes."""
-    for attack in attacks:
-        attack(audited_part(attack, pool.target(0), pool.included[0])[0])
-        if not isinstance(attack, Spending):
-            leave_pair_out(attack, pool)
+def _import_tensorflow() -> None:
+    import dpaudit.runtime.tensorflow  # noqa: F401
 
 
-def check_pool(attacks: list[Any], pool: PoolSignals) -> None:
-    """The null self-test of all attacks on a pool, to see how long it takes."""
-    for attack in attacks:
-        if not isinstance(attack, Spending):
-            null_check(attack, pool, seed=0)
-
-
-def noise_pool(models: int, records: int, classes: int, copies: int, checkpoints: int) -> PoolSignals:
-    """A pool as the attacks see one, of random numbers: their time does not depend on the values."""
-    rng = np.random.default_rng(0)
-    labels = np.arange(records) % max(classes, 2)
-    population = records // 4
-
-    def phi(records: int) -> FloatArray:
-        return rng.normal(size=(models, records))
-
-    def log_p(records: int) -> FloatArray:
-        logs: FloatArray = np.log(rng.dirichlet(np.ones(max(classes, 2)), (models, records)))
-        return logs
-
-    return PoolSignals(
-        phi=phi(records),
-        included=complementary_pairs(models, records, seed=1),  # not that of an attack that spends records
-        labels=labels,
-        log_probabilities=log_p(records),
-        population=phi(population),
-        population_labels=labels[:population],
-        population_log_probabilities=log_p(population),
-        queries=tuple(phi(records) for _ in range(copies)),
-        query_log_probabilities=tuple(log_p(records) for _ in range(copies)),
-        checkpoints=tuple(phi(records) for _ in range(checkpoints)),
-    )
-
-
-def _started() -> None:
-    """Import what a training needs, in a process of its own."""
-    subprocess.run([sys.executable, "-c", "import dpaudit.runtime.tensorflow, dpaudit.audits.run"], check=True)
+def _start_another() -> None:
+    subprocess.run([sys.executable, "-c", "import dpaudit.runtime.tensorflow"], check=True)

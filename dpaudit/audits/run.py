@@ -16,7 +16,6 @@ from dpaudit.accounting.accounted_claim import account
 from dpaudit.accounting.claim import GaussianSteps, NoiseKnowledge, Unit
 from dpaudit.audits import federated
 from dpaudit.audits.audit import Audit, Subject
-from dpaudit.audits.cost import AuditCost, audit_cost
 from dpaudit.audits.extraction import run as extraction
 from dpaudit.audits.membership import run as membership
 from dpaudit.audits.membership.rehearsal import refuse_attacks
@@ -90,31 +89,6 @@ def run(
             prepare_audit, plan, folder, progress or Silent(), memory=memory, workers=workers or Workers(None)
         )
         return _run_in(folder, plan, prepare, overwrite=overwrite)
-
-
-def predict_cost(
-    plan: Plan,
-    *,
-    folder: Path | None = None,
-    memory: int | None = None,
-    progress: Progress | None = None,
-    workers: Workers | None = None,
-    trust: bool = False,
-) -> AuditCost:
-    """What an audit would take, from a few seconds of measurements that are kept for the next time.
-
-    Args:
-        plan: as for `run`; so are ``progress``, ``memory``, ``workers`` and ``trust``.
-        folder: of the run; what is stored there need not be trained again.
-    """
-    find_code(plan, trust)
-    others = ("gradient", "prior", "federated", "ladder", "unlearning", "extraction", "trace")
-    not_counted = tuple(name for name in others if getattr(plan, name) is not None)
-    if plan.trace is not None:
-        return AuditCost({}, 0.0, not_counted)
-    folder = folder or Path("runs") / plan.name
-    audit = prepare_audit(plan, folder, progress or Silent(), memory=memory, workers=workers or Workers(None))
-    return audit_cost(plan.trainers(), plan.membership, audit, not_counted=not_counted)
 
 
 def find_code(plan: Plan, trust: bool) -> None:

@@ -9,6 +9,7 @@ from dpaudit.cli.options import Backend, Jobs, Json, Quiet, Trust
 
 if TYPE_CHECKING:
     from dpaudit.audits.cost import AuditCost
+    from dpaudit.runtime.took import Took
 
 
 def run(
@@ -57,7 +58,6 @@ def run(
     import logging
 
     from dpaudit.audits.plan import load_plan
-    from dpaudit.audits.run import predict_cost
     from dpaudit.audits.run import run as run_plan
     from dpaudit.cli.output import finish
     from dpaudit.runtime.jobs import Workers
@@ -72,6 +72,8 @@ def run(
     workers = Workers(jobs, backend)
     progress = on_standard_error(quiet=quiet)
     if dry_run:
+        from dpaudit.audits.cost import predict_cost
+
         cost = predict_cost(loaded, folder=folder, progress=progress, memory=room, workers=workers, trust=trust)
         print_prediction(cost, json=json, scheduler=workers.scheduler)
         return
@@ -103,31 +105,38 @@ def print_prediction(cost: "AuditCost", *, json: bool, scheduler: str = "") -> N
 
     from rich.table import Table
 
+    from dpaudit.audits.cost import FACTOR
     from dpaudit.runtime.terminal import console, plain_text
 
     if json:
         typer.echo(dumps(cost.as_dict(), indent=1))
         return
-    table = Table("model", "its training", "reference models", "still to train", "side by side", "time", box=None)
-    for name, model in cost.models.items():
-        pool = model.pool
-        if pool is None:
-            table.add_row(plain_text(name), _seconds(model.target), "none")
-        else:
-            counts = str(pool.models), str(pool.trainings), str(pool.chunk)
-            table.add_row(plain_text(name), _seconds(model.target), *counts, _seconds(pool.seconds))
     out = console()
-    out.print(table)
-    where = "this process" if cost.processes == 1 else f"{cost.processes} processes of this machine"
-    out.print(f"models would be trained in {where if not scheduler else f'the cluster at {scheduler}'}")
+    if cost.models:
+        table = Table("model", "its training", "reference models", "still to train", "side by side", "time", box=None)
+        for name, model in cost.models.items():
+            pool = model.pool
+            if pool is None:
+                table.add_row(plain_text(name), _time(model.target), "none")
+            else:
+                counts = str(pool.models), str(pool.trainings), str(pool.chunk)
+                table.add_row(plain_text(name), _time(model.target), *counts, _time(pool.took))
+        out.print(table)
+        where = "this process" if cost.processes == 1 else f"{cost.processes} processes of this machine"
+        out.print(f"models would be trained in {where if not scheduler else f'the cluster at {scheduler}'}")
+    for name, part in cost.tables.items():
+        out.print(f"{name}: {_time(part.took)}{f', because {part.reason}' if part.took is None else ''}", markup=False)
     hours = "" if cost.worker_hours is None else f", {cost.worker_hours:.2g} worker-hours"
+    took = cost.took
+    range_ = "" if took is None else f" (from {took.wall / FACTOR:.0f} to {took.wall * FACTOR:.0f} s)"
+    of_cpu = "" if took is None else f", {took.cpu:.0f} CPU s"
     out.print(
-        f"{cost.trainings} trainings, {_seconds(cost.seconds)} in all with start, attacks and report{hours}, "
+        f"{cost.trainings} trainings, {_time(took)} in all with start, attacks and report{range_}{of_cpu}{hours}, "
         f"peak memory about {cost.peak_bytes / 1e9:.2f} GB"
     )
-    if cost.not_counted:
-        out.print(f"not counted: {', '.join(cost.not_counted)}")
 
 
-def _seconds(value: float | None) -> str:
-    return "not predicted" if value is None else f"about {value:.0f} s" if value >= 10 else f"about {value:.1f} s"
+def _time(took: "Took | None") -> str:
+    if took is None:
+        return "not predicted"
+    return f"about {took.wall:.0f} s" if took.wall >= 10 else f"about {took.wall:.1f} s"

@@ -12,6 +12,7 @@ from dpaudit.data.dataset import Dataset
 from dpaudit.runtime import check
 from dpaudit.runtime.check import BoolArray
 from dpaudit.runtime.errors import AuditFailed, InputError
+from dpaudit.runtime.took import epoch_done
 from dpaudit.training.architecture import Architecture
 from dpaudit.training.capabilities import checked_epoch
 from dpaudit.training.dp_sgd import DpSgd, OptimizerName, readable
@@ -145,6 +146,7 @@ class Sgd:
             loss = model.fit(batches, epochs=1, verbose=0).history["loss"][-1]
             if not np.isfinite(loss):
                 raise AuditFailed(f"the training loss became {loss}; a lower learning_rate than {self.learning_rate}?")
+            epoch_done()
             if wanted is not None:
                 accuracy = float((classes(result.predict(records.features)) == records.classes).mean())
                 if accuracy >= wanted:

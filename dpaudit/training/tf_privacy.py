@@ -12,6 +12,7 @@ from dpaudit.data.dataset import Dataset
 from dpaudit.runtime import check
 from dpaudit.runtime.check import BoolArray
 from dpaudit.runtime.errors import AuditFailed, InputError
+from dpaudit.runtime.took import epoch_done
 from dpaudit.training import dp_sgd
 from dpaudit.training.architecture import Architecture
 from dpaudit.training.capabilities import checked_epoch
@@ -168,7 +169,8 @@ class TFPrivacy:
         else:
             model.compile(self.dp_optimizer(), keras_loss(dataset.task))
         batches = shuffled_batches(records, self.batch_size, seed=seed, drop_remainder=True)
-        model.fit(batches, epochs=self.epochs, verbose=0)
+        told = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: epoch_done())
+        model.fit(batches, epochs=self.epochs, verbose=0, callbacks=[told])
         if not all(np.isfinite(value).all() for value in model.get_weights()):
             raise AuditFailed(f"the weights are not finite; a lower learning_rate than {self.learning_rate}?")
         return as_trained_model(model, self.mechanism(len(records)))

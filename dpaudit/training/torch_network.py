@@ -10,6 +10,7 @@ from dpaudit.accounting.claim import GaussianSteps
 from dpaudit.data.dataset import Dataset, Task
 from dpaudit.runtime.errors import AuditFailed, InputError, one_line
 from dpaudit.runtime.pytorch import checked_parameters, torch_module
+from dpaudit.runtime.took import epoch_done
 from dpaudit.training.named_function import find_function, name_function
 from dpaudit.training.torch_module import module_outputs
 from dpaudit.training.trainer import TrainedModel
@@ -127,6 +128,7 @@ def fit(
             if watch is not None:
                 watch([seed], step, before, weights_of(module))
             step += 1
+        epoch_done()
 
 
 def as_trained(module: Any, mechanism: GaussianSteps | None, *, learning_rate: float) -> TrainedModel:

@@ -9,6 +9,7 @@ better.
 import math
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 from pydantic import BaseModel
@@ -23,6 +24,7 @@ from dpaudit.bounds.step_canary_power import visible_to_steps
 from dpaudit.inspection.mechanism import Mechanism
 from dpaudit.inspection.step_canaries import PILOT as PILOT_STEPS
 from dpaudit.results.ladder import BudgetChoice
+from dpaudit.runtime.took import timed
 from dpaudit.training.on_engine import on_engine
 from dpaudit.training.reference_models.pool import Pool
 
@@ -170,12 +172,15 @@ def _visible(access: Access, trials: int, audit: Audit, subject: Subject) -> flo
 
 def seconds_per_question(mechanism: Mechanism) -> float:
     """Of one call of a mechanism on a batch with nothing in it, after one to warm up."""
+    ask_nothing(mechanism, 1)
+    return max(timed(partial(ask_nothing, mechanism, 3)).wall / 3, 1e-6)
+
+
+def ask_nothing(mechanism: Mechanism, questions: int) -> None:
+    """Ask a mechanism about a batch with nothing in it, to see how long it takes."""
     nothing = [np.zeros((mechanism.batch_size, *shape)) for shape in mechanism.shapes]
-    mechanism.release(nothing)
-    begin = time.monotonic()
-    for _ in range(3):
+    for _ in range(questions):
         mechanism.release(nothing)
-    return max((time.monotonic() - begin) / 3, 1e-6)
 
 
 def seconds_per_training(audit: Audit, subject: Subject) -> float:
@@ -183,9 +188,9 @@ def seconds_per_training(audit: Audit, subject: Subject) -> float:
     trainer = on_engine(subject.trainer, audit.dataset)
     if not isinstance(trainer, Skipped):
         pool = Pool(trainer, audit.dataset, audit.member[None], None, 0, audit.folder, audit.memory)
-        predicted = pool.cost().seconds
+        predicted = pool.cost().took
         assert predicted is not None
-        return predicted
+        return predicted.wall
     begin = time.monotonic()
     subject.trainer(audit.dataset, audit.member, seed=audit.seed_for("timing", subject.name))
     return time.monotonic() - begin

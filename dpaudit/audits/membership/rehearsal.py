@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dpaudit.attacks.membership.pools import audited_part
-from dpaudit.audits.cost import noise_pool
+from dpaudit.audits.membership.cost import noise_pool
 from dpaudit.audits.membership.run import MembershipSettings, chosen_groups
 from dpaudit.data.dataset import Task
 from dpaudit.runtime.errors import InputError

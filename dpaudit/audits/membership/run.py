@@ -36,7 +36,7 @@ from dpaudit.scores.signals import PoolSignals, Signals
 from dpaudit.scores.slices import column_groups, judge_slices, standard_groups
 from dpaudit.scores.vulnerable_records import find_exposed, rates_of_records
 from dpaudit.training.capabilities import at_epoch, reference_trainer
-from dpaudit.training.reference_models.pool import Pool, PoolCost, add_costs
+from dpaudit.training.reference_models.pool import Pool
 from dpaudit.training.reference_models.trained_model import Wanted
 from dpaudit.training.trainer import Trainer
 
@@ -112,24 +112,6 @@ class MembershipSettings(BaseModel):
     def bounds(self) -> int:
         """Lower bounds computed per model."""
         return len(self.attacks)
-
-
-def predict_reference_cost(
-    settings: MembershipSettings, trainer: Trainer, audit: Audit, *, name: str
-) -> PoolCost | None:
-    """What the reference models of one subject would take; None when there are none."""
-    if not settings.references:
-        return None
-    included = audit.reference_pairs(settings.references)
-    queried = Queried.of(audit.audited, audit.population, settings.queries, seed=audit.seed_for("queries"))
-    seed, folder = audit.seed_for("references", name), audit.folder / "references"
-
-    def cost(trainer: Trainer, others: Dataset | None) -> PoolCost:
-        recipe = reference_trainer(trainer, audit.dataset)
-        return Pool(recipe, audit.dataset, included, others, seed, folder, audit.memory, audit.workers).cost()
-
-    earlier = [cost(at_epoch(trainer, epochs), None) for epochs in settings.checkpoints]
-    return add_costs(cost(trainer, queried.everything), *earlier)
 
 
 def audit_membership(settings: MembershipSettings, audit: Audit) -> MembershipResult:

@@ -198,7 +198,7 @@ def canary_cosines(trace: Trace, settings: TraceCanaries) -> tuple[dict[str, Flo
     if first.number != 0 or whole is None or last.number != whole - 1:
         trace.whole()
         raise InputError("canaries are compared with the final model, and the trace was not closed: call close().")
-    directions = np.stack([_direction(trace, settings.seed, one) for one in names])
+    directions = canary_directions(trace, settings)
     if len(names) > directions.shape[1] / 2:
         raise InputError(
             f"the trace has {directions.shape[1]} trained parameters: {len(names)} canaries would not be told apart; "
@@ -207,6 +207,11 @@ def canary_cosines(trace: Trace, settings: TraceCanaries) -> tuple[dict[str, Flo
     every = np.max([cosines(directions, release) for release in trace.releases], axis=0)
     final = cosines(directions, trace.flat(last.after) - trace.flat(first.before))
     return {"final-model": final, "every-round": every}, np.arange(len(names)) < len(settings.present)
+
+
+def canary_directions(trace: Trace, settings: TraceCanaries) -> FloatArray:
+    """Directions of the canaries, those that were there first, shape (canaries, parameters)."""
+    return np.stack([_direction(trace, settings.seed, one) for one in (*settings.present, *settings.absent)])
 
 
 def score_users(trace: Trace, settings: TraceUsers, architecture: Architecture, *, seed: int) -> Scores:

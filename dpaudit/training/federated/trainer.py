@@ -1,6 +1,6 @@
 """The trainer ``federated``: a federation as a plan writes it. TensorFlow is loaded when it trains."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -13,6 +13,7 @@ from dpaudit.data.users import Clients, Iid, Natural, rows_of
 from dpaudit.runtime import check
 from dpaudit.runtime.check import BoolArray, IntArray
 from dpaudit.runtime.errors import InputError
+from dpaudit.runtime.took import epoch_done
 from dpaudit.training.architecture import Architecture
 from dpaudit.training.capabilities import no_probe
 from dpaudit.training.dp_sgd import OptimizerName
@@ -143,6 +144,15 @@ class Federated:
         steps = self.rounds * self.local.epochs * -(-size // batch)
         return GaussianSteps(self.local.noise_multiplier, steps, Poisson(batch / size))
 
+    @property
+    def epochs(self) -> int:
+        """Its length: rounds."""
+        return self.rounds
+
+    def with_epochs(self, epochs: int) -> "Federated":
+        """The same federation for so many rounds."""
+        return replace(self, rounds=epochs)
+
     def adds_noise(self) -> bool:
         """Whether the server or the clients add any."""
         by_user = self.aggregator.mechanism(self.participation, self.rounds)
@@ -178,7 +188,7 @@ class Federated:
 
         federation = self.prepare(dataset, seed=seed)
         rows = rows_of(self.owner(dataset), included=included)
-        models, _ = federation([rows], seed=seed)
+        models, _ = federation([rows], seed=seed, progress=lambda rounds: epoch_done())
         return as_trained_model(federation.network.to_keras(models, 0), self.mechanism(int(included.sum())))
 
     def prepare(self, dataset: Dataset, *, seed: int) -> Any:

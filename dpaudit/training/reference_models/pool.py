@@ -21,9 +21,10 @@ from dpaudit.runtime.jobs import PROCESS_BYTES, START_SECONDS, Workers, cores, p
 from dpaudit.runtime.machine import free_memory
 from dpaudit.runtime.out_of_core import Rows, current_room
 from dpaudit.runtime.seeds import derive_seed
+from dpaudit.runtime.took import Took, total
 from dpaudit.training.capabilities import ByEpochs, StackedTrainer, require_records
 from dpaudit.training.reference_models.masks import Packed
-from dpaudit.training.reference_models.speed import measure_training
+from dpaudit.training.reference_models.speed import Sample, measure_training, speed_of
 from dpaudit.training.reference_models.store import describe_value, digest
 from dpaudit.training.reference_models.task_cache import missing, run_cached, store_of
 from dpaudit.training.trainer import TrainedModel, Trainer
@@ -57,8 +58,8 @@ class PoolCost:
         trainings: still to do; the others are stored.
         chunk: models trained together.
         peak_bytes: predicted memory at the peak, over all processes.
-        seconds: predicted time with the workers of the pool, were they all like this machine; None when the trainer
-            has no number of epochs to predict from.
+        took: predicted time with the workers of the pool, were they all like this machine; None when the trainer has
+            no number of epochs to predict from.
         worker_hours: the same, summed over the workers.
         processes: of this machine that would train it.
     """
@@ -67,7 +68,7 @@ class PoolCost:
     trainings: int
     chunk: int
     peak_bytes: int
-    seconds: float | None
+    took: Took | None
     worker_hours: float | None
     processes: int = 1
 
@@ -75,21 +76,18 @@ class PoolCost:
 def add_costs(*costs: PoolCost) -> PoolCost:
     """What several pools of the same models take, one after the other.
 
-    >>> add_costs(PoolCost(4, 4, 4, 10, 1.0, 0.1), PoolCost(4, 2, 4, 20, 0.5, None))
-    PoolCost(models=4, trainings=6, chunk=4, peak_bytes=20, seconds=1.5, worker_hours=None, processes=1)
+    >>> both = add_costs(PoolCost(4, 4, 4, 10, Took(1.0, 1.0), 0.1), PoolCost(4, 2, 4, 20, Took(0.5, 1.0), None))
+    >>> both.trainings, both.peak_bytes, both.took, both.worker_hours
+    (6, 20, Took(wall=1.5, cpu=2.0), None)
     """
-
-    def total(values: list[float | None]) -> float | None:
-        known = [value for value in values if value is not None]
-        return sum(known) if len(known) == len(values) else None
-
+    hours = [cost.worker_hours for cost in costs if cost.worker_hours is not None]
     return PoolCost(
         costs[0].models,
         sum(cost.trainings for cost in costs),
         costs[0].chunk,
         max(cost.peak_bytes for cost in costs),
-        total([cost.seconds for cost in costs]),
-        total([cost.worker_hours for cost in costs]),
+        total([cost.took for cost in costs]),
+        sum(hours) if len(hours) == len(costs) else None,
         max(cost.processes for cost in costs),
     )
 
@@ -231,16 +229,19 @@ class Pool:
     def cost(self) -> "PoolCost":
         """What running it would take; a few epochs are trained to know how fast, unless that is known."""
         left = self._missing()
-        seconds, busy = self._seconds(left) if left else 0.0, self._busy()
+        took, busy = self._took(left) if left else Took(), self._busy()
         processes = self.workers.jobs or 1
-        if self.workers.jobs is None and seconds is not None and not self.workers.scheduler:
+        if self.workers.jobs is None and took is not None and not self.workers.scheduler:
             fitting = partial(room_for, self._bytes(), self.memory)
-            processes = processes_worth_starting(seconds, tasks=len(left), busy=busy, idle=cores() - busy, room=fitting)
-        if seconds and processes > 1:
-            seconds = START_SECONDS + seconds * max(1 / processes, busy / cores())
-        hours = None if seconds is None else processes * seconds / 3600
+            processes = processes_worth_starting(
+                took.wall, tasks=len(left), busy=busy, idle=cores() - busy, room=fitting
+            )
+        if took is not None and took.wall and processes > 1:
+            wall = START_SECONDS + took.wall * max(1 / processes, busy / cores())
+            took = Took(wall, took.cpu + processes * START_SECONDS)
+        hours = None if took is None else processes * took.wall / 3600
         trainings = sum(len(rows) for rows in left)
-        return PoolCost(len(self), trainings, self._longest(), processes * self._bytes(), seconds, hours, processes)
+        return PoolCost(len(self), trainings, self._longest(), processes * self._bytes(), took, hours, processes)
 
     def _busy(self) -> int:
         """Cores that one process trains on: one for each program that runs at a time."""
@@ -255,20 +256,32 @@ class Pool:
     def _longest(self) -> int:
         return max(len(rows) for _, rows in self.chunks(keep=False))
 
-    def _seconds(self, missing: list[BoolArray]) -> float | None:
+    def _took(self, missing: list[BoolArray]) -> Took | None:
+        """One group of copies is trained on some of the records; a chunk has so many groups, side by side."""
         trainer = self.trainer
         if not isinstance(trainer, ByEpochs):
             return None
-        rows = missing[0]
-        records, seeds = Records.of(self.dataset, self.population), tuple(range(len(rows)))
+        rows, stack, at_once = missing[0], 1, 1
+        if isinstance(trainer, StackedTrainer) and self._cost is not None:
+            stack = min(self._cost.stack(trainer.batch_size), len(rows))
+            at_once = min(-(-len(rows) // stack), cores())
+        some = Sample.of(trainer, self.dataset, rows[0])
+        included, seeds = rows[:stack][:, some.rows], tuple(range(stack))
 
-        def train(some: int) -> None:
-            TrainChunk(trainer.with_epochs(some), records, Packed.of(rows), seeds)()
+        def train(epochs: int) -> list[TrainedModel]:
+            return train_each(trainer.with_epochs(epochs), some.dataset, included, seeds)
 
-        population = 0 if self.population is None else len(self.population)
-        what = describe_value(trainer.with_epochs(1)), self.dataset.features.shape, self.dataset.outputs, population
-        speed = measure_training(train, *what, rows.shape)
-        return speed.seconds(trainer.epochs, calls=len(missing))
+        def predict(models: list[TrainedModel]) -> None:
+            for model in models:
+                model.predict(some.dataset.features)
+
+        what = speed_of(trainer), some.dataset.features.shape, self.dataset.outputs, included.shape
+        speed = measure_training(train, predict, *what).of_records(some.scale)
+        others = 0 if self.population is None else len(self.population)
+        groups, asked = len(rows) / stack, 1 + others / len(self.dataset)
+        parallel = (speed.call + speed.epoch * trainer.epochs) * groups
+        chunk = Took(max(parallel.wall / at_once, parallel.cpu / cores()), parallel.cpu)
+        return speed.once + (chunk + speed.predict * (groups * asked)) * len(missing)
 
     @cached_property
     def _cost(self) -> "Cost | None":

@@ -14,12 +14,14 @@ from dpaudit.attacks.gradient.linear_layer import DenseInversion
 from dpaudit.attacks.gradient.views_of_trace import client_update, releases_view
 from dpaudit.audits.plan import load_plan, plan_from
 from dpaudit.audits.run import run
+from dpaudit.audits.trace import cost as trace_cost
 from dpaudit.data.bundled import digits
 from dpaudit.data.users import Iid, rows_of
 from dpaudit.integrations.canaries import canary_direction
 from dpaudit.reports.html import page
 from dpaudit.runtime import plugins as registry
 from dpaudit.runtime.errors import InputError
+from dpaudit.runtime.took import Took
 from dpaudit.trace import DpClaim, Manifest, ServerStep, TraceWriter, read_trace
 
 ROUNDS, CLIENTS, CLIP, SIZE = 8, 20, 0.5, 3000
@@ -120,6 +122,17 @@ def test_rounds_that_are_missing_are_done_without_where_that_is_sound(tmp_path: 
         run(plan(whole, canaries=listed()), folder=tmp_path / "r2")
 
 
+def test_a_trace_is_predicted_from_its_first_rounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading takes a second, three of eight rounds are checked in one, and nine cosines of a second each are taken."""
+    second = Took(1.0, 1.0)
+    monkeypatch.setattr(trace_cost, "result_of", lambda work: (work(), second))
+    monkeypatch.setattr(trace_cost, "timed", lambda work: second)
+    given = plan(federation(tmp_path / "t", claim(8.0), noise=8.0), canaries=listed()).trace
+    took = trace_cost.cost(given, None).took
+    assert took is not None
+    assert took.cpu == pytest.approx(1 + 8 / 3 + 1 + 9)
+
+
 def test_a_trace_alone_is_judged_by_its_arithmetic(tmp_path: Path) -> None:
     """Nothing attacked is never a pass; an ε that does not follow contradicts; no claim gives no verdict."""
     right = run(plan(federation(tmp_path / "right", claim(2.0), noise=2.0)), folder=tmp_path / "r1")
@@ -210,6 +223,11 @@ def test_users_are_found_in_a_trace_without_noise(tmp_path: Path) -> None:
         "architecture": {"kind": "mlp", "hidden": [16]},
         "trace": {"path": str(tmp_path / "theirs"), "users": {**users, "learning_rate": 0.3}},
     }
+    settings = plan_from(table).trace
+    assert settings is not None
+    predicted = trace_cost.cost(settings, architecture).took
+    assert predicted is not None
+    assert predicted.cpu > 0
     result = run(plan_from(table), folder=tmp_path / "r")
     assert result.trace is not None
     assert result.trace.users[0].auc > 0.9
