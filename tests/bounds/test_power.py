@@ -19,18 +19,11 @@ from dpaudit.bounds.accuracy import accuracy_bound
 from dpaudit.bounds.default import HELD_OUT, default_bound
 from dpaudit.bounds.hypothesis import GaussianCurve, accuracy
 from dpaudit.bounds.lower_bound import LowerBound, Procedure
-from dpaudit.bounds.power import DEFAULTS, ReachBasis, planned_as, power, reach, visible
-from dpaudit.bounds.power_methods import (
-    Access,
-    HeldOutGuesses,
-    HeldOutThreshold,
-    Hypothesis,
-    Planned,
-    UnionOfShares,
-    floor,
-)
+from dpaudit.bounds.power import DEFAULTS, ReachBasis, planned_as, planned_runs, power, reach, visible
+from dpaudit.bounds.power_methods import Access, HeldOutGuesses, Planned, UnionOfShares, floor
 from dpaudit.bounds.simulated_scores import ranked
 from dpaudit.bounds.step_canary_power import visible_to_steps
+from dpaudit.bounds.threshold_power import HeldOutThreshold, Hypothesis, ThresholdByNumber
 from dpaudit.cli import app
 from dpaudit.data.member_choice import Coins, RandomSplit
 from dpaudit.runtime.errors import AuditFailed, InputError
@@ -136,6 +129,8 @@ def test_counts_without_scores_have_the_law_of_counts_on_scores(mu: float, membe
 
 def _best_known_beforehand(planned: Planned, trials: int, mu: float, test: Hypothesis) -> float:
     """The formula that verdicts once used: the best single share, or the best threshold, at the whole level."""
+    if isinstance(planned, ThresholdByNumber):
+        planned = planned.several
     if isinstance(planned, HeldOutThreshold):
         side = round((1 - planned.fraction) * trials / 2)
         chances = []
@@ -211,7 +206,8 @@ def test_the_verdict_knows_the_held_out_part_and_the_share_of_members() -> None:
     assert isinstance(planned, HeldOutThreshold)
     assert planned.judged_only
     assert planned.member_share == pytest.approx(0.7, abs=0.1)
-    every = HeldOutThreshold(planned.fraction, member_share=planned.member_share)
+    assert planned.splits == 7
+    every = planned_runs(planned.member_share)
     assert planned.chance(bound.trials, 3.0, test) == pytest.approx(every.chance(trials, 3.0, test), abs=0.03)
 
 
