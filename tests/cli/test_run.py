@@ -17,7 +17,7 @@ from dpaudit.cli import app
 pytestmark = pytest.mark.tf
 COMMAND = [sys.executable, "-m", "dpaudit"]
 SMALL = ["--set", "model.no-dp.epochs=2", "--set", "model.dp.epochs=1", "--set", "architecture.hidden=[8]"]
-SMALL += ["--set", 'membership.attacks=["loss"]', "--set", "membership.references=0"]
+SMALL += ["--set", 'membership.attacks=["loss"]', "--set", "membership.references=0", "--set", "data.population=0.8"]
 
 
 def environment() -> dict[str, str]:

@@ -17,6 +17,7 @@ from tests.small_audits import gaussian_audit
 # The plans of examples/, as they are but for these keys: a training of a few steps, one victim, few trials.
 SMALLER = {
     "digits.toml": (
+        "data.population=0.8",
         "architecture.hidden=[4]",
         "model.no-dp.epochs=1",
         "model.no-dp.until_accuracy=0.05",
