@@ -106,6 +106,7 @@ TYPED = {
     "dpaudit run examples/unlearning.toml --set unlearning.method=retrain": Typed((TF, SLOW)),
     "dpaudit power --claimed 10 --limits": Typed(),
     "dpaudit power --noise-multiplier 1 --rate 0.01 --steps 1000": Typed(),
+    "dpaudit power --noise-multiplier 2.2355 --rate 1 --steps 20": Typed(),
     "dpaudit run plan.toml --backend dask=tcp://scheduler:8786": Typed((TF,)),
     "dpaudit run plan.toml --budget 2m": Typed((TF,)),
     "dpaudit run plan.toml --dry-run": Typed((TF, SLOW)),  # measures this machine for some seconds
@@ -130,6 +131,13 @@ TYPED = {
     "python benchmarks/black_box.py --architecture logistic": Typed((TF, SLOW), "--models 40 --chunk 20"),
     "python benchmarks/black_box.py --architecture logistic --steps 10 --models 20000 --repeats 10 20": Typed(
         (TF, SLOW), "--models 60 --chunk 30 --repeats 2"
+    ),
+    "python benchmarks/black_box.py --architecture mlp --start random --canary clipbkd --steps 20 --rate 0.01 "
+    "--models 512": Typed((TF, SLOW), "--models 60 --chunk 30 --steps 2"),
+    "python benchmarks/black_box.py --architecture mlp --start shared --canary clipbkd --steps 20 --rate 0.001 "
+    "--models 512": Typed((TF, SLOW), "--models 60 --chunk 30 --steps 2"),
+    "python benchmarks/black_box.py --architecture small-cnn --start shared --steps 5 --models 512": Typed(
+        (TF, SLOW), "--models 60 --chunk 30 --steps 2"
     ),
     "python benchmarks/black_box.py --architecture small-cnn --start random --steps 20 --models 512": Typed(
         (TF, SLOW), "--models 60 --chunk 30 --steps 2"
