@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import issparse
 
 from dpaudit.data.dates import dates, either_way
 from dpaudit.data.table_columns import either, kind
@@ -72,15 +71,15 @@ def encoded(table: Any, where: object) -> Encoded:
     at = 0
     for column in columns:
         width = len(column.names)
-        features[:, at : at + width] = column.values.toarray() if issparse(column.values) else column.values
+        features[:, at : at + width] = column.values
         at += width
     return Encoded(features, tuple(names), tuple(column.said for column in columns))
 
 
 class _Column(NamedTuple):
-    """One column of a table as outputs: (records, outputs), dense or sparse; their names; what was done."""
+    """One column of a table as outputs: (records, outputs); their names; what was done."""
 
-    values: Any
+    values: npt.NDArray[np.generic]
     names: tuple[str, ...]
     said: str
 
@@ -97,7 +96,7 @@ def _as_words(name: str, values: Any, what: str) -> _Column:
     if (place < 0).any():
         texts.append("missing")  # a gap has place -1, that of the last
     words, number = np.unique(np.array(texts, object), return_inverse=True)
-    step = OneHotEncoder(max_categories=MOST_WORDS + 1, dtype=np.float32)
+    step = OneHotEncoder(max_categories=MOST_WORDS + 1, sparse_output=False, dtype=np.uint8)
     made = step.fit_transform(number[place].astype(np.min_scalar_type(len(words)))[:, None])
     rarer = step.infrequent_categories_[0]
     kept = [str(word) for word in (words if rarer is None else np.delete(words, rarer))]
