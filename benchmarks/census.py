@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -114,18 +114,41 @@ def people(records: int, *, seed: int = 1994) -> Any:
     return pd.DataFrame(table).iloc[rows].reset_index(drop=True)
 
 
-def boosted(dataset: Dataset, included: BoolArray, *, seed: int) -> Callable[[FloatArray], FloatArray]:
+def boosted(dataset: Dataset, included: BoolArray, *, seed: int) -> Callable[[npt.NDArray[np.float32]], FloatArray]:
     """scikit-learn's gradient boosting, as the trainer ``function`` calls it."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
-    model = HistGradientBoostingClassifier(max_iter=20, learning_rate=0.3, early_stopping=False, random_state=seed)
-    model.fit(dataset.features[included], dataset.classes[included])
+    groups = words_of(dataset.columns)
 
-    def logits(features: FloatArray) -> FloatArray:
-        log_odds = np.asarray(model.decision_function(features), np.float64)
+    def codes(features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """One column for each column of the table again: trees learn ten times as fast from these."""
+        return np.column_stack([features[:, at].argmax(axis=1) if len(at) > 1 else features[:, at[0]] for at in groups])
+
+    model = HistGradientBoostingClassifier(
+        max_iter=50,
+        categorical_features=[len(at) > 1 for at in groups],
+        early_stopping=False,
+        random_state=seed,
+    )
+    model.fit(codes(dataset.features[included]), dataset.classes[included])
+
+    def logits(features: npt.NDArray[np.float32]) -> FloatArray:
+        log_odds = np.asarray(model.decision_function(codes(features)), np.float64)
         return np.stack([-log_odds / 2, log_odds / 2], axis=1)
 
     return logits
+
+
+def words_of(columns: Sequence[str]) -> list[list[int]]:
+    """Which outputs of an encoded table are the words of one column, for each of its columns.
+
+    >>> words_of(["age", "town = a", "town = b"])
+    [[0], [1, 2]]
+    """
+    found: dict[str, list[int]] = {}
+    for at, name in enumerate(columns):
+        found.setdefault(name.partition(" = ")[0], []).append(at)
+    return list(found.values())
 
 
 def audited(table: Path, plan: Path) -> None:
