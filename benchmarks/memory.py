@@ -3,6 +3,7 @@
 python -m benchmarks.memory                      10⁶ x 64 within 500 MB, and in a process without a limit
 python -m benchmarks.memory --records 20000      smaller
 python -m benchmarks.memory --targets            every model in turn the target, added to what --out FILE holds
+python -m benchmarks.memory --scores 2000000     `dpaudit score` on so many rows of a CSV file
 """
 
 import argparse
@@ -148,12 +149,29 @@ def measured(*, records: int, memory: int) -> dict[str, Any]:
     return found
 
 
+def score_table(rows: int) -> None:
+    """Print the CPU seconds of `dpaudit score`, start of Python and of the libraries included, and its peak."""
+    rng = np.random.default_rng(0)
+    member = rng.random(rows) < 0.5
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "scores.csv"
+        values = np.column_stack([rng.normal(size=rows) + 0.1 * member, member])
+        np.savetxt(path, values, fmt=("%.6f", "%d"), delimiter=",", header="score,member", comments="")
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        command = ["score", str(path), "--epsilon", "1", "--chosen-by", "coin", "--quiet"]
+        subprocess.run([sys.executable, "-m", "dpaudit", *command], check=True, stdout=subprocess.DEVNULL)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    print(f"score of {rows:,} rows: {spent:.1f} CPU s, peak {after.ru_maxrss / 1e3:.0f} MB")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=int, default=1_000_000)
     parser.add_argument("--memory", type=float, default=500, help="MB")
     parser.add_argument("--out", type=Path, help="file for what was measured")
     parser.add_argument("--targets", action="store_true", help="attack every model in turn")
+    parser.add_argument("--scores", type=int, help="score a CSV file of so many rows")
     parser.add_argument("--pool", nargs=3, help=argparse.SUPPRESS)
     parser.add_argument("--within", nargs="+", help=argparse.SUPPRESS)
     parser.add_argument("--write", type=Path, help=argparse.SUPPRESS)
@@ -167,6 +185,9 @@ def main() -> int:
         return 0
     if given.pool:
         print(json.dumps(attacked_pool(Path(given.pool[0]), int(given.pool[1]), given.pool[2])))
+        return 0
+    if given.scores:
+        score_table(given.scores)
         return 0
     memory = int(given.memory * 1e6)
     if given.targets:

@@ -79,6 +79,54 @@ def numpy_dp_sgd(rows: npt.NDArray[np.float32], truth: npt.NDArray[np.float32], 
             weights -= np.float32(0.1 / batch) * (left.T @ (right * scale) + noise)
 
 
+def federated() -> tuple[Work, Work]:
+    """Rounds of federated averaging of an MLP with DP on 40 clients of 50 images, beside such clients in NumPy."""
+    from benchmarks.federated import BATCH, records
+    from benchmarks.peers.networks import keras_network
+    from dpaudit.engine.losses import per_example_loss
+    from dpaudit.engine.network import Network
+    from dpaudit.engine.schedules import Constant
+    from dpaudit.training.federated.aggregation import FixedClip
+    from dpaudit.training.federated.local import Local
+    from dpaudit.training.federated.simulation import FederationRecipe, simulate
+
+    features, labels = records(40)
+    network = Network.from_keras(keras_network("mlp"))
+    start, rows = network.initial(seed=1, models=range(1)), [np.split(np.arange(len(labels)), 40)]
+    recipe = FederationRecipe(8, local=Local(1, BATCH), learning_rate=Constant(0.1), aggregator=FixedClip(1.0, 1.0))
+
+    def loss(outputs: object, truth: object) -> object:
+        return per_example_loss("multiclass", outputs, truth)
+
+    flat, truth = features.reshape(len(labels), -1), np.eye(10, dtype=np.float32)[labels]
+    return (
+        lambda: simulate(network, start, recipe, features=features, targets=labels, rows=rows, loss=loss, seed=1),
+        lambda: numpy_dp_sgd(flat, truth, steps=200, batch=BATCH),
+    )
+
+
+def gradient() -> tuple[Work, Work]:
+    """Gradient matching of eight digits through a network of dense layers, beside steps of such a network in NumPy."""
+    from dpaudit.attacks.gradient.gradient_matching import GradientMatching
+    from dpaudit.attacks.gradient.observed_gradient import batch_gradient
+    from dpaudit.attacks.gradient.victims import Victims
+    from dpaudit.data.bundled import digits
+    from dpaudit.runtime.tensorflow import keras
+
+    keras.utils.set_random_seed(1)
+    layers = keras.layers
+    model = keras.Sequential(
+        [keras.Input((8, 8, 1)), layers.Flatten(), layers.Dense(128, activation="sigmoid"), layers.Dense(10)]
+    )
+    data = digits()
+    records, labels = data.features[:8, None].astype(np.float64), data.classes[:8, None]
+    victims, attack = Victims.of(model), GradientMatching(model, iterations=60, tolerance=0.0)
+    views = [batch_gradient(victims, x, y, knows=("labels",)) for x, y in zip(records, labels, strict=True)]
+    rows = data.features[:1000].reshape(1000, -1).astype(np.float32)
+    truth = np.eye(10, dtype=np.float32)[data.classes[:1000]]
+    return lambda: attack.together(views), lambda: numpy_dp_sgd(rows, truth, steps=400, batch=64)
+
+
 def attacks() -> tuple[Work, Work]:
     """LiRA on 64 references and 20,000 records, beside the published loop."""
     signals = pool(64, 20_000).target(0)
@@ -103,7 +151,13 @@ def bounds() -> tuple[Work, Work]:
     return judge, tails
 
 
-WORKS: dict[str, Callable[[], tuple[Work, Work]]] = {"training": training, "attacks": attacks, "bounds": bounds}
+WORKS: dict[str, Callable[[], tuple[Work, Work]]] = {
+    "training": training,
+    "federated": federated,
+    "gradient": gradient,
+    "attacks": attacks,
+    "bounds": bounds,
+}
 
 
 def spent(work: Work, slow: float = 1.0) -> float:

@@ -241,10 +241,11 @@ def utility_against_leakage(result: Result) -> Drawing:
         if model.utility is not None and (best := best_attack(result, model.name)) is not None
     ]
     metric = points[0][1].metric
+    labelled = len(points) <= 2 * len(COLOURS)
+    beside = 0.6 + 0.065 * max(len(_short(model.name)) for model, *_ in points) if labelled else 0.15
 
     def draw() -> Any:
-        figure, axes = canvas(7.2, 3.2)
-        labelled = len(points) <= 2 * len(COLOURS)
+        figure, axes = canvas(7.2, 3.2, Margins(0.62, beside, 0.5, 0.1))
         # Without labels the points cannot be told apart anyway, and one series is drawn at once.
         for index, series in enumerate([[point] for point in points] if labelled else [points]):
             axes.errorbar(
@@ -261,7 +262,7 @@ def utility_against_leakage(result: Result) -> Drawing:
         axes.set_xlabel(f"{metric} on unseen records")
         axes.set_ylabel("AUC of the best attack")
         if labelled:
-            figure.legend(loc="outside right center", fontsize=8, frameon=False, labelcolor=INK)
+            figure.legend(loc="center right", fontsize=8, frameon=False, labelcolor=INK)
         return figure
 
     return Drawing(draw, f"{metric} on unseen records against the AUC of the best attack, by model")

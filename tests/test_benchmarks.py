@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import quick
+from benchmarks import census, quick
+from dpaudit.audits.plan import load_plan
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -101,3 +102,22 @@ def test_a_benchmark_that_writes_something_else_is_refused(driver: Any, monkeypa
     monkeypatch.setattr(driver.subprocess, "run", run)
     with pytest.raises(SystemExit, match="wrote what this page cannot show"):
         driver.measure("attacks")
+
+
+def test_the_census_is_the_same_every_time_and_has_what_tables_have(tmp_path: Path) -> None:
+    """42 columns, rare words, gaps, equal people, a rare income; both plans read it, for a network and for trees."""
+    table = census.people(3000)
+    assert table.equals(census.people(3000))
+    assert table.shape == (3000, 42)
+    assert 0.15 < table.duplicated(keep=False).mean() < 0.4
+    assert table["migration msa"].isna().mean() == pytest.approx(0.5, abs=0.05)  # six standard errors
+    assert (table["previous state"].value_counts() < 10).sum() > 10
+    assert 0.08 < (table["income"] == "50000+.").mean() < 0.15
+    table.to_csv(tmp_path / "census.csv", index=False)
+    for path in census.PLANS.values():
+        plan = load_plan(path)
+        assert plan.data is not None
+        assert plan.membership is not None
+        assert plan.membership.references == 16
+    records, _ = load_plan(path, [f"data.source={tmp_path / 'census.csv'}"]).source()()
+    assert len(census.words_of(records.columns)) == 42  # of 41 features, and the gaps of the only number with some

@@ -35,18 +35,18 @@ def dates(values: Any) -> Any:
 
     known = values.dropna()
     if not types.is_datetime64_any_dtype(values.dtype):
-        text = known.astype(str)
         if known.empty:
             return None
-        if text.str.fullmatch(ISO).all():
+        different = pd.Series(known.unique()).astype(str)
+        if different.str.fullmatch(ISO).all():
             values = pd.to_datetime(values.astype(object).where(values.notna(), None), errors="coerce", utc=True)
             if values.notna().sum() < len(known):
                 return None
         else:
-            readings = _readings(text.unique())
+            readings = _readings(different.unique())
             if not readings or any(reading != readings[0] for reading in readings[1:]):
                 return None
-            stamps = text.map(readings[0]).reindex(values.index)
+            stamps = known.astype(str).map(readings[0]).reindex(values.index)
             values = pd.to_datetime(stamps, utc=True)
     stamps = pd.to_datetime(values, utc=True)
     return (stamps - pd.Timestamp("1970-01-01", tz="UTC")) / pd.Timedelta(days=1)
@@ -59,7 +59,7 @@ def either_way(values: Any) -> str:
     >>> either_way(pd.Series(["01/02/2024", "03/03/2024"])), either_way(pd.Series(["01/02/2024", "31/03/2024"]))
     ('01/02/2024', '')
     """
-    readings = _readings(values.dropna().astype(str).unique())
+    readings = _readings(values.dropna().drop_duplicates().astype(str).unique())
     return next((text for one in readings[1:] for text, stamp in one.items() if stamp != readings[0][text]), "")
 
 

@@ -2,7 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +38,7 @@ def column_kinds(table: Any) -> dict[str, str]:
 
 
 def encoded(table: Any, where: object) -> Encoded:
-    """A table as numbers, by a scikit-learn pipeline that is fitted on all its records, whoever is a member.
+    """A table as numbers, by scikit-learn's steps, which are fitted on all its records, whoever is a member.
 
     Words become one output for each of the 50 most frequent (one for all rarer ones); whole numbers with 3 to 10
     values are codes and treated like words; dates become days since 1970; a gap in numbers is filled with the median
@@ -61,45 +61,76 @@ def encoded(table: Any, where: object) -> Encoded:
     >>> made.steps[1]
     "'town': one output each for 2 words: a, b"
     """
-    from sklearn.compose import ColumnTransformer
-    from sklearn.impute import MissingIndicator, SimpleImputer
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import OneHotEncoder, StandardScaler
-
     kinds = column_kinds(table)
     table = table.set_axis([str(name) for name in table.columns], axis=1)
     _refuse(table, kinds, where)
-    clean = table.assign(**{name: _prepared(table[name], what) for name, what in kinds.items()})
-    steps: list[tuple[str, Any, list[str]]] = []
-    for at, (name, what) in enumerate(kinds.items()):
-        if what in ("words", "codes"):
-            step: Any = OneHotEncoder(
-                handle_unknown="ignore", max_categories=MOST_WORDS + 1, sparse_output=False, dtype=np.float32
-            )
-        elif what == "flag" and not clean[name].isna().any():
-            step = "passthrough"
-        else:
-            step = SimpleImputer(strategy="median")
-            step = step if what == "flag" else make_pipeline(step, StandardScaler())
-        steps.append((f"column {at}", step, [name]))
-        if what not in ("words", "codes") and clean[name].isna().any():
-            steps.append((f"gaps {at}", MissingIndicator(features="all"), [name]))
-    pipeline = ColumnTransformer(steps, sparse_threshold=0.0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of a constant column, which becomes 0
-        features = np.asarray(pipeline.fit_transform(clean), np.float32)
-    fitted = [pipeline.named_transformers_[f"column {at}"] for at in range(len(kinds))]
-    names: list[str] = []
-    for step, _, (name,) in steps:
-        if step.startswith("gaps"):
-            names.append(f"{name} missing")
-        elif kinds[name] in ("words", "codes"):
-            values = pipeline.named_transformers_[step].get_feature_names_out([name])
-            names += [f"{name} = {value[len(name) + 1 :]}".replace("infrequent_sklearn", "rarer") for value in values]
-        else:
-            names.append(name)
-    said = [_said(name, kinds[name], clean[name], step) for name, step in zip(kinds, fitted, strict=True)]
-    return Encoded(features, tuple(names), tuple(said))
+    columns = [_as_words(name, table[name], what) if what in ("words", "codes") else _as_number(name, table[name], what)
+               for name, what in kinds.items()]  # fmt: skip
+    names = [name for column in columns for name in column.names]
+    features = np.empty((len(table), len(names)), np.float32)  # the only copy of a table that may be large
+    at = 0
+    for column in columns:
+        width = len(column.names)
+        features[:, at : at + width] = column.values
+        at += width
+    return Encoded(features, tuple(names), tuple(column.said for column in columns))
+
+
+class _Column(NamedTuple):
+    """One column of a table as outputs: (records, outputs); their names; what was done."""
+
+    values: npt.NDArray[np.generic]
+    names: tuple[str, ...]
+    said: str
+
+
+def _as_words(name: str, values: Any, what: str) -> _Column:
+    """One output for each frequent word. Words are numbered first: scikit-learn compares numbers far faster."""
+    import pandas as pd
+    from sklearn.preprocessing import OneHotEncoder
+
+    if values.dtype == object:  # 1, 1.0 and True would be one word
+        values = values.map(str, na_action="ignore")
+    place, different = pd.factorize(values)
+    texts = [f"{float(word):.0f}" if what == "codes" else str(word) for word in different]
+    if (place < 0).any():
+        texts.append("missing")  # a gap has place -1, that of the last
+    words, number = np.unique(np.array(texts, object), return_inverse=True)
+    step = OneHotEncoder(max_categories=MOST_WORDS + 1, sparse_output=False, dtype=np.uint8)
+    made = step.fit_transform(number[place].astype(np.min_scalar_type(len(words)))[:, None])
+    rarer = step.infrequent_categories_[0]
+    kept = [str(word) for word in (words if rarer is None else np.delete(words, rarer))]
+    rest = "" if rarer is None else f" and one for {len(rarer)} rarer ones"
+    return _Column(
+        made,
+        (*(f"{name} = {word}" for word in kept), *([] if rarer is None else [f"{name} = rarer"])),
+        f"{name!r}: one output each for {len(kept)} {what}: {', '.join(kept)}{rest}",
+    )
+
+
+def _as_number(name: str, values: Any, what: str) -> _Column:
+    """A number with its gaps filled, and scaled unless it is 0 or 1; gaps are marked by a second output."""
+    from sklearn.impute import SimpleImputer
+    from sklearn.preprocessing import StandardScaler
+
+    numbers = dates(values) if what == "dates" else values.astype("Float64")
+    clean = numbers.to_numpy(np.float64, na_value=np.nan)[:, None]
+    gap = np.isnan(clean)
+    gaps = int(gap.sum())
+    imputer, scale = SimpleImputer(strategy="median"), StandardScaler()
+    made = imputer.fit_transform(clean)
+    filled = f"{gaps} gaps filled with {imputer.statistics_[0]:.6g} and marked" if gaps else ""
+    if what == "flag":
+        said = f"{name!r}: 0 or 1{', ' if gaps else ''}{filled}"
+    else:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # of a constant column, which becomes 0
+            made = scale.fit_transform(made)
+        unit, filled = "days since 1970, " if what == "dates" else "", f"{filled}, " if gaps else ""
+        said = f"{name!r}: {unit}{filled}minus {scale.mean_[0]:.9g}, divided by {scale.scale_[0]:.9g}"
+    if gaps:
+        return _Column(np.concatenate([made, gap], axis=1), (name, f"{name} missing"), said)
+    return _Column(made, (name,), said)
 
 
 def _kind(values: Any) -> str:
@@ -135,30 +166,3 @@ def _refuse(table: Any, kinds: dict[str, str], where: object) -> None:
     ]
     if said:
         raise InputError(f"{where}: {'; '.join(said)}: leave them out with drop = [...] in [data].")
-
-
-def _prepared(values: Any, what: str) -> Any:
-    if what == "dates":
-        return dates(values).astype(np.float64)
-    if what in ("words", "codes"):
-        if what == "codes":
-            values = values.astype("Float64").astype("Int64")
-        return values.astype(object).where(values.notna(), "missing").astype(str)
-    return values.astype("Float64").to_numpy(np.float64, na_value=np.nan)
-
-
-def _said(name: str, what: str, values: Any, step: Any) -> str:
-    """One column's step with the numbers that were fitted, enough to encode another record alike."""
-    if what in ("words", "codes"):
-        rare = step.infrequent_categories_[0]
-        rarer = set() if rare is None else set(rare)
-        kept = [str(value) for value in step.categories_[0] if value not in rarer]
-        rest = f" and one for {len(rarer)} rarer ones" if rarer else ""
-        return f"{name!r}: one output each for {len(kept)} {what}: {', '.join(kept)}{rest}"
-    gaps = int(values.isna().sum())
-    if what == "flag":
-        return f"{name!r}: 0 or 1" + (f", {gaps} gaps filled with {step.statistics_[0]:g} and marked" if gaps else "")
-    median, scale = step[0].statistics_[0], step[1]
-    filled = f"{gaps} gaps filled with {median:.6g} and marked, " if gaps else ""
-    unit = "days since 1970, " if what == "dates" else ""
-    return f"{name!r}: {unit}{filled}minus {scale.mean_[0]:.9g}, divided by {scale.scale_[0]:.9g}"

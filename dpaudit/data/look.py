@@ -24,6 +24,7 @@ PERSON = re.compile(
 IDENTIFIER = re.compile(r"(.*[_ -])?(id|uuid|guid|key|nr)|.*Id|.*ID")
 RARE = 10  # records of a class, fewer than which an attack can say little
 MOST_CLASSES = 20  # more different whole numbers, each in few records, are taken for numbers
+MOST_OF_ONE = 1000  # records on average of one value, above which it is a kind of person and not a person
 SLICES = 3  # columns suggested to slice by
 SMALLEST = 0.02  # share of the records that each value of such a column has at least
 
@@ -172,7 +173,7 @@ def _numbers_described(table: Any, label: str, path: Path) -> str:
 def _owner(table: Any) -> str | None:
     for name in table.columns:
         values = table[name]
-        several = RARE < values.nunique() < len(values)
+        several = max(RARE, len(values) / MOST_OF_ONE) < values.nunique() < len(values)
         if PERSON.fullmatch(name) and values.notna().all() and several and values.dtype.kind != "f":
             return str(name)
     return None

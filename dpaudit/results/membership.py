@@ -62,8 +62,8 @@ class AttackResult(BaseModel):
 class PoolResult(BaseModel):
     """What one attack found on the reference models of one model, each in turn the target.
 
-    ``null`` is the same on shuffled signals, which cannot leak: the self-test of the experiment. Each shuffle is of
-    20,000 records at most.
+    ``null`` is the same on shuffled signals, which cannot leak: the self-test of the experiment. Of
+    more than 20,000 records it is 40 shuffles of 5,000 each, which show an AUC that is off by 0.001 under 64 models.
     """
 
     model: str

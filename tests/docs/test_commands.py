@@ -188,6 +188,8 @@ NOT_HERE = {
     "dpaudit run benchmarks/rmia_cifar10.toml --trust --set data.source=cifar10.npz": "needs CIFAR-10 and a GPU",
     "dpaudit run benchmarks/rmia_cifar10.toml --trust --set data.source=images.npz --set "
     "model.wide-resnet.train=benchmarks.wide_resnet:small": "minutes, and its figures are on the page",
+    "python -m benchmarks.census census.csv --run mlp trees": "audits 300,000 records; test_benchmarks.py has fewer",
+    "python -m benchmarks.memory --scores 2000000": "writes and scores 2 million rows; `dpaudit score` is typed here",
     "python -m benchmarks.memory --targets": "attacks a million records; test_larger_than_memory.py has a smaller pool",
     "make bench": PEERS,
     "make bench-federated": PEERS,
