@@ -16,6 +16,7 @@ attack, with tracing, is a figure of its own.
 
 import argparse
 import json
+import signal
 import statistics
 import subprocess
 import sys
@@ -46,6 +47,8 @@ from dpaudit.runtime.errors import AuditFailed
 from dpaudit.runtime.tensorflow import keras, tf
 from dpaudit.training.decoder import Decoder
 
+BATCHES = ((12, 400, 5), (25, 400, 10), (40, 1000, 3), (50, 1000, 3), (64, 2000, 3), (80, 4000, 1), (100, 4000, 1))
+BUDGET = 120.0  # CPU seconds of SPEAR for a batch
 HERE = Path(__file__).resolve().parent
 ENVIRONMENT = HERE.parent / ".benchmark-env" / "gradient"
 PACKAGES = (("torch==2.13.0", "hydra-core", "scipy", "numpy"), ("--no-deps", "breaching==0.1.2"))
@@ -255,11 +258,19 @@ def exact_texts(width: int, positions: int, batches: tuple[int, ...], *, victims
     return found
 
 
+def too_long(*_: Any) -> None:
+    """Of the timer of CPU time."""
+    raise TimeoutError(f"not found in {BUDGET:g} CPU seconds")
+
+
 def exact_batches(batch: int, width: int, seeds: int, *, noise_multiplier: float = 0.0) -> dict[str, Any]:
-    """What SPEAR finds of MNIST batches through an untrained 784-width-10 ReLU network; clipped to 1 under noise."""
+    """What SPEAR finds of MNIST batches through an untrained 784-width-10 ReLU network; clipped to 1 under noise.
+
+    A batch that takes more than `BUDGET` CPU seconds counts as not found.
+    """
     data = mnist_5000()
     images = data.features.reshape(len(data), -1).astype(np.float64)
-    found, worst, quality, seconds = 0, 0.0, [], []
+    found, worst, quality, seconds, refusals = 0, 0.0, [], [], set()
     for seed in range(seeds):
         rng = np.random.default_rng(seed)
         rows = rng.choice(len(data), batch, replace=False)
@@ -275,18 +286,25 @@ def exact_batches(batch: int, width: int, seeds: int, *, noise_multiplier: float
         weights = (first, np.zeros(width), second, np.zeros(10))
         view = BatchGradient(weights, defence.mean(each, rng), batch, noise=defence.deviation / batch)
         begin = time.process_time()
+        signal.setitimer(signal.ITIMER_PROF, BUDGET)
         try:
-            records = Spear()(view).records
-        except AuditFailed:
-            continue
+            records, said = Spear()(view).records, "found"
+        except (AuditFailed, TimeoutError) as error:
+            records, said = None, str(error)
         finally:
+            signal.setitimer(signal.ITIMER_PROF, 0)
             seconds.append(time.process_time() - begin)
+        print(f"  batch {batch}, seed {seed}: {said} ({seconds[-1]:.1f} CPU s)", flush=True)
+        if records is None:
+            refusals.add(said)
+            continue
         matched = records[assignment(records, x)]
         found += 1
         worst = max(worst, float(np.abs(matched - x).max()))
         quality.append(float(np.median(psnr(np.clip(matched, 0, 1), x))))
     figures = {"found": found, "of": seeds, "largest error": worst, "CPU s, median": statistics.median(seconds)}
     figures |= {"CPU s, largest": max(seconds), "median PSNR, dB": statistics.median(quality) if quality else None}
+    figures["refusals"] = sorted(refusals)
     print(f"SPEAR: batch {batch}, width {width}, noise multiplier {noise_multiplier:g}: {figures}", flush=True)
     return figures
 
@@ -299,6 +317,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=1, help="threads on both sides")
     parser.add_argument("--out", type=Path, help="JSON file to write")
     chosen = parser.parse_args()
+    signal.signal(signal.SIGPROF, too_long)
     tf.config.threading.set_intra_op_parallelism_threads(chosen.threads)
     tf.config.threading.set_inter_op_parallelism_threads(chosen.threads)
     found: dict[str, Any] = {"ratios": {}, "figures": {}, "targets": {}}
@@ -309,11 +328,11 @@ def main() -> int:
         found["figures"]["texts"] = exact_texts(32, 8, (1, 4), victims=1, made="random")
         found["figures"]["exact batches"] = exact_batches(4, 100, 1)
     if not (chosen.smoke or chosen.texts):
-        for batch, width, seeds in ((12, 400, 5), (25, 400, 10), (40, 1000, 3), (50, 1000, 1)):
-            found["figures"][f"exact batch of {batch}, width {width}"] = exact_batches(batch, width, seeds)
-        for noise in (1e-6, 1e-5, 1e-4, 0.1):
+        for noise in (1e-6, 1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1):
             title = f"batch of 8, width 400, noise multiplier {noise:g}"
             found["figures"][title] = exact_batches(8, 400, 5, noise_multiplier=noise)
+        for batch, width, seeds in BATCHES:
+            found["figures"][f"exact batch of {batch}, width {width}"] = exact_batches(batch, width, seeds)
     for made in () if chosen.smoke or chosen.exact else ("random", "Shakespeare"):
         for width, positions, batches in ((64, 8, (1, 2, 4, 6, 8, 9)), (96, 16, (1, 2, 3, 4, 5, 6, 7))):
             title = f"exact texts, {made}, d = {width}, T = {positions}"

@@ -14,7 +14,7 @@ from dpaudit.attacks.gradient.label_recovery import whole_counts
 from dpaudit.attacks.gradient.table_columns import EncodedColumns
 from dpaudit.attacks.gradient.view import Reconstruction
 from dpaudit.runtime import check
-from dpaudit.runtime.check import FloatArray, IntArray
+from dpaudit.runtime.check import BoolArray, FloatArray, IntArray
 from dpaudit.runtime.errors import InputError
 
 
@@ -134,10 +134,8 @@ def overlap(labels: IntArray, truth: IntArray) -> float:
     )
 
 
-def column_accuracy(
-    rows: FloatArray, truth: FloatArray, columns: EncodedColumns, *, tolerance: FloatArray
-) -> FloatArray:
-    """Share of rows with the right value in each column, numbers first; rows matched by the caller.
+def values_right(rows: FloatArray, truth: FloatArray, columns: EncodedColumns, *, tolerance: FloatArray) -> BoolArray:
+    """Whether each value of a table is right, (rows, columns), numbers first; rows matched by the caller.
 
     Args:
         rows: encoded reconstructions, (rows, width).
@@ -147,7 +145,25 @@ def column_accuracy(
     """
     numbers = columns.numbers
     right = [np.abs((rows - truth)[:, numbers]) <= tolerance, columns.codes(rows) == columns.codes(truth)]
-    return np.asarray(np.concatenate(right, axis=1).mean(0))
+    return np.concatenate(right, axis=1)
+
+
+def surer_half(right: BoolArray, confidence: FloatArray, numbers: int) -> float:
+    """Share of right values among the half of the numbers and the half of the categories with the most confidence.
+
+    Args:
+        right: as `values_right` gives it.
+        confidence: in each value, larger is surer, of the same shape; compared among numbers and among categories.
+        numbers: how many columns are numbers.
+
+    >>> surer_half(np.array([[True, False], [False, True]]), np.array([[0.9, 0.2], [0.1, 0.8]]), 1)
+    1.0
+    """
+    parts = []
+    for kind in (slice(0, numbers), slice(numbers, None)):
+        ordered = right[:, kind].ravel()[np.argsort(-confidence[:, kind].ravel(), kind="stable")]
+        parts.append(ordered[: -(-ordered.size // 2)])
+    return float(np.concatenate(parts).mean())
 
 
 @dataclass(frozen=True)
@@ -160,6 +176,7 @@ class Fidelity:
         ssim: structural similarity; None when the records are not images.
         matched: the reconstruction of each record, (records, ...).
         found: whether the attack returned anything for the record; a record left out has the error of ``prior``.
+        order: which of the attack's records is each; beyond their number where it returned none.
     """
 
     mse: FloatArray
@@ -167,6 +184,7 @@ class Fidelity:
     ssim: FloatArray | None
     matched: FloatArray
     found: FloatArray
+    order: IntArray
 
 
 def fidelity(
@@ -197,4 +215,5 @@ def fidelity(
         ssim=ssim(matched, true, span=high - low) if image else None,
         matched=matched,
         found=(order < len(found)).astype(np.float64),
+        order=order,
     )

@@ -2,7 +2,7 @@
 
 `Vero et al. (2023), TabLeak <https://arxiv.org/abs/2210.01785>`_. A categorical column is optimised as the softmax of
 free logits and a continuous one as a sigmoid inside its range; the restarts are matched to the best one row by row and
-pooled. Where the pooled category is sharp the attacker knows, without the truth, that the row leaked.
+pooled. Where the restarts agree the attacker knows, without the truth, that the value is more often right.
 """
 
 from collections.abc import Sequence
@@ -21,21 +21,6 @@ from dpaudit.runtime.errors import InputError
 
 if TYPE_CHECKING:
     from dpaudit.attacks.gradient.victims import Victims
-
-
-@dataclass(frozen=True)
-class TabularReconstruction:
-    """Rows with the attacker's own confidence in them.
-
-    Args:
-        rows: decoded, indicators exactly 0 or 1.
-        confidence: one minus the pooled categories' normalised entropy, (rows, categorical columns): 1 is certain.
-        spread: standard deviation of the numbers over the restarts, over the column's range.
-    """
-
-    rows: Reconstruction
-    confidence: FloatArray
-    spread: FloatArray
 
 
 @dataclass(frozen=True)
@@ -63,8 +48,12 @@ class Tabular:
         check.integer("iterations", self.iterations, at_least=1)
         check.positive("rate", self.rate)
 
-    def __call__(self, view: GradientView) -> TabularReconstruction:
-        """Reconstruct one batch of rows; all restarts run as one program."""
+    def __call__(self, view: GradientView) -> Reconstruction:
+        """One batch of rows, indicators exactly 0 or 1; all restarts run as one program.
+
+        The confidence in a category is one minus the normalised entropy of the pooled shares (1 is certain), in a
+        number minus the standard deviation over the restarts, over the column's range.
+        """
         from dpaudit.attacks.gradient.objective import one_hot, restored_labels, stack_views
         from dpaudit.runtime.tensorflow import tf
 
@@ -87,7 +76,7 @@ class Tabular:
             entropy = -(share * np.log(np.maximum(share, 1e-300))).sum(1) / np.log(share.shape[1])
             confidence[:, number] = 1 - entropy
             decoded[:, block] = np.eye(share.shape[1])[share.argmax(1)]
-        return TabularReconstruction(Reconstruction(decoded, labels, float(values.min())), confidence, spread)
+        return Reconstruction(decoded, labels, float(values.min()), np.concatenate([-spread, confidence], axis=1))
 
     def _pooled(self, rows: FloatArray, values: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Match every restart to the best one, then the median of numbers and the mean of category shares."""
@@ -116,7 +105,7 @@ class Tabular:
 
     def together(self, views: Sequence[GradientView]) -> list[Reconstruction]:
         """The rows of each of many victims."""
-        return [self(view).rows for view in views]
+        return [self(view) for view in views]
 
     def require(self, weights: Arrays) -> None:
         """Refuse records that are no rows of a table."""

@@ -206,11 +206,14 @@ class Reconstruction:
         records: reconstructed records, shape (records, ...).
         labels: reconstructed classes, shape (records,); None when the attack gives none.
         objective: what the attack minimised, at its best restart; None for closed forms.
+        confidence: of the attack in each value of a table, larger is surer, (records, columns), numbers first and
+            comparable among themselves, as categories are; None where it has none.
     """
 
     records: FloatArray
     labels: IntArray | None = None
     objective: float | None = None
+    confidence: FloatArray | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "records", check.finite("reconstructed records", self.records))

@@ -45,6 +45,7 @@ class GradientCell(BaseModel):
         p_value: of as many identified by chance.
         verdict: against the reconstruction bound; None without an ε.
         columns_right: share of a table's values that came back, numbers to 0.319 standard deviations; None for others.
+        columns_sure: the same among the half of them that the attack itself is surest of; None where it does not say.
         columns_floor: the same of medians and most frequent categories.
     """
 
@@ -65,6 +66,7 @@ class GradientCell(BaseModel):
     p_value: float
     verdict: ReconstructionVerdict | None
     columns_right: float | None = Field(default=None, ge=0, le=1)
+    columns_sure: float | None = Field(default=None, ge=0, le=1)
     columns_floor: float | None = Field(default=None, ge=0, le=1)
 
     @model_validator(mode="after")

@@ -61,6 +61,13 @@ SMALLER = {
         "model.plain.epochs=1",
         "model.private.epochs=1",
     ),
+    "malicious_server.toml": (
+        "gradient.victims=1",
+        "gradient.architecture.hidden=[16]",
+        "gradient.server.queries=5",
+        'gradient.scenario=[{ name = "a batch of 2", batch = 2 }]',
+        'gradient.defence=[{ name = "none" }]',
+    ),
     "text_gradient.toml": (
         "gradient.victims=1",
         "gradient.architecture.width=24",

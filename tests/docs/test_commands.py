@@ -101,6 +101,7 @@ TYPED = {
     # Traces a decoder for every training; test_text_canaries.py runs such a plan.
     "dpaudit run examples/language_model.toml": Typed((TF, SLOW)),
     "dpaudit run examples/prior_attack.toml": Typed((TF,)),
+    "dpaudit run examples/malicious_server.toml": Typed((TF,)),
     "dpaudit run examples/text_gradient.toml": Typed((TF,)),
     "dpaudit run examples/unlearning.toml": Typed((TF,)),
     "dpaudit run examples/unlearning.toml --set unlearning.method=retrain": Typed((TF, SLOW)),

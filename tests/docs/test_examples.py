@@ -149,9 +149,37 @@ def test_an_example_makes_its_point(name: str, tmp_path: Path) -> None:
     assert list(judged.values()).count("contradicted") == list(point.verdicts.values()).count("contradicted")
 
 
+@pytest.mark.tf
+@pytest.mark.slow
+def test_a_malicious_server_reads_records_until_there_is_noise(tmp_path: Path) -> None:
+    """Nine of ten digits with and without clipping, each victim's first identified; the scanner warns; with noise
+    none, and the ε is that of all answers, between one answer's 1 and forty times that. One run of the plan's seed."""
+    plan = shlex.quote(str(ROOT / "examples" / "malicious_server.toml"))
+    assert typed(f"dpaudit run {plan} --out {tmp_path / 'run'}", tmp_path) == 0
+    found = load_result(tmp_path / "run" / "result.json").gradient
+    assert found is not None
+    assert found.server is not None
+    assert [finding.check for finding in found.server.findings] == ["malicious layers: fishing for a class"]
+    for cell in found.cells[:2]:
+        assert cell.recovered >= 0.9 * len(cell.psnr)
+        assert cell.identified >= cell.victims - 1
+    noisy = found.cells[2]
+    assert noisy.recovered == noisy.identified == 0
+    assert noisy.epsilon is not None
+    assert 5 < noisy.epsilon < 15
+    assert noisy.verdict is not None
+    assert noisy.verdict.verdict == "consistent"
+
+
 def test_every_plan_of_the_examples_has_its_point_held() -> None:
     """Plans of gradients and of one release are held by tests of their own."""
-    elsewhere = {"gradient_leakage.toml", "text_gradient.toml", "prior_attack.toml", "opacus_digits.toml"}
+    elsewhere = {
+        "malicious_server.toml",
+        "gradient_leakage.toml",
+        "text_gradient.toml",
+        "prior_attack.toml",
+        "opacus_digits.toml",
+    }
     plans = {path.name for path in (ROOT / "examples").glob("*.toml") if "schema = 1" in path.read_text()}
     assert plans - elsewhere - {"digits.claims.toml"} == set(POINTS)
 

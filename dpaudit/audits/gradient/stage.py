@@ -9,7 +9,15 @@ import numpy as np
 from dpaudit.accounting.mechanism import epsilon, trade_off
 from dpaudit.attacks.gradient.baselines import decoy_test, floors, prior_rows
 from dpaudit.attacks.gradient.label_recovery import LabelCounts, SingleLabel
-from dpaudit.attacks.gradient.metrics import Fidelity, column_accuracy, fidelity, label_accuracy, label_chance, overlap
+from dpaudit.attacks.gradient.metrics import (
+    Fidelity,
+    fidelity,
+    label_accuracy,
+    label_chance,
+    overlap,
+    surer_half,
+    values_right,
+)
 from dpaudit.attacks.gradient.table_columns import EncodedColumns
 from dpaudit.attacks.gradient.view import Reconstruction
 from dpaudit.audits.gradient.questions import AsksAgain, View, attacked, questioned
@@ -25,7 +33,7 @@ from dpaudit.audits.gradient.stage_inputs import StageInputs, draw_victims
 from dpaudit.audits.gradient.training import train_under
 from dpaudit.bounds.reconstruction import Successes, judge_reconstruction
 from dpaudit.results.gradient import DefenceCost, GradientCell
-from dpaudit.runtime.check import FloatArray, IntArray
+from dpaudit.runtime.check import BoolArray, FloatArray, IntArray
 from dpaudit.runtime.errors import AuditFailed, InputError
 
 TOLERATED = 0.319  # standard deviations within which a number counts as right, as Vero et al. (2023) count
@@ -202,6 +210,7 @@ class Stage:
             decoys=test.decoys,
             p_value=test.p_value,
             columns_right=self._columns_right(np.stack([m.matched for m in measured]), truth),
+            columns_sure=self._columns_sure(found, measured, truth),
             columns_floor=self._columns_right(None, truth),
             verdict=verdict,
         )
@@ -223,10 +232,21 @@ class Stage:
         """Share of a table's values that are right, of reconstructions (victims, batch, width) or the prior alone."""
         if self.columns is None:
             return None
-        tolerance = TOLERATED * self.auxiliary[:, self.columns.numbers].std(0)
-        flat = truth.reshape(-1, self.columns.width)
-        guess = prior_rows(self.auxiliary, self.columns, len(flat)) if rows is None else rows.reshape(flat.shape)
-        return round(float(column_accuracy(guess, flat, self.columns, tolerance=tolerance).mean()), 6)
+        guess = prior_rows(self.auxiliary, self.columns, truth.shape[0] * truth.shape[1]) if rows is None else rows
+        return round(float(self._values_right(guess, truth, self.columns).mean()), 6)
+
+    def _columns_sure(self, found: list[Reconstruction], measured: list[Fidelity], truth: FloatArray) -> float | None:
+        """The same among the half of the values that the attack is surest of; None where it does not say."""
+        sure = [f.confidence[m.order] for f, m in zip(found, measured, strict=True) if f.confidence is not None]
+        if self.columns is None or len(sure) < len(found):
+            return None
+        right = self._values_right(np.stack([m.matched for m in measured]), truth, self.columns)
+        return round(surer_half(right, np.concatenate(sure), int(self.columns.numbers.sum())), 6)
+
+    def _values_right(self, rows: FloatArray, truth: FloatArray, columns: EncodedColumns) -> BoolArray:
+        tolerance = TOLERATED * self.auxiliary[:, columns.numbers].std(0)
+        flat = truth.reshape(-1, columns.width)
+        return values_right(rows.reshape(flat.shape), flat, columns, tolerance=tolerance)
 
     def _decoys(self, scenario: Scenario, victims: int) -> FloatArray:
         rng = np.random.default_rng(self.given.seed_for("decoys", scenario.name))

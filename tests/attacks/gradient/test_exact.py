@@ -92,6 +92,19 @@ def test_small_noise_that_is_stated_costs_spear_in_proportion() -> None:
     assert errors[1] / errors[0] == pytest.approx(10, rel=0.2)
 
 
+def test_spear_searches_only_where_noise_leaves_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The weakest singular value of a batch of 8 is 4 times what noise alone gives: refused with that number before
+    any search. 40 times: found. One batch, one draw of the noise at both sizes."""
+    rng = np.random.default_rng(0)
+    arrays, x, y = mlp.weights((100, 400, 10), seed=0), rng.normal(size=(8, 100)), rng.integers(10, size=8)
+    weakest = np.linalg.svd(mlp.gradient(arrays, x, y)[0], compute_uv=False)[7] / (np.sqrt(400) + np.sqrt(100))
+    found = Spear()(mlp.observed(arrays, x, y, noise=weakest / 40)).records
+    assert np.abs(found[assignment(found, x)] - x).max() < 0.1 * np.abs(x).max()
+    monkeypatch.setattr("dpaudit.attacks.gradient.spear._descended", None)
+    with pytest.raises(AuditFailed, match=r"too much noise: the weakest singular value of the batch is [34]\.\d times"):
+        Spear()(mlp.observed(arrays, x, y, noise=weakest / 4))
+
+
 def test_spear_refuses_what_does_not_fit_the_layer() -> None:
     """The right rank on the wrong weights is no reconstruction: the ReLU pattern gives it away."""
     rng = np.random.default_rng(0)
