@@ -2,10 +2,10 @@
 
 The same records, claim, inclusions and training seeds for every kind. 800 records are trained on beside canaries that
 are each included with probability 1/2. The score of a canary is its logit-scaled confidence minus the mean over
-reference models, which are trained on the same records and on a random half of the canaries. ``found`` canaries come from a public model, trained without DP on half of the population.
-``sparse`` ones need no public model.
-``spread`` is a candidate that the package does not have: records with another label whose gradients, as the public
-model gives them without its hidden layers (centred pixels times the error of the probabilities), overlap least.
+reference models, which are trained on the same records and on a random half of the canaries. ``sparse`` canaries need
+no public model; ``found`` ones come from a public model, trained without DP on half of the population. ``spread`` is a
+candidate that the package does not have: records with another label whose gradients, as the public model gives them
+without its hidden layers (centred pixels times the error of the probabilities), overlap least.
 
 ``python benchmarks/one_run_canaries.py``
 """
@@ -56,6 +56,16 @@ def spread(source: Dataset, count: int, predict: Predictor) -> Dataset:
     return replace(made, features=source.features[rows[chosen]], labels=labels[chosen].astype(np.int64))
 
 
+def confidences(
+    trainer: DpSgd, private: Dataset, planted: Dataset, inclusions: list[BoolArray], first: int
+) -> FloatArray:
+    """Of every canary under every model, shape (models, canaries); the models have the seeds from ``first`` on."""
+    included = np.stack([np.concatenate([np.ones(len(private), bool), coins]) for coins in inclusions])
+    seeds = list(range(first, first + len(included)))
+    models = trainer.train_many(with_added(private, planted), included, seeds=seeds)
+    return np.stack([phi(m.predict(planted.features), planted.labels, task=planted.task).values for m in models])
+
+
 def main() -> None:
     """Print ε, the share of right guesses and the CPU seconds of every kind."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -88,22 +98,11 @@ def main() -> None:
     found: dict[str, list[tuple[float, float]]] = {}
     terms = {"delta": DELTA, "confidence": CONFIDENCE}
     for kind, planted in made.items():
-        records = with_added(private, planted)
-
-        def confidences(
-            coins: BoolArray, seeds: range, records: Dataset = records, planted: Dataset = planted
-        ) -> FloatArray:
-            included = np.concatenate([np.ones((len(coins), RECORDS), bool), coins], axis=1)
-            models = trainer.train_many(records, included, seeds=list(seeds))
-            return np.stack(
-                [phi(one.predict(planted.features), planted.labels, task=planted.task).values for one in models]
-            )
-
         halves = [fair_coins(given.canaries, seed=REFERENCE_SEED + number) for number in range(given.references)]
-        usual = confidences(np.stack(halves), range(REFERENCE_SEED, REFERENCE_SEED + given.references)).mean(axis=0)
-        coins = np.stack([fair_coins(given.canaries, seed=SEED + seed) for seed in range(given.seeds)])
+        usual = confidences(trainer, private, planted, halves, REFERENCE_SEED).mean(axis=0)
+        coins = [fair_coins(given.canaries, seed=SEED + seed) for seed in range(given.seeds)]
         found[kind] = []
-        for seed, rise in enumerate(confidences(coins, range(given.seeds)) - usual):
+        for seed, rise in enumerate(confidences(trainer, private, planted, coins, 0) - usual):
             bound = default_bound("one-run", Coins(0.5), seed=SEED + seed)
             scores = Scores.join(rise, coins[seed])
             measured = bound(scores, adjacency="add-remove", unit="record", **terms).epsilon
