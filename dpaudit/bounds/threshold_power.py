@@ -15,14 +15,14 @@ from scipy.special import betaincinv, ndtr
 
 from dpaudit.bounds.choosing import LARGEST_HELD_OUT
 from dpaudit.bounds.clopper_pearson import clopper_pearson
-from dpaudit.bounds.trial_counts import Counts
+from dpaudit.bounds.trial_counts import CANDIDATES, Counts
 from dpaudit.runtime.check import BoolArray, FloatArray, IntArray
-from dpaudit.scores.intervals import upper_rate
+from dpaudit.scores.intervals import upper_limit, upper_rate
 
 AUDITS = 2500  # simulated: a standard error of at most 0.01
 THRESHOLDS, TAIL = 64, (-1.0, 4.75)  # standard deviations above the others, and below the members
 SEED = 0
-EXACT = 128  # trials of a side up to which its limits are a table of all counts
+EXACT = 160  # trials of a side up to which its limits are a table of all counts
 LIMITS = 1000  # limits computed for a larger side; linear between them
 
 
@@ -62,7 +62,8 @@ class HeldOutThreshold:
         1.0
         """
         choosing, judged = parts(trials, self.fraction, judged_only=self.judged_only)
-        if min(choosing, judged) < 2:
+        # Without an error on a side that has all trials a ratio would still be too small.
+        if min(choosing, judged) < 2 or upper_limit(0, choosing + judged, self._each(test)) >= math.exp(-test.claimed):
             return 0.0
         audits = _Audits.drawn(choosing + judged, mu, self.member_share)
         held_out, seen = choosing / (choosing + judged), np.zeros(AUDITS, np.bool_)
@@ -70,7 +71,7 @@ class HeldOutThreshold:
         for done in range(1, self.splits + 1):
             if not undecided.size:
                 break
-            above[undecided] += audits.split(undecided, held_out, test, 0.5 if self.splits > 1 else 1.0)
+            above[undecided] += audits.split(undecided, held_out, test, self._each(test))
             now = above[undecided] >= _needed(done)
             seen[undecided[now]] = True
             undecided = undecided[~now]
@@ -83,8 +84,11 @@ class HeldOutThreshold:
         """The largest ε it can certify: no miss and no alarm."""
         _, judged = parts(trials, self.fraction, judged_only=self.judged_only)
         members = min(max(1, round(self.member_share * judged)), max(1, judged - 1))
-        level = test.level / 2 if self.splits > 1 else test.level
-        return clopper_pearson(Counts(members, 0, 0, max(1, judged - members)), test.delta, level)
+        return clopper_pearson(Counts(members, 0, 0, max(1, judged - members)), test.delta, self._each(test))
+
+    def _each(self, test: Hypothesis) -> float:
+        """Level of the bound of one split."""
+        return test.level / 2 if self.splits > 1 else test.level
 
 
 @dataclass(frozen=True)
@@ -162,8 +166,8 @@ class _Audits:
         typical = (member_share * trials, (1 - member_share) * trials)
         return cls(thresholds, rng.multinomial(members, below), rng.multinomial(trials - members, above), typical, rng)
 
-    def split(self, rows: IntArray, held_out: float, test: Hypothesis, share: float) -> BoolArray:
-        """Whether one split's bound, at this share of the level, lies above the claim, for some of the audits."""
+    def split(self, rows: IntArray, held_out: float, test: Hypothesis, level: float) -> BoolArray:
+        """Whether one split's bound at a level of its own lies above the claim, for some of the audits."""
         members, others = np.cumsum(self.members[rows], axis=1), np.cumsum(self.others[rows], axis=1)
         chose = np.cumsum(self.rng.binomial(self.members[rows], held_out), axis=1)
         saw = np.cumsum(self.rng.binomial(self.others[rows], held_out), axis=1)
@@ -173,10 +177,8 @@ class _Audits:
         missed, ours = np.take_along_axis(rest, place, 1)[:, 0], rest[:, -1]
         theirs = others_rest[:, -1]
         alarmed = theirs - np.take_along_axis(others_rest, place, 1)[:, 0]
-        level = share * test.level / 2
-        above: BoolArray = _ratio(_limit(missed, ours, level), _limit(alarmed, theirs, level), test.delta) > math.exp(
-            test.claimed
-        )
+        ratio = _ratio(_limit(missed, ours, level / 2), _limit(alarmed, theirs, level / 2), test.delta)
+        above: BoolArray = ratio > math.exp(test.claimed)
         return above
 
     def _best(
@@ -187,7 +189,8 @@ class _Audits:
             _limits_of(hits, np.maximum(number, 1), held_out * typical, test.level / 2)
             for hits, number, typical in zip((misses, alarms), (members, others), self.typical, strict=True)
         )
-        first = np.argmax(np.maximum(1.0, _ratio(fnr, fpr, test.delta)), axis=1)
+        tried = _tried(others - alarms + misses, members + others)
+        first = np.argmax(np.where(tried, np.maximum(1.0, _ratio(fnr, fpr, test.delta)), 0.0), axis=1)
         # It lies midway between two scores: between two places of the grid, where all in between count the same.
         counted = [np.take_along_axis(hits, first[:, None], 1) == hits for hits in (misses, alarms)]
         last = self.thresholds.size - 1 - np.argmax((counted[0] & counted[1])[:, ::-1], axis=1)
@@ -196,13 +199,25 @@ class _Audits:
         return place
 
 
+def _tried(below: IntArray, size: IntArray) -> BoolArray:
+    """Whether a threshold that a held-out part tries (`candidates`) has come with the scores since the place before."""
+    last = np.minimum(CANDIDATES, size - 1) - 1
+    share = np.clip((below - 0.5) / np.maximum(size - 2, 1), 0.0, 1.0)
+    so_far = np.where(below > 0, np.floor(last / np.pi * np.arccos(1 - 2 * share)) + 1, 0)
+    return np.diff(so_far, prepend=0, axis=1) > 0
+
+
 def _limits_of(hits: IntArray, trials: IntArray, typical: float, level: float) -> FloatArray:
-    """Upper limits of rates: of every count of a small side, else between those of the typical number of trials."""
+    """Upper limits of rates: of every count of a small side, else from those of the typical number of trials."""
     if trials.max() <= EXACT:
         limits: FloatArray = _table(level)[trials, hits]
         return limits
-    counts, rates = _some_limits(max(1, round(typical)), level)
-    return np.interp(hits * (counts[-1] / trials), counts, rates)
+    counts, excess = _some_limits(max(1, round(typical)), level)
+    # What a limit lies above the share of hits falls as one over the trials where hits are few: the side that has more
+    # trials is the one to keep free of them.
+    share, fewer = hits / trials, counts[-1] / trials
+    rates: FloatArray = np.minimum(1.0, share + fewer * np.interp(share * counts[-1], counts, excess))
+    return rates
 
 
 @lru_cache(maxsize=16)
@@ -214,9 +229,9 @@ def _table(level: float) -> FloatArray:
 
 @lru_cache(maxsize=256)
 def _some_limits(side: int, level: float) -> tuple[FloatArray, FloatArray]:
-    """Upper limits of the rate behind some numbers of hits on one side, denser where there are few."""
+    """What upper limits lie above the share of some numbers of hits on one side, denser where there are few."""
     counts = np.unique(np.rint(side * np.linspace(0, 1, LIMITS) ** 2))
-    return counts, upper_rate(counts, side, level)
+    return counts, upper_rate(counts, side, level) - counts / side
 
 
 def _limit(hits: IntArray, trials: IntArray, level: float) -> FloatArray:
