@@ -126,7 +126,7 @@ def print_prediction(cost: "AuditCost", *, json: bool, scheduler: str = "") -> N
         out.print(f"models would be trained in {where if not scheduler else f'the cluster at {scheduler}'}")
     for name, part in cost.tables.items():
         out.print(f"{name}: {_time(part.took)}{f', because {part.reason}' if part.took is None else ''}", markup=False)
-    hours = "" if cost.worker_hours is None else f", {cost.worker_hours:.2g} worker-hours"
+    hours = "" if not cost.worker_hours else f", {cost.worker_hours:.2g} worker-hours"
     took = cost.took
     range_ = "" if took is None else f" (from {took.wall / FACTOR:.0f} to {took.wall * FACTOR:.0f} s)"
     of_cpu = "" if took is None else f", {took.cpu:.0f} CPU s"
