@@ -6,7 +6,8 @@ STAMP := $(VENV)/.installed
 PYTHON ?=
 
 # Two workers of one thread each; each test file stays in one of them, so that what a file trains once is trained once.
-PYTEST := OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
+# Files start in the order of tests/conftest.py, the longest first.
+PYTEST := OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help demo test test-fast test-slow test-browser test-cluster test-flower test-tff test-torch test-jax \
   test-transformers test-matrix test-gpu fuzz \

@@ -14,6 +14,31 @@ import pytest
 BLOCK = "import sys\nfor name in ('tensorflow', 'tf_keras', 'keras', 'tensorflow_privacy'): sys.modules[name] = None\n"
 
 WHOLLY_TF = "\npytestmark = pytest.mark.tf\n"
+# Files that take longest, longest first: started last, one would keep one worker busy after the other has ended.
+LONGEST = (
+    "self_test/faults/test_run.py",
+    "docs/test_commands.py",
+    "inspection/test_kinds_of_faults.py",
+    "engine/test_training.py",
+    "integrations/test_simulated.py",
+    "bounds/test_power.py",
+    "audits/ladder/test_run.py",
+    "engine/test_gradients.py",
+    "inspection/test_keras_adapters.py",
+    "inspection/test_server_rounds.py",
+    "audits/federated/test_attacks.py",
+    "docs/test_pages.py",
+    "audits/membership/test_text_canaries.py",
+    "audits/ladder/test_federated.py",
+    "cli/test_run.py",
+    "training/test_keras_trainers.py",
+    "training/test_decoder.py",
+    "attacks/gradient/test_matching.py",
+    "audits/federated/test_run.py",
+    "audits/test_likeness.py",
+    "audits/test_heavy_steps.py",
+    "docs/test_four_steps.py",
+)
 
 
 def without_tensorflow(config: pytest.Config) -> bool:
@@ -26,6 +51,13 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if collection_path.suffix != ".py" or not (without_tensorflow(config) or find_spec("tensorflow") is None):
         return None
     return WHOLLY_TF in collection_path.read_text(encoding="utf-8") or None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take longest come first; each file stays together."""
+    place = {Path(__file__).parent / name: number for number, name in enumerate(LONGEST)}
+    assert all(path.is_file() for path in place)
+    items.sort(key=lambda item: place.get(item.path, len(LONGEST)))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
