@@ -4,8 +4,8 @@ A network that was trained on public digits (worst-case initialisation: ordinary
 trained on 1,000 private ones with full batches, with or without a canary by a fair coin; the final model's loss on the
 canary is the score. Many models are trained side by side by the stacked engine.
 
-``--start shared`` starts all models from the same random weights: the average case of Annamalai and De Cristofaro, in
-which Yoon, Jeung and No (2024), arXiv 2412.01756, ask about a crafted input. ``--start random`` gives every model
+``--start shared`` starts all models from the same random weights: the average case in the code of Annamalai and De
+Cristofaro, on which that of Yoon, Jeung and No (2024), arXiv 2412.01756, is built. ``--start random`` gives every model
 random weights of its own, which the auditor does not know. ``--canary clipbkd`` lies in the direction in which public
 digits vary least, as the ladder's canary of that name does, so that no other record has its gradient.
 

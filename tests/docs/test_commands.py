@@ -137,6 +137,8 @@ TYPED = {
     "--models 512": Typed((TF, SLOW), "--models 60 --chunk 30 --steps 2"),
     "python benchmarks/black_box.py --architecture mlp --start shared --canary clipbkd --steps 20 --rate 0.001 "
     "--models 512": Typed((TF, SLOW), "--models 60 --chunk 30 --steps 2"),
+    "python benchmarks/black_box.py --architecture small-cnn --start shared --steps 10 --rate 0.001 "
+    "--models 512": Typed((TF, SLOW), "--models 60 --chunk 30 --steps 2"),
     "python benchmarks/black_box.py --architecture small-cnn --start shared --steps 5 --models 512": Typed(
         (TF, SLOW), "--models 60 --chunk 30 --steps 2"
     ),
