@@ -101,30 +101,8 @@ def federated() -> tuple[Work, Work]:
     flat, truth = features.reshape(len(labels), -1), np.eye(10, dtype=np.float32)[labels]
     return (
         lambda: simulate(network, start, recipe, features=features, targets=labels, rows=rows, loss=loss, seed=1),
-        lambda: numpy_dp_sgd(flat, truth, steps=200, batch=BATCH),
+        lambda: numpy_dp_sgd(flat, truth, steps=600, batch=BATCH),
     )
-
-
-def gradient() -> tuple[Work, Work]:
-    """Gradient matching of eight digits through a network of dense layers, beside steps of such a network in NumPy."""
-    from dpaudit.attacks.gradient.gradient_matching import GradientMatching
-    from dpaudit.attacks.gradient.observed_gradient import batch_gradient
-    from dpaudit.attacks.gradient.victims import Victims
-    from dpaudit.data.bundled import digits
-    from dpaudit.runtime.tensorflow import keras
-
-    keras.utils.set_random_seed(1)
-    layers = keras.layers
-    model = keras.Sequential(
-        [keras.Input((8, 8, 1)), layers.Flatten(), layers.Dense(128, activation="sigmoid"), layers.Dense(10)]
-    )
-    data = digits()
-    records, labels = data.features[:8, None].astype(np.float64), data.classes[:8, None]
-    victims, attack = Victims.of(model), GradientMatching(model, iterations=60, tolerance=0.0)
-    views = [batch_gradient(victims, x, y, knows=("labels",)) for x, y in zip(records, labels, strict=True)]
-    rows = data.features[:1000].reshape(1000, -1).astype(np.float32)
-    truth = np.eye(10, dtype=np.float32)[data.classes[:1000]]
-    return lambda: attack.together(views), lambda: numpy_dp_sgd(rows, truth, steps=400, batch=64)
 
 
 def attacks() -> tuple[Work, Work]:
@@ -154,7 +132,6 @@ def bounds() -> tuple[Work, Work]:
 WORKS: dict[str, Callable[[], tuple[Work, Work]]] = {
     "training": training,
     "federated": federated,
-    "gradient": gradient,
     "attacks": attacks,
     "bounds": bounds,
 }
