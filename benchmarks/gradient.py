@@ -302,7 +302,12 @@ def exact_batches(batch: int, width: int, seeds: int, *, noise_multiplier: float
         found += 1
         worst = max(worst, float(np.abs(matched - x).max()))
         quality.append(float(np.median(psnr(np.clip(matched, 0, 1), x))))
-    figures = {"found": found, "of": seeds, "largest error": worst, "CPU s, median": statistics.median(seconds)}
+    figures: dict[str, Any] = {
+        "found": found,
+        "of": seeds,
+        "largest error": worst,
+        "CPU s, median": statistics.median(seconds),
+    }
     figures |= {"CPU s, largest": max(seconds), "median PSNR, dB": statistics.median(quality) if quality else None}
     figures["refusals"] = sorted(refusals)
     print(f"SPEAR: batch {batch}, width {width}, noise multiplier {noise_multiplier:g}: {figures}", flush=True)

@@ -40,12 +40,12 @@ class Fishing:
         return tuple(weights)
 
 
-def silenced_head(model: Any, target: int, server: str) -> tuple[list[FloatArray], BoolArray]:
+def silenced_head(model: Any, kept: int, server: str) -> tuple[list[FloatArray], BoolArray]:
     """A model's weights without the head's other columns, and which classes these are, (classes,).
 
     Args:
         model: a Keras model that ends in a dense layer with a bias.
-        target: the class that keeps its column.
+        kept: the class that keeps its column.
         server: its name in the registry, for the messages.
     """
     weights = [np.array(each) for each in model.get_weights()]
@@ -53,8 +53,8 @@ def silenced_head(model: Any, target: int, server: str) -> tuple[list[FloatArray
     if not layers or layers[-1].bias != len(weights) - 1:
         raise InputError(f"gradient.server: {server!r} needs an architecture that ends in a dense layer with a bias.")
     classes = weights[-1].size
-    if not target < classes or classes < 2:
-        raise InputError(f"gradient.server: target must be one of the {classes} classes, got {target}.")
-    others = np.arange(classes) != target
+    if not kept < classes or classes < 2:
+        raise InputError(f"gradient.server: target must be one of the {classes} classes, got {kept}.")
+    others = np.arange(classes) != kept
     weights[-2][:, others] = 0.0
     return weights, others
