@@ -177,6 +177,7 @@ NOT_HERE = {
     "model.wide-resnet.train=benchmarks.wide_resnet:small": "minutes, and its figures are on the page",
     "python -m benchmarks.memory --targets": "attacks a million records; test_larger_than_memory.py has a smaller pool",
     "make bench": PEERS,
+    "make bench-engine": "measures for minutes, and its figures are on the page",
     "make bench-federated": PEERS,
     "make bench-scaling": "measures for minutes; what it calls is `benchmarks/scaling.py`",
     "make bench-training": PEERS,
