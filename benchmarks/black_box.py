@@ -1,15 +1,19 @@
 """Black-box auditing of DP-SGD in the setting of Annamalai and De Cristofaro (2024), arXiv 2405.14106.
 
 A network that was trained on public digits (worst-case initialisation: ordinary records have small gradients) is
-trained on 1,000 private ones with full batches, with or without a blank canary by a fair coin; the final model's loss
-on the canary is the score. Many models are trained side by side by the stacked engine. ``--start random`` gives every
-model random weights of its own, as in Yoon, Jeung and No (2024), arXiv 2412.01756: Keras starts with biases of zero, so
-that the blank canary's logits are zero in every new model, whatever its weights are.
+trained on 1,000 private ones with full batches, with or without a canary by a fair coin; the final model's loss on the
+canary is the score. Many models are trained side by side by the stacked engine.
+
+``--start shared`` starts all models from the same random weights: the average case of Annamalai and De Cristofaro, in
+which Yoon, Jeung and No (2024), arXiv 2412.01756, ask about a crafted input. ``--start random`` gives every model
+random weights of its own, which the auditor does not know. ``--canary clipbkd`` lies in the direction in which public
+digits vary least, as the ladder's canary of that name does, so that no other record has its gradient.
 
 Figures on the same scores: the published estimator (the largest over all thresholds, each limit at the full
 level: about 17 % of its figures are above the truth, where 5 % are stated), once with 200 models a time as published
-and once with all; valid bounds, the threshold chosen on a random 30 % of the models and judged on the rest; and, with
-``--repeats``, the bound within the Gaussian family on so many equal parts of the models, each on its own.
+and once with all; valid bounds, within the Gaussian family with the threshold chosen on a random 30 % of the models and
+judged on the rest, for any mechanism by several splits; and, with ``--repeats``, the bound within the Gaussian family
+on so many equal parts of the models, each on its own.
 
 ``python benchmarks/black_box.py --out FILE.json``: 1,000 models; a file that holds fewer models is gone on with.
 """
@@ -27,12 +31,12 @@ from scipy.special import ndtri
 from dpaudit.accounting.claim import Poisson
 from dpaudit.accounting.gaussian import gaussian_epsilon, gaussian_mu
 from dpaudit.bounds.accuracy import Accuracy
-from dpaudit.bounds.choosing import HeldOut
+from dpaudit.bounds.choosing import HeldOut, SeveralSplits
 from dpaudit.bounds.clopper_pearson import ClopperPearson
 from dpaudit.bounds.conditional import Conditional
 from dpaudit.bounds.trainings_limit import trainings_limit
 from dpaudit.data.bundled import mnist_5000
-from dpaudit.data.canaries import canaries
+from dpaudit.data.canaries import CanaryKind, canaries
 from dpaudit.data.dataset import Dataset
 from dpaudit.data.inclusion import fair_coins
 from dpaudit.scores.intervals import upper_rate
@@ -40,39 +44,48 @@ from dpaudit.scores.scores import Scores
 from dpaudit.training.architecture import Architecture, Cnn, Mlp
 
 EPSILON, DELTA, CONFIDENCE, RECORDS, RATE = 10.0, 1e-5, 0.95, 1000, 1.33e-4
-STARTS = {"worst-case": (7.21, 200), "random": (4.914, 512)}  # what was published, and with how many models
+STARTS = {
+    "worst-case": (7.21, 200),
+    "shared": (4.914, 512),
+    "random": (4.914, 512),
+}  # what was published, and with how many models
 THEIR_MODELS = 200  # a time, for their estimator
 SEED, MOST = 20240514, 100_000
 FAMILY = "accuracy, Gaussian family"
 ARCHITECTURES: dict[str, Architecture] = {
     "cnn": Cnn(filters=(16, 32), kernels=(8, 4), strides=(2, 2), pool=2, hidden=(32,), activation="tanh"),
     "small-cnn": Cnn(filters=(4, 8), kernels=(8, 4), strides=(2, 2), pool=2, hidden=(16,), activation="tanh"),
+    "mlp": Mlp((32,), activation="tanh"),
     "logistic": Mlp(()),
 }
 
 
 class Setting:
-    """The records, the blank canary behind them, and the weights that every model starts from, if they are the same.
+    """The records, the canary behind them, and the weights that every model starts from, if they are the same.
 
     Args:
         architecture: of the models.
         steps: of each training; the noise is that of ε = 10 for so many full batches.
         start: a name in `STARTS`.
+        canary: blank, or in the direction in which public digits vary least (clipbkd).
+        rate: what the sum of the clipped gradients is multiplied by.
     """
 
-    def __init__(self, architecture: Architecture, steps: int, start: str) -> None:
+    def __init__(self, architecture: Architecture, steps: int, start: str, canary: CanaryKind, rate: float) -> None:
         from dpaudit.engine.network import Network
 
-        self.steps, self.noise = steps, steps**0.5 / gaussian_mu(EPSILON, DELTA)
+        self.steps, self.noise, self.rate = steps, steps**0.5 / gaussian_mu(EPSILON, DELTA), rate
         data = mnist_5000()
         order = np.random.default_rng(SEED).permutation(len(data))
         private, public = data.take(np.sort(order[:RECORDS])), data.take(np.sort(order[RECORDS:]))
-        self.blank = canaries("blank", public, data.outputs, seed=SEED).take(np.array([data.outputs - 1]))
+        self.canary = canaries(canary, public, data.outputs, seed=SEED).take(np.array([data.outputs - 1]))
         self.public = public
-        self.start = _trained_on(public, architecture) if start == "worst-case" else None
         self.network = Network.from_keras(architecture(data.features.shape[1:], data.outputs))
-        self.features = np.concatenate([private.features, self.blank.features])
-        self.targets = np.concatenate([private.classes, self.blank.classes])
+        self.start = _trained_on(public, architecture) if start == "worst-case" else None
+        if start == "shared":
+            self.start = self.network.weights(self.network.initial(seed=SEED, models=[0]), 0)
+        self.features = np.concatenate([private.features, self.canary.features])
+        self.targets = np.concatenate([private.classes, self.canary.classes])
 
     def trained(self, coins: Any, models: Any, *, steps: int | None = None, noise: float | None = None) -> Any:
         """Parameters after training with the canary where the coin says so."""
@@ -83,7 +96,7 @@ class Setting:
             "multiclass",
             steps=self.steps if steps is None else steps,
             batch_size=RECORDS,
-            learning_rate=Constant(RATE * RECORDS),  # theirs multiplies the gradients' sum, the engine's their mean
+            learning_rate=Constant(self.rate * RECORDS),  # theirs multiplies the sum, the engine's the mean
             clip=1.0,
             noise_multiplier=self.noise if noise is None else noise,
         )
@@ -102,16 +115,16 @@ class Setting:
         from dpaudit.runtime.tensorflow import tf
 
         parameters = self.trained(coins, range(first, first + len(coins)))
-        logits = self.network.predict(parameters, self.blank.features)[:, 0]
+        logits = self.network.predict(parameters, self.canary.features)[:, 0]
         logp = tf.nn.log_softmax(tf.constant(logits, tf.float64)).numpy()
         others = self.public.take(np.arange(RECORDS))
         guesses = self.network.predict(parameters, others.features).argmax(axis=2)
-        return logp[:, int(self.blank.classes[0])].tolist(), (guesses == others.classes).mean(axis=1).tolist()
+        return logp[:, int(self.canary.classes[0])].tolist(), (guesses == others.classes).mean(axis=1).tolist()
 
     def step(self, *, models: int = 100) -> tuple[float, float]:
         """How far the canary moves the sum of one step, and the noise in it, over what is stated: both should be 1."""
         without, having, silent = (
-            np.concatenate([np.reshape(value, (len(value), -1)) for value in found], axis=1) / RATE
+            np.concatenate([np.reshape(value, (len(value), -1)) for value in found], axis=1) / self.rate
             for found in (
                 [
                     np.asarray(value, np.float64)
@@ -147,9 +160,9 @@ def published_estimate(scores: Scores) -> float:
 
 def bounds() -> dict[str, Any]:
     """Three bounds whose threshold is chosen on other models than it is judged on."""
-    selection = HeldOut(SEED)
+    selection = SeveralSplits(SEED)
     return {
-        FAMILY: Accuracy(selection, "runs"),
+        FAMILY: Accuracy(HeldOut(SEED), "runs"),
         "conditional, any mechanism": Conditional(selection),
         "clopper-pearson, any mechanism": ClopperPearson(selection),
     }
@@ -181,6 +194,8 @@ def main() -> None:
     parser.add_argument("--architecture", choices=sorted(ARCHITECTURES), default="cnn")
     parser.add_argument("--steps", type=int, default=100, help="full batches, at the noise of ε = 10")
     parser.add_argument("--start", choices=sorted(STARTS), default="worst-case")
+    parser.add_argument("--canary", choices=["blank", "clipbkd"], default="blank")
+    parser.add_argument("--rate", type=float, default=RATE, help="learning rate over the number of records")
     parser.add_argument("--repeats", type=int, nargs="*", default=[], help="parts of the models, judged one by one")
     parser.add_argument("--chunk", type=int, default=50, help="models trained between two savings")
     parser.add_argument("--out", type=Path)
@@ -188,13 +203,13 @@ def main() -> None:
     if min([chosen.models, chosen.steps, chosen.chunk, *chosen.repeats]) < 1:
         parser.error("--models, --steps, --chunk and --repeats are at least 1.")
     coins = fair_coins(MOST, seed=SEED)[: chosen.models]  # the same coins, however many models are asked for
-    asked = {name: getattr(chosen, name) for name in ("architecture", "steps", "start")}
+    asked = {name: getattr(chosen, name) for name in ("architecture", "steps", "start", "canary", "rate")}
     found: dict[str, Any] = {"setting": asked, "scores": [], "right": [], "seconds": 0.0, "cpu_seconds": 0.0}
     if chosen.out is not None and chosen.out.exists():
         found = json.loads(chosen.out.read_text(encoding="utf-8"))
         if found["setting"] != asked or len(found["scores"]) > chosen.models:
             parser.error(f"{chosen.out} holds {len(found['scores'])} models of {found['setting']}.")
-    setting = Setting(ARCHITECTURES[chosen.architecture], chosen.steps, chosen.start)
+    setting = Setting(ARCHITECTURES[chosen.architecture], chosen.steps, chosen.start, chosen.canary, chosen.rate)
     moved, noise = setting.step()
     print(f"in one step the canary moves the sum by {moved:.4f} clip norms; noise over what is planned: {noise:.4f}")
     while (first := len(found["scores"])) < chosen.models:

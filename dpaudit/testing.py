@@ -4,7 +4,6 @@ Every claim of every ``*.claims.toml`` file that pytest comes across is a test i
 project that has dpaudit installed, so nothing of dpaudit beyond this file is imported before a claim is judged.
 """
 
-import hashlib
 from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -273,14 +272,13 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
 def privacy_audit(request: pytest.FixtureRequest) -> "Callable[..., Result]":
     """Run a plan and give its result: ``privacy_audit("plan.toml", "model.dp.noise_multiplier=0.5")``.
 
-    Results are kept under pytest's cache by the plan's fingerprint, the files it names and the installed versions, so
-    that an unchanged plan is not run again; ``pytest --cache-clear`` forgets them. Relative paths are relative to
+    Results are kept under pytest's cache, and a plan is not run again while it, its data and the packages are as they
+    were; ``pytest --cache-clear`` forgets them. Relative paths are relative to
     pytest's root. A plan that names functions by module needs ``trust=True``, as `dpaudit.run` does, and is run every
     time: what its functions call may have changed.
     """
     from dpaudit.audits.plan import load_plan
     from dpaudit.audits.run import run
-    from dpaudit.results.result import load_result, provenance
     from dpaudit.runtime.errors import InputError
 
     cache = request.config.cache
@@ -290,15 +288,6 @@ def privacy_audit(request: pytest.FixtureRequest) -> "Callable[..., Result]":
 
     def audit(plan: str | Path, *overrides: str, trust: bool = False) -> "Result":
         loaded = load_plan(request.config.rootpath / plan, overrides)
-        total = hashlib.sha256(loaded.fingerprint.encode())
-        for path in loaded.files():
-            total.update(hashlib.sha256(path.read_bytes()).digest())
-        folder = kept / total.hexdigest()[:32]
-        stored = folder / "result.json"
-        if stored.exists() and not loaded.code():
-            result = load_result(stored)
-            if result.provenance.versions == provenance(seed=None).versions:
-                return result
-        return run(loaded, folder=folder, trust=trust)
+        return run(loaded, folder=kept / loaded.fingerprint[:32], trust=trust)
 
     return audit

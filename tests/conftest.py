@@ -2,9 +2,12 @@
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -38,6 +41,16 @@ def its_lane_is_named(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if without_tensorflow(request.config) and not before and "tensorflow" in sys.modules:
         pytest.fail("this test imports TensorFlow; give it the marker tf.")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def inspection_clock() -> Iterator[SimpleNamespace]:
+    """Inspections plan with processor time: what they have time to ask is then the same on a busy machine."""
+    clock = SimpleNamespace(monotonic=time.process_time, process_time=time.process_time, perf_counter=time.perf_counter)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("ask", "clock", "listen", "samples", "server_rounds"):
+            patch.setattr(import_module(f"dpaudit.inspection.{name}"), "time", clock)
+        yield clock
 
 
 @pytest.fixture

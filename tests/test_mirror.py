@@ -25,7 +25,8 @@ THROUGH = {
     "tests/audits/federated/test_run.py": "audits.federated.course audits.federated.run data.synthetic results.metric",
     "tests/audits/experiment/test_audit.py": "audits.experiment.heldout audits.experiment.predictions",
     "tests/audits/gradient/test_servers.py": (
-        "attacks.gradient.servers.first_layer attacks.gradient.servers.honest audits.gradient.scan"
+        "attacks.gradient.servers.first_layer attacks.gradient.servers.honest audits.gradient.questions "
+        "audits.gradient.scan"
     ),
     "tests/audits/gradient/test_settings.py": "audits.architecture",
     "tests/audits/ladder/test_run.py": (

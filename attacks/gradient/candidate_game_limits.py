@@ -8,7 +8,7 @@ is proved.
 
 import numpy as np
 from scipy.integrate import quad
-from scipy.stats import binom, norm
+from scipy.special import bdtrc, ndtr, ndtri
 
 from dpaudit.runtime import check
 from dpaudit.runtime.errors import InputError
@@ -28,9 +28,9 @@ def orthogonal_success(mu: float, candidates: int) -> float:
     check.nonnegative("mu", mu)
     check.integer("candidates", candidates, at_least=2)
     value, _ = quad(
-        lambda x: norm.pdf(x - mu) * norm.cdf(x) ** (candidates - 1), mu - 12, mu + 12, epsabs=1e-12, limit=200
+        lambda x: np.exp(-((x - mu) ** 2) / 2) * ndtr(x) ** (candidates - 1), mu - 12, mu + 12, epsabs=1e-12, limit=200
     )
-    return float(value)
+    return float(value / np.sqrt(2 * np.pi))
 
 
 def simplex_success(mu: float, candidates: int) -> float:
@@ -47,7 +47,7 @@ def equivalent_mu(gamma: float, kappa: float) -> float:
     """
     if not 0 < kappa <= gamma < 1:
         raise InputError(f"equivalent μ needs 0 < κ ≤ γ < 1, got κ = {kappa!r} and γ = {gamma!r}.")
-    return float(norm.ppf(gamma) - norm.ppf(kappa))
+    return float(ndtri(gamma) - ndtri(kappa))
 
 
 def violation_power(success: float, gamma: float, *, runs: int, confidence: float) -> float:
@@ -62,4 +62,4 @@ def violation_power(success: float, gamma: float, *, runs: int, confidence: floa
     wins = np.arange(1, runs + 1)
     lower = lower_rate(wins, runs, 1 - confidence)
     enough = wins[lower > gamma]
-    return float(binom.sf(enough[0] - 1, runs, success)) if enough.size else 0.0
+    return float(bdtrc(enough[0] - 1, runs, success)) if enough.size else 0.0

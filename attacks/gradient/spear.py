@@ -25,6 +25,7 @@ TOGETHER = 200  # starts that descend as one array
 STEPS = 60  # of the descent at each smoothing
 SMOOTHINGS = (0.03, 0.01)  # of the 1-norm; an output gradient is about 1
 SAMPLED = 12  # dimensions up to which random sets of rows are tried as well: narrow layers need them
+SAME = 3  # turns without a better set of directions after which a search under noise ends
 KNOWN = 3  # found records that a search leaves out at most: each halves the neurons
 
 
@@ -79,10 +80,19 @@ class Spear:
                 f"SPEAR: the kernel gradient has rank {rank}{' above its noise' if noise else ''}, but the batch has "
                 f"{batch} records: {lost if rank < batch else 'it carries noise that is not stated, or is not exact'}."
             )
+        weakest = values[batch - 1] / floor if noise else np.inf
+        if weakest < batch:
+            raise AuditFailed(
+                f"SPEAR: too much noise: the weakest singular value of the batch is {weakest:.1f} times that of noise, "
+                f"and below {batch} times a mixture of {batch} records is silent on as many neurons as a record."
+            )
         factor = kernel.T @ right[:batch].T  # (outputs, batch)
         sparse = _SparseColumns(factor, self.tolerance, noise, self.zeros)
-        proposals = 0
+        proposals, most = 0, 0
         for directions in sparse.search(self.starts, np.random.default_rng(self.seed)):
+            most = max(most, directions.shape[1])
+            if directions.shape[1] < batch:
+                continue
             proposals += 1
             outputs = factor @ directions
             scale, *_ = np.linalg.lstsq(outputs, bias, rcond=None)
@@ -93,10 +103,14 @@ class Spear:
             agreement = (sparse.silent(outputs) == inactive).mean(axis=0)  # (batch,)
             if agreement.min() > (0.9 if noise else 0.98):
                 return Reconstruction(records)
+        if most < batch:
+            raise AuditFailed(
+                f"SPEAR: {most} of {batch} sparse directions were found: "
+                f"{'noise, or ' if noise else ''}the batch is too large for {len(factor)} neurons."
+            )
         raise AuditFailed(
-            f"SPEAR: none of {proposals} sets of directions from {self.starts} starts reproduces the layer's ReLU "
-            f"pattern: another layer{', noise' if noise else ''}, or a batch of {batch} is too large for "
-            f"{len(factor)} neurons."
+            f"SPEAR: none of {proposals} sets of directions reproduces the layer's ReLU pattern: another "
+            f"layer{', noise' if noise else ''}, or a batch of {batch} is too large for {len(factor)} neurons."
         )
 
 
@@ -116,14 +130,14 @@ class _SparseColumns:
         return np.asarray(np.abs(outputs) <= self.tolerance * np.abs(outputs).max(0) + 3 * self.noise)
 
     def search(self, starts: int, rng: np.random.Generator) -> Iterator[FloatArray]:
-        """Ever better sets of directions, (batch, batch)."""
+        """Ever better sets of independent directions, (batch, found); under noise until they stop improving."""
         if self.batch == 1:
             yield np.ones((1, 1))
             return
         if len(self.rows) < self.batch:
             return
         found, counts = np.empty((self.batch, 0)), np.empty(0, int)
-        together = min(TOGETHER, starts)
+        together, same = min(TOGETHER, starts), 0
         for turn in range(starts // together):
             chosen: list[int] = []
             within = np.ones(len(self.rows), bool)
@@ -137,7 +151,13 @@ class _SparseColumns:
             ]
             before = counts
             found, counts = self._sparsest(np.column_stack([found, *proposals]))
-            if np.array_equal(before, counts) or counts.size < self.batch:
+            same = same + 1 if np.array_equal(before, counts) else 0
+            if self.noise and same == SAME:
+                return
+            if same:
+                continue
+            yield found
+            if counts.size < self.batch:
                 continue
             # What is not one record is most often a mixture of two, of which one has been found.
             mixtures = [
@@ -146,8 +166,9 @@ class _SparseColumns:
                 for k in range(self.batch)
                 if i != k
             ]
-            found, counts = self._sparsest(np.column_stack([found, *mixtures]))
-            yield found
+            before, (found, counts) = counts, self._sparsest(np.column_stack([found, *mixtures]))
+            if not np.array_equal(before, counts):
+                yield found
 
     def _on_silent_rows(
         self, at: IntArray, known: FloatArray, starts: int, rng: np.random.Generator
@@ -172,6 +193,8 @@ class _SparseColumns:
             near = (outputs < level).sum(0)
             kept: list[int] = []
             for i in np.argsort(-near, kind="stable")[: int((near >= wanted).sum())].tolist():
+                if self.noise and len(kept) == 4 * dimension:  # noise makes most look sparse; these are the sparsest
+                    break
                 if (np.abs(vectors[:, i] @ vectors[:, kept]) < 0.98).all():
                     kept.append(i)
                     lowest = np.argsort(outputs[:, i])[: min(2 * dimension, wanted)]

@@ -1,8 +1,6 @@
 """Exposure of planted secrets, `Carlini et al. (2019) <https://arxiv.org/abs/1802.08232>`_, the Secret Sharer."""
 
 import numpy as np
-from scipy.integrate import quad
-from scipy.stats import skewnorm
 
 from dpaudit.runtime import check
 from dpaudit.runtime.check import FloatArray
@@ -45,6 +43,8 @@ def extrapolated_exposure(perplexities: object, reference: object) -> FloatArray
     >>> extrapolated_exposure([-40.0], np.random.default_rng(0).normal(size=500)) > 100
     array([ True])
     """
+    from scipy.stats import skewnorm
+
     ppl = check.vector("perplexities", perplexities)
     others = check.vector("reference perplexities", reference)
     if others.size < 10 or np.ptp(others) == 0:
@@ -57,6 +57,9 @@ def extrapolated_exposure(perplexities: object, reference: object) -> FloatArray
 
 def log_tail(z: float, shape: float) -> float:
     """log P(Z ≤ z) of a standard skew-normal, by integrating the density relative to its value at z."""
+    from scipy.integrate import quad
+    from scipy.stats import skewnorm
+
     if skewnorm.cdf(z, shape) > 1e-6:
         return float(skewnorm.logcdf(z, shape))
     top = _log_density(z, shape)

@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from os.path import isdir, isfile  # of texts that may be no path at all
 from pathlib import Path
 from typing import Any, Literal
 
@@ -169,10 +170,15 @@ class Plan(PlanTable):
         return measured
 
     def files(self) -> list[Path]:
-        """Files that the plan names and that are there: data, architectures, all rounds of a trace."""
-        named = [Path(text) for text in _texts(self.model_dump(mode="json")) if Path(text).suffix]
-        rounds = sorted(Path(self.trace.path).glob("*")) if self.trace is not None else []
-        return [path for path in (*named, *rounds) if path.is_file()]
+        """Files and folders that the plan names and that are there: data, architectures, a trace."""
+        texts = set(_texts(self.model_dump(mode="json", exclude={"report"})))
+        folders = {text for text in texts if Path(text).is_absolute()}
+        if self.data is not None and self.data.kind == "text":
+            folders.add(self.data.source)
+        if self.trace is not None:
+            folders.add(self.trace.path)
+        found = {text for text in texts if isfile(text)} | {text for text in folders if isdir(text)}
+        return sorted(map(Path, found))
 
     def toml(self) -> str:
         """The resolved plan as TOML, with every default written out that is the plan's to choose."""

@@ -1,6 +1,6 @@
 """Run a plan: the one place that knows the order of the steps."""
 
-import shutil
+import logging
 import sys
 import time
 from collections.abc import Callable
@@ -18,14 +18,12 @@ from dpaudit.audits import federated
 from dpaudit.audits.audit import Audit, Subject
 from dpaudit.audits.cost import AuditCost, audit_cost
 from dpaudit.audits.extraction import run as extraction
-from dpaudit.audits.gradient import run as gradient
-from dpaudit.audits.ladder import run as ladder
 from dpaudit.audits.membership import run as membership
 from dpaudit.audits.membership.rehearsal import refuse_attacks
 from dpaudit.audits.plan import Plan, load_plan
 from dpaudit.audits.prior import run as prior
+from dpaudit.audits.run_folder import LOG, basis_of, claim_folder, record_finished, stored_result
 from dpaudit.audits.trace import run as trace
-from dpaudit.audits.unlearning import run as unlearning
 from dpaudit.data.dataset import Dataset
 from dpaudit.data.inclusion import fair_coins
 from dpaudit.data.users import Natural, user_coins
@@ -34,7 +32,7 @@ from dpaudit.results.metric import metric_of
 from dpaudit.results.result import DataSummary, ModelResult, Result, Utility, provenance, summary
 from dpaudit.runtime.check import BoolArray
 from dpaudit.runtime.errors import InputError
-from dpaudit.runtime.files import LEFT_OVER, LOCK, alone_in, write_text
+from dpaudit.runtime.files import alone_in
 from dpaudit.runtime.jobs import Workers
 from dpaudit.runtime.log import Log
 from dpaudit.runtime.out_of_core import within
@@ -46,6 +44,8 @@ from dpaudit.training.capabilities import adds_noise
 from dpaudit.training.fine_tuned import FineTuned
 from dpaudit.training.reference_models.trained_model import Wanted
 from dpaudit.training.trainer import TrainedModel, Trainer
+
+logger = logging.getLogger(__name__)
 
 
 def run(
@@ -63,8 +63,10 @@ def run(
     Args:
         plan: a plan, or the path of one.
         folder: where the run lives; default ``runs/<plan name>``. A run that was interrupted goes on from what is
-            stored there; a folder that holds what a run of another plan has trained is refused and left as it is. Of
-            two runs in one folder the second waits for the first.
+            stored there, and of one that finished the stored result is returned, unless the plan names functions by
+            module or a plug-in is installed, while plan, data, packages and every file of the run are as they were. A
+            folder that holds what a run of another plan has trained is refused and left as it is. Of two runs in one
+            folder the second waits for the first.
         progress: where long steps say how far they are; default nowhere.
         memory: bytes that trainings side by side may use, and this process while it attacks: signals that would take
             much of it are kept on disk and scored in blocks. None is half of what is free.
@@ -162,8 +164,13 @@ def prepare_audit(plan: Plan, folder: Path, progress: Progress, *, memory: int |
 
 def _run_in(folder: Path, plan: Plan, prepare: Callable[[], Audit], *, overwrite: bool) -> Result:
     begin = time.monotonic()
-    log = Log(folder / "log.jsonl")
-    _claim_folder(folder, plan, overwrite=overwrite)
+    log = Log(folder / LOG)
+    basis = basis_of(plan)  # before the data are read: a file that changes meanwhile is another one the next time
+    if (stored := stored_result(folder, basis)) is not None:
+        log.event("unchanged", plan=plan.fingerprint)
+        logger.info("nothing changed since this run finished (%s): this is its result", stored.provenance.created)
+        return stored
+    claim_folder(folder, plan, overwrite=overwrite)
     log.event("started", plan=plan.fingerprint)
     try:
         result = _run(plan, prepare, log) if plan.trace is None else _run_trace(plan, plan.trace)
@@ -175,11 +182,18 @@ def _run_in(folder: Path, plan: Plan, prepare: Callable[[], Audit], *, overwrite
         raise
     result = result.model_copy(update={"timing": {**result.timing, "total": round(time.monotonic() - begin, 3)}})
     result.write(folder)
+    if basis is not None:
+        record_finished(folder, basis)
     log.event("finished", seconds=result.timing["total"])
     return result
 
 
 def _run(plan: Plan, prepare: Callable[[], Audit], log: Log) -> Result:
+    # Late, as they load much that a stored result does without.
+    from dpaudit.audits.gradient import run as gradient
+    from dpaudit.audits.ladder import run as ladder
+    from dpaudit.audits.unlearning import run as unlearning
+
     timing: dict[str, float] = {}
 
     def timed(step: str, work: Callable[[], Any]) -> Any:
@@ -364,41 +378,3 @@ def measure_utility(model: TrainedModel, members: Dataset, nonmembers: Dataset |
         train=measured(members),
         test=measured(*([] if nonmembers is None else [nonmembers]), population),
     )
-
-
-RUN_FOLDERS = ("attacks", "figures", "gradient", "ladder", "models", "references", "unlearning")
-RUN_FILES = ("result.json", "scores.npz", "report.html", "report.md", "report.pdf", "plan.toml")
-
-
-def _claim_folder(folder: Path, plan: Plan, *, overwrite: bool) -> None:
-    """Write the resolved plan into the folder, or refuse a folder that belongs to another plan.
-
-    A run that kept nothing, because it died before its first training ended, belongs to nobody: its folder is taken.
-    """
-    there = folder / "plan.toml"
-    for path in folder.rglob(LEFT_OVER):
-        path.unlink()
-    held = [path for path in folder.rglob("*") if path.is_file() and path.name not in ("log.jsonl", LOCK)]
-    if there.exists() and held != [there]:
-        if _fingerprint(there) == plan.fingerprint:
-            return
-        if not overwrite:
-            raise InputError(
-                f"{folder} holds a run of another plan and is kept as it is; give another --out folder or another "
-                "name, or --overwrite to remove that run."
-            )
-        for name in RUN_FOLDERS:
-            shutil.rmtree(folder / name, ignore_errors=True)
-        for name in RUN_FILES:
-            (folder / name).unlink(missing_ok=True)
-    elif held and held != [there]:
-        raise InputError(f"{folder} exists, is not empty and holds no run; give another --out folder.")
-    write_text(there, plan.toml())
-
-
-def _fingerprint(path: Path) -> str:
-    """Of the plan in a file; of one that is no plan any more, which is another plan in any case, the empty text."""
-    try:
-        return load_plan(path).fingerprint
-    except InputError:
-        return ""

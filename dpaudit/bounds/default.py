@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, Protocol, get_args
 
 from dpaudit.accounting.claim import Adjacency, Unit
-from dpaudit.bounds.choosing import HeldOut
+from dpaudit.bounds.choosing import HeldOut, SeveralSplits
 from dpaudit.bounds.clopper_pearson import ClopperPearson
 from dpaudit.bounds.lower_bound import LowerBound
 from dpaudit.bounds.one_run import OneRun
@@ -17,9 +17,10 @@ from dpaudit.runtime.seeds import derive_seed
 from dpaudit.scores.scores import Scores
 
 BoundDesign = Literal["one-run", "many-runs"]
-# Share of the records of one run that chooses the numbers of guesses, and share of many runs that chooses the
-# threshold; docs/bounds.md has the table.
+# Share of the records of one run that chooses the numbers of guesses, and of few runs that chooses the threshold;
+# docs/bounds.md has the table.
 HELD_OUT = 0.3
+SEVERAL_FROM = 50  # runs with the record, and as many without, from which several splits are no worse than one
 
 
 class Bound(Protocol):
@@ -29,6 +30,29 @@ class Bound(Protocol):
         self, scores: Scores, *, delta: float, confidence: float, adjacency: Adjacency, unit: Unit
     ) -> LowerBound:
         """The bound at δ, with a confidence."""
+
+
+@dataclasses.dataclass(frozen=True)
+class BoundOfRuns:
+    """A bound over many runs: several splits choose its threshold where there are enough runs, else one.
+
+    Which of the two is decided by how many runs have the record and how many do not, never by a score.
+
+    Args:
+        several: where each side has at least `SEVERAL_FROM` runs.
+        one: where it has fewer: half of the level then costs more than it brings, and a split may leave a part empty.
+    """
+
+    several: Bound
+    one: Bound
+
+    def __call__(
+        self, scores: Scores, *, delta: float, confidence: float, adjacency: Adjacency, unit: Unit
+    ) -> LowerBound:
+        """The bound at δ, with a confidence."""
+        enough = min(scores.member.size, scores.nonmember.size) >= SEVERAL_FROM
+        bound = self.several if enough else self.one
+        return bound(scores, delta=delta, confidence=confidence, adjacency=adjacency, unit=unit)
 
 
 def default_bound(design: BoundDesign, chosen: MemberChoice, *, seed: int) -> Bound:
@@ -55,7 +79,8 @@ def default_bound(design: BoundDesign, chosen: MemberChoice, *, seed: int) -> Bo
     if isinstance(chosen, NotRandom):
         raise InputError("members were not chosen at random: no bound on ε follows from their scores.")
     if design == "many-runs":
-        return ClopperPearson(HeldOut(derive_seed(seed, "threshold"), HELD_OUT))
+        choice = derive_seed(seed, "threshold")
+        return BoundOfRuns(ClopperPearson(SeveralSplits(choice)), ClopperPearson(HeldOut(choice, HELD_OUT)))
     return OneRun(HeldOut(derive_seed(seed, "guesses"), HELD_OUT), chosen, derive_seed(seed, "fair coins"))
 
 
@@ -87,10 +112,15 @@ def named_bound(
         holds = f"holds for {' and '.join(designs)} only" if designs else "does not say for which designs it holds"
         raise InputError(f"{where} {holds}, and the audit's design is {design}: its class attribute designs says so.")
     fields = {field.name for field in dataclasses.fields(known)} - set(parameters)
-    parts = {"selection": HeldOut(seed, HELD_OUT), "chosen": chosen, "seed": seed}
-    given = {part: value for part, value in parts.items() if part in fields}
-    bound: Bound = registry.build("bounds", name, parameters, where=where, **given)
-    return bound
+
+    def build(selection: HeldOut | SeveralSplits) -> Bound:
+        parts = {"selection": selection, "chosen": chosen, "seed": seed}
+        given = {part: value for part, value in parts.items() if part in fields}
+        bound: Bound = registry.build("bounds", name, parameters, where=where, **given)
+        return bound
+
+    one = build(HeldOut(seed, HELD_OUT))
+    return BoundOfRuns(build(SeveralSplits(seed)), one) if design == "many-runs" and "selection" in fields else one
 
 
 def check_bound(bound: LowerBound, *, delta: float, unit: Unit, confidence: float) -> None:

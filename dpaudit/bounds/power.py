@@ -16,29 +16,42 @@ from scipy.special import ndtri
 
 from dpaudit.accounting.claim import Claim, GaussianSteps
 from dpaudit.accounting.gaussian import gaussian_epsilon, gaussian_mu
-from dpaudit.bounds.default import HELD_OUT
+from dpaudit.bounds.choosing import SeveralSplits
+from dpaudit.bounds.default import HELD_OUT, SEVERAL_FROM
 from dpaudit.bounds.lower_bound import LowerBound
 from dpaudit.bounds.power_methods import (
     ACCESS,
     Access,
     FixedThreshold,
     HeldOutGuesses,
-    HeldOutThreshold,
-    Hypothesis,
     Planned,
     UnionOfShares,
     floor,
 )
 from dpaudit.bounds.step_canary_power import METHOD as STEP_CANARIES
 from dpaudit.bounds.step_canary_power import visible_to_steps
+from dpaudit.bounds.threshold_power import HeldOutThreshold, Hypothesis, ThresholdByNumber
 from dpaudit.runtime import check
 from dpaudit.runtime.errors import InputError
 
 POWER = 0.8  # probability with which a violation is to be seen, where nothing else is said
 LARGEST = 10_000_000  # trials beyond which a procedure is said never to get there
 PERFECT_MU = 40.0  # standard deviations beyond which no score is misplaced
+
+
+def planned_runs(member_share: float = 0.5) -> ThresholdByNumber:
+    """The bound of many runs as `default_bound` has it, each with the record with this probability.
+
+    >>> planned_runs().one
+    HeldOutThreshold(fraction=0.3, judged_only=False, member_share=0.5, splits=1)
+    """
+    splits, fraction = SeveralSplits(0).procedure.figures
+    several = HeldOutThreshold(fraction, member_share=member_share, splits=int(splits))
+    return ThresholdByNumber(several, HeldOutThreshold(HELD_OUT, member_share=member_share), SEVERAL_FROM)
+
+
 DEFAULTS: Mapping[Access, Planned] = MappingProxyType(
-    {"one-run": HeldOutGuesses(HELD_OUT), "runs": HeldOutThreshold(HELD_OUT), "steps": FixedThreshold()}
+    {"one-run": HeldOutGuesses(HELD_OUT), "runs": planned_runs(), "steps": FixedThreshold()}
 )
 
 
@@ -271,6 +284,9 @@ def planned_as(bound: LowerBound) -> Planned | None:
             return HeldOutGuesses(done.figures[0], judged_only=True, scores_moved=moved)
         case HeldOutThreshold.method, "held-out":
             return HeldOutThreshold(done.figures[0], judged_only=True, member_share=done.member_share)
+        case HeldOutThreshold.method, "several-splits":
+            splits, fraction = int(done.figures[0]), done.figures[1]
+            return HeldOutThreshold(fraction, judged_only=True, member_share=done.member_share, splits=splits)
         case _:
             return None
 

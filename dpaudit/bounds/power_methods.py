@@ -15,34 +15,20 @@ from scipy.special import betaincinv, logit, ndtr, ndtri
 
 from dpaudit.accounting.gaussian import gaussian_mu
 from dpaudit.bounds.accuracy import accuracy_bound
-from dpaudit.bounds.choosing import LARGEST_HELD_OUT
-from dpaudit.bounds.clopper_pearson import clopper_pearson
 from dpaudit.bounds.hypothesis import GaussianCurve, accuracy
 from dpaudit.bounds.one_run import one_run, one_run_p_value, perfect_one_run
 from dpaudit.bounds.simulated_scores import ranked
 from dpaudit.bounds.step_canary_power import METHOD as STEP_CANARIES
-from dpaudit.bounds.trial_counts import FINALISTS, PAIRS, ROUGH_LEVEL, Counts, Guesses, candidates, pair, tried
+from dpaudit.bounds.threshold_power import HeldOutThreshold, Hypothesis, ThresholdByNumber, parts
+from dpaudit.bounds.trial_counts import FINALISTS, PAIRS, ROUGH_LEVEL, Guesses, pair, tried
 from dpaudit.runtime.check import FloatArray, IntArray
-from dpaudit.scores.intervals import upper_rate
 
 Access = Literal["one-run", "runs", "steps"]
 ACCESS: tuple[Access, ...] = get_args(Access)
 AUDITS = 10_000  # simulated
-CHOICES, JUDGEMENTS = 800, 6  # simulated choices of a threshold, and audits judged at each
-DENSE = 2000  # held-out trials beyond which scores lie so close that half of a gap changes nothing
 SEED = 0
-LIMITS = 1000  # upper limits computed for a side of the choosing part; linear between them
 GUESSED, JUDGED = 2000, 4000  # simulated choices of numbers of guesses, and audits that judge all numbers chosen
 RATES, BOUNDS = 100, 8  # rates and bounds computed for a number of guesses of the choosing part; straight between them
-
-
-@dataclass(frozen=True)
-class Hypothesis:
-    """The claim under test: (``claimed``, ``delta``), refuted at ``level``."""
-
-    claimed: float
-    delta: float
-    level: float
 
 
 @dataclass(frozen=True)
@@ -110,7 +96,7 @@ class HeldOutGuesses:
         >>> HeldOutGuesses(0.3).chance(1000, 40.0, Hypothesis(1.0, 1e-5, 0.05))
         1.0
         """
-        choosing, judged = _parts(trials, self.fraction, judged_only=self.judged_only)
+        choosing, judged = parts(trials, self.fraction, judged_only=self.judged_only)
         if min(choosing, judged) < 1:
             return 0.0
         moved = mu / math.sqrt(self.scores_moved)
@@ -126,68 +112,8 @@ class HeldOutGuesses:
 
     def ceiling(self, trials: int, test: Hypothesis) -> float:
         """The largest ε it can certify: the best of the numbers of guesses is made, and every guess is right."""
-        _, judged = _parts(trials, self.fraction, judged_only=self.judged_only)
+        _, judged = parts(trials, self.fraction, judged_only=self.judged_only)
         return perfect_one_run(judged, judged, test.delta, test.level) if judged else 0.0
-
-
-@dataclass(frozen=True)
-class HeldOutThreshold:
-    """The Clopper-Pearson bound on independent trainings, at the threshold that looked best on a part of them.
-
-    Args:
-        fraction: of the trials, spent on choosing.
-        judged_only: True when trials are counted as in `LowerBound.trials`, without those that chose.
-        member_share: probability with which a trial has the record.
-    """
-
-    fraction: float
-    judged_only: bool = False
-    member_share: float = 0.5
-    method: ClassVar[str] = "clopper-pearson"
-    words: ClassVar[str] = "run of its own"
-    within: ClassVar[str] = ""
-    exact: ClassVar[bool] = False
-
-    def chance(self, trials: int, mu: float, test: Hypothesis) -> float:
-        """Probability of a bound above the claim: thresholds are chosen on held-out parts and judged on the rests.
-
-        >>> HeldOutThreshold(0.5).chance(1000, 40.0, Hypothesis(1.0, 1e-5, 0.05))
-        1.0
-        """
-        choosing, judged = _parts(trials, self.fraction, judged_only=self.judged_only)
-        if min(choosing, judged) < 2:
-            return 0.0
-        rng = np.random.default_rng(SEED)
-        chosen = np.repeat(self._thresholds(choosing, mu, test, rng), JUDGEMENTS)
-        # Each trial is held out by a draw of its own.
-        left = judged if self.judged_only else rng.binomial(trials, judged / trials, chosen.size)
-        members = rng.binomial(left, self.member_share, chosen.size)
-        others = left - members
-        misses, alarms = rng.binomial(members, ndtr(chosen - mu / 2)), rng.binomial(others, ndtr(-chosen - mu / 2))
-        ratio = _ratio(_limit(misses, members, test.level / 2), _limit(alarms, others, test.level / 2), test.delta)
-        return float((ratio > math.exp(test.claimed)).mean())
-
-    def ceiling(self, trials: int, test: Hypothesis) -> float:
-        """The largest ε it can certify: no miss and no alarm."""
-        _, judged = _parts(trials, self.fraction, judged_only=self.judged_only)
-        members = min(max(1, round(self.member_share * judged)), max(1, judged - 1))
-        return clopper_pearson(Counts(members, 0, 0, max(1, judged - members)), test.delta, test.level)
-
-    def _thresholds(self, choosing: int, mu: float, test: Hypothesis, rng: np.random.Generator) -> FloatArray:
-        """Thresholds that simulated held-out parts choose, as `HeldOut` does."""
-        left = candidates(choosing)
-        after = left + 2 if choosing <= DENSE else left + 1  # a threshold lies midway to the next score
-        ranks = np.unique(np.concatenate([left + 1, after]))
-        below, above = np.searchsorted(ranks, left + 1), np.searchsorted(ranks, after)
-        found = ranked(ranks, choosing, mu, CHOICES, rng, member_share=self.member_share)
-        members = np.clip(found.in_all, 1, choosing - 1)[:, None]
-        misses = found.members[:, below]
-        alarms = choosing - left - 1 - (found.in_all[:, None] - misses)
-        fnr = _interpolated(misses, members, self.member_share * choosing, test.level / 2)
-        fpr = _interpolated(alarms, choosing - members, (1 - self.member_share) * choosing, test.level / 2)
-        best = np.argmax(np.maximum(1.0, _ratio(fnr, fpr, test.delta)), axis=1)
-        thresholds: FloatArray = (found.scores[:, below] + found.scores[:, above])[np.arange(CHOICES), best] / 2
-        return thresholds
 
 
 @dataclass(frozen=True)
@@ -215,7 +141,7 @@ class FixedThreshold:
         return accuracy_bound(trials, trials, test.delta, test.level)
 
 
-Planned = UnionOfShares | HeldOutGuesses | HeldOutThreshold | FixedThreshold
+Planned = UnionOfShares | HeldOutGuesses | HeldOutThreshold | ThresholdByNumber | FixedThreshold
 
 
 def floor(mu: float, test: Hypothesis, wanted: float) -> int:
@@ -247,14 +173,6 @@ def right_guesses(
     below_top, in_bottom = (members[:, np.searchsorted(places, ranks)] for ranks in (trials - top, bottom))
     right: IntArray = found.in_all[:, None] - below_top + bottom - in_bottom
     return right
-
-
-def _parts(trials: int, fraction: float, *, judged_only: bool) -> tuple[int, int]:
-    """How many trials choose and how many are judged, on average."""
-    if judged_only:
-        return round(min(fraction / (1 - fraction) * trials, LARGEST_HELD_OUT)), trials
-    choosing = round(min(fraction * trials, LARGEST_HELD_OUT))
-    return choosing, trials - choosing
 
 
 @lru_cache(maxsize=4096)
@@ -300,28 +218,3 @@ def _bounds(canaries: int, made: int, delta: float, level: float) -> tuple[Float
 
 def _lower_rate(right: FloatArray, made: int) -> FloatArray:
     return np.asarray(betaincinv(np.maximum(right, 1e-9), made - right + 1, ROUGH_LEVEL), np.float64)
-
-
-def _interpolated(hits: IntArray, trials: IntArray, typical: float, level: float) -> FloatArray:
-    """Upper limits of rates, between those of the typical number of trials."""
-    counts, limits = _limits(max(1, round(typical)), level)
-    return np.interp(hits * (counts[-1] / trials), counts, limits)
-
-
-@lru_cache(maxsize=256)
-def _limits(side: int, level: float) -> tuple[FloatArray, FloatArray]:
-    """Upper limits of the rate behind some numbers of hits on one side, denser where there are few."""
-    counts = np.unique(np.rint(side * np.linspace(0, 1, LIMITS) ** 2))
-    return counts, upper_rate(counts, side, level)
-
-
-def _limit(hits: IntArray, trials: IntArray, level: float) -> FloatArray:
-    """`upper_rate` where trials differ."""
-    limits: FloatArray = np.where(hits >= trials, 1.0, betaincinv(hits + 1, np.maximum(trials - hits, 1), 1 - level))
-    return limits
-
-
-def _ratio(fnr: FloatArray, fpr: FloatArray, delta: float) -> FloatArray:
-    """The larger of the two ratios that (ε, δ) bounds by e^ε."""
-    larger: FloatArray = np.maximum((1 - fnr - delta) / fpr, (1 - fpr - delta) / fnr)
-    return larger

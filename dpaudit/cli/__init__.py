@@ -31,7 +31,7 @@ from dpaudit.cli.split import split
 from dpaudit.cli.sweep import sweep
 from dpaudit.cli.verify import verify
 from dpaudit.runtime.check import printable
-from dpaudit.runtime.errors import AuditFailed, InputError, MissingDependency, SchedulerLost
+from dpaudit.runtime.errors import InputError, MissingDependency, SchedulerLost, cause
 from dpaudit.runtime.log import Log
 from dpaudit.runtime.terminal import console, log_handler
 
@@ -95,16 +95,12 @@ def main() -> None:
         errors.print(f"dpaudit: {printable(str(error))}{kept if hasattr(error, 'log') else '.'}")
         sys.exit(FAILED)
     except Exception as error:  # noqa: BLE001  # the last resort: named, logged with its traceback, and exit 4
-        errors.print(f"dpaudit: the audit could not finish: {_one_line(error)} (traceback in {_traceback_log(error)})")
+        said = printable(cause(error))
+        errors.print(f"dpaudit: the audit could not finish: {said} (traceback in {_traceback_log(error)})")
         sys.exit(FAILED)
     if code == INTERRUPTED:
         errors.print("dpaudit: interrupted; start it again to go on from what is stored.")
     sys.exit(code if isinstance(code, int) else 0)
-
-
-def _one_line(error: Exception) -> str:
-    text = printable(str(error).strip().partition("\n")[0])
-    return text if isinstance(error, AuditFailed) and text else f"{type(error).__name__}: {text}"
 
 
 def _traceback_log(error: Exception) -> Path:

@@ -50,7 +50,12 @@ def run(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Run a plan: train models, attack them, compute lower bounds on ε and compare them with the claims."""
+    """Run a plan: train models, attack them, compute lower bounds on ε and compare them with the claims.
+
+    A run that finished is not done again while its plan, its data and its files are as they were.
+    """
+    import logging
+
     from dpaudit.audits.plan import load_plan
     from dpaudit.audits.run import predict_cost
     from dpaudit.audits.run import run as run_plan
@@ -70,6 +75,8 @@ def run(
         cost = predict_cost(loaded, folder=folder, progress=progress, memory=room, workers=workers, trust=trust)
         print_prediction(cost, json=json, scheduler=workers.scheduler)
         return
+    if not quiet:
+        logging.getLogger("dpaudit.audits").setLevel("INFO")  # whether a stored result is returned
     result = run_plan(
         loaded, folder=folder, progress=progress, memory=room, workers=workers, trust=trust, overwrite=overwrite
     )

@@ -29,7 +29,8 @@ class GradientCell(BaseModel):
         scenario: name.
         defence: name.
         attack: name.
-        epsilon: of one release at the audit's δ; None without noise.
+        epsilon: of all that a victim sends, at the audit's δ: one release, or one for each query of a server that asks
+            again; None without noise.
         refused: why the attack returned nothing; None when it did.
         psnr: of every record, dB.
         ssim: of every record; empty when the records are no images.
@@ -134,11 +135,13 @@ class FacedServer(BaseModel):
         name: in the registry.
         findings: structure made to leak; empty where the scanner saw none.
         not_seen: what the scanner cannot see.
+        queries: gradients that it asks of each client, at most.
     """
 
     name: str
     findings: list[Finding]
     not_seen: list[Unchecked]
+    queries: int = Field(default=1, ge=1)
 
 
 class GradientResult(BaseModel):

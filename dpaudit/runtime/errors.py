@@ -40,3 +40,13 @@ def one_line(error: BaseException) -> str:
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__)[:300]
+
+
+def cause(error: BaseException) -> str:
+    """What was raised in one line: its type and the first line of its message; of an `AuditFailed` the line alone.
+
+    >>> cause(KeyError("loss")), cause(AuditFailed("the weights are not finite\\nat step 3"))
+    ("KeyError: 'loss'", 'the weights are not finite')
+    """
+    line = str(error).strip().partition("\n")[0]
+    return line if isinstance(error, AuditFailed) and line else f"{type(error).__name__}: {line}"

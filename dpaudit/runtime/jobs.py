@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from dpaudit.runtime import check
-from dpaudit.runtime.errors import AuditFailed, InputError, MissingDependency, SchedulerLost
+from dpaudit.runtime.errors import AuditFailed, InputError, MissingDependency, SchedulerLost, cause
 from dpaudit.runtime.machine import free_memory, idle_seconds
 
 T = TypeVar("T")
@@ -52,7 +52,7 @@ class Failure:
     def of(cls, error: BaseException) -> "Failure":
         """Of what was raised."""
         text = "".join(traceback.format_exception(error))
-        return cls(_one_line(error), text, isinstance(error, AuditFailed))
+        return cls(cause(error), text, isinstance(error, AuditFailed))
 
 
 class WorkerTraceback(Exception):
@@ -274,7 +274,7 @@ def client(address: str) -> AbstractContextManager[Any]:
     except (OSError, ValueError) as error:
         if address in _answered:
             raise SchedulerLost(f"the Dask scheduler at {address} was lost") from error
-        raise InputError(f"no Dask scheduler answers at {address}: {_one_line(error)}") from error
+        raise InputError(f"no Dask scheduler answers at {address}: {cause(error)}") from error
     _answered.add(address)
     return made
 
@@ -327,11 +327,6 @@ def _threads_of_worker() -> int | None:
         return int(get_worker().state.nthreads)
     except ValueError:
         return None
-
-
-def _one_line(error: BaseException) -> str:
-    text = str(error).strip().partition("\n")[0]
-    return text if isinstance(error, AuditFailed) and text else f"{type(error).__name__}: {text}"
 
 
 def _dask_backend(cluster: Any) -> Any:

@@ -95,6 +95,7 @@ KINDS: Mapping[str, Mapping[str, str]] = {
     },
     "servers": {
         "batch-norm": "dpaudit.attacks.gradient.servers.batch_norm:BatchNorm",
+        "feature-fishing": "dpaudit.attacks.gradient.servers.feature_fishing:FeatureFishing",
         "fishing": "dpaudit.attacks.gradient.servers.fishing:Fishing",
         "honest": "dpaudit.attacks.gradient.servers.honest:Honest",
         "imprint": "dpaudit.attacks.gradient.servers.imprint:Imprint",

@@ -16,9 +16,10 @@ import numpy as np
 
 from dpaudit import __version__
 from dpaudit.accounting.gaussian import gaussian_mu
-from dpaudit.bounds.default import HELD_OUT, BoundDesign, default_bound
-from dpaudit.bounds.power import PERFECT_MU, planned_as, visible
-from dpaudit.bounds.power_methods import HeldOutGuesses, HeldOutThreshold, Hypothesis, Planned
+from dpaudit.bounds.default import BoundDesign, default_bound
+from dpaudit.bounds.power import PERFECT_MU, planned_as, planned_runs, visible
+from dpaudit.bounds.power_methods import HeldOutGuesses, Planned
+from dpaudit.bounds.threshold_power import Hypothesis
 from dpaudit.data.member_choice import Coins, RandomSplit
 from dpaudit.runtime import check
 from dpaudit.runtime.check import BoolArray
@@ -175,7 +176,7 @@ def _cell(
     members = [_members(choice, share, trials, rng) for _ in range(audits)]
     test = Hypothesis(claimed, DELTA, 1 - CONFIDENCE)
     if design == "many-runs":  # trials are counted before a part of them is held out
-        planned: Planned | None = HeldOutThreshold(HELD_OUT, member_share=share)
+        planned: Planned | None = planned_runs(share)
         typical = trials
     else:
         # Which procedure runs, and on how many fair coins, is asked of a bound on scores that say nothing.

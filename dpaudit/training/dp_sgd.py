@@ -253,6 +253,11 @@ class DpSgd:
 
         return [self._model(network, one(i), int(size), dataset.task) for i, size in enumerate(sizes)]
 
+    def initial_weights(self, dataset: Dataset, *, seed: int) -> list[npt.NDArray[np.float32]]:
+        """Random weights that a model of this seed starts from, in the order of ``train_many``'s ``start``."""
+        network = self.network(dataset)
+        return network.merged(network.initial(seed=FAMILY, models=[seed]), 0)
+
     def measure(self, records: Dataset, *, along_gradients: bool) -> "StepMeasure":
         """What an attacker who sees a step learns of some records (`dpaudit.training.engine_scores`)."""
         from dpaudit.training.engine_scores import measure_steps

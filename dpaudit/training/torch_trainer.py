@@ -12,6 +12,7 @@ from typing_extensions import Self
 
 from dpaudit.data.dataset import Dataset
 from dpaudit.runtime.check import BoolArray
+from dpaudit.runtime.pytorch import torch_module
 from dpaudit.training.capabilities import checked_epoch
 from dpaudit.training.named_function import digest_function, name_function
 from dpaudit.training.torch_network import NetworkOf, build_network, loss_of, restored
@@ -57,6 +58,13 @@ class TorchTrainer(ABC):
         own = [None] * len(seeds) if start is None else list(start)
         rows = zip(included, seeds, own, strict=True)
         return [self.trained(dataset, row, seed=seed, start=first, watch=watch) for row, seed, first in rows]
+
+    def initial_weights(self, dataset: Dataset, *, seed: int) -> list[npt.NDArray[np.float32]]:
+        """Random weights that a model of this seed starts from, in the order of ``train_many``'s ``start``."""
+        torch = torch_module()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed % 2**63)
+            return [value.cpu().numpy() for value in build_network(self.network, dataset).state_dict().values()]
 
     def measure(self, records: Dataset, *, along_gradients: bool) -> StepMeasure:
         """What an attacker who sees a step learns of some records (`dpaudit.training.torch_scores`)."""

@@ -34,6 +34,10 @@ class WatchedTrainer(Trainer, Protocol):
         """Train one model per row of ``included``, from given weights where there are any."""
         ...
 
+    def initial_weights(self, dataset: Dataset, *, seed: int) -> list[npt.NDArray[np.float32]]:
+        """Random weights that a model can start from, in the order of ``start``."""
+        ...
+
     def measure(self, records: Dataset, *, along_gradients: bool) -> StepMeasure:
         """How records are scored by a step: along their gradients, or by how far they are believed after it."""
         ...

@@ -8,11 +8,11 @@ import pytest
 from dpaudit.bounds.choosing import Fixed, FixedGuesses, HeldOut, SeveralSplits, Union, UnionGuesses
 from dpaudit.bounds.clopper_pearson import ClopperPearson, clopper_pearson
 from dpaudit.bounds.conditional import Conditional
-from dpaudit.bounds.default import named_bound
+from dpaudit.bounds.default import default_bound, named_bound
 from dpaudit.bounds.lower_bound import LowerBound
 from dpaudit.bounds.one_run import OneRun, one_run
 from dpaudit.bounds.trial_counts import count_outcomes, guess, running_median
-from dpaudit.data.member_choice import Coins
+from dpaudit.data.member_choice import Coins, RandomSplit
 from dpaudit.runtime.errors import InputError
 from dpaudit.scores.scores import Scores
 
@@ -112,6 +112,19 @@ def test_several_splits_raise_the_bounds_that_are_low() -> None:
         found.append([_bound(OneRun(each), scores).epsilon for each in (HeldOut(seed), SeveralSplits(seed))])
     one, several = np.quantile(found, 0.2, axis=0)
     assert several > 1.05 * one
+
+
+@pytest.mark.parametrize(("members", "others", "kind"), [(50, 50, "several-splits"), (500, 49, "held-out")])
+def test_the_number_of_trainings_decides_how_often_a_part_is_held_out(members: int, others: int, kind: str) -> None:
+    """Several splits from 50 trainings a side, whatever the scores; by name too, for every bound with a selection."""
+    rng = np.random.default_rng(members)
+    for scores in (
+        Scores(np.ones(members), np.zeros(others)),
+        Scores(rng.normal(size=members), rng.normal(size=others)),
+    ):
+        assert _bound(default_bound("many-runs", RandomSplit(), seed=0), scores).procedure.kind == kind
+        for name in ("clopper-pearson", "conditional", "whole-curve"):
+            assert _bound(named_bound(name, {}, "many-runs", RandomSplit(), seed=0), scores).procedure.kind == kind
 
 
 def test_a_plan_can_ask_for_several_splits() -> None:

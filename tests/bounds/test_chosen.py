@@ -208,7 +208,7 @@ def test_a_bound_says_how_members_were_chosen() -> None:
     assert split.procedure == Procedure("held-out", (HELD_OUT,), split=True)
     runs = default_bound("many-runs", RandomSplit(), seed=1)(scores, **RECORD)
     assert runs.adjacency == "add-remove"
-    assert replace(runs.procedure, member_share=0.5) == Procedure("held-out", (0.3,))
+    assert replace(runs.procedure, member_share=0.5) == Procedure("several-splits", (7, 0.2))
     assert runs.procedure.member_share == pytest.approx(5 / 6, abs=0.05)
     assert Conditional(Fixed(0.7), RandomSplit())(scores, **RECORD).adjacency == "add-remove"
 

@@ -22,6 +22,9 @@ def softmax_loss(outputs: Any, targets: Any) -> Any:
     return per_example_loss("multiclass", outputs, targets)
 
 
+TAKE_TOKENS = ("embedding", "positions")  # by name, so that collecting the tests builds no network
+
+
 def takes_tokens(model: Any) -> bool:
     return any(isinstance(layer, TOKENS) for layer in model.layers)
 
@@ -81,7 +84,7 @@ def test_norms_equal_the_jacobian(name: str) -> None:
         (name, bad)
         for bad in (np.nan, np.inf, 3e38)
         for name in MODELS
-        if not takes_tokens(MODELS[name]()) and (np.isnan(bad) or name not in MADE_OF_PARTS)
+        if name not in TAKE_TOKENS and (np.isnan(bad) or name not in MADE_OF_PARTS)
     ],
 )
 def test_an_example_without_a_finite_gradient_counts_as_zero(name: str, bad: float) -> None:

@@ -1,8 +1,8 @@
 """An inspection keeps its time: by a clock that each call of the mechanism moves on."""
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,10 +18,10 @@ CALLS_OF_ONE_PIECE = 12  # six for each of two neighbouring batches
 
 
 @pytest.fixture
-def slow(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Inspection, float]]:
+def slow(monkeypatch: pytest.MonkeyPatch, inspection_clock: SimpleNamespace) -> Callable[..., tuple[Inspection, float]]:
     """Inspects DP-SGD whose calls take a second each, and says how many seconds it took."""
     now = [0.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(inspection_clock, "monotonic", lambda: now[0])
 
     def inspected(budget: float, *, resets: bool, **parts: Any) -> tuple[Inspection, float]:
         private = BreakableDpSgd(seed=3, **parts)

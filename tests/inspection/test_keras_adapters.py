@@ -46,24 +46,31 @@ def functional(layers, kind=None, **registry):
     return kind(2.0, 1.0, use_xla=False, inputs=start, outputs=last(start), **registry)
 
 
-@pytest.mark.parametrize("build", [sequential, functional])
-@pytest.mark.parametrize("registered", [False, True])
+@pytest.mark.parametrize(
+    ("build", "registered"),
+    [  # each kind of model and each path of clipping; the slow lane has the other two pairs
+        (sequential, True),
+        (functional, False),
+        pytest.param(sequential, False, marks=pytest.mark.slow),
+        pytest.param(functional, True, marks=pytest.mark.slow),
+    ],
+)
 def test_a_right_model_has_no_violation(build, registered):
     """Its noise is measured at what it states, on the path of fast clipping too."""
     # Of fewer calls the largest move of an example is read too large.
     found = inspected(build, registered=registered, effort=1.0)
     assert found.violations == ()
-    assert found.noise_multiplier == pytest.approx(1.0, rel=0.25)
+    assert found.noise_multiplier == pytest.approx(1.0, rel=0.1)
 
 
 @pytest.mark.parametrize("optimizer", ["right", "right_vectorized"])
 def test_tensorflow_privacys_optimizers_let_nan_pass(optimizer):
-    """NaN, infinite and overflowing gradients: they release NaN."""
+    """NaN, infinite and overflowing gradients: they release NaN, and nothing else is found in them."""
     from dpaudit.self_test.faults import tf_privacy
 
     theirs = tf_privacy.mechanism(getattr(tf_privacy, optimizer), seed=1)
     found = inspect_mechanism(theirs, tf_privacy.STATED, seed=1, effort=0.1)
-    assert [finding.severity for finding in found.findings if finding.check == "non-finite gradient"] == ["warning"]
+    assert [(finding.check, finding.severity) for finding in found.findings] == [("non-finite gradient", "warning")]
 
 
 def test_the_engine_counts_nan_as_zero():
@@ -78,7 +85,7 @@ def test_less_noise_in_a_dp_sequential_is_seen():
     """Half of the noise it states."""
     found = inspected(lambda layers: sequential(layers, noise_multiplier=0.5))
     assert "noise" in {finding.check for finding in found.violations}
-    assert found.noise_multiplier == pytest.approx(0.5, rel=0.25)
+    assert found.noise_multiplier == pytest.approx(0.5, rel=0.1)
 
 
 def test_a_dp_model_that_leaves_out_the_noise_is_seen():

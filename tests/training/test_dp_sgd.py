@@ -87,7 +87,9 @@ def test_from_a_plan() -> None:
 @pytest.mark.tf
 @pytest.mark.parametrize("clip", [1.0, None])
 def test_a_model_alone_is_the_model_of_a_stack(clip: float | None) -> None:
-    """``train_many`` and single calls with the same seeds give the same models, also when sizes differ."""
+    """``train_many`` and single calls with the same seeds give the same models, also when sizes differ or the start
+    that the seed draws is given.
+    """
     data = digits().take(np.arange(301))
     masks = complementary_pairs(4, 301, seed=1)
     trainer = DpSgd(Mlp((8,)), clip, 0.5 if clip else 0.0, epochs=2, batch_size=30, compiled=False)
@@ -96,6 +98,8 @@ def test_a_model_alone_is_the_model_of_a_stack(clip: float | None) -> None:
         one = trainer(data, masks[i], seed=5 + i)
         np.testing.assert_allclose(one.predict(data.features), many[i].predict(data.features), atol=1e-4)
         assert one.mechanism == many[i].mechanism == trainer.mechanism(int(masks[i].sum()))
+    given = trainer.train_many(data, masks[:1], seeds=[5], start=[trainer.initial_weights(data, seed=5)])[0]
+    np.testing.assert_allclose(given.predict(data.features), many[0].predict(data.features), atol=1e-4)
     restored = trainer.restore(many[1].weights, data)
     np.testing.assert_allclose(restored.predict(data.features), many[1].predict(data.features), atol=1e-4)
 

@@ -126,7 +126,9 @@ def test_scores_are_products_with_clipped_gradients(trainer: Any) -> None:
 
 
 def test_a_start_is_taken_and_a_plain_twin_exists() -> None:
-    """Weights of another network are refused; the twin without privacy trains the same network."""
+    """Weights of another network are refused; the twin without privacy trains the same network; a model's own start is
+    the one of its seed.
+    """
     trainer = Opacus(f"{HERE}:mlp", 1.0, 0.0, epochs=1, batch_size=20, learning_rate=1e-9)
     data, everyone = line(), np.ones((1, 60), bool)
     start = [value for _, value in sorted(trainer.without_privacy()(data, everyone[0], seed=3).weights.items())]
@@ -135,6 +137,9 @@ def test_a_start_is_taken_and_a_plain_twin_exists() -> None:
         np.testing.assert_allclose(again.weights[own], given, atol=1e-6)
     with pytest.raises(InputError, match="do not fit the network"):
         trainer.train_many(data, everyone, seeds=[4], start=[start[1:]])
+    drawn = trainer.train_many(data, everyone, seeds=[5])[0]
+    for own, given in zip(sorted(drawn.weights), trainer.initial_weights(data, seed=5), strict=True):
+        np.testing.assert_allclose(drawn.weights[own], given, atol=1e-6)
     assert isinstance(watched(Function(lambda *_, **__: None), data), Skipped)
     assert watched(trainer, data) is trainer
 

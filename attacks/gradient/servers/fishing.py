@@ -13,7 +13,7 @@ import numpy as np
 from dpaudit.attacks.gradient.linear_layer import dense_layers
 from dpaudit.attacks.gradient.view import Arrays
 from dpaudit.runtime import check
-from dpaudit.runtime.check import FloatArray
+from dpaudit.runtime.check import BoolArray, FloatArray
 from dpaudit.runtime.errors import InputError
 
 
@@ -35,13 +35,26 @@ class Fishing:
 
     def __call__(self, model: Any, auxiliary: FloatArray) -> Arrays:
         """Weights with such a head."""
-        weights = [np.array(each) for each in model.get_weights()]
-        layers = dense_layers(tuple(weights))
-        if not layers or layers[-1].bias != len(weights) - 1:
-            raise InputError("gradient.server: 'fishing' needs an architecture that ends in a dense layer with a bias.")
-        kernel, bias = (weights[place] for place in layers[-1])
-        if not self.target < bias.size or bias.size < 2:
-            raise InputError(f"gradient.server: target must be one of the {bias.size} classes, got {self.target}.")
-        others = np.arange(bias.size) != self.target
-        kernel[:, others], bias[others] = 0.0, self.bias
+        weights, others = silenced_head(model, self.target, "fishing")
+        weights[-1][others] = self.bias
         return tuple(weights)
+
+
+def silenced_head(model: Any, target: int, server: str) -> tuple[list[FloatArray], BoolArray]:
+    """A model's weights without the head's other columns, and which classes these are, (classes,).
+
+    Args:
+        model: a Keras model that ends in a dense layer with a bias.
+        target: the class that keeps its column.
+        server: its name in the registry, for the messages.
+    """
+    weights = [np.array(each) for each in model.get_weights()]
+    layers = dense_layers(tuple(weights))
+    if not layers or layers[-1].bias != len(weights) - 1:
+        raise InputError(f"gradient.server: {server!r} needs an architecture that ends in a dense layer with a bias.")
+    classes = weights[-1].size
+    if not target < classes or classes < 2:
+        raise InputError(f"gradient.server: target must be one of the {classes} classes, got {target}.")
+    others = np.arange(classes) != target
+    weights[-2][:, others] = 0.0
+    return weights, others

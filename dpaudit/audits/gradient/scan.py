@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from dpaudit.attacks.gradient.scanner import NOT_SEEN, scan
 from dpaudit.audits.gradient.stage import stage_of
 from dpaudit.audits.gradient.stage_inputs import StageInputs
-from dpaudit.audits.gradient.texts import text_stage_of
+from dpaudit.audits.gradient.texts import TextStage, text_stage_of
 from dpaudit.results.gradient import FacedServer
 
 
@@ -25,6 +25,7 @@ class Scan:
 
     def __call__(self) -> Scanned:
         """The findings."""
-        victims = (text_stage_of if self.texts else stage_of)(self.given).victims
-        name = self.given.settings.server.name
-        return Scanned(FacedServer(name=name, findings=list(scan(victims.weights)), not_seen=list(NOT_SEEN)))
+        stage = (text_stage_of if self.texts else stage_of)(self.given)
+        name, queries = self.given.settings.server.name, 1 if isinstance(stage, TextStage) else stage.asks
+        found = list(scan(stage.victims.weights))
+        return Scanned(FacedServer(name=name, findings=found, not_seen=list(NOT_SEEN), queries=queries))

@@ -13,6 +13,7 @@ from dpaudit.attacks.gradient.table_columns import EncodedColumns
 from dpaudit.attacks.gradient.view import Arrays, GradientView, Reconstruction
 from dpaudit.audits.architecture import ArchitectureSettings
 from dpaudit.audits.by_name import ByName, as_table
+from dpaudit.audits.gradient.questions import AsksAgain
 from dpaudit.audits.plan_tables import is_changed
 from dpaudit.runtime import plugins as registry
 from dpaudit.runtime.errors import InputError
@@ -148,8 +149,9 @@ class GradientSettings(BaseModel):
             ``spear``, for tables ``tableak``, for texts ``bag-of-words`` and ``dager``, each with its parameters
             beside it.
         server: who sends the model: ``honest``, or one that makes it leak, with its parameters beside the name:
-            ``imprint`` (for the attack ``imprint``), ``trap-weights`` or ``fishing`` (for ``dense``). It holds the
-            records of the population. The result says what a client that scans the weights finds.
+            ``imprint`` (for the attack ``imprint``), ``trap-weights``, ``fishing`` or ``feature-fishing`` (for
+            ``dense``). It holds the records of the population. The result says what a client that scans the weights
+            finds.
         victims: independent victims per scenario.
         decoys: records a victim's first record is hidden among; texts are compared word for word instead.
         utility_steps: rounds of training with the same defence, to see what it costs; 0 leaves it out.
@@ -189,7 +191,12 @@ class GradientSettings(BaseModel):
             if isinstance(attack.build(model=None, seed=0), TextAttack) is not texts:
                 why = "takes no texts; use 'bag-of-words' or 'dager'" if texts else "reads texts, and the data are none"
                 raise InputError(f"gradient.attacks: {attack.name!r} {why}.")
-        self.server.build(seed=0)
+        server = self.server.build(seed=0)
+        sent = [under_defence(scenario, chosen) for scenario in self.scenario for chosen in self.defence]
+        if isinstance(server, AsksAgain) and any(each.epochs for each in sent):
+            raise InputError(
+                f"gradient.server: {self.server.name!r} compares gradients of the same records; leave epochs out."
+            )
         if texts and self.server.name != "honest":
             raise InputError(f"gradient.server: {self.server.name!r} plants nothing for texts; leave server out.")
         if texts and is_changed(self, "decoys"):

@@ -1,18 +1,18 @@
 """One cell of the gradient experiment: victims send what a scenario and a defence say, and an attack inverts it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from dpaudit.accounting.claim import FULL_BATCH, GaussianSteps
 from dpaudit.accounting.mechanism import epsilon, trade_off
 from dpaudit.attacks.gradient.baselines import decoy_test, floors, prior_rows
 from dpaudit.attacks.gradient.label_recovery import LabelCounts, SingleLabel
 from dpaudit.attacks.gradient.metrics import Fidelity, column_accuracy, fidelity, label_accuracy, label_chance, overlap
 from dpaudit.attacks.gradient.table_columns import EncodedColumns
-from dpaudit.attacks.gradient.view import BatchGradient, ClientUpdate, Reconstruction
+from dpaudit.attacks.gradient.view import Reconstruction
+from dpaudit.audits.gradient.questions import AsksAgain, View, attacked, questioned
 from dpaudit.audits.gradient.settings import (
     DefenceSettings,
     ForSomeModels,
@@ -28,7 +28,6 @@ from dpaudit.results.gradient import DefenceCost, GradientCell
 from dpaudit.runtime.check import FloatArray, IntArray
 from dpaudit.runtime.errors import AuditFailed, InputError
 
-View = BatchGradient | ClientUpdate
 TOLERATED = 0.319  # standard deviations within which a number counts as right, as Vero et al. (2023) count
 
 
@@ -83,7 +82,7 @@ def stage_of(given: StageInputs) -> "Stage":
 
 
 @lru_cache(maxsize=1)
-def _views(given: StageInputs, sent: Scenario, chosen: DefenceSettings) -> "list[View]":
+def _views(given: StageInputs, sent: Scenario, chosen: DefenceSettings) -> "list[list[View]]":
     """Kept for the next attack on the same."""
     stage = stage_of(given)
     return stage.views(sent, chosen, *stage.records(sent))
@@ -108,8 +107,9 @@ class Stage:
         self.auxiliary_labels = population.classes
         self.columns = EncodedColumns.of(self.dataset.columns, self.auxiliary) if self.dataset.columns else None
         self.initial = self.victims.weights
-        server = self.settings.server.build(seed=given.seed_for("server"))
-        self.victims.model.set_weights(server(self.victims.model, self.auxiliary))
+        self.server = self.settings.server.build(seed=given.seed_for("server"))
+        self.asks = self.server.queries if isinstance(self.server, AsksAgain) else 1
+        self.victims.model.set_weights(self.server(self.victims.model, self.auxiliary))
         self.attacks = {item.name: self._attack(item) for item in self.settings.attacks}
 
     def _attack(self, item: GradientAttackSettings) -> GradientAttack:
@@ -122,36 +122,35 @@ class Stage:
         """Records and labels of a scenario's victims."""
         return draw_victims(self.dataset, scenario, self.settings.victims, seed=self.given.seed_for(scenario.name))
 
-    def views(self, scenario: Scenario, chosen: DefenceSettings, truth: FloatArray, labels: IntArray) -> list[View]:
-        """What each victim sends."""
+    def views(
+        self, scenario: Scenario, chosen: DefenceSettings, truth: FloatArray, labels: IntArray
+    ) -> list[list[View]]:
+        """What each victim sends: one gradient or update, or what a server that asks again gets apart."""
         from dpaudit.attacks.gradient.observed_gradient import batch_gradient, fedavg_update
 
         defence = chosen.build(self.given.delta)
         knows: Any = ("labels",) if scenario.knows_labels else ()
-        found: list[View] = []
+        found: list[list[View]] = []
         for v in range(len(truth)):
             seed = self.given.seed_for(scenario.name, chosen.name, v)
-            if scenario.epochs == 0:
-                found.append(
-                    batch_gradient(
-                        self.victims, truth[v], labels[v], box=self.box, defence=defence, knows=knows, seed=seed
-                    )
-                )
+            of_one = (self.victims, truth[v], labels[v])
+            if isinstance(self.server, AsksAgain):
+                rng = np.random.default_rng(seed)
+                found.append(questioned(self.server, *of_one, box=self.box, defence=defence, rng=rng))
+            elif scenario.epochs == 0:
+                found.append([batch_gradient(*of_one, box=self.box, defence=defence, knows=knows, seed=seed)])
             else:
-                found.append(
-                    fedavg_update(
-                        self.victims,
-                        truth[v],
-                        labels[v],
-                        learning_rate=scenario.learning_rate,
-                        epochs=scenario.epochs,
-                        local_batch=min(scenario.local_batch or scenario.batch, scenario.batch),
-                        box=self.box,
-                        defence=defence,
-                        knows=knows,
-                        seed=seed,
-                    )
+                update = fedavg_update(
+                    *of_one,
+                    learning_rate=scenario.learning_rate,
+                    epochs=scenario.epochs,
+                    local_batch=min(scenario.local_batch or scenario.batch, scenario.batch),
+                    box=self.box,
+                    defence=defence,
+                    knows=knows,
+                    seed=seed,
                 )
+                found.append([update])
         return found
 
     def cell(
@@ -159,7 +158,7 @@ class Stage:
         scenario: Scenario,
         chosen: DefenceSettings,
         name: str,
-        views: list[View],
+        views: list[list[View]],
         truth: FloatArray,
         labels: IntArray,
     ) -> tuple[GradientCell, FloatArray | None]:
@@ -167,7 +166,7 @@ class Stage:
         prior = self.auxiliary.mean(0)
         refused = None
         try:
-            found = list(self.attacks[name].together(views))
+            found = attacked(self.attacks[name].together, views, truth.shape[2:])
         except AuditFailed as error:  # an exact attack says when its answer would not be exact
             refused, found = str(error), [Reconstruction(np.empty((0, *truth.shape[2:])))] * len(views)
         measured = [fidelity(f, t, prior=prior, box=self.box) for f, t in zip(found, truth, strict=True)]
@@ -178,13 +177,14 @@ class Stage:
         firsts = np.stack([m.matched[0] for m in measured])
         decoys = self._decoys(scenario, len(truth))
         test = decoy_test(_guesses(found, measured, self.box), truth[:, 0], decoys)
-        mechanism = chosen.build(self.given.delta).mechanism
-        verdict = None
+        release, verdict = chosen.build(self.given.delta).mechanism, None
+        mechanism = None if release is None else replace(release, steps=self.asks)
         if mechanism is not None:
-            claimed = trade_off(GaussianSteps(mechanism.noise_multiplier, 1, FULL_BATCH), adjacency="add-remove")
+            claimed = trade_off(mechanism, adjacency="add-remove")
             result = Successes(test.identified, test.records, test.kappa)
             verdict = judge_reconstruction(result, claimed, confidence=self.given.confidence)
-        restored = None if scenario.knows_labels else self._labels_restored(views, labels)
+        given = scenario.knows_labels or self.asks > 1  # such a server aims at a class
+        restored = None if given else self._labels_restored([each for (each,) in views], labels)
         cell = GradientCell(
             scenario=scenario.name,
             defence=chosen.name,

@@ -107,7 +107,7 @@ def audit_many_runs(settings: LadderSettings, audit: Audit, subject: Subject) ->
     if reason is not None:
         return reason
     canaried = _with_canaries(settings, audit, subject, 1)
-    start = _worst_case(audit, subject) if settings.start == "worst-case" else None
+    start = None if settings.start == "random" else _start(settings, audit, subject)
     if isinstance(start, Skipped):
         return start
     coins = fair_coins(settings.runs, seed=audit.seed_for("many coins", subject.name))
@@ -273,14 +273,19 @@ def _against_references(
     return attack(signals)
 
 
-def _worst_case(audit: Audit, subject: Subject) -> list[npt.NDArray[np.float32]] | Skipped:
-    """Weights of the same network trained without DP on the population; why there are none for other trainers."""
+def _start(settings: LadderSettings, audit: Audit, subject: Subject) -> list[npt.NDArray[np.float32]] | Skipped:
+    """Weights that every run starts from; why there are none for other trainers.
+
+    They are random (``shared``), or of the same network trained without DP on the population (``worst-case``).
+    """
     trainer = watched(subject.trainer, audit.dataset)
     if isinstance(trainer, Skipped):
         return Skipped(
-            f"a {type(subject.trainer).__name__} trainer cannot be started from a worst-case initialisation, because "
-            f"{trainer.reason}"
+            f"a {type(subject.trainer).__name__} trainer cannot be started from a {settings.start} initialisation, "
+            f"because {trainer.reason}"
         )
+    if settings.start == "shared":
+        return trainer.initial_weights(audit.dataset, seed=audit.seed_for("shared start", subject.name))
     everyone = np.ones(len(audit.population), bool)
     name = f"worst case for {subject.name}"
     wanted = {name: Wanted(trainer.without_privacy(), everyone, audit.seed_for("worst case", subject.name))}

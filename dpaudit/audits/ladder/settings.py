@@ -45,8 +45,9 @@ class LadderSettings(BaseModel):
 
     ``observe`` is what the attack sees: the ``final`` model, or ``all-steps``. With ``start`` ``worst-case`` the runs
     of rung 4 start from a model trained on the population, where ordinary records have small gradients
-    (`Annamalai and De Cristofaro (2024) <https://arxiv.org/abs/2405.14106>`_). With ``stop_early`` rung 4 stops as
-    soon as the claim is contradicted.
+    (`Annamalai and De Cristofaro (2024) <https://arxiv.org/abs/2405.14106>`_); with ``shared`` all start from the same
+    random weights, which DP allows an attacker to know (their average case). With ``stop_early`` rung 4 stops as soon
+    as the claim is contradicted.
 
     With ``budget``, such as ``2m``, the rungs, steps, canaries and runs given here are reduced to what fits into that
     time, counted from the start of the audit.
@@ -66,7 +67,7 @@ class LadderSettings(BaseModel):
     score: CanaryScore = "loss"
     references: int = Field(default=0, ge=0)
     observe: Literal["final", "all-steps"] = "final"
-    start: Literal["random", "worst-case"] = "random"
+    start: Literal["random", "shared", "worst-case"] = "random"
     stop_early: bool = False
     budget: str | None = None
 
@@ -104,7 +105,7 @@ class LadderSettings(BaseModel):
             raise ValueError("canary 'gradient' is for rung 3 and the score 'white-box'; leave out rung 4")
         if self.score == "decorrelated" and (self.observe != "all-steps" or 4 in self.rungs):
             raise ValueError("score 'decorrelated' is for rung 3 and needs observe = \"all-steps\"; leave out rung 4")
-        if 4 not in self.rungs and (self.start == "worst-case" or self.stop_early):
+        if 4 not in self.rungs and (self.start != "random" or self.stop_early):
             raise ValueError("start and stop_early are for rung 4, which is not among the rungs")
         return self
 

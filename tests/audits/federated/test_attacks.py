@@ -28,13 +28,14 @@ from dpaudit.scores.scores import Scores
 from dpaudit.training.federated.aggregation import Distributed, FixedClip, LocalNoise, Tree
 from dpaudit.training.federated.participation import OncePerEpoch, PoissonClients
 from dpaudit.training.federated.trainer import Federated
+from dpaudit.training.trainer import TrainedModel
 from tests.audits.federated.federations import federation, small_audit
 
 
 def audited(trainer: Federated, claim: Claim | None = None) -> Audit:
-    """The small audit with one model trained by this trainer."""
+    """The small audit with one model of this trainer, untrained: these audits ask its federations, not the model."""
     audit = small_audit()
-    model = trainer(audit.dataset, audit.member, seed=1)
+    model = TrainedModel(lambda features: np.zeros((len(features), 10)), {}, trainer.mechanism(len(audit.dataset)))
     return replace(audit, subjects=(Subject("model", trainer, model, claim),))
 
 

@@ -176,7 +176,7 @@ def test_many_runs_stop_when_the_claim_is_refuted(tmp_path):
 def test_what_cannot_be_watched_is_said(tmp_path):
     """A function shows no steps and takes no initialisation."""
     audit = audit_of(Function(memoriser), tmp_path)
-    for changes in ({"rungs": [3], "score": "white-box"}, {"rungs": [4], "start": "worst-case"}):
+    for changes in ({"rungs": [3], "score": "white-box"}, {"rungs": [4], "start": "shared"}):
         outcome = audit_ladder(LadderSettings(**changes), audit)
         assert "Function trainer cannot be" in outcome.rungs[0].skipped
         assert outcome.rungs[0].bound is None
@@ -235,15 +235,32 @@ def test_gradient_canaries_bound_one_run(tmp_path):
 
 
 @pytest.mark.tf
-@pytest.mark.parametrize("score", ["loss", "white-box"])
-def test_many_runs_from_a_worst_case_start(tmp_path, score):
+@pytest.mark.parametrize(("start", "score"), [("worst-case", "loss"), ("worst-case", "white-box"), ("shared", "loss")])
+def test_many_runs_from_one_start(tmp_path, start, score):
     """Without noise a blank canary shows in the final model of every run: 60 runs certify ε > 1."""
     from dpaudit.training.architecture import Mlp
     from dpaudit.training.dp_sgd import DpSgd
 
     trainer = DpSgd(Mlp(()), noise_multiplier=0.0, epochs=20, batch_size=100, learning_rate=0.05, compiled=False)
-    settings = LadderSettings(rungs=[4], runs=60, canary="blank", start="worst-case", score=score)
+    settings = LadderSettings(rungs=[4], runs=60, canary="blank", start=start, score=score)
     assert audit_ladder(settings, audit_of(trainer, tmp_path)).bounds("model")[0].epsilon > 1
+
+
+@pytest.mark.tf
+def test_a_shared_start_shows_a_canary_that_a_start_of_its_own_hides(tmp_path):
+    """A rare direction under little noise: random weights of its own for each run vary more than the canary moves them,
+    the same weights for all do not.
+    """
+    from dpaudit.training.architecture import Mlp
+    from dpaudit.training.dp_sgd import DpSgd
+
+    audit = audit_of(DpSgd(Mlp(()), 1.0, 0.1, 2, learning_rate=0.01, sampling="full", compiled=False), tmp_path)
+
+    def bound(start):
+        settings = LadderSettings(rungs=[4], runs=40, canary="clipbkd", start=start)
+        return audit_ladder(settings, audit).bounds("model")[0].epsilon
+
+    assert bound("shared") > 1 > bound("random")
 
 
 @pytest.mark.parametrize(

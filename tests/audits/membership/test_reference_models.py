@@ -244,7 +244,7 @@ def test_references_of_tensorflow_privacy_are_stacked() -> None:
 
 
 @pytest.mark.tf
-@pytest.mark.parametrize("optimizer", ["vectorized-sgd", "vectorized-adam"])
+@pytest.mark.parametrize("optimizer", ["vectorized-sgd", pytest.param("vectorized-adam", marks=pytest.mark.slow)])
 def test_stacked_references_are_like_tensorflow_privacys_models(optimizer: Any) -> None:
     """Mean losses on members and on others of 16 stacked and 6 of their models differ by less than four standard
     errors (a false alarm in about 1 of 5,000 for each of the four means), and by less than a tenth.

@@ -40,6 +40,12 @@ LATER = {
 }
 PLAIN = [fault for fault in FAULTS if fault.rung == 1 and not fault.tensorflow and fault.name not in HIDDEN | LATER]
 OF_OTHERS = {f"DP-SGD, {name}" for name in unusual.RIGHT}
+# Inspected in `test_keras_adapters.py`, which looks at each of their findings.
+OF_ADAPTERS = {
+    "DP-SGD of the stacked engine",
+    "TensorFlow Privacy DPKerasSGDOptimizer",
+    "TensorFlow Privacy VectorizedDPKerasSGDOptimizer",
+}
 PLAIN_RIGHT = [
     name
     for name, (inspect, tensorflow) in RIGHT.items()
@@ -79,7 +85,7 @@ def test_every_fault_is_caught_by_its_rung(report, plain):
 def test_every_fault_is_inspected_in_this_file_or_in_one_of_the_two_others():
     """What is left to the others is in the catalogue under that name."""
     assert {fault.name for fault in FAULTS} >= HIDDEN | LATER
-    assert set(RIGHT) >= OF_OTHERS
+    assert set(RIGHT) >= OF_OTHERS | OF_ADAPTERS
 
 
 @pytest.mark.parametrize("name", PLAIN_RIGHT)
@@ -157,7 +163,9 @@ def test_the_measured_noise_is_the_true_one(plain):
 
 
 @pytest.mark.tf
-@pytest.mark.parametrize("name", [name for name, (_, tensorflow) in RIGHT.items() if tensorflow])
+@pytest.mark.parametrize(
+    "name", [name for name, (_, tensorflow) in RIGHT.items() if tensorflow and name not in OF_ADAPTERS]
+)
 def test_a_right_optimizer_raises_no_alarm(name):
     """Level 1e-6; fixed seed. A NaN gradient is a warning: TensorFlow Privacy 0.9 lets it through as NaN."""
     assert inspected(RIGHT[name][0], 0).check == ""
