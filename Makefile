@@ -11,7 +11,7 @@ PYTEST := OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 .PHONY: help demo test test-fast test-slow test-browser test-cluster test-flower test-tff test-torch test-jax \
   test-transformers test-matrix test-gpu fuzz \
-  docs reference check format selftest faults bench bench-quick bench-attacks bench-bounds bench-federated bench-gradient \
+  docs reference check format selftest faults bench bench-quick bench-attacks bench-bounds bench-engine bench-federated bench-gradient \
   bench-ladder bench-scaling bench-training bench-faults clean
 
 help: ## this list
@@ -87,6 +87,9 @@ bench-attacks: $(STAMP) ## attacks beside the published loops
 
 bench-bounds: $(STAMP) ## bounds beside other auditors
 	$(BIN)/python benchmarks/bounds.py
+
+bench-engine: $(STAMP) ## the engine's programs beside each other and beside Keras, in CPU time (ten minutes)
+	TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -m benchmarks.engine
 
 bench-federated: $(STAMP) ## rounds per second beside a loop of fit and beside Flower, in an environment of its own
 	$(BIN)/python benchmarks/federated.py

@@ -53,7 +53,9 @@ def model(kind: str) -> Any:
     )
 
 
-def ours(kind: str, clients: int, rounds: int, *, private: bool) -> float:
+def ours(
+    kind: str, clients: int, rounds: int, *, private: bool, clock: Callable[[], float] = time.perf_counter
+) -> float:
     """Seconds per round of this package, compilation left out."""
     from dpaudit.engine.losses import per_example_loss
     from dpaudit.engine.network import Network
@@ -79,12 +81,12 @@ def ours(kind: str, clients: int, rounds: int, *, private: bool) -> float:
         rows=[np.split(np.arange(len(x)), clients)],
         loss=lambda outputs, truth: per_example_loss("multiclass", outputs, truth),
         seed=1,
-        progress=lambda _: ends.append(time.perf_counter()),
+        progress=lambda _: ends.append(clock()),
     )
     return (ends[-1] - ends[2]) / rounds
 
 
-def keras_loop(kind: str, clients: int, rounds: int) -> float:
+def keras_loop(kind: str, clients: int, rounds: int, *, clock: Callable[[], float] = time.perf_counter) -> float:
     """Seconds per round of the loop people write: set the weights, ``fit``, read the weights, average."""
     from dpaudit.runtime.tensorflow import keras
 
@@ -94,7 +96,7 @@ def keras_loop(kind: str, clients: int, rounds: int) -> float:
     local.compile(keras.optimizers.SGD(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     weights = local.get_weights()
     local.fit(x[parts[0]], y[parts[0]], batch_size=BATCH, epochs=1, verbose=0)
-    start = time.perf_counter()
+    start = clock()
     for _ in range(rounds):
         answers = []
         for part in parts:
@@ -102,7 +104,7 @@ def keras_loop(kind: str, clients: int, rounds: int) -> float:
             local.fit(x[part], y[part], batch_size=BATCH, epochs=1, verbose=0)
             answers.append(local.get_weights())
         weights = [np.mean(column, axis=0) for column in zip(*answers, strict=True)]
-    return (time.perf_counter() - start) / rounds
+    return (clock() - start) / rounds
 
 
 FLOWER_CODE = """

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from dpaudit.engine.conv_layers import Conv2D, ConvOfSteps, DepthwiseConv2D
-from dpaudit.engine.per_example_clipping import Contribution, kernel, materialised
+from dpaudit.engine.per_example_clipping import Contribution, kernel, materialised, position_sum
 from dpaudit.engine.recurrent_layers import Gru, Lstm
 from dpaudit.engine.sequence_layers import EinsumDense, Embedding, PositionTable
 from dpaudit.engine.shapes import affine, dynamic_shape, for_models, positions, require_settings
@@ -116,13 +116,21 @@ class Normalization:
 
     def contribution(self, a: Any, d: Any) -> Contribution:
         """Per-example gradients are as small as γ and β, so they are held."""
-        between = list(range(2, a.shape.rank - self.axes))
         per_example = []
         if self.scale:
-            per_example.append(tf.reduce_sum(d * a, axis=between))
+            per_example.append(self._summed(d * a))
         if self.center:
-            per_example.append(tf.reduce_sum(d, axis=between))
+            per_example.append(self._summed(d))
         return materialised(per_example)
+
+    def _summed(self, x: Any) -> Any:
+        """Over the axes between the examples and the normalised ones."""
+        first = x.shape.rank - self.axes
+        if first == 2:
+            return x
+        leading, own = [x.shape[0], tf.shape(x)[1]], x.shape[first:]
+        flat = tf.reshape(x, [*leading, x.shape[2:first].num_elements(), own.num_elements()])
+        return tf.reshape(position_sum(flat), [*leading, *own])
 
     def _aligned(self, weight: Any, x: Any) -> Any:
         ones = [1] * (x.shape.rank - 1 - self.axes)

@@ -47,7 +47,7 @@ def kernel(a: Any, d: Any, *, bias: bool) -> Contribution:
 def _kernel_direct(a: Any, d: Any, bias: bool) -> Contribution:
     per_example = [tf.matmul(d, a, transpose_a=True)]  # (m, b, o, k): half again as fast as its transpose
     if bias:
-        per_example.append(tf.reduce_sum(d, axis=2))
+        per_example.append(position_sum(d))
     sums = materialised(per_example)
 
     def weighted_sum(weights: Any) -> list[Any]:
@@ -99,6 +99,16 @@ def lookup(ids: Any, d: Any, *, rows: int) -> Contribution:
         return [tf.reshape(sums, [models, rows, d.shape[3]])]
 
     return Contribution(norms, weighted_sum)
+
+
+def position_sum(x: Any) -> Any:
+    """Σ over positions of x (m, b, p, k), shape (m, b, k).
+
+    It is a product with two rows of ones: a sum that XLA compiles adds up number after number, and computes its input
+    anew for every sum that reads it.
+    """
+    models, examples, count = x.shape[0], tf.shape(x)[1], x.shape[2]
+    return tf.matmul(tf.ones([models, examples, 2, count], x.dtype), x)[:, :, 0]
 
 
 def _square(x: Any) -> Any:

@@ -9,6 +9,7 @@ import time
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -83,3 +84,66 @@ def test_ctrl_c_is_neither_a_verdict_nor_half_a_file(tmp_path: Path, monkeypatch
     assert "interrupted" in errors
     assert not list(tmp_path.rglob("*.part"))
     assert not (tmp_path / "runs" / "my-audit" / "result.json").exists()
+
+
+NETWORKS = """
+schema = 1
+name = "networks"
+seed = 1
+[data]
+source = "sequences.npz"
+[architecture]
+kind = "keras-json"
+path = "norm.json"
+[[model]]
+name = "norm"
+trainer = "sgd"
+epochs = 1
+batch_size = 40
+[membership]
+attacks = ["loss"]
+references = 0
+"""
+PRIVATE = """
+[[model]]
+name = "{name}"
+trainer = "dp-sgd"
+epochs = 1
+batch_size = 40
+l2_norm_clip = 1.0
+noise_multiplier = 1.0
+architecture = {{ kind = "keras-json", path = "{name}.json" }}
+"""
+
+
+@pytest.mark.slow
+def test_networks_of_sequences_go_from_plan_to_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """LSTM, GRU and separable convolutions with DP, batch normalisation without; with DP it is refused in one line."""
+    from dpaudit.runtime.tensorflow import keras
+
+    monkeypatch.chdir(tmp_path)
+    rng, L = np.random.default_rng(0), keras.layers
+    np.savez("sequences.npz", features=rng.normal(size=(160, 6, 3)), labels=rng.integers(3, size=160))
+    layers = {
+        "norm": [L.Conv1D(4, 3), L.BatchNormalization(), L.Flatten()],
+        "lstm": [L.LSTM(4)],
+        "gru": [L.GRU(4)],
+        "separable": [L.SeparableConv1D(4, 3), L.GlobalMaxPooling1D()],
+    }
+    for name, own in layers.items():
+        network = keras.Sequential([keras.Input((6, 3)), *own, L.Dense(3)])
+        Path(f"{name}.json").write_text(network.to_json(), encoding="utf-8")
+    private = [PRIVATE.format(name=name) for name in layers]
+    Path("plan.toml").write_text(NETWORKS + "".join(private[1:]), encoding="utf-8")
+    done = CliRunner().invoke(app, ["run", "plan.toml", "--json", "--quiet"], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    attacked = {each["model"] for each in json.loads(done.stdout)["membership"]["attacks"]}
+    assert attacked == set(layers)
+    assert Path("runs/networks/report.html").stat().st_size > 10_000
+    Path("plan.toml").write_text(NETWORKS + private[0].replace('"norm"', '"dp"', 1), encoding="utf-8")
+    refused = subprocess.run(
+        [*COMMAND, "run", "plan.toml", "--out", "dp", "--quiet"], capture_output=True, text=True, check=False
+    )
+    assert refused.returncode == 2
+    assert refused.stderr.count("\n") == 1
+    assert "use GroupNormalization or LayerNormalization, freeze the layer" in refused.stderr

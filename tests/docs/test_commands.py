@@ -195,6 +195,7 @@ NOT_HERE = {
     "python -m benchmarks.memory --scores 2000000": "writes and scores 2 million rows; `dpaudit score` is typed here",
     "python -m benchmarks.memory --targets": "attacks a million records; test_larger_than_memory.py has a smaller pool",
     "make bench": PEERS,
+    "make bench-engine": "measures for minutes, and its figures are on the page",
     "make bench-federated": PEERS,
     "make bench-scaling": "measures for minutes; what it calls is `benchmarks/scaling.py`",
     "make bench-training": PEERS,

@@ -105,6 +105,14 @@ def test_a_cut_is_told_from_what_else_is_wrong_with_a_trace() -> None:
     assert "batches cut at a size that hardly one reaches" in [each.check for each in rarely.not_checked]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("largest", "times"), [(60, 20), (62, 8), (64, 0)])
+def test_how_rare_a_cut_may_be_and_be_found(largest: int, times: int) -> None:
+    """Of 20 trainings, 200 batches of 50 records in the mean: the figures of docs/ladder.md; fixed seeds."""
+    draw = partial(traces.cut, largest=largest)
+    assert sum("truncated batches" in found(draw, traces.TRACED, seed) for seed in range(20)) == times
+
+
 def test_those_drawn_most_have_the_epsilon_of_their_own_rate() -> None:
     """Four times the rate: the accountant's figure for 0.2, to the error of a rate seen in 100 x 50 coins (5 %)."""
     (figure,) = found(partial(traces.weighted, share=0.05, factor=4.0), traces.TRACED).values()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dpaudit.runtime.errors import InputError
+from dpaudit.runtime.errors import InputError, MissingDependency
 from tests.training.keras_3_layers import WORDS, models
 
 pytestmark = pytest.mark.tf
@@ -168,6 +168,27 @@ def test_every_layer_of_keras_3_predicts(tmp_path: Path, suffix: str) -> None:
     for name in models(import_module("keras")):
         if (name, suffix) != ("random brightness", ".h5"):
             of_keras_3(name, suffix, tmp_path)
+
+
+@pytest.mark.parametrize("installed", ["2.15.0", None])
+def test_keras_3_files_name_what_they_need_where_only_keras_2_is(
+    installed: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TensorFlow 2.15, which tensorflow-privacy pins, brings Keras 2.15: one line, before anything is loaded."""
+    from dpaudit.training.load_model import load_model
+
+    def version(name: str) -> str:
+        if installed is None:
+            raise metadata.PackageNotFoundError(name)
+        return installed
+
+    monkeypatch.setattr("dpaudit.training.load_model.metadata.version", version)
+    with zipfile.ZipFile(tmp_path / "m.keras", "w") as archive:
+        archive.writestr("config.json", json.dumps({"class_name": "Sequential", "config": {"layers": []}}))
+        archive.writestr("metadata.json", json.dumps({"keras_version": "3.15.1"}))
+    wanted = rf"m.keras was written by Keras 3.15.1.*TensorFlow 2.16 or later \(installed: {installed or 'none'}\)"
+    with pytest.raises(MissingDependency, match=wanted):
+        load_model(tmp_path / "m.keras")
 
 
 def ended(keras: Any, how: str) -> Any:
