@@ -43,6 +43,7 @@ from dpaudit.attacks.gradient.victims import Victims
 from dpaudit.attacks.gradient.view import BatchGradient
 from dpaudit.data.bundled import digits, mnist_5000
 from dpaudit.data.text import TextRoles, load_text
+from dpaudit.runtime.check import FloatArray
 from dpaudit.runtime.errors import AuditFailed
 from dpaudit.runtime.tensorflow import keras, tf
 from dpaudit.training.decoder import Decoder
@@ -89,7 +90,7 @@ def lenet(side: int, activation: str) -> Any:
     )
 
 
-def peer(job: dict[str, Any], views: list[Any], check: Any) -> tuple[np.ndarray, np.ndarray]:
+def peer(job: dict[str, Any], views: list[Any], check: Any) -> tuple[FloatArray, FloatArray]:
     """Reconstructions and seconds per victim of breaching."""
     with tempfile.TemporaryDirectory() as folder:
         path, out = Path(folder) / "job.npz", Path(folder) / "out.npz"
@@ -106,13 +107,13 @@ def peer(job: dict[str, Any], views: list[Any], check: Any) -> tuple[np.ndarray,
             return found["found"], found["seconds"]
 
 
-def scored(found: list[np.ndarray], truth: np.ndarray) -> float:
+def scored(found: list[FloatArray], truth: FloatArray) -> float:
     """Median over the victims of the mean PSNR of their records, matched by assignment."""
     values = [psnr(np.clip(f, 0, 1)[assignment(f, t)], t).mean() for f, t in zip(found, truth, strict=True)]
-    return statistics.median(values)
+    return float(statistics.median(values))
 
 
-def ratio(theirs: np.ndarray, ours: np.ndarray) -> dict[str, float]:
+def ratio(theirs: FloatArray, ours: FloatArray) -> dict[str, float]:
     """How many times as fast, from seconds per victim: medians, and the quartiles against each other."""
     fast, middle, slow = np.percentile(ours, (25, 50, 75))
     low, median, high = np.percentile(theirs, (25, 50, 75))

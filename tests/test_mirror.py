@@ -51,7 +51,7 @@ THROUGH = {
     ),
     "tests/audits/test_table_cost.py": "audits.federated.cost",
     "tests/cli/test_dry_run.py": "audits.membership.cost cli.options cli.output runtime.machine",
-    "tests/cli/test_init_table.py": "audits.plan_for_table data.look",
+    "tests/cli/test_init_table.py": "audits.plan_for_table",
     "tests/cli/test_export.py": "cli.export reports.export",
     "tests/cli/test_inspect.py": "cli.epsilon cli.inspect reports.inspection",
     "tests/cli/test_verify_command.py": "cli.verify",

@@ -18,7 +18,7 @@ from dpaudit.audits.membership.run import MembershipSettings
 from dpaudit.audits.plan import Plan
 from dpaudit.audits.prior import cost as prior
 from dpaudit.audits.run import find_code, prepare_audit
-from dpaudit.audits.table_cost import Planned, TableCost
+from dpaudit.audits.table_cost import Untrained, TableCost
 from dpaudit.audits.trace import cost as trace
 from dpaudit.audits.unlearning import cost as unlearning
 from dpaudit.runtime.jobs import PROCESS_BYTES, Workers
@@ -147,9 +147,9 @@ def predict_cost(
     return audit_cost(plan.trainers(), plan.membership, audit, start=begin, tables=_tables(plan))
 
 
-def _tables(plan: Plan) -> dict[str, Callable[[Planned], TableCost]]:
+def _tables(plan: Plan) -> dict[str, Callable[[Untrained], TableCost]]:
     """The tables of a plan beside ``[membership]``, each with what says its cost."""
-    costs: dict[str, Callable[[Any, Planned], TableCost]] = {
+    costs: dict[str, Callable[[Any, Untrained], TableCost]] = {
         "gradient": gradient.cost,
         "prior": prior.cost,
         "federated": federated.cost,
@@ -167,10 +167,10 @@ def audit_cost(
     audit: Audit,
     *,
     start: Took,
-    tables: dict[str, Callable[[Planned], TableCost]],
+    tables: dict[str, Callable[[Untrained], TableCost]],
 ) -> AuditCost:
     """Measure, or read from earlier measurements, what the parts take."""
-    planned = Planned(audit, trainers)
+    untrained = Untrained(audit, trainers)
     models, counted = {}, {}
     parts = 3 * len(trainers) + len(tables)
     with audit.progress.task("measuring what this plan takes on this machine", parts) as advance:
@@ -180,16 +180,16 @@ def audit_cost(
             attacks = Took() if settings is None else attack_time(settings, audit)
             advance(1)
             checkpoints = [] if settings is None else settings.checkpoints
-            models[name] = ModelCost(_target(trainer, planned, checkpoints), pool, attacks, len(checkpoints))
+            models[name] = ModelCost(_target(trainer, untrained, checkpoints), pool, attacks, len(checkpoints))
             advance(1)
         for table, says in tables.items():
-            counted[table] = says(planned)
+            counted[table] = says(untrained)
             advance(1)
     return AuditCost(models, start, counted)
 
 
-def _target(trainer: Trainer, planned: Planned, checkpoints: Sequence[int]) -> Took | None:
-    speed = planned.alone(trainer)
+def _target(trainer: Trainer, untrained: Untrained, checkpoints: Sequence[int]) -> Took | None:
+    speed = untrained.alone(trainer)
     if speed is None:
         return None
     lengths = [getattr(trainer, "epochs"), *checkpoints]  # noqa: B009  # a trainer with a speed has them

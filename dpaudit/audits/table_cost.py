@@ -31,7 +31,7 @@ class TableCost:
 
 
 @dataclass(frozen=True)
-class Planned:
+class Untrained:
     """An audit before its first training: what a table needs to know to say its cost.
 
     Args:

@@ -18,7 +18,7 @@ from dpaudit.audits.ladder.settings import LadderSettings
 from dpaudit.audits.plan import plan_from
 from dpaudit.audits.prior import cost as prior
 from dpaudit.audits.prior.run import PriorSettings
-from dpaudit.audits.table_cost import Planned
+from dpaudit.audits.table_cost import Untrained
 from dpaudit.audits.unlearning import cost as unlearning
 from dpaudit.audits.unlearning.settings import UnlearningSettings
 from dpaudit.data.bundled import digits
@@ -52,9 +52,9 @@ class Counted:
         return 900
 
 
-def of(cost: Callable[[Any, Planned], Any], settings: object, **trainers: object) -> Any:
+def of(cost: Callable[[Any, Untrained], Any], settings: object, **trainers: object) -> Any:
     """What a table says."""
-    return cost(settings, cast(Planned, Counted(**trainers)))
+    return cost(settings, cast(Untrained, Counted(**trainers)))
 
 
 @pytest.mark.tf

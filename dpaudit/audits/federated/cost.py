@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from dpaudit.audits.federated.gradient_canaries import Canary, canary_audit
 from dpaudit.audits.federated.run import FederatedSettings
-from dpaudit.audits.table_cost import Planned, TableCost
+from dpaudit.audits.table_cost import Untrained, TableCost
 from dpaudit.runtime.progress import Silent
 from dpaudit.runtime.took import Took
 from dpaudit.training.federated.trainer import Federated
@@ -17,28 +17,28 @@ from dpaudit.training.reference_models.speed import Speed, measured_once, speed_
 ROUNDS = 3  # of the longer federation with canaries that is timed
 
 
-def cost(settings: FederatedSettings, planned: Planned) -> TableCost:
+def cost(settings: FederatedSettings, untrained: Untrained) -> TableCost:
     """Of all federated models."""
-    trainers = {name: one for name, one in planned.trainers.items() if isinstance(one, Federated)}
+    trainers = {name: one for name, one in untrained.trainers.items() if isinstance(one, Federated)}
     took, trainings = Took(), 0
     extra: Speed | None = None
     for name, trainer in trainers.items():
-        speed = planned.alone(trainer)
+        speed = untrained.alone(trainer)
         assert speed is not None  # a federation has rounds
         lifted = 0 if settings.lifted is None else settings.lifted.federations
         stacked = 1 + lifted + (settings.references if "final-model" in settings.users else 0)
         if settings.canaries is not None:
             stacked += 1
-            extra = _canaries(settings.canaries, name, trainer, speed, planned) if extra is None else extra
+            extra = _canaries(settings.canaries, name, trainer, speed, untrained) if extra is None else extra
             took += extra.took(trainer.rounds)
         trainings += stacked
-        took += speed.call + speed.epoch * (trainer.rounds * stacked) + _counted(settings, trainer, speed, planned)
+        took += speed.call + speed.epoch * (trainer.rounds * stacked) + _counted(settings, trainer, speed, untrained)
     return TableCost(trainings, took)
 
 
-def _canaries(settings: Canary, name: str, trainer: Federated, speed: Speed, planned: Planned) -> Speed:
+def _canaries(settings: Canary, name: str, trainer: Federated, speed: Speed, untrained: Untrained) -> Speed:
     """What canary clients and the bounds from them take beside a training, and in each round."""
-    audit, owner = replace(planned.audit, progress=Silent()), trainer.owner(planned.audit.dataset)
+    audit, owner = replace(untrained.audit, progress=Silent()), trainer.owner(untrained.audit.dataset)
 
     def of_rounds(rounds: int) -> Took:
         def audited() -> None:
@@ -53,9 +53,9 @@ def _canaries(settings: Canary, name: str, trainer: Federated, speed: Speed, pla
     return Speed(Took(), first.less(each), each.less(speed.epoch), Took())
 
 
-def _counted(settings: FederatedSettings, trainer: Federated, speed: Speed, planned: Planned) -> Took:
+def _counted(settings: FederatedSettings, trainer: Federated, speed: Speed, untrained: Untrained) -> Took:
     """Of what is counted: rounds released again, updates of clients, and predictions."""
-    roster = int(trainer.owner(planned.audit.dataset).max()) + 1
+    roster = int(trainer.owner(untrained.audit.dataset).max()) + 1
     update = speed.epoch * (1 / max(trainer.participation.expected(roster), 1.0))
     took = Took()
     if "every-round" in settings.users:
@@ -65,6 +65,6 @@ def _counted(settings: FederatedSettings, trainer: Federated, speed: Speed, plan
     if (crafted := settings.crafted) is not None:  # a release is at most a round, a step at most an update
         took += (speed.epoch * crafted.draws + update * (crafted.mock_clients + crafted.steps)) * crafted.rounds
     if (inference := settings.inference) is not None:
-        asked = inference.records * trainer.participation.expected(roster) / len(planned.audit.dataset)
+        asked = inference.records * trainer.participation.expected(roster) / len(untrained.audit.dataset)
         took += (speed.predict * asked + update * (inference.shadows * len(inference.classes))) * inference.rounds
     return took

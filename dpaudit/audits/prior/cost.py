@@ -4,16 +4,16 @@ from dataclasses import replace
 from functools import partial
 
 from dpaudit.audits.prior.run import PriorSettings, audit_reconstruction
-from dpaudit.audits.table_cost import Planned, TableCost
+from dpaudit.audits.table_cost import Untrained, TableCost
 from dpaudit.runtime.progress import Silent
 from dpaudit.training.reference_models.speed import measured_once
 
 GAMES, SHORT, LONG = 20, 1, 6  # games that are played, of so many steps
 
 
-def cost(settings: PriorSettings, planned: Planned) -> TableCost:
+def cost(settings: PriorSettings, untrained: Untrained) -> TableCost:
     """Of all games: each step of each costs the same, whatever the noise."""
-    audit = replace(planned.audit, progress=Silent())
+    audit = replace(untrained.audit, progress=Silent())
     text = settings.model_dump_json(exclude={"noise_multipliers", "claimed_noise", "steps", "runs"})
     what = text, audit.dataset.features.shape
     took = [
