@@ -18,7 +18,7 @@ from dpaudit.audits.membership.run import MembershipSettings
 from dpaudit.audits.plan import Plan
 from dpaudit.audits.prior import cost as prior
 from dpaudit.audits.run import find_code, prepare_audit
-from dpaudit.audits.table_cost import Untrained, TableCost
+from dpaudit.audits.table_cost import TableCost, Untrained
 from dpaudit.audits.trace import cost as trace
 from dpaudit.audits.unlearning import cost as unlearning
 from dpaudit.runtime.jobs import PROCESS_BYTES, Workers

@@ -150,7 +150,7 @@ TYPED = {
     "python benchmarks/guesses.py --runs": Typed((SLOW,), "--smoke"),
     "python benchmarks/sequential.py": Typed((SLOW,), "--smoke"),
     "python benchmarks/guesses.py --uneven": Typed((SLOW,), "--smoke"),
-    "python benchmarks/one_run_canaries.py": Typed((TF, SLOW), "--seeds 1 --canaries 60 --epochs 1"),
+    "python benchmarks/one_run_canaries.py --seeds 5": Typed((TF, SLOW), "--seeds 1 --canaries 60 --epochs 1"),
     "python benchmarks/shuffling.py --trials 4000 --samples 300000": Typed(
         (TF, SLOW), "--noise 2 --epochs 1 --trials 64 --samples 2000"
     ),

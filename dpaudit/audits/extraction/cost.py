@@ -1,7 +1,7 @@
 """What ``[extraction]`` would take: one prediction of each model for every text that is looked at."""
 
 from dpaudit.audits.extraction.run import ExtractionSettings
-from dpaudit.audits.table_cost import Untrained, TableCost
+from dpaudit.audits.table_cost import TableCost, Untrained
 from dpaudit.runtime.took import Took, total
 
 

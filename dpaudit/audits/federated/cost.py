@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from dpaudit.audits.federated.gradient_canaries import Canary, canary_audit
 from dpaudit.audits.federated.run import FederatedSettings
-from dpaudit.audits.table_cost import Untrained, TableCost
+from dpaudit.audits.table_cost import TableCost, Untrained
 from dpaudit.runtime.progress import Silent
 from dpaudit.runtime.took import Took
 from dpaudit.training.federated.trainer import Federated

@@ -6,7 +6,7 @@ from dpaudit.audits.gradient.settings import GradientAttackSettings, GradientSet
 from dpaudit.audits.gradient.stage import Invert, Price
 from dpaudit.audits.gradient.stage_inputs import StageInputs
 from dpaudit.audits.gradient.texts import PriceInText, ReadTexts
-from dpaudit.audits.table_cost import Untrained, TableCost
+from dpaudit.audits.table_cost import TableCost, Untrained
 from dpaudit.runtime.took import Took
 from dpaudit.training.reference_models.speed import measured_once, measured_twice
 

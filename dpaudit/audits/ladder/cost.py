@@ -5,7 +5,7 @@ from functools import partial
 
 from dpaudit.audits.ladder.budget import QUESTIONS, ask_nothing
 from dpaudit.audits.ladder.settings import LadderSettings, seconds
-from dpaudit.audits.table_cost import Untrained, TableCost
+from dpaudit.audits.table_cost import TableCost, Untrained
 from dpaudit.bounds.lower_bound import Skipped
 from dpaudit.inspection.step_canaries import PILOT
 from dpaudit.runtime.took import Took, total

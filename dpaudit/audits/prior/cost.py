@@ -4,7 +4,7 @@ from dataclasses import replace
 from functools import partial
 
 from dpaudit.audits.prior.run import PriorSettings, audit_reconstruction
-from dpaudit.audits.table_cost import Untrained, TableCost
+from dpaudit.audits.table_cost import TableCost, Untrained
 from dpaudit.runtime.progress import Silent
 from dpaudit.training.reference_models.speed import measured_once
 

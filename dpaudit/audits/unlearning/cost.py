@@ -1,6 +1,6 @@
 """What ``[unlearning]`` would take: trainings with and without the records, and what makes a model forget."""
 
-from dpaudit.audits.table_cost import Untrained, TableCost
+from dpaudit.audits.table_cost import TableCost, Untrained
 from dpaudit.audits.unlearning.settings import UnlearningSettings
 from dpaudit.runtime.took import Took, total
 from dpaudit.training.capabilities import ByEpochs, reference_trainer
