@@ -166,6 +166,8 @@ def audited(table: Path, plan: Path) -> None:
     for model in found["models"]:
         right = model["utility"]
         print(f"  {model['name']}: accuracy {right['train']:.3f}, of other records {right['test']:.3f}")
+    for attack in found["membership"]["attacks"]:
+        print(f"  {attack['attack']}: AUC {attack['auc']:.4f}, measured ε ≥ {attack['bound']['epsilon']:.2f}")
     print(f"  {found['membership']['blind']['sentence']}")
     print(f"  {found['membership']['duplicates']['sentence']}")
     for compared in found["comparisons"]:

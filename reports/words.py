@@ -51,7 +51,24 @@ def _severity(result: Result, name: str) -> tuple[int, float]:
 
 
 def headline(result: Result) -> str:
-    """The audit in one sentence."""
+    """The audit in one sentence, and a second where records were read off releases that nothing is claimed about."""
+    return " ".join([_judged(result), *_read_without_claim(result)])
+
+
+def _read_without_claim(result: Result) -> list[str]:
+    if result.gradient is None:
+        return []
+    read = [(cell.recovered, len(cell.psnr), cell.name) for cell in result.gradient.cells if cell.epsilon is None]
+    for text in result.gradient.texts:
+        if text.epsilon is None and text.recovered is not None:
+            read.append((sum(text.recovered), sum(text.texts), text.name))
+    recovered, sent, name = max(read, key=lambda each: each[0] / max(each[1], 1), default=(0, 0, ""))
+    if not recovered:
+        return []
+    return [f"Where nothing is claimed ({name}), an attacker reads {recovered} of {sent} records off what is sent."]
+
+
+def _judged(result: Result) -> str:
     judged = result.comparisons
     broken = [found.subject for found in judged if found.verdict == "contradicted"]
     void = [found.subject for found in judged if found.verdict == "no verdict"]

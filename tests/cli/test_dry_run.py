@@ -16,7 +16,7 @@ from dpaudit.audits.cost import REPORT, AuditCost, ModelCost, audit_cost
 from dpaudit.audits.membership import cost
 from dpaudit.audits.membership.cost import attack_pool, attack_time, noise_pool
 from dpaudit.audits.membership.run import MembershipSettings
-from dpaudit.audits.table_cost import Planned, TableCost
+from dpaudit.audits.table_cost import TableCost, Untrained
 from dpaudit.cli.run import print_prediction
 from dpaudit.data.bundled import digits
 from dpaudit.runtime.errors import InputError
@@ -125,7 +125,7 @@ def test_somebody_who_waits_for_a_prediction_sees_how_far_it_is() -> None:
             told.append((description, total))
             yield lambda parts: None
 
-    def says(planned: Planned) -> TableCost:
+    def says(untrained: Untrained) -> TableCost:
         return TableCost(3, Took(1, 1))
 
     audit = cast(Audit, SimpleNamespace(progress=Told()))

@@ -374,3 +374,20 @@ def test_a_model_called_like_a_colour_keeps_its_name() -> None:
     svg = roc(renamed, model).svg()
     assert ">#0072b2</text>" in svg
     assert "var(--series-0, #0072b2)" in svg
+
+
+def test_records_that_are_read_where_nothing_is_claimed_are_in_the_headline() -> None:
+    """Of images and of texts; with the releases alone that have a claim there is nothing to say."""
+    assert headline(sections.gradient()).endswith(
+        "Where nothing is claimed (one image, none, matching), an attacker reads 6 of 6 records off what is sent."
+    )
+    assert "Where nothing is claimed" in headline(sections.read_texts())
+    for drawn_section in (sections.gradient, sections.read_texts):
+        result = drawn_section()
+        assert result.gradient is not None
+        kept = {
+            name: [cell for cell in getattr(result.gradient, name) if cell.epsilon is not None]
+            for name in ("cells", "texts")
+        }
+        claimed = result.model_copy(update={"gradient": result.gradient.model_copy(update=kept)})
+        assert "Where nothing is claimed" not in headline(claimed)
