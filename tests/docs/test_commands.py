@@ -130,7 +130,10 @@ TYPED = {
     "dpaudit verify": Typed(),
     "dpaudit verify RESULT.json --claims CLAIMS.toml": Typed(),
     "python benchmarks/black_box.py --architecture logistic": Typed((TF, SLOW), "--models 40 --chunk 20"),
-    "python benchmarks/black_box.py --architecture logistic --steps 10 --models 20000 --repeats 10 20": Typed(
+    "python benchmarks/black_box.py --architecture logistic --steps 10 --models 20000": Typed(
+        (TF, SLOW), "--models 60 --chunk 30"
+    ),
+    "python benchmarks/black_box.py --architecture logistic --steps 10 --models 60000 --repeats 10 20": Typed(
         (TF, SLOW), "--models 60 --chunk 30 --repeats 2"
     ),
     "python benchmarks/black_box.py --architecture mlp --start random --canary clipbkd --steps 20 --rate 0.01 "
