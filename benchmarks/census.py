@@ -102,10 +102,11 @@ def people(records: int, *, seed: int = 1994) -> Any:
         "weeks worked": weeks,
         "year": rng.integers(94, 96, made),
     }
+    missing = np.array(None, object)
     for name in ("migration msa", "migration region", "migration within", "sunbelt"):
-        table[name] = np.where(rng.random(made) < 0.5, None, table[name])
+        table[name] = np.where(rng.random(made) < 0.5, missing, table[name])
     for name in ("country of father", "country of mother", "previous state"):
-        table[name] = np.where(rng.random(made) < 0.03, None, table[name])
+        table[name] = np.where(rng.random(made) < 0.03, missing, table[name])
     table["wage per hour"] = np.where(rng.random(made) < 0.02, np.nan, table["wage per hour"])
     earns = 1.6 * rich + 0.03 * weeks - 0.7 * woman + 1.5 * np.log1p(gains / 2000) + 0.7 * np.log1p(dividends / 500)
     income = np.where(adult, earns + 0.3 * rng.normal(size=made), -9.0) > 4.0
