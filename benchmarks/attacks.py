@@ -49,6 +49,7 @@ LEFT_OUT = {
     "robustness",
     "trajectory",
     "multi-signal-lira",
+    "ranges",
 }
 
 
