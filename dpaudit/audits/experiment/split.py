@@ -102,14 +102,15 @@ def tag_of(fingerprint: str, seed: int) -> str:
 def with_ids(records: RecordFile, identifier: str | None, tag: str) -> tuple[str, RecordFile]:
     """The column of ids, and the records with it.
 
-    Ids are words, so that a training which takes them for a feature fails at once and learns nothing from them.
+    Ids are words, so that a training which takes them for a feature fails at once and learns nothing from them. They
+    begin with a letter: ``12345e-07`` would be read as a number.
     """
     name = identifier or records.id_name
     if identifier is not None:
         require_name(records, identifier)
     if name in records.names:
         return name, records
-    return name, records.with_values(name, numbered(tag, len(records)))
+    return name, records.with_values(name, numbered(f"r{tag}", len(records)))
 
 
 def numbered(begin: str, count: int) -> npt.NDArray[np.str_]:

@@ -8,7 +8,7 @@ import pytest
 
 from dpaudit.audits.experiment.planted import plant_canaries
 from dpaudit.audits.experiment.sealed import open_experiment
-from dpaudit.audits.experiment.split import split_data
+from dpaudit.audits.experiment.split import split_data, with_ids
 from dpaudit.data.formats.opening import open_records
 from dpaudit.data.inclusion import included_by_name
 from dpaudit.runtime.errors import InputError
@@ -34,6 +34,10 @@ def test_ids_are_no_numbers(tmp_path: Path) -> None:
         table(30, seed=seed).to_csv(tmp_path / "d.csv", index=False)
         made = split_data(tmp_path / "d.csv", tmp_path / f"e{seed}")
         assert pd.read_csv(made.train)["dpaudit_id"].dtype.kind not in "iuf"
+    for tag in ("123456", "12345e", "1e3456"):  # digits, and the beginning of a number with an exponent
+        _, records = with_ids(open_records(tmp_path / "d.csv"), None, tag)
+        records.write(tmp_path / "ids.csv")
+        assert pd.read_csv(tmp_path / "ids.csv")["dpaudit_id"].dtype.kind not in "iuf"
 
 
 def test_ids_that_are_there(tmp_path: Path) -> None:
