@@ -256,6 +256,7 @@ def boosted_trees(
 ) -> FloatArray:
     """Scores of boosted trees on the rows to judge, learnt on the others, shape (judge,)."""
     from sklearn.ensemble import HistGradientBoostingClassifier
+    from threadpoolctl import threadpool_limits
 
     kept = _most_different(standardise(values[learn]), truth[learn], BOOSTED, always)
     model = HistGradientBoostingClassifier(
@@ -266,8 +267,10 @@ def boosted_trees(
         early_stopping=False,
         random_state=seed,
     )
-    model.fit(values[np.ix_(learn, kept)], truth[learn])
-    return np.asarray(model.decision_function(values[np.ix_(judge, kept)]), np.float64)
+    # Threads that wait for each other take longer than so few trees: 20 times on a busy machine. The bits are the same.
+    with threadpool_limits(1, user_api="openmp"):
+        model.fit(values[np.ix_(learn, kept)], truth[learn])
+        return np.asarray(model.decision_function(values[np.ix_(judge, kept)]), np.float64)
 
 
 def _logistic(matrix: Any, truth: BoolArray, learn: IntArray, judge: IntArray) -> FloatArray:
