@@ -21,7 +21,7 @@ from dpaudit.accounting.claim import (
     too_small,
 )
 from dpaudit.accounting.gaussian import gaussian_delta, gaussian_epsilon
-from dpaudit.accounting.privacy_loss import Profile, neyman_pearson, resolved, sensitivity
+from dpaudit.accounting.privacy_loss import neyman_pearson, profile, resolved, sensitivity
 from dpaudit.accounting.trade_off_curve import TradeOff, concave
 from dpaudit.runtime import check
 from dpaudit.runtime.errors import InputError
@@ -135,8 +135,8 @@ def _epsilon(mechanism: GaussianSteps, delta: float, adjacency: Adjacency, group
         figure = gaussian_epsilon(_mu(mechanism, sensitivity(adjacency) * group, mechanism.steps), delta)
         return Accounted(figure, delta, adjacency, "exact Gaussian", at_least=figure)
     without_slack = replace(mechanism, slack=0.0)
-    profile = Profile(without_slack, adjacency, group, grid)
-    bounds = [(_invert_profile(profile, delta, slack), "PLD")]
+    losses = profile(mechanism, adjacency, group, grid)
+    bounds = [(_invert_profile(losses, delta, slack), "PLD")]
     if isinstance(sampling, Shuffled):
         note = "figure for Poisson sampling; the batches were shuffled, for which no tight upper bound is known"
         # Adding up the releases of each epoch leaves a Gaussian sum of the whole data, with the noise of every batch.
@@ -144,7 +144,7 @@ def _epsilon(mechanism: GaussianSteps, delta: float, adjacency: Adjacency, group
         least = _mu(mechanism, summed, mechanism.steps // sampling.batches_per_epoch)
         certain = _certain(lambda figure: gaussian_delta(least, figure), delta, slack)
         return Accounted(*bounds[0][:1], delta, adjacency, "PLD", optimistic=True, note=note, at_least=certain)
-    if profile.lost > NEGLIGIBLE * delta:
+    if losses.lost > NEGLIGIBLE * delta:
         # The losses cut off weigh as much as δ. Rényi's bound has none, nor has the one that forgets the sampling.
         moved = 2.0 if isinstance(sampling, FixedSize | TruncatedPoisson) else sensitivity(adjacency)
         mu = _mu(mechanism, moved * group, mechanism.steps)
@@ -166,7 +166,7 @@ def _epsilon(mechanism: GaussianSteps, delta: float, adjacency: Adjacency, group
         return Accounted(figure, delta, adjacency, method, note=note, at_least=certain)
     certain = 0.0
     if resolved(mechanism, grid):
-        certain = min(figure, _certain(lambda one: profile(one) - 2 * profile.lost, delta, slack))
+        certain = min(figure, _certain(lambda one: losses(one) - 2 * losses.lost, delta, slack))
     return Accounted(figure, delta, adjacency, method, at_least=certain)
 
 

@@ -5,7 +5,6 @@ import json
 import logging
 import os
 import shutil
-from importlib.metadata import entry_points
 from pathlib import Path
 
 import dpaudit
@@ -15,6 +14,7 @@ from dpaudit.results.result import VERSIONS_OF, Result, load_result
 from dpaudit.runtime.errors import InputError
 from dpaudit.runtime.files import LEFT_OVER, LOCK, read_text, write_text
 from dpaudit.runtime.machine import versions_of
+from dpaudit.runtime.plugins import registered
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ def basis_of(plan: Plan) -> Basis | None:
 
     None where it rests on code of others: functions that the plan names, or any plug-in.
     """
-    if plan.code() or any(group.startswith("dpaudit.") for group in entry_points().groups):
+    if plan.code() or registered():
         return None
     return {
         "plan": plan.fingerprint,

@@ -123,16 +123,24 @@ def _heaviest_window(correct: int, made: int, rate: float) -> float:
     Going down from ``correct`` the probabilities rise to the mode and then fall, so the mean rises until the next
     probability is below it: a bisection, not a walk over all i.
     """
+    if rate == 1.0:  # all of the mass is at ``made``
+        return 0.0
     above = _at_least(correct, made, rate)
+    log_odds, log_none = math.log(rate) - math.log1p(-rate), made * math.log1p(-rate) + math.lgamma(made + 1)
 
     def mean(i: int) -> float:
         return (_at_least(correct - i, made, rate) - above) / i
+
+    def next_one(i: int) -> float:
+        """P[X = correct - i - 1], to the accuracy that a choice of i needs."""
+        value = correct - i - 1
+        return math.exp(value * log_odds + log_none - math.lgamma(value + 1) - math.lgamma(made - value + 1))
 
     mode = min(made, math.floor((made + 1) * rate))
     low, high = max(1, correct - mode), correct
     while low < high:
         middle = (low + high) // 2
-        if mean(middle + 1) > mean(middle):
+        if next_one(middle) > mean(middle):
             low = middle + 1
         else:
             high = middle

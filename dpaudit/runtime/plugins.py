@@ -7,11 +7,14 @@ A third party registers one through the entry-point group ``dpaudit.<kind>``, fo
 import dataclasses
 import inspect
 import re
+import sys
 import types
 import typing
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -123,8 +126,21 @@ def names(kind: str) -> dict[str, str]:
     True
     """
     own = KINDS[check.one_of("kind", kind, sorted(KINDS))]
-    others = {point.name: point.value for point in entry_points(group=f"dpaudit.{kind}")}
+    others = {point.name: point.value for point in registered() if point.group == f"dpaudit.{kind}"}
     return dict(sorted({**others, **own}.items()))
+
+
+def registered() -> tuple[EntryPoint, ...]:
+    """What installed packages register here; read again once a folder of ``sys.path`` has changed."""
+    folders = [Path(each) for each in sys.path]
+    return _registered(tuple((str(each), each.stat().st_mtime_ns) for each in folders if each.exists()))
+
+
+@lru_cache(maxsize=1)
+def _registered(folders: tuple[tuple[str, int], ...]) -> tuple[EntryPoint, ...]:
+    found = entry_points()
+    ours = [group for group in found.groups if group.startswith("dpaudit.")]
+    return tuple(point for group in ours for point in found.select(group=group))
 
 
 def resolve(kind: str, name: str) -> Any:

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib.metadata import EntryPoint, EntryPoints
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +207,6 @@ def test_code_of_others_is_run_every_time(tmp_path: Path, monkeypatch: pytest.Mo
     """A function that a plan names, and any plug-in, may have changed without a trace."""
     assert basis_of(at(tmp_path)) is not None
     assert basis_of(at(tmp_path, model=[{"name": "m", "trainer": "function", "train": "mine:train"}])) is None
-    added = EntryPoints([EntryPoint("mine", "mine:Attack", "dpaudit.membership")])
-    monkeypatch.setattr(run_folder, "entry_points", lambda: added)
+    added = EntryPoint("mine", "mine:Attack", "dpaudit.membership")
+    monkeypatch.setattr(run_folder, "registered", lambda: (added,))
     assert basis_of(at(tmp_path)) is None

@@ -7,8 +7,9 @@ import runpy
 import shlex
 import sys
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from unittest import mock
 
 from typer.main import get_command
@@ -31,6 +32,7 @@ class Block(NamedTuple):
     text: str
 
 
+@lru_cache(maxsize=64)
 def blocks(page: str) -> list[Block]:
     """Fenced blocks of a page of the documentation."""
     text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
@@ -52,12 +54,18 @@ def commands(page: Path, *, fences: bool = True) -> list[str]:
     return [line for line in typed if re.match(rf"({TOOLS}) \S", line)]
 
 
+@lru_cache(maxsize=1)
+def command_line() -> Any:
+    """The tool as a process has it: Typer reads the signatures of all its commands once."""
+    return get_command(app)
+
+
 def typed(line: str, cwd: Path) -> int:
     """Exit code of a line as it is typed in a folder: ``dpaudit ...`` or ``python SCRIPT ...``, in this process."""
     tool, *words = shlex.split(line)
     with inside(cwd):
         if tool == "dpaudit":
-            code = get_command(app).main(words, standalone_mode=False)
+            code = command_line().main(words, standalone_mode=False)
             return code if isinstance(code, int) else 0
         assert tool == "python"
         with (

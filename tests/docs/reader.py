@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -156,14 +157,25 @@ def build_jax(loss):
 """.replace("EXAMPLES", str(ROOT / "examples"))
 
 
+@lru_cache(maxsize=1)
+def result() -> str:
+    """An audit of 3,000 records, as a file."""
+    return gaussian_audit(0.3, seed=1, records=3000).json()
+
+
+@lru_cache(maxsize=1)
+def trace() -> dict[str, bytes]:
+    """The files of a federation's trace, by name."""
+    return whole.trace(epsilon=50.0)
+
+
 def furnish(folder: Path, line: str) -> None:
     """Put the files into a folder that a command may name."""
     rng = np.random.default_rng(1)
-    audit = gaussian_audit(0.3, seed=1, records=3000)
     runs = ["FOLDER/result.json", "RUN/result.json", *(["runs/digits/result.json"] if " report " in line else [])]
     for name in ("RESULT.json", "A", "B", "OLD", "NEW", *runs):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(audit.json())
+        (folder / name).write_text(result())
     if "--show-records" in line:
         (folder / "RUN" / "result.json").write_text(audited("digits").json())
     (folder / "CLAIMS.toml").write_text(CEILING)
@@ -192,7 +204,7 @@ def furnish(folder: Path, line: str) -> None:
         (folder / name).write_text(MECHANISMS)
     for name in ("TRACE", "trace"):
         (folder / name).mkdir()
-        for part, content in whole.trace(epsilon=50.0).items():
+        for part, content in trace().items():
             (folder / name / part).write_bytes(content)
     if "init" not in line:
         for name in ("PLAN.toml", "plan.toml"):
@@ -211,6 +223,7 @@ def furnish(folder: Path, line: str) -> None:
     (folder / "benchmarks").symlink_to(ROOT / "benchmarks")
 
 
+@lru_cache(maxsize=1)
 def recipe() -> str:
     """The recipe of docs/keras_model.md for a model of 60 records and two epochs."""
 

@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from typer.main import get_command
 
 from dpaudit.audits.plan import load_plan
-from dpaudit.cli import app
 from dpaudit.runtime.errors import MissingDependency
 from dpaudit.runtime.files import parse_toml
 from dpaudit.self_test.faults.efforts import run_efforts
@@ -19,7 +17,7 @@ from dpaudit.self_test.faults.run import run_faults
 from dpaudit.self_test.methods import METHODS
 from dpaudit.self_test.power import QUICK
 from dpaudit.self_test.table import selftest
-from tests.docs.pages import PAGES, ROOT, WHOLE, commands, typed
+from tests.docs.pages import PAGES, ROOT, WHOLE, command_line, commands, typed
 from tests.docs.reader import SMALLER, furnish
 
 TF, SLOW = pytest.mark.tf, pytest.mark.slow
@@ -241,7 +239,7 @@ NOT_HERE = {
     "python benchmarks/smollm2.py": "needs the weights of a real model in an environment of its own",
     "python benchmarks/training.py": PEERS,
 }
-COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
+COMMANDS = command_line().commands
 
 
 def incomplete(line: str) -> bool:
