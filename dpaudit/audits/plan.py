@@ -222,6 +222,10 @@ def plan_from(table: dict[str, Any], *, where: str = "plan") -> Plan:
         others = [name for name in table if name in NOT_BESIDE_A_TRACE]
         if others:
             raise InputError(f"{where}: [trace] audits a run that is over; [{others[0]}] belongs in a plan of its own.")
+        if plan.trace.users is not None and plan.architecture is None:
+            raise InputError(
+                f"{where}: [trace.users] trains what a client would have sent: the plan needs an [architecture]."
+            )
         return plan
     if plan.data is None:
         raise InputError(f"{where}: data: this key is missing (only a plan with [trace] needs no data).")
@@ -273,6 +277,11 @@ def plan_from(table: dict[str, Any], *, where: str = "plan") -> Plan:
         )
     if plan.adapter is not None and not plan.model:
         raise InputError(f"{where}: [adapter] is trained by a [[model]], and the plan has none.")
+    if plan.federated is not None:
+        try:
+            plan.federated.refuse(plan.trainers(), plan.audit.unit)
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from error
     if plan.gradient is not None:
         plan.gradient.check(plan.audit.delta, texts=plan.data.kind == "text")
     return plan

@@ -39,7 +39,7 @@ from dpaudit.runtime.progress import Progress, Silent
 from dpaudit.runtime.seeds import derive_seed
 from dpaudit.scores.from_outputs import quality
 from dpaudit.trace import read_trace
-from dpaudit.training.capabilities import adds_noise
+from dpaudit.training.capabilities import adds_noise, refuse_model
 from dpaudit.training.fine_tuned import FineTuned
 from dpaudit.training.reference_models.trained_model import Wanted
 from dpaudit.training.trainer import TrainedModel, Trainer
@@ -116,7 +116,7 @@ def prepare_audit(plan: Plan, folder: Path, progress: Progress, *, memory: int |
         member = np.concatenate([np.ones(len(records) - canaries, bool), fair_coins(canaries, seed=seed)])
     if not 0 < member[-canaries:].sum() < len(member[-canaries:]):
         raise InputError(f"all {len(records)} records of {records.name} fell on one side of the coin; more are needed.")
-    return Audit(
+    audit = Audit(
         dataset=records,
         member=member,
         population=population,
@@ -134,6 +134,24 @@ def prepare_audit(plan: Plan, folder: Path, progress: Progress, *, memory: int |
         source=source,
         canaries=canaries,
     )
+    _refuse_tables(plan, audit)
+    return audit
+
+
+def _refuse_tables(plan: Plan, audit: Audit) -> None:
+    """Refuse tables that these records do not do for."""
+    if plan.prior is not None:
+        plan.prior.require_records(audit.dataset)
+    if plan.unlearning is not None:
+        from dpaudit.audits.unlearning.run import check_requests  # late, as in `_run`
+
+        check_requests(plan.unlearning, audit)
+    ladder = plan.ladder
+    # It leaves a rung out, and says why, where a budget is short or steps that it watches cannot be.
+    if ladder is None or audit.unit != "record" or audit.canaries or ladder.budget or ladder.watches:
+        return
+    if not {3, 4}.isdisjoint(ladder.rungs):
+        ladder.require_classes(audit.dataset)
 
 
 def _run_in(folder: Path, plan: Plan, prepare: Callable[[], Audit], *, overwrite: bool) -> Result:
@@ -181,6 +199,8 @@ def _run(plan: Plan, prepare: Callable[[], Audit], log: Log) -> Result:
     records, population, member = audit.dataset, audit.population, audit.member
     progress = audit.progress
     trainers = plan.trainers()
+    for name, trainer in trainers.items():
+        refuse_model(trainer, records, name=name)
     wanted = {name: Wanted(trainer, member, audit.training_seed(name)) for name, trainer in trainers.items()}
     with progress.task("training", len(wanted)) as advance:
         trained = timed("training", lambda: audit.trained(wanted, records, audit.records(), lambda name: advance(1)))

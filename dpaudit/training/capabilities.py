@@ -89,6 +89,11 @@ class _NeedsRecords(Protocol):
 
 
 @runtime_checkable
+class _Refuses(Protocol):
+    def refuse(self, dataset: Dataset) -> None: ...
+
+
+@runtime_checkable
 class _SaysWeights(Protocol):
     def gives_weights(self) -> bool: ...
 
@@ -183,6 +188,19 @@ def require_records(trainer: Trainer, included: BoolArray, *, name: str) -> None
             f"a model on {name} has {least} training records; a {_name(trainer)} trainer needs at least "
             f"{trainer.records_needed()}."
         )
+
+
+def refuse_model(trainer: Trainer, dataset: Dataset, *, name: str) -> None:
+    """Refuse a model that its trainer could not train, before any other is trained: ``trainer.refuse(dataset)``.
+
+    Raises:
+        InputError: the trainer says why.
+    """
+    if isinstance(trainer, _Refuses):
+        try:
+            trainer.refuse(dataset)
+        except InputError as error:
+            raise InputError(f"model {name!r}: {error}") from error
 
 
 def checked_epoch(trainer: ByEpochs, epochs: int) -> int:

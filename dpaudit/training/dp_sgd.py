@@ -139,6 +139,10 @@ class DpSgd:
         """One batch."""
         return self.batch_size
 
+    def refuse(self, dataset: Dataset) -> None:
+        """Refuse an architecture that the stacked engine cannot train on such records, with DP where it clips."""
+        self.network(dataset)
+
     def with_epochs(self, epochs: int) -> "DpSgd":
         """The same training for so many epochs."""
         return replace(self, epochs=epochs)

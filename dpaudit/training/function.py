@@ -90,6 +90,10 @@ class Function:
         """Where the function is, when it is named."""
         return self.train if isinstance(self.train, str) else None
 
+    def refuse(self, dataset: Dataset) -> None:
+        """Refuse a function that cannot be imported."""
+        find_function(self.train, key="train")
+
     def gives_weights(self) -> bool:
         """No: the function keeps them."""
         return False

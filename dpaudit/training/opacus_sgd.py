@@ -88,6 +88,11 @@ class Opacus(TorchTrainer):
         """Whether there is a noise multiplier."""
         return self.noise_multiplier > 0
 
+    def refuse(self, dataset: Dataset) -> None:
+        """Refuse a network that Opacus cannot clip, or that does not fit the records."""
+        with torch_module().random.fork_rng(devices=[]):
+            self._private(dataset, seed=0)
+
     def probe(self, dataset: Dataset, *, seed: int) -> "UnderTest":
         """Its optimizer on this network, with gradients that are chosen; with ghost clipping its model and loss too."""
         from dpaudit.inspection.mechanism import Stated

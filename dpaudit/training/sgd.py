@@ -66,6 +66,14 @@ class Sgd:
         """One batch."""
         return self.batch_size
 
+    def refuse(self, dataset: Dataset) -> None:
+        """Refuse an architecture that does not fit the records, and ``until_accuracy`` for a task without classes."""
+        self._require_classes(dataset)
+        if adapter_of(self.architecture) is None:
+            self.architecture(*dataset.network_shape)
+        else:
+            self._together(dataset)
+
     def with_epochs(self, epochs: int) -> "Sgd":
         """The same training for so many epochs, whatever accuracy they reach."""
         return replace(self, epochs=epochs, until_accuracy=None)
@@ -117,16 +125,12 @@ class Sgd:
             InputError: fewer records than one batch, or ``until_accuracy`` for a task without classes.
             AuditFailed: ``until_accuracy`` was not reached within ``epochs``, or the loss is not finite.
         """
-        if adapter_of(self.architecture) is not None:  # which Keras does not have
-            together = self.stacked(dataset)
-            if isinstance(together, Skipped):
-                raise InputError(f"[adapter] is trained on the stacked engine: {together.reason}.")
-            return together(dataset, included, seed=seed)
+        if adapter_of(self.architecture) is not None:
+            return self._together(dataset)(dataset, included, seed=seed)
         from dpaudit.runtime.tensorflow import keras
         from dpaudit.training.keras_model import as_trained_model, mean_loss, shuffled_batches, training_records
 
-        if self.until_accuracy is not None and dataset.task not in ("multiclass", "binary"):
-            raise InputError(f"until_accuracy needs classes; the task of {dataset.name} is {dataset.task}.")
+        self._require_classes(dataset)
         records = training_records(dataset, included, self.batch_size)
         keras.utils.set_random_seed(seed)
         model = self.architecture(*dataset.network_shape)
@@ -158,6 +162,17 @@ class Sgd:
                     "more epochs or another learning_rate would be needed."
                 )
         return as_trained_model(model, None)
+
+    def _require_classes(self, dataset: Dataset) -> None:
+        if self.until_accuracy is not None and dataset.task not in ("multiclass", "binary"):
+            raise InputError(f"until_accuracy needs classes; the task of {dataset.name} is {dataset.task}.")
+
+    def _together(self, dataset: Dataset) -> DpSgd:
+        """What trains an adapter, which Keras does not have."""
+        found = self.stacked(dataset)
+        if isinstance(found, Skipped):
+            raise InputError(f"[adapter] is trained on the stacked engine: {found.reason}.")
+        return found
 
 
 def classes(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:

@@ -103,6 +103,12 @@ class TFPrivacy:
         """One batch."""
         return self.batch_size
 
+    def refuse(self, dataset: Dataset) -> None:
+        """Refuse an architecture that does not fit the records or, where it is one, the ``DPSequential``."""
+        model = self.architecture(*dataset.network_shape)
+        if self.optimizer == "dp-sequential":
+            self.dp_sequential(model)
+
     def with_epochs(self, epochs: int) -> "TFPrivacy":
         """The same training for so many epochs."""
         return replace(self, epochs=epochs)

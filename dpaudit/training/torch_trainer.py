@@ -45,6 +45,13 @@ class TorchTrainer(ABC):
     ) -> TrainedModel:
         """Train on the included records, from given weights where there are any, and let every step be watched."""
 
+    def refuse(self, dataset: Dataset) -> None:
+        """Refuse a network that does not fit the records, and a loss that there is not."""
+        torch = torch_module()
+        with torch.random.fork_rng(devices=[]):
+            build_network(self.network, dataset)
+        loss_of(self.loss, dataset.task)
+
     def train_many(
         self,
         dataset: Dataset,

@@ -53,6 +53,21 @@ def plan_with(tmp_path: Path, old: str, new: str) -> Plan:
         ("[membership]", "[membership]\nqueries = [{kind = 'noise', scale = 0.0}]", r"membership\.queries\.0.*scale"),
         ("schema = 1", "schema = ", r"is not valid TOML"),
         ("epochs = 60", "epochs = 60\nuntil_accuracy = nan", r"until_accuracy"),
+        (
+            "[membership]",
+            "[federated]\ncanaries = {clients = 10}\n[membership]",
+            r"trainer 'federated', and .* has none",
+        ),
+        (
+            "rungs = [0, 2]",
+            "rungs = [4]\nruns = 30\nstop_early = true",
+            r"ladder: stop_early needs more runs than the 32 of its pilot, got 30",
+        ),
+        (
+            "[membership]",
+            "[prior]\nnoise_multipliers = [1.0]\nclaimed_noise = [1.0, 2.0]\n[membership]",
+            r"prior: claimed_noise must have one value for each of the 1 noise_multipliers, got 2",
+        ),
         ("[membership]", "[adapter]\nrank = 4\n[membership]", r"model 'no-dp': \[adapter\] .* give 'start'"),
         ("[membership]", "[adapter]\nrank = 0\n[membership]", r"adapter\.rank: .*greater than or equal to 1, got 0"),
         ("[membership]", "[adapter]\nrnk = 4\n[membership]", r"adapter\.rnk: .* Did you mean 'rank'"),

@@ -172,6 +172,100 @@ def test_more_records_in_a_batch_than_there_are(tmp_path: Path) -> None:
         run(small(model=[model]), folder=tmp_path / "small")
 
 
+class Trained(Exception):
+    """Raised in place of a training."""
+
+
+@pytest.fixture
+def _no_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    def trained(*_: Any, **__: Any) -> None:
+        raise Trained
+
+    monkeypatch.setattr("dpaudit.audits.audit.train_models", trained)
+
+
+PLAIN: dict[str, Any] = {"name": "plain", "trainer": "sgd", "epochs": 1}
+
+
+@pytest.mark.usefixtures("_no_training")
+@pytest.mark.parametrize(
+    ("norm", "second", "said"),
+    [
+        (
+            "moving",
+            {"trainer": "dp-sgd"},
+            "'batch_norm' .* mixes the examples .* train without DP by the trainer 'sgd'",
+        ),
+        ("frozen", {"trainer": "dp-sgd"}, ""),
+        ("moving", {"trainer": "sgd"}, ""),
+        ("moving", {"trainer": "tf-privacy", "l2_norm_clip": 1.0, "noise_multiplier": 0.0}, ""),
+        (
+            "moving",
+            {"trainer": "tf-privacy", "l2_norm_clip": 1.0, "noise_multiplier": 0.0, "optimizer": "dp-sequential"},
+            "dp-sequential needs a Sequential architecture",
+        ),
+        ("frozen", {"trainer": "federated"}, "of no record whose it is"),
+        ("moving", {"trainer": "federated", "clients": {"kind": "iid", "clients": 9}}, "mixes the examples"),
+        (
+            "frozen",
+            {
+                "trainer": "federated",
+                "clients": {"kind": "iid", "clients": 9},
+                "participation": {"kind": "fixed-size", "clients": 4, "of": 10},
+            },
+            "draws from a roster of 10 clients, but there are 9",
+        ),
+    ],
+)
+def test_a_model_that_cannot_be_trained_is_refused_before_the_first_one(
+    tmp_path: Path, norm: str, second: dict[str, Any], said: str
+) -> None:
+    """The second of two models: named in one line with the mend, and nothing trained; its right twin is trained."""
+    from dpaudit.runtime.tensorflow import keras
+
+    inputs = keras.Input((8, 8, 1))
+    flat = keras.layers.Dense(4)(keras.layers.Flatten()(inputs))
+    normed = keras.layers.BatchNormalization(name="batch_norm", trainable=norm == "moving")(flat)
+    path = tmp_path / "norm.json"
+    path.write_text(keras.Model(inputs, keras.layers.Dense(10)(normed)).to_json())
+    models = [PLAIN, {"name": "second", "learning_rate": 0.1, "epochs": 1, **second}]
+    if second["trainer"] == "federated":
+        models[1] = {"name": "second", **second}
+    plan = small(model=models, architecture={"kind": "keras-json", "path": str(path)})
+    expected = f"model 'second': .*{said}" if said else None
+    with pytest.raises(InputError if said else Trained, match=expected) as caught:
+        run(plan, folder=tmp_path / "run")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("_no_training")
+@pytest.mark.parametrize(
+    ("table", "right", "said"),
+    [
+        ({"ladder": {"rungs": [0, 3]}}, {"ladder": {"rungs": [0, 1]}}, "the canaries of the ladder need classes"),
+        (
+            {"prior": {"noise_multipliers": [1.0], "records": 5000}},
+            {"prior": {"noise_multipliers": [1.0], "records": 50, "candidates": [10]}},
+            "4999 known records and 100 candidates need 5099",
+        ),
+        (
+            {"unlearning": {"method": "retrain", "forget": "gone.txt"}},
+            {"unlearning": {"method": "retrain", "forget": 4}},
+            r"gone\.txt",
+        ),
+    ],
+)
+def test_tables_that_the_records_do_not_do_for_are_refused_before_a_training(
+    tmp_path: Path, table: dict[str, Any], right: dict[str, Any], said: str
+) -> None:
+    """No classes, too few records, no file of records to forget; the right table comes as far as the training."""
+    data = {"source": "line", "task": "regression"}
+    with pytest.raises(InputError, match=said):
+        run(small(data=data, model=[PLAIN], **table), folder=tmp_path / "wrong")
+    with pytest.raises(Trained):
+        run(small(data=data, model=[PLAIN], **right), folder=tmp_path / "right")
+
+
 def test_population_is_the_share_asked_for() -> None:
     """Random, seeded, never empty, never everything."""
     mask = population_mask(1000, 0.25, seed=1)

@@ -58,6 +58,14 @@ class KeptRounds:
             self.seen.append(moment)
 
 
+def require_own_noise(name: str, aggregator: Aggregator) -> None:
+    """Refuse a server whose noise is shared by rounds: none of them can be released again alone."""
+    if isinstance(aggregator, Tree):
+        raise InputError(
+            f"federated.crafted releases a round again, and the tree of {name!r} has noise of many rounds."
+        )
+
+
 def crafted_audit(
     subject: Subject, prepared: Any, roster: int, moments: Sequence[Any], settings: Crafted, audit: Audit
 ) -> list[CraftedResult]:
@@ -72,14 +80,9 @@ def crafted_audit(
         audit: its population makes the mock clients.
 
     Raises:
-        InputError: the aggregator's noise is shared by rounds, the model has no slope in its features, or too few
-            draws hold the canary.
+        InputError: the model has no slope in its features, or too few draws hold the canary.
     """
     aggregator = prepared.recipe.aggregator
-    if isinstance(aggregator, Tree):
-        raise InputError(
-            f"federated.crafted releases a round again, and the tree of {subject.name!r} has noise of many rounds."
-        )
     if not moments:
         raise InputError(
             f"federated.crafted: none of the rounds of {subject.name!r} it looked at released anything; look at more "

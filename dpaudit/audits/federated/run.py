@@ -1,12 +1,15 @@
 """The order of the audits of federated models, their settings and what they found."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from collections.abc import Mapping
 
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from dpaudit.accounting.claim import Unit
 from dpaudit.audits.audit import Audit, Subject
 from dpaudit.audits.federated.course import course, measure_fairness
 from dpaudit.audits.federated.gradient_canaries import Canary, canary_audit
 from dpaudit.audits.federated.multi_canaries import Lifted, lifted_audit
-from dpaudit.audits.federated.record_canaries import Crafted, KeptRounds, crafted_audit
+from dpaudit.audits.federated.record_canaries import Crafted, KeptRounds, crafted_audit, require_own_noise
 from dpaudit.audits.federated.update_inference import (
     Inference,
     Updates,
@@ -18,7 +21,9 @@ from dpaudit.audits.federated.user_membership import user_audit
 from dpaudit.audits.federated.watched import RoundObserver, Watched
 from dpaudit.results.federated import FederatedResult, UserView
 from dpaudit.runtime.errors import InputError
+from dpaudit.training.federated.participation import FixedClients
 from dpaudit.training.federated.trainer import Federated
+from dpaudit.training.trainer import Trainer
 
 
 class FederatedSettings(BaseModel):
@@ -38,6 +43,38 @@ class FederatedSettings(BaseModel):
     crafted: Crafted | None = None
     inference: Inference | None = None
 
+    @field_validator("references")
+    @classmethod
+    def _pairs(cls, references: int) -> int:
+        if references and (references % 2 or references < 4):
+            raise ValueError(f"must be an even number from 4 on: references are trained in pairs; got {references}")
+        return references
+
+    def refuse(self, trainers: Mapping[str, Trainer], unit: Unit) -> dict[str, Federated]:
+        """Refuse what cannot be audited, whatever the data are; else the federated trainers, by model.
+
+        Raises:
+            InputError: no trainer is federated, users are looked for under record-level coins, or an audit cannot run
+                on how a server samples, or on what it adds or sees.
+        """
+        federated = {name: trainer for name, trainer in trainers.items() if isinstance(trainer, Federated)}
+        if not federated:
+            raise InputError("[federated] audits models of the trainer 'federated', and the plan has none.")
+        if self.users and unit != "user":
+            raise InputError('federated.users needs coins per user; set audit.unit = "user".')
+        added = [part for part in ("canaries", "lifted", "crafted") if getattr(self, part) is not None]
+        for name, trainer in federated.items():
+            if added and isinstance(trainer.participation, FixedClients):
+                raise InputError(
+                    f"federated.{added[0]} adds clients to the {trainer.participation.of} that {name!r} draws a fixed "
+                    "number of; use participation of kind 'poisson' or 'all', or leave them out."
+                )
+            if self.crafted is not None:
+                require_own_noise(name, trainer.aggregator)
+            if self.inference is not None:
+                require_updates(name, trainer.aggregator)
+        return federated
+
     def bounds(self) -> int:
         """Lower bounds computed per model."""
         canaries = len(self.canaries.views) if self.canaries is not None else 0
@@ -49,14 +86,11 @@ def audit_federations(settings: FederatedSettings, audit: Audit) -> FederatedRes
     """Audit every federated subject.
 
     Raises:
-        InputError: no subject is federated, users are looked for under record-level coins, or there are too many
-            canary clients for the number of trained parameters.
+        InputError: as `FederatedSettings.refuse`, or there are too many canary clients for the number of trained
+            parameters.
     """
-    subjects = [subject for subject in audit.subjects if isinstance(subject.trainer, Federated)]
-    if not subjects:
-        raise InputError("[federated] audits models of the trainer 'federated', and the plan has none.")
-    if settings.users and audit.unit != "user":
-        raise InputError('federated.users needs coins per user; set audit.unit = "user".')
+    federated = settings.refuse({subject.name: subject.trainer for subject in audit.subjects}, audit.unit)
+    subjects = [subject for subject in audit.subjects if subject.name in federated]
     outcome = FederatedResult()
     with audit.progress.task("auditing federations", len(subjects)) as advance:
         for subject in subjects:
@@ -74,7 +108,6 @@ def _audit_one(settings: FederatedSettings, audit: Audit, subject: Subject, outc
         moments = KeptRounds(trainer.rounds, settings.crafted.rounds)
         observers.append(moments)
     if settings.inference is not None:
-        require_updates(name, trainer.aggregator)
         updates = Updates(
             trainer.aggregator, trainer.rounds, settings.inference.rounds, seed=audit.seed_for("seen updates", name)
         )

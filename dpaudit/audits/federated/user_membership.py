@@ -13,7 +13,6 @@ from dpaudit.audits.federated.watched import Watched
 from dpaudit.data.users import rows_of, user_truth
 from dpaudit.results.federated import UserResult, UserView
 from dpaudit.runtime.check import BoolArray, FloatArray, IntArray
-from dpaudit.runtime.errors import InputError
 from dpaudit.scores.from_outputs import losses_of_outputs
 from dpaudit.scores.scores import Scores
 from dpaudit.scores.signals import Signals
@@ -119,8 +118,6 @@ def per_user(values: FloatArray, owner: IntArray) -> FloatArray:
 
 def _references(watched: Watched, count: int, audit: Audit, name: str) -> tuple[FloatArray, BoolArray]:
     """Mean fit per user of reference federations, shape (federations, users), and who was in each; all stacked."""
-    if count % 2 or count < 4:
-        raise InputError(f"references must be an even number from 4 on, got {count}: they are trained in pairs.")
     users = int(watched.owner.max()) + 1
     rng = np.random.default_rng(audit.seed_for("reference coins", name))
     first = np.stack([rng.permutation(users) < users // 2 for _ in range(count // 2)])

@@ -19,7 +19,7 @@ from dpaudit.audits.ladder.canary_tasks import (
     Scoring,
 )
 from dpaudit.audits.ladder.decorrelated import cannot_decorrelate
-from dpaudit.audits.ladder.settings import PILOT, LadderSettings, RungFindings
+from dpaudit.audits.ladder.settings import AT_A_TIME, LadderSettings, RungFindings
 from dpaudit.audits.membership.reference_models import pool_signals, target_signals
 from dpaudit.bounds.default import Bound, default_bound
 from dpaudit.bounds.hypothesis import LATTICE, Definition, MechanismFamily, accuracy
@@ -30,7 +30,7 @@ from dpaudit.data.inclusion import complementary_pairs, fair_coins
 from dpaudit.data.member_choice import Coins
 from dpaudit.data.source import Records, with_added
 from dpaudit.runtime.check import BoolArray, FloatArray
-from dpaudit.runtime.errors import AuditFailed, InputError
+from dpaudit.runtime.errors import AuditFailed
 from dpaudit.scores.scores import Scores
 from dpaudit.training.capabilities import reference_trainer
 from dpaudit.training.dp_sgd import DpSgd
@@ -41,8 +41,6 @@ from dpaudit.training.reference_models.task_cache import CachedTask, in_order, m
 from dpaudit.training.reference_models.trained_model import Wanted
 from dpaudit.training.trainer import Predict
 from dpaudit.training.watched import watched
-
-AT_A_TIME = 32  # runs trained together, and between two looks at whether the claim is refuted
 
 
 def audit_one_run(settings: LadderSettings, audit: Audit, subject: Subject) -> RungFindings | Skipped:
@@ -73,7 +71,7 @@ def _scores(settings: LadderSettings, audit: Audit, subject: Subject, coins: Boo
         assert not isinstance(trainer, Skipped)
         decorrelated = DecorrelatedCanaries(trainer, canaried.sent, coins.size, included, seed)
         return _one(audit, f"see every step of {subject.name}", decorrelated)
-    if _watching(settings):
+    if settings.watches:
         runs = _runs(settings, subject, canaried, included[None], [seed], None)
         watched: FloatArray = _one(audit, f"train canaries for {subject.name}", runs)[0]
         return watched
@@ -149,9 +147,7 @@ def _until_refuted(
     """A pilot fixes the threshold midway between the two worlds; the other runs test the claim."""
     null = _null(subject.claim, audit)
     claimed = None if subject.claim is None else _claimed_accuracy(subject.claim, null, audit)
-    pilot = max(AT_A_TIME, round(PILOT * settings.runs))
-    if settings.runs <= pilot:
-        raise InputError(f"stop_early needs more than the {pilot} runs of its pilot, got {settings.runs}.")
+    pilot = settings.pilot
     so_far = [min(first + AT_A_TIME, settings.runs) for first in range(0, settings.runs, AT_A_TIME)]
     looks = tuple(runs - pilot for runs in so_far if runs > pilot)
     rule = StoppingRule(looks, claimed, 1 - audit.confidence)
@@ -196,7 +192,7 @@ def _refused(settings: LadderSettings, audit: Audit, subject: Subject) -> Skippe
     """Why a subject cannot be audited as the settings say; None when it can."""
     if audit.unit != "record":
         return Skipped("its canaries are records, and the audit is about users")
-    if not _watching(settings):
+    if not settings.watches:
         return None
     of_gradients = settings.canary == "gradient"
     engine_only = of_gradients or settings.score == "decorrelated"
@@ -214,19 +210,11 @@ def _refused(settings: LadderSettings, audit: Audit, subject: Subject) -> Skippe
     return None
 
 
-def _watching(settings: LadderSettings) -> bool:
-    return settings.score in ("white-box", "decorrelated") or settings.observe == "all-steps"
-
-
 def _with_canaries(settings: LadderSettings, audit: Audit, subject: Subject, count: int) -> Canaried:
     """They come from records no model was trained on, or only the public model that finds them."""
     if audit.canaries:
         return Canaried(audit.audited, audit.dataset, audit.records())
-    if audit.dataset.task not in ("multiclass", "binary"):
-        raise InputError(
-            f"the canaries of the ladder need classes, and the task of {audit.dataset.name} is "
-            f"{audit.dataset.task}; leave out rungs 3 and 4."
-        )
+    settings.require_classes(audit.dataset)
     assert settings.canary != "gradient"
     seed = audit.seed_for("canary records", subject.name, count)
     source, predict = audit.population, None
@@ -310,7 +298,7 @@ def _runs(
         canaried.sent,
         len(canaried.records),
         Packed.of(included),
-        scoring if _watching(settings) or start is not None else None,
+        scoring if settings.watches or start is not None else None,
         None if start is None else tuple(start),
         tuple(seeds),
     )

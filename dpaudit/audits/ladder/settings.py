@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from dpaudit.audits.plan_tables import is_changed
 from dpaudit.bounds.lower_bound import Finding, LowerBound
 from dpaudit.data.canaries import CanaryKind
+from dpaudit.data.dataset import Dataset
 from dpaudit.runtime.errors import InputError
 
 Rung = Literal[0, 1, 2, 3, 4]
@@ -17,6 +18,7 @@ ALL: tuple[Rung, ...] = (0, 1, 2, 3, 4)
 BOUNDING: tuple[int, ...] = (2, 3, 4)
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 PILOT = 0.25  # share of the runs that choose the threshold when the others are judged one stack at a time
+AT_A_TIME = 32  # runs trained together, and between two looks at whether the claim is refuted
 
 # Rung -> (name, what it sees, what it cannot see).
 RUNGS: dict[int, tuple[str, str, str]] = {
@@ -107,7 +109,14 @@ class LadderSettings(BaseModel):
             raise ValueError("score 'decorrelated' is for rung 3 and needs observe = \"all-steps\"; leave out rung 4")
         if 4 not in self.rungs and (self.start != "random" or self.stop_early):
             raise ValueError("start and stop_early are for rung 4, which is not among the rungs")
+        if self.stop_early and self.budget is None and self.runs <= self.pilot:
+            raise ValueError(f"stop_early needs more runs than the {self.pilot} of its pilot, got {self.runs}")
         return self
+
+    @property
+    def pilot(self) -> int:
+        """Runs that choose the threshold with ``stop_early``; a budget gives rung 4 more than these, or nothing."""
+        return max(AT_A_TIME, round(PILOT * self.runs))
 
     def sees(self, rung: int) -> str:
         """What a rung with these settings sees."""
@@ -132,6 +141,23 @@ class LadderSettings(BaseModel):
                 f"ladder.score = {self.score!r} is not for texts, whose final model [membership] audits; set "
                 'score = "decorrelated" and observe = "all-steps", or leave out rung 3.'
             )
+
+    def require_classes(self, dataset: Dataset) -> None:
+        """Refuse records that no canary of the ladder is made from.
+
+        Raises:
+            InputError: they have no classes.
+        """
+        if dataset.task not in ("multiclass", "binary"):
+            raise InputError(
+                f"the canaries of the ladder need classes, and the task of {dataset.name} is {dataset.task}; leave out "
+                "rungs 3 and 4."
+            )
+
+    @property
+    def watches(self) -> bool:
+        """Whether the steps of a training are looked at."""
+        return self.score in ("white-box", "decorrelated") or self.observe == "all-steps"
 
     def bounds(self) -> int:
         """Lower bounds computed per model."""

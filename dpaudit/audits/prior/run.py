@@ -4,7 +4,7 @@ import math
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from dpaudit.accounting.claim import GaussianSteps, Poisson
 from dpaudit.accounting.mechanism import epsilon, trade_off
@@ -20,6 +20,7 @@ from dpaudit.attacks.gradient.dense_network import DenseNetwork
 from dpaudit.audits.architecture import ArchitectureSettings
 from dpaudit.audits.audit import Audit
 from dpaudit.bounds.reconstruction import Successes, from_definition, judge_reconstruction, within_family
+from dpaudit.data.dataset import Dataset
 from dpaudit.results.prior import GameCell, PriorResult
 from dpaudit.runtime.errors import InputError
 
@@ -58,6 +59,28 @@ class PriorSettings(BaseModel):
     score: Literal["likelihood-ratio", "sum"] = "likelihood-ratio"
     suspected: float = Field(default=0.5, gt=0, lt=1)
 
+    @model_validator(mode="after")
+    def _one_claim_for_each(self) -> "PriorSettings":
+        if self.claimed_noise is not None and len(self.claimed_noise) != len(self.noise_multipliers):
+            raise ValueError(
+                f"claimed_noise must have one value for each of the {len(self.noise_multipliers)} noise_multipliers, "
+                f"got {len(self.claimed_noise)}"
+            )
+        return self
+
+    def require_records(self, dataset: Dataset) -> None:
+        """Refuse fewer records than a game needs.
+
+        Raises:
+            InputError: so many are missing.
+        """
+        needed = self.records - 1 + max(self.candidates)
+        if needed > len(dataset):
+            raise InputError(
+                f"prior: {self.records - 1} known records and {max(self.candidates)} candidates need {needed} records; "
+                f"{dataset.name} has {len(dataset)} left."
+            )
+
     def bounds(self) -> int:
         """Lower bounds and verdicts computed: three per cell."""
         return 3 * len(self.candidates) * len(self.noise_multipliers)
@@ -68,15 +91,8 @@ def audit_reconstruction(settings: PriorSettings, audit: Audit) -> PriorResult:
     features = audit.dataset.features
     if settings.architecture is None:
         features = features.reshape(len(features), -1)
-    most = max(settings.candidates)
-    if settings.records - 1 + most > len(features):
-        raise InputError(
-            f"prior: {settings.records - 1} known records and {most} candidates need {settings.records - 1 + most} "
-            f"records; {audit.dataset.name} has {len(features)} left."
-        )
+    settings.require_records(audit.dataset)
     claimed = settings.claimed_noise or settings.noise_multipliers
-    if len(claimed) != len(settings.noise_multipliers):
-        raise InputError("prior: claimed_noise must have one value per noise multiplier.")
     order = np.random.default_rng(audit.seed_for("prior", "records")).permutation(len(features))
     low, high = float(features.min()), float(features.max())
     scaled = 2 * (features[order] - low) / (high - low) - 1

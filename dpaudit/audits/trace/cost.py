@@ -6,7 +6,6 @@ from functools import partial
 from dpaudit.audits.federated.gradient_canaries import cosines
 from dpaudit.audits.table_cost import TableCost
 from dpaudit.audits.trace.run import TraceSettings, canary_directions, score_users
-from dpaudit.runtime.errors import InputError
 from dpaudit.runtime.took import result_of, timed
 from dpaudit.trace import inspect_all, read_trace
 from dpaudit.training.architecture import Architecture
@@ -23,8 +22,7 @@ def cost(settings: TraceSettings, architecture: Architecture | None) -> TableCos
         directions, drawn = result_of(lambda: canary_directions(trace, canaries))
         took += drawn + timed(partial(cosines, directions, first.releases[0])) * (len(trace.rounds) + 1)
     if settings.users is not None:
-        if architecture is None:
-            raise InputError("[trace.users] trains what a client would have sent: the plan needs an [architecture].")
+        assert architecture is not None  # or the plan was refused
         one = partial(score_users, replace(trace, rounds=trace.rounds[:1]), settings.users, architecture, seed=0)
         opened, again = timed(one), timed(one)
         took += opened + again * (len(trace.rounds) - 1)

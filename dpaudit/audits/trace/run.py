@@ -172,8 +172,7 @@ def audit_trace(
                 )
             )
     if settings.users is not None:
-        if architecture is None:
-            raise InputError("[trace.users] trains what a client would have sent: the plan needs an [architecture].")
+        assert architecture is not None  # or the plan was refused
         joined = score_users(trace, settings.users, architecture, seed=derive_seed(seed, "candidates"))
         found.users.append(
             user_result(

@@ -59,6 +59,11 @@ def audit_unlearning(settings: UnlearningSettings, audit: Audit) -> UnlearningRe
     )
 
 
+def check_requests(settings: UnlearningSettings, audit: Audit) -> None:
+    """Refuse, before anything is trained, what `audit_unlearning` would refuse of the records."""
+    _requests(settings, len(choose_forget_set(settings.forget, audit).names), audit)
+
+
 def _requests(settings: UnlearningSettings, forgotten: int, audit: Audit) -> BoolArray:
     """What each model holds and is to forget, shape (references + models, forgotten); references come in pairs."""
     seed = audit.seed_for("unlearning", "requests")

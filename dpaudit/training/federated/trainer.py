@@ -158,6 +158,13 @@ class Federated:
         by_user = self.aggregator.mechanism(self.participation, self.rounds)
         return self.local.noise_multiplier > 0 or (by_user is not None and by_user.noise_multiplier > 0)
 
+    def refuse(self, dataset: Dataset) -> None:
+        """Refuse records without the users or public data that it needs, another roster, and what no engine trains."""
+        self.participation.expected(int(self.owner(dataset).max()) + 1)
+        network_of(self.architecture, *dataset.network_shape)
+        if self.pretraining is not None:
+            self.pretraining.public_data(dataset)
+
     def probe(self, dataset: Dataset, *, seed: int) -> "UnderTest | Skipped":
         """Its server, where it protects users, with the clients of the data on its roster."""
         if self.aggregator.mechanism(self.participation, self.rounds) is None:

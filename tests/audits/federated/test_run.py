@@ -157,6 +157,48 @@ def test_a_user_level_claim_is_never_judged_by_records() -> None:
         plan_from({**PLAN, "model": [record], "federated": {"canaries": {"clients": 10}}})
 
 
+FIXED = {"kind": "fixed-size", "clients": 4, "of": 8}
+
+
+@pytest.mark.parametrize(
+    ("model", "federated", "said"),
+    [
+        ({"trainer": "sgd"}, {"canaries": {"clients": 10}}, "models of the trainer 'federated', and the plan has none"),
+        ({}, {"users": ["releases"]}, "users needs coins per user"),
+        ({}, {"references": 5}, "must be an even number from 4 on: .*got 5"),
+        (
+            {"participation": FIXED},
+            {"canaries": {"clients": 10}},
+            "adds clients to the 8 that 'm' draws a fixed number",
+        ),
+        (
+            {
+                "aggregator": {"kind": "tree", "clip": 1.0, "noise_multiplier": 1.0},
+                "participation": {"kind": "once-per-epoch", "rounds": 2},
+            },
+            {"crafted": {}},
+            "noise of many rounds",
+        ),
+        (
+            {"aggregator": {"kind": "distributed", "clip": 1.0, "noise_multiplier": 1.0}},
+            {"inference": {}},
+            "no client's own update",
+        ),
+    ],
+)
+def test_what_no_data_would_mend_is_refused_with_the_plan(
+    model: dict[str, Any], federated: dict[str, Any], said: str
+) -> None:
+    """One line when the plan is read; the same federation, sampled and summed otherwise, is taken."""
+    right = {"name": "m", "trainer": "federated"}
+    with pytest.raises(InputError, match=f"plan: .*{said}") as caught:
+        plan_from({**PLAN, "model": [{**right, **model}], "federated": federated})
+    assert "\n" not in str(caught.value)
+    unit = {"unit": "user"} if "users" in federated else {}
+    federated = {**federated, "references": 4} if "references" in federated else federated
+    plan_from({**PLAN, "audit": unit, "model": [right], "federated": federated})
+
+
 def test_the_linear_example_finds_two_and_one(tmp_path: Path) -> None:
     """`examples/federated_linear.toml`: ten clients with points of y = 2x + 1 + noise; the model is 2 and 1.
 

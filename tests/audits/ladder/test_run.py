@@ -169,8 +169,8 @@ def test_many_runs_stop_when_the_claim_is_refuted(tmp_path):
     settings = LadderSettings(rungs=[4], runs=80, canary="blank", stop_early=True)
     all_runs = audit_ladder(settings, replace(audit, subjects=(claims_nothing,))).bounds("model")[0]
     assert all_runs.trials == 80 - 32
-    with pytest.raises(InputError, match="more than the 32 runs of its pilot, got 30"):
-        audit_ladder(LadderSettings(rungs=[4], runs=30, stop_early=True), audit)
+    with pytest.raises(ValueError, match="more runs than the 32 of its pilot, got 30"):
+        LadderSettings(rungs=[4], runs=30, stop_early=True)
 
 
 def test_what_cannot_be_watched_is_said(tmp_path):
