@@ -76,7 +76,7 @@ THROUGH = {
     ),
     "tests/inspection/test_keras_adapters.py": "inspection.coupling",
     "tests/inspection/test_kinds_of_faults.py": (
-        "accounting.law inspection.check_law inspection.check_rare "
+        "accounting.law inspection.check_rare "
         "inspection.after inspection.listen inspection.microbatches inspection.noise inspection.questions "
         "inspection.sight inspection.undo "
         ""

@@ -3,7 +3,7 @@
 import math
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from dpaudit.bounds.lower_bound import Finding
 from dpaudit.inspection.noise import NoiseRun
@@ -65,12 +65,11 @@ def check_sizes(probe: Probe, noise: NoiseRun, largest: int) -> list[Finding]:
             continue
         scores = probe.scores(probe.release(probe.zeros(size)), size)
         asked[size] = float(np.square(scores).sum()) / probe.coordinates
-    level = probe.level / 2 / max(1, len(asked))
-    law = stats.chi2(probe.coordinates)
+    level, free = probe.level / 2 / max(1, len(asked)), probe.coordinates
     own = float(noise.squares[noise.kind == 0].sum(axis=1).mean()) / probe.coordinates
     for size, square in asked.items():
         ratio = square / own
-        if 2 * min(law.cdf(ratio * probe.coordinates / ROOM), law.sf(ratio * probe.coordinates * ROOM)) >= level:
+        if 2 * min(special.chdtr(free, ratio * free / ROOM), special.chdtrc(free, ratio * free * ROOM)) >= level:
             continue
         if probe.stated.adjacency != "add-remove" and ratio > NOTHING:  # a public size may scale the whole release
             continue
@@ -136,5 +135,6 @@ def differing_scale(noise: FloatArray, other: FloatArray, norm: int, level: floa
     if not noise.any():
         return None
     ratio = float(np.mean(np.abs(other) ** norm) / np.mean(np.abs(noise) ** norm))
-    law = stats.f(2 * other.size / norm, 2 * noise.size / norm)
-    return float(ratio ** (1 / norm)) if min(law.cdf(ratio), law.sf(ratio)) * 2 < level else None
+    freedom = 2 * other.size / norm, 2 * noise.size / norm
+    tail = min(special.fdtr(*freedom, ratio), special.fdtrc(*freedom, ratio))
+    return float(ratio ** (1 / norm)) if 2 * tail < level else None

@@ -12,6 +12,7 @@ from scipy import stats
 
 from dpaudit.accounting.composed import EpsilonOf
 from dpaudit.bounds.lower_bound import Finding
+from dpaudit.inspection.mechanism import Array
 from dpaudit.inspection.probe import RAISED, Probe
 from dpaudit.inspection.server_rounds import FACTOR, Rounds, total_multiplier
 from dpaudit.inspection.sight import Sight, least_ratio
@@ -121,7 +122,7 @@ def check_next_clip(probe: Probe, rounds: Rounds) -> tuple[list[Finding], list[S
         return [], []
     clip, unit = probe.stated.clip, probe.direction(None)
     crowd = max(rounds.clients, _crowd(probe, rounds) // 4)
-    reading = probe.alike(crowd, FACTOR * clip, unit)
+    reading = probe.arrays(probe.alike(crowd, FACTOR * clip, unit))
     half = max(1, rounds.clients // 2)
     low, high = clip / FACTOR, FACTOR * clip
     histories = {
@@ -139,7 +140,7 @@ def check_next_clip(probe: Probe, rounds: Rounds) -> tuple[list[Finding], list[S
             for norm in (alone, other):
                 batch = np.append(norms, norm).astype(np.float32)[:, None] * unit.astype(np.float32)
                 try:
-                    read.append(_after(probe, rounds, batch, reading, unit))
+                    read.append(_after(probe, rounds, probe.arrays(batch), reading, unit))
                 except RAISED as raised:
                     why = f"a round of {crowd:,} clients is needed, and it raised {raised}"
                     return [], [Sight(kind, why, asked=False)]
@@ -165,7 +166,7 @@ def check_next_clip(probe: Probe, rounds: Rounds) -> tuple[list[Finding], list[S
     return [], [Sight(kind, f"a next clip that one client moves by {READ:.0%} and more than its noise hides")]
 
 
-def _after(probe: Probe, rounds: Rounds, batch: FloatArray, reading: FloatArray, unit: FloatArray) -> FloatArray:
+def _after(probe: Probe, rounds: Rounds, batch: list[Array], reading: list[Array], unit: FloatArray) -> FloatArray:
     """Logarithm of the clip after a round of this batch, for each start."""
     found = np.empty(STARTS)
     for start in range(STARTS):
@@ -178,12 +179,9 @@ def _after(probe: Probe, rounds: Rounds, batch: FloatArray, reading: FloatArray,
 def _increments(probe: Probe, rounds: Rounds, crowd: int, short: int) -> FloatArray:
     """By how much the clip's logarithm grew after each round, (starts, rounds)."""
     unit = probe.direction(None)
-    updates = np.concatenate(
-        [
-            probe.alike(crowd, FACTOR * probe.stated.clip, unit),
-            probe.alike(short, probe.stated.clip / FACTOR**2, unit),  # so short that the sum is that of the long ones
-        ]
-    )
+    long = probe.alike(crowd, FACTOR * probe.stated.clip, unit)
+    # So short that the sum is that of the long ones.
+    updates = probe.arrays(np.concatenate([long, probe.alike(short, probe.stated.clip / FACTOR**2, unit)]))
     found: list[list[float]] = []
     while len(found) < COUNTS and (len(found) < 2 or probe.clock.left > 0):
         aggregate = rounds.start()

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from dpaudit.bounds.lower_bound import Finding
 from dpaudit.inspection.check_extremes import OVERFLOW
@@ -28,12 +28,12 @@ def rare_steps(probe: Probe, noise: NoiseRun) -> BoolArray:
     for index in range(len(noise.kinds)):
         squares = noise.squares[noise.kind == index]
         if len(squares) >= KNOWN:
-            typical[index] = np.quantile(squares, TYPICAL, axis=0) / stats.chi2.ppf(TYPICAL, noise.sizes)
+            typical[index] = np.quantile(squares, TYPICAL, axis=0) / (2 * special.gammaincinv(noise.sizes / 2, TYPICAL))
         else:
             typical[index] = 0.0
     scale = typical[noise.kind]
     squares = np.divide(noise.squares, scale, out=np.tile(1.0 * noise.sizes, (noise.calls, 1)), where=scale > 0)
-    found: BoolArray = np.any(stats.chi2.cdf(ROOM * squares, noise.sizes) * squares.size < probe.level, axis=1)
+    found: BoolArray = np.any(special.chdtr(noise.sizes, ROOM * squares) * squares.size < probe.level, axis=1)
     return found
 
 
@@ -91,7 +91,7 @@ def check_excited(probe: Probe, noise: NoiseRun) -> list[Finding]:
                 np.array([np.square(probe.scores(release, probe.batch_size)[part]).sum() for part in probe.slices])
                 / scale**2
             )
-            if float(np.min(stats.chi2.cdf(squares, noise.sizes))) >= level:
+            if float(np.min(special.chdtr(noise.sizes, squares))) >= level:
                 continue
             worst = math.sqrt(float((squares / noise.sizes).min()))
             which = "the step itself" if place == 0 else f"step {place} after it"

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from scipy import stats
+from scipy import special
 
 from dpaudit.accounting.composed import EpsilonOf
 from dpaudit.accounting.law import Laplace
@@ -149,8 +149,9 @@ def _by_content(probe: Probe, noise: NoiseRun, level: float) -> list[Finding]:
         zeros, other = sums[noise.kind == alike[0]], sums[noise.kind == kind]
         # What a float32 sum of large gradients leaves is not noise.
         ratio = float(other.mean() / zeros.mean()) if zeros.any() else math.inf
-        law = stats.f(len(other) * noise.sizes.sum(), len(zeros) * noise.sizes.sum())
-        if abs(math.sqrt(ratio) - 1) < TOLERANCE or 2 * min(law.cdf(ratio), law.sf(ratio)) * len(noise.kinds) >= level:
+        freedom = len(other) * noise.sizes.sum(), len(zeros) * noise.sizes.sum()
+        tail = min(special.fdtr(*freedom, ratio), special.fdtrc(*freedom, ratio))
+        if abs(math.sqrt(ratio) - 1) < TOLERANCE or 2 * tail * len(noise.kinds) >= level:
             continue
         return [
             Finding(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from dpaudit.inspection.mechanism import Array
 from dpaudit.inspection.probe import Probe
@@ -108,7 +108,7 @@ class NoiseRun:
         means = []
         for index in range(len(self.kinds)):
             rows = self.kept[self.kind == index] / np.maximum(self.level[index][self.variable], 1e-300)
-            means.append(stats.chi2.sf(float(np.square(rows.mean(axis=0)).sum()) * len(rows), rows.shape[1]))
+            means.append(special.chdtrc(rows.shape[1], float(np.square(rows.mean(axis=0)).sum()) * len(rows)))
         shifted = np.array(means) < FAR
         if shifted[0]:  # batches of zeros too: it is the noise that repeats itself
             return np.ones(self.calls, bool)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import chain, zip_longest
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from dpaudit.inspection.mechanism import Array
 from dpaudit.inspection.noise import NoiseRun
@@ -64,7 +64,7 @@ class Move:
 
     def interval(self, level: float) -> EstimateInterval:
         """Each side errs with ``level``."""
-        margin = float(stats.t.isf(level, self.freedom)) * self.error if self.error else 0.0
+        margin = -float(special.stdtrit(self.freedom, level)) * self.error if self.error else 0.0
         return EstimateInterval(max(0.0, self.size - margin), self.size, self.size + margin)
 
 
@@ -80,9 +80,9 @@ def noise_scale(samples: FloatArray, *, level: float) -> EstimateInterval:
 def scale_of(squares: float, count: int, *, level: float) -> EstimateInterval:
     """The same from a sum of squares."""
     return EstimateInterval(
-        math.sqrt(squares / stats.chi2.isf(level, count)),
+        math.sqrt(squares / special.chdtri(count, level)),
         math.sqrt(squares / count),
-        math.sqrt(squares / stats.chi2.ppf(level, count)),
+        math.sqrt(squares / (2 * special.gammaincinv(count / 2, level))),
     )
 
 
@@ -258,5 +258,5 @@ def _calls(probe: Probe, group: int, level: float, coarse: bool, noisier: float)
     """Calls of each side; ``noisier``: the noise there is over the stated noise."""
     resolution = (1.5 if coarse else 0.4) if group == 1 else 0.1 if group >= probe.batch_size - 1 else 0.3
     noise = max(noisier, 1.0) * probe.stated.noise_multiplier
-    wanted = (stats.norm.isf(level) * math.sqrt(2) * noise / (group * resolution)) ** 2
+    wanted = (-special.ndtri(level) * math.sqrt(2) * noise / (group * resolution)) ** 2
     return int(np.clip(math.ceil(wanted), LEAST_CALLS, MOST_CALLS))

@@ -44,10 +44,10 @@ class Rounds:
     weight: float
     count_noise: float | None
 
-    def play(self, probe: Probe, aggregate: Aggregate, updates: FloatArray) -> FloatArray:
-        """One round of these updates (clients, coordinates): how far the model moved, on the scale of the sum."""
+    def play(self, probe: Probe, aggregate: Aggregate, updates: list[Array]) -> FloatArray:
+        """One round of updates that `Probe.arrays` has made: how far the model moved, on the scale of the sum."""
         origin: list[Array] = [np.zeros(shape, np.float32) for shape in probe.mechanism.shapes]
-        moved = aggregate(origin, probe.arrays(updates), np.full(len(updates), self.weight, np.float32))
+        moved = aggregate(origin, updates, np.full(len(updates[0]), self.weight, np.float32))
         flat = np.concatenate([np.ravel(array).astype(np.float64) for array in moved])
         return flat * probe.stated.divisor(self.clients)
 
@@ -89,7 +89,8 @@ def check_later_rounds(
     }
     histories = {"long": FACTOR, "short": 1 / FACTOR}
     begin = time.monotonic()
-    _question(probe, rounds, rounds.clients * 2, FACTOR * clip * unit, fixed)
+    twice = probe.arrays(np.tile(FACTOR * clip * unit, (2 * rounds.clients, 1)))
+    _question(probe, rounds, twice, probe.arrays(fixed))
     each = (time.monotonic() - begin) * len(others) * len(histories)
     starts = int(np.clip(seconds / max(each, 1e-9), LEAST_STARTS, STARTS * max(1.0, effort)))
     asked = len(histories) * len(others)
@@ -97,13 +98,13 @@ def check_later_rounds(
     margin = float(stats.t.isf(level, starts - 1))
     findings: list[Finding] = []
     for name, factor in histories.items():
-        warm = np.tile(factor * clip * unit, (rounds.clients, 1))
+        warm = probe.arrays(np.tile(factor * clip * unit, (rounds.clients, 1)))
         fed = f"{WARM} rounds of {name} updates, then {held} clients with long updates beside "
         first: FloatArray | None = None
         for words, norms in others.items():
             if not probe.clock.allows(kind):
                 continue
-            batch = np.concatenate([fixed, clip * np.concatenate([norms, -norms])[:, None] * across])
+            batch = probe.arrays(np.concatenate([fixed, clip * np.concatenate([norms, -norms])[:, None] * across]))
             shares, noises = _measured(probe, rounds, warm, batch, starts, unit, across)
             ratio = shares / held / noises * probe.stated.noise_multiplier
             error = margin * float(ratio.std(ddof=1)) / math.sqrt(starts)
@@ -128,10 +129,9 @@ def _two_directions(probe: Probe) -> tuple[FloatArray, FloatArray]:
     return unit, across / np.linalg.norm(across)
 
 
-def _question(probe: Probe, rounds: Rounds, number: int, update: FloatArray, batch: FloatArray) -> FloatArray:
-    """The question's round after `WARM` others of so many equal updates."""
+def _question(probe: Probe, rounds: Rounds, warm: list[Array], batch: list[Array]) -> FloatArray:
+    """The question's round after `WARM` others."""
     aggregate = rounds.start()
-    warm = np.tile(update, (number, 1))
     for _ in range(WARM):
         rounds.play(probe, aggregate, warm)
     return rounds.play(probe, aggregate, batch)
@@ -140,8 +140,8 @@ def _question(probe: Probe, rounds: Rounds, number: int, update: FloatArray, bat
 def _measured(
     probe: Probe,
     rounds: Rounds,
-    warm: FloatArray,
-    batch: FloatArray,
+    warm: list[Array],
+    batch: list[Array],
     starts: int,
     unit: FloatArray,
     across: FloatArray,
@@ -149,7 +149,7 @@ def _measured(
     """What the held clients moved, and the deviation of the noise, for each start."""
     shares, noises = np.empty(starts), np.empty(starts)
     for start in range(starts):
-        release = _question(probe, rounds, len(warm), warm[0], batch)
+        release = _question(probe, rounds, warm, batch)
         shares[start] = release @ unit
         rest = release - shares[start] * unit - (release @ across) * across
         noises[start] = np.linalg.norm(rest) / math.sqrt(probe.coordinates - 2)

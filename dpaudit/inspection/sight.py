@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from scipy import stats
+from scipy import special
 
 POWER = 0.8
 
@@ -29,10 +29,10 @@ def least_ratio(level: float, draws: float) -> float:
     >>> round(least_ratio(0.05, 1000), 3)
     0.946
     """
-    ratio = stats.chi2.ppf(level, draws) / stats.chi2.ppf(POWER, draws)
+    ratio = special.gammaincinv(draws / 2, level) / special.gammaincinv(draws / 2, POWER)
     return math.sqrt(float(ratio))
 
 
 def resolution(level: float) -> float:
     """Standard errors a mean must lie beyond its limit to be seen with probability 0.8 at this level."""
-    return float(stats.norm.isf(level) + stats.norm.ppf(POWER))
+    return float(special.ndtri(POWER) - special.ndtri(level))

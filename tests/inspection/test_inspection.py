@@ -14,6 +14,7 @@ from dpaudit.inspection.samples import noise_scale
 from dpaudit.runtime.errors import InputError
 
 STATED = Stated(clip=2.0, noise_multiplier=1.0, denominator=32.0)
+EFFORT = 0.25  # 750 calls, which see each of these faults in 10 of 10 seeds
 
 
 def release_of(rng, *, scale=1.0, noise=2.0):
@@ -34,7 +35,7 @@ def release_of(rng, *, scale=1.0, noise=2.0):
 
 def test_a_right_mechanism_has_no_finding():
     """Level 1e-6 over all checks; fixed seed."""
-    found = inspect_mechanism(release_of(np.random.default_rng(0)), STATED, seed=0)
+    found = inspect_mechanism(release_of(np.random.default_rng(0)), STATED, seed=0, effort=EFFORT)
     assert found.findings == ()
     assert found.noise_multiplier == pytest.approx(1.0, rel=0.1)
 
@@ -44,12 +45,12 @@ def test_right_mechanisms_raise_no_alarm_in_five_inspections():
     for seed in range(5):
         stated = Stated(clip=2.0, noise_multiplier=1.0, denominator=32.0)
         mechanism = Mechanism(release_of(np.random.default_rng(seed)), shapes=((8, 5), (8, 5), (50,)), batch_size=16)
-        assert inspect_mechanism(mechanism, stated, seed=seed).violations == ()
+        assert inspect_mechanism(mechanism, stated, seed=seed, effort=EFFORT).violations == ()
 
 
 def test_a_learning_rate_is_a_warning_and_no_violation():
     """Noise and sensitivity scaled together leave the privacy as it was."""
-    found = inspect_mechanism(release_of(np.random.default_rng(0), scale=0.1), STATED, seed=0)
+    found = inspect_mechanism(release_of(np.random.default_rng(0), scale=0.1), STATED, seed=0, effort=EFFORT)
     assert found.violations == ()
     assert [finding.check for finding in found.findings] == ["scale"]
     assert found.noise_multiplier == pytest.approx(1.0, rel=0.1)
@@ -61,7 +62,9 @@ def test_a_learning_rate_is_a_warning_and_no_violation():
 )
 def test_a_scale_says_whether_noise_alone_is_larger(scale, noise, words):
     """Noise 1.15 times the stated alone; both 1.4 times and half. No violation, and the right reason."""
-    found = inspect_mechanism(release_of(np.random.default_rng(0), scale=scale, noise=noise), STATED, seed=0)
+    found = inspect_mechanism(
+        release_of(np.random.default_rng(0), scale=scale, noise=noise), STATED, seed=0, effort=EFFORT
+    )
     assert found.violations == ()
     assert words in found.findings[0].observed
 
@@ -78,7 +81,7 @@ def test_true_epsilon_follows_from_the_measured_noise():
     )
     right = release_of(np.random.default_rng(0))
     stated = Stated(clip=4.0, noise_multiplier=1.0, denominator=32.0)
-    twice = inspect_mechanism(lambda gs: [2 * g for g in right(gs)], stated, seed=0, claim=claim)
+    twice = inspect_mechanism(lambda gs: [2 * g for g in right(gs)], stated, seed=0, claim=claim, effort=EFFORT)
     assert twice.findings == ()  # clip 2 and noise 2, both doubled, are clip 4 and noise 4
 
     noise = np.random.default_rng(1)
@@ -91,7 +94,7 @@ def test_true_epsilon_follows_from_the_measured_noise():
         clean = [np.clip(np.nan_to_num(g, nan=0, posinf=0, neginf=0), -1e15, 1e15) for g in gradients]
         return [32.0 * g for g in STATED.clipped_sum(clean)]
 
-    found = inspect_mechanism(half, STATED, seed=0, claim=claim)
+    found = inspect_mechanism(half, STATED, seed=0, claim=claim, effort=EFFORT)
     assert [finding.check for finding in found.violations] == ["noise"]
     assert found.violations[0].true_epsilon == pytest.approx(9.997, rel=0.1)
 
@@ -125,8 +128,10 @@ def test_published_state_is_compared_under_equal_noise():
 
         return Mechanism(release, reset=reset, state=lambda: [memory["average"]])
 
-    assert [f.check for f in inspect_mechanism(mechanism(True), STATED, seed=0).violations] == ["released state"]
-    assert inspect_mechanism(mechanism(False), STATED, seed=0).violations == ()
+    assert [f.check for f in inspect_mechanism(mechanism(True), STATED, seed=0, effort=EFFORT).violations] == [
+        "released state"
+    ]
+    assert inspect_mechanism(mechanism(False), STATED, seed=0, effort=EFFORT).violations == ()
 
 
 def test_noise_that_is_the_same_in_every_training_is_seen():
@@ -135,8 +140,8 @@ def test_noise_that_is_the_same_in_every_training_is_seen():
     def build(seed=None):
         return Mechanism(release_of(np.random.default_rng(seed)), fresh=lambda: build(seed))
 
-    assert "frozen seed" in {f.check for f in inspect_mechanism(build(3), STATED, seed=0).violations}
-    assert inspect_mechanism(build(), STATED, seed=0).violations == ()
+    assert "frozen seed" in {f.check for f in inspect_mechanism(build(3), STATED, seed=0, effort=EFFORT).violations}
+    assert inspect_mechanism(build(), STATED, seed=0, effort=EFFORT).violations == ()
 
 
 @pytest.mark.parametrize(
@@ -153,7 +158,7 @@ def test_noise_that_is_the_same_in_every_training_is_seen():
 def test_a_mechanism_that_does_not_answer_is_a_clear_error(release, message):
     """Never a pass: one line that says what it did."""
     with pytest.raises(InputError, match=message):
-        inspect_mechanism(release, STATED, seed=0)
+        inspect_mechanism(release, STATED, seed=0, effort=EFFORT)
 
 
 @pytest.mark.parametrize("how", ["divides", "raises"])
@@ -169,7 +174,7 @@ def test_a_gradient_whose_square_is_zero_is_an_ordinary_one(how):
             return [np.full_like(out, np.inf) for out in right(gradients)]
         return right(gradients)
 
-    found = inspect_mechanism(wrong, STATED, seed=0).violations
+    found = inspect_mechanism(wrong, STATED, seed=0, effort=EFFORT).violations
     assert [(f.check, f.true_epsilon) for f in found] == [("tiny gradient", math.inf)]
 
 
@@ -182,7 +187,7 @@ def test_a_mechanism_that_takes_no_empty_batch_is_a_finding():
             raise ValueError("need at least one array to stack")
         return right(gradients)
 
-    violations = inspect_mechanism(release, STATED, seed=0).violations
+    violations = inspect_mechanism(release, STATED, seed=0, effort=EFFORT).violations
     assert [finding.check for finding in violations] == ["empty batch"]
     assert "raised ValueError on a batch of 0 gradients: need at least one array" in violations[0].observed
 
@@ -191,4 +196,4 @@ def test_a_mechanism_that_is_not_the_same_twice_may_not_say_so():
     """A reset that resets nothing is refused."""
     mechanism = Mechanism(release_of(np.random.default_rng(0)), reset=lambda: None)
     with pytest.raises(InputError, match="gave two releases that differ"):
-        inspect_mechanism(mechanism, STATED, seed=0)
+        inspect_mechanism(mechanism, STATED, seed=0, effort=EFFORT)

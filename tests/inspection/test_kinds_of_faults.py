@@ -192,20 +192,20 @@ def test_microbatches_are_named_where_they_are_the_cause() -> None:
 
 
 def test_more_effort_sees_rarer_steps() -> None:
-    """No noise at one step in 5,000: unseen by 3,000 calls that end before it, seen by 9,000."""
+    """No noise at one step in 2,000: unseen by 750 calls that end before it, seen by 3,000."""
 
     def rare(mechanism: BreakableDpSgd, sums: list[Any]) -> list[Any]:
-        return sums if mechanism.calls % 5000 == 4999 else fresh_noise(mechanism, sums)
+        return sums if mechanism.calls % 2000 == 1999 else fresh_noise(mechanism, sums)
 
-    once, thrice = (
+    few, many = (
         inspect_mechanism(
             BreakableDpSgd(seed=1, noise=rare).mechanism(), STATED, seed=5, effort=effort, budget=60 * effort
         )
-        for effort in (1.0, 3.0)
+        for effort in (SOME, 1.0)
     )
-    assert once.violations == ()
-    assert [finding.check for finding in thrice.violations] == ["rare steps"]
-    assert any("one step in 1,864" in sight.smallest for sight in once.sights)
+    assert few.violations == ()
+    assert [finding.check for finding in many.violations] == ["rare steps"]
+    assert any("one step in 466" in sight.smallest for sight in few.sights)
 
 
 def test_what_was_not_asked_is_said_with_the_reason() -> None:

@@ -75,13 +75,13 @@ def test_a_clip_at_its_upper_limit_is_quiet() -> None:
     """A limit hides the noise of the count where the clip stands still: that is no fault."""
 
     class Limited(federated.FedAvg):
-        def _adapt(self, deltas: Any) -> None:
-            super()._adapt(deltas)
+        def _adapt(self, found: Any) -> None:
+            super()._adapt(found)
             self.clip_norm = min(self.clip_norm, 1.1)
 
     rng = np.random.default_rng(1)
     server = Server(lambda: Limited(rng, adapt=0.2), adaptive=True, count_noise=federated.COUNT_NOISE)
-    assert inspect_server(server, STATED, seed=5).violations == ()
+    assert inspect_server(server, STATED, seed=5, effort=0.2).violations == ()
 
 
 def test_a_server_that_takes_its_planned_clients_only_says_so() -> None:
@@ -94,7 +94,7 @@ def test_a_server_that_takes_its_planned_clients_only_says_so() -> None:
             return super().__call__(model, updates, weights)
 
     rng = np.random.default_rng(1)
-    found = inspect_server(Server(lambda: Planned(rng, adapt=0.2), adaptive=True), STATED, seed=5)
+    found = inspect_server(Server(lambda: Planned(rng, adapt=0.2), adaptive=True), STATED, seed=5, effort=0.2)
     assert found.violations == ()
     assert not found.sights[-1].asked
     assert "too many clients" in found.sights[-1].smallest

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from dpaudit.inspection.load_factory import build_from_factory
+from dpaudit.inspection.load_factory import load_factory
 from dpaudit.inspection.mechanism import Mechanism, Stated
 from dpaudit.inspection.starts import check_starts
 from dpaudit.runtime.errors import InputError
@@ -28,18 +28,17 @@ def started(tmp_path, body, starts):
 
 
 def test_a_seed_of_few_bits_repeats(tmp_path):
-    """60 starts on 6 bits: no repeat has probability below 1e-12, and the pool of 64 is estimated within a factor 2."""
-    findings, sights = started(tmp_path, "return made(secrets.randbits(6))", 60)
+    """30 starts on 4 bits: some must repeat, and the pool of 16 is estimated within a factor 2."""
+    findings, sights = started(tmp_path, "return made(secrets.randbits(4))", 30)
     assert [finding.check for finding in findings] == ["frozen seed"]
-    assert 32 <= float(findings[0].observed.split("about ")[1].split()[0]) <= 128
-    # 1 - exp(-60² / 2n) = 0.8 at n = 1,118.
-    assert "one of 1,100 seeds" in sights[0].smallest
+    assert 8 <= float(findings[0].observed.split("about ")[1].split()[0]) <= 32
+    # 1 - exp(-30² / 2n) = 0.8 at n = 280.
+    assert "one of 280 seeds" in sights[0].smallest
 
 
-@pytest.mark.parametrize("seed", ["int(time.time() * 1e6)", "time.time_ns() ^ os.getpid()", "os.getpid()"])
-def test_a_seed_from_clock_and_process_number_is_seen_by_stopping_both(tmp_path, seed):
-    """Four starts suffice, however fine the clock is."""
-    findings, _ = started(tmp_path, f"return made({seed})", 4)
+def test_a_seed_from_clock_and_process_number_is_seen_by_stopping_both(tmp_path):
+    """Four starts suffice, however fine the clock is; a seed made of all three repeats only where each stands still."""
+    findings, _ = started(tmp_path, "return made(time.time_ns() ^ int(time.time() * 1e6) ^ os.getpid() << 64)", 4)
     assert "the clock or the process number" in findings[0].observed
     assert findings[0].true_epsilon == math.inf
 
@@ -47,7 +46,7 @@ def test_a_seed_from_clock_and_process_number_is_seen_by_stopping_both(tmp_path,
 @pytest.mark.parametrize("body", ["return made(None)", "return made(np.random.randint(2**62))"])
 def test_seeds_of_the_system_are_quiet(tmp_path, body):
     """numpy's own seeding, by a generator or the global state, differs in every start."""
-    assert started(tmp_path, body, 20)[0] == []
+    assert started(tmp_path, body, 8)[0] == []
 
 
 @pytest.mark.tf  # a factory named by its module may need it, so it is loaded first
@@ -72,6 +71,6 @@ def test_a_factory_that_fails_in_a_new_process_says_why(tmp_path):
 def test_the_factories_of_the_self_test_are_what_they_say():
     """Each is built, and cannot be reset."""
     for name in ("sixteen_bits", "clock", "system"):
-        built = build_from_factory(f"dpaudit.self_test.faults.started:{name}", seed=1)
+        built = load_factory(f"dpaudit.self_test.faults.started:{name}")()
         assert isinstance(built, Mechanism)
         assert built.reset is None

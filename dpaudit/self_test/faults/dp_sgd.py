@@ -76,7 +76,7 @@ def norms(gradients: list[FloatArray]) -> FloatArray:
 
 def only_finite(gradients: list[FloatArray]) -> list[FloatArray]:
     """Zeros in the place of what is not finite."""
-    return [np.where(np.isfinite(g), g, 0.0) for g in gradients]
+    return [g if np.isfinite(g).all() else np.where(np.isfinite(g), g, 0.0) for g in gradients]
 
 
 def weighted(factors: FloatArray, gradients: list[FloatArray]) -> list[FloatArray]:

@@ -10,7 +10,7 @@ import numpy as np
 from dpaudit.inspection.mechanism import Array, Stated
 from dpaudit.inspection.server import Server
 from dpaudit.runtime.check import FloatArray
-from dpaudit.self_test.faults.dp_sgd import clip_each_variable, clip_examples, norms, weighted
+from dpaudit.self_test.faults.dp_sgd import clip_each_variable, clip_examples, norms, only_finite, weighted
 
 PLANNED = 32
 COUNT_NOISE = PLANNED / 20
@@ -67,7 +67,7 @@ class FedAvg:
 
     def __call__(self, model: Sequence[Array], updates: Sequence[Array], weights: Array) -> list[FloatArray]:
         """One round: model, updates (clients, \\*shape), weights (clients,) -> new model."""
-        deltas = [np.where(np.isfinite(u), u, 0.0).astype(np.float64) for u in updates]
+        deltas = only_finite([np.asarray(u, np.float64) for u in updates])
         present, later = len(deltas[0]), self.round > 0
         self.round += 1
         found = norms(deltas)
@@ -91,16 +91,16 @@ class FedAvg:
             noisy = [t / present + self.rng.normal(0.0, scale / PLANNED, t.shape) for t in total]
         else:
             noisy = [(t + self.rng.normal(0.0, scale, t.shape)) / PLANNED for t in total]
-        self._adapt(deltas)
+        self._adapt(found)
         return [np.asarray(m, np.float64) + n for m, n in zip(model, noisy, strict=True)]
 
-    def _adapt(self, deltas: list[FloatArray]) -> None:
+    def _adapt(self, found: FloatArray) -> None:
         """Towards the median norm: `Andrew et al. (2021) <https://arxiv.org/abs/1905.03871>`_, with a noisy count."""
         if self.follow_largest:
-            self.clip_norm = float(np.clip(norms(deltas).max(initial=0.0), 0.01, 100.0))
+            self.clip_norm = float(np.clip(found.max(initial=0.0), 0.01, 100.0))
         elif self.adapt:
             noise = self.rng.normal(0.0, self.count_noise) if self.round <= self.counts_noised else 0.0
-            share = (float((norms(deltas) <= self.clip_norm).sum()) + noise) / PLANNED
+            share = (float((found <= self.clip_norm).sum()) + noise) / PLANNED
             if self.limit_count:
                 share = min(max(share, 0.0), 1.0)
             self.clip_norm *= math.exp(-self.adapt * (share - 0.5))

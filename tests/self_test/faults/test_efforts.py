@@ -9,9 +9,9 @@ from dpaudit.self_test.faults.efforts import KINDS, SUBTLE, AtEfforts, EffortTab
 
 
 def test_more_effort_sees_a_rarer_step_and_a_larger_pool() -> None:
-    """One step in 5,000 is not among 3,000 and is among 9,000; 2²⁴ seeds repeat among the latter (2.4 pairs)."""
-    names = ("no noise in one step of 5,000", "seeds of 24 bits", "DP-SGD")
-    found = run_efforts((1.0, 3.0), seed=3, names=names)
+    """One step in 2,000 is not among 750 and is among 3,000; 2²⁰ seeds repeat among the latter (4.3 pairs)."""
+    names = ("no noise in one step of 2,000", "seeds of 20 bits", "DP-SGD")
+    found = run_efforts((0.25, 1.0), seed=3, names=names)
     assert [row.seen for row in found.rows] == [("", "rare steps"), ("", "repeated noise"), ("", "")]
     assert found.wrong == ()
     page = found.markdown("a command")
