@@ -66,8 +66,8 @@ class OneRun:
 
 
 @lru_cache(maxsize=65536)  # a selection and a ceiling ask for the same counts again
-def one_run(guesses: Guesses, delta: float, level: float) -> float:
-    """Lower bound on ε at ``level`` from counts.
+def one_run(guesses: Guesses, delta: float, level: float, accuracy: float = 1e-12) -> float:
+    """Lower bound on ε at ``level`` from counts, to this accuracy.
 
     >>> round(one_run(Guesses(canaries=1000, made=100, correct=95), 1e-5, 0.05), 5)
     2.16518
@@ -82,7 +82,7 @@ def one_run(guesses: Guesses, delta: float, level: float) -> float:
     high = math.log(rate) - math.log1p(-rate)
     if slack == 0 or one_run_p_value(guesses, high, slack) <= alpha:
         return max(0.0, high)
-    return float(brentq(lambda e: one_run_p_value(guesses, e, slack) - alpha, 0.0, high, xtol=1e-12, rtol=1e-14))
+    return float(brentq(lambda e: one_run_p_value(guesses, e, slack) - alpha, 0.0, high, xtol=accuracy, rtol=1e-14))
 
 
 def one_run_p_value(guesses: Guesses, epsilon: float, delta: float) -> float:

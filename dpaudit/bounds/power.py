@@ -161,6 +161,7 @@ def defaults(access: str | None) -> dict[Access, Planned]:
     return {each: planned for each, planned in DEFAULTS.items() if access in (None, each)}
 
 
+@lru_cache(maxsize=64)
 def _required(access: Access, planned: Planned, mu: float, test: Hypothesis, wanted: float) -> Required:
     trials = _smallest(lambda n: planned.chance(n, mu, test), wanted, exact=planned.exact)
     largest = planned.ceiling(trials, test) if trials is not None else 0.0

@@ -212,7 +212,7 @@ def _rates(made: int) -> tuple[FloatArray, FloatArray]:
 def _bounds(canaries: int, made: int, delta: float, level: float) -> tuple[FloatArray, FloatArray]:
     """Bounds behind the logits of some lower limits of the rate, between which they are nearly straight."""
     counts = np.unique(np.rint(made * (1 - np.linspace(0, 1, BOUNDS) ** 2 / 2)))
-    bounds = [one_run(Guesses(canaries, made, int(count)), delta, level) for count in counts]
+    bounds = [one_run(Guesses(canaries, made, int(count)), delta, level, 1e-6) for count in counts]
     return np.asarray(logit(_lower_rate(counts, made)), np.float64), np.array(bounds)
 
 

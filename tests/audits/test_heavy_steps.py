@@ -72,17 +72,8 @@ def _without_a_report() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
-    """The plan in this process."""
-    folder = tmp_path_factory.mktemp("whole") / "run"
-    return numbers(run(plan(), folder=folder, workers=Workers(1))), folder
-
-
-@pytest.mark.tf
-def test_nothing_is_done_twice(whole: tuple[dict[str, Any], Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second run of the folder asks for no task; one without any stored result asks for every step."""
-    found, folder = whole
+def run_and_asked(folder: Path) -> tuple[dict[str, Any], list[str]]:
+    """The numbers of the plan in this process, and the tasks that it asked for."""
     asked: list[str] = []
     called = Workers.__call__
 
@@ -90,14 +81,22 @@ def test_nothing_is_done_twice(whole: tuple[dict[str, Any], Path], monkeypatch: 
         asked.extend(map(str, recipes))
         return called(self, work, recipes, **options)
 
-    monkeypatch.setattr(Workers, "__call__", counted)
-    (folder / "finished.json").unlink()  # or the result itself would be taken
-    assert numbers(run(plan(), folder=folder, workers=Workers(1))) == found
-    assert asked == []
-    for step in ("models", "references", "ladder", "gradient", "attacks"):
-        for path in (folder / step).glob("*.npz"):
-            path.unlink()
-    assert numbers(run(plan(), folder=folder, workers=Workers(1))) == found
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Workers, "__call__", counted)
+        return numbers(run(plan(), folder=folder, workers=Workers(1))), asked
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], list[str], Path]:
+    """The plan in this process, in a folder without any stored result."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    return *run_and_asked(folder), folder
+
+
+@pytest.mark.tf
+def test_nothing_is_done_twice(whole: tuple[dict[str, Any], list[str], Path]) -> None:
+    """A run without any stored result asks for every step; a second run of the folder for no task."""
+    found, asked, folder = whole
     assert sorted(asked) == sorted(
         [
             *("train plain", "train dp", "train plain with canaries", "train dp with canaries"),
@@ -113,11 +112,13 @@ def test_nothing_is_done_twice(whole: tuple[dict[str, Any], Path], monkeypatch: 
             ),
         ]
     )
+    (folder / "finished.json").unlink()  # or the result itself would be taken
+    assert run_and_asked(folder) == (found, [])
 
 
 @pytest.mark.tf
 @pytest.mark.slow
-def test_two_processes_give_the_numbers_of_one(whole: tuple[dict[str, Any], Path], tmp_path: Path) -> None:
+def test_two_processes_give_the_numbers_of_one(whole: tuple[dict[str, Any], list[str], Path], tmp_path: Path) -> None:
     """Models this small are not split among threads, so they agree to the last bit."""
     assert numbers(run(plan(), folder=tmp_path / "two", workers=Workers(2))) == whole[0]
 

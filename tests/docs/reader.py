@@ -25,6 +25,7 @@ SMALLER = {
         "model.dp-low-noise.epochs=1",
         "model.dp-high-noise.epochs=1",
         "membership.references=4",
+        "ladder.steps=40",
         "gradient.victims=2",
         'gradient.attacks=[{ name = "matching", iterations = 2 }]',
     ),

@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -35,13 +33,7 @@ def furnished(folder: Path) -> None:
     for block in blocks("four_steps"):
         if block.title:
             (folder / block.title).write_text(block.text)
-    run("python my_data.py", folder)
-
-
-def run(line: str, folder: Path) -> None:
-    """A training in a process of its own, as a reader starts it."""
-    done = subprocess.run([sys.executable, *line.split()[1:]], cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    assert typed("python my_data.py", folder) == 0
 
 
 @pytest.mark.parametrize(("script", "name", "further"), FRAMEWORKS)
@@ -52,7 +44,7 @@ def test_four_steps(script: str, name: str, further: str, tmp_path: Path, capsys
     assert typed(split, tmp_path) == 0
     train = f"python train_{script}.py"
     assert train in lines()
-    run(train, tmp_path)
+    assert typed(train, tmp_path) == 0
     table = (ROOT / "docs" / "four_steps.md").read_text()
     rows = re.findall(
         rf"^\| (\w+) \| {name}.*?\| ([\d.]+) \| ([\d.]+) \| ε ≥ ([\d.]+) \| .*exit (\d)", table, flags=re.M
@@ -79,7 +71,7 @@ def test_canaries_of_the_page(tmp_path: Path) -> None:
     assert typed(line, tmp_path) == 0
     script = tmp_path / "train_sklearn.py"
     script.write_text(script.read_text().replace("experiment/", "planted/"))
-    run("python train_sklearn.py", tmp_path)
+    assert typed("python train_sklearn.py", tmp_path) == 0
     judge = "dpaudit attack --experiment planted --predictions"
     assert typed(f"{judge} memorising.csv --epsilon 2", tmp_path) == 1
     assert typed(f"{judge} regularised.csv --epsilon 2", tmp_path) == 0

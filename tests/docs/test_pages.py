@@ -315,7 +315,7 @@ def test_python_of_the_readme(tmp_path: Path) -> None:
 def test_python_column_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every call in the table of jobs is made; of those with an ellipsis the name is there."""
     rng = np.random.default_rng(1)
-    monkeypatch.setattr(dpaudit, "selftest", lambda *, seed: selftest(seed=seed, trials=20, methods=METHODS[:1]))
+    monkeypatch.setattr(dpaudit, "selftest", lambda *, seed: selftest(seed=seed, trials=2, methods=METHODS[:1]))
     table = (ROOT / "README.md").read_text().split("## The jobs")[1].split("##")[0]
     calls = re.findall(r"`(dpaudit\.\w+\([^`]*\))`", table)
     assert len(calls) == 12
