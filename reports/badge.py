@@ -2,7 +2,7 @@
 
 from html import escape
 
-from dpaudit.reports import words
+from dpaudit.reports import verdict_words, words
 from dpaudit.reports.summary import SummaryRow, summary_row
 from dpaudit.results.result import Result
 from dpaudit.runtime.check import printable
@@ -52,7 +52,9 @@ def badge_words(result: Result) -> tuple[str, str]:
     """What a badge says, and the verdict that colours it: the worst of all claims."""
     claimed = [found.subject for found in result.comparisons]
     subjects = claimed or [model.name for model in result.models]
-    worst = min((words.verdict(result, name) for name in subjects), key=words.SEVERITY.index, default="no claim")
+    worst = min(
+        (verdict_words.verdict(result, name) for name in subjects), key=verdict_words.SEVERITY.index, default="no claim"
+    )
     if len(subjects) == 1:
         whose = f"{words.short(subjects[0], 25)}: " if len(result.models) > 1 else ""
         return words.short(printable(whose + _one(summary_row(result, subjects[0]))), LONGEST), worst
@@ -60,7 +62,7 @@ def badge_words(result: Result) -> tuple[str, str]:
         return f"{words.count_of(len(subjects), 'model')} measured, no claim", worst
     counts = [
         f"{number} {SAID.get(word, word)}"
-        for word in words.SEVERITY
+        for word in verdict_words.SEVERITY
         if (number := sum(found.verdict == word for found in result.comparisons))
     ]
     return f"{len(claimed)} claims measured: {', '.join(counts)}", worst

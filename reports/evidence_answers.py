@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from dpaudit.bounds.power import POWER
 from dpaudit.data.member_choice import Coins, RandomSplit
-from dpaudit.reports import words
+from dpaudit.reports import attack_words, scope_words, verdict_words, words
 from dpaudit.reports.attackers import attackers
 from dpaudit.reports.summary import plain_verdict, risk, summary_row
 from dpaudit.reports.tables.extraction import extraction_in_words
@@ -43,7 +43,7 @@ def never(why: str) -> Callable[[Result, Mapping[str, str]], Answer]:
 
 def verdicts(result: Result, context: Mapping[str, str]) -> Answer:
     """The verdict on each claim."""
-    subjects = words.ordered_subjects(result)
+    subjects = verdict_words.ordered_subjects(result)
     return Answer(
         " ".join(f"{words.short(name)}: {plain_verdict(result, name)}" for name in subjects),
         "report.html, Verdicts; result.json, comparisons",
@@ -76,7 +76,7 @@ def single_records(result: Result, context: Mapping[str, str]) -> Answer:
     listed = [] if result.membership is None else result.membership.exposed
     if not listed:
         return Answer(f"{NOT_TESTED}: no reference models looked at single records")
-    return Answer(" ".join(words.exposed_in_words(each) for each in listed), "report.html, Who is exposed")
+    return Answer(" ".join(attack_words.exposed_in_words(each) for each in listed), "report.html, Who is exposed")
 
 
 def extraction(result: Result, context: Mapping[str, str]) -> Answer:
@@ -107,7 +107,7 @@ def who_attacks(result: Result, context: Mapping[str, str]) -> Answer:
 
 def gaps(result: Result, context: Mapping[str, str]) -> Answer:
     """What was not tested."""
-    return Answer(" ".join(words.not_tested(result)), "report.html, Not tested")
+    return Answer(" ".join(scope_words.not_tested(result)), "report.html, Not tested")
 
 
 def claims(result: Result, context: Mapping[str, str]) -> Answer:
@@ -137,7 +137,7 @@ def unit(result: Result, context: Mapping[str, str]) -> Answer:
 def measured(result: Result, context: Mapping[str, str]) -> Answer:
     """The measured ε and the power of the audit."""
     parts = []
-    for subject in words.ordered_subjects(result):
+    for subject in verdict_words.ordered_subjects(result):
         row = summary_row(result, subject)
         if row.general is None and row.family is None:
             continue
@@ -183,7 +183,7 @@ def sampling(result: Result, context: Mapping[str, str]) -> Answer:
 
 def choice(result: Result, context: Mapping[str, str]) -> Answer:
     """How members were chosen."""
-    text = words.describe_member_choice(result)
+    text = scope_words.describe_member_choice(result)
     if not text:
         return Answer("no members were chosen in this audit")
     chosen = result.membership.chosen if result.membership is not None else None

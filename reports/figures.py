@@ -7,7 +7,8 @@ from typing import Any
 from dpaudit.accounting import allowed_for_replaced
 from dpaudit.bounds.lower_bound import LowerBound
 from dpaudit.reports.drawing import CLAIMED, COLOURS, DASHES, INK, MUTED, PAPER, SHADE, Drawing, Margins, canvas
-from dpaudit.reports.words import by_severity, count_of, short
+from dpaudit.reports.verdict_words import by_severity
+from dpaudit.reports.words import count_of, short
 from dpaudit.reports.words import figure as number
 from dpaudit.results.membership import AttackResult
 from dpaudit.results.result import ModelResult, Result

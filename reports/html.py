@@ -14,7 +14,7 @@ import numpy as np
 from markupsafe import Markup
 
 from dpaudit.gate.compare import changes
-from dpaudit.reports import figures, words
+from dpaudit.reports import attack_words, figures, scope_words, verdict_words, words
 from dpaudit.reports.attackers import attackers
 from dpaudit.reports.drawing import Drawing
 from dpaudit.reports.records import ShownRecords
@@ -40,7 +40,7 @@ def page(result: Result, baseline: Result | None = None, records: ShownRecords |
 
 def write_page(result: Result, baseline: Result | None, records: ShownRecords | None, drawn: dict[str, str]) -> str:
     """The page around figures that are drawn already, as safe HTML by file name."""
-    ordered, subjects = words.by_severity(result), words.ordered_subjects(result)
+    ordered, subjects = verdict_words.by_severity(result), verdict_words.ordered_subjects(result)
     attacked = [model for model in ordered if figures.attacks_on(result, model.name)]
     attacks = [attack for model in attacked for attack in figures.attacks_on(result, model.name)]
     slices = figures.slices(result)
@@ -97,7 +97,7 @@ def draw_figures(result: Result) -> dict[str, Drawing]:
     apart = [result.unlearning, *result.extraction]
     if result.models and any(all(outcome is not each for each in apart) for outcome in result.outcomes):
         found["claim"] = figures.claim_against_measurement(result)
-    attacked = [model for model in words.by_severity(result) if figures.attacks_on(result, model.name)]
+    attacked = [model for model in verdict_words.by_severity(result) if figures.attacks_on(result, model.name)]
     for model in attacked[:CURVES]:
         found[figures.file_name(result, model)] = figures.roc(result, model)
     if figures.slices(result):
@@ -108,18 +108,18 @@ def draw_figures(result: Result) -> dict[str, Drawing]:
 
 
 def _card(result: Result, subject: str) -> dict[str, Any]:
-    word = words.verdict(result, subject)
+    word = verdict_words.verdict(result, subject)
     best = figures.strongest_attack(result, subject)
     listed = [each for each in (result.membership.exposed if result.membership else []) if each.model == subject]
-    sentences = [words.in_words(best)] if best is not None else []
-    sentences += [words.exposed_in_words(each) for each in listed if each.exposed.found]
+    sentences = [attack_words.in_words(best)] if best is not None else []
+    sentences += [attack_words.exposed_in_words(each) for each in listed if each.exposed.found]
     return {
         "name": subject,
         "verdict": word,
-        "symbol": words.SYMBOLS[word],
+        "symbol": verdict_words.SYMBOLS[word],
         "class": word.replace(" ", "-"),
         "sentence": plain_verdict(result, subject),
-        "full": words.describe_verdict(result, subject),
+        "full": verdict_words.describe_verdict(result, subject),
         "caveats": () if (found := result.comparison(subject)) is None else found.caveats,
         "words": " ".join(sentences),
     }
@@ -145,7 +145,7 @@ def _row(result: Result, model: ModelResult) -> dict[str, Any]:
         "ceiling": figures.largest_certifiable(result, model.name),
         "general": figures.general_bound(result, model.name),
         "family": figures.family_bound(result, model.name),
-        "verdict": words.verdict(result, model.name),
+        "verdict": verdict_words.verdict(result, model.name),
         "best": figures.best_attack(result, model.name),
     }
 
@@ -163,7 +163,7 @@ def _readings(result: Result, model: ModelResult) -> list[dict[str, Any]]:
     """The ROC as a table: each attack and the claim at a few false-positive rates."""
     attacks = figures.attacks_on(result, model.name)
     fewest = min(attack.nonmembers for attack in attacks)
-    rates = [rate for rate in READ_OFF if words.resolves_fpr(fewest, rate)]
+    rates = [rate for rate in READ_OFF if attack_words.resolves_fpr(fewest, rate)]
     rows: list[dict[str, Any]] = [{"name": "false-positive rate", "tpr": rates}]
     for attack in attacks:
         rows.append({"name": attack.attack, "tpr": [_at(attack, rate) for rate in rates]})
@@ -196,7 +196,9 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(percent=words.percent, figure=words.figure)
-    environment.globals["words"] = words
+    environment.globals.update(
+        words=words, verdict_words=verdict_words, attack_words=attack_words, scope_words=scope_words
+    )
     environment.globals["words_of_extraction"] = extraction.extraction_in_words
     environment.globals["name_state"] = name_state
     environment.globals["figure_of_extraction"] = extraction.figure_name

@@ -2,7 +2,7 @@
 
 import json
 
-from dpaudit.reports import words
+from dpaudit.reports import scope_words, words
 from dpaudit.reports.gate import escape_text
 from dpaudit.reports.summary import plain_verdict, risk, summary_row
 from dpaudit.results.result import Result
@@ -40,7 +40,7 @@ def model_card(result: Result) -> str:
     lines = ["---", "model-index: []"] if len(lines) == 2 else lines
     lines += ["---", "", "## Privacy", ""]
     lines += [f"- **{escape_text(words.short(name))}**: {escape_text(plain_verdict(result, name))}" for name in models]
-    lines += ["", "Not tested:", "", *(f"- {escape_text(text)}" for text in words.not_tested(result))]
+    lines += ["", "Not tested:", "", *(f"- {escape_text(text)}" for text in scope_words.not_tested(result))]
     version = result.provenance.versions.get("dpaudit", "")
     made = f"Measured with dpaudit {version} on {result.provenance.created[:10]}; all bounds hold together with "
     return "\n".join([*lines, "", escape_text(f"{made}{words.percent(result.level.confidence)} confidence.")]) + "\n"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dpaudit.reports.summary import risk, summary_row
-from dpaudit.reports.words import ordered_subjects
+from dpaudit.reports.verdict_words import ordered_subjects
 from dpaudit.results.frames import FrameRow, bound_rows
 from dpaudit.results.membership import AttackResult, PoolResult
 from dpaudit.results.result import ModelResult, Result

@@ -8,7 +8,7 @@ import numpy as np
 from dpaudit.accounting.gaussian import gaussian_mu
 from dpaudit.bounds.lower_bound import LowerBound
 from dpaudit.data.member_choice import RandomSplit
-from dpaudit.reports import figures, words
+from dpaudit.reports import figures, scope_words, verdict_words, words
 from dpaudit.results.facts import why_void
 from dpaudit.results.frames import bound_rows
 from dpaudit.results.result import ModelResult, Result
@@ -77,7 +77,7 @@ def summary_row(result: Result, subject: str) -> SummaryRow:
     found = result.comparison(subject)
     return SummaryRow(
         subject=subject,
-        verdict=words.verdict(result, subject),
+        verdict=verdict_words.verdict(result, subject),
         claimed=None if found is None else found.claim.epsilon,
         general=figures.general_bound(result, subject),
         family=figures.family_bound(result, subject),
@@ -200,7 +200,7 @@ def would_change(result: Result) -> list[str]:
             break
     if membership is not None and membership.attacks and not membership.references:
         sentences.append("An attacker with reference models, the strongest known: none were trained here.")
-    if any("code that trained" in gap for gap in words.not_tested(result)):
+    if any("code that trained" in gap for gap in scope_words.not_tested(result)):
         sentences.append(
             "A fault in the code that trains, which these attacks do not show: dpaudit inspect checks the mechanism."
         )

@@ -7,7 +7,8 @@ from rich.text import Text
 
 from dpaudit.gate.compare import Change
 from dpaudit.reports.figures import best_attack, ceiling, largest_allowed, strongest_bound
-from dpaudit.reports.words import figure, other_differences, percent, verdict
+from dpaudit.reports.verdict_words import other_differences, verdict
+from dpaudit.reports.words import figure, percent
 from dpaudit.results.extraction import ExtractionResult
 from dpaudit.results.result import ModelResult, Result
 from dpaudit.runtime.terminal import plain_text

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Iterator
 
-from dpaudit.reports import words
+from dpaudit.reports import verdict_words, words
 from dpaudit.reports.html import page
 from dpaudit.reports.numbers import ReportedNumber, as_csv, numbers
 from dpaudit.results.result import Result
@@ -72,9 +72,9 @@ def metric_names(result: Result) -> Iterator[tuple[str, float]]:
 
 def tags_of(result: Result) -> Iterator[tuple[str, str]]:
     """What is no number: verdicts, data, seed and version."""
-    for subject in words.ordered_subjects(result):
-        yield _plain(f"verdict {subject}"), words.verdict(result, subject)
-    yield "headline", words.headline(result)
+    for subject in verdict_words.ordered_subjects(result):
+        yield _plain(f"verdict {subject}"), verdict_words.verdict(result, subject)
+    yield "headline", verdict_words.headline(result)
     yield "dpaudit", result.provenance.versions.get("dpaudit", "")
     yield "data", result.data.name
     if result.data.fingerprint is not None:

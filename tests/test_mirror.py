@@ -93,6 +93,7 @@ THROUGH = {
     "tests/results/test_result_types.py": (
         "results.federated results.gradient results.membership results.prior results.text_gradient results.trace"
     ),
+    "tests/scores/test_signals.py": "scores.logit_scaled",
     "tests/self_test/faults/test_run.py": (
         "self_test.faults.rung_0 self_test.faults.rung_1 self_test.faults.started "
         "self_test.faults.federated "

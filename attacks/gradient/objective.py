@@ -191,5 +191,7 @@ def _same_setting(first: Any, other: Any) -> None:
             raise InputError(
                 f"views attacked together must share {name}, got {getattr(first, name)!r} and {getattr(other, name)!r}."
             )
-    if any(not np.array_equal(a, b) for a, b in zip(first.weights, other.weights, strict=True)):
-        raise InputError("views attacked together must be of the same weights.")
+    if (first.sent is None) != (other.sent is None):
+        raise InputError("views attacked together must all say which coordinates were sent, or none of them.")
+    if len(first.weights) != len(other.weights) or not all(map(np.array_equal, first.weights, other.weights)):
+        raise InputError("views attacked together must be of the same weights; attack each of them alone.")

@@ -21,7 +21,7 @@ from dpaudit.audits.membership import run as membership
 from dpaudit.audits.membership.rehearsal import refuse_attacks
 from dpaudit.audits.plan import Plan, load_plan
 from dpaudit.audits.prior import run as prior
-from dpaudit.audits.run_folder import LOG, basis_of, claim_folder, record_finished, stored_result
+from dpaudit.audits.run_folder import LOG, basis_of, claim_folder, record_finished, runs_other_code, stored_result
 from dpaudit.audits.trace import run as trace
 from dpaudit.data.dataset import Dataset
 from dpaudit.data.inclusion import fair_coins
@@ -158,7 +158,7 @@ def _run_in(folder: Path, plan: Plan, prepare: Callable[[], Audit], *, overwrite
     begin = time.monotonic()
     log = Log(folder / LOG)
     basis = basis_of(plan)  # before the data are read: a file that changes meanwhile is another one the next time
-    if (stored := stored_result(folder, basis)) is not None:
+    if (stored := stored_result(folder, basis)) is not None and not runs_other_code(plan):
         log.event("unchanged", plan=plan.fingerprint)
         logger.info("nothing changed since this run finished (%s): this is its result", stored.provenance.created)
         return stored
@@ -174,8 +174,7 @@ def _run_in(folder: Path, plan: Plan, prepare: Callable[[], Audit], *, overwrite
         raise
     result = result.model_copy(update={"timing": {**result.timing, "total": round(time.monotonic() - begin, 3)}})
     result.write(folder)
-    if basis is not None:
-        record_finished(folder, basis)
+    record_finished(folder, basis)
     log.event("finished", seconds=result.timing["total"])
     return result
 

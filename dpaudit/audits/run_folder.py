@@ -64,13 +64,13 @@ def _fingerprint(path: Path) -> str:
         return ""
 
 
-def basis_of(plan: Plan) -> Basis | None:
-    """What the result of a plan rests on: the plan, the files that it names, packages, and the code of dpaudit.
+def runs_other_code(plan: Plan) -> bool:
+    """Whether a result rests on more than `basis_of` holds: functions that the plan names, or any plug-in."""
+    return bool(plan.code() or registered())
 
-    None where it rests on code of others: functions that the plan names, or any plug-in.
-    """
-    if plan.code() or registered():
-        return None
+
+def basis_of(plan: Plan) -> Basis:
+    """What the result of a plan rests on: the plan, the files that it names, packages, and the code of dpaudit."""
     return {
         "plan": plan.fingerprint,
         "data": {str(path): fingerprint_of(path) for path in plan.files()},
@@ -79,10 +79,13 @@ def basis_of(plan: Plan) -> Basis | None:
     }
 
 
-def stored_result(folder: Path, basis: Basis | None) -> Result | None:
-    """The result of a finished run, if it rests on this basis and every file that the run wrote is as it was."""
+def stored_result(folder: Path, basis: Basis) -> Result | None:
+    """The result of a finished run, if it rests on this basis and every file that the run wrote is as it was.
+
+    What changed otherwise is logged.
+    """
     path = folder / FINISHED
-    if basis is None or not path.exists():
+    if not path.exists():
         return None
     try:
         known = json.loads(read_text(path))
@@ -94,7 +97,7 @@ def stored_result(folder: Path, basis: Basis | None) -> Result | None:
     if not changed:
         return load_result(folder)
     if changed[0] != "plan":  # of another plan: `claim_folder` says what becomes of the folder
-        logger.info("%s changed since this run finished; what depends on it is done again", changed[0])
+        logger.info("%s changed since the run in %s finished; what depends on it is done again", changed[0], folder)
     return None
 
 

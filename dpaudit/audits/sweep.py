@@ -1,6 +1,7 @@
 """Run a plan many times side by side: every combination of some values, each with several seeds."""
 
 import json
+import logging
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ import numpy as np
 
 from dpaudit.audits.plan import Plan, load_plan, parse_value
 from dpaudit.audits.run import find_code, run
+from dpaudit.audits.run_folder import FINISHED, basis_of, runs_other_code, stored_result
 from dpaudit.data.load import SUFFIXES
 from dpaudit.reports.sweep import write_sweep
 from dpaudit.results.result import Result
@@ -33,6 +35,8 @@ else:
 if TYPE_CHECKING:
     import pandas as pd
 
+logger = logging.getLogger(__name__)
+
 LONGEST = 100  # characters of a folder's name
 
 
@@ -50,7 +54,8 @@ def sweep(
 
     All runs and all seeds are fixed before the first one, and share one error level: all lower bounds of the whole
     sweep hold together at the plan's confidence. So every verdict in it counts, and none was picked out of many. What
-    is finished is not run again. A run that fails does not stop the others.
+    is finished is not run again while its data, the packages and the code of dpaudit are as they were; functions that
+    the plan names are not compared, which a warning says. A run that fails does not stop the others.
 
     Args:
         plan: path of the plan.
@@ -76,9 +81,10 @@ def sweep(
         _find_data(one)
     with alone_in(folder):
         _take_folder(folder, planned.runs)
+        finished = _finished(planned.plans, folder)
         failed: dict[str, Exception] = {}
         for number, entry in enumerate(planned.runs.runs, start=1):
-            if entry.result(folder) is not None:
+            if entry.folder in finished:
                 continue
             shown = _Named(progress or Silent(), f"{entry.folder} ({number} of {len(planned.runs.runs)})")
             try:
@@ -94,6 +100,26 @@ def sweep(
         said = "; ".join(f"{name}: {str(error).rstrip('.')}" for name, error in failed.items())
         raise AuditFailed(f"{len(failed)} of {len(planned.runs.runs)} runs failed, the others are there: {said}.")
     return table
+
+
+def _finished(plans: Mapping[str, Plan], folder: Path) -> set[str]:
+    """Folders of the runs that are not run again. Of the others what is no longer so is removed: a run may fail."""
+    finished = set()
+    for name, plan in plans.items():
+        result = folder / name / "result.json"
+        if result.exists() and stored_result(folder / name, basis_of(plan)) is not None:
+            finished.add(name)
+        else:
+            for path in (result, folder / name / FINISHED):
+                path.unlink(missing_ok=True)
+    if kept := sum(runs_other_code(plans[name]) for name in finished):
+        logger.warning(
+            "%d finished runs are kept; they rest on functions of the plan or on plug-ins, which are not compared: "
+            "remove their folders in %s to run them again",
+            kept,
+            folder,
+        )
+    return finished
 
 
 def _find_data(plan: Plan) -> None:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from dpaudit.reports.scope_words import first_screen
 from dpaudit.reports.tables.unlearning import unlearning_in_words
 from dpaudit.reports.terminal import choices, tabulate_models
-from dpaudit.reports.words import first_screen
 from dpaudit.results.facts import why_void
 from dpaudit.results.result import Result
 from dpaudit.runtime.terminal import console, plain_text

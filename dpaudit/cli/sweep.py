@@ -34,9 +34,12 @@ def sweep(
     """Run a plan many times side by side: every combination of values, each with several seeds.
 
     All runs share one error level: all lower bounds of the sweep hold together at the plan's confidence. What is
-    finished is not run again. The folder gets one folder for each run, the tables runs and summary (CSV, Markdown,
-    LaTeX), and figures of measured against claimed ε and of utility.
+    finished is not run again while its data, the packages and dpaudit are as they were. The folder gets one folder for
+    each run, the tables runs and summary (CSV, Markdown, LaTeX), and figures of measured against claimed ε and of
+    utility.
     """
+    import logging
+
     from dpaudit.audits.plan import load_plan
     from dpaudit.audits.sweep import parse_values, results_of_sweep
     from dpaudit.audits.sweep import sweep as run_sweep
@@ -51,6 +54,8 @@ def sweep(
     values = dict(given)
     if len(values) < len(given):
         raise InputError("--set names a key twice; give all its values at once, KEY=VALUE,VALUE.")
+    if not quiet:
+        logging.getLogger("dpaudit.audits").setLevel("INFO")  # which runs are done again, and why
     folder = out or Path("sweeps") / load_plan(plan).name
     table = run_sweep(
         plan,

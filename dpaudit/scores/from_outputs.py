@@ -14,14 +14,14 @@ from dpaudit.data.dataset import Task
 from dpaudit.runtime import check
 from dpaudit.runtime.check import BoolArray, FloatArray
 from dpaudit.runtime.errors import InputError
-from dpaudit.scores.signals import (
+from dpaudit.scores.logit_scaled import (
     FLOOR,
-    Signals,
     confidence_from_probabilities,
     in_unit_interval,
     log_odds,
     logit_scaled_confidence,
 )
+from dpaudit.scores.signals import Signals
 
 OutputKind = Literal["logits", "probabilities"]
 

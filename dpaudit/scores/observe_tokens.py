@@ -12,7 +12,7 @@ from dpaudit.data.token_logprobs import REFERENCE, TokenLogprobs
 from dpaudit.runtime import check
 from dpaudit.runtime.check import BoolArray, FloatArray, IntArray
 from dpaudit.runtime.errors import InputError
-from dpaudit.scores.signals import FLOOR
+from dpaudit.scores.logit_scaled import FLOOR
 
 BLOCK = 2**22  # numbers of predictions that are worked on at once
 TOGETHER = 2048  # tokens that a model predicts at once, filled-up places among them; a longer record is predicted alone

@@ -15,7 +15,7 @@ import pytest
 from dpaudit.audits import run_folder
 from dpaudit.audits.plan import Plan, load_plan, plan_from
 from dpaudit.audits.run import run
-from dpaudit.audits.run_folder import basis_of
+from dpaudit.audits.run_folder import basis_of, runs_other_code
 from dpaudit.runtime.errors import InputError
 from dpaudit.trace import DpClaim, Manifest, TraceWriter
 
@@ -136,9 +136,7 @@ def test_a_damaged_cache_and_a_missing_one_are_made_again(place: Path) -> None:
     kept = place / "run" / "attacks" / "a.npz"
     kept.parent.mkdir()
     kept.write_bytes(b"12")
-    basis = basis_of(load_plan(place / "plan.toml"))
-    assert basis is not None
-    run_folder.record_finished(place / "run", basis)
+    run_folder.record_finished(place / "run", basis_of(load_plan(place / "plan.toml")))
     again(place)
     kept.write_bytes(b"1")
     with pytest.raises(Computed):
@@ -194,19 +192,17 @@ def test_a_result_rests_on_the_content_of_what_the_plan_names(tmp_path: Path) ->
     for plan, file in ((at(tmp_path), table), (text, texts / "a.txt")):
         file.write_text("a,label\n1,0\n")
         before = basis_of(plan)
-        assert before is not None
         file.touch()
         assert basis_of(plan) == before
         file.write_text("a,label\n2,0\n")
         changed = basis_of(plan)
-        assert changed is not None
         assert [key for key in before if before[key] != changed[key]] == ["data"]
 
 
 def test_code_of_others_is_run_every_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A function that a plan names, and any plug-in, may have changed without a trace."""
-    assert basis_of(at(tmp_path)) is not None
-    assert basis_of(at(tmp_path, model=[{"name": "m", "trainer": "function", "train": "mine:train"}])) is None
+    assert not runs_other_code(at(tmp_path))
+    assert runs_other_code(at(tmp_path, model=[{"name": "m", "trainer": "function", "train": "mine:train"}]))
     added = EntryPoint("mine", "mine:Attack", "dpaudit.membership")
     monkeypatch.setattr(run_folder, "registered", lambda: (added,))
-    assert basis_of(at(tmp_path)) is None
+    assert runs_other_code(at(tmp_path))

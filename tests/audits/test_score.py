@@ -7,7 +7,7 @@ from dpaudit.accounting import replaced
 from dpaudit.audits.score import audit_scores
 from dpaudit.data.member_choice import Coins, NotRandom, RandomSplit
 from dpaudit.reports.html import page
-from dpaudit.reports.words import first_screen
+from dpaudit.reports.scope_words import first_screen
 from dpaudit.results.facts import why_void
 from dpaudit.results.result import Result, result_from_json
 from dpaudit.runtime.errors import InputError

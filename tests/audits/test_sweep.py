@@ -1,5 +1,7 @@
 """A sweep runs each combination once, shares one error level, goes on where it stopped, and refuses what is not it."""
 
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from typer.testing import CliRunner
 from dpaudit import read_sweep, sweep
 from dpaudit.accounting.claim import GaussianSteps, Poisson
 from dpaudit.accounting.mechanism import epsilon
+from dpaudit.audits import run_folder
 from dpaudit.audits import sweep as sweeping
 from dpaudit.audits.plan import load_plan
 from dpaudit.audits.run import membership_coins, prepare_audit
@@ -91,8 +94,10 @@ def test_all_runs_share_one_error_level(place: Path) -> None:
     assert sum(1 - bound.confidence for bound in bounds) == pytest.approx(0.05)
 
 
-def test_what_is_finished_is_not_run_again(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of four runs the one without a result is run; the table is the same."""
+def test_what_is_finished_is_not_run_again(
+    place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of four runs the one without a result is run; the table is the same. What is not compared is said."""
     table = run(place, {NOISE: [1.0, 2.0]}, seeds=2)
     (place / "swept" / table["run"][2] / "result.json").unlink()
     started = []
@@ -102,8 +107,56 @@ def test_what_is_finished_is_not_run_again(place: Path, monkeypatch: pytest.Monk
         return run_plan(plan, **more)
 
     monkeypatch.setattr(sweeping, "run", counted)
-    assert run(place, {NOISE: [1.0, 2.0]}, seeds=2).equals(table)
+    with caplog.at_level("INFO"):
+        assert run(place, {NOISE: [1.0, 2.0]}, seeds=2).equals(table)
     assert started == [table["run"][2]]
+    assert "3 finished runs are kept; they rest on functions of the plan" in caplog.text
+    assert "changed since" not in caplog.text
+
+
+def test_what_changed_under_a_finished_sweep_is_named_and_run_again(
+    place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Another package, file of dpaudit, result edited by hand, or record: the runs that rest on it are done again.
+
+    One that fails this time leaves no result that speaks of what was there before. Then nothing is done a third time.
+    """
+    values = {NOISE: [1.0, 2.0]}
+    before = run(place, values)
+    both, swept, data = list(before["run"]), place / "swept", place / "records.csv"
+    shutil.copytree(swept, place / "kept")
+    started = []
+
+    def failing(plan: Any, **more: Any) -> Any:
+        started.append(more["folder"].name)
+        raise AuditFailed("loss became nan.")
+
+    def changed(part: str) -> list[str]:
+        started.clear()
+        caplog.clear()
+        with monkeypatch.context() as patch, caplog.at_level("INFO"):
+            patch.setattr(sweeping, "run", failing)
+            if part in ("versions_of", "_own_code"):
+                patch.setattr(run_folder, part, lambda *_: "another")
+            with pytest.raises(AuditFailed, match="became nan"):
+                run(place, values)
+        assert not any((swept / name / "result.json").exists() for name in started)
+        found = re.findall(r"(\w+|\S*/result\.json) changed since the run in", caplog.text)
+        shutil.copytree(place / "kept", swept, dirs_exist_ok=True)
+        assert len(found) == len(started)
+        assert started == (both[:1] if part == "result" else both)
+        return found
+
+    assert changed("versions_of") == ["packages", "packages"]
+    assert changed("_own_code") == ["dpaudit", "dpaudit"]
+    (swept / both[0] / "result.json").write_text("{}")
+    assert changed("result")[0].endswith("result.json")
+    data.write_text(data.read_text() + "0,0,0,1\n" * 40)
+    assert changed("data") == ["data", "data"]
+    after = run(place, values)
+    assert not after.equals(before)
+    monkeypatch.setattr(sweeping, "run", failing)
+    assert run(place, values).equals(after)
 
 
 def test_another_sweep_is_refused(place: Path) -> None:

@@ -26,8 +26,8 @@ from dpaudit.reports.history import write_history
 from dpaudit.reports.html import page, write_report
 from dpaudit.reports.markdown import result_as_markdown
 from dpaudit.reports.pdf import write_pdf
+from dpaudit.reports.scope_words import not_tested
 from dpaudit.reports.terminal import changes_table
-from dpaudit.reports.words import not_tested
 from dpaudit.results.federated import FederatedResult
 from dpaudit.results.ladder import LadderResult, RungResult
 from dpaudit.results.result import Result

@@ -13,13 +13,15 @@ from rich.console import Console
 
 from dpaudit.accounting.claim import Claim
 from dpaudit.bounds.verdict import Comparison, Facts, Measured, judge
+from dpaudit.reports.attack_words import exposed_in_words, exposed_parts
 from dpaudit.reports.figures import ceiling, roc
 from dpaudit.reports.gate import escape_text
 from dpaudit.reports.html import draw_figures, page, write_pixels, write_report
 from dpaudit.reports.markdown import ROWS, result_as_markdown
 from dpaudit.reports.tables.unlearning import unlearning_in_words
 from dpaudit.reports.terminal import tabulate_models
-from dpaudit.reports.words import exposed_in_words, exposed_parts, figure, headline
+from dpaudit.reports.verdict_words import headline
+from dpaudit.reports.words import figure
 from dpaudit.results.result import Result
 from dpaudit.scores.targets import Mean
 from tests.reports import sections

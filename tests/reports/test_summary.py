@@ -10,10 +10,11 @@ from scipy.stats import norm
 from dpaudit import Result, audit_scores
 from dpaudit.data.text_canaries import AUDITED
 from dpaudit.reports import figures
+from dpaudit.reports.attack_words import found_shares
 from dpaudit.reports.attackers import attackers
 from dpaudit.reports.html import page
+from dpaudit.reports.scope_words import first_screen
 from dpaudit.reports.summary import plain_verdict, risk, summary_row, would_change
-from dpaudit.reports.words import first_screen, found_shares
 from tests.reports import sections
 from tests.reports.results import three
 

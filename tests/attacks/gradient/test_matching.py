@@ -1,3 +1,4 @@
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -80,6 +81,30 @@ def test_idlg_is_exact_on_digits(data: Images) -> None:
         assert found.labels == [y[i]]
     batch = attack(batch_gradient(victims, x[:4], y[:4], knows=("labels",)))
     assert matched(batch, x[:4]).min() >= 100
+
+
+def test_views_of_other_weights_are_not_attacked_with_the_first(data: Images) -> None:
+    """Each view says which weights it is of: one that differs in a number, in a layer or in its mask is refused."""
+    from dpaudit.attacks.gradient.objective import stack_views
+    from dpaudit.attacks.gradient.observed_gradient import batch_gradient
+    from dpaudit.attacks.gradient.victims import Victims
+
+    x, y = data
+    victims = Victims.of(lenet("tanh"))
+    one, two = (batch_gradient(victims, x[i : i + 1], y[i : i + 1]) for i in (0, 7))
+    observed, _, _ = stack_views(victims, [one, two])
+    assert observed.arrays[0].shape[0] == 2
+    moved = replace(two, weights=(two.weights[0] + 1e-9, *two.weights[1:]))
+    shorter = replace(two, weights=two.weights[:-2], gradient=two.gradient[:-2])
+    masked = replace(two, sent=tuple(np.ones(array.shape, bool) for array in two.gradient))
+    for other, said in (
+        (moved, "same weights; attack each"),
+        (shorter, "same weights"),
+        (masked, "coordinates were sent"),
+    ):
+        for views in ([one, other], [other, one]):
+            with pytest.raises(InputError, match=said):
+                stack_views(victims, views)
 
 
 def test_dlg_finds_labels_with_the_image(data: Images) -> None:

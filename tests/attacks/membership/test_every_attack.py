@@ -13,9 +13,10 @@ from dpaudit.attacks.membership.rmia import Rmia
 from dpaudit.runtime import plugins as registry
 from dpaudit.runtime.check import FloatArray, IntArray
 from dpaudit.runtime.errors import InputError
+from dpaudit.scores.logit_scaled import logit_scaled_confidence
 from dpaudit.scores.roc import Roc
 from dpaudit.scores.scores import Scores
-from dpaudit.scores.signals import PoolSignals, Signals, logit_scaled_confidence
+from dpaudit.scores.signals import PoolSignals, Signals
 from tests.attacks.membership.pool import pairs, synthetic
 
 ONLINE = ["attack-r", "auto", "base", "base-offline", "bavaria", "calibrated", "informia", "lira", "lira-offline",

@@ -235,6 +235,7 @@ def test_the_other_examples_run(name: str, tmp_path: Path) -> None:
         assert result.federated is not None
         bounds = {(found.model, found.view): found.bound for found in result.federated.canaries}
         for model in ("iid", "skewed"):
-            bound = bounds[model, "final-model"]
-            assert bound.epsilon == pytest.approx(bound.ceiling)
+            every, final = bounds[model, "every-round"], bounds[model, "final-model"]
+            assert every.epsilon == pytest.approx(every.ceiling)
+            assert final.epsilon > final.ceiling / 2  # one wrong guess of a few hundred takes a fifth of the ceiling
         assert {found.verdict for found in result.comparisons} == {"consistent"}
