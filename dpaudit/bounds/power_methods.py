@@ -28,6 +28,8 @@ ACCESS: tuple[Access, ...] = get_args(Access)
 AUDITS = 10_000  # simulated
 SEED = 0
 GUESSED, JUDGED = 2000, 4000  # simulated choices of numbers of guesses, and audits that judge all numbers chosen
+FEW = 50  # canaries in all up to which the sizes of the two parts are drawn too: one more guess then decides
+RARE = 0.01  # sizes of lower probability are left out
 RATES, BOUNDS = 100, 8  # rates and bounds computed for a number of guesses of the choosing part; straight between them
 
 
@@ -97,18 +99,19 @@ class HeldOutGuesses:
         1.0
         """
         choosing, judged = parts(trials, self.fraction, judged_only=self.judged_only)
-        if min(choosing, judged) < 1:
-            return 0.0
-        moved = mu / math.sqrt(self.scores_moved)
-        chosen, times = np.unique(_guesses_chosen(choosing, moved, test), return_counts=True)
-        guesses = [pair(top, bottom, judged) for top, bottom in (PAIRS[place] for place in chosen)]
-        needed = [_needed(judged, sum(made), test, test.level) for made in guesses]
-        reachable = [place for place, least in enumerate(needed) if least is not None]
-        if not reachable:
-            return 0.0
-        right = right_guesses([guesses[place] for place in reachable], judged, moved, audits=JUDGED, seed=SEED + 1)
-        seen = (right >= np.array([needed[place] for place in reachable])).mean(axis=0)
-        return float(seen @ times[reachable]) / GUESSED
+        moved, every = mu / math.sqrt(self.scores_moved), choosing + judged
+        sizes, shares = np.array([choosing]), np.ones(1)
+        if every <= FEW:
+            from scipy.stats import binom
+
+            sizes = np.arange(every + 1)
+            shares = binom.pmf(sizes, every, self.fraction)
+            sizes, shares = sizes[shares > RARE], shares[shares > RARE] / shares[shares > RARE].sum()
+        chances = [
+            _chance_of_parts(size, every - size, moved, test, share)
+            for size, share in zip(sizes.tolist(), shares, strict=True)
+        ]
+        return float(shares @ chances)
 
     def ceiling(self, trials: int, test: Hypothesis) -> float:
         """The largest ε it can certify: the best of the numbers of guesses is made, and every guess is right."""
@@ -175,6 +178,22 @@ def right_guesses(
     return right
 
 
+def _chance_of_parts(choosing: int, judged: int, mu: float, test: Hypothesis, share: float) -> float:
+    """Probability of a bound above the claim with parts of these sizes, from a share of the simulated audits."""
+    if min(choosing, judged) < 1:
+        return 0.0
+    guessed, audits = math.ceil(share * GUESSED), math.ceil(share * JUDGED)
+    chosen, times = np.unique(_guesses_chosen(choosing, mu, test, guessed), return_counts=True)
+    guesses = [pair(top, bottom, judged) for top, bottom in (PAIRS[place] for place in chosen)]
+    needed = [_needed(judged, sum(made), test, test.level) for made in guesses]
+    reachable = [place for place, least in enumerate(needed) if least is not None]
+    if not reachable:
+        return 0.0
+    right = right_guesses([guesses[place] for place in reachable], judged, mu, audits=audits, seed=SEED + 1)
+    seen = (right >= np.array([needed[place] for place in reachable])).mean(axis=0)
+    return float(seen @ times[reachable]) / guessed
+
+
 @lru_cache(maxsize=4096)
 def _needed(trials: int, made: int, test: Hypothesis, level: float) -> int | None:
     """The least number of right guesses that contradicts the claim; None when all of them do not."""
@@ -186,18 +205,18 @@ def _needed(trials: int, made: int, test: Hypothesis, level: float) -> int | Non
     return high if high <= made else None
 
 
-def _guesses_chosen(choosing: int, mu: float, test: Hypothesis) -> IntArray:
+def _guesses_chosen(choosing: int, mu: float, test: Hypothesis, audits: int) -> IntArray:
     """Places in `PAIRS` that simulated held-out parts choose, as `HeldOut` does, shape (audits,)."""
     members, nonmembers = tried(choosing)
     made = (members + nonmembers).tolist()
-    right = right_guesses(list(zip(members, nonmembers, strict=True)), choosing, mu, audits=GUESSED)
+    right = right_guesses(list(zip(members, nonmembers, strict=True)), choosing, mu, audits=audits)
     rates = np.stack([np.interp(right[:, i], *_rates(each)) for i, each in enumerate(made)], axis=1)
     finalists = np.argsort(-rates, axis=1, kind="stable")[:, :FINALISTS]
     bounds = np.zeros_like(rates)
     for place in np.unique(finalists):
         bounds[:, place] = np.interp(logit(rates[:, place]), *_bounds(choosing, made[place], test.delta, test.level))
     best = np.argmax(np.take_along_axis(bounds, finalists, axis=1), axis=1)
-    chosen: IntArray = finalists[np.arange(GUESSED), best]
+    chosen: IntArray = finalists[np.arange(audits), best]
     return chosen
 
 
