@@ -7,14 +7,12 @@ A third party registers one through the entry-point group ``dpaudit.<kind>``, fo
 import dataclasses
 import inspect
 import re
-import sys
 import types
 import typing
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -22,6 +20,7 @@ from pydantic_core import to_json
 
 from dpaudit.runtime import check
 from dpaudit.runtime.errors import InputError
+from dpaudit.runtime.machine import package_folders
 
 KINDS: Mapping[str, Mapping[str, str]] = {
     "architectures": {
@@ -131,9 +130,8 @@ def names(kind: str) -> dict[str, str]:
 
 
 def registered() -> tuple[EntryPoint, ...]:
-    """What installed packages register here; read again once a folder of ``sys.path`` has changed."""
-    folders = [Path(each) for each in sys.path]
-    return _registered(tuple((str(each), each.stat().st_mtime_ns) for each in folders if each.exists()))
+    """What installed packages register here."""
+    return _registered(package_folders())
 
 
 @lru_cache(maxsize=1)
