@@ -10,8 +10,7 @@ from scipy.stats import norm
 
 from dpaudit.accounting.claim import Protection
 from dpaudit.attacks.membership.loss import Loss
-from dpaudit.audits.membership import run as membership
-from dpaudit.audits.membership.attack_jobs import FPRS
+from dpaudit.audits.membership.judgement import FPRS, Terms, judge_attack, thin_curve
 from dpaudit.audits.score import audit_scores
 from dpaudit.data.member_choice import Coins
 from dpaudit.gate.claims_file import Claims, claims_from
@@ -51,7 +50,7 @@ def unbounded(scores: Scores) -> AttackResult:
             "auc_standard_error": auc_standard_error(scores),
             "advantage": roc.advantage,
             "tpr_at_fpr": [roc.tpr_at(fpr) for fpr in FPRS],
-            "curve": membership.thin_curve(roc),
+            "curve": thin_curve(roc),
         }
     )
 
@@ -61,14 +60,12 @@ def gaussian_audit(
 ) -> Result:
     """A whole audit of such scores, each attack on fresh noise."""
     rng = np.random.default_rng(seed)
-    terms = membership.Terms(design, ABOUT, 1 - 0.05 / attacks, Coins())  # type: ignore[arg-type]
+    terms = Terms(design, ABOUT, 1 - 0.05 / attacks, Coins())  # type: ignore[arg-type]
     outcomes = []
     for index in range(attacks):
         scores = gaussian_scores(mu, seed=int(rng.integers(2**31)), records=records)
         outcomes.append(
-            membership.judge_attack(
-                "model", f"attack-{index}", Loss(), scores, terms=terms, seed=int(rng.integers(2**31))
-            )
+            judge_attack("model", f"attack-{index}", Loss(), scores, terms=terms, seed=int(rng.integers(2**31)))
         )
     return around(outcomes, design=design, name=name)
 

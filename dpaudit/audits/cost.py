@@ -13,6 +13,7 @@ from dpaudit.audits.extraction import cost as extraction
 from dpaudit.audits.federated import cost as federated
 from dpaudit.audits.gradient import cost as gradient
 from dpaudit.audits.ladder import cost as ladder
+from dpaudit.audits.membership.ahead import pools_ahead
 from dpaudit.audits.membership.cost import attack_time, predict_reference_cost
 from dpaudit.audits.membership.run import MembershipSettings
 from dpaudit.audits.plan import Plan
@@ -21,7 +22,7 @@ from dpaudit.audits.run import find_code, prepare_audit
 from dpaudit.audits.table_cost import TableCost, Untrained
 from dpaudit.audits.trace import cost as trace
 from dpaudit.audits.unlearning import cost as unlearning
-from dpaudit.runtime.jobs import PROCESS_BYTES, Workers
+from dpaudit.runtime.jobs import PROCESS_BYTES, Workers, cores
 from dpaudit.runtime.progress import Progress, Silent
 from dpaudit.runtime.took import Took, total
 from dpaudit.training.reference_models.pool import PoolCost
@@ -63,11 +64,14 @@ class AuditCost:
         models: by name.
         start: until the first training: Python, TensorFlow.
         tables: of the plan beside ``[membership]``, by name.
+        ahead: reference models are trained beside the models under audit and ``[gradient]``
+            (`dpaudit.audits.membership.ahead`).
     """
 
     models: dict[str, ModelCost]
     start: Took
     tables: dict[str, TableCost] = field(default_factory=dict)
+    ahead: bool = False
 
     @property
     def trainings(self) -> int:
@@ -81,7 +85,13 @@ class AuditCost:
     def took(self) -> Took | None:
         """Of the whole audit; None when a part is unknown."""
         parts = [self.start, REPORT, *(cost.took for cost in self.models.values())]
-        return total([*parts, *(cost.took for cost in self.tables.values())])
+        whole = total([*parts, *(cost.took for cost in self.tables.values())])
+        pools = total([cost.pool.took for cost in self.models.values() if cost.pool is not None])
+        gradients = [cost.took for name, cost in self.tables.items() if name == "gradient"]
+        main = total([*(cost.target for cost in self.models.values()), *gradients])
+        if whole is None or pools is None or main is None or not self.ahead:
+            return whole
+        return Took(whole.wall - saved_beside(pools, main), whole.cpu)
 
     @property
     def not_counted(self) -> dict[str, str]:
@@ -120,6 +130,16 @@ class AuditCost:
             "worker_hours": self.worker_hours,
             "processes": self.processes,
         }
+
+
+def saved_beside(one: Took, other: Took) -> float:
+    """Seconds on the clock that two steps save side by side: the longer one is left, or all cores busy with both.
+
+    >>> saved_beside(Took(10.0, 10.0), Took(6.0, 6.0)) <= 6.0
+    True
+    """
+    together = max(one.wall, other.wall, (one.cpu + other.cpu) / cores())
+    return max(0.0, one.wall + other.wall - together)
 
 
 def predict_cost(
@@ -185,7 +205,7 @@ def audit_cost(
         for table, says in tables.items():
             counted[table] = says(untrained)
             advance(1)
-    return AuditCost(models, start, counted)
+    return AuditCost(models, start, counted, bool(pools_ahead(settings, trainers, audit)))
 
 
 def _target(trainer: Trainer, untrained: Untrained, checkpoints: Sequence[int]) -> Took | None:

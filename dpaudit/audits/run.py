@@ -18,6 +18,7 @@ from dpaudit.audits import federated
 from dpaudit.audits.audit import Audit, Subject
 from dpaudit.audits.extraction import run as extraction
 from dpaudit.audits.membership import run as membership
+from dpaudit.audits.membership.ahead import references_ahead
 from dpaudit.audits.membership.rehearsal import refuse_attacks
 from dpaudit.audits.plan import Plan, load_plan
 from dpaudit.audits.prior import run as prior
@@ -201,43 +202,47 @@ def _run(plan: Plan, prepare: Callable[[], Audit], log: Log) -> Result:
     for name, trainer in trainers.items():
         refuse_model(trainer, records, name=name)
     wanted = {name: Wanted(trainer, member, audit.training_seed(name)) for name, trainer in trainers.items()}
-    with progress.task("training", len(wanted)) as advance:
-        trained = timed("training", lambda: audit.trained(wanted, records, audit.records(), lambda name: advance(1)))
     models, subjects = [], []
-    with progress.task("accounting", len(trained)) as advance:
-        for settings in plan.model:
-            trainer, model = trainers[settings.name], trained[settings.name]
-            claimed = account(
-                model.mechanism,
-                settings.stated_claim(),
-                delta=audit.delta,
-                adjacency=audit.adjacency,
-                unit=model.mechanism.unit if model.mechanism is not None else audit.unit,
+    # Of the tables only [gradient] runs beside the references: the others use all cores or count the time that is left.
+    with references_ahead(plan.membership, trainers, audit):
+        with progress.task("training", len(wanted)) as advance:
+            trained = timed(
+                "training", lambda: audit.trained(wanted, records, audit.records(), lambda name: advance(1))
             )
-            claim = claimed.claim if claimed is not None else None
-            subjects.append(Subject(settings.name, trainer, model, claim))
-            models.append(
-                ModelResult(
-                    name=settings.name,
-                    trainer=settings.trainer,
-                    parameters=settings.model_extra or {},
-                    mechanism=model.mechanism,
-                    accounted=claimed,
-                    utility=_utility_of(model, audit),
-                    noise=known_noise(trainer, model.mechanism),
-                    start=_start_of(settings.name, trainer),
+        with progress.task("accounting", len(trained)) as advance:
+            for settings in plan.model:
+                trainer, model = trainers[settings.name], trained[settings.name]
+                claimed = account(
+                    model.mechanism,
+                    settings.stated_claim(),
+                    delta=audit.delta,
+                    adjacency=audit.adjacency,
+                    unit=model.mechanism.unit if model.mechanism is not None else audit.unit,
                 )
-            )
-            advance(1)
-    audit = replace(audit, subjects=tuple(subjects))
+                claim = claimed.claim if claimed is not None else None
+                subjects.append(Subject(settings.name, trainer, model, claim))
+                models.append(
+                    ModelResult(
+                        name=settings.name,
+                        trainer=settings.trainer,
+                        parameters=settings.model_extra or {},
+                        mechanism=model.mechanism,
+                        accounted=claimed,
+                        utility=_utility_of(model, audit),
+                        noise=known_noise(trainer, model.mechanism),
+                        start=_start_of(settings.name, trainer),
+                    )
+                )
+                advance(1)
+        audit = replace(audit, subjects=tuple(subjects))
+        gradient_outcome = (
+            timed("gradient", partial(gradient.audit_gradients, plan.gradient, audit)) if plan.gradient else None
+        )
     settings_of_membership = plan.membership
     membership_outcome = (
         timed("membership", partial(membership.audit_membership, settings_of_membership, audit))
         if settings_of_membership is not None
         else None
-    )
-    gradient_outcome = (
-        timed("gradient", partial(gradient.audit_gradients, plan.gradient, audit)) if plan.gradient else None
     )
     prior_outcome = timed("prior", partial(prior.audit_reconstruction, plan.prior, audit)) if plan.prior else None
     settings_of_federated = plan.federated

@@ -11,8 +11,7 @@ from typing_extensions import Unpack
 from dpaudit.accounting.accounted_claim import account
 from dpaudit.accounting.claim import Protection
 from dpaudit.attacks.membership.user_level import user_scores
-from dpaudit.audits.membership import attack_jobs as scoring
-from dpaudit.audits.membership import run as membership
+from dpaudit.audits.membership.judgement import Named, Terms, judge_attack
 from dpaudit.audits.record_scores import with_record_scores
 from dpaudit.audits.statement import Statement, StatementKeywords, Users, refuse_unknown, stated
 from dpaudit.bounds.lower_bound import ErrorLevel
@@ -106,7 +105,7 @@ def one_score_each(scores: FloatArray, member: BoolArray, users: Users | None) -
 
 
 def result_of_scores(
-    attacked: Mapping[str, tuple[scoring.Named, Scores]],
+    attacked: Mapping[str, tuple[Named, Scores]],
     member: BoolArray,
     statement: Statement,
     known: AboutModel,
@@ -130,11 +129,9 @@ def result_of_scores(
     level = ErrorLevel.shared(statement.confidence, len(attacked))
     chosen = NotRandom() if known.data is not None and known.data.blind.differs else statement.chosen
     about = Protection(unit, adjacency, statement.measured_delta)
-    terms = membership.Terms(statement.design, about, level.per_bound, chosen)
+    terms = Terms(statement.design, about, level.per_bound, chosen)
     outcomes = [
-        membership.judge_attack(
-            name, key, attack, scores, terms=terms, seed=derive_seed(statement.seed, "bound", name, key)
-        )
+        judge_attack(name, key, attack, scores, terms=terms, seed=derive_seed(statement.seed, "bound", name, key))
         for key, (attack, scores) in attacked.items()
     ]
     outcome = MembershipResult(

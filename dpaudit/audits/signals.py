@@ -7,8 +7,9 @@ from typing import Any, Literal
 import numpy as np
 
 from dpaudit.attacks.membership.pools import audited_part
-from dpaudit.audits.membership import attack_jobs as scoring
-from dpaudit.audits.membership import run as membership
+from dpaudit.audits.membership.attack_jobs import resolve_attack
+from dpaudit.audits.membership.judgement import FPRS
+from dpaudit.audits.membership.run import chosen_groups
 from dpaudit.audits.record_scores import with_record_scores
 from dpaudit.audits.score import AboutModel, one_score_each, result_of_scores
 from dpaudit.audits.statement import Statement
@@ -86,7 +87,7 @@ def attack_signals(
                     judged = kept & ~np.isin(users, users[~kept])
                     if not judged.any():
                         raise InputError(f"{one} is told the membership of some record of every user: none is left.")
-                scored[one] = (scoring.resolve_attack(attack, signals), scores[judged[kept]], judged)
+                scored[one] = (resolve_attack(attack, signals), scores[judged[kept]], judged)
             except InputError as error:
                 if attacks:
                     raise
@@ -105,14 +106,14 @@ def attack_signals(
     columns = {by: np.asarray(values) for by, values in (slices or {}).items()}
     if classes and signals.labels is not None:  # under its name a class is found again, under its place it is not
         columns.setdefault("class", np.asarray(classes)[signals.labels])
-    groups = {} if users is not None else membership.chosen_groups(signals, [*_slices(signals), *columns], columns)
+    groups = {} if users is not None else chosen_groups(signals, [*_slices(signals), *columns], columns)
     found = []
     for outcome in result.membership.attacks:
         _, scores, kept = scored[outcome.attack]
         update: dict[str, object] = {"spent": int((~kept).sum())}
         if groups:
             parts = {by: values[kept] for by, values in groups.items()}
-            update["slices"] = judge_slices(scores, member[kept], parts, fpr=scoring.FPRS[0])
+            update["slices"] = judge_slices(scores, member[kept], parts, fpr=FPRS[0])
         found.append(outcome.model_copy(update=update))
     update = {"attacks": found, "skipped": skipped, "floored": {statement.name: signals.floored}}
     result = result.model_copy(update={"membership": result.membership.model_copy(update=update)})

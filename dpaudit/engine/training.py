@@ -25,7 +25,7 @@ from dpaudit.engine.randomness import Stream, normal
 from dpaudit.engine.schedules import Constant, Schedule
 from dpaudit.runtime import check
 from dpaudit.runtime.errors import AuditFailed, InputError
-from dpaudit.runtime.jobs import cores
+from dpaudit.runtime.jobs import Stopped, cores, told_to_stop
 from dpaudit.runtime.tensorflow import keras, tf
 
 BLOCK_BYTES = 2**26  # of batch indices handed to the program at a time
@@ -135,6 +135,7 @@ def train(
     Raises:
         InputError: the numbers of copies disagree.
         AuditFailed: a copy's weights are no longer finite.
+        Stopped: `dpaudit.runtime.jobs.told_to_stop` said so.
     """
     copies = network.copies(parameters)
     if len(members) != copies:
@@ -148,14 +149,17 @@ def train(
     width = length << (parts - 1).bit_length()  # the longest batch depends on the steps; most lengths share a width
     held = Held.of(network, features, targets)
     block, bounded = (_block(network, recipe.of_a_step(), width, length, held.is_prepared, b) for b in (False, True))
-    lock, stopped = Lock(), Event()
+    lock, stopped, told = Lock(), Event(), told_to_stop()
 
     def report(steps: int) -> None:
         with lock:
             if progress is not None:
                 progress(steps)
 
-    group = _Group(network, recipe, held, block, bounded, size, width, seed, report, watch, stopped)
+    def is_stopped() -> bool:
+        return stopped.is_set() or told.is_set()
+
+    group = _Group(network, recipe, held, block, bounded, size, width, seed, report, watch, is_stopped)
 
     def run(first: int) -> Parameters:
         chosen = slice(first, first + size)
@@ -167,6 +171,8 @@ def train(
             trained = list(pool.map(run, starts))
         finally:
             stopped.set()  # when one group failed or the user interrupts, the others end with their block
+    if told.is_set():  # some may have ended early
+        raise Stopped
     together = [tf.concat(columns, axis=0) for columns in zip(*trained, strict=True)]
     whole = network.with_trained(parameters, together)
     _refuse_divergence(network, whole, [member.model for member in members])
@@ -208,7 +214,7 @@ class _Group:
     seed: int
     report: Callable[[int], None]
     watch: Watch | None
-    stopped: Event
+    is_stopped: Callable[[], bool]
 
     def __call__(self, parameters: Parameters, members: Sequence[Member]) -> Parameters:
         network, recipe, copies = self.network, self.recipe, len(members)
@@ -242,7 +248,7 @@ class _Group:
                 tf.constant(start),
             )
             for first in steps[::at_a_time]:
-                if self.stopped.is_set():
+                if self.is_stopped():
                     return tuple(value[:copies] for value in trained)
                 count = min(at_a_time, steps.stop - first)
                 before, state_before = trained, state

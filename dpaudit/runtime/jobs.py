@@ -13,8 +13,10 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor, CancelledError
 from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import partial
+from threading import Event
 from typing import Any, TypeVar
 
 from dpaudit.runtime import check
@@ -60,6 +62,36 @@ class WorkerTraceback(Exception):
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.args))
+
+
+class Stopped(BaseException):
+    """Work that was told to stop: no failure, and nothing is tried again."""
+
+
+_told: ContextVar[Event | None] = ContextVar("_told", default=None)
+
+
+@contextmanager
+def stopped_by(event: Event) -> Iterator[None]:
+    """Long work in this block raises `Stopped` some time after the event is set, if it asks `told_to_stop`."""
+    before = _told.set(event)
+    try:
+        yield
+    finally:
+        _told.reset(before)
+
+
+def told_to_stop() -> Event:
+    """What says that the work of this thread should stop; it is never set outside of `stopped_by`.
+
+    >>> event = Event()
+    >>> with stopped_by(event):
+    ...     told_to_stop() is event
+    True
+    >>> told_to_stop().is_set()
+    False
+    """
+    return _told.get() or Event()
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from threading import Lock
 from typing import Protocol
 
 from rich.console import Console
@@ -33,23 +34,36 @@ class Silent:
 
 
 class Bars:
-    """Bars with time left, removed when the step is done."""
+    """Bars with time left, each removed when its step is done; steps in several threads stand below each other."""
 
     def __init__(self, console: Console) -> None:
-        self._console = console
+        self._console, self._lock = console, Lock()
+        self._shown: RichProgress | None = None
 
     @contextmanager
     def task(self, description: str, total: int) -> Iterator[Advance]:
         """A step with a bar."""
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-        )
-        with RichProgress(*columns, console=self._console, transient=True) as bars:
+        with self._lock:
+            if self._shown is None:
+                self._shown = RichProgress(
+                    TextColumn("{task.description}", markup=False),
+                    BarColumn(),
+                    MofNCompleteColumn(),
+                    TimeRemainingColumn(),
+                    console=self._console,
+                    transient=True,
+                )
+                self._shown.start()
+            bars = self._shown
             task = bars.add_task(description, total=total)
+        try:
             yield lambda parts: bars.advance(task, parts)
+        finally:
+            with self._lock:
+                bars.remove_task(task)
+                if not bars.tasks:
+                    bars.stop()
+                    self._shown = None
 
 
 class Lines:

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar, Protocol
+from typing import Any
 
 from dpaudit.attacks.membership.auto import Auto
 from dpaudit.attacks.membership.null_check import null_check
 from dpaudit.attacks.membership.pools import Spending, audited_part, leave_pair_out
 from dpaudit.audits.audit import Audit
+from dpaudit.audits.membership.judgement import FPRS, Named
 from dpaudit.results.membership import PoolResult
 from dpaudit.runtime.check import BoolArray, FloatArray
 from dpaudit.runtime.jobs import PROCESS_BYTES, Workers, cores
@@ -16,15 +17,6 @@ from dpaudit.scores.signals import PoolSignals, Signals
 from dpaudit.scores.targets import over_targets
 from dpaudit.training.reference_models.store import describe_value, digest
 from dpaudit.training.reference_models.task_cache import run_cached, store_of
-
-FPRS = (0.1, 0.01, 0.001, 0.0001)
-
-
-class Named(Protocol):
-    """What a result records of an attack."""
-
-    version: ClassVar[str]
-    paper: ClassVar[str]
 
 
 @dataclass(frozen=True, eq=False)

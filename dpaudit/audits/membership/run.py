@@ -1,35 +1,32 @@
 """Membership inference on every model of an audit: who was trained on?"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
-from dpaudit.accounting.claim import Design, Protection
 from dpaudit.attacks.membership.auto import Auto
 from dpaudit.attacks.membership.pools import leave_pair_out
 from dpaudit.audits.audit import Audit, Subject
-from dpaudit.audits.by_name import BoundSettings, ByName, as_table
-from dpaudit.audits.membership.attack_jobs import FPRS, AttackInputs, Named, resolve_attack, score_attacks
+from dpaudit.audits.by_name import ByName, as_table
+from dpaudit.audits.membership.attack_jobs import AttackInputs, resolve_attack, score_attacks
+from dpaudit.audits.membership.judgement import FPRS, Terms, judge_attack
 from dpaudit.audits.membership.reference_models import observed_pool, target_signals
 from dpaudit.audits.membership.views import Queried
-from dpaudit.bounds.default import check_bound, default_bound
 from dpaudit.data.as_data import AsData
 from dpaudit.data.dataset import Dataset
-from dpaudit.data.member_choice import Coins, MemberChoice, NotRandom
+from dpaudit.data.member_choice import Coins, NotRandom
 from dpaudit.data.queries import Query
-from dpaudit.results.membership import AttackResult, ExposedRecords, MembershipResult, RocCurve
+from dpaudit.results.membership import ExposedRecords, MembershipResult
 from dpaudit.results.record_scores import RecordScores, ScoresBeside
-from dpaudit.runtime import check
 from dpaudit.runtime import plugins as registry
 from dpaudit.runtime.check import BoolArray, FloatArray, IntArray
 from dpaudit.runtime.errors import InputError
 from dpaudit.runtime.out_of_core import current_room
-from dpaudit.scores.roc import Roc, auc_standard_error
 from dpaudit.scores.sanity import learned_nothing
 from dpaudit.scores.scores import Scores
 from dpaudit.scores.signals import PoolSignals, Signals
@@ -40,26 +37,7 @@ from dpaudit.training.reference_models.pool import Pool
 from dpaudit.training.reference_models.trained_model import Wanted
 from dpaudit.training.trainer import Trainer
 
-CURVE_POINTS = 400
 STANDARD_SLICES = ("class", "loss", "classified")
-
-
-@dataclass(frozen=True)
-class Terms:
-    """On what terms scores are turned into a lower bound.
-
-    ``chosen``: how members were chosen; of `NotRandom` there is no bound. ``bound``: None is the design's default.
-    """
-
-    design: Design
-    protection: Protection
-    confidence: float
-    chosen: MemberChoice
-    bound: BoundSettings | None = None
-
-    def __post_init__(self) -> None:
-        check.one_of("design", self.design, get_args(Design))
-        check.open_unit("confidence", self.confidence)
 
 
 class MembershipAttackSettings(ByName):
@@ -167,26 +145,32 @@ def audit_membership(settings: MembershipSettings, audit: Audit) -> MembershipRe
 
 def reference_signals(subject: Subject, settings: MembershipSettings, audit: Audit, queried: Queried) -> PoolSignals:
     """Reference models of a subject, seen through all queries and at all checkpoints."""
-    included = audit.reference_pairs(settings.references)
 
     def pool(trainer: Trainer, others: Dataset | None) -> PoolSignals:
-        known = others is None or others is audit.population
-        wanted = Pool(
-            trainer,
-            audit.dataset,
-            included,
-            others,
-            seed=audit.seed_for("references", subject.name),
-            folder=audit.folder / "references",
-            memory=audit.memory,
-            workers=audit.workers,
-            # With queries behind the population, which no source knows, the records are sent.
-            records=audit.records(population=others is not None) if known else None,
-        )
+        wanted = reference_pool(subject.name, trainer, settings, audit, others)
         return observed_pool(wanted, audit.progress, audited=audit.rows if audit.canaries else None)
 
     earlier = [pool(at_epoch(subject.trainer, epochs), None).phi for epochs in settings.checkpoints]
     return replace(queried.pool(pool(subject.trainer, queried.everything)), checkpoints=tuple(earlier))
+
+
+def reference_pool(
+    name: str, trainer: Trainer, settings: MembershipSettings, audit: Audit, others: Dataset | None
+) -> Pool:
+    """Reference models of the model of this name, trained like ``trainer``, and asked about ``others`` too."""
+    known = others is None or others is audit.population
+    return Pool(
+        trainer,
+        audit.dataset,
+        audit.reference_pairs(settings.references),
+        others,
+        seed=audit.seed_for("references", name),
+        folder=audit.folder / "references",
+        memory=audit.memory,
+        workers=audit.workers,
+        # With queries behind the population, which no source knows, the records are sent.
+        records=audit.records(population=others is not None) if known else None,
+    )
 
 
 def observe_subject(
@@ -252,46 +236,3 @@ def chosen_groups(
     if missing:
         raise InputError(f"slices by {missing[0]} need a classification task.")
     return {name: groups[name] for name in slices}
-
-
-def judge_attack(model: str, name: str, attack: Named, scores: Scores, *, terms: Terms, seed: int) -> AttackResult:
-    """Metrics and lower bound of one attack's scores; ``seed`` is of all that the bound draws."""
-    roc, bound, about = Roc.of(scores), None, terms.protection
-    if not isinstance(terms.chosen, NotRandom):
-        build = default_bound if terms.bound is None else terms.bound.build
-        bound = build(terms.design, terms.chosen, seed=seed)(
-            scores,
-            delta=about.delta,
-            confidence=terms.confidence,
-            adjacency=about.adjacency,
-            unit=about.unit,
-        )
-        check_bound(bound, delta=about.delta, unit=about.unit, confidence=terms.confidence)
-    return AttackResult(
-        model=model,
-        attack=name,
-        version=attack.version,
-        paper=attack.paper,
-        members=roc.members,
-        nonmembers=roc.nonmembers,
-        auc=roc.auc,
-        auc_standard_error=auc_standard_error(scores),
-        advantage=roc.advantage,
-        tpr_at_fpr=[roc.tpr_at(fpr) for fpr in FPRS],
-        bound=bound,
-        curve=thin_curve(roc),
-    )
-
-
-def thin_curve(roc: Roc) -> RocCurve:
-    """At most `CURVE_POINTS` points, dense where the false-positive rate is small."""
-    if roc.fpr.size > CURVE_POINTS:
-        wanted = np.concatenate(
-            [np.geomspace(roc.fpr_floor, 1, CURVE_POINTS // 2), np.linspace(0, 1, CURVE_POINTS // 2)]
-        )
-        rows = np.unique(np.searchsorted(roc.fpr, np.sort(wanted), side="right") - 1)
-    else:
-        rows = np.arange(roc.fpr.size)
-    low, high = roc.band(rows)  # of the points that are kept: an exact limit of each of a million costs half a minute
-    drawn = {"fpr": roc.fpr[rows], "tpr": roc.tpr[rows], "low": low, "high": high}
-    return RocCurve(**{name: np.round(values, 6).tolist() for name, values in drawn.items()})

@@ -10,8 +10,7 @@ import numpy as np
 from typing_extensions import Unpack
 
 from dpaudit.accounting.claim import Protection
-from dpaudit.audits.membership import run as membership
-from dpaudit.audits.membership.attack_jobs import Named
+from dpaudit.audits.membership.judgement import Named, Terms, judge_attack
 from dpaudit.audits.record_scores import with_record_scores
 from dpaudit.audits.score import AboutModel, one_score_each, result_of_scores
 from dpaudit.audits.statement import StatementKeywords, refuse_unknown, stated
@@ -117,9 +116,9 @@ def audit_text(
     assert result.membership is not None
     bounded = {attack.attack: attack for attack in result.membership.attacks}
     about = Protection(statement.unit, statement.adjacency, statement.measured_delta)
-    shown = membership.Terms("one-run", about, result.level.per_bound, NotRandom())
+    shown = Terms("one-run", about, result.level.per_bound, NotRandom())
     outcomes = [
-        bounded.get(key) or membership.judge_attack(name, key, attack, scores, terms=shown, seed=0)
+        bounded.get(key) or judge_attack(name, key, attack, scores, terms=shown, seed=0)
         for key, (attack, scores) in joined.items()
     ]
     first = rule if rule != ALL else next(iter(found.scores))

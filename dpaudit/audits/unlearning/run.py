@@ -13,7 +13,7 @@ import numpy as np
 
 from dpaudit.attacks.membership.lira import Lira
 from dpaudit.audits.audit import Audit, Subject
-from dpaudit.audits.membership.run import Terms, judge_attack
+from dpaudit.audits.membership.judgement import Terms, judge_attack
 from dpaudit.audits.unlearning.forget_set import ForgetSet, choose_forget_set
 from dpaudit.audits.unlearning.settings import UnlearningSettings
 from dpaudit.audits.unlearning.tasks import Answers, UnlearnModels

@@ -5,8 +5,7 @@ import json
 import numpy as np
 
 from dpaudit.attacks.membership.loss import Loss
-from dpaudit.audits.membership.attack_jobs import FPRS
-from dpaudit.audits.membership.run import CURVE_POINTS, Terms, judge_attack, thin_curve
+from dpaudit.audits.membership.judgement import CURVE_POINTS, FPRS, Terms, judge_attack, thin_curve
 from dpaudit.bounds.default import default_bound
 from dpaudit.data.member_choice import Coins
 from dpaudit.results.membership import AttackResult
