@@ -14,8 +14,6 @@ from dpaudit.runtime import check
 from dpaudit.runtime.errors import InputError
 from dpaudit.runtime.tensorflow import keras, tf
 
-UNUSUAL = (3, 2)  # sizes of the first batches of a model
-
 
 def optimizer(
     build: Callable[[], Any],
@@ -125,6 +123,12 @@ def model(
     built.optimizer.build(variables)
     start = _values(built.optimizer)
 
+    # What ``train_on_batch`` calls, without a data set for each batch, and traced once for batches of any size: under
+    # one global seed every trace draws the same noise.
+    @tf.function(input_signature=[tf.TensorSpec((None, width)), tf.TensorSpec((None, 1))])  # type: ignore[untyped-decorator]
+    def step(features: Any, targets: Any) -> None:
+        built.train_step((features, targets))
+
     def reset() -> None:
         tf.random.set_seed(seed)
         _restore(built.optimizer, start, counter=True)
@@ -134,14 +138,10 @@ def model(
         for variable in variables:
             variable.assign(tf.zeros_like(variable))
         features = np.concatenate([np.reshape(g, (len(g), inputs)) for g in gradients], axis=1).astype(np.float32)
-        _run(built.train_on_batch, features, np.zeros((len(features), 1), np.float32))
+        _run(step, tf.constant(features), tf.zeros((len(features), 1)))
         return [-variable.numpy() for variable in variables]
 
-    # Under one global seed every traced step draws the same noise. The second trace takes batches of any size but
-    # that of the first, which is no size of an inspection.
-    for size in UNUSUAL:
-        _run(built.train_on_batch, np.zeros((size, width), np.float32), np.zeros((size, 1), np.float32))
-    tf.random.set_seed(seed)
+    step.get_concrete_function()  # before the time of an inspection begins
     return Mechanism(
         release,
         shapes=tuple(tuple(variable.shape) for variable in variables),

@@ -33,8 +33,8 @@ CHEAP = tuple(method for method in METHODS if not method.name.endswith(DEAR))
 
 
 def test_every_bound_holds() -> None:
-    """30 audits a cell, 150 judged cells, false-alarm rate 1 % over the table (seed fixed)."""
-    table = selftest(seed=0, trials=30, methods=CHEAP, choices=())
+    """20 audits a cell, 150 judged cells, false-alarm rate 1 % over the table (seed fixed)."""
+    table = selftest(seed=0, trials=20, methods=CHEAP, choices=())
     assert table.passed, table_as_text(table)
     judged = [cell for cell in table.cells if cell.judged]
     assert len(judged) > 100
@@ -43,8 +43,8 @@ def test_every_bound_holds() -> None:
 
 
 def test_the_default_holds_however_members_were_chosen() -> None:
-    """40 audits a cell, 108 cells of coins and splits, false-alarm rate 1 % over the table (seed fixed)."""
-    table = selftest(seed=0, trials=40, methods=())
+    """25 audits a cell, 108 cells of coins and splits, false-alarm rate 1 % over the table (seed fixed)."""
+    table = selftest(seed=0, trials=25, methods=())
     assert table.passed, table_as_text(table)
     assert len(table.cells) == len(CHOICES) * len(COLUMNS)
     null = [cell.miscoverage for cell in table.cells if cell.mechanism == "null scores" and cell.size == 1000]

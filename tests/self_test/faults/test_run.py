@@ -20,8 +20,7 @@ from dpaudit.self_test.faults.right import RIGHT
 from dpaudit.self_test.faults.run import run_faults
 
 TENSORFLOW = [fault for fault in FAULTS if fault.tensorflow]
-EFFORT = 0.1  # 300 calls in an inspection of rung 1
-WITH_TENSORFLOW = 0.2  # the time of an inspection is short with effort, and TensorFlow traces its functions in it
+EFFORT = 0.1  # 300 calls in an inspection of rung 1; in TensorFlow fewer, which see each fault in 3 of 3 seeds
 # Inspected at full effort in files of their own, which say of each that it is one violation of its own name:
 # `test_kinds_of_faults.py` for what hides, `test_server_rounds.py` for later rounds.
 HIDDEN = {name.replace("_", " ") for names in hidden.PARTS.values() for name in names} | {
@@ -59,10 +58,10 @@ PLAIN_RIGHT = [
 ]
 
 
-def inspected(inspect: Callable[..., Detection], seed: int, effort: float = EFFORT) -> Detection:
+def inspected(inspect: Callable[..., Detection], seed: int) -> Detection:
     """An inspection, of fewer calls where it takes an effort."""
     takes = isinstance(inspect, partial) and "effort" in signature(inspect.func).parameters
-    return inspect(seed, effort=effort) if takes else inspect(seed)
+    return inspect(seed, effort=EFFORT) if takes else inspect(seed)
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +154,7 @@ def test_cheaper_rungs_cannot_see_the_faults_of_rung_3():
 @pytest.mark.parametrize("fault", TENSORFLOW, ids=lambda fault: fault.name)
 def test_a_fault_in_tensorflow_is_caught(fault):
     """Family-wise level 1e-6; fixed seed."""
-    assert inspected(fault.inspect, 3, WITH_TENSORFLOW).check
+    assert inspected(fault.inspect, 3).check
 
 
 def test_the_measured_noise_is_the_true_one(plain):
