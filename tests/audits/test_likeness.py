@@ -38,7 +38,7 @@ def test_steps_that_differ_are_said() -> None:
 
 @pytest.mark.tf
 def test_the_result_and_the_page_show_both(tmp_path: Path) -> None:
-    """References that are trained for one epoch in place of 60 are unlike, and the caveat and the page say so; those
+    """References that are trained for one epoch in place of 20 are unlike, and the caveat and the page say so; those
     of the same recipe are not."""
     from dpaudit.reports.html import page
     from dpaudit.runtime.tensorflow import keras
@@ -46,13 +46,13 @@ def test_the_result_and_the_page_show_both(tmp_path: Path) -> None:
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(64, "relu"), keras.layers.Dense(2, "softmax")])
     model.compile(keras.optimizers.RMSprop(0.02), "sparse_categorical_crossentropy")
-    model.fit(*MEMBERS, epochs=60, verbose=0)
+    model.fit(*MEMBERS, epochs=20, verbose=0)
     model.save(tmp_path / "model.keras")
     results = [
         attack_model(
             tmp_path / "model.keras", MEMBERS, OTHERS, attacks=["base"], references=References(recipe, models=8)
         )
-        for recipe in ({"epochs": 60}, {"epochs": 1})
+        for recipe in ({"epochs": 20}, {"epochs": 1})
     ]
     like, other = (result.membership for result in results)
     assert like is not None
