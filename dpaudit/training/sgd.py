@@ -123,7 +123,13 @@ class Sgd:
                 raise InputError(f"[adapter] is trained on the stacked engine: {together.reason}.")
             return together(dataset, included, seed=seed)
         from dpaudit.runtime.tensorflow import keras
-        from dpaudit.training.keras_model import as_trained_model, mean_loss, shuffled_batches, training_records
+        from dpaudit.training.keras_model import (
+            as_trained_model,
+            made_ready,
+            mean_loss,
+            shuffled_batches,
+            training_records,
+        )
 
         if self.until_accuracy is not None and dataset.task not in ("multiclass", "binary"):
             raise InputError(f"until_accuracy needs classes; the task of {dataset.name} is {dataset.task}.")
@@ -138,6 +144,7 @@ class Sgd:
         # All steps of an epoch as one program: Keras would spend more time between small steps than in them.
         steps = -(-len(records.features) // self.batch_size)
         model.compile(optimizer, mean_loss(dataset.task), steps_per_execution=steps)
+        made_ready(model)
         batches = shuffled_batches(records, self.batch_size, seed=seed, drop_remainder=False)
         result = as_trained_model(model, None)
         wanted = self.until_accuracy
