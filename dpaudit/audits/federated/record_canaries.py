@@ -58,10 +58,20 @@ class KeptRounds:
             self.seen.append(moment)
 
 
+def require_fresh_noise(name: str, aggregator: Aggregator) -> None:
+    """Refuse, before anything is trained, an aggregator whose noise is shared by rounds."""
+    if isinstance(aggregator, Tree):
+        raise InputError(
+            f"federated.crafted releases a round again, and the tree of {name!r} has noise of many rounds."
+        )
+
+
 def crafted_audit(
     subject: Subject, prepared: Any, roster: int, moments: Sequence[Any], settings: Crafted, audit: Audit
 ) -> list[CraftedResult]:
     """Craft a canary for each of the rounds and release the round again with and without it.
+
+    The aggregator is one of `require_fresh_noise`.
 
     Args:
         subject: the model under audit.
@@ -72,14 +82,9 @@ def crafted_audit(
         audit: its population makes the mock clients.
 
     Raises:
-        InputError: the aggregator's noise is shared by rounds, the model has no slope in its features, or too few
-            draws hold the canary.
+        InputError: the model has no slope in its features, or too few draws hold the canary.
     """
     aggregator = prepared.recipe.aggregator
-    if isinstance(aggregator, Tree):
-        raise InputError(
-            f"federated.crafted releases a round again, and the tree of {subject.name!r} has noise of many rounds."
-        )
     if not moments:
         raise InputError(
             f"federated.crafted: none of the rounds of {subject.name!r} it looked at released anything; look at more "

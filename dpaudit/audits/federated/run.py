@@ -6,7 +6,7 @@ from dpaudit.audits.audit import Audit, Subject
 from dpaudit.audits.federated.course import course, measure_fairness
 from dpaudit.audits.federated.gradient_canaries import Canary, canary_audit
 from dpaudit.audits.federated.multi_canaries import Lifted, lifted_audit
-from dpaudit.audits.federated.record_canaries import Crafted, KeptRounds, crafted_audit
+from dpaudit.audits.federated.record_canaries import Crafted, KeptRounds, crafted_audit, require_fresh_noise
 from dpaudit.audits.federated.update_inference import (
     Inference,
     Updates,
@@ -71,6 +71,7 @@ def _audit_one(settings: FederatedSettings, audit: Audit, subject: Subject, outc
     prepared, owner = trainer.prepare(audit.dataset, seed=audit.seed_for("start", name)), trainer.owner(audit.dataset)
     observers: list[RoundObserver] = []
     if settings.crafted is not None:
+        require_fresh_noise(name, trainer.aggregator)
         moments = KeptRounds(trainer.rounds, settings.crafted.rounds)
         observers.append(moments)
     if settings.inference is not None:
