@@ -14,7 +14,7 @@ from tests.engine.networks import LAYERS, MADE_OF_PARTS, WHOLE
 
 pytestmark = pytest.mark.tf
 MODELS = {**LAYERS, **WHOLE}
-EXAMPLES = 4
+EXAMPLES = 3
 TOKENS = keras.layers.Embedding
 
 
@@ -38,7 +38,7 @@ def batch(model: Any, models: int, seed: int = 3) -> tuple[Any, Any]:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_step_equals_tf_privacy(name: str) -> None:
-    """With noise 0, clipped sum / batch of the second of two stacked models is DPKerasSGDOptimizer's step, microbatch 1.
+    """With noise 0, clipped sum / batch of the second of two stacked models is DPKerasSGDOptimizer's step.
 
     The first of two is looked at below, by its norms.
     """
