@@ -67,7 +67,7 @@ THROUGH = {
     ),
     "tests/engine/test_low_rank.py": "engine.low_rank",
     "tests/engine/test_network.py": "engine.initial_weights engine.read_keras",
-    "tests/engine/test_training.py": "engine.device_arrays engine.randomness",
+    "tests/engine/test_training.py": "engine.device_arrays",
     "tests/gate/test_verify.py": "gate.judge_claim",
     "tests/inspection/test_federated_rounds.py": "inspection.under_test training.federated.server_under_test",
     "tests/inspection/test_inspection.py": (

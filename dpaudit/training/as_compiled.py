@@ -98,6 +98,8 @@ class AsCompiled:
             InputError: labels or records that the loss or the model does not take.
             AuditFailed: the loss is not finite.
         """
+        from dpaudit.training.keras_model import made_ready
+
         loaded, keras = self.loaded, self.loaded.keras
         records = dataset.take(included)
         keras.utils.set_random_seed(seed % 2**32)
@@ -114,6 +116,7 @@ class AsCompiled:
                 steps_per_execution=steps,
                 jit_compile=False,
             )
+            made_ready(model)
             history = model.fit(
                 loaded.inputs.arranged(parts),
                 targets(records, loaded.outputs, loss),

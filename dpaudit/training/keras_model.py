@@ -82,6 +82,16 @@ def shuffled_batches(records: Dataset, batch_size: int, *, seed: int, drop_remai
     return shuffled.batch(batch_size, drop_remainder=drop_remainder)
 
 
+def made_ready(model: Any) -> None:
+    """Make the variables of a compiled model's optimizer: a first step that had to make them would be traced twice."""
+    optimizer, variables = model.optimizer, model.trainable_variables
+    if hasattr(optimizer, "build"):
+        optimizer.build(variables)
+        return
+    _ = optimizer.iterations  # an older optimizer, as TensorFlow Privacy's are, makes it where it is asked for
+    optimizer._create_all_weights(variables)  # the only place where it makes the rest
+
+
 def as_trained_model(model: Any, mechanism: GaussianSteps | None) -> TrainedModel:
     """A Keras model as a `TrainedModel`: logits in inference mode, weights by position and name.
 

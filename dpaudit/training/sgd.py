@@ -128,7 +128,13 @@ class Sgd:
         if adapter_of(self.architecture) is not None:
             return self._together(dataset)(dataset, included, seed=seed)
         from dpaudit.runtime.tensorflow import keras
-        from dpaudit.training.keras_model import as_trained_model, mean_loss, shuffled_batches, training_records
+        from dpaudit.training.keras_model import (
+            as_trained_model,
+            made_ready,
+            mean_loss,
+            shuffled_batches,
+            training_records,
+        )
 
         self._require_classes(dataset)
         records = training_records(dataset, included, self.batch_size)
@@ -142,6 +148,7 @@ class Sgd:
         # All steps of an epoch as one program: Keras would spend more time between small steps than in them.
         steps = -(-len(records.features) // self.batch_size)
         model.compile(optimizer, mean_loss(dataset.task), steps_per_execution=steps)
+        made_ready(model)
         batches = shuffled_batches(records, self.batch_size, seed=seed, drop_remainder=False)
         result = as_trained_model(model, None)
         wanted = self.until_accuracy

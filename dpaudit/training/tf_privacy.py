@@ -164,7 +164,13 @@ class TFPrivacy:
             AuditFailed: the trained weights are not finite.
         """
         from dpaudit.runtime.tensorflow import keras
-        from dpaudit.training.keras_model import as_trained_model, keras_loss, shuffled_batches, training_records
+        from dpaudit.training.keras_model import (
+            as_trained_model,
+            keras_loss,
+            made_ready,
+            shuffled_batches,
+            training_records,
+        )
 
         records = training_records(dataset, included, self.batch_size)
         keras.utils.set_random_seed(seed)
@@ -174,6 +180,7 @@ class TFPrivacy:
             model.compile(keras.optimizers.SGD(self.learning_rate), keras_loss(dataset.task))
         else:
             model.compile(self.dp_optimizer(), keras_loss(dataset.task))
+        made_ready(model)
         batches = shuffled_batches(records, self.batch_size, seed=seed, drop_remainder=True)
         told = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: epoch_done())
         model.fit(batches, epochs=self.epochs, verbose=0, callbacks=[told])

@@ -12,6 +12,7 @@ from dpaudit.accounting.claim import FixedSize, Poisson, Sampling, Shuffled
 from dpaudit.data.bundled import digits
 from dpaudit.engine.network import Network, Parameters
 from dpaudit.engine.optimizers import Adam, GradientDescent
+from dpaudit.engine.randomness import Stream, normal, normals
 from dpaudit.engine.schedules import Constant
 from dpaudit.engine.training import Member, TrainingRecipe, _block, train
 from dpaudit.runtime.errors import AuditFailed, InputError
@@ -46,13 +47,13 @@ def trained(models: Sequence[int], recipe: TrainingRecipe, network: Network | No
     return train(network, start, recipe, members, features=features, targets=labels, seed=4)
 
 
-@pytest.mark.parametrize("batch_size", [12, 4000])
-def test_model_is_bit_for_bit_the_same_in_any_stack(batch_size: int) -> None:
+@pytest.mark.parametrize(("batch_size", "optimizer", "decay"), [(12, GradientDescent(0.9), 0.0), (4000, Adam(), 0.01)])
+def test_model_is_bit_for_bit_the_same_in_any_stack(batch_size: int, optimizer: Any, decay: float) -> None:
     """Model 2 trained alone, among five, and in another order has the same weights.
 
     At batches of 12 copies share a program, at (nominal) batches of 4000 every copy has its own.
     """
-    recipe = TrainingRecipe("multiclass", 7, batch_size, Adam(), Constant(0.05), 1.0, 0.5, 0.01)
+    recipe = TrainingRecipe("multiclass", 7, batch_size, optimizer, Constant(0.05), 1.0, 0.5, decay)
     alone, stack, other = trained([2], recipe), trained([0, 1, 2, 3, 4], recipe), trained([3, 2], recipe)
     for one, many, pair in zip(alone, stack, other, strict=True):
         np.testing.assert_array_equal(one[0], many[2])
@@ -62,16 +63,14 @@ def test_model_is_bit_for_bit_the_same_in_any_stack(batch_size: int) -> None:
 
 def test_model_is_the_same_in_any_stack_without_compilation() -> None:
     """The same to float rounding, without XLA: there a stack of another size is another program."""
-    recipe = TrainingRecipe("multiclass", 7, 12, Adam(), Constant(0.05), 1.0, 0.5, 0.01, compiled=False)
-    alone, stack, other = trained([2], recipe), trained([0, 1, 2, 3], recipe), trained([3, 2], recipe)
-    for one, many, pair in zip(alone, stack, other, strict=True):
-        np.testing.assert_allclose(one[0], many[2], atol=1e-6)
+    recipe = TrainingRecipe("multiclass", 7, 12, GradientDescent(0.9), Constant(0.1), 1.0, 0.5, compiled=False)
+    for one, pair in zip(trained([2], recipe), trained([3, 2], recipe), strict=True):
         np.testing.assert_allclose(one[0], pair[1], atol=1e-6)
-        assert np.abs(many[0] - many[1]).max() > 1e-3
+        assert np.abs(pair[0] - pair[1]).max() > 1e-3
 
 
 def test_trainings_of_any_length_are_one_program(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of 3, 5 and 300 steps, watched or not, with much or little noise: traced once.
+    """Of 3, 5 and 12 steps in blocks of 8, watched or not, with much or little noise: traced once.
 
     The fifth step is the same bits in all that have one. Noise is added as stated: after one step of plain gradient
     descent from one start, models with noise multipliers 0.5 and 2 stand in a line with the one without (``clipped``).
@@ -83,6 +82,7 @@ def test_trainings_of_any_length_are_one_program(monkeypatch: pytest.MonkeyPatch
         return made[-1]
 
     monkeypatch.setattr("dpaudit.engine.training._block", block)
+    monkeypatch.setattr("dpaudit.engine.training.LONGEST_BLOCK", 8)
     network = Network.from_keras(small())
     features, labels = cloud()
     members = [Member(2, np.arange(RECORDS), Poisson(0.2))]
@@ -94,12 +94,12 @@ def test_trainings_of_any_length_are_one_program(monkeypatch: pytest.MonkeyPatch
             fifth.append(after)
 
     def run(steps: int, watch: Any = None, noise: float = 0.5, optimizer: Any = Adam()) -> Parameters:  # noqa: B008
-        recipe = TrainingRecipe("multiclass", steps, 12, optimizer, Constant(0.05), 1.0, noise)
+        recipe = TrainingRecipe("multiclass", steps, 12, optimizer, Constant(0.05), 1.0, noise, compiled=False)
         return train(network, start, recipe, members, features=features, targets=labels, seed=4, watch=watch)
 
     run(3)
     five = run(5)
-    run(300, watch)
+    run(12, watch)
     assert {id(program) for program in made[0::2]} == {id(made[0])}  # every other one leaves examples out
     run(3, noise=2.0)
     assert {id(program) for program in made[0::2]} == {id(made[0])}
@@ -206,6 +206,14 @@ def test_noise_has_the_accounted_size() -> None:
     assert np.abs(np.corrcoef(kernels)[:4, 4:]).max() * np.sqrt(120) < 5
 
 
+def test_noise_of_many_variables_is_that_of_each() -> None:
+    """One program for several variables draws, bit for bit, what one for each named stream draws."""
+    stream, counts = Stream.start(3, [0, 4], "noise"), [100, 1, 33]
+    each = [normal(stream.named(f"{place}"), count).numpy() for place, count in enumerate(counts)]
+    for one, other in zip(normals(stream, counts), each, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_without_noise_and_clipping_a_step_is_keras() -> None:
     """Five steps of momentum and of Adam on the full batch end where Keras ends."""
     features, labels = cloud()
@@ -232,7 +240,7 @@ def test_without_noise_and_clipping_a_step_is_keras() -> None:
 
 
 def test_as_good_as_fit() -> None:
-    """Eight stacked models and six trained by ``fit`` with the same recipe differ in mean accuracy by less than 3
+    """Eight stacked models and four trained by ``fit`` with the same recipe differ in mean accuracy by less than 3
     standard errors and 2 points.
     """
     data = digits()
@@ -245,7 +253,7 @@ def test_as_good_as_fit() -> None:
 
     network = Network.from_keras(fresh())
     members = [Member(i, inside, Shuffled(18)) for i in range(8)]
-    recipe = TrainingRecipe("multiclass", 10 * 18, 50, GradientDescent(), Constant(0.3))
+    recipe = TrainingRecipe("multiclass", 10 * 18, 50, GradientDescent(), Constant(0.3), compiled=False)
     end = train(
         network, network.initial(seed=5, models=range(8)), recipe, members,
         features=data.features, targets=data.labels, seed=5,
@@ -254,13 +262,15 @@ def test_as_good_as_fit() -> None:
     ours = (found == data.labels[outside]).mean(axis=1)
     theirs = []
     model = fresh()  # traced once; plain SGD keeps nothing from one training to the next
-    model.compile(keras.optimizers.SGD(0.3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    for seed in range(6):
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(0.3), loss, steps_per_execution=18)
+    model.optimizer.build(model.trainable_variables)  # else its first step is traced twice
+    for seed in range(4):
         keras.utils.set_random_seed(seed)
         model.set_weights(fresh().get_weights())
         model.fit(data.features[inside], data.labels[inside], epochs=10, batch_size=50, verbose=0)
         theirs.append((model.predict(data.features[outside], verbose=0).argmax(1) == data.labels[outside]).mean())
-    error = np.hypot(np.std(ours) / np.sqrt(8), np.std(theirs) / np.sqrt(6))
+    error = np.hypot(np.std(ours) / np.sqrt(8), np.std(theirs) / np.sqrt(4))
     assert abs(ours.mean() - np.mean(theirs)) < min(0.02, 3 * error + 0.002)
 
 
@@ -277,15 +287,15 @@ def test_divergence_is_said() -> None:
         )  # fmt: skip
 
 
-def broken(rows: slice, models: int = 1, *, compiled: bool = True) -> Parameters:
-    """Trainings on records of which some overflow; model 1 does not hold the first two."""
+def broken(rows: slice, *, compiled: bool) -> Parameters:
+    """Two trainings on records of which some overflow; model 1 does not hold the first two."""
     network = network_of_all()
     features, labels = cloud()
     features[rows] = 3e38
     recipe = TrainingRecipe("multiclass", 5, 12, GradientDescent(0.9), Constant(0.1), 1.0, 0.5, compiled=compiled)
-    members = [Member(i, np.arange(2 * i, RECORDS), Poisson(0.2)) for i in range(models)]
+    members = [Member(i, np.arange(2 * i, RECORDS), Poisson(0.2)) for i in range(2)]
     return train(
-        network, network.initial(seed=4, models=range(models)), recipe, members,
+        network, network.initial(seed=4, models=range(2)), recipe, members,
         features=features, targets=labels, seed=4,
     )  # fmt: skip
 
@@ -293,9 +303,9 @@ def broken(rows: slice, models: int = 1, *, compiled: bool = True) -> Parameters
 @pytest.mark.parametrize("compiled", [True, False])
 def test_records_that_overflow_do_not_pass_the_clip(compiled: bool) -> None:
     """The training stays finite, and a model beside it that does not hold them is as without them."""
-    features = [value.numpy() for value in broken(slice(0, 2), 2, compiled=compiled)]
+    features = [value.numpy() for value in broken(slice(0, 2), compiled=compiled)]
     assert all(np.isfinite(value).all() for value in features)
-    for with_them, without in zip(features, broken(slice(0), 2, compiled=compiled), strict=True):
+    for with_them, without in zip(features, broken(slice(0), compiled=compiled), strict=True):
         np.testing.assert_array_equal(with_them[1], without[1])
 
 

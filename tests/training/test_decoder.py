@@ -23,6 +23,7 @@ from dpaudit.training.sgd import Sgd
 pytestmark = pytest.mark.tf
 VOCABULARY, CONTEXT, RECORDS = 11, 7, 6
 SMALL = Decoder(width=8, layers=2, heads=2)
+ONE = Decoder(width=8, layers=1, heads=2)  # whole trainings, with half of the layers to trace
 
 
 def texts(records: int = RECORDS, seed: int = 5) -> Dataset:
@@ -33,8 +34,8 @@ def texts(records: int = RECORDS, seed: int = 5) -> Dataset:
     return Dataset("texts", tokens, counted, "next-token", class_count=VOCABULARY)
 
 
-def network() -> Network:
-    return Network.from_keras(SMALL((CONTEXT,), VOCABULARY))
+def network(architecture: Decoder = SMALL) -> Network:
+    return Network.from_keras(architecture((CONTEXT,), VOCABULARY))
 
 
 def keras_loss(model: Any, tokens: Any, counted: Any) -> Any:
@@ -49,15 +50,15 @@ def loss(outputs: Any, targets: Any) -> Any:
 
 
 def test_weights_after_steps_are_those_of_keras() -> None:
-    """Four full-batch steps of gradient descent end where Keras ends from the same weights."""
-    data, decoder = texts(), network()
+    """Two full-batch steps of gradient descent end where Keras ends from the same weights."""
+    data, decoder = texts(), network(ONE)
     start = decoder.initial(seed=2, models=[0])
-    recipe = TrainingRecipe("next-token", 4, RECORDS, GradientDescent(), Constant(0.5))
+    recipe = TrainingRecipe("next-token", 2, RECORDS, GradientDescent(), Constant(0.5), compiled=False)
     members = [Member(0, np.arange(RECORDS), FixedSize(RECORDS, RECORDS))]
     end = train(decoder, start, recipe, members, features=network_inputs(data), targets=keras_targets(data), seed=2)
     copy = decoder.to_keras(start, 0)
     optimizer = keras.optimizers.SGD(0.5)
-    for _ in range(4):
+    for _ in range(2):
         with tf.GradientTape() as tape:
             each = [keras_loss(copy, *record) for record in zip(data.features, data.labels, strict=True)]
             mean = tf.add_n(each) / RECORDS
@@ -94,11 +95,11 @@ def test_norms_are_those_of_each_text_alone() -> None:
 def test_one_model_is_the_model_in_a_stack() -> None:
     """The same weights to rounding whether a private model is trained alone or with three others."""
     data = texts(24)
-    trainer = DpSgd(SMALL, noise_multiplier=0.5, epochs=2, batch_size=6, learning_rate=0.1)
+    trainer = DpSgd(ONE, noise_multiplier=0.5, epochs=2, batch_size=6, learning_rate=0.1, compiled=False)
     included = np.random.default_rng(1).random((4, 24)) < 0.9
     included[:, :12] = True
     together = trainer.train_many(data, included, seeds=[1, 2, 3, 4])
-    for place, seed in enumerate([1, 2, 3, 4]):
+    for place, seed in ((0, 1), (3, 4)):
         alone = trainer(data, included[place], seed=seed)
         for one, many in zip(alone.weights.values(), together[place].weights.values(), strict=True):
             np.testing.assert_allclose(one, many, atol=2e-5)
@@ -107,10 +108,10 @@ def test_one_model_is_the_model_in_a_stack() -> None:
 def test_a_model_gives_the_loss_of_each_token() -> None:
     """Keras and the engine say the same of each token, and by the definition; padding behind it changes nothing."""
     data = texts()
-    plain = Sgd(SMALL, epochs=1, batch_size=3)(data, np.ones(RECORDS, bool), seed=1)
+    plain = Sgd(ONE, epochs=1, batch_size=3)(data, np.ones(RECORDS, bool), seed=1)
     found = plain.predict(data.features)
     assert found.shape == (RECORDS, CONTEXT)
-    engine = DpSgd(SMALL, l2_norm_clip=None)
+    engine = DpSgd(ONE, l2_norm_clip=None)
     decoder = engine.network(data)
     same = decoder.predict_token_losses(decoder.stack([list(plain.weights.values())]), data.features)[0]
     np.testing.assert_allclose(found, same, atol=1e-5)

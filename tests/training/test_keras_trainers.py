@@ -28,8 +28,18 @@ MEMBER = fair_coins(len(DIGITS), seed=3)
         (Sgd(Mlp((32,)), epochs=10, learning_rate=0.01, optimizer="adam"), 0.9),
         (Sgd(Cnn((8,), (3,), (1,), hidden=()), epochs=5, learning_rate=0.3), 0.85),
         (TFPrivacy(Mlp((32,)), 1.0, 0.5, epochs=5, learning_rate=0.5), 0.6),
-        (TFPrivacy(Mlp((32,)), 1.0, 0.5, epochs=5, learning_rate=0.01, optimizer="adam"), 0.6),
-        (TFPrivacy(Mlp((32,)), 1.0, 0.5, epochs=5, learning_rate=0.1, optimizer="adagrad"), 0.5),
+        pytest.param(
+            TFPrivacy(Mlp((32,)), 1.0, 0.5, epochs=5, learning_rate=0.01, optimizer="adam"),
+            0.6,
+            marks=pytest.mark.slow,  # the same optimizer around another of Keras
+            id="adam-0.6",
+        ),
+        pytest.param(
+            TFPrivacy(Mlp((32,)), 1.0, 0.5, epochs=5, learning_rate=0.1, optimizer="adagrad"),
+            0.5,
+            marks=pytest.mark.slow,  # the same optimizer around another of Keras
+            id="adagrad-0.5",
+        ),
         (TFPrivacy(Mlp((32,)), 1.0, 0.5, epochs=5, learning_rate=0.5, optimizer="vectorized-sgd"), 0.6),
         (TFPrivacy(Mlp((32,)), 1.0, 0.5, epochs=5, learning_rate=0.5, optimizer="dp-sequential"), 0.6),
     ],

@@ -8,19 +8,20 @@ sums over steps; 1/4 is the variance of a fair coin. It is exact where every rec
 otherwise it takes the noise of the sampling for none. A bound from it holds in any case.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from dpaudit.bounds.lower_bound import Skipped
-from dpaudit.data.dataset import Dataset
+from dpaudit.data.dataset import Dataset, Task
 from dpaudit.runtime.check import BoolArray, FloatArray
 from dpaudit.training.dp_sgd import DpSgd
 
 if TYPE_CHECKING:
-    from dpaudit.engine.network import Parameters
+    from dpaudit.engine.network import Network, Parameters
 
 AT_A_TIME = 50  # records whose gradients are computed together
 
@@ -61,11 +62,7 @@ class EveryStep:
     """What the weights before and after each step say of every canary: adds up as one training goes."""
 
     def __init__(self, trainer: DpSgd, data: Dataset, others: BoolArray, canaries: int, records: int) -> None:
-        from functools import partial
-
         from dpaudit.accounting.claim import Poisson
-        from dpaudit.engine.losses import per_example_loss
-        from dpaudit.runtime.tensorflow import tf
         from dpaudit.training.keras_model import keras_targets, network_inputs
 
         assert trainer.l2_norm_clip is not None
@@ -76,8 +73,7 @@ class EveryStep:
         self.others = (x[:-canaries][others], y[:-canaries][others])
         self.canaries = (x[-canaries:], y[-canaries:])
         self.gram, self.products, self.centred = np.zeros((canaries, canaries)), np.zeros(canaries), np.zeros(canaries)
-        self.loss = partial(per_example_loss, data.task)
-        self._each, self._together = tf.function(self._gradients), tf.function(self._sum, jit_compile=trainer.compiled)
+        self._each, self._together = _programs(self.network, data.task, self.clip, trainer.compiled)
 
     def __call__(self, models: Sequence[int], step: int, before: "Parameters", after: "Parameters") -> None:
         """See a step of the model."""
@@ -104,22 +100,31 @@ class EveryStep:
         precision = 4 * np.eye(len(self.gram)) + self.gram / noise
         return np.asarray(np.linalg.solve(precision, self.centred / noise), np.float64)
 
-    def _gradients(self, parameters: Any, x: Any, y: Any) -> Any:
-        """Each record's clipped gradient, shape (records, parameters): as many copies of the model with one record."""
-        from dpaudit.engine.gradients import plain_sum
-        from dpaudit.runtime.tensorflow import tf
 
-        trained = self.network.trainable  # what an adapter leaves as it is has one copy for all
-        copies = tuple(tf.repeat(v, len(x), axis=0) if i in trained else v for i, v in enumerate(parameters))
-        sums = plain_sum(self.network, copies, x[:, None], y[:, None], loss=self.loss).gradients
-        flat = tf.concat([tf.reshape(value, [len(x), -1]) for value in sums], axis=1)
+@lru_cache(maxsize=16)
+def _programs(
+    network: "Network", task: Task, clip: float, compiled: bool
+) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Each record's clipped gradient, shape (records, parameters), and the sum of all; trainings share them."""
+    from dpaudit.engine.gradients import clipped_sum, plain_sum
+    from dpaudit.engine.losses import per_example_loss
+    from dpaudit.runtime.tensorflow import tf
+
+    loss = partial(per_example_loss, task)
+
+    def each(parameters: "Parameters", x: Any, y: Any) -> Any:
+        # As many copies of the model with one record; what an adapter leaves as it is has one copy for all.
+        records, trained = x.shape[0], network.trainable
+        copies = tuple(tf.repeat(v, records, axis=0) if i in trained else v for i, v in enumerate(parameters))
+        sums = plain_sum(network, copies, x[:, None], y[:, None], loss=loss).gradients
+        flat = tf.concat([tf.reshape(value, [records, -1]) for value in sums], axis=1)
         norms = tf.norm(flat, axis=1, keepdims=True)
-        return tf.where(tf.math.is_finite(norms), flat * self.clip / tf.maximum(norms, self.clip), 0.0)
+        return tf.where(tf.math.is_finite(norms), flat * clip / tf.maximum(norms, clip), 0.0)
 
-    def _sum(self, parameters: Any, x: Any, y: Any) -> Any:
-        from dpaudit.engine.gradients import clipped_sum
+    def together(parameters: "Parameters", x: Any, y: Any) -> Any:
+        return clipped_sum(network, parameters, x, y, loss=loss, clip=clip, bounded=True).gradients
 
-        return clipped_sum(self.network, parameters, x, y, loss=self.loss, clip=self.clip, bounded=True).gradients
+    return tf.function(each, autograph=False), tf.function(together, jit_compile=compiled, autograph=False)
 
 
 def _flat(values: Sequence[Any]) -> npt.NDArray[np.float32]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from dpaudit.engine.randomness import Stream, normal
+from dpaudit.engine.randomness import Stream, normals
 from dpaudit.runtime.check import FloatArray
 from dpaudit.runtime.errors import AuditFailed, InputError
 from dpaudit.runtime.seeds import derive_seed
@@ -109,9 +109,10 @@ class Aggregation:
         match self.aggregator:
             case PlainMean(weighting):
                 return Released(_weighted(updates, weights, uniform=weighting == "uniform"), None, None, 0, state)
-            case LocalNoise(noise_multiplier=noise):
+            case LocalNoise(norm, noise):
                 keys = Stream.start(self.seed, list(clients), f"own noise {round_number}").keys
-                total = self._accumulate(updates, keys)  # type: ignore[attr-defined]
+                given = tf.constant(norm, tf.float32), tf.constant(norm * noise, tf.float32)
+                total = self._accumulate(updates, keys, *given)  # type: ignore[attr-defined]
                 return Released(self._divided(total), clip, noise or None, refused, state)
             case Distributed():
                 return self._distributed(self.aggregator, updates, refused, state, round_number)
@@ -192,12 +193,20 @@ def _programs(aggregator: Aggregator, shapes: tuple[tuple[int, ...], ...], expec
     Federations of other seeds share them.
     """
     if isinstance(aggregator, LocalNoise):
-        return None, _noised_by_clients(aggregator), None
+        return None, _noised_by_clients(shapes, bool(aggregator.noise_multiplier)), None
     query = _query(aggregator, shapes, expected)
     if query is None:
         return None, None, None
+    if isinstance(aggregator, FixedClip):
+        return query, _clipped_sum(shapes), None
     finish = _finished(query, aggregator, expected) if isinstance(aggregator, AdaptiveClip) else None
     return query, _accumulated(query, shapes), finish
+
+
+@lru_cache(maxsize=32)
+def _clipped_sum(shapes: tuple[tuple[int, ...], ...]) -> Any:
+    """The compiled sum of any fixed clip, which is a parameter of a round."""
+    return _accumulated(_query(FixedClip(1.0, 0.0), shapes, 1.0), shapes)
 
 
 def _query(aggregator: Aggregator, shapes: tuple[tuple[int, ...], ...], expected: float) -> Any:
@@ -274,10 +283,10 @@ def _finished(query: Any, aggregator: AdaptiveClip, expected: float) -> Any:
 @tf.function(autograph=False)  # type: ignore[untyped-decorator]  # TensorFlow has no types
 def add_noise(values: list[Any], keys: Any, deviations: list[Any]) -> list[Any]:
     """Values with Gaussian noise of these standard deviations, one stream of random numbers per key."""
-    stream = Stream(keys, tf.constant(0))
+    drawn = normals(Stream(keys, tf.constant(0)), [int(np.prod(value.shape)) for value in values])
     return [
-        value + deviation * tf.reshape(normal(stream.named(f"{i}"), int(np.prod(value.shape))), value.shape)
-        for i, (value, deviation) in enumerate(zip(values, deviations, strict=True))
+        value + deviation * tf.reshape(noise, value.shape)
+        for value, deviation, noise in zip(values, deviations, drawn, strict=True)
     ]
 
 
@@ -296,21 +305,18 @@ def _weighted(updates: list[Any], weights: FloatArray, *, uniform: bool) -> list
     return [tf.tensordot(tf.constant(shares, tf.float32), update, axes=1) for update in updates]
 
 
-def _noised_by_clients(aggregator: LocalNoise) -> Any:
-    """Updates clipped and noised one by one, and added up; compiled anew for each model, whose shapes it fixes."""
+@lru_cache(maxsize=32)
+def _noised_by_clients(shapes: tuple[tuple[int, ...], ...], is_noisy: bool) -> Any:
+    """Updates clipped and noised one by one, and added up; one program for all clips and noises."""
 
     @tf.function(reduce_retracing=True, autograph=False)  # type: ignore[untyped-decorator]  # TensorFlow has no types
-    def summed(updates: list[Any], keys: Any) -> list[Any]:
-        stream = Stream(keys, tf.constant(0))
-        factor = aggregator.clip / tf.maximum(_norms(updates), aggregator.clip)
-        sums = []
-        for i, update in enumerate(updates):
-            sent = update * _column(factor, update)
-            if aggregator.noise_multiplier:
-                drawn = normal(stream.named(f"{i}"), int(np.prod(update.shape[1:])))
-                sent += aggregator.clip * aggregator.noise_multiplier * tf.reshape(drawn, tf.shape(update))
-            sums.append(tf.reduce_sum(sent, axis=0))
-        return sums
+    def summed(updates: list[Any], keys: Any, clip: Any, deviation: Any) -> list[Any]:
+        factor = clip / tf.maximum(_norms(updates), clip)
+        sent = [update * _column(factor, update) for update in updates]
+        if is_noisy:
+            drawn = normals(Stream(keys, tf.constant(0)), [int(np.prod(shape)) for shape in shapes])
+            sent = [one + deviation * tf.reshape(noise, tf.shape(one)) for one, noise in zip(sent, drawn, strict=True)]
+        return [tf.reduce_sum(one, axis=0) for one in sent]
 
     return summed
 

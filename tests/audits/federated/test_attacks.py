@@ -114,15 +114,16 @@ def test_crafted_records_measure_the_noise_of_each_round() -> None:
     """With everybody in every round the scores are normal, a canary shifts them by 1, and their deviation is z = 0.5.
 
     The estimate of z has relative standard error √(1/(2n) + 4 z²/n) for n draws, half of them with the canary: within
-    4.5 of them (three rounds, chance 2e-5). The bound is one on a single round, ε = 9.997 at z = 0.5 (closed form).
+    4.5 of them (two rounds, chance 1e-5). Half of the noise would be 3.5 standard errors outside of that. The bound is
+    one on a single round, ε = 9.997 at z = 0.5 (closed form).
     """
     claim = Claim(
         gaussian_epsilon(4.0, 1e-5), 1e-5, "user", "add-remove", "test", GaussianSteps(0.5, 4, FULL_BATCH, unit="user")
     )
-    settings = FederatedSettings(crafted=Crafted(rounds=3, draws=400))
+    settings = FederatedSettings(crafted=Crafted(rounds=2, draws=200))
     found = audit_federations(settings, audited(federation(aggregator=FixedClip(0.5, 0.5)), claim)).crafted
-    assert [one.round for one in found] == [0, 2, 3]
-    error = (1 / 800 + 4 * 0.25 / 400) ** 0.5
+    assert [one.round for one in found] == [0, 3]
+    error = (1 / 400 + 4 * 0.25 / 200) ** 0.5
     for one in found:
         assert one.noise_multiplier == pytest.approx(0.5, rel=4.5 * error)
         assert one.training_epsilon == pytest.approx(gaussian_epsilon(2 / one.noise_multiplier, 1e-5))

@@ -64,6 +64,12 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Result:
     return run(plan(folder), folder=folder / "run")
 
 
+@pytest.fixture(scope="module")
+def shown(found: Result) -> str:
+    """The report."""
+    return page(found)
+
+
 def test_a_leak_is_found_and_noise_hides_it(found: Result) -> None:
     """Without DP the loss of the new token tells members; with much noise nothing is contradicted (seeds fixed).
 
@@ -86,16 +92,16 @@ def test_a_leak_is_found_and_noise_hides_it(found: Result) -> None:
     assert found.models[0].utility.train < found.models[1].utility.train  # type: ignore[union-attr]  # looked at above
 
 
-def test_a_black_box_under_dp_says_that_it_is_too_weak_and_what_it_would_have_seen(found: Result) -> None:
+def test_a_black_box_under_dp_says_that_it_is_too_weak_and_what_it_would_have_seen(found: Result, shown: str) -> None:
     """60 canaries with a perfect attack certify 2.47 at 95 %, 2.17 as one of two bounds: no leak contradicts 8."""
     verdict = found.comparison("private")
     assert verdict is not None
     assert verdict.verdict == "too weak"
     assert "even a perfect attack certifies no more than ε = 2." in verdict.sentence
-    assert verdict.sentence in page(found)
+    assert verdict.sentence in shown
 
 
-def test_remembered_canaries_are_extracted_and_claims_on_them_are_judged(found: Result) -> None:
+def test_remembered_canaries_are_extracted_and_claims_on_them_are_judged(found: Result, shown: str) -> None:
     """Without DP most new tokens are the likeliest of 317 after their prefix; no token of an excluded canary is."""
     plain, private = found.extraction
     assert [(each.model, each.of) for each in found.extraction] == [("plain", "canaries"), ("private", "canaries")]
@@ -108,7 +114,7 @@ def test_remembered_canaries_are_extracted_and_claims_on_them_are_judged(found: 
     claim = {"kind": "extraction", "n": 10, "p": 0.5}
     claims = claims_from({"claim": [{"id": name, "model": name, **claim} for name in ("plain", "private")]})
     assert [each.verdict for each in verify(found, claims).judgements] == ["contradicted", "consistent"]
-    assert "Canaries, from plain" in page(found)
+    assert "Canaries, from plain" in shown
 
 
 def test_an_attack_that_needs_classes_is_refused_before_training(tmp_path: Path) -> None:
