@@ -199,7 +199,7 @@ def test_a_bound_of_one_run_says_how_many_its_split_held_out() -> None:
     (ran,) = {planned_as(each) for each in found}
     assert isinstance(ran, HeldOutGuesses)
     assert ran.fraction == pytest.approx(5 / 23)
-    seen, test = np.mean([each.epsilon > 1 for each in found]), Hypothesis(1.0, 1e-5, 0.05)
+    seen, test = float(np.mean([each.epsilon > 1 for each in found])), Hypothesis(1.0, 1e-5, 0.05)
     within = 0.02 + 4 * (seen * (1 - seen) / len(found)) ** 0.5
     assert ran.chance(18, PERFECT_MU, test) == pytest.approx(seen, abs=within)
     assert replace(ran, fraction=0.3).chance(18, PERFECT_MU, test) > seen + within
