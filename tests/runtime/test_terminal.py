@@ -98,6 +98,21 @@ def test_progress_says_what_is_done_as_it_is(text: str) -> None:
     assert f"training {text} " in written(target)
 
 
+def test_two_steps_at_once_have_a_bar_each() -> None:
+    """Reference models are trained beside the models under audit; what is done first disappears first."""
+    target = Console(file=io.StringIO(), width=400, force_terminal=True, color_system=None)
+    bars = Bars(target)
+    with bars.task("training", 2) as advance, bars.task("references", 4) as other:
+        advance(1)
+        other(3)
+    assert "training " in written(target)
+    assert "references " in written(target)
+    assert "0/4" in written(target)
+    with bars.task("attacking", 2):
+        pass
+    assert "attacking " in written(target)
+
+
 @pytest.mark.parametrize("text", [*HOSTILE, "a\x1b[31mb"])
 def test_what_is_logged_cannot_drive_the_terminal(text: str) -> None:
     """A stored result names the version that wrote it, and its file may come from anybody."""
