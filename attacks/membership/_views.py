@@ -1,7 +1,7 @@
 """Scores from fitted moments, averaged over the queries: of one target, and of every model of a pool in turn."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,6 +24,8 @@ from dpaudit.scores.signals import PoolSignals, Signals
 Centre = Literal["mean", "median"]
 # Where the law of φ with and without the record is centred; None at the mean of the moments.
 Centres = tuple[FloatArray | None, FloatArray | None]
+# φ (records,) -> scores of the same shape.
+Fitted = Callable[[FloatArray], FloatArray]
 
 
 class FromMoments(ABC):
@@ -35,7 +37,7 @@ class FromMoments(ABC):
         """Scores, shape (records,)."""
         total, median = np.zeros(len(signals)), self.centre == "median"
         for view in (signals, *signals.queries):
-            total += self._score(view.phi, side_moments(view), medians(view) if median else (None, None))
+            total += self._fitted(side_moments(view), medians(view) if median else (None, None))(view.phi)
         return total / (1 + len(signals.queries))
 
     def leave_pair_out(self, pool: PoolSignals) -> FloatArray:
@@ -50,17 +52,17 @@ class FromMoments(ABC):
     ) -> Iterator[tuple[int, FloatArray]]:
         """(model, mean of its scores over the views, shape (1, records)), one after the other."""
         for first in range(0, models, 2):
-            seen = [next(view) for view in views]
+            seen = [(pair, self._fitted(both, (None, None))) for _, pair, both in map(next, views)]
             for place in range(2):
-                total = np.zeros(seen[0][1].shape[1:])
-                for _, pair, both in seen:
-                    total += self._score(pair[place], both, (None, None))
+                total = np.zeros(seen[0][0].shape[1:])
+                for pair, fitted in seen:
+                    total += fitted(pair[place])
                 yield first + place, total[None] / len(seen)
-            del seen  # of every record: not held while the next pair is read
+            del seen, pair, fitted  # of every record: not held while the next pair is read
 
     @abstractmethod
-    def _score(self, phi: FloatArray, both: SideMoments, centres: Centres) -> FloatArray:
-        """Of φ (..., records), from what the references say of it; of the same shape."""
+    def _fitted(self, both: SideMoments, centres: Centres) -> Fitted:
+        """Scores from what the references say of φ; both models of a pair have the same references."""
 
 
 @dataclass(frozen=True)

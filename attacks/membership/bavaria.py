@@ -14,8 +14,7 @@ from dpaudit.attacks.membership._moments import (
     require_models,
     variance_prior,
 )
-from dpaudit.attacks.membership._views import Centres, FromMoments
-from dpaudit.runtime.check import FloatArray
+from dpaudit.attacks.membership._views import Centres, Fitted, FromMoments
 
 # Models that the prior of the mean counts for, at most: then the records' means differ by chance alone.
 MOST = 1e6
@@ -44,8 +43,9 @@ class Bavaria(FromMoments):
     formula: ClassVar[str] = "mean over queries of log t(φ | trained with) - log t(φ | trained without)"
     paper: ClassVar[str] = "Brännvall (2026), arXiv 2603.11799; hyper-parameters by the method of moments"
 
-    def _score(self, phi: FloatArray, both: SideMoments, centres: Centres) -> FloatArray:
-        return predictive(both, both.inside).log_density(phi) - predictive(both, both.outside).log_density(phi)
+    def _fitted(self, both: SideMoments, centres: Centres) -> Fitted:
+        inside, outside = (predictive(both, side) for side in both)
+        return lambda phi: inside.log_density(phi) - outside.log_density(phi)
 
 
 def predictive(both: SideMoments, side: Moments) -> Spread:

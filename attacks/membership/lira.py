@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from dpaudit.attacks.membership._moments import SideMoments, fit_spread
-from dpaudit.attacks.membership._views import Centres, WithVariance
-from dpaudit.runtime.check import FloatArray
+from dpaudit.attacks.membership._views import Centres, Fitted, WithVariance
 
 
 @dataclass(frozen=True)
@@ -38,9 +37,9 @@ class Lira(WithVariance):
     formula: ClassVar[str] = "mean over queries of log f(φ | trained with) - log f(φ | trained without)"
     paper: ClassVar[str] = "Carlini et al. (2022), arXiv 2112.03570; shrunk: Brännvall (2026), arXiv 2603.11799"
 
-    def _score(self, phi: FloatArray, both: SideMoments, centres: Centres) -> FloatArray:
+    def _fitted(self, both: SideMoments, centres: Centres) -> Fitted:
         inside = fit_spread(both.inside, self.variance, location=centres[0])
         outside = fit_spread(both.outside, self.variance, location=centres[1])
         if self.variance == "raw":
             outside = replace(outside, scale=inside.scale)
-        return inside.log_density(phi) - outside.log_density(phi)
+        return lambda phi: inside.log_density(phi) - outside.log_density(phi)

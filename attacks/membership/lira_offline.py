@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from dpaudit.attacks.membership._moments import SideMoments, Variance, fit_spread
-from dpaudit.attacks.membership._views import Centre, Centres, WithVariance
-from dpaudit.runtime.check import FloatArray
+from dpaudit.attacks.membership._views import Centre, Centres, Fitted, WithVariance
 
 
 @dataclass(frozen=True)
@@ -34,8 +33,8 @@ class LiraOffline(WithVariance):
     formula: ClassVar[str] = "mean over queries of (φ - μ_out) / s_out"
     paper: ClassVar[str] = "Carlini et al. (2022), arXiv 2112.03570, section VI"
 
-    def _score(self, phi: FloatArray, both: SideMoments, centres: Centres) -> FloatArray:
-        return fit_spread(both.outside, self.variance, location=centres[1]).z(phi)
+    def _fitted(self, both: SideMoments, centres: Centres) -> Fitted:
+        return fit_spread(both.outside, self.variance, location=centres[1]).z
 
 
 @dataclass(frozen=True)
@@ -59,5 +58,6 @@ class LiraOfflineDensity(WithVariance):
     formula: ClassVar[str] = "mean over queries of -log f(φ | trained without)"
     paper: ClassVar[str] = "code of Carlini et al. (2022), arXiv 2112.03570; not the paper's own offline score"
 
-    def _score(self, phi: FloatArray, both: SideMoments, centres: Centres) -> FloatArray:
-        return -fit_spread(both.outside, self.variance, location=centres[1]).log_density(phi)
+    def _fitted(self, both: SideMoments, centres: Centres) -> Fitted:
+        outside = fit_spread(both.outside, self.variance, location=centres[1])
+        return lambda phi: -outside.log_density(phi)

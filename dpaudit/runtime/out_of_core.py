@@ -284,9 +284,10 @@ def _for_all(block: AnyArray, records: int) -> AnyArray:
 
 def select_records(array: Any, records: npt.NDArray[np.bool_]) -> AnyArray:
     """Some records of an array (models, records, ...), by a mask (records,)."""
-    found = empty((len(array), int(records.sum()), *array.shape[2:]), array.dtype)
+    chosen = np.flatnonzero(records)  # a mask of many would be read once more for every model
+    found = empty((len(array), chosen.size, *array.shape[2:]), array.dtype)
     for model in releasing(range(len(array)), found, array):
-        found[model] = array[model][records]
+        found[model] = array[model][chosen]
     return found
 
 

@@ -35,10 +35,12 @@ class OrderedScores:
         Raises:
             InputError: a side is empty.
         """
-        found = cls(np.sort(scores[truth]), np.sort(scores[~truth]))
+        found = cls(scores[truth], scores[~truth])
         if not found.member.size or not found.nonmember.size:
             side = "members" if found.member.size else "non-members"
             raise InputError(f"membership must hold members and non-members, but all {truth.size} are {side}.")
+        found.member.sort()
+        found.nonmember.sort()
         return found
 
     @cached_property
@@ -48,7 +50,7 @@ class OrderedScores:
         >>> OrderedScores(np.array([2.0, 3.0]), np.array([1.0, 2.0])).auc
         0.875
         """
-        return _twice_above(self._below, self) / (2 * self.member.size * self.nonmember.size)
+        return _twice_above(self.member, self._below, self.nonmember) / (2 * self.member.size * self.nonmember.size)
 
     @cached_property
     def advantage(self) -> float:
@@ -79,12 +81,18 @@ class OrderedScores:
         return np.searchsorted(self.nonmember, self.member)
 
 
-def _twice_above(below: IntArray, scores: OrderedScores) -> int:
-    """Twice the number of pairs in which the member is above the non-member, ties counted once."""
-    if not scores.nonmember.size:
+def _twice_above(member: FloatArray, below: IntArray, nonmember: FloatArray) -> int:
+    """Twice the number of pairs in which the member is above the non-member, ties counted once.
+
+    Args:
+        member: in any order.
+        below: how many non-members are below each member.
+        nonmember: in ascending order.
+    """
+    if not nonmember.size:
         return 0
-    tied = scores.nonmember[np.minimum(below, scores.nonmember.size - 1)] == scores.member
-    ties = np.searchsorted(scores.nonmember, scores.member[tied], side="right") - below[tied]
+    tied = nonmember[np.minimum(below, nonmember.size - 1)] == member
+    ties = np.searchsorted(nonmember, member[tied], side="right") - below[tied]
     return 2 * int(below.sum()) + int(ties.sum())
 
 
@@ -137,19 +145,19 @@ class OrderedPool:
         allowed = [allowed_false_positives(fpr, nonmembers) for fpr in fprs]
         hits = [0 if most < 0 else members for most in allowed]
         area = lower_members = lower_nonmembers = 0
-        for part in self._ranges():
-            area += 2 * lower_nonmembers * part.member.size + _twice_above(part._below, part)
+        for inside, outside in self._ranges():
+            below = np.searchsorted(outside, inside)
+            area += 2 * lower_nonmembers * inside.size + _twice_above(inside, below, outside)
             for index, most in enumerate(allowed):
                 place = nonmembers - 1 - most - lower_nonmembers  # of the highest that is not called a member
-                if 0 <= place < part.nonmember.size:
-                    lower = int(np.searchsorted(part.member, part.nonmember[place], side="right"))
-                    hits[index] = members - lower_members - lower
-            lower_members += part.member.size
-            lower_nonmembers += part.nonmember.size
+                if 0 <= place < outside.size:
+                    hits[index] = members - lower_members - int(np.count_nonzero(inside <= outside[place]))
+            lower_members += inside.size
+            lower_nonmembers += outside.size
         return area / (2 * members * nonmembers), tuple(count / members for count in hits)
 
-    def _ranges(self) -> Iterator[OrderedScores]:
-        """All scores, range by range from the lowest up; equal scores are all in one range."""
+    def _ranges(self) -> Iterator[tuple[FloatArray, FloatArray]]:
+        """Scores of members, and of non-members in order, range by range from the lowest up; equal ones are in one."""
         parts = 1 + 8 * self.values.size // current_room().block_bytes
         step = max(1, self.values.size // (100 * parts))
         some = [row[::step].copy() for row in releasing(self.values, self.values)]
@@ -160,13 +168,10 @@ class OrderedPool:
             for row, (inside, outside) in zip(self, ends, strict=True):
                 members.append(row.member[slice(*inside[part : part + 2])])
                 nonmembers.append(row.nonmember[slice(*outside[part : part + 2])])
-            yield OrderedScores(_merged(members), _merged(nonmembers))
+            merged = np.sort(np.concatenate(nonmembers), kind="stable")  # quick where each part is in order already
+            yield np.concatenate(members), merged
 
 
 def _ends(ordered: FloatArray, edges: FloatArray) -> list[int]:
     """Where each range of ordered values begins and ends; values at an edge are below it."""
     return [0, *np.searchsorted(ordered, edges, side="right").tolist(), ordered.size]
-
-
-def _merged(parts: list[FloatArray]) -> FloatArray:
-    return np.sort(np.concatenate(parts), kind="stable")  # quick where each part is in order already
