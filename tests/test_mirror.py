@@ -12,8 +12,7 @@ OF_THE_WHOLE = {"browser", "docs", "fuzz", "statistical"}  # folders that test t
 # Modules that no test of their own package names, by the test that goes through them to reach what they do.
 THROUGH = {
     "tests/attacks/gradient/test_matching.py": (
-        "attacks.gradient.adam attacks.gradient.dense_objective attacks.gradient.objective attacks.gradient.restarts "
-        "data.bundled"
+        "attacks.gradient.adam attacks.gradient.dense_objective attacks.gradient.restarts data.bundled"
     ),
     "tests/attacks/membership/test_base.py": "attacks.membership._mean_confidence",
     "tests/attacks/membership/test_every_attack.py": "attacks.membership.hinge",

@@ -24,7 +24,7 @@ from dpaudit.training.reference_models.pool import Pool
 from dpaudit.training.trainer import Trainer
 
 
-class _Enough(Exception):
+class _ModelsWanted(Exception):
     """The main thread wants the models itself."""
 
 
@@ -90,12 +90,12 @@ def _train(pools: list[Pool], progress: Progress, wanted: Event, failed: Event) 
                 def done(models: int, advance: Advance = advance) -> None:
                     advance(models)
                     if wanted.is_set():
-                        raise _Enough
+                        raise _ModelsWanted
 
                 try:
                     # In this process: what is left when the models are wanted may go to others.
                     replace(pool, workers=replace(pool.workers, jobs=1))(done)
-                except (_Enough, Stopped):
+                except (_ModelsWanted, Stopped):
                     return
             if wanted.is_set():
                 return
