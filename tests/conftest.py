@@ -31,13 +31,14 @@ LONGEST = (
     "audits/membership/test_text_canaries.py",
     "audits/ladder/test_federated.py",
     "cli/test_run.py",
+    "audits/membership/test_reference_models.py",
     "training/test_keras_trainers.py",
     "training/test_decoder.py",
     "attacks/gradient/test_matching.py",
     "audits/federated/test_run.py",
     "audits/test_likeness.py",
+    "audits/test_without_tensorflow.py",
     "audits/test_heavy_steps.py",
-    "docs/test_four_steps.py",
 )
 
 
