@@ -10,7 +10,7 @@ from dpaudit.inspection.inspect import inspect_mechanism
 from dpaudit.inspection.mechanism import Mechanism, Stated
 
 STATED = Stated(clip=2.0, noise_multiplier=1.0, denominator=32.0)
-EFFORT = 0.25  # 750 calls measure the noise multiplier to 0.1 and see each of these faults, in 10 of 10 seeds
+EFFORT = 0.25  # 750 calls measure the noise multiplier to 0.1; decay, noise and right steps in 10 of 10 seeds
 RATE = 0.1
 
 
