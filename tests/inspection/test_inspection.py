@@ -14,7 +14,7 @@ from dpaudit.inspection.samples import noise_scale
 from dpaudit.runtime.errors import InputError
 
 STATED = Stated(clip=2.0, noise_multiplier=1.0, denominator=32.0)
-EFFORT = 0.25  # 750 calls; scales, half of the noise and right mechanisms were the same in 10 of 10 seeds, the rest has one
+EFFORT = 0.25  # 750 calls; scales, half of the noise and what is right: the same in 10 of 10 seeds
 
 
 def release_of(rng, *, scale=1.0, noise=2.0):
