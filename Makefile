@@ -23,8 +23,8 @@ demo: $(STAMP) ## the README's example: train, attack, bound, compare, report
 test: $(STAMP) ## the suite (test-slow and test-browser hold the rest)
 	$(PYTEST) -m "not slow and not browser"
 
-test-fast: $(STAMP) ## the lane without TensorFlow
-	$(PYTEST) -m "not tf and not slow and not browser"
+test-fast: $(STAMP) ## the lane without TensorFlow and without tests of more than 0.25 seconds
+	$(PYTEST) -m "not tf and not slow and not browser and not long"
 
 test-slow: $(STAMP) ## statistical truths that take minutes
 	$(PYTEST) -m slow

@@ -71,6 +71,7 @@ def busy(times: int) -> Any:
     return lambda: [np.sort(part) for part in parts]
 
 
+@pytest.mark.long
 def test_a_quarter_more_work_is_a_loss_and_noise_is_none() -> None:
     """Ratios of work of equal size are within a twentieth; five parts in the place of four are below what is allowed.
 
@@ -83,6 +84,7 @@ def test_a_quarter_more_work_is_a_loss_and_noise_is_none() -> None:
     assert quick.ratio(busy(4), busy(4), rounds=5, slow=1.25) < quick.LOST
 
 
+@pytest.mark.long
 def test_nothing_recorded_is_no_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A quick run on a processor that has no record checked nothing; once recorded it passes, and slower it fails."""
     monkeypatch.setattr(quick, "RESULTS", tmp_path / "quick.json")

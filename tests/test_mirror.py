@@ -123,12 +123,14 @@ def test_folders_of_tests_are_packages() -> None:
     assert [str(folder) for folder in folders if folder.parts[:1] and folder not in packages | _whole()] == []
 
 
+@pytest.mark.long
 def test_every_module_has_a_test_that_is_found() -> None:
     """A module is imported or named by a test in the folder of its package, or by its door in the list above."""
     through = {name for names in THROUGH.values() for name in names.split()}
     assert [name for name in _names() if name not in through and not _named_by_its_own(name)] == []
 
 
+@pytest.mark.long
 def test_the_list_of_doors_is_short_of_nothing_and_holds_nothing_old() -> None:
     """Each module in it exists and has no test of its own, and each test in it exists."""
     through = [name for names in THROUGH.values() for name in names.split()]

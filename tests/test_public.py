@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pytest
+
 import dpaudit
 
 ROOT = Path(__file__).parents[1]
@@ -18,6 +20,7 @@ def test_every_public_name_is_there_sorted_and_documented() -> None:
         assert getattr(dpaudit, name).__doc__, name
 
 
+@pytest.mark.long
 def test_the_doors_on_numpy_alone(run_without_tensorflow: Callable[[str], str]) -> None:
     """Everything that trains nothing works where TensorFlow cannot even be imported."""
     printed = run_without_tensorflow(
@@ -32,6 +35,7 @@ def test_the_doors_on_numpy_alone(run_without_tensorflow: Callable[[str], str]) 
     assert printed.split() == ["True", "True"]
 
 
+@pytest.mark.long
 def test_public_functions_are_not_hidden_by_modules(run_without_tensorflow: Callable[[str], str]) -> None:
     """Importing a submodule must not replace a public function of the same name."""
     printed = run_without_tensorflow(
@@ -52,6 +56,7 @@ def test_importing_dpaudit_loads_little(run_without_tensorflow: Callable[[str], 
     assert printed.strip() == "[]"
 
 
+@pytest.mark.long
 def test_types_have_names_of_their_own() -> None:
     """No two modules define a type of one name, so that none is renamed on import and a search finds the one meant."""
     names = Counter(name for file in _modules() for name in _types(file.read_text(encoding="utf-8")))

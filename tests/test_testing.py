@@ -97,6 +97,7 @@ def test_power_can_be_required_and_items_chosen(project: Run) -> None:
     assert "1 passed, 2 deselected" in project("-k", "eps-2 and not eps-20").stdout.str()
 
 
+@pytest.mark.long
 def test_contradicted_claim_fails_with_a_sentence(project: Run, pytester: pytest.Pytester) -> None:
     """The failure says what was claimed and what was measured, without a traceback; also under xdist."""
     (pytester.path / "model.claims.toml").write_text(CLAIMS.replace("result.json", "leaky.json"))
@@ -114,6 +115,7 @@ def test_contradicted_claim_fails_with_a_sentence(project: Run, pytester: pytest
         (CLAIMS.replace('result = "result.json"', ""), "must say which result it judges"),
     ],
 )
+@pytest.mark.long
 def test_bad_claims_file_is_a_collection_error(
     project: Run, pytester: pytest.Pytester, text: str, message: str
 ) -> None:
@@ -186,6 +188,7 @@ def test_weak_audit_does_not_pass_unless_told_to() -> None:
         assert_epsilon(quiet, at_most=20.0, when_weak="skip")  # type: ignore[arg-type]  # the point
 
 
+@pytest.mark.long
 def test_claims_a_result_records_can_be_asserted() -> None:
     """Without a claims file the claims of the result are judged anew; a result without any is refused."""
     from dpaudit.audits.score import audit_scores
@@ -198,6 +201,7 @@ def test_claims_a_result_records_can_be_asserted() -> None:
         assert_private(audit_scores(scores, member, delta=DELTA))
 
 
+@pytest.mark.long
 def test_a_kept_result_is_of_the_files_as_they_are(pytester: pytest.Pytester) -> None:
     """An unchanged plan is not run again; when a file that it names has changed it is, and the new content decides."""
     claim = DpClaim(epsilon=30.0, delta=DELTA, clip=1.0, noise_multiplier=1.0, sampler="all", clients=4, of=4, rounds=2)

@@ -18,6 +18,7 @@ def test_full_batches_are_one_gaussian_of_all_the_noise(sigma: float, steps: int
 
 
 @pytest.mark.parametrize(("sigma", "rate", "steps"), [(1.0, 0.1, 20), (0.7, 0.3, 5), (2.0, 0.5, 50)])
+@pytest.mark.long
 def test_sampled_batches_are_the_integrated_divergence(sigma: float, rate: float, steps: int) -> None:
     """At its ε the larger divergence of the mixture from the noise, integrated over a dense grid, is δ."""
     figure = last_iterate_epsilon(sigma, rate=rate, steps=steps, delta=1e-4)

@@ -73,6 +73,7 @@ def test_trees_cost_what_dp_accounting_says(row):
     assert claim.epsilon == pytest.approx(row["epsilon"], rel=1e-3)
 
 
+@pytest.mark.long
 def test_a_banded_matrix_is_one_release_of_each_cycle():
     """Theorem 4 of Choquette-Choo et al. (2023): 64 steps of 4 bands at rate 1/16 are 16 releases at rate 1/4."""
     claim = claim_of_law(
@@ -93,6 +94,7 @@ def test_a_tree_is_dp_accountings_figure():
 
 
 @pytest.mark.parametrize("law", ["laplace", "discrete-gaussian:0.01", "banded:1,0.5:8"])
+@pytest.mark.long
 def test_half_of_the_noise_costs_what_the_law_says(law):
     """ε of the noise there is, by the claim's own law and not by that of Gaussian steps."""
     steps = LawSteps(law, 2.0, 8, Poisson(0.5))
@@ -103,6 +105,7 @@ def test_half_of_the_noise_costs_what_the_law_says(law):
     assert epsilon_under(claim)(0.0) == math.inf
 
 
+@pytest.mark.long
 def test_an_inspection_is_judged_against_the_claim_of_its_law():
     """Laplace noise of half the stated scale, one release without δ: ε = 1 instead of 0.5, within 15 %.
 

@@ -41,6 +41,7 @@ def test_epsilon_is_that_of_dp_accounting(row: dict[str, float]) -> None:
 
 
 @pytest.mark.parametrize("row", slowly(BY_PEERS["truncated_poisson"], (500, 5000)), ids=str)
+@pytest.mark.long
 def test_truncated_batches_cost_what_dp_accounting_says(row: dict[str, Any]) -> None:
     """Its 0.6 has them in the PLD accountant; what is certain of them is that of a record that is kept less often."""
     sampling = TruncatedPoisson(row["rate"], row["largest_batch"], row["records"])
@@ -64,6 +65,7 @@ def test_what_a_cut_keeps_by_enumeration(rate: float, largest: int, records: int
 
 
 @pytest.mark.parametrize("adjacency", ["add-remove", "zero-out", "replace-one"])
+@pytest.mark.long
 def test_truncated_batches_bound_every_small_data_set(adjacency: Adjacency) -> None:
     """δ of one step by numerical integration, four records of gradients in {-1, 0, 1}, batches cut at two."""
     sampling, sigma = TruncatedPoisson(0.6, 2, 4), 1.0
@@ -117,6 +119,7 @@ def test_fixed_size_lies_between_its_bounds() -> None:
 
 @pytest.mark.parametrize(("records", "size", "sigma"), [(2, 1, 1.0), (3, 1, 2.0), (3, 2, 1.5), (4, 2, 1.0)])
 @pytest.mark.parametrize("steps", [1, 2])
+@pytest.mark.long
 def test_fixed_size_bounds_every_small_data_set(records: int, size: int, sigma: float, steps: int) -> None:
     """δ by numerical integration over all batches, for all gradients in {-1, 0, 1}: tight for one step."""
     figures = np.array([0.0, 0.3, 1.0, 2.0])
@@ -147,6 +150,7 @@ def test_the_whole_data_as_a_batch_is_gaussian() -> None:
         assert found.epsilon == pytest.approx(gaussian_epsilon(2 * 10 / 4.0, 1e-6))
 
 
+@pytest.mark.long
 def test_a_tiny_delta_is_bounded_by_renyi() -> None:
     """At 1.13e-18 no composed distribution has the digits; Rényi's bound (0.147, published in an issue) is kept."""
     steps = GaussianSteps(4.0, 10_000, Poisson(250 / 750_000))
@@ -162,6 +166,7 @@ def test_a_tiny_delta_is_bounded_by_renyi() -> None:
 @pytest.mark.parametrize(
     ("sigma", "rate", "steps", "grid"), [(1.0, 0.001, 2000, 1e-3), (8.0, 0.001, 200_000, 1e-4), (1.0, 1.6e-4, 8, 1e-4)]
 )
+@pytest.mark.long
 def test_losses_are_told_apart_where_they_lie_close(sigma: float, rate: float, steps: int, grid: float) -> None:
     """With a spacing ten times as narrow as is taken ε is the same to 0.2 %, so that the figure is exact as it says."""
     mechanism = GaussianSteps(sigma, steps, Poisson(rate))
@@ -233,6 +238,7 @@ def test_shuffled_batches_are_named_optimistic() -> None:
     assert not epsilon(DP_SGD, delta=1e-5).optimistic
 
 
+@pytest.mark.long
 def test_shuffling_costs_more_than_poisson_says() -> None:
     """Simulation says ε ≥ 4.0 for one epoch of 100 batches at σ = 1 where Poisson accounting says 0.72.
 
@@ -399,6 +405,7 @@ def test_a_symmetric_curve_bounds_both_directions() -> None:
         assert 1 - both.fpr_at(1 - float(x)) == pytest.approx(both.tpr_at(float(x)), abs=1e-9)
 
 
+@pytest.mark.long
 def test_events_are_what_dp_accounting_composes() -> None:
     """The event of a mechanism, put into dp-accounting's own accountant, gives our figure."""
     accountant = PLDAccountant()

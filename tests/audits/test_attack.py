@@ -132,6 +132,7 @@ def test_further_data_alone_are_a_population() -> None:
     assert [one.attack for one in result.membership.attacks] == ["attack-p"]
 
 
+@pytest.mark.long
 def test_a_claim_is_judged() -> None:
     """A model that knows its members by heart contradicts a claim of ε = 0.5."""
     outputs = np.where(np.arange(400)[:, None] < 200, [[9.0, 0.0]], [[1.0, 0.0]])
@@ -223,6 +224,7 @@ def sides(shift: float) -> tuple[tuple[np.ndarray, np.ndarray], ...]:  # type: i
 
 
 @pytest.mark.parametrize(("shift", "verdict"), [(0.0, "consistent"), (1.0, "no verdict")])
+@pytest.mark.long
 def test_sides_that_differ_as_data_get_no_verdict(shift: float, verdict: str) -> None:
     """A model that leaks nothing but answers by a shifted feature: as data the sides differ, and no bound counts. Of
     sides that do not, one in a thousand is taken for such."""
@@ -245,6 +247,7 @@ def test_sides_that_differ_as_data_get_no_verdict(shift: float, verdict: str) ->
     assert same.comparisons[0].verdict == verdict
 
 
+@pytest.mark.long
 def test_predictions_have_one_door_under_two_names() -> None:
     """The same predictions give the same result, whether they come in one array or in two."""
     rng = np.random.default_rng(0)

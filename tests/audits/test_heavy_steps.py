@@ -149,6 +149,7 @@ class Failing(Double):
 
 
 @pytest.mark.parametrize("workers", [Workers(1), Workers(2)])
+@pytest.mark.long
 def test_results_are_kept_under_their_task(tmp_path: Path, workers: Workers) -> None:
     """Another number, another array or another work is another task; what is stored comes first."""
     store, values = store_of(tmp_path), np.arange(3.0)

@@ -86,6 +86,7 @@ def whole(folder: Path) -> None:
         load_result(path)
 
 
+@pytest.mark.long
 def test_code_in_a_plan_runs_only_when_trusted(place: Path) -> None:
     """Neither a run nor its prediction imports what the plan names; the line says how to allow it."""
     (place / "trainer.py").write_text("from pathlib import Path\nPath('ran').touch()\n")
@@ -99,6 +100,7 @@ def test_code_in_a_plan_runs_only_when_trusted(place: Path) -> None:
     assert not (place / "runs").exists()
 
 
+@pytest.mark.long
 def test_killed_and_interrupted_run_ends_as_if_nothing_had_happened(place: Path) -> None:
     """SIGKILL in the first training, Ctrl-C in the next, then left alone: as if never stopped."""
     assert ended(start(*RUN[:-1], "alone", cwd=place), place)[0] == 0
@@ -123,6 +125,7 @@ def test_killed_and_interrupted_run_ends_as_if_nothing_had_happened(place: Path)
     whole(place / "run")
 
 
+@pytest.mark.long
 def test_resumed_run_takes_what_a_function_answered_until_its_code_changes(place: Path) -> None:
     """Neither model is trained again, and the result is the same; after an edit, here or in a neighbour, both are."""
     (place / "trainer.py").write_text("import averages\n" + TRAINER.replace("np.stack", "averages.stack"))
@@ -153,6 +156,7 @@ def test_resumed_run_takes_what_a_function_answered_until_its_code_changes(place
         assert trained() == (2, "")
 
 
+@pytest.mark.long
 def test_run_killed_while_writing_its_plan_can_be_started_again(place: Path) -> None:
     """What is left then is a name of ours and no plan; a folder with anything else in it is still refused."""
     (place / "run").mkdir()
@@ -161,6 +165,7 @@ def test_run_killed_while_writing_its_plan_can_be_started_again(place: Path) -> 
     assert (place / "run" / "result.json").exists()
 
 
+@pytest.mark.long
 def test_second_run_in_a_folder_waits_and_a_third_of_another_plan_is_refused(place: Path) -> None:
     """Both runs of one plan end with its result; another plan leaves the folder as it is."""
     (place / "hold").touch()
@@ -198,6 +203,7 @@ def judged_and_attacked(place: Path) -> dict[str, tuple[str, ...]]:
 
 
 @pytest.mark.parametrize("command", ["attack", "verify"])
+@pytest.mark.long
 def test_killed_command_leaves_whole_files(place: Path, command: str) -> None:
     """Killed after 1, 50, 200 and 500 milliseconds, then left alone: it ends well in the same place."""
     words = judged_and_attacked(place)[command]
@@ -213,6 +219,7 @@ def test_killed_command_leaves_whole_files(place: Path, command: str) -> None:
 
 
 @pytest.mark.parametrize(("command", "read"), [("attack", "in.csv"), ("verify", "claims.toml")])
+@pytest.mark.long
 def test_interrupted_command_says_so_in_one_line(place: Path, command: str, read: str) -> None:
     """Ctrl-C while it reads: exit 130 and nothing written; then left alone it ends well in the same place."""
     words = judged_and_attacked(place)[command]
@@ -236,6 +243,7 @@ def test_interrupted_command_says_so_in_one_line(place: Path, command: str, read
 
 
 @pytest.mark.parametrize(("command", "folder"), [("attack", "attacked"), ("verify", "gate")])
+@pytest.mark.long
 def test_second_command_in_a_folder_waits(place: Path, command: str, folder: str) -> None:
     """Nothing is written while another works there; what the other wrote last is kept or replaced whole."""
     words = judged_and_attacked(place)[command]
@@ -257,6 +265,7 @@ def test_second_command_in_a_folder_waits(place: Path, command: str, folder: str
 
 
 @pytest.mark.parametrize("command", ["run", "attack", "verify"])
+@pytest.mark.long
 def test_full_disk(place: Path, command: str) -> None:
     """No file may grow beyond 200 bytes: one line, exit 2, and nothing half-written; with room it then ends well."""
     words = {"run": RUN, **judged_and_attacked(place)}[command]

@@ -12,6 +12,7 @@ from dpaudit.results.result import Utility
 from tests.audits.test_attack import MEMBERS, OTHERS
 
 
+@pytest.mark.long
 def test_accuracies_of_like_models_differ_by_chance_only() -> None:
     """Target and references from one normal distribution: said to be unlike in 1 % of cases. 2,000 draws, so more than
     33 of them (four standard errors) fail by chance below 1e-4; half a standard deviation of shift does not hide."""

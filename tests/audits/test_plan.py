@@ -165,6 +165,7 @@ def test_bad_overrides_are_one_clear_line(override: str, message: str) -> None:
     assert message in str(raised.value)
 
 
+@pytest.mark.long
 def test_a_plan_is_read_without_tensorflow(run_without_tensorflow: Any) -> None:
     """Reading, checking and pricing a plan trains nothing."""
     run_without_tensorflow(

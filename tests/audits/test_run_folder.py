@@ -156,6 +156,7 @@ def test_another_plan_is_another_run(place: Path) -> None:
     assert not (place / "run" / "finished.json").exists()
 
 
+@pytest.mark.long
 def test_the_command_says_so_and_ends_as_the_first_time(first: Path) -> None:
     """The same lines and exit code, without TensorFlow; what is new is one line of standard error, none when quiet."""
     code = (

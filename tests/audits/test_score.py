@@ -27,6 +27,7 @@ def bound(result: Result):  # type: ignore[no-untyped-def]
 
 
 @pytest.mark.parametrize("members", [200, 1000, 1600, 1900])
+@pytest.mark.long
 def test_scores_without_a_leak_stay_below_the_level_whatever_the_split(members: int) -> None:
     """60 audits of noise at a level of 5 %: Bin(60, 0.05) is above 9 once in 2000. A fair coin taken for granted alarms
     in nearly all of them at 1600 and 1900 members of 2000."""
@@ -35,6 +36,7 @@ def test_scores_without_a_leak_stay_below_the_level_whatever_the_split(members: 
     assert alarms <= 9
 
 
+@pytest.mark.long
 def test_a_leak_in_an_uneven_split_is_found_and_converted() -> None:
     """A Gaussian leak of ε above 10 contradicts a claim of 1: the bound is about replacing a record, where (1, δ) for
     added ones allows (2, (1 + e) δ), and is measured at that δ."""
@@ -47,6 +49,7 @@ def test_a_leak_in_an_uneven_split_is_found_and_converted() -> None:
     assert bound(direct).delta == 1e-5
 
 
+@pytest.mark.long
 def test_coins_of_any_probability_speak_of_added_records() -> None:
     """Stated coins of 0.8 are used as they are; coins of one half are refuted by the sizes."""
     member = np.random.default_rng(1).random(4000) < 0.8
@@ -115,6 +118,7 @@ def answers(seed: int, epsilon: float) -> tuple[np.ndarray, ...]:  # type: ignor
     return told[users] + 0.1 * rng.normal(size=users.size), coins[users], users
 
 
+@pytest.mark.long
 def test_users_have_one_score_each() -> None:
     """200 audits of an exact user-level mechanism of ε = 1 with ten rows a user, at a level of 5 %: Bin(200, 0.05) is
     above 22 once in 10,000. Taken for records its rows contradict ε = 1 several times as often as the level."""
@@ -129,6 +133,7 @@ def test_users_have_one_score_each() -> None:
     assert alarms <= 22
 
 
+@pytest.mark.long
 def test_a_leak_of_users_is_found() -> None:
     """The same with ε = 6 contradicts a claim of 1 for users, and the result counts users, not rows."""
     scores, member, users = answers(0, 6.0)
@@ -166,6 +171,7 @@ def test_a_keyword_that_no_audit_has_is_refused_with_the_nearest() -> None:
         audit_scores(leaking(MANY, 1.0), MANY, epsilon_=1.0)  # type: ignore[call-arg]
 
 
+@pytest.mark.long
 def test_many_trainings_assume_nothing_about_the_choice() -> None:
     """Sizes may differ, and a unit of users needs no users: every score is a training of its own."""
     result = audit_scores(leaking(MANY, 3.0), MANY, epsilon=1.0, design="many-runs", unit="user")

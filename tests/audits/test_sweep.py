@@ -73,6 +73,7 @@ def run(place: Path, values: dict[str, list[Any]], **more: Any) -> pd.DataFrame:
     return sweep(place / "plan.toml", values, folder=place / "swept", trust=True, workers=Workers(1), **more)
 
 
+@pytest.mark.long
 def test_each_combination_runs_once_with_the_epsilon_of_its_noise(place: Path) -> None:
     """The claimed ε of every run is the accountant's for the noise that the sweep set."""
     table = run(place, {NOISE: [1.0, 2.0]}, seeds=2)
@@ -86,6 +87,7 @@ def test_each_combination_runs_once_with_the_epsilon_of_its_noise(place: Path) -
     assert (place / "swept" / "epsilon.svg").exists()
 
 
+@pytest.mark.long
 def test_all_runs_share_one_error_level(place: Path) -> None:
     """What the bounds of all runs may go wrong adds up to what the plan's confidence allows a single run."""
     table = run(place, {NOISE: [1.0, 2.0]}, seeds=2)
@@ -94,6 +96,7 @@ def test_all_runs_share_one_error_level(place: Path) -> None:
     assert sum(1 - bound.confidence for bound in bounds) == pytest.approx(0.05)
 
 
+@pytest.mark.long
 def test_what_is_finished_is_not_run_again(
     place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -114,6 +117,7 @@ def test_what_is_finished_is_not_run_again(
     assert "changed since" not in caplog.text
 
 
+@pytest.mark.long
 def test_what_changed_under_a_finished_sweep_is_named_and_run_again(
     place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -159,6 +163,7 @@ def test_what_changed_under_a_finished_sweep_is_named_and_run_again(
     assert run(place, values).equals(after)
 
 
+@pytest.mark.long
 def test_another_sweep_is_refused(place: Path) -> None:
     """A changed plan, and runs added afterwards, whose number is fixed beforehand."""
     run(place, {NOISE: [1.0]})
@@ -194,6 +199,7 @@ def test_bad_values_are_one_line_before_anything_runs(
     assert not (place / "swept").exists()
 
 
+@pytest.mark.long
 def test_a_failed_run_does_not_stop_the_others(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is named with its reason, the others are in the table, and the next call runs only it."""
 
@@ -244,6 +250,7 @@ def test_values_of_any_kind_reach_the_plan(place: Path) -> None:
     assert all(set(name) <= set("abcdefghijklmnopqrstuvwxyz-_.0123456789") for name in planned.plans)
 
 
+@pytest.mark.long
 def test_the_command_prints_the_table_and_says_where_it_is(place: Path) -> None:
     """Exit 0 where nothing is contradicted; what cannot be parsed is one line."""
     words = ["sweep", "plan.toml", "--set", f"{NOISE}=1,2", "--trust", "--jobs", "1", "--out", "s"]

@@ -33,6 +33,7 @@ DP_SGD = SGD.replace('"sgd"', '"dp-sgd"') + "\nl2_norm_clip = 1.0\nnoise_multipl
 KERAS = f'[architecture]\nkind = "mlp"\nhidden = [8]\n[[model]]\nname = "a"\n{SGD}\n[[model]]\nname = "b"\n{DP_SGD}'
 
 
+@pytest.mark.long
 def test_a_training_function_needs_no_tensorflow(tmp_path: Path, run_without_tensorflow: Callable[[str], str]) -> None:
     """A plan with a function on scikit-learn runs to its report where TensorFlow cannot be imported."""
     (tmp_path / "my_training.py").write_text(TRAINING)

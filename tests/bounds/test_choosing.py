@@ -103,6 +103,7 @@ def test_the_largest_running_median_is_wrong_as_seldom_as_markov_allows(number: 
     assert np.mean([running_median(order) for order in one_wrong]) == 2 / number  # the level is spent in full
 
 
+@pytest.mark.long
 def test_several_splits_raise_the_bounds_that_are_low() -> None:
     """40 audits of Laplace noise of ε = 2: the fifth that is lowest ends above that of one split (seed fixed)."""
     rng, found = np.random.default_rng(0), []

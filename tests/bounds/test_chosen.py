@@ -57,6 +57,7 @@ def test_coins_of_a_part_of_a_split_are_fair_and_independent(total: int, members
     assert list(chance.values()) == pytest.approx([1 / len(chance)] * len(chance))
 
 
+@pytest.mark.long
 def test_the_part_is_drawn_as_it_says() -> None:
     """4 records, 2 members: all 24 pairs of a part and its coins come equally often (false alarms 1e-4)."""
     rng, seen = np.random.default_rng(0), Counter[tuple[Any, ...]]()
@@ -154,6 +155,7 @@ ONE_RUN: dict[str, Callable[[MemberChoice, int], Bound]] = {
 @pytest.mark.parametrize("kind", ["normal", "constant", "two values"])
 @pytest.mark.parametrize("choice", [Coins(0.83), RandomSplit()], ids=str)
 @pytest.mark.parametrize("bound", ONE_RUN)
+@pytest.mark.long
 def test_uneven_and_tied_scores_without_a_leak_raise_no_alarm(bound: str, choice: MemberChoice, kind: str) -> None:
     """200 audits of 600 records: more than 23 alarms at a level of 1/20 have probability 1e-4 (seed fixed)."""
     rng, alarms = np.random.default_rng(11), 0

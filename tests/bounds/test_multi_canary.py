@@ -71,6 +71,7 @@ def _wilson(mean: float, n: int, z2: float) -> float:
 
 @pytest.mark.parametrize("order", [2, 4])
 @pytest.mark.parametrize("strength", [0.5, 4.0, 50.0])
+@pytest.mark.long
 def test_intervals_hold_for_dependent_canaries(strength: float, order: Any) -> None:
     """Canaries of a run share a random rate (beta-binomial): 2,000 simulated audits of 400 runs, nominal 5 %.
 

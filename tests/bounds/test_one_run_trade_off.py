@@ -8,6 +8,7 @@ from dpaudit.bounds.hypothesis import accuracy
 from tests.bounds.claimed import CLAIM
 
 
+@pytest.mark.long
 def test_the_noise_there_really_is() -> None:
     """Guesses as good as the claim allows certify less than it; at half of the noise they certify more."""
     truth = epsilon(CLAIM.steps, delta=1e-5).epsilon

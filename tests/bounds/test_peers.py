@@ -86,6 +86,7 @@ def test_scores_at_a_threshold_fixed_beforehand(case: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("case", SCORES[1:], ids=_name)
+@pytest.mark.long
 def test_scores_over_thresholds_chosen_afterwards(case: dict[str, Any]) -> None:
     """jax-privacy shares the level over the corners of these very scores' ROC; their number depends on the scores, so
 

@@ -82,6 +82,7 @@ SLOW = ((4, 16), (8, 32))  # the numbers of the claims 4 and 8 are in the suite 
     ],
     ids=lambda case: f"{case['claimed_eps']}, {case['true_eps']}",
 )
+@pytest.mark.long
 def test_the_other_columns(case: dict[str, Any]) -> None:
     """The published searches ran on coarse grids with the choice known beforehand, which costs or saves a few times.
 
@@ -163,6 +164,7 @@ def fewer_cells(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("fewer_cells")
+@pytest.mark.long
 def test_violations_are_seen_as_often_as_verdicts_say() -> None:
     """100 audits a cell, every computed probability within 0.02 of the truth; false alarms 1 % (seed fixed).
 
@@ -190,6 +192,7 @@ def test_violations_are_seen_as_often_as_verdicts_say() -> None:
     assert all(cell.computed > cell.simulated for cell in wrong.failures)
 
 
+@pytest.mark.long
 def test_the_parts_of_few_canaries_are_of_random_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
     """A perfect attack on some 22 fair coins, 1,500 simulated audits; false alarms 0.2 % (seed fixed).
 
@@ -236,6 +239,7 @@ def test_the_verdict_knows_the_held_out_part_and_the_share_of_members() -> None:
     assert planned.chance(bound.trials, 3.0, test) == pytest.approx(every.chance(trials, 3.0, test), abs=0.03)
 
 
+@pytest.mark.long
 def test_a_random_split_moves_two_scores() -> None:
     """Replacing one record by another changes two scores: ε of the leak is that of √2 times the distance of one."""
     rng, member = np.random.default_rng(0), np.arange(1000) % 2 == 0
@@ -250,6 +254,7 @@ def test_a_random_split_moves_two_scores() -> None:
 
 @pytest.mark.parametrize("access", list(DEFAULTS))
 @pytest.mark.parametrize("trials", [100, 800, 1_000_000])
+@pytest.mark.long
 def test_the_inverse_undoes_the_plan(access: Access, trials: int) -> None:
     """At the ε that an audit could have seen, the chance of seeing it is the wanted power."""
     found = visible(DEFAULTS[access], trials, claimed=1.0, delta=1e-5, power=0.7)
@@ -274,6 +279,7 @@ def test_what_is_certified_at_most_is_what_the_bound_says_of_a_perfect_attack(ac
     assert largest == pytest.approx(found.ceiling, abs=0.05)  # the number held out is random
 
 
+@pytest.mark.long
 def test_what_an_audit_at_hand_could_have_seen() -> None:
     """From the bound alone; more trials see less, and a procedure without a computed power is said to be flattered."""
     common: Any = {"delta": 1e-5, "confidence": 0.95, "adjacency": "add-remove", "unit": "record", "assumptions": ()}
@@ -301,6 +307,7 @@ def test_steps_that_stop_early_are_not_said_to_see_what_all_steps_see() -> None:
     assert reach(early, 1.0, steps=steps).basis is ReachBasis.PERFECT
 
 
+@pytest.mark.long
 def test_a_replaced_example_moves_a_release_by_two_clip_norms() -> None:
     """Brute force at 1,000 coins: the binomial test of Φ(2 / 2σ), not of Φ(1 / 2σ)."""
     steps = GaussianSteps(2.0, 100, Poisson(0.01))
@@ -312,6 +319,7 @@ def test_a_replaced_example_moves_a_release_by_two_clip_norms() -> None:
     assert visible_to_steps(claim, 1000, 0.05, power=0.8) == pytest.approx(expected, rel=1e-3)
 
 
+@pytest.mark.long
 def test_the_power_test_is_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`dpaudit selftest --power` prints and writes the table, exits 4 where it fails, and refuses what does nothing."""
     for name, few in (("one-run", (100,)), ("many-runs", ()), ("claims", (1.0,))):

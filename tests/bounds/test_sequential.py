@@ -33,6 +33,7 @@ def test_the_wealth_is_that_of_gamblers_who_bet_trial_by_trial() -> None:
 
 
 @pytest.mark.parametrize(("null", "leak"), [(0.5, 0.6), (0.69, 0.79), (0.95, 0.99)])
+@pytest.mark.long
 def test_looking_after_every_trial_keeps_the_level(null: float, leak: float) -> None:
     """False alarms within 500 trials at a level of 5 %, summed over all paths: exact, so nothing is left to chance.
 
@@ -56,6 +57,7 @@ def _alarms(null: float, truth: float, goal: float) -> float:
 
 
 @pytest.mark.parametrize("case", REFERENCE["S_sequential_betting_accuracy_stop_times"], ids=str)
+@pytest.mark.long
 def test_stopping_times(case: dict[str, float]) -> None:
     """An independent betting audit: median within 50 %, 80 % quantile within 35 % (200 audits each, seed fixed)."""
     null, truth = (accuracy(GaussianCurve(gaussian_mu(case[key], 1e-5))) for key in ("claimed", "true"))

@@ -61,6 +61,7 @@ def test_a_ceiling_below_the_claim_is_too_weak() -> None:
     assert compare("m", CLAIM, [bound(0.0, ceiling=2.1)]).verdict == "consistent"
 
 
+@pytest.mark.long
 def test_the_reach_says_what_would_have_been_seen() -> None:
     """A Gaussian leak at 80 % power: `dpaudit power --trials` gives the same figure for the same procedure."""
     found = compare("m", CLAIM, [bound(0.5, trials=1000, procedure=Procedure("held-out", (HELD_OUT,)))])

@@ -19,6 +19,7 @@ def table(path: Path, confidence: float) -> Path:
     return path
 
 
+@pytest.mark.long
 def test_predictions_in_report_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Members sure, others not: every claim of a small ε is contradicted (exit 1); result and report are written."""
     files = [table(tmp_path / "in.csv", 0.99), table(tmp_path / "out.csv", 0.6)]
@@ -136,6 +137,7 @@ def test_users_are_a_column_of_predictions(tmp_path: Path, capsys: pytest.Captur
 
 
 @pytest.mark.parametrize(("shift", "code"), [(0.0, 0), (2.0, 3)])
+@pytest.mark.long
 def test_records_behind_predictions_are_compared(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], shift: float, code: int
 ) -> None:

@@ -66,6 +66,7 @@ def scores(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet", "npz"])
+@pytest.mark.long
 def test_score_reads_every_format_and_writes_a_report(dpaudit: Command, scores: Path, suffix: str) -> None:
     """A contradicted claim is exit 1; the result and the report lie in the folder."""
     done = dpaudit("score", f"scores.{suffix}", "--epsilon", "0.5", "--out", f"out-{suffix}", cwd=scores)
@@ -98,6 +99,7 @@ def test_score_formats_agree_and_json_is_json(dpaudit: Command, scores: Path) ->
     assert found[0] == found[1] == found[2] > 1
 
 
+@pytest.mark.long
 def test_a_claim_above_the_truth_is_consistent_and_one_above_the_ceiling_too_weak(
     dpaudit: Command, scores: Path
 ) -> None:
@@ -108,6 +110,7 @@ def test_a_claim_above_the_truth_is_consistent_and_one_above_the_ceiling_too_wea
     assert (weak.returncode, "too weak" in weak.stdout) == (0, True)
 
 
+@pytest.mark.long
 def test_bad_score_files_are_exit_2_with_one_line(dpaudit: Command, scores: Path) -> None:
     """Standard output stays empty, standard error has one line that names the file or the column."""
     frame = pd.read_csv(scores / "scores.csv")
@@ -156,6 +159,7 @@ def test_a_read_only_folder_is_exit_2(dpaudit: Command, scores: Path) -> None:
     assert (done.returncode, "cannot write" in done.stderr) == (2, True)
 
 
+@pytest.mark.long
 def test_report_draws_a_result_again(dpaudit: Command, scores: Path) -> None:
     """`result.json` alone is enough."""
     dpaudit("score", "scores.csv", "--epsilon", "0.5", "--out", "first", cwd=scores)
@@ -223,6 +227,7 @@ def test_usage_errors_are_exit_2_and_never_1(dpaudit: Command, tmp_path: Path) -
         assert done.returncode == 2, arguments
 
 
+@pytest.mark.long
 def test_an_uncaught_failure_is_exit_4_with_a_log(tmp_path: Path) -> None:
     """Whatever breaks inside, it cannot be mistaken for a verdict; the log has the traceback."""
     code = "from dpaudit.runtime import plugins\nplugins.KINDS = 1 / 1j\n" + WITHOUT_TENSORFLOW
@@ -234,6 +239,7 @@ def test_an_uncaught_failure_is_exit_4_with_a_log(tmp_path: Path) -> None:
     assert "Traceback" in log.read_text()
 
 
+@pytest.mark.long
 def test_how_members_were_chosen_decides_the_exit_code(dpaudit: Command, scores: Path) -> None:
     """Coins that fit: judged. Coins that the sizes refute: exit 2 in one line. By hand: exit 3, with or without a
     claim. Nothing said: judged as a split, and said so."""
@@ -252,6 +258,7 @@ def test_how_members_were_chosen_decides_the_exit_code(dpaudit: Command, scores:
         assert (by_hand.returncode, "not chosen at random" in by_hand.stdout) == (3, True)
 
 
+@pytest.mark.long
 def test_scores_that_say_nothing_are_exit_3(dpaudit: Command, scores: Path) -> None:
     """Losses as scores, and one number for all; turned round on purpose the leak is found."""
     frame = pd.read_csv(scores / "scores.csv")
@@ -283,6 +290,7 @@ def test_a_column_of_users_makes_one_score_a_user(dpaudit: Command, scores: Path
     assert (refused.returncode, "--user COLUMN" in refused.stderr) == (2, True)
 
 
+@pytest.mark.long
 def test_scoring_a_file_imports_nothing_that_takes_long(
     scores: Path, run_without_tensorflow: Callable[[str], str]
 ) -> None:

@@ -20,6 +20,7 @@ def figures(*more: str) -> dict[tuple[str, str], dict[str, object]]:
     return {(row["sampler"], row["adjacency"]): row for row in json.loads(found.stdout)["figures"]}
 
 
+@pytest.mark.long
 def test_figures_are_those_of_the_accountants() -> None:
     """1.828 for Poisson batches (dp-accounting), and twice the sensitivity for replaced records and fixed sizes."""
     found = figures("--records", "60000")
@@ -32,6 +33,7 @@ def test_figures_are_those_of_the_accountants() -> None:
     assert found["fixed size", "zero-out"]["epsilon"] == epsilon(fixed, delta=1e-5, adjacency="zero-out").epsilon
 
 
+@pytest.mark.long
 def test_cut_batches_cost_more() -> None:
     """4.477 and 3.877 by dp-accounting 0.6 (tests/accounting/reference.json); the number of records is needed."""
     recipe = ["--noise-multiplier", "4", "--rate", "0.02", "--steps", "5000"]
@@ -56,6 +58,7 @@ def test_the_table_says_how_to_get_fixed_sizes() -> None:
     assert "With --records" in shown.stdout
 
 
+@pytest.mark.long
 def test_the_best_of_a_random_number_of_trainings_costs_more() -> None:
     """Above the 1.828 of one training; what is not accounted says so; other noise is refused."""
     found = figures("--selection", "geometric:10")

@@ -47,6 +47,7 @@ def test_canaries_that_a_model_generated(tmp_path: Path, capsys: pytest.CaptureF
         canaries(data, tmp_path / "f", kind="blank", samples=samples, count=20)
 
 
+@pytest.mark.long
 def test_from_split_to_verdict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Two files of predictions behind one option, a contradicted claim (exit 1), a report, and JSON on request."""
     made = experiment(tmp_path)
@@ -82,6 +83,7 @@ def test_options_that_contradict_the_experiment(tmp_path: Path) -> None:
         attack(experiment=made.folder, predictions=[given], reference_data=given)
 
 
+@pytest.mark.long
 def test_works_without_tensorflow(tmp_path: Path, run_without_tensorflow: Callable[[str], str]) -> None:
     """All three commands where TensorFlow cannot even be imported."""
     made = experiment(tmp_path)

@@ -56,11 +56,13 @@ def inspect(factory, name, *more):
     return CliRunner().invoke(app, [*arguments, *more])
 
 
+@pytest.mark.long
 def test_a_right_mechanism_exits_0(factory):
     """Level 1e-6."""
     assert inspect(factory, "right").exit_code == 0
 
 
+@pytest.mark.long
 def test_its_json_is_read_by_everybody(factory):
     """RFC 8259 has no infinity: with no clip the true ε is the string that result.json has for it."""
     found = inspect(factory, "broken", "--json")
@@ -68,6 +70,7 @@ def test_its_json_is_read_by_everybody(factory):
     assert document["findings"][0]["true_epsilon"] == "Infinity"
 
 
+@pytest.mark.long
 def test_a_broken_one_exits_1_and_says_why(factory):
     """The finding names the check, the true ε and the remedy."""
     found = inspect(factory, "broken", "--json")
@@ -251,6 +254,7 @@ def test_a_trace_of_steps_is_held_against_what_was_accounted(tmp_path):
             raise run(*words).exception
 
 
+@pytest.mark.long
 def test_starts_compare_new_processes(tmp_path):
     """A seed of 4 bits repeats among 17 starts; without --starts the page says that this was not asked."""
     path = tmp_path / "program.py"

@@ -46,6 +46,7 @@ def records(name: str, shift: float, count: int = 300) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "jsonl", "npz"])
+@pytest.mark.long
 def test_tables_in_verdict_out(suffix: str, tmp_path: Path, typed: Typed) -> None:
     """A model that remembers contradicts a small ε, from each kind of file alike; result and report are written."""
     strip_names(tmp_path, suffix)
@@ -146,6 +147,7 @@ def test_wrong_words_are_exit_2_and_one_line(words: tuple[str, ...], message: st
     assert len(err.strip().splitlines()) == 1
 
 
+@pytest.mark.long
 def test_extraction_and_its_claim(tmp_path: Path, typed: Typed) -> None:
     """The table on the screen with exact intervals (SciPy), the report, and a gate on what it found."""
     (tmp_path / "gen.txt").write_text(f"well, {records('in', 0.0)['text'][2]} indeed\n")
@@ -163,6 +165,7 @@ def test_extraction_and_its_claim(tmp_path: Path, typed: Typed) -> None:
         assert typed("verify", "found", "--claims", "claims.toml")[0] == wanted
 
 
+@pytest.mark.long
 def test_a_history_of_results_without_attacks(tmp_path: Path, typed: Typed) -> None:
     """Two results of extraction are a page without a curve, and nothing warns."""
     for name in ("a", "b"):

@@ -56,6 +56,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.long
 def test_exit_codes(dpaudit: Callable[..., Done]) -> None:
     """0 consistent, 1 contradicted, 3 too weak when power is required, 0 when it is not."""
     assert dpaudit("verify", "quiet").returncode == 0

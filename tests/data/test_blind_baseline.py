@@ -55,6 +55,7 @@ def _tables(ways: list[str], audits: int) -> list[BlindBaseline]:
     return found
 
 
+@pytest.mark.long
 def test_false_alarms_are_rare() -> None:
     """Random members raise alarms at no more than the level, 84 audits of three ways at 0.05; false-alarm rate 0.1 %.
 
@@ -91,6 +92,7 @@ def test_a_split_stratified_by_class_raises_no_more_alarms() -> None:
     assert binomtest(alarms, 300, 0.05, alternative="greater").pvalue > 1e-3
 
 
+@pytest.mark.long
 def test_false_alarms_are_rare_for_images_texts_and_users() -> None:
     """Random members among images, texts and users: 20 audits of each at 0.05; false-alarm rate 0.1 %."""
     alarms = 0
@@ -132,6 +134,7 @@ def test_rows_of_users_counted_as_records_would_raise_alarms() -> None:
     assert not blind_baseline(features, None, member, seed=1, groups=rows).differs
 
 
+@pytest.mark.long
 def test_the_p_value_is_that_of_all_ways_to_deal_out_members() -> None:
     """Against the count over every choice of members, with ties: equal to twelve digits, and never too small."""
     rng = np.random.default_rng(5)
@@ -166,6 +169,7 @@ def test_equal_records_are_no_difference() -> None:
 
 
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.95])
+@pytest.mark.long
 def test_a_split_by_date_is_caught(share: float) -> None:
     """A column that drifts with time, members before a day: told apart as a number, a date, and a word."""
     rng = np.random.default_rng(2)
@@ -178,6 +182,7 @@ def test_a_split_by_date_is_caught(share: float) -> None:
         assert blind_baseline(drift.drop(columns="a").assign(day=column), None, member, seed=1).differs
 
 
+@pytest.mark.long
 def test_a_split_by_source_is_caught() -> None:
     """Two hospitals with the same means and other spreads and gaps, and one with another name."""
     rng = np.random.default_rng(3)
@@ -193,6 +198,7 @@ def test_a_split_by_source_is_caught() -> None:
     assert blind_baseline(named.astype({"site": "category"}), None, member, seed=1).differs
 
 
+@pytest.mark.long
 def test_one_drifting_column_among_many_is_caught() -> None:
     """Of 1,500 columns one differs."""
     rng = np.random.default_rng(4)
@@ -213,6 +219,7 @@ def test_a_difference_in_few_records_is_caught() -> None:
     assert found.auc < 0.55
 
 
+@pytest.mark.long
 def test_other_labels_are_caught() -> None:
     """The label is part of the record: classes, several outputs and targets of regression that differ."""
     rng = np.random.default_rng(8)
@@ -230,6 +237,7 @@ def test_other_labels_are_caught() -> None:
     assert blind_baseline(same, crossed, member, seed=1).differs
 
 
+@pytest.mark.long
 def test_texts_of_other_words_or_length_are_caught() -> None:
     """A vocabulary that changed a little, a later year, and longer texts."""
     rng = np.random.default_rng(9)
@@ -243,6 +251,7 @@ def test_texts_of_other_words_or_length_are_caught() -> None:
 
 
 @pytest.mark.parametrize("shape", [(12, 12), (32, 40, 3)])
+@pytest.mark.long
 def test_images_of_another_brightness_or_grain_are_caught(shape: tuple[int, ...]) -> None:
     """Images that are a little brighter, noisier in their grain, or marked in a corner."""
     rng = np.random.default_rng(10)
@@ -343,6 +352,7 @@ def test_bad_input_is_named(changed: dict[str, object], message: str) -> None:
         blind_baseline(**{**call, **changed})  # type: ignore[arg-type]  # wrong on purpose
 
 
+@pytest.mark.long
 def test_what_a_sample_leaves_unseen_is_in_the_sentence() -> None:
     """Of 30,000 records 20,000 are looked at; a test of 5,000 guesses at 0.001 / 8 sees 54 right of 100.
 

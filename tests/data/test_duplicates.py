@@ -81,6 +81,7 @@ def test_a_label_is_part_of_the_record() -> None:
 
 
 @pytest.mark.parametrize("columns", [1, 2, 3, 10, 40])
+@pytest.mark.long
 def test_random_records_have_no_copies(columns: int) -> None:
     """20 tables of 4,000 normal records: chance of one near copy 0.001^columns a record, 0.06 in all at two columns."""
     for seed in range(20):

@@ -179,6 +179,7 @@ def test_the_command_reads_them_alike(tmp_path: Path, capsys: pytest.CaptureFixt
         attack(predictions=[tmp_path / "in.csv", tmp_path / "out.csv"])
 
 
+@pytest.mark.long
 def test_several_labels_of_a_record(tmp_path: Path) -> None:
     """Label columns are matched to output columns by name; the AUC is that of summed cross-entropies by numpy."""
     rng = np.random.default_rng(5)

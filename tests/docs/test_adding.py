@@ -17,6 +17,7 @@ from dpaudit.scores.signals import Signals
 from tests.docs.pages import blocks, typed
 
 
+@pytest.mark.long
 def test_guide_to_adding_things_can_be_followed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

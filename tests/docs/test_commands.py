@@ -327,6 +327,7 @@ def fewer(measure: Callable[..., Any], **sizes: object) -> Callable[..., Any]:
 
 
 @pytest.mark.parametrize("line", [pytest.param(line, marks=how.marks) for line, how in TYPED.items()])
+@pytest.mark.long
 def test_command(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """It ends with the exit code it should, in a reader's folder."""
     how = TYPED[line]

@@ -35,6 +35,7 @@ def script(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
     return run
 
 
+@pytest.mark.long
 def test_hello_scores(run_without_tensorflow: Any) -> None:
     """Fifteen lines without TensorFlow catch a broken claim."""
     text = (ROOT / "examples" / "hello_scores.py").read_text()
@@ -42,6 +43,7 @@ def test_hello_scores(run_without_tensorflow: Any) -> None:
     assert "the claim does not hold" in run_without_tensorflow(text)
 
 
+@pytest.mark.long
 def test_estimator_and_predictions(tmp_path: Path, script: Callable[..., str]) -> None:
     """A forest that memorises breaks a claim of 2; a file of predictions is enough for any other framework."""
     assert "the claim does not hold" in script("sklearn_estimator.py")

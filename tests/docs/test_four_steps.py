@@ -37,6 +37,7 @@ def furnished(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("script", "name", "further"), FRAMEWORKS)
+@pytest.mark.long
 def test_four_steps(script: str, name: str, further: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A memorising model contradicts ε = 2, a regularised one does not; accuracy and ε are those of the table."""
     furnished(tmp_path)
@@ -64,6 +65,7 @@ def test_four_steps(script: str, name: str, further: str, tmp_path: Path, capsys
         assert found["comparisons"][0]["strongest"]["epsilon"] == pytest.approx(float(epsilon), abs=0.6)
 
 
+@pytest.mark.long
 def test_canaries_of_the_page(tmp_path: Path) -> None:
     """The command at its end, and the training with other folders: the forest contradicts, and says nothing else."""
     furnished(tmp_path)

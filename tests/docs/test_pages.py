@@ -37,6 +37,7 @@ OWN_TESTS = ("adding", "four_steps")
     "page",  # test_adding.py installs a package too, and what test_four_steps.py needs may be missing
     [pytest.param(page, marks=TF) if page == "table" else page for page in WHOLE if page not in OWN_TESTS],
 )
+@pytest.mark.long
 def test_every_block_of_a_page_runs(page: str, tmp_path: Path) -> None:
     """Python in one namespace, files written as they stand, commands with exit code 0; from top to bottom."""
     for name, mu, seed in (("result", 0.3, 1), ("before", 0.3, 2), ("noise-off", 4.0, 3)):
@@ -174,6 +175,7 @@ def marks_of(page: str) -> tuple[pytest.MarkDecorator, ...]:
 
 
 @pytest.mark.parametrize("page", [pytest.param(page, marks=marks_of(page)) for page in NAMES])
+@pytest.mark.long
 def test_code_of_a_page_runs(page: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Its Python in one namespace, from top to bottom, with what a reader has; and says what its comments say."""
     namespace: dict[str, Any] = {"__name__": "page", **NAMES[page](tmp_path)}
@@ -290,6 +292,7 @@ def test_no_block_is_left_out() -> None:
     assert {language for _, language in found} == {"python", "toml", "sh", ""}
 
 
+@pytest.mark.long
 def test_numbers_of_the_power_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What docs/bounds.md says it answers."""
     text = " ".join((ROOT / "docs" / "bounds.md").read_text().split())

@@ -55,6 +55,7 @@ def test_shuffled_batches_cover_every_epoch_once() -> None:
     assert not np.array_equal(batches[:4], batches[4:])
 
 
+@pytest.mark.long
 def test_a_dropped_remainder_is_another_one_every_epoch() -> None:
     """Three full batches of eleven records an epoch; over many epochs each record is left out as often."""
     assert sampling_event("shuffled", 11, 3, drop_remainder=True) == Shuffled(3)

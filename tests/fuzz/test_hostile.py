@@ -42,6 +42,7 @@ def holding(folder: Path) -> "subprocess.Popen[str]":
     return subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
 
 
+@pytest.mark.long
 def test_second_run_in_a_folder_waits_for_the_first(tmp_path: Path) -> None:
     """Two processes are never in one folder at once, and the second says why it waits."""
     with holding(tmp_path) as first:
@@ -69,6 +70,7 @@ def test_killed_run_leaves_no_lock_behind(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the size of files is limited by setrlimit")
+@pytest.mark.long
 def test_full_disk_is_one_line_and_leaves_nothing_half_written(tmp_path: Path) -> None:
     """When a file cannot be written to its end the command says so, exits 2, and what was there stays as it was."""
     rng = np.random.default_rng(1)

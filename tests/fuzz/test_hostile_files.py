@@ -139,6 +139,7 @@ def command(*arguments: object) -> int:
 
 @walk
 @given(st.one_of(*(mutated(plan).map(toml) for plan in PLANS), st.text(), st.binary()))
+@pytest.mark.long
 def test_plans(content: str | bytes) -> None:
     """A plan is understood whole, or refused in one line."""
     with contextlib.suppress(InputError):
@@ -173,6 +174,7 @@ def test_results(content: str | bytes) -> None:
 
 @drawn
 @given(RESULTS)
+@pytest.mark.long
 def test_reports(content: str | bytes) -> None:
     """A result from anywhere is drawn, or refused in one line. Figures take a second: a tenth of the cases."""
     result = write("result.json", content)
@@ -270,6 +272,7 @@ def test_overrides(key: str, value: Any) -> None:
         load_plan(path, [f"{key}={value}"])
 
 
+@pytest.mark.long
 def test_walk_starts_from_what_works() -> None:
     """Unharmed, every file here is accepted: the walk leads away from something valid."""
     result = write("result.json", json.dumps(RESULT))

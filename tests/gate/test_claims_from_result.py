@@ -87,6 +87,7 @@ def test_many_models_of_any_name_pass_together(tmp_path: Path) -> None:
     assert {claim.model for claim in claims.claim if isinstance(claim, CeilingClaim)} == {m.name for m in short}
 
 
+@pytest.mark.long
 def test_a_claim_that_the_result_contradicts_is_left_out_with_the_reason() -> None:
     """It stands in a comment, never as a claim."""
     member = [True, False] * 500

@@ -17,6 +17,7 @@ def only_attack(mu: Any, *, seed: Any, records: Any = 1000) -> Any:
 
 
 @pytest.mark.parametrize("mu", [0.0, 1.0])
+@pytest.mark.long
 def test_edges_cover_the_truth_as_often_as_they_say(mu: Any) -> None:
     """Each edge misses with probability at most 0.1: over 150 audits 30 misses or more have probability 3e-4."""
     truths = {("auc", None): auc(mu), ("tpr", 0.05): tpr(mu, 0.05), ("tpr", 0.01): tpr(mu, 0.01)}
@@ -30,6 +31,7 @@ def test_edges_cover_the_truth_as_often_as_they_say(mu: Any) -> None:
     assert max([*low.values(), *high.values()]) < 30, (low, high)
 
 
+@pytest.mark.long
 def test_rate_at_the_seen_threshold_alone_would_not_cover() -> None:
     """The interval that takes the threshold as given misses the TPR at a true FPR of 1 % more often than it says.
 

@@ -19,6 +19,7 @@ def judged(result: Result, **claim: Any) -> Gate:
 
 
 @pytest.mark.parametrize(("epsilon", "verdict", "code"), [(1.0, "contradicted", 1), (2.0, "consistent", 0)])
+@pytest.mark.long
 def test_the_bound_after_unlearning_decides(epsilon: float, verdict: str, code: int) -> None:
     """Measured are 1.5 of what was forgotten; what the models held before, 2.0, decides nothing."""
     gate = judged(forgetting(), epsilon=epsilon)

@@ -63,6 +63,7 @@ def verdicts(gate: Any) -> Any:
     return [each.verdict for each in gate.judgements]
 
 
+@pytest.mark.long
 def test_epsilon_both_ways(leaky: Result, quiet: Result) -> None:
     """A mechanism of ε = 17 contradicts a claim of 2; one of 1.2 does not; one bound sees no claim of 20."""
     assert gaussian_epsilon(3.0, DELTA) > 10
@@ -204,6 +205,7 @@ def test_a_number_is_never_held_against_that_of_other_data(quiet: Result, leaky:
     assert "Beside that the two differ: data unknown." in held_against(leaky, quiet).sentence
 
 
+@pytest.mark.long
 def test_training_that_accounts_to_more_contradicts_whatever_was_measured(quiet: Result) -> None:
     """σ = 1, q = 0.05, T = 400 gives ε = 6.70 at δ = 1e-5 (PLD); halving σ gives more, and more noise gives less."""
     ran = trained(quiet, DP_SGD)
@@ -236,6 +238,7 @@ def test_sampling_that_was_not_done_contradicts(quiet: Result) -> None:
         ({**DP_SGD, "noise_multiplier": 0.0}, "contradicted"),
     ],
 )
+@pytest.mark.long
 def test_mechanism_is_compared_with_what_was_run(many: Result, ran: Any, verdict: str) -> None:
     """Less noise, more steps, larger batches, other batches: each is caught without any attack.
 
@@ -253,6 +256,7 @@ def test_clip_norm_of_a_mechanism(many: Result) -> None:
         verify(trained(many, DP_SGD), claim)
 
 
+@pytest.mark.long
 def test_curve_of_a_mechanism_is_tested_where_counts_are_binomial() -> None:
     """A TPR above the claimed curve contradicts it, but only when every score is a training of its own.
 
@@ -268,6 +272,7 @@ def test_curve_of_a_mechanism_is_tested_where_counts_are_binomial() -> None:
     assert verdicts(verify(one, claims(weak))) != ["contradicted"]
 
 
+@pytest.mark.long
 def test_level_is_shared_and_printed(quiet: Result) -> None:
     """Lower bounds cost what their audit spent; tests on metrics share the rest."""
     assert verify(quiet, claims(epsilon_claim(2.0))).false_alarms == pytest.approx(0.05)
@@ -369,6 +374,7 @@ def gates(runs: Any, *, records: Any, bounded: Any) -> Any:
     return stopped
 
 
+@pytest.mark.long
 def test_correct_models_fail_no_more_often_than_printed() -> None:
     """With every claim at its very limit the gate stops at most 10 % of correct models.
 

@@ -42,6 +42,7 @@ def own_step(seed: int, **broken: Any) -> Mechanism:
 
 
 @pytest.mark.parametrize("right", [{}, {"decay": 0.01}], ids=["plain", "decoupled weight decay"])
+@pytest.mark.long
 def test_a_right_step_of_ones_own_passes(right):
     """Level 1e-6 an inspection; fixed seeds. Weight decay does not touch the release: the probe's weights are 0."""
     for seed in range(3):
@@ -55,6 +56,7 @@ def test_a_right_step_of_ones_own_passes(right):
     [({"per_layer": True}, "sensitivity", 1 / np.sqrt(3)), ({"noise_in_update": True}, "noise", RATE)],
     ids=["per layer", "learning rate folded into the noise"],
 )
+@pytest.mark.long
 def test_a_broken_step_of_ones_own_is_caught(broken, check, sigma):
     """Three layers at full C are √3 times the sensitivity; a learning rate of 0.1 leaves a tenth of the noise."""
     found = inspect_mechanism(own_step(1, **broken), STATED, seed=1, effort=EFFORT)
@@ -63,6 +65,7 @@ def test_a_broken_step_of_ones_own_is_caught(broken, check, sigma):
 
 
 @pytest.mark.parametrize("broken", [False, True])
+@pytest.mark.long
 def test_a_server_as_a_mechanism(broken):
     """DP-FedAvg: new model out of model, updates and weights; broken, it clips what has been averaged."""
     rng = np.random.default_rng(4)

@@ -46,6 +46,7 @@ def audit(
     ],
     ids=str,
 )
+@pytest.mark.long
 def test_right_noise_is_above_its_bound_as_often_as_stated(law: Law, adjacency: Adjacency) -> None:
     """20 audits at 90 %: more than 7 bounds above the claim have probability 4e-4 for an exact bound; fixed seeds."""
     claim = claim_of(law, adjacency)
@@ -55,6 +56,7 @@ def test_right_noise_is_above_its_bound_as_often_as_stated(law: Law, adjacency: 
     assert all(each.steps == STEPS for each in audits)
 
 
+@pytest.mark.long
 def test_the_bound_comes_close() -> None:
     """2,560 steps in 40 trainings leave 0.8 of the true ε, and not more than all of it; level 5 %, fixed seed."""
     claim = claim_of(BANDED)

@@ -45,6 +45,7 @@ def audit(subject: Server, *, rounds: int, confidence: float = 0.95, seed: int =
 
 
 @pytest.mark.parametrize("adapt", [0.0, 0.2])
+@pytest.mark.long
 def test_the_bound_of_a_right_server_is_close_to_the_truth(adapt):
     """ε = 3.50 by dp-accounting; a bound at 95 %, fixed seed. 8,000 coins are worth some 85 % of it."""
     found = audit(server(1, adapt=adapt), rounds=2000)
@@ -54,6 +55,7 @@ def test_the_bound_of_a_right_server_is_close_to_the_truth(adapt):
     assert find_contradiction(found, STATED, CLAIM, level=1e-6) == []
 
 
+@pytest.mark.long
 def test_the_bound_is_the_closed_form_of_its_counts():
     """μ ≥ 2 Φ⁻¹(Beta⁻¹(α; k, n - k + 1)), σ ≤ 1 / μ, and ε of that σ by dp-accounting itself."""
     found = audit(server(2), rounds=200)
@@ -65,6 +67,7 @@ def test_the_bound_is_the_closed_form_of_its_counts():
 
 
 @pytest.mark.parametrize("adapt", [0.0, 0.2])
+@pytest.mark.long
 def test_the_bound_is_above_the_truth_no_more_often_than_stated(adapt):
     """100 audits at 90 %: more than 20 misses would be a 1-in-1,000 event for an exact bound."""
     above = [
@@ -84,6 +87,7 @@ def test_the_bound_is_above_the_truth_no_more_often_than_stated(adapt):
     ],
     ids=["half of the noise", "half of the noise, adaptive clip", "weighted clients", "drop-outs"],
 )
+@pytest.mark.long
 def test_a_wrong_server_is_contradicted(broken, sigma):
     """Level 1e-6, in four audits of 300 rounds each. At σ = 0.5 the 1,200 coins miss it with probability below 1e-9."""
     for seed in range(4):

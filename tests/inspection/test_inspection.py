@@ -33,6 +33,7 @@ def release_of(rng, *, scale=1.0, noise=2.0):
     return release
 
 
+@pytest.mark.long
 def test_a_right_mechanism_has_no_finding():
     """Level 1e-6 over all checks; fixed seed."""
     found = inspect_mechanism(release_of(np.random.default_rng(0)), STATED, seed=0, effort=EFFORT)
@@ -40,6 +41,7 @@ def test_a_right_mechanism_has_no_finding():
     assert found.noise_multiplier == pytest.approx(1.0, rel=0.1)
 
 
+@pytest.mark.long
 def test_right_mechanisms_raise_no_alarm_in_five_inspections():
     """False-alarm rate 1e-6 per inspection: 5 seeds, other shapes, no alarm."""
     for seed in range(5):
@@ -48,6 +50,7 @@ def test_right_mechanisms_raise_no_alarm_in_five_inspections():
         assert inspect_mechanism(mechanism, stated, seed=seed, effort=EFFORT).violations == ()
 
 
+@pytest.mark.long
 def test_a_learning_rate_is_a_warning_and_no_violation():
     """Noise and sensitivity scaled together leave the privacy as it was."""
     found = inspect_mechanism(release_of(np.random.default_rng(0), scale=0.1), STATED, seed=0, effort=EFFORT)
@@ -60,6 +63,7 @@ def test_a_learning_rate_is_a_warning_and_no_violation():
     ("scale", "noise", "words"),
     [(1.0, 2.3, "more noise than stated"), (1.4, 2.0, "both are scaled alike"), (0.5, 2.0, "both are scaled alike")],
 )
+@pytest.mark.long
 def test_a_scale_says_whether_noise_alone_is_larger(scale, noise, words):
     """Noise 1.15 times the stated alone; both 1.4 times and half. No violation, and the right reason."""
     found = inspect_mechanism(
@@ -69,6 +73,7 @@ def test_a_scale_says_whether_noise_alone_is_larger(scale, noise, words):
     assert words in found.findings[0].observed
 
 
+@pytest.mark.long
 def test_true_epsilon_follows_from_the_measured_noise():
     """Noise for half the clip: μ = 2 instead of 1, and ε 9.997 instead of 4.377 at δ 1e-5 (Balle and Wang 2018)."""
     claim = Claim(
@@ -108,6 +113,7 @@ def test_noise_interval_is_the_chi_squared_one():
     assert found.high == pytest.approx(math.sqrt(squares / stats.chi2(500).ppf(0.05)))
 
 
+@pytest.mark.long
 def test_published_state_is_compared_under_equal_noise():
     """A moving average of raw gradients leaks; one of releases does not."""
     memory: dict[str, Any] = {}
@@ -134,6 +140,7 @@ def test_published_state_is_compared_under_equal_noise():
     assert inspect_mechanism(mechanism(False), STATED, seed=0, effort=EFFORT).violations == ()
 
 
+@pytest.mark.long
 def test_noise_that_is_the_same_in_every_training_is_seen():
     """A seed in the program: two mechanisms built anew draw the same noise."""
 
@@ -162,6 +169,7 @@ def test_a_mechanism_that_does_not_answer_is_a_clear_error(release, message):
 
 
 @pytest.mark.parametrize("how", ["divides", "raises"])
+@pytest.mark.long
 def test_a_gradient_whose_square_is_zero_is_an_ordinary_one(how):
     """1e-30 in float32: a norm of 0 to divide by. What blows up, or stops, tells that the record is there."""
     right = release_of(np.random.default_rng(0))
@@ -178,6 +186,7 @@ def test_a_gradient_whose_square_is_zero_is_an_ordinary_one(how):
     assert [(f.check, f.true_epsilon) for f in found] == [("tiny gradient", math.inf)]
 
 
+@pytest.mark.long
 def test_a_mechanism_that_takes_no_empty_batch_is_a_finding():
     """It raises where Poisson sampling draws nobody: a violation that names the batch and the error, not a pass."""
     right = release_of(np.random.default_rng(0))

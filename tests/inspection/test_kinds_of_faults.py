@@ -63,6 +63,7 @@ def subject(name: str, seed: int, *, resets: bool = True) -> Mechanism:
 
 @pytest.mark.parametrize("resets", [True, False])
 @pytest.mark.parametrize("name", list(CHECKS))
+@pytest.mark.long
 def test_a_fault_that_hides_is_one_violation_with_its_own_name(name: str, resets: bool) -> None:
     """Each is caught with and without a reset, and nothing else is said of it: the level is 1e-6, the seeds fixed."""
     effort = 1.0 if name in NEED_3000_CALLS else SOME if name in NEED_750_CALLS else FEW
@@ -77,6 +78,7 @@ def test_a_step_skipped_after_an_overflow_is_seen(fault: str) -> None:
     assert [finding.check for finding in found.violations] == ["skipped step"]
 
 
+@pytest.mark.long
 def test_a_batch_of_one_size_without_noise_is_seen() -> None:
     """Batches of every size from 2 to 65 are asked once: that of two examples has none."""
     found = inspect_mechanism(hidden.quiet_at(2)(3), STATED, seed=5)
@@ -84,6 +86,7 @@ def test_a_batch_of_one_size_without_noise_is_seen() -> None:
     assert "0 times the noise of the others in a batch of 2" in found.violations[0].observed
 
 
+@pytest.mark.long
 def test_a_mean_in_the_place_of_a_nan_moves_twice_as_far() -> None:
     """The example moves the sum by C, and the one that is NaN takes its direction and moves it by C again."""
 
@@ -111,6 +114,7 @@ def test_rounding_that_is_not_stated_is_a_warning_only() -> None:
 
 
 @pytest.mark.parametrize("name", list(unusual.RIGHT))
+@pytest.mark.long
 def test_a_right_mechanism_of_an_unusual_kind_is_quiet(name: str) -> None:
     """No violation, and the stated noise multiplier 1 in the interval of 95 % where it is measured.
 
@@ -136,6 +140,7 @@ def test_what_follows_the_noise_must_be_stated() -> None:
     assert found.noise_multiplier is None
 
 
+@pytest.mark.long
 def test_a_fault_before_a_momentum_is_seen_behind_it() -> None:
     """Half of the noise under a momentum of 0.9 that is stated: noise multiplier 0.5."""
     mechanism, _ = unusual.RIGHT["momentum after the noise"](3)
@@ -144,6 +149,7 @@ def test_a_fault_before_a_momentum_is_seen_behind_it() -> None:
     assert found.noise_multiplier == pytest.approx(1.0, rel=0.05)
 
 
+@pytest.mark.long
 def test_noise_of_another_law_than_the_stated_one_is_seen() -> None:
     """Laplace draws stated as Gaussian, Gaussian ones stated as Laplace or discrete."""
     laplace, _ = unusual.RIGHT["Laplace noise"](3)
@@ -175,6 +181,7 @@ def test_correlated_noise_is_inspected_from_its_first_step() -> None:
         inspect_mechanism(BreakableDpSgd(seed=3).mechanism(), Stated(2.0, 1.0, 32.0, law=TreeNoise(8)), seed=5)
 
 
+@pytest.mark.long
 def test_division_by_the_batch_is_one_finding_with_its_remedy() -> None:
     """Under add-remove adjacency the size of a batch is private; nothing is said of a clip that is right."""
     found = inspect_mechanism(BreakableDpSgd(seed=1, divide=divide_by_actual_batch).mechanism(), STATED, seed=5)
@@ -183,6 +190,7 @@ def test_division_by_the_batch_is_one_finding_with_its_remedy() -> None:
     assert found.noise_multiplier == pytest.approx(1.0, rel=0.05)
 
 
+@pytest.mark.long
 def test_microbatches_are_named_where_they_are_the_cause() -> None:
     """Means of four are clipped: the remedy says four. No clip at all is not taken for one microbatch."""
     four = inspect_mechanism(BreakableDpSgd(seed=1, clip=clip_small_means).mechanism(), STATED, seed=5, effort=SOME)
@@ -191,6 +199,7 @@ def test_microbatches_are_named_where_they_are_the_cause() -> None:
     assert "microbatches" not in none.violations[0].remedy
 
 
+@pytest.mark.long
 def test_more_effort_sees_rarer_steps() -> None:
     """No noise at one step in 2,000: unseen by 750 calls that end before it, seen by 3,000."""
 
@@ -208,6 +217,7 @@ def test_more_effort_sees_rarer_steps() -> None:
     assert any("one step in 466" in sight.smallest for sight in few.sights)
 
 
+@pytest.mark.long
 def test_what_was_not_asked_is_said_with_the_reason() -> None:
     """A bare function cannot be reset, built anew or asked what it publishes."""
     sights = inspect_mechanism(BreakableDpSgd(seed=1), STATED, seed=5, effort=SOME).sights
@@ -217,6 +227,7 @@ def test_what_was_not_asked_is_said_with_the_reason() -> None:
     assert any("Mechanism(reset=...)" in sight.smallest for sight in sights)
 
 
+@pytest.mark.long
 def test_seeds_of_a_factory_are_compared() -> None:
     """A factory with one seed of eight: 66 mechanisms built anew repeat each other."""
     seeds = np.random.default_rng(0)
@@ -228,6 +239,7 @@ def test_seeds_of_a_factory_are_compared() -> None:
     assert "frozen seed" in {finding.check for finding in found.violations}
 
 
+@pytest.mark.long
 def test_a_ratio_that_reads_as_1_is_no_violation() -> None:
     """Noise 0.4 % too small is within the tolerance of half a per cent, at any number of draws."""
 
@@ -237,6 +249,7 @@ def test_a_ratio_that_reads_as_1_is_no_violation() -> None:
     assert inspect_mechanism(BreakableDpSgd(seed=1, noise=barely).mechanism(), STATED, seed=5).violations == ()
 
 
+@pytest.mark.long
 def test_the_interval_of_the_noise_multiplier_covers_the_truth() -> None:
     """95 % intervals of 20 inspections of half the noise: fewer than 16 would be a 1-in-400 event."""
 

@@ -39,6 +39,7 @@ def found(draw: Draw, assumed: GaussianSteps, seed: int = 3) -> dict[str, float 
         (traces.shuffled, traces.IN_EPOCHS),
     ],
 )
+@pytest.mark.long
 def test_right_samplers_raise_no_alarm(draw: Draw, assumed: GaussianSteps) -> None:
     """Level 1e-6 in each of 15 trainings, fixed seeds; a check that errs in one of five has an alarm with 0.96."""
     for seed in range(15):
@@ -92,6 +93,7 @@ def test_other_samplers_are_caught(draw: Draw, assumed: GaussianSteps, check: st
     assert check in found(draw, assumed)
 
 
+@pytest.mark.long
 def test_a_cut_is_told_from_what_else_is_wrong_with_a_trace() -> None:
     """The remedy names size and ε of truncated batches, and more is found beside it; a rare cut is not found."""
     trace = traces.cut(np.random.default_rng(3))
@@ -113,6 +115,7 @@ def test_how_rare_a_cut_may_be_and_be_found(largest: int, times: int) -> None:
     assert sum("truncated batches" in found(draw, traces.TRACED, seed) for seed in range(20)) == times
 
 
+@pytest.mark.long
 def test_those_drawn_most_have_the_epsilon_of_their_own_rate() -> None:
     """Four times the rate: the accountant's figure for 0.2, to the error of a rate seen in 100 x 50 coins (5 %)."""
     (figure,) = found(partial(traces.weighted, share=0.05, factor=4.0), traces.TRACED).values()
@@ -141,6 +144,7 @@ def outcomes(sampling: Sampling, records: int, steps: int) -> list[tuple[float, 
 
 @pytest.mark.parametrize("level", [0.5, 0.1])
 @pytest.mark.parametrize(("sampling", "records"), [(Poisson(0.3), 3), (Poisson(0.5), 3), (FixedSize(2, 4), 4)])
+@pytest.mark.long
 def test_pairs_are_found_no_more_often_than_stated(sampling: Sampling, records: int, level: float) -> None:
     """Over every course of four steps of a small training, weighted by its probability."""
     courses = outcomes(sampling, records, 4)

@@ -115,6 +115,7 @@ def poisson(rng, records=1000, rate=0.05, steps=200):
 
 
 @pytest.mark.parametrize("traces", [30, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.long
 def test_poisson_traces_raise_no_alarm(traces):
     """Level 1e-6 for each trace, fixed seeds; of 30, a check that errs in one of ten has an alarm with 0.96."""
     steps = GaussianSteps(1.0, 200, Poisson(0.05))

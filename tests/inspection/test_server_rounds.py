@@ -38,6 +38,7 @@ def inspected(**flags: Any) -> Inspection:
         ({"present_later": True}, "later rounds"),
     ],
 )
+@pytest.mark.long
 def test_a_fault_of_later_rounds_is_one_violation(flags: dict[str, Any], check: str) -> None:
     """Each shows in no first round."""
     found = inspected(adapt=0.2, **flags)
@@ -49,6 +50,7 @@ def test_a_fault_of_later_rounds_is_one_violation(flags: dict[str, Any], check: 
 
 
 @pytest.mark.parametrize("adapt", [0.0, 0.02, 0.2, 0.5])
+@pytest.mark.long
 def test_a_right_server_is_quiet_in_later_rounds_too(adapt: float) -> None:
     """Fixed clip and clips of three speeds; z = 1 of sum and count together is in the 95 % interval."""
     found = inspected(adapt=adapt)
@@ -57,6 +59,7 @@ def test_a_right_server_is_quiet_in_later_rounds_too(adapt: float) -> None:
     assert found.interval[0] <= 1 <= found.interval[1]
 
 
+@pytest.mark.long
 def test_the_noise_of_the_count_is_measured_where_it_is_not_stated() -> None:
     """1.6 clients within a tenth, and the message says how to state it."""
     sight = inspected(adapt=0.2, states_count=False).sights[-1]
@@ -66,11 +69,13 @@ def test_the_noise_of_the_count_is_measured_where_it_is_not_stated() -> None:
     assert "Server(count_noise=...)" in sight.smallest
 
 
+@pytest.mark.long
 def test_a_share_that_is_limited_is_quiet() -> None:
     """A noisy share that is cut to [0, 1] loses half of its noise where no client is below the clip: right as it is."""
     assert inspected(adapt=0.2, limit_count=True).findings == ()
 
 
+@pytest.mark.long
 def test_a_clip_at_its_upper_limit_is_quiet() -> None:
     """A limit hides the noise of the count where the clip stands still: that is no fault."""
 
@@ -84,6 +89,7 @@ def test_a_clip_at_its_upper_limit_is_quiet() -> None:
     assert inspect_server(server, STATED, seed=5, effort=0.2).violations == ()
 
 
+@pytest.mark.long
 def test_a_server_that_takes_its_planned_clients_only_says_so() -> None:
     """Questions that need a crowd are listed as not asked, with the reason."""
 

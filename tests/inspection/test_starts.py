@@ -27,6 +27,7 @@ def started(tmp_path, body, starts):
     return check_starts(f"{file}:build", STATED, starts=starts, seed=1, level=1e-6)
 
 
+@pytest.mark.long
 def test_a_seed_of_few_bits_repeats(tmp_path):
     """30 starts on 4 bits: some must repeat, and the pool of 16 is estimated within a factor 2."""
     findings, sights = started(tmp_path, "return made(secrets.randbits(4))", 30)
@@ -36,6 +37,7 @@ def test_a_seed_of_few_bits_repeats(tmp_path):
     assert "one of 280 seeds" in sights[0].smallest
 
 
+@pytest.mark.long
 def test_a_seed_from_clock_and_process_number_is_seen_by_stopping_both(tmp_path):
     """Four starts suffice, however fine the clock is; a seed made of all three repeats only where each stands still."""
     findings, _ = started(tmp_path, "return made(time.time_ns() ^ int(time.time() * 1e6) ^ os.getpid() << 64)", 4)
@@ -44,6 +46,7 @@ def test_a_seed_from_clock_and_process_number_is_seen_by_stopping_both(tmp_path)
 
 
 @pytest.mark.parametrize("body", ["return made(None)", "return made(np.random.randint(2**62))"])
+@pytest.mark.long
 def test_seeds_of_the_system_are_quiet(tmp_path, body):
     """numpy's own seeding, by a generator or the global state, differs in every start."""
     assert started(tmp_path, body, 8)[0] == []
@@ -61,6 +64,7 @@ def test_what_the_audit_seeds_is_not_asked(tmp_path):
     assert (quiet, why[0].smallest) == ([], "there is no noise")
 
 
+@pytest.mark.long
 def test_a_factory_that_fails_in_a_new_process_says_why(tmp_path):
     """Its last line of error is the message."""
     body = "if 'noise.npy' in os.sys.argv[-1]: raise OSError('no disk')"

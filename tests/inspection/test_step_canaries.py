@@ -37,6 +37,7 @@ def test_the_bound_is_close_to_and_not_above_the_truth(adjacency):
     assert found.p_value > 0.01
 
 
+@pytest.mark.long
 def test_half_the_noise_is_contradicted_within_52_steps():
     """Audit of one canary a step: noise half of what is claimed takes 52 steps at 95 % with power 0.8 (median less).
 
@@ -50,6 +51,7 @@ def test_half_the_noise_is_contradicted_within_52_steps():
     assert sum(audit.p_value < 0.05 for audit in audits) > 36
 
 
+@pytest.mark.long
 def test_early_stopping_refutes_in_a_few_steps_and_keeps_its_level():
     """Half the noise at level 5 %: median of 30 audits within 100 steps. The right noise is refuted by at most 5 of 30
     audits of 100 steps, a 1-in-100 event at level 5 %; Ville's inequality makes it rarer."""
@@ -63,6 +65,7 @@ def test_early_stopping_refutes_in_a_few_steps_and_keeps_its_level():
     assert sum(audit.p_value <= 0.05 for audit in right) <= 5
 
 
+@pytest.mark.long
 def test_the_bound_is_above_the_truth_no_more_often_than_stated():
     """120 audits at 90 %: more than 22 misses would be a 1-in-1,000 event for an exact bound."""
     stated, claim = Stated(1.0, 2.0, 1.0), claim_of(2.0)

@@ -23,6 +23,7 @@ def measured() -> Result:
 
 
 @pytest.mark.parametrize("made", [small, three, measured, hostile, sections.everything, sections.extracted])
+@pytest.mark.long
 def test_it_is_an_image_of_its_own(made: Callable[[], Result]) -> None:
     """Well-formed, with a title that says the same as the text, nothing to load, and the texts inside their boxes."""
     text = badge(made())

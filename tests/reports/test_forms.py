@@ -57,6 +57,7 @@ def test_markdown_says_what_the_page_says() -> None:
 
 
 @pytest.mark.parametrize("form", ["markdown", "notebook"])
+@pytest.mark.long
 def test_hostile_names_are_text_in_every_form(form: str) -> None:
     """No tag of a name survives."""
     text = result_as_markdown(hostile()) if form == "markdown" else hostile()._repr_html_()
@@ -65,6 +66,7 @@ def test_hostile_names_are_text_in_every_form(form: str) -> None:
     assert "&lt;script&gt;" in text
 
 
+@pytest.mark.long
 def test_hostile_names_do_not_end_a_figure_or_its_label() -> None:
     """Every figure of the page and every image of the Markdown is one element, whose label holds the name."""
     figures = [ElementTree.fromstring(svg) for svg in re.findall(r"<svg.*?</svg>", page(hostile()), flags=re.S)]
@@ -80,6 +82,7 @@ def page_of_three() -> str:
     return page(three())
 
 
+@pytest.mark.long
 def test_page_stands_alone() -> None:
     """No address but the namespaces of SVG, no script but the one whose hash is stated."""
     text = page_of_three()
@@ -104,6 +107,7 @@ def test_cards_say_how_often_a_record_is_found_and_what_was_left_out() -> None:
     assert "told the membership of 600 records and judged on the other 1200" in html
 
 
+@pytest.mark.long
 def test_every_chapter_is_in_the_navigation() -> None:
     """Each section with a name has a link, each link leads somewhere, and whatever scrolls can be reached by keys."""
     trace = TraceResult(name="theirs", framework="their own loop", rounds=3, missing=[], checks=[])
@@ -177,6 +181,7 @@ def test_changes_between_two_results() -> None:
         changes(quiet, edited(quiet, membership=None))
 
 
+@pytest.mark.long
 def test_compare_and_history_commands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -380,6 +385,7 @@ def test_what_changed_in_a_plan() -> None:
     )
 
 
+@pytest.mark.long
 def test_report_of_a_run_is_drawn_from_its_result_alone(tmp_path: Path) -> None:
     """Nothing of the run but result.json is read; the same result gives the same page."""
     write_report(three(), tmp_path)

@@ -65,6 +65,7 @@ def test_texts_are_shown_as_texts() -> None:
     assert (shown.columns, shown.pictures) == (["text"], {})
 
 
+@pytest.mark.long
 def test_no_record_is_shown_unless_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: Path) -> None:
     """By default the page of a run with exposed records holds their numbers, no value of theirs and no picture."""
     for source in (str(table), "digits"):
@@ -78,6 +79,7 @@ def test_no_record_is_shown_unless_asked(tmp_path: Path, monkeypatch: pytest.Mon
             assert not re.search(r"\b70[0-3]\d\b", text)
 
 
+@pytest.mark.long
 def test_rows_of_a_table_are_shown_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: Path) -> None:
     """The listed rows with their values as in the file, and the page says at the top that it holds raw records."""
     result = audited(str(table))
@@ -91,6 +93,7 @@ def test_rows_of_a_table_are_shown_when_asked(tmp_path: Path, monkeypatch: pytes
     assert [tuple(map(int, row)) for row in shown_rows] == [(row, row % 2, 7000 + row) for row in rows]
 
 
+@pytest.mark.long
 def test_images_are_shown_as_images_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each picture has the record's own pixels, in the order of the list."""
     result = audited("digits")
@@ -142,6 +145,7 @@ def test_records_that_cannot_be_found_again(
     assert not (tmp_path / "report.html").exists()
 
 
+@pytest.mark.long
 def test_page_says_nothing_of_raw_records_it_has_not() -> None:
     """The warning belongs to pages with records."""
     assert "holds raw records" not in page(three())

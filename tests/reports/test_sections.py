@@ -60,6 +60,7 @@ def baseline(made: Callable[[], Result]) -> Result | None:
 
 
 @each_result
+@pytest.mark.long
 def test_markdown_has_every_chapter_and_every_row_of_the_page(made) -> None:
     """The same headings in the same order, and of every table the same number of rows, up to the longest it shows."""
     html, text = drawn(made), result_as_markdown(made(), baseline(made))
@@ -90,6 +91,7 @@ def test_markdown_has_every_chapter_and_every_row_of_the_page(made) -> None:
         ("not-tested", "Privacy of preprocessing"),
     ],
 )
+@pytest.mark.long
 def test_outline(chapter: str, words: str) -> None:
     """Every chapter is on the page, under a heading the navigation leads to."""
     html = drawn(sections.everything)
@@ -161,6 +163,7 @@ def test_every_figure_has_its_table_and_every_table_can_be_sorted(made) -> None:
     assert "colspan" not in html  # a row with fewer cells could not be sorted
 
 
+@pytest.mark.long
 def test_every_figure_is_an_svg_and_a_png(tmp_path: Path) -> None:
     """Each figure of the page is a file in both forms."""
     result = sections.everything()
@@ -209,6 +212,7 @@ def test_claims_that_are_no_model_s_have_verdicts_too() -> None:
     assert "“one image, ε = 50, matching”, “one image, ε = 50, dense”" in html
 
 
+@pytest.mark.long
 def test_notebook_shows_the_same_page() -> None:
     """The frame holds the page, letter by letter; where frames are taken out, the verdicts remain."""
     shown = three()._repr_html_()
@@ -220,6 +224,7 @@ def test_notebook_shows_the_same_page() -> None:
     assert "contradicted" in before
 
 
+@pytest.mark.long
 def test_large_report_fits_into_a_comment() -> None:
     """480 attacks and 2,400 slices: long tables are cut and say by how much."""
     text = result_as_markdown(large())
@@ -277,6 +282,7 @@ def test_rates_that_no_target_can_show_are_not_printed() -> None:
         assert "At 0.01 % none is shown: that needs 9,999 non-members; there are 719." in part
 
 
+@pytest.mark.long
 def test_a_single_model_shows_no_rate_below_its_nonmembers_either() -> None:
     """One attack has 8 non-members, too few for 10 %: its cell is empty beside those of 600; so are small slices."""
     result = three()

@@ -48,6 +48,7 @@ def test_the_risk_that_a_claim_allows_is_that_of_its_curve() -> None:
     assert not found.little
 
 
+@pytest.mark.long
 def test_a_large_claim_is_said_to_protect_little() -> None:
     """ε = 30 allows an attacker to be right almost always, whatever the verdict; ε = 1 (at most 0.731) does not."""
     assert "protects little" in page(scored(0.0, 30.0))
@@ -69,6 +70,7 @@ def test_a_large_claim_is_said_to_protect_little() -> None:
         (4.0, None, "no claim", "It claims nothing, so there is nothing to contradict; it leaks at least ε = "),
     ],
 )
+@pytest.mark.long
 def test_each_verdict_has_one_plain_sentence(shift: float, epsilon: float | None, verdict: str, says: str) -> None:
     """It stands on the card, with the whole sentence of the judge behind it."""
     result = scored(shift, epsilon, chosen_by="coin")

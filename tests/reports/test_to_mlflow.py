@@ -95,6 +95,7 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Store:
     return kept
 
 
+@pytest.mark.long
 def test_numbers_verdicts_and_page_are_logged(store: Store) -> None:
     """Every finite number is a metric, every verdict a tag, and page, result and table are files of an ended run."""
     result = three()

@@ -36,6 +36,7 @@ def test_columns_are_those_that_are_documented(name: str) -> None:
         assert fixed == [column for column in COLUMNS[name] if "RATE" not in column]
 
 
+@pytest.mark.long
 def test_an_unknown_table_is_answered_with_the_known_ones() -> None:
     """In one line, with the nearest."""
     with pytest.raises(InputError, match=r"'attacks', 'bounds', .* got 'attack'. Did you mean 'attacks'"):
@@ -83,6 +84,7 @@ def test_a_saved_result_is_read_with_its_scores(tmp_path: Path) -> None:
     assert (tmp_path / "a" / "report.html").exists()
 
 
+@pytest.mark.long
 def test_another_result_in_the_folder_is_kept(tmp_path: Path) -> None:
     """It is replaced only where that is asked for; the same result may be saved twice."""
     result = predictions()
@@ -98,6 +100,7 @@ def test_another_result_in_the_folder_is_kept(tmp_path: Path) -> None:
         load_result(tmp_path).frame("scores")
 
 
+@pytest.mark.long
 def test_scores_of_another_result_are_refused(tmp_path: Path) -> None:
     """A file of scores that was moved beside another result is not taken for its own."""
     predictions().save(tmp_path / "a")

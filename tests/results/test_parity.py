@@ -241,6 +241,7 @@ def test_the_same_facts_get_the_same_verdict(name: str) -> None:
     assert row.says in gate.judgements[0].sentence
 
 
+@pytest.mark.long
 def test_the_pytest_plugin_gives_the_same_verdicts(pytester: pytest.Pytester) -> None:
     """Contradicted and without a verdict fail, too weak is skipped, consistent passes."""
     lines = []
@@ -309,6 +310,7 @@ SCORED: dict[str, tuple[str, Callable[[], Result]]] = {
 
 
 @pytest.mark.parametrize("name", SCORED)
+@pytest.mark.long
 def test_scores_and_predictions_get_the_verdict_of_the_gate(name: str) -> None:
     """What ``score`` and ``attack`` say, ``verify`` says of their result, and so does pytest. Seeds are fixed."""
     expected, make = SCORED[name]
@@ -390,6 +392,7 @@ def test_a_stored_result_of_before_says_by_its_trainer_that_there_was_no_noise()
 
 
 @pytest.mark.parametrize("noise", [0.7, 1.0, 3.0])
+@pytest.mark.long
 def test_replacing_is_limited_as_dp_accounting_says(noise: float) -> None:
     """ε of a mechanism for replaced records is that of twice the sensitivity, and the conversion is never below it."""
     steps = GaussianSteps(noise, 1, Poisson(1.0))

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from dpaudit import load_result
 
 EARLIER = Path(__file__).parent / "result_of_schema_1.json"  # written before results had a package of their own
@@ -27,6 +29,7 @@ def test_what_is_lost_would_be_seen() -> None:
     assert _lost({"a": [{"b": 1, "c": 2}]}, {"a": [{"b": 3, "d": 2}]}) == [".a.0.b", ".a.0.c"]
 
 
+@pytest.mark.long
 def test_reading_and_judging_load_no_runner(run_without_tensorflow: Callable[[str], str]) -> None:
     """A result is loaded and the gate and the history are there, without a module that trains or runs an audit."""
     printed = run_without_tensorflow(

@@ -127,6 +127,7 @@ def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield made.backend
 
 
+@pytest.mark.long
 def test_a_pool_survives_its_workers(cluster: Cluster, tmp_path: Path) -> None:
     """One worker is killed and one joins while models are trained; every model is that of a single process."""
     whole = pool(tmp_path / "one")().records
@@ -143,6 +144,7 @@ def test_a_pool_survives_its_workers(cluster: Cluster, tmp_path: Path) -> None:
     assert sum(done) == MODELS
 
 
+@pytest.mark.long
 def test_failures_on_a_cluster_are_those_of_one_machine(backend: str, tmp_path: Path) -> None:
     """Results by key, another attempt after a failure, a task that keeps failing named and the rest kept."""
     workers = Workers(backend=backend)
@@ -163,6 +165,7 @@ def test_doctor_looks_at_every_worker(backend: str) -> None:
     assert all(check.ok for check in checks)
 
 
+@pytest.mark.long
 def test_nobody_at_the_address_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """A port where no scheduler listens."""
     monkeypatch.setattr("dpaudit.runtime.jobs.CONNECT_SECONDS", 1)
@@ -170,6 +173,7 @@ def test_nobody_at_the_address_is_one_line(monkeypatch: pytest.MonkeyPatch) -> N
         examine_cluster("dask=tcp://127.0.0.1:1")
 
 
+@pytest.mark.long
 def test_a_scheduler_that_goes_away_is_one_line(cluster: Cluster, tmp_path: Path) -> None:
     """Exit 4, the address, that what is done is kept, and the command that goes on, which does only what is missing."""
     address = Workers(backend=cluster.backend).scheduler
@@ -191,6 +195,7 @@ def test_a_scheduler_that_goes_away_is_one_line(cluster: Cluster, tmp_path: Path
     assert sum(again) == left
 
 
+@pytest.mark.long
 def test_the_command_that_goes_on_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """With the words it was started with, quoted as a shell needs them."""
     error = SchedulerLost("the Dask scheduler at tcp://a:1 was lost")

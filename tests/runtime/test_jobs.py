@@ -103,6 +103,7 @@ def test_bad_input_stays_bad_input() -> None:
         list(HERE(refused, {1: (1,)}))
 
 
+@pytest.mark.long
 def test_a_task_that_kills_its_process_is_named(tmp_path: Path) -> None:
     """The process of one task dies each time: that task is named, all others are finished."""
     kept: dict[int, int] = {}
@@ -111,6 +112,7 @@ def test_a_task_that_kills_its_process_is_named(tmp_path: Path) -> None:
     assert kept == {0: 0, 1: 1, 3: 9, 4: 16}
 
 
+@pytest.mark.long
 def test_threads_are_set_before_tensorflow_is_imported() -> None:
     """A worker has its share of the cores, TensorFlow's own two variables among them, and has not imported it yet."""
     get_reusable_executor().shutdown(wait=True)  # workers that other tests left may have imported it
@@ -141,6 +143,7 @@ def test_processes_start_when_they_repay(monkeypatch: pytest.MonkeyPatch) -> Non
     assert os.getpid() not in [found[i] for i in range(1, 6)]
 
 
+@pytest.mark.long
 def test_a_task_that_kills_its_process_never_runs_in_this_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Task 2 dies in a worker, and again alone, and is named; a second attempt here would end the tests."""
     monkeypatch.setattr(tasks, "START_SECONDS", 0.0)

@@ -34,6 +34,7 @@ def test_what_has_parameters_is_a_frozen_dataclass(kind: str, name: str) -> None
 
 
 @pytest.mark.parametrize("name", sorted(registry.KINDS["datasets"]))
+@pytest.mark.long
 def test_every_data_set_loads_and_is_always_the_same(name: str) -> None:
     """The fingerprint is part of a result's provenance."""
     if name in NEEDS_A_PACKAGE:

@@ -27,6 +27,7 @@ def test_independent_counts_are_said_to_differ_no_more_often_than_stated(
 
 
 @pytest.mark.parametrize(("records", "size", "steps"), [(4, 2, 3), (4, 1, 4), (5, 2, 3)])
+@pytest.mark.long
 def test_so_are_counts_of_records_drawn_without_replacement(records: int, size: int, steps: int) -> None:
     """Every sequence of fixed-size batches, each as likely: at a level of 0.3 no more alarms than that."""
     batches = list(combinations(range(records), size))

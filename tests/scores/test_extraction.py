@@ -11,6 +11,7 @@ from tests.small_language_model import CharacterModel, encode, sentences
 
 
 @pytest.mark.parametrize(("temperature", "top_k"), [(1.0, None), (0.7, 4)])
+@pytest.mark.long
 def test_direct_sampling_agrees(temperature: float, top_k: int | None) -> None:
     """Samples of a real model give the rest of a record as often as one forward pass says: |z| < 3 for six records.
 

@@ -46,6 +46,7 @@ def test_tpr_at_fpr_by_trying_every_threshold(member: list[float], nonmember: li
     assert at.low <= at.tpr <= at.high
 
 
+@pytest.mark.long
 def test_a_threshold_stands_for_the_rate_of_new_nonmembers() -> None:
     """Over 4,000 draws of 50 non-members, members like them pass the threshold read at 10 % at a rate of 5 / 51.
 

@@ -71,6 +71,7 @@ def test_scores_are_those_in_memory(name: str, records: int, tmp_path: Path) -> 
         np.testing.assert_array_equal(attack(mapped), expected)
 
 
+@pytest.mark.long
 def test_memory_is_bounded(tmp_path: Path) -> None:
     """300,000 records under 64 models: 154 MB as float64, several times over; scored within 100 MB."""
     records, models = 300_000, 64

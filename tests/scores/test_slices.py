@@ -32,6 +32,7 @@ def test_slices_that_cannot_be_judged_are_named() -> None:
     assert [one.value for one in result.found] == ["f"]
 
 
+@pytest.mark.long
 def test_slices_without_a_leak_raise_few_alarms() -> None:
     """Five slices of noise, 200 times: at most 5 % of the families hold a p-value below 0.05, plus 4 standard errors.
 

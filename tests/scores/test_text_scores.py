@@ -76,6 +76,7 @@ def plain(name: str, text: str, logits: FloatArray, references: list[FloatArray]
 
 
 @pytest.mark.parametrize("name", TEXT_SCORES)
+@pytest.mark.long
 def test_every_score_is_that_of_a_plain_implementation(name: str, seen: Seen) -> None:
     """To 1e-6, on every text."""
     wanted = [

@@ -32,6 +32,7 @@ DEAR = (
 CHEAP = tuple(method for method in METHODS if not method.name.endswith(DEAR))
 
 
+@pytest.mark.long
 def test_every_bound_holds() -> None:
     """20 audits a cell, 150 judged cells, false-alarm rate 1 % over the table (seed fixed)."""
     table = selftest(seed=0, trials=20, methods=CHEAP, choices=())
@@ -42,6 +43,7 @@ def test_every_bound_holds() -> None:
     assert all(cell.tightness is None or cell.tightness < 1 for cell in judged)
 
 
+@pytest.mark.long
 def test_the_default_holds_however_members_were_chosen() -> None:
     """25 audits a cell, 108 cells of coins and splits, false-alarm rate 1 % over the table (seed fixed)."""
     table = selftest(seed=0, trials=25, methods=())
@@ -56,6 +58,7 @@ def test_the_default_holds_however_members_were_chosen() -> None:
     assert leak["coins, p = 0.02"] < leak["coins, p = 0.25"] < leak["coins, p = 0.5"]  # type: ignore[operator]
 
 
+@pytest.mark.long
 def test_coins_that_are_taken_for_fair_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """53 % members, said to be half: too few to be refused, and a held-out choice guesses the larger side."""
     monkeypatch.setattr("dpaudit.self_test.table.COLUMNS", (Column(null(), 1000),))
@@ -79,6 +82,7 @@ def _largest_over_all_thresholds(mechanism: Simulated, trials: int, seed: int) -
     return measure
 
 
+@pytest.mark.long
 def test_a_bound_that_picks_its_threshold_afterwards_is_caught() -> None:
     """The largest over all thresholds, at a level of 0.4 said to be 0.05, is above the truth far too often."""
     cheat = Method("maximised", _largest_over_all_thresholds)
@@ -89,6 +93,7 @@ def test_a_bound_that_picks_its_threshold_afterwards_is_caught() -> None:
     assert "**" in table_as_markdown(table, confidence=0.95, size=200)
 
 
+@pytest.mark.long
 def test_the_table_is_the_same_again_and_json() -> None:
     """Every mechanism has its own stream: the same seed gives the same counts, in one process or two."""
     one, two = (

@@ -165,6 +165,7 @@ def test_claims_that_do_not_follow_are_found(tmp_path: Path, change: dict[str, A
     assert check in _checks(_write(tmp_path / "t", replace(CLAIM, **change)))
 
 
+@pytest.mark.long
 def test_sampling_is_held_against_the_accountant(tmp_path: Path) -> None:
     """A Poisson ε is right for Poisson sampling, too small for fixed size, and a rate of a quarter is not a half."""
     truth = epsilon(GaussianSteps(1.0, ROUNDS, Poisson(0.5)), delta=1e-5).epsilon
@@ -191,6 +192,7 @@ def test_sampling_counts_with_little_noise_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("noise", "rounds"), [(0.5, 10**6), (0.03, 1000), (1e-9, 10**6)])
+@pytest.mark.long
 def test_any_manifest_is_accounted_in_bounded_time_and_memory(tmp_path: Path, noise: float, rounds: int) -> None:
     """Much or hardly any noise over many rounds: ε is large and finite, and the loss distribution stays small."""
     claim = replace(SAMPLED, noise_multiplier=noise, rounds=rounds)
@@ -293,6 +295,7 @@ def test_bad_traces_are_refused_in_one_line(tmp_path: Path) -> None:
         {"claim": recorded.OF_FIXED_SIZE, "pick": partial(recorded.so_many, number=15), "server": ServerStep()},
     ],
 )
+@pytest.mark.long
 def test_right_servers_are_quiet_whatever_their_step(parts: dict[str, Any], seed: int) -> None:
     """Rates, momentum and Adam after right noise, stated or not; level 1e-6 in each, fixed seeds."""
     trace = recorded.federation(np.random.default_rng(seed), **parts)
@@ -310,6 +313,7 @@ def test_right_servers_are_quiet_whatever_their_step(parts: dict[str, Any], seed
         {"noise": 0.3, "step": recorded.adam, "server": ServerStep("adam", 0.01), "averages": True},
     ],
 )
+@pytest.mark.long
 def test_too_little_noise_is_found_behind_the_servers_step(parts: dict[str, Any]) -> None:
     """A quarter to 0.7 of the noise; its ε is that of the noise there is, to what 8,000 values of it leave open."""
     found = inspect_rounds(recorded.federation(np.random.default_rng(0), **parts))
@@ -360,6 +364,7 @@ def test_a_round_without_noise_is_seen_though_the_rate_is_not_known() -> None:
         ({"claim": replace(recorded.BY_COINS, sampler="all", clients=19, of=19)}, "sampling rate"),
     ],
 )
+@pytest.mark.long
 def test_other_numbers_of_clients_are_found(parts: dict[str, Any], check: str) -> None:
     """More than a fixed number, the same number where coins are claimed, one client always; fixed seed."""
     found = inspect_rounds(recorded.federation(np.random.default_rng(1), server=ServerStep(), **parts))

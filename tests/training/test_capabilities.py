@@ -147,6 +147,7 @@ def test_references_come_from_the_trainer_that_is_named(tmp_path: Path) -> None:
     assert reference_trainer(Bare(), dataset) == Bare()
 
 
+@pytest.mark.long
 def test_checkpoints_of_a_foreign_trainer_reach_the_attack(tmp_path: Path) -> None:
     """Target and references are seen at both checkpoints, and what the attack needs is there."""
     settings = membership.MembershipSettings(attacks=["trajectory"], references=4, checkpoints=[1, 2])
@@ -156,6 +157,7 @@ def test_checkpoints_of_a_foreign_trainer_reach_the_attack(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("noisy", [True, False])
+@pytest.mark.long
 def test_forensics_ask_the_step_of_a_foreign_trainer(tmp_path: Path, noisy: bool) -> None:
     """Level 1e-6: with its noise nothing is found, without it the missing noise is."""
     (found,) = ladder.audit_ladder(LadderSettings(rungs=[1]), audit_of(Rich(noisy=noisy), tmp_path)).rungs

@@ -38,6 +38,7 @@ def test_mechanism_states_sampler_steps_and_slack() -> None:
     assert DpSgd(Mlp(), None).mechanism(500) is None
 
 
+@pytest.mark.long
 def test_little_noise_has_a_finite_epsilon() -> None:
     """At σ = 0.5 the figure is that of dp_accounting, which knows of no cut batch; a slack of 1e-9 allows no figure."""
     trainer = DpSgd(Mlp(), 1.0, 0.5, epochs=20, batch_size=50)

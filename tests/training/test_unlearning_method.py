@@ -55,6 +55,7 @@ def test_stored_results_are_of_this_code() -> None:
     assert UnlearningMethod("finetune", 3).fingerprint != UnlearningMethod("finetune", 4).fingerprint
 
 
+@pytest.mark.tf
 def test_a_trained_network_is_handed_over_as_a_keras_model() -> None:
     """It answers as the trained one did; moved by the method, it answers as Keras does with the moved weights."""
     trainer = DpSgd(Mlp(()), l2_norm_clip=None, epochs=1, batch_size=10, sampling="shuffled", compiled=False)

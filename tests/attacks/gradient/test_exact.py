@@ -58,6 +58,7 @@ def test_neurons_that_saw_one_record_alone_give_it_exactly() -> None:
 
 
 @pytest.mark.parametrize(("batch", "width"), [(1, 200), (2, 200), (4, 200), (8, 200), (25, 600)])
+@pytest.mark.long
 def test_spear_is_exact(batch: int, width: int) -> None:
     """A batch of 8 through a ReLU layer of width 200, or of 25 through one of 600, comes back to 1e-9 (Dimitrov et al.
     2024: exact, up to about 25)."""
@@ -139,6 +140,7 @@ def test_label_counts_on_an_untrained_net(images: Images) -> None:
     assert np.mean(found[64]) > 0.99
 
 
+@pytest.mark.long
 def test_label_counts_with_predictions_by_class(mnist: Images) -> None:
     """MNIST, untrained 784-64-10, batch 64, 1,000 auxiliary records, 40 networks: the batch's own predictions differ
     from the auxiliary mean, so a few counts are off by one whatever is rounded. On average 0.99 and more of the labels

@@ -151,6 +151,7 @@ def published(
     return play_games(game, attack, network.initial(seed=1), candidates, runs=runs, seed=seed), game.mechanism
 
 
+@pytest.mark.long
 def test_prior_attack_is_where_it_was_published(images: Images) -> None:
     """σ = 5, T = 100, M = 8: success in [0.60, 0.78] and not above γ(1/8) = 0.80 beyond chance (Hayes et al. 2023).
 
@@ -197,6 +198,7 @@ def test_without_noise_the_candidate_is_always_found(unit: str) -> None:
     assert won.successes == 20
 
 
+@pytest.mark.long
 def test_sampled_runs_stay_below_the_bound_and_the_ratio_beats_the_sum() -> None:
     """Poisson batches, q = 0.1: success is above guessing and never above γ; the likelihood ratio is no worse than the
     plain sum (Neyman and Pearson), up to two standard errors of 150 paired runs."""

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from dpaudit.attacks.gradient.scanner import scan
 from dpaudit.attacks.gradient.servers.imprint import plant_imprint
@@ -7,6 +8,7 @@ from tests.attacks.gradient import mlp
 from tests.attacks.gradient.mlp import Images
 
 
+@pytest.mark.long
 def test_honest_models_are_left_alone(images: Images) -> None:
     """300 random starts of three shapes and a trained model at three learning rates: no alarm. (Of a random start an
     alarm has a probability below 1e-6 a layer; trained networks are counted by benchmarks/honest_networks.py.)"""

@@ -38,6 +38,7 @@ FULL = ["classifier-on-target", "confidence", "entropy", "gap", "hinge", "label-
         if models > 4 or name != "lira-offline-density"  # fits a variance to two models on a side
     ],
 )
+@pytest.mark.long
 def test_null_signals_give_an_auc_of_one_half(name: str, models: int) -> None:
     """φ without any leak: the mean AUC over all targets is 0.5, judged by its spread over 12 independent pools.
 
@@ -92,6 +93,7 @@ def test_no_attack_escapes_the_null() -> None:
     assert sorted(ONLINE + FULL) == sorted(registry.KINDS["membership"])
 
 
+@pytest.mark.long
 def test_a_leak_is_seen_by_every_attack_with_references() -> None:
     """Broken on purpose: members one unit higher. Every attack's mean AUC is clearly above one half."""
     pool = synthetic(16, 300, 100, seed=5, shift=1.5)

@@ -60,6 +60,7 @@ def test_a_large_pool_is_tested_on_records_drawn_anew(monkeypatch: pytest.Monkey
     assert all(len(set(rows)) == 30 for rows in drawn)
 
 
+@pytest.mark.long
 def test_what_a_large_pool_can_show_is_as_stated() -> None:
     """16 models, more than 20,000 records: an AUC of 0.5028 is found, one half passes, and the limits are ±0.0014.
 

@@ -24,6 +24,7 @@ def auc(scores: object, member: object) -> float:
 
 
 @pytest.mark.parametrize("model", MODELS)
+@pytest.mark.long
 def test_classifiers_learn_from_references_what_a_member_looks_like(model: str) -> None:
     """φ two units higher for members: the classifier's AUC is within 0.08 of the plain threshold on φ, never above.
 
@@ -110,6 +111,7 @@ def test_risk_score_is_a_probability() -> None:
         assert pool.included[0][rows].mean() == pytest.approx(risk[rows].mean(), abs=0.08)
 
 
+@pytest.mark.long
 def test_quantile_regression_keeps_its_false_positive_rate_where_difficulty_varies() -> None:
     """φ of non-members is x + noise. At alpha 5 % near 5 % of fresh non-members are above 0, in every part of x.
 

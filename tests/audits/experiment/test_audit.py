@@ -19,6 +19,7 @@ from dpaudit.runtime.errors import InputError
 from tests.audits.experiment.small import experiment, predictions, table
 
 
+@pytest.mark.long
 def test_a_leak_is_found_and_nothing_else(tmp_path: Path) -> None:
     """Members answered far better contradict ε = 2; predictions that know nothing of them do not."""
     made = experiment(tmp_path)
@@ -31,6 +32,7 @@ def test_a_leak_is_found_and_nothing_else(tmp_path: Path) -> None:
     assert audit_experiment(made, predictions(made, leak=0.0), epsilon=2.0).comparisons[0].verdict == "consistent"
 
 
+@pytest.mark.long
 def test_order_and_number_of_files_do_not_matter(tmp_path: Path) -> None:
     """One file, two files, another order and a data frame give the very same bounds, where the model has one name."""
     made = experiment(tmp_path)
@@ -52,6 +54,7 @@ def test_order_and_number_of_files_do_not_matter(tmp_path: Path) -> None:
     assert len(measured) == 1
 
 
+@pytest.mark.long
 def test_users(tmp_path: Path) -> None:
     """Where users were included the bound is about users, and all records of a user lie on one side."""
     made = experiment(tmp_path, user="who")
@@ -65,6 +68,7 @@ def test_users(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("share", [0.3, 0.8])
+@pytest.mark.long
 def test_other_shares(share: float, tmp_path: Path) -> None:
     """The probability of inclusion is the one of the experiment, and the bound uses it."""
     table().to_csv(tmp_path / "d.csv", index=False)
@@ -77,6 +81,7 @@ def test_other_shares(share: float, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["loss", "score"])
+@pytest.mark.long
 def test_one_number_a_record(name: str, tmp_path: Path) -> None:
     """A column of losses is low for members and one of scores high: both are read by their name."""
     made = experiment(tmp_path)
@@ -111,6 +116,7 @@ def changed(made: Any, name: str, change: Callable[[str], str]) -> None:
     path.write_text(change(path.read_text()))
 
 
+@pytest.mark.long
 def test_what_was_changed_is_refused(tmp_path: Path) -> None:
     """Inclusions, their probability, the training data: each in one line; data that are gone are said."""
     made = experiment(tmp_path)
@@ -199,6 +205,7 @@ def test_what_does_not_fit_together(tmp_path: Path) -> None:
         audit_experiment(made, tmp_path / "p.txt")
 
 
+@pytest.mark.long
 def test_a_model_that_was_trained_on_all_is_said(tmp_path: Path) -> None:
     """Labels without any reason, all of them known: a forest answers half of them, so the result doubts it.
 
@@ -215,6 +222,7 @@ def test_a_model_that_was_trained_on_all_is_said(tmp_path: Path) -> None:
     assert "see that" not in audit_experiment(made, predictions(made, leak=0.0), epsilon=1.0).comparisons[0].sentence
 
 
+@pytest.mark.long
 def test_canaries(tmp_path: Path) -> None:
     """Canaries are judged, and other rows of the predictions are left out."""
     rng = np.random.default_rng(0)
@@ -251,6 +259,7 @@ def test_a_model_that_knows_held_out_canaries_is_refused(tmp_path: Path) -> None
         audit_experiment(made, given)
 
 
+@pytest.mark.long
 def test_wrong_labels_of_two_classes_are_only_said(tmp_path: Path) -> None:
     """Of two classes the wrong one is no draw: a model that knows it for held-out canaries is doubted, not refused."""
     frame = table(900)
@@ -266,6 +275,7 @@ def test_wrong_labels_of_two_classes_are_only_said(tmp_path: Path) -> None:
         assert "training records" not in sentence
 
 
+@pytest.mark.long
 def test_a_model_in_place_of_predictions(tmp_path: Path) -> None:
     """A function is asked about the records of both files, found by id; membership comes from the inclusions."""
     rng = np.random.default_rng(0)

@@ -28,6 +28,7 @@ def test_every_record_is_on_one_side(tmp_path: Path) -> None:
     assert (included_by_name(made.ids.tolist(), 0.5, seed=1) == made.included).all()
 
 
+@pytest.mark.long
 def test_ids_are_no_numbers(tmp_path: Path) -> None:
     """A training that takes them for a feature fails: no id is a number, whatever the data."""
     for seed in range(20):

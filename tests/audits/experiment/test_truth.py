@@ -53,6 +53,7 @@ CASES: list[Any] = [
 
 
 @pytest.mark.parametrize(("mechanism", "user", "share", "trials"), CASES)
+@pytest.mark.long
 def test_right_claims_are_rarely_contradicted(
     mechanism: Any, user: str | None, share: float, trials: int, tmp_path: Path
 ) -> None:

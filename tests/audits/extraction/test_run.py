@@ -72,6 +72,7 @@ def test_a_text_that_is_also_trained_on_is_no_other(tmp_path: Path) -> None:
     assert max(found.others.log_probabilities) <= -15.0
 
 
+@pytest.mark.long
 def test_secrets_are_ranked_among_those_that_were_not_included(tmp_path: Path) -> None:
     """Every included secret is likelier than all others, and texts can be asked for in their place."""
     secrets = {"kind": "secret", "count": 40, "format": "pin ######"}

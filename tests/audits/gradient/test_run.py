@@ -84,6 +84,7 @@ def test_an_attack_from_elsewhere_is_run_by_its_name(tmp_path: Path, monkeypatch
         gradient.audit_gradients(settings(most=5), given)
 
 
+@pytest.mark.long
 def test_true_noise_is_consistent_and_missing_noise_contradicted(tmp_path: Path) -> None:
     """σ = 5 as claimed is never above γ; σ = 5 where 20 was claimed is contradicted; 60 games each, 95 % (the first
     false alarm rate is below 5 %, seed fixed)."""

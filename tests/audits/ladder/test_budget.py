@@ -52,6 +52,7 @@ def test_all_rungs_are_chosen_from_unless_some_are_named():
     assert LadderSettings(budget="90s", rungs=[2]).rungs == [2]
 
 
+@pytest.mark.long
 def test_more_time_sees_more(tmp_path, monkeypatch):
     """The smallest ε a rung could see falls, or stays, when there is more time; what is chosen fits in it."""
     before = math.inf
@@ -63,6 +64,7 @@ def test_more_time_sees_more(tmp_path, monkeypatch):
         before = seen
 
 
+@pytest.mark.long
 def test_a_rung_stops_at_enough(tmp_path, monkeypatch):
     """With an hour rung 2 takes no more steps than 1.25 times the claim needs; the next smaller offer is too few."""
     settings, made = chosen(tmp_path, 3600.0, monkeypatch=monkeypatch)
@@ -71,6 +73,7 @@ def test_a_rung_stops_at_enough(tmp_path, monkeypatch):
     assert "enough for 1.25 times the claim" in made[2].reason
 
 
+@pytest.mark.long
 def test_the_power_of_steps_is_that_of_the_exact_test():
     """Brute force: the factor by which noise must be too small for the binomial test to see it with probability 0.8."""
     figure = visible_to_steps(CLAIM, 1000, 0.05, power=0.8)
@@ -86,6 +89,7 @@ def test_the_power_of_steps_is_that_of_the_exact_test():
     assert found[1] == pytest.approx(found[0], rel=1e-2)
 
 
+@pytest.mark.long
 def test_what_could_contradict_nothing_is_left_out(tmp_path, monkeypatch):
     """ε = 20 is beyond what 6,400 runs or 3,200 canaries can certify; no claim leaves nothing to contradict."""
     _, made = chosen(tmp_path, 3600.0, claim=replace(CLAIM, epsilon=20.0), monkeypatch=monkeypatch)

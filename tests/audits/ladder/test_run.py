@@ -286,6 +286,7 @@ def test_settings_that_do_not_fit_are_refused(wrong, said):
         LadderSettings(**wrong)
 
 
+@pytest.mark.long
 def test_canaries_come_in_kinds():
     """Each kind has the shape of the data; mislabelled ones keep a real image and no right label."""
     data = digits()

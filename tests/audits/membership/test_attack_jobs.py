@@ -1,6 +1,7 @@
 """Attacks side by side share the memory that the audit may use."""
 
 import numpy as np
+import pytest
 
 from dpaudit.audits.membership.attack_jobs import AttackInputs, processes
 from dpaudit.runtime.out_of_core import Room
@@ -23,6 +24,7 @@ def test_processes_have_the_memory_together() -> None:
     assert processes(seen(None), 3) == (3, Room(None))
 
 
+@pytest.mark.long
 def test_many_records_leave_room_for_fewer() -> None:
     """28 numbers a record are held: ten million records take 2.2 GB beside the process itself."""
     assert [processes(seen(8 * GB, records), 8)[0] for records in (100, 10_000_000)] == [7, 2]

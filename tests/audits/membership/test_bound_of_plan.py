@@ -80,6 +80,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.long
 def test_a_registered_bound_judges_the_scores(place: Path) -> None:
     """With its parameters; the seed of the audit is given to it where it has a field for one."""
     plan = load_plan(place / "plan.toml", ['audit.bound={ name = "stated", value = 0.5 }'])
@@ -90,6 +91,7 @@ def test_a_registered_bound_judges_the_scores(place: Path) -> None:
     assert load_plan(place / "run" / "plan.toml").fingerprint == plan.fingerprint
 
 
+@pytest.mark.long
 def test_a_bound_of_the_registry_gives_what_it_gives_by_itself(place: Path) -> None:
     """Called directly on the scores of the records it finds the same ε; the default finds its own."""
     plan = load_plan(place / "plan.toml", ["audit.bound=one-run-trade-off"])

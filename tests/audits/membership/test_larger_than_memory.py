@@ -28,6 +28,7 @@ def everything_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocks, "IN_MEMORY", 10**12)
 
 
+@pytest.mark.long
 def test_every_attack_and_figure_is_the_same_from_disk(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """A membership experiment with queries, 26 attacks and all that is read off them: bit for bit."""
     settings = MembershipSettings(

@@ -73,6 +73,7 @@ def audit(folder: Path) -> Audit:
     )  # fmt: skip
 
 
+@pytest.mark.long
 def test_references_targets_slices_and_exposed_records(tmp_path: Path) -> None:
     """A leak of two standard deviations is found by every attack with references and on every target of the pool.
 
@@ -143,6 +144,7 @@ def test_slices_by_a_column_and_an_attack_that_spends_truth(tmp_path: Path) -> N
     assert sum(part.members for part in told.slices.found if part.by == "class") == told.members
 
 
+@pytest.mark.long
 def test_queries_reach_every_attack_that_can_use_them(tmp_path: Path) -> None:
     """Four noisy copies, each answered with noise of its own: their mean has an AUC of Φ(2√5/√2) = 0.999 at best.
 

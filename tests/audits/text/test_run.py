@@ -62,6 +62,7 @@ def run(audited: tuple[TokenLogprobs, BoolArray], **how: Any) -> Result:
     return audit_text(rows(table, member), rows(table, ~member), chosen_by="coin", **how)
 
 
+@pytest.mark.long
 def test_a_model_that_remembers_is_found_out(audited: tuple[TokenLogprobs, BoolArray]) -> None:
     """Every score runs but rmia, which has no population; one has a bound, with the whole error level, and it is large.
 
@@ -86,6 +87,7 @@ def test_a_model_that_remembers_is_found_out(audited: tuple[TokenLogprobs, BoolA
     np.testing.assert_allclose(beside.score[list(found).index("ez")], ordered)
 
 
+@pytest.mark.long
 def test_the_level_is_shared_only_where_every_score_decides(audited: tuple[TokenLogprobs, BoolArray]) -> None:
     """Three bounds hold together with 95 % when each alone holds with 98.33 %."""
     result = run(audited, attacks=["loss", "ez", "base"], decides="all")
@@ -94,6 +96,7 @@ def test_the_level_is_shared_only_where_every_score_decides(audited: tuple[Token
     assert result.level.per_bound == pytest.approx(1 - 0.05 / 3)
 
 
+@pytest.mark.long
 def test_the_rule_that_decides_looks_at_no_score(audited: tuple[TokenLogprobs, BoolArray]) -> None:
     """References decide where there are any, perplexity where there are none, and a name goes before both."""
     table, member = audited
@@ -111,6 +114,7 @@ def test_the_rule_that_decides_looks_at_no_score(audited: tuple[TokenLogprobs, B
         assert [each.attack for each in result.membership.attacks if each.bound] == [wanted]
 
 
+@pytest.mark.long
 def test_a_population_makes_rmia_run(audited: tuple[TokenLogprobs, BoolArray]) -> None:
     """Texts that no model was trained on, with the same references."""
     table, member = audited
@@ -220,6 +224,7 @@ def test_a_user_is_one_record() -> None:
     assert (result.membership.attacks[0].members, result.membership.attacks[0].nonmembers) == (100, 100)
 
 
+@pytest.mark.long
 def test_raw_texts_only_when_asked(audited: tuple[TokenLogprobs, BoolArray]) -> None:
     """By default the result names rows and holds no text of a record; it is read back as it was written."""
     table, member = audited

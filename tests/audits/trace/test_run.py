@@ -84,6 +84,7 @@ def listed(**more: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("noise", [8.0, 2.0])
+@pytest.mark.long
 def test_canaries_of_a_right_federation_are_within_its_claim(tmp_path: Path, noise: float) -> None:
     """At ε = 1.3 and 6.1 neither view's bound is above the truth (at most 5 % of such runs), the report is drawn."""
     stated = claim(noise)
@@ -133,6 +134,7 @@ def test_a_trace_is_predicted_from_its_first_rounds(tmp_path: Path, monkeypatch:
     assert took.cpu == pytest.approx(1 + 8 / 3 + 1 + 9)
 
 
+@pytest.mark.long
 def test_a_trace_alone_is_judged_by_its_arithmetic(tmp_path: Path) -> None:
     """Nothing attacked is never a pass; an ε that does not follow contradicts; no claim gives no verdict."""
     right = run(plan(federation(tmp_path / "right", claim(2.0), noise=2.0)), folder=tmp_path / "r1")
@@ -155,6 +157,7 @@ def test_a_trace_that_claims_no_epsilon_is_held_to_what_it_states(tmp_path: Path
     assert (result.comparisons, result.models[0].accounted) == ([], None)
 
 
+@pytest.mark.long
 def test_a_plan_that_contradicts_the_trace_is_refused(tmp_path: Path) -> None:
     """Unit and δ are the manifest's: a plan may repeat them, not change them; its resolved form runs again."""
     folder = federation(tmp_path / "t", claim(2.0), noise=2.0)
@@ -176,6 +179,7 @@ def test_a_plan_that_contradicts_the_trace_is_refused(tmp_path: Path) -> None:
     assert audit("own-delta", {"delta": 1e-6}).delta == 1e-6  # the trace states none
 
 
+@pytest.mark.long
 def test_what_does_not_fit_a_trace_is_refused(tmp_path: Path) -> None:
     """Other tables beside it, claims of another unit or adjacency, canaries twice or too many, no folder."""
     with pytest.raises(InputError, match=r"\[data\] belongs in a plan of its own"):

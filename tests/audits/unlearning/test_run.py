@@ -52,6 +52,7 @@ def found(folder: Path, method: str, *, forget: int | str = 20) -> UnlearningRes
 
 
 @pytest.mark.parametrize(("method", "forgets"), [("retrain", True), ("exact", True), ("nothing", False)])
+@pytest.mark.long
 def test_who_forgets_exactly_passes_and_who_does_not_is_caught(tmp_path: Path, method: str, forgets: bool) -> None:
     """Exact retraining, in two forms, gives ε ≥ 0 against a claim of 0; a method that does nothing contradicts ε ≤ 1.
 
@@ -113,6 +114,7 @@ def flipped(rng: np.random.Generator, asked: BoolArray) -> FloatArray:
 
 
 @pytest.mark.parametrize(("mechanism", "truth"), [(null, 0.0), (flipped, 1.0)])
+@pytest.mark.long
 def test_the_bound_is_below_the_truth_however_records_depend_on_each_other(mechanism, truth) -> None:  # type: ignore[no-untyped-def]
     """Of 30 audits at 95 % more than 5 above the truth have probability 0.3 %; most of ε = 1 is seen.
 
@@ -138,6 +140,7 @@ def test_u_lira_of_references_that_do_not_vary_is_which_side_is_nearer() -> None
     assert u_lira(phi, asked, references=4).tolist() == [[1.0]]
 
 
+@pytest.mark.long
 def test_training_on_with_the_rest_is_caught_on_the_stacked_engine(tmp_path: Path) -> None:
     """A network that has learned random labels by heart still knows them after an epoch on other records."""
     trainer = DpSgd(
@@ -170,6 +173,7 @@ def test_a_function_has_no_start_to_train_on_from(tmp_path: Path) -> None:
         audit_unlearning(settings, audit_of(tmp_path))
 
 
+@pytest.mark.long
 def test_a_plan_judges_its_claim(tmp_path: Path) -> None:
     """The whole run: refused without trust, then contradicted, saved, read again, and drawn."""
     table = {

@@ -8,6 +8,7 @@ from dpaudit.runtime.errors import InputError
 from dpaudit.self_test.faults.efforts import KINDS, SUBTLE, AtEfforts, EffortTable, run_efforts
 
 
+@pytest.mark.long
 def test_more_effort_sees_a_rarer_step_and_a_larger_pool() -> None:
     """One step in 2,000 is not among 750 and is among 3,000; 2²⁰ seeds repeat among the latter (4.3 pairs)."""
     names = ("no noise in one step of 2,000", "seeds of 20 bits", "DP-SGD")

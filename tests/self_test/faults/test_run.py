@@ -80,6 +80,7 @@ def test_no_two_faults_have_one_name():
     assert len({fault.name for fault in FAULTS}) == len(FAULTS)
 
 
+@pytest.mark.long
 def test_every_fault_is_caught_by_its_rung(report, plain):
     """Family-wise level 1e-6 on rungs 0 to 2, 5 % on rungs 3 and 4; fixed seed."""
     assert report.missed == ()
@@ -94,11 +95,13 @@ def test_every_fault_is_inspected_in_this_file_or_in_another():
 
 
 @pytest.mark.parametrize("name", PLAIN_RIGHT)
+@pytest.mark.long
 def test_right_mechanisms_raise_no_alarm(name):
     """Level 1e-6; fixed seed."""
     assert inspected(RIGHT[name][0], 3).check == ""
 
 
+@pytest.mark.long
 def test_the_table_has_a_line_for_each(monkeypatch):
     """A line for each fault and each right mechanism; a false alarm of the latter is a failure."""
     monkeypatch.setattr(run, "RIGHT", {"a recipe": RIGHT["recipe as claimed"]})
@@ -110,17 +113,20 @@ def test_the_table_has_a_line_for_each(monkeypatch):
 
 
 @pytest.mark.parametrize("fault", RUNG_3, ids=lambda fault: fault.name)
+@pytest.mark.long
 def test_rung_3_catches_its_faults_nearly_always(fault):
     """At 5 %, in 20 trainings each; measured power 0.98 and more, so 17 or fewer would be a 1-in-100 event."""
     assert sum(bool(fault.inspect(seed).check) for seed in range(20)) >= 18
 
 
+@pytest.mark.long
 def test_a_right_training_is_mistaken_for_one_of_them_as_often_as_stated():
     """40 trainings at 5 %: 7 or more alarms would be a 1-in-300 event."""
     inspect = partial(inspections.training, trainings.private_training)
     assert sum(bool(inspect(seed).check) for seed in range(40)) <= 6
 
 
+@pytest.mark.long
 def test_the_best_of_three_is_caught_unless_it_is_paid_for():
     """In 10 audits each, at 5 %: one accounted is found in all, three accounted raise 3 or fewer (1 in 900 for more).
 
@@ -136,6 +142,7 @@ def test_the_best_of_three_is_caught_unless_it_is_paid_for():
     assert np.mean(published < total, axis=1) == pytest.approx([1 / 8, math.exp(-3) / 8], abs=0.015)
 
 
+@pytest.mark.long
 def test_cheaper_rungs_cannot_see_the_faults_of_rung_3():
     """Their mechanism passes forensics, their recipe is the claim's, and their ε is the accountant's."""
     figure = epsilon(trainings.MECHANISM, delta=trainings.DELTA).epsilon
@@ -157,6 +164,7 @@ def test_a_fault_in_tensorflow_is_caught(fault):
     assert inspected(fault.inspect, 3).check
 
 
+@pytest.mark.long
 def test_the_measured_noise_is_the_true_one(plain):
     """σ known from the fault's arithmetic against the one measured."""
     # Where clients drop out or a clip wanders, σ depends on how many and how far; the noise on a count is another.

@@ -87,6 +87,7 @@ def test_everything_a_model_depends_on_is_in_its_key(tmp_path: Path, changed: Ca
 
 
 @pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.long
 def test_killed_again_and_again_ends_the_same(tmp_path: Path, kills: int) -> None:
     """SIGKILL at random moments of training and writing, then one run to the end: the outputs of an unharmed run."""
     whole = pool(tmp_path / "whole")().records
@@ -138,6 +139,7 @@ def test_flipped_numbers_are_noticed(tmp_path: Path, caplog: pytest.LogCaptureFi
     assert "is damaged" in caplog.text
 
 
+@pytest.mark.long
 def test_file_of_another_version_is_not_used(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,6 +151,7 @@ def test_file_of_another_version_is_not_used(
     assert "was written by version" in caplog.text
 
 
+@pytest.mark.long
 def test_processes_give_the_same_outputs(tmp_path: Path) -> None:
     """Two worker processes give what one process gives."""
     one = pool(tmp_path / "one")().records
