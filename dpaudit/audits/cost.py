@@ -29,6 +29,7 @@ from dpaudit.training.reference_models.pool import PoolCost
 from dpaudit.training.reference_models.speed import measured_once
 from dpaudit.training.trainer import Trainer
 
+BESIDE_BYTES = 100_000_000  # of a second program: the five plans of docs/scaling.md had -50 to 195 MB more than one
 REPORT = Took(2.0, 2.0)  # drawing, whatever was measured
 PYTHON = Took(1.5, 1.5)  # until Python has started and read this package
 FACTOR = 2.0  # by which a prediction may be off either way, see docs/cluster.md
@@ -100,10 +101,9 @@ class AuditCost:
 
     @property
     def peak_bytes(self) -> int:
-        """Memory at the peak: pools are trained one after the other."""
-        return max(
-            (cost.pool.peak_bytes for cost in self.models.values() if cost.pool is not None), default=PROCESS_BYTES
-        )
+        """Memory at the peak: pools are trained one after the other, ahead beside a model under audit."""
+        pools = [cost.pool.peak_bytes for cost in self.models.values() if cost.pool is not None]
+        return max(pools, default=PROCESS_BYTES) + self.ahead * BESIDE_BYTES
 
     @property
     def processes(self) -> int:

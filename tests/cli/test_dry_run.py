@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -62,6 +63,7 @@ def test_an_unknown_part_makes_the_sum_unknown(capsys: pytest.CaptureFixture[str
     assert "1 trainings, not predicted in all" in " ".join(capsys.readouterr().out.split())
     assert unknown.took is None
     assert unknown.peak_bytes == PROCESS_BYTES
+    assert replace(unknown, ahead=True).peak_bytes > PROCESS_BYTES  # two programs at once
     outside = AuditCost({}, Took(5, 5), {"unlearning": TableCost(4, None, "it calls m:f")})
     print_prediction(outside, json=False)
     assert "unlearning: not predicted, because it calls m:f" in " ".join(capsys.readouterr().out.split())
