@@ -23,8 +23,9 @@ class Procedure:
         kind: ``fixed`` beforehand, ``held-out``, ``union`` of a list, ``several-splits``, or ``sequential`` where the
             trials end with the refutation; empty when it is not known.
         figures: of ``fixed`` the threshold, or the numbers of guesses of members and of non-members; of ``union`` the
-            thresholds, or the shares of the trials that are guessed; of ``held-out`` the share that is held out; of
-            ``several-splits`` their number and the share that each holds out; of ``cross-fit``, in results of earlier
+            thresholds, or the shares of the trials that are guessed; of ``held-out`` the share that is held out (of
+            a bound of one run the share that was, which differs by chance); of ``several-splits`` their number and the
+            share that each holds out; of ``cross-fit``, in results of earlier
             versions, the number of folds.
         member_share: share of members among the trials judged.
         split: whether a part of a random split was judged, where one change moves the scores of two records.

@@ -8,6 +8,7 @@ probability 0.8.
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -31,7 +32,7 @@ DELTA, CONFIDENCE = 1e-5, 0.95
 TERMS: dict[str, Any] = {"delta": DELTA, "confidence": CONFIDENCE, "adjacency": "add-remove", "unit": "record"}
 ALLOWED = 0.02  # absolute difference of the computed from the true probability
 FALSE_ALARM = 0.01  # probability that the whole table fails although every probability is within what is allowed
-DISTINCT = 15  # numbers of fair coins at which a probability is computed; more are thinned to quantiles
+DISTINCT = 15  # pairs of what ran and its fair coins that twice as many or more are thinned to, at quantiles
 CHOICES: dict[str, tuple[Coins | RandomSplit, float]] = {  # and the share of members
     "fair coins": (Coins(0.5), 0.5),
     "coins of 0.8": (Coins(0.8), 0.8),
@@ -189,13 +190,17 @@ def _cell(
     mu = PERFECT_MU if math.isinf(epsilon) else gaussian_mu(epsilon, DELTA)
     moved = planned.scores_moved if isinstance(planned, HeldOutGuesses) else 1
     used, seen = [], 0
+    ran: Planned | None = planned
     for audit, member in enumerate(members):
         bound = default_bound(design, choice, seed=audit)
         scores = Scores.join(mu / math.sqrt(moved) * member + rng.normal(size=trials), member)
         found = bound(scores, **TERMS)
-        used.append(trials if design == "many-runs" else found.trials)
+        if design == "one-run":
+            ran = planned_as(found)
+        assert ran is not None
+        used.append((ran, trials if design == "many-runs" else found.trials))
         seen += found.epsilon > claimed
-    computed = _mean_chance(chance, planned, used, mu, test)
+    computed = _mean_chance(chance, used, mu, test)
     low, high = interval(seen, audits, joint)
     shown = None if math.isinf(epsilon) else epsilon
     return PowerCell(design, chosen, trials, claimed, shown, computed, seen, audits, float(low), float(high))
@@ -206,13 +211,15 @@ def _members(choice: Coins | RandomSplit, share: float, trials: int, rng: np.ran
     return drawn
 
 
-def _mean_chance(chance: Chance, planned: Planned, used: list[int], mu: float, test: Hypothesis) -> float:
-    """Mean over the numbers of fair coins that the audits had."""
-    values, times = np.unique(used, return_counts=True)
-    if values.size > DISTINCT:
-        quantiles = np.quantile(used, (np.arange(DISTINCT) + 0.5) / DISTINCT)
-        values, times = np.unique(np.rint(quantiles).astype(np.int64), return_counts=True)
-    return float(np.average([chance(planned, int(value), mu, test) for value in values], weights=times))
+def _mean_chance(chance: Chance, used: list[tuple[Planned, int]], mu: float, test: Hypothesis) -> float:
+    """Mean over the procedures and numbers of fair coins that the audits had."""
+    ordered = sorted(used, key=lambda each: (each[1], getattr(each[0], "fraction", 0.0)))
+    times = Counter(ordered)
+    if len(times) > 2 * DISTINCT:
+        at = (np.arange(DISTINCT) + 0.5) / DISTINCT * len(ordered)
+        times = Counter(ordered[int(place)] for place in at)
+    chances = [chance(planned, trials, mu, test) for planned, trials in times]
+    return float(np.average(chances, weights=list(times.values())))
 
 
 def power_as_text(table: PowerTest) -> str:
