@@ -206,8 +206,10 @@ def test_a_bound_says_how_members_were_chosen() -> None:
     assert coins.adjacency == "add-remove"
     assert "coin of probability 0.833" in coins.assumptions[0]
     assert 119 < coins.trials < 161
-    assert coins.procedure == Procedure("held-out", (HELD_OUT,))
-    assert split.procedure == Procedure("held-out", (HELD_OUT,), split=True)
+    for bound in (coins, split):  # the share that was held out, within four standard deviations of that of the coins
+        (share,) = bound.procedure.figures
+        assert share == pytest.approx(HELD_OUT, abs=4 * (HELD_OUT * (1 - HELD_OUT) * (1 - share) / bound.trials) ** 0.5)
+        assert bound.procedure == Procedure("held-out", (share,), split=bound is split)
     runs = default_bound("many-runs", RandomSplit(), seed=1)(scores, **RECORD)
     assert runs.adjacency == "add-remove"
     assert replace(runs.procedure, member_share=0.5) == Procedure("several-splits", (7, 0.2))
