@@ -28,7 +28,7 @@ ACCESS: tuple[Access, ...] = get_args(Access)
 AUDITS = 10_000  # simulated
 SEED = 0
 GUESSED, JUDGED = 2000, 4000  # simulated choices of numbers of guesses, and audits that judge all numbers chosen
-FEW = 50  # canaries in all up to which the sizes of the two parts are drawn too: one more guess then decides
+FEW = 50  # canaries of a planned audit up to which the sizes of its parts are random too: one guess then decides
 RARE = 0.01  # sizes of lower probability are left out
 RATES, BOUNDS = 100, 8  # rates and bounds computed for a number of guesses of the choosing part; straight between them
 
@@ -101,7 +101,7 @@ class HeldOutGuesses:
         choosing, judged = parts(trials, self.fraction, judged_only=self.judged_only)
         moved, every = mu / math.sqrt(self.scores_moved), choosing + judged
         sizes, shares = np.array([choosing]), np.ones(1)
-        if every <= FEW:
+        if every <= FEW and not self.judged_only:
             from scipy.stats import binom
 
             sizes = np.arange(every + 1)
