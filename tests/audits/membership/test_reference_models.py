@@ -249,7 +249,8 @@ def test_references_of_tensorflow_privacy_are_stacked() -> None:
 @pytest.mark.parametrize("optimizer", ["vectorized-sgd", pytest.param("vectorized-adam", marks=pytest.mark.slow)])
 def test_stacked_references_are_like_tensorflow_privacys_models(optimizer: Any) -> None:
     """Mean losses on members and on others of 16 stacked and 6 of their models differ by less than four standard
-    errors (a false alarm in about 1 of 5,000 for each of the four means), and by less than a tenth.
+    errors, and by less than a tenth. A false alarm has probability 0.01 for each of the two (t with five degrees of
+    freedom); the seeds are fixed.
     """
     data = digits()
     rate = 0.5 if optimizer == "vectorized-sgd" else 0.01
