@@ -141,7 +141,7 @@ def model(
         _run(step, tf.constant(features), tf.zeros((len(features), 1)))
         return [-variable.numpy() for variable in variables]
 
-    step.get_concrete_function()  # before the time of an inspection begins
+    _run(step.get_concrete_function)  # before the time of an inspection begins
     return Mechanism(
         release,
         shapes=tuple(tuple(variable.shape) for variable in variables),
